@@ -1,0 +1,400 @@
+//! What is told to the world: one [`Event`] for each transition, and its flat log record.
+//!
+//! [`super::watch`] makes the events of jobs, the engine those of the watcher itself; `report` prints them. The
+//! names and forms of the fields are a contract with log aggregators, checked against
+//! `config/schema/event.json` by a test.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+
+use super::job::{JobKind, JobRef, JobState, Outcome, Reason};
+use super::status::{Files, Names};
+use super::verdict::ErrorKind;
+
+/// Which watch of a job, of all that ever were: random, made with the watch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WatchId(pub [u8; 16]);
+
+impl fmt::Display for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An event's identity, the same wherever and however often it appears: `<watch>-<seq>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventId {
+    /// The watch it belongs to; for the watcher's own events an id of the process.
+    pub watch: WatchId,
+    /// Counted from 1 within the watch.
+    pub seq: u32,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.watch, self.seq)
+    }
+}
+
+/// The types of events. [`EventType::as_str`] is the name that users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// The first answer for a job.
+    Watching,
+    /// `jobstateid` changed without ending the job.
+    StateChanged,
+    /// Progress crossed a step.
+    Progressed,
+    /// The expected end moved later by more than a quarter of what was left, and a minute.
+    EtaSlipped,
+    /// Neither `jobupdated` nor progress moved for `stalled_after`.
+    Stalled,
+    /// Moved again after that.
+    Resumed,
+    /// Asking failed for `unreachable_after`.
+    Unreachable,
+    /// Asking works again.
+    Reachable,
+    /// An end of the watch.
+    Ended(Outcome),
+    /// The watcher began.
+    WatchStarted,
+    /// The watcher ended.
+    WatchFinished,
+}
+
+impl EventType {
+    /// The name that users see and match on.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Watching => "job.watching",
+            Self::StateChanged => "job.state_changed",
+            Self::Progressed => "job.progressed",
+            Self::EtaSlipped => "job.eta_slipped",
+            Self::Stalled => "job.stalled",
+            Self::Resumed => "job.resumed",
+            Self::Unreachable => "job.unreachable",
+            Self::Reachable => "job.reachable",
+            Self::Ended(outcome) => match outcome {
+                Outcome::Completed => "job.completed",
+                Outcome::Failed => "job.failed",
+                Outcome::Squashed => "job.squashed",
+                Outcome::NotFound => "job.not_found",
+                Outcome::Refused => "job.refused",
+                Outcome::TimedOut => "job.timed_out",
+                Outcome::GaveUp => "job.gave_up",
+                Outcome::Removed => "job.removed",
+                Outcome::Abandoned(_) => "job.abandoned",
+            },
+            Self::WatchStarted => "watch.started",
+            Self::WatchFinished => "watch.finished",
+        }
+    }
+
+    /// How loud it is, as tracing names its levels.
+    pub fn level(self) -> &'static str {
+        match self {
+            Self::Ended(
+                Outcome::Failed
+                | Outcome::NotFound
+                | Outcome::Refused
+                | Outcome::TimedOut
+                | Outcome::GaveUp,
+            ) => "ERROR",
+            Self::Ended(Outcome::Squashed | Outcome::Abandoned(_))
+            | Self::EtaSlipped
+            | Self::Stalled
+            | Self::Unreachable => "WARN",
+            _ => "INFO",
+        }
+    }
+}
+
+/// What is known of a job besides its status: apart from the watch, shared, and absent for most jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The server's names for what a diff is about.
+    pub names: Names,
+}
+
+/// One transition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its identity.
+    pub id: EventId,
+    /// Its type.
+    pub kind: EventType,
+    /// When it was seen, Unix milliseconds.
+    pub wall_ms: i64,
+    /// The job it is about; None for the watcher's own.
+    pub job: Option<JobRef>,
+    /// That job's labels and names.
+    pub about: Option<Arc<About>>,
+    /// Everything else that is told with it.
+    pub facts: Facts,
+}
+
+/// An event's optional fields, by the names the log record gives them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Facts {
+    /// Where the job stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<JobState>,
+    /// Where it stood before, of `job.state_changed` and of ends that came with a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_state: Option<JobState>,
+    /// The server's own word for the state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_name: Option<String>,
+    /// Whole percent, rounded down: 100 only at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// When the server expects the end, Unix seconds; RFC 3339 in the record.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "rfc3339_seconds"
+    )]
+    pub eta: Option<i64>,
+    /// The same in seconds from now, by the server's clock; negative where it has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    /// Until the job is asked again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_poll_ms: Option<u64>,
+    /// `joberror`, or what went wrong with asking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The class of what went wrong with asking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_kind: Option<ErrorKind>,
+    /// The HTTP status of an answer that was no status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// Why a one-shot stopped before its jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Polls so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
+    /// Since the first poll; of the watcher's events, since it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<u64>,
+    /// End seen minus `jobupdated` of the last answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_delay_ms: Option<u64>,
+    /// A finished diff's files.
+    #[serde(flatten, serialize_with = "flat_files")]
+    pub files: Option<Files>,
+    /// How many jobs are watched, of the watcher's events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u32>,
+    /// How it all went, of `watch.finished`.
+    #[serde(flatten)]
+    pub tally: Option<Tally>,
+}
+
+/// The count of ends in `watch.finished`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Completed.
+    pub completed: u32,
+    /// Failed.
+    pub failed: u32,
+    /// Squashed.
+    pub squashed: u32,
+    /// Ended in any other way.
+    pub other: u32,
+    /// What the exit status says, in a word.
+    pub outcome: &'static str,
+}
+
+impl Event {
+    /// The event as one flat log record: what `--output json` prints.
+    pub fn record(&self) -> Record<'_> {
+        let about = self.about.as_deref();
+        let names = about.map(|a| &a.names);
+        Record {
+            timestamp: rfc3339_ms(self.wall_ms),
+            level: self.kind.level(),
+            target: "forgewatch::watch",
+            message: self.message(),
+            event_id: self.id.to_string(),
+            event_type: self.kind.as_str(),
+            seq: self.id.seq,
+            watch: self.id.watch.to_string(),
+            job: self.job,
+            job_kind: self.job.map(|j| j.kind),
+            job_id: self.job.map(|j| j.id.get()),
+            labels: about.map(|a| &a.labels).filter(|l| !l.is_empty()),
+            facts: &self.facts,
+            game: names.and_then(|n| n.game.as_deref()),
+            image: names.and_then(|n| n.image.as_deref()),
+            machine: names.and_then(|n| n.machine.as_deref()),
+        }
+    }
+
+    /// One sentence for people. Holds no text of the server's.
+    pub fn message(&self) -> String {
+        let facts = &self.facts;
+        let job = self.job.map_or_else(String::new, |j| j.to_string());
+        let state = facts.state.map_or("unknown", JobState::as_str);
+        let percent = facts
+            .progress
+            .map_or_else(String::new, |p| format!(" at {p} %"));
+        let spent = facts
+            .elapsed_ms
+            .map_or_else(String::new, |ms| format!(" after {}", span(ms)));
+        match self.kind {
+            EventType::Watching => format!("{job} is {state}{percent}"),
+            EventType::StateChanged => {
+                let before = facts.previous_state.map_or("unknown", JobState::as_str);
+                format!("{job} went from {before} to {state}{percent}")
+            }
+            EventType::Progressed => format!("{job} is{percent}"),
+            EventType::EtaSlipped => format!("{job} is expected later than before"),
+            EventType::Stalled => format!("{job} has not moved{percent}"),
+            EventType::Resumed => format!("{job} moves again{percent}"),
+            EventType::Unreachable => format!("{job} cannot be asked"),
+            EventType::Reachable => format!("{job} can be asked again"),
+            EventType::Ended(outcome) => match outcome {
+                Outcome::Completed => format!("{job} completed{spent}"),
+                Outcome::Failed => format!("{job} failed{percent}{spent}"),
+                Outcome::Squashed => format!("{job} was set aside in favour of another job{spent}"),
+                Outcome::NotFound => format!("{job} is not known to the server"),
+                Outcome::Refused => format!("{job} is refused to these credentials"),
+                Outcome::TimedOut => {
+                    format!("{job} was still {state}{percent} when time ran out{spent}")
+                }
+                Outcome::GaveUp => {
+                    format!("{job} could not be asked for too long, given up{spent}")
+                }
+                Outcome::Removed => format!("{job} is no longer watched"),
+                Outcome::Abandoned(Reason::FailFast) => {
+                    format!("{job} is left {state}{percent}: another job failed")
+                }
+                Outcome::Abandoned(Reason::Interrupted) => {
+                    format!("{job} is left {state}{percent}: interrupted")
+                }
+            },
+            EventType::WatchStarted => match facts.jobs.unwrap_or(0) {
+                1 => "watching 1 job".to_owned(),
+                jobs => format!("watching {jobs} jobs"),
+            },
+            EventType::WatchFinished => {
+                let Tally {
+                    completed,
+                    failed,
+                    squashed,
+                    other,
+                    ..
+                } = facts.tally.unwrap_or_default();
+                let jobs = facts.jobs.unwrap_or(0);
+                let mut parts = vec![format!("{completed} of {jobs} completed")];
+                for (count, word) in [
+                    (failed, "failed"),
+                    (squashed, "squashed"),
+                    (other, "ended otherwise"),
+                ] {
+                    if count > 0 {
+                        parts.push(format!("{count} {word}"));
+                    }
+                }
+                format!("{}{spent}", parts.join(", "))
+            }
+        }
+    }
+}
+
+/// The flat log record: absent rather than null, `labels` the only nested field.
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    timestamp: String,
+    level: &'static str,
+    target: &'static str,
+    message: String,
+    event_id: String,
+    event_type: &'static str,
+    seq: u32,
+    watch: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<JobRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_kind: Option<JobKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a BTreeMap<String, String>>,
+    #[serde(flatten)]
+    facts: &'a Facts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    game: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<&'a str>,
+}
+
+/// Unix milliseconds as RFC 3339 in UTC, with milliseconds. Outside the years 1970 to 9999, the nearest end.
+pub fn rfc3339_ms(wall_ms: i64) -> String {
+    const LAST: u64 = 253_402_300_799_999;
+    let ms = u64::try_from(wall_ms).unwrap_or(0).min(LAST);
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`.
+pub fn span(ms: u64) -> String {
+    let whole = match ms {
+        0..1_000 => ms,
+        1_000..3_600_000 => ms / 1_000 * 1_000,
+        3_600_000..86_400_000 => ms / 60_000 * 60_000,
+        _ => ms / 3_600_000 * 3_600_000,
+    };
+    humantime::format_duration(Duration::from_millis(whole)).to_string()
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn rfc3339_seconds<S: Serializer>(seconds: &Option<i64>, s: S) -> Result<S::Ok, S::Error> {
+    let Some(seconds) = seconds else {
+        return s.serialize_none();
+    };
+    const LAST: u64 = 253_402_300_799;
+    let seconds = u64::try_from(*seconds).unwrap_or(0).min(LAST);
+    s.collect_str(&humantime::format_rfc3339_seconds(
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+    ))
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn flat_files<S: Serializer>(files: &Option<Files>, s: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Flat {
+        files_added: u64,
+        files_modified: u64,
+        files_removed: u64,
+        bytes_added: u64,
+        bytes_modified: u64,
+        bytes_removed: u64,
+    }
+    files
+        .map(|f| Flat {
+            files_added: f.added.count,
+            files_modified: f.modified.count,
+            files_removed: f.removed.count,
+            bytes_added: f.added.bytes,
+            bytes_modified: f.modified.bytes,
+            bytes_removed: f.removed.bytes,
+        })
+        .serialize(s)
+}

@@ -1,0 +1,18 @@
+//! The law: what an answer means, what happens to a job, when to ask next.
+//!
+//! Nothing here reads a clock, throws dice, opens a file or a socket, or looks at the environment. Time and
+//! chance come in as arguments, decisions go out as values, and [`crate::engine`] acts on them. The same
+//! inputs always give the same outputs, so a whole watch can be replayed from its seed.
+//!
+//! [`decode`] turns the bytes of an answer into a [`status::Status`]; [`verdict`] says what a failed request
+//! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
+//! ask again.
+
+pub mod decode;
+pub mod event;
+pub mod job;
+pub mod limits;
+pub mod schedule;
+pub mod status;
+pub mod time;
+pub mod verdict;

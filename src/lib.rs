@@ -1,0 +1,4 @@
+//! forgewatch waits for remote jobs.
+
+pub mod config;
+pub mod core;

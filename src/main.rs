@@ -1,0 +1,2 @@
+//! A very thin front: everything is in the library.
+fn main() {}
