@@ -16,3 +16,4 @@ pub mod schedule;
 pub mod status;
 pub mod time;
 pub mod verdict;
+pub mod watch;

@@ -5,6 +5,63 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::job::Outcome;
+use super::limits::Limits;
+
+/// What a failed request means for its job. Three verdicts, never a bool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Ask again by the retry schedule.
+    Retry,
+    /// Ask again, but not before this long.
+    SlowDown {
+        /// From now.
+        at_least: Duration,
+    },
+    /// The watch ends here.
+    GiveUp(Outcome),
+}
+
+/// A daemon does not end for a refusal: somebody will mend the credentials. It asks this seldom.
+const REFUSED_INTERVAL: Duration = Duration::from_mins(5);
+
+/// What came before, the failure being judged included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Refusals (401, 403) since the last answer.
+    pub refusals: u8,
+    /// 404s since the last answer.
+    pub missing: u8,
+    /// How long 404 has been the only answer.
+    pub missing_for: Duration,
+    /// Whether the refusal is of this client rather than of this job: no other job was answered, and none is
+    /// still waiting for its first answer.
+    pub alone: bool,
+}
+
+/// Judges one failed request.
+pub fn judge(error: &PollError, past: &Past, limits: &Limits) -> Verdict {
+    let twice = past.refusals >= 2;
+    match error.kind {
+        ErrorKind::Gone => return Verdict::GiveUp(Outcome::NotFound),
+        ErrorKind::NotFound if past.missing >= 2 && past.missing_for >= limits.not_found_grace => {
+            return Verdict::GiveUp(Outcome::NotFound);
+        }
+        ErrorKind::Unauthorized | ErrorKind::Forbidden if !limits.refusal_ends => {
+            return Verdict::SlowDown {
+                at_least: REFUSED_INTERVAL,
+            };
+        }
+        ErrorKind::Unauthorized if twice => return Verdict::GiveUp(Outcome::Refused),
+        ErrorKind::Forbidden if twice && past.alone => return Verdict::GiveUp(Outcome::Refused),
+        _ => {}
+    }
+    match error.retry_after {
+        Some(at_least) => Verdict::SlowDown { at_least },
+        None => Verdict::Retry,
+    }
+}
+
 /// The class of what went wrong with asking; `error_kind` in events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -106,5 +163,96 @@ pub struct PollError {
 impl fmt::Display for PollError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::tests_support::limits;
+
+    fn error(kind: ErrorKind) -> PollError {
+        PollError {
+            kind,
+            http_status: None,
+            message: String::new(),
+            retry_after: None,
+        }
+    }
+
+    fn past(refusals: u8, missing: u8, missing_for: u64, alone: bool) -> Past {
+        Past {
+            refusals,
+            missing,
+            missing_for: Duration::from_secs(missing_for),
+            alone,
+        }
+    }
+
+    #[test]
+    fn a_missing_job_is_given_its_grace_and_a_second_look() {
+        let end = Verdict::GiveUp(Outcome::NotFound);
+        for (missing, seconds, want) in [
+            (1, 3600, Verdict::Retry),
+            (2, 59, Verdict::Retry),
+            (2, 60, end),
+            (9, 61, end),
+        ] {
+            let past = past(0, missing, seconds, true);
+            assert_eq!(judge(&error(ErrorKind::NotFound), &past, &limits()), want);
+        }
+        assert_eq!(
+            judge(&error(ErrorKind::Gone), &past(0, 0, 0, false), &limits()),
+            end
+        );
+    }
+
+    #[test]
+    fn wrong_credentials_end_a_one_shot_at_the_second_refusal() {
+        let end = Verdict::GiveUp(Outcome::Refused);
+        for (kind, refusals, alone, want) in [
+            (ErrorKind::Unauthorized, 1, true, Verdict::Retry),
+            (ErrorKind::Unauthorized, 2, false, end),
+            (ErrorKind::Forbidden, 1, true, Verdict::Retry),
+            (ErrorKind::Forbidden, 2, true, end),
+            (ErrorKind::Forbidden, 9, false, Verdict::Retry),
+        ] {
+            assert_eq!(
+                judge(&error(kind), &past(refusals, 0, 0, alone), &limits()),
+                want
+            );
+        }
+    }
+
+    #[test]
+    fn a_daemon_never_ends_for_a_refusal_but_asks_seldom() {
+        let daemon = Limits {
+            refusal_ends: false,
+            ..limits()
+        };
+        for kind in [ErrorKind::Unauthorized, ErrorKind::Forbidden] {
+            let verdict = judge(&error(kind), &past(9, 0, 0, true), &daemon);
+            assert_eq!(
+                verdict,
+                Verdict::SlowDown {
+                    at_least: Duration::from_secs(300)
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn the_server_can_slow_us_down() {
+        let told = PollError {
+            retry_after: Some(Duration::from_secs(7)),
+            ..error(ErrorKind::RateLimited)
+        };
+        let verdict = judge(&told, &Past::default(), &limits());
+        assert_eq!(
+            verdict,
+            Verdict::SlowDown {
+                at_least: Duration::from_secs(7)
+            }
+        );
     }
 }

@@ -1,0 +1,272 @@
+//! Whether the API as a whole may be asked: open, held for a while, or down with a single probe.
+//!
+//! One job's trouble is its own. But when everything fails at once, asking on for every job would only keep a
+//! broken server down, and when the server says "too many requests" it means all of us.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::core::time::millis;
+use crate::core::verdict::{ErrorKind, PollError};
+
+/// How far back requests are counted.
+const WINDOW_MS: u64 = 5_000;
+/// That many jobs must have failed; where fewer are watched, that many requests in a row.
+const FAILED_AT_LEAST: usize = 3;
+/// The longest hold for all; what a server asks for beyond it holds the one job.
+const LONGEST_HOLD: Duration = Duration::from_mins(1);
+
+/// The gate. Times are [`crate::core::time::Moment::up_ms`].
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Which slots the API failed in the last seconds, each once, and since when.
+    failed: VecDeque<(u64, u32)>,
+    /// When it last did not fail.
+    worked_at: Option<u64>,
+    /// Failures since anything succeeded, whenever they were.
+    in_a_row: usize,
+    held_until: u64,
+    outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    kind: ErrorKind,
+    /// Probes that failed, for the retry schedule.
+    failures: u8,
+    probe_at: u64,
+    probing: bool,
+}
+
+/// What the gate says to somebody who wants to ask.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Ask.
+    Open,
+    /// Come back then.
+    At(u64),
+    /// The API is down: only a probe asks, the next one at `probe_at`.
+    Down {
+        /// With what requests failed.
+        kind: ErrorKind,
+        /// None while a probe is under way.
+        probe_at: Option<u64>,
+    },
+}
+
+/// What a result changed for everybody.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing.
+    None,
+    /// From now on only a probe asks.
+    Down,
+    /// Everybody may ask again.
+    Up,
+    /// Nobody asks until then.
+    Held(u64),
+}
+
+impl Gate {
+    pub(super) fn admit(&self, now: u64) -> Admission {
+        match &self.outage {
+            Some(outage) => Admission::Down {
+                kind: outage.kind,
+                probe_at: (!outage.probing).then_some(outage.probe_at.max(self.held_until)),
+            },
+            None if self.held_until > now => Admission::At(self.held_until),
+            None => Admission::Open,
+        }
+    }
+
+    /// A probe goes out.
+    pub(super) fn probe(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.probing = true;
+        }
+    }
+
+    /// Takes note of what came of one request. `wait` is the jittered wait after so many failures in a row.
+    pub(super) fn heard(
+        &mut self,
+        now: u64,
+        heard: Heard,
+        mut wait: impl FnMut(u8) -> Duration,
+    ) -> Turn {
+        let Heard { slot, result, .. } = heard;
+        let failed = result.is_err_and(|e| e.kind.is_outage());
+        self.count(now, slot, failed);
+        let mut turn = Turn::None;
+        if let Some(outage) = &mut self.outage {
+            if !failed {
+                self.outage = None;
+                turn = Turn::Up;
+            } else if outage.probing {
+                outage.probing = false;
+                outage.failures = outage.failures.saturating_add(1);
+                outage.probe_at = now.saturating_add(millis(wait(outage.failures)));
+            }
+        } else if let (true, Err(error)) = (failed && self.all_fail(now, &heard), result) {
+            let probe_at = now.saturating_add(millis(wait(1)));
+            self.outage = Some(Outage { kind: error.kind, failures: 1, probe_at, probing: false });
+            turn = Turn::Down;
+        }
+        match result.err().and_then(|error| hold(error, || wait(1))) {
+            Some(hold) => {
+                self.held_until = self.held_until.max(now.saturating_add(millis(hold)));
+                if turn == Turn::None { Turn::Held(self.held_until) } else { turn }
+            }
+            None => turn,
+        }
+    }
+
+    fn count(&mut self, now: u64, slot: u32, failed: bool) {
+        if !failed {
+            self.in_a_row = 0;
+            self.failed.clear();
+            self.worked_at = Some(now);
+            return;
+        }
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        while self.failed.front().is_some_and(|&(at, _)| at.saturating_add(WINDOW_MS) < now) {
+            self.failed.pop_front();
+        }
+        if self.failed.iter().all(|&(_, known)| known != slot) {
+            self.failed.push_back((now, slot));
+        }
+    }
+
+    fn all_fail(&self, now: u64, heard: &Heard) -> bool {
+        if heard.watched < FAILED_AT_LEAST {
+            return self.in_a_row >= FAILED_AT_LEAST;
+        }
+        let failed = self.failed.len();
+        let worked = self.worked_at.is_some_and(|at| at.saturating_add(WINDOW_MS) >= now);
+        !worked && failed >= FAILED_AT_LEAST && failed >= heard.in_flight
+    }
+}
+
+/// What came of one request, and what else is going on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard<'a> {
+    pub(super) slot: u32,
+    pub(super) result: Result<(), &'a PollError>,
+    /// Jobs watched.
+    pub(super) watched: usize,
+    /// Requests under way besides this one.
+    pub(super) in_flight: usize,
+}
+
+/// How long a "too many requests" or a dated "not now" holds everybody.
+fn hold(error: &PollError, backoff: impl FnOnce() -> Duration) -> Option<Duration> {
+    let asked = match (error.kind, error.http_status, error.retry_after) {
+        (ErrorKind::RateLimited, _, asked) => asked.unwrap_or_else(backoff),
+        (_, Some(503), Some(asked)) => asked,
+        _ => return None,
+    };
+    Some(asked.min(LONGEST_HOLD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::tests_support::error;
+
+    const WAIT: Duration = Duration::from_secs(1);
+
+    fn hear(gate: &mut Gate, now: u64, slot: u32, kind: Option<ErrorKind>) -> Turn {
+        hear_of(gate, now, slot, 100, 0, kind.map(error).as_ref())
+    }
+
+    fn hear_of(
+        gate: &mut Gate,
+        now: u64,
+        slot: u32,
+        watched: usize,
+        in_flight: usize,
+        error: Option<&PollError>,
+    ) -> Turn {
+        let result = error.map_or(Ok(()), Err);
+        gate.heard(now, Heard { slot, result, watched, in_flight }, |n| WAIT * u32::from(n))
+    }
+
+    #[test]
+    fn three_jobs_failing_together_close_it_for_all() {
+        let mut gate = Gate::default();
+        let down = Some(ErrorKind::Connect);
+        assert_eq!(hear(&mut gate, 0, 1, down), Turn::None);
+        assert_eq!(hear(&mut gate, 10, 1, down), Turn::None, "the same job again is no second one");
+        assert_eq!(hear(&mut gate, 20, 2, down), Turn::None);
+        assert_eq!(hear(&mut gate, 30, 3, down), Turn::Down);
+        let kind = ErrorKind::Connect;
+        assert_eq!(gate.admit(30), Admission::Down { kind, probe_at: Some(1030) });
+    }
+
+    #[test]
+    fn failures_far_apart_or_among_successes_or_few_of_those_asked_do_not() {
+        let down = Some(ErrorKind::Server);
+        let mut apart = Gate::default();
+        let mut among = Gate::default();
+        let mut few = Gate::default();
+        for slot in 1..=3 {
+            let at = u64::from(slot) * 2_600;
+            assert_eq!(hear(&mut apart, at, slot, down), Turn::None);
+            hear(&mut among, u64::from(slot), 9, None);
+            assert_eq!(hear(&mut among, u64::from(slot), slot, down), Turn::None);
+            assert_eq!(
+                hear_of(&mut few, 1, slot, 100, 4, down.map(error).as_ref()),
+                Turn::None
+            );
+        }
+    }
+
+    #[test]
+    fn one_jobs_own_trouble_is_its_own() {
+        let mut gate = Gate::default();
+        for slot in 0..50 {
+            for kind in [ErrorKind::NotFound, ErrorKind::BadResponse, ErrorKind::Api] {
+                assert_eq!(hear(&mut gate, 1, slot, Some(kind)), Turn::None);
+            }
+        }
+        assert_eq!(gate.admit(1), Admission::Open);
+    }
+
+    #[test]
+    fn a_lone_job_closes_it_with_three_failures_in_a_row_however_slow() {
+        let mut gate = Gate::default();
+        let failed = error(ErrorKind::Timeout);
+        for (at, turn) in [(0, Turn::None), (30_000, Turn::None), (90_000, Turn::Down)] {
+            assert_eq!(hear_of(&mut gate, at, 1, 1, 0, Some(&failed)), turn);
+        }
+    }
+
+    #[test]
+    fn a_probe_that_fails_puts_the_next_one_off_and_one_that_works_opens() {
+        let mut gate = Gate::default();
+        for slot in 1..=3 {
+            hear(&mut gate, 0, slot, Some(ErrorKind::Server));
+        }
+        let kind = ErrorKind::Server;
+        gate.probe();
+        assert_eq!(gate.admit(2_000), Admission::Down { kind, probe_at: None });
+        assert_eq!(hear(&mut gate, 2_000, 1, Some(kind)), Turn::None);
+        assert_eq!(gate.admit(2_000), Admission::Down { kind, probe_at: Some(4_000) });
+        gate.probe();
+        assert_eq!(hear(&mut gate, 4_000, 1, Some(ErrorKind::NotFound)), Turn::Up);
+        assert_eq!(gate.admit(4_000), Admission::Open);
+    }
+
+    #[test]
+    fn too_many_requests_holds_everybody_for_a_minute_at_most() {
+        for (asked, until) in [(Some(7), 7_000), (Some(3600), 60_000), (None, 1_000)] {
+            let mut gate = Gate::default();
+            let retry_after = asked.map(Duration::from_secs);
+            let limited = PollError { retry_after, ..error(ErrorKind::RateLimited) };
+            assert_eq!(hear_of(&mut gate, 0, 1, 9, 0, Some(&limited)), Turn::Held(until));
+            assert_eq!(gate.admit(until - 1), Admission::At(until));
+            assert_eq!(gate.admit(until), Admission::Open);
+        }
+        let mut gate = Gate::default();
+        assert_eq!(hear(&mut gate, 0, 1, Some(ErrorKind::Server)), Turn::None, "503 without a date");
+    }
+}
