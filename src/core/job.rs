@@ -240,6 +240,13 @@ pub enum Outcome {
     Abandoned(Reason),
 }
 
+impl Outcome {
+    /// Whether answers, or the lack of them, led to it, rather than somebody's wish that the watch end now.
+    pub fn is_the_servers(self) -> bool {
+        !matches!(self, Self::TimedOut | Self::Removed | Self::Abandoned(_))
+    }
+}
+
 /// Why a one-shot stopped before its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -21,7 +21,9 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose `up_ms` begins at 0 now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 

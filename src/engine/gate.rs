@@ -108,13 +108,22 @@ impl Gate {
             }
         } else if let (true, Err(error)) = (failed && self.all_fail(now, &heard), result) {
             let probe_at = now.saturating_add(millis(wait(1)));
-            self.outage = Some(Outage { kind: error.kind, failures: 1, probe_at, probing: false });
+            self.outage = Some(Outage {
+                kind: error.kind,
+                failures: 1,
+                probe_at,
+                probing: false,
+            });
             turn = Turn::Down;
         }
         match result.err().and_then(|error| hold(error, || wait(1))) {
             Some(hold) => {
                 self.held_until = self.held_until.max(now.saturating_add(millis(hold)));
-                if turn == Turn::None { Turn::Held(self.held_until) } else { turn }
+                if turn == Turn::None {
+                    Turn::Held(self.held_until)
+                } else {
+                    turn
+                }
             }
             None => turn,
         }
@@ -128,7 +137,11 @@ impl Gate {
             return;
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
-        while self.failed.front().is_some_and(|&(at, _)| at.saturating_add(WINDOW_MS) < now) {
+        while self
+            .failed
+            .front()
+            .is_some_and(|&(at, _)| at.saturating_add(WINDOW_MS) < now)
+        {
             self.failed.pop_front();
         }
         if self.failed.iter().all(|&(_, known)| known != slot) {
@@ -141,7 +154,9 @@ impl Gate {
             return self.in_a_row >= FAILED_AT_LEAST;
         }
         let failed = self.failed.len();
-        let worked = self.worked_at.is_some_and(|at| at.saturating_add(WINDOW_MS) >= now);
+        let worked = self
+            .worked_at
+            .is_some_and(|at| at.saturating_add(WINDOW_MS) >= now);
         !worked && failed >= FAILED_AT_LEAST && failed >= heard.in_flight
     }
 }
@@ -187,7 +202,16 @@ mod tests {
         error: Option<&PollError>,
     ) -> Turn {
         let result = error.map_or(Ok(()), Err);
-        gate.heard(now, Heard { slot, result, watched, in_flight }, |n| WAIT * u32::from(n))
+        gate.heard(
+            now,
+            Heard {
+                slot,
+                result,
+                watched,
+                in_flight,
+            },
+            |n| WAIT * u32::from(n),
+        )
     }
 
     #[test]
@@ -195,11 +219,21 @@ mod tests {
         let mut gate = Gate::default();
         let down = Some(ErrorKind::Connect);
         assert_eq!(hear(&mut gate, 0, 1, down), Turn::None);
-        assert_eq!(hear(&mut gate, 10, 1, down), Turn::None, "the same job again is no second one");
+        assert_eq!(
+            hear(&mut gate, 10, 1, down),
+            Turn::None,
+            "the same job again is no second one"
+        );
         assert_eq!(hear(&mut gate, 20, 2, down), Turn::None);
         assert_eq!(hear(&mut gate, 30, 3, down), Turn::Down);
         let kind = ErrorKind::Connect;
-        assert_eq!(gate.admit(30), Admission::Down { kind, probe_at: Some(1030) });
+        assert_eq!(
+            gate.admit(30),
+            Admission::Down {
+                kind,
+                probe_at: Some(1030)
+            }
+        );
     }
 
     #[test]
@@ -248,11 +282,26 @@ mod tests {
         }
         let kind = ErrorKind::Server;
         gate.probe();
-        assert_eq!(gate.admit(2_000), Admission::Down { kind, probe_at: None });
+        assert_eq!(
+            gate.admit(2_000),
+            Admission::Down {
+                kind,
+                probe_at: None
+            }
+        );
         assert_eq!(hear(&mut gate, 2_000, 1, Some(kind)), Turn::None);
-        assert_eq!(gate.admit(2_000), Admission::Down { kind, probe_at: Some(4_000) });
+        assert_eq!(
+            gate.admit(2_000),
+            Admission::Down {
+                kind,
+                probe_at: Some(4_000)
+            }
+        );
         gate.probe();
-        assert_eq!(hear(&mut gate, 4_000, 1, Some(ErrorKind::NotFound)), Turn::Up);
+        assert_eq!(
+            hear(&mut gate, 4_000, 1, Some(ErrorKind::NotFound)),
+            Turn::Up
+        );
         assert_eq!(gate.admit(4_000), Admission::Open);
     }
 
@@ -261,12 +310,22 @@ mod tests {
         for (asked, until) in [(Some(7), 7_000), (Some(3600), 60_000), (None, 1_000)] {
             let mut gate = Gate::default();
             let retry_after = asked.map(Duration::from_secs);
-            let limited = PollError { retry_after, ..error(ErrorKind::RateLimited) };
-            assert_eq!(hear_of(&mut gate, 0, 1, 9, 0, Some(&limited)), Turn::Held(until));
+            let limited = PollError {
+                retry_after,
+                ..error(ErrorKind::RateLimited)
+            };
+            assert_eq!(
+                hear_of(&mut gate, 0, 1, 9, 0, Some(&limited)),
+                Turn::Held(until)
+            );
             assert_eq!(gate.admit(until - 1), Admission::At(until));
             assert_eq!(gate.admit(until), Admission::Open);
         }
         let mut gate = Gate::default();
-        assert_eq!(hear(&mut gate, 0, 1, Some(ErrorKind::Server)), Turn::None, "503 without a date");
+        assert_eq!(
+            hear(&mut gate, 0, 1, Some(ErrorKind::Server)),
+            Turn::None,
+            "503 without a date"
+        );
     }
 }

@@ -36,7 +36,10 @@ mod tests {
     #[test]
     fn waits_double_from_a_second_to_five_minutes() {
         let seconds: Vec<u64> = (0..=12).map(|n| ceiling(n).as_secs()).collect();
-        assert_eq!(seconds, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(
+            seconds,
+            [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+        );
         assert_eq!(ceiling(u8::MAX), LONGEST);
     }
 }

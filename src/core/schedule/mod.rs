@@ -1,5 +1,7 @@
 //! When to ask next.
 
+pub mod clock;
+
 use std::time::Duration;
 
 /// What bounds and steers the schedule.

@@ -24,7 +24,7 @@ impl Step<'_> {
         // The server does know its own mind about a job that is not there: asking works.
         if error.kind == ErrorKind::NotFound {
             self.works_again();
-        } else if let Some(end) = self.fails(error) {
+        } else if let Some(end) = self.fails(error, false) {
             return end;
         }
         self.wait()
@@ -39,7 +39,7 @@ impl Step<'_> {
             retry_after: None,
         };
         self.watch.poll_at = self.cx.now.plus(limits.schedule.max_interval).up_ms;
-        self.fails(error).unwrap_or_else(|| self.wait())
+        self.fails(error, true).unwrap_or_else(|| self.wait())
     }
 
     /// Ends the watch, or tells that it is unreachable, if asking has failed for that long by now.
@@ -89,7 +89,7 @@ impl Step<'_> {
         }
     }
 
-    fn fails(&mut self, error: PollError) -> Option<Next> {
+    fn fails(&mut self, error: PollError, held: bool) -> Option<Next> {
         let now = self.cx.now.up_ms;
         let trouble = self.watch.trouble.get_or_insert_default();
         let (since, told) = trouble
@@ -99,6 +99,7 @@ impl Step<'_> {
         trouble.failing = Some(Failing {
             since,
             told,
+            held,
             kind: error.kind,
             http_status: error.http_status,
             message: error.message,

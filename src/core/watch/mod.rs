@@ -161,6 +161,7 @@ struct Trouble {
 struct Failing {
     since: u64,
     told: bool,
+    held: bool,
     kind: ErrorKind,
     http_status: Option<u16>,
     message: String,
@@ -216,6 +217,11 @@ impl Watch {
         )
     }
 
+    /// Which watch it is.
+    pub fn id(&self) -> WatchId {
+        self.id
+    }
+
     /// The job it watches.
     pub fn job(&self) -> JobRef {
         self.job
@@ -267,6 +273,16 @@ impl Watch {
     /// Requests made so far.
     pub fn requests(&self) -> u32 {
         self.requests
+    }
+
+    /// Whether it is not asked because the API as a whole is down ([`Input::Held`]).
+    pub fn is_held(&self) -> bool {
+        self.failing().is_some_and(|f| f.held)
+    }
+
+    /// Lets the next [`Input::Due`] ask if it comes at `up_ms` or later.
+    pub fn ask_at(&mut self, up_ms: u64) {
+        self.poll_at = up_ms;
     }
 
     fn failing(&self) -> Option<&Failing> {

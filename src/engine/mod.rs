@@ -1,0 +1,468 @@
+//! The loop that acts: asks when a watch is due, carries out what each step decided, and hands over what is to
+//! be told.
+//!
+//! [`Engine::advance`] drives everything and returns the next events that are safe to tell; the command that
+//! owns the engine selects over it and over its own concerns (signals, deadlines, the screen). Everything runs
+//! in the caller's task: a poll under way is a future in a set, an idle watch is a row and a timer entry.
+//!
+//! The order that nothing is lost by: a step's result stays aside until the store has committed it. Only then is
+//! the new watch in force and only then are its events returned. If the commit fails, the old watch stays and
+//! the job is asked again. While a job is asked or committed it has no timer, so it never has two requests.
+
+mod clock;
+mod dice;
+mod gate;
+mod pace;
+pub mod retry;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+pub use clock::{Clock, SystemClock};
+pub use dice::SeededDice;
+use gate::{Admission, Gate, Heard, Turn};
+use pace::Pace;
+use slots::{Phase, Slots};
+use timers::Timers;
+
+use crate::core::event::{About, Event, WatchId};
+use crate::core::job::{JobRef, Outcome};
+use crate::core::limits::Limits;
+use crate::core::schedule::Memory;
+use crate::core::schedule::clock::ServerClock;
+use crate::core::status::Status;
+use crate::core::time::{Moment, millis};
+use crate::core::verdict::{ErrorKind, PollError};
+use crate::core::watch::{Answer, Context, Dice, Effects, Input, Next, Watch};
+use crate::store::{Commit, Store, StoreError};
+
+/// A status as it came over the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetched {
+    /// What it said.
+    pub status: Status,
+    /// The server's `Date` less `Age`, Unix seconds, if it told one.
+    pub date: Option<i64>,
+    /// The least wait before this job is asked again, for an answer so large that asking often is a burden.
+    pub at_least: Duration,
+}
+
+/// Asks the status of one job. The HTTP client is one; tests bring others.
+pub trait Api {
+    /// One request, from connecting to the last byte, within its own time-outs.
+    fn ask(&self, job: JobRef, diff_info: bool)
+    -> impl Future<Output = Result<Fetched, PollError>>;
+}
+
+/// How hard the API may be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Throttle {
+    /// Requests under way at once, at least 1.
+    pub max_in_flight: usize,
+    /// Requests begun in a second, on average; above zero.
+    pub max_requests_per_second: f64,
+}
+
+/// Watches jobs. See the module's page.
+pub struct Engine<A, S, C> {
+    api: Rc<A>,
+    store: Rc<S>,
+    clock: C,
+    dice: SeededDice,
+    limits: Limits,
+    max_in_flight: usize,
+    job_timeout: Option<Duration>,
+    memory: Memory,
+    server_clock: ServerClock,
+    gate: Gate,
+    pace: Pace,
+    slots: Slots,
+    timers: Timers,
+    /// When the watches run out of `job_timeout`, in the order of their first requests.
+    deadlines: VecDeque<(u64, u32, WatchId)>,
+    polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
+    commits: FuturesUnordered<LocalBoxFuture<'static, Committed>>,
+    /// Committed and not yet handed over.
+    tellable: VecDeque<Event>,
+}
+
+struct Polled {
+    slot: u32,
+    id: WatchId,
+    result: Result<Fetched, PollError>,
+}
+
+struct Committed {
+    slot: u32,
+    watch: Watch,
+    effects: Effects,
+    result: Result<(), StoreError>,
+}
+
+impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
+    /// An engine that watches nothing yet.
+    pub fn new(
+        api: A,
+        store: S,
+        clock: C,
+        dice: SeededDice,
+        limits: Limits,
+        throttle: Throttle,
+        memory: Memory,
+    ) -> Self {
+        let now = clock.now().up_ms;
+        Self {
+            api: Rc::new(api),
+            store: Rc::new(store),
+            clock,
+            dice,
+            limits,
+            max_in_flight: throttle.max_in_flight.max(1),
+            job_timeout: None,
+            memory,
+            server_clock: ServerClock::default(),
+            gate: Gate::default(),
+            pace: Pace::new(throttle.max_requests_per_second, now),
+            slots: Slots::default(),
+            timers: Timers::default(),
+            deadlines: VecDeque::new(),
+            polls: FuturesUnordered::new(),
+            commits: FuturesUnordered::new(),
+            tellable: VecDeque::new(),
+        }
+    }
+
+    /// Ends every watch with `job.timed_out` this long after its first request.
+    #[must_use]
+    pub fn with_job_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.job_timeout = timeout;
+        self
+    }
+
+    /// Begins to watch `job`, which is due at once. The caller sees to it that it is not watched already.
+    pub fn watch(&mut self, id: WatchId, job: JobRef, about: Option<Arc<About>>) {
+        let now = self.clock.now();
+        let slot = self.slots.insert(Watch::new(id, job, about, now));
+        self.arm(slot, now.up_ms);
+    }
+
+    /// Ends every watch, in the order in which they began. [`Engine::advance`] returns the events.
+    pub fn stop_all(&mut self, outcome: Outcome) {
+        for slot in self.slots.all() {
+            self.stop(slot, outcome);
+        }
+    }
+
+    /// Whether nothing is watched and everything has been told.
+    pub fn is_done(&self) -> bool {
+        self.slots.is_empty() && self.tellable.is_empty()
+    }
+
+    /// The watches that have not ended, in the order in which they began.
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.slots.watches()
+    }
+
+    /// What ends have taught so far.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Now, by the engine's clock.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Drives everything until there is something to tell, and returns it; never empty. Pends for ever when
+    /// nothing is watched. Cancel-safe: nothing is lost when the future is dropped.
+    pub async fn advance(&mut self) -> Vec<Event> {
+        loop {
+            if !self.tellable.is_empty() {
+                return self.tellable.drain(..).collect();
+            }
+            let wake = self.start_due();
+            let sleep = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
+            tokio::select! {
+                biased;
+                Some(done) = self.commits.next() => self.committed(done),
+                Some(done) = self.polls.next() => self.polled(done),
+                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Steps with every watch that is due, as far as asking is allowed. Returns when to look again; None where
+    /// only something under way can change anything.
+    fn start_due(&mut self) -> Option<u64> {
+        loop {
+            let now = self.clock.now().up_ms;
+            self.end_overdue(now);
+            let deadline = self.deadlines.front().map(|&(at, ..)| at);
+            let Some((due, slot)) = self.timers.first() else {
+                return deadline;
+            };
+            let next = match self.gate.admit(now) {
+                Admission::Down { kind, probe_at } => {
+                    if probe_at.is_some_and(|at| at <= now) {
+                        self.probe(slot, now);
+                        continue;
+                    }
+                    if due <= now {
+                        self.hold(slot, kind);
+                        continue;
+                    }
+                    probe_at.map_or(due, |at| at.min(due))
+                }
+                _ if due > now => due,
+                Admission::At(at) => at,
+                Admission::Open if self.polls.len() >= self.max_in_flight => return deadline,
+                Admission::Open => {
+                    let ready_at = self.pace.ready_at(now);
+                    if ready_at <= now {
+                        self.due(slot);
+                        continue;
+                    }
+                    ready_at
+                }
+            };
+            return Some(deadline.map_or(next, |at| at.min(next)));
+        }
+    }
+
+    fn due(&mut self, slot: u32) {
+        let input = self.slots.take_stop(slot).map_or(Input::Due, Input::Stop);
+        self.step(slot, input);
+    }
+
+    /// Sends one request to see whether the API is back.
+    fn probe(&mut self, slot: u32, now: u64) {
+        self.gate.probe();
+        if let Some(watch) = self.slots.watch_mut(slot) {
+            watch.ask_at(now);
+        }
+        self.step(slot, Input::Due);
+    }
+
+    /// The API is down: a watch that is due has failed without asking; one that only wakes to tell does so.
+    fn hold(&mut self, slot: u32, kind: ErrorKind) {
+        let now = self.clock.now();
+        let due = self
+            .slots
+            .watch(slot)
+            .is_some_and(|w| w.next_poll(now).is_zero());
+        self.step(slot, if due { Input::Held(kind) } else { Input::Due });
+    }
+
+    fn end_overdue(&mut self, now: u64) {
+        while let Some(&(_, slot, id)) = self.deadlines.front().filter(|&&(at, ..)| at <= now) {
+            self.deadlines.pop_front();
+            if self.slots.watch(slot).is_some_and(|w| w.id() == id) {
+                self.stop(slot, Outcome::TimedOut);
+            }
+        }
+    }
+
+    fn stop(&mut self, slot: u32, outcome: Outcome) {
+        match self.slots.phase(slot) {
+            Some(Phase::Waiting(_) | Phase::Asking) => self.step(slot, Input::Stop(outcome)),
+            Some(Phase::Committing) => self.slots.stop_later(slot, outcome),
+            None => {}
+        }
+    }
+
+    /// Lets the core decide, and carries it out: at once where nothing is told, after the commit otherwise.
+    fn step(&mut self, slot: u32, input: Input) {
+        self.disarm(slot);
+        let Some(watch) = self.slots.watch(slot) else {
+            return;
+        };
+        let cx = Context {
+            now: self.clock.now(),
+            limits: &self.limits,
+            memory: &self.memory,
+            backoff: retry::ceiling,
+            alone: self.slots.nobody_else_is_answered(slot),
+        };
+        let (watch, effects) = watch.step(input, &cx, &mut self.dice);
+        if effects.events.is_empty() {
+            self.take_over(slot, watch, effects);
+            return;
+        }
+        self.slots.set_phase(slot, Phase::Committing);
+        let store = Rc::clone(&self.store);
+        self.commits.push(Box::pin(async move {
+            let ended = matches!(effects.next, Next::End { .. });
+            let result = store
+                .commit(Commit {
+                    watch: &watch,
+                    events: &effects.events,
+                    ended,
+                })
+                .await;
+            Committed {
+                slot,
+                watch,
+                effects,
+                result,
+            }
+        }));
+    }
+
+    fn committed(&mut self, done: Committed) {
+        let Committed {
+            slot,
+            watch,
+            effects,
+            result,
+        } = done;
+        let stop = self.slots.take_stop(slot);
+        match result {
+            Ok(()) => self.take_over(slot, watch, effects),
+            Err(error) => {
+                tracing::error!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
+                let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
+                if let Some(old) = self.slots.watch_mut(slot) {
+                    old.ask_at(again);
+                }
+                self.arm(slot, again);
+                // What the core decided it will decide again; what came from outside must not be forgotten.
+                if let Next::End { outcome, .. } = effects.next
+                    && !outcome.is_the_servers()
+                {
+                    self.slots.stop_later(slot, outcome);
+                }
+            }
+        }
+        if let Some(outcome) = stop {
+            self.stop(slot, outcome);
+        }
+    }
+
+    /// The step is in force from here on.
+    fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects) {
+        let (job, id) = (watch.job(), watch.id());
+        let first = watch.requests() == 1;
+        self.slots.replace(slot, watch);
+        self.tellable.extend(effects.events);
+        match effects.next {
+            Next::Wait { until } => self.arm(slot, until),
+            Next::Poll { diff_info } => {
+                let now = self.clock.now().up_ms;
+                self.pace.take(now);
+                if let Some(timeout) = self.job_timeout.filter(|_| first) {
+                    self.deadlines
+                        .push_back((now.saturating_add(millis(timeout)), slot, id));
+                }
+                self.slots.set_phase(slot, Phase::Asking);
+                let api = Rc::clone(&self.api);
+                self.polls.push(Box::pin(async move {
+                    Polled {
+                        slot,
+                        id,
+                        result: api.ask(job, diff_info).await,
+                    }
+                }));
+            }
+            Next::End { samples, .. } => {
+                if let Some(samples) = samples {
+                    self.memory.learn(job.kind, &samples);
+                }
+                self.slots.remove(slot);
+            }
+        }
+    }
+
+    fn polled(&mut self, done: Polled) {
+        let Polled { slot, id, result } = done;
+        self.hear(slot, result.as_ref().map(|_| ()));
+        // A watch that was ended while it was being asked is gone, and its slot may be another's by now.
+        if self.slots.watch(slot).is_none_or(|w| w.id() != id) {
+            return;
+        }
+        let input = match result {
+            Ok(Fetched {
+                status,
+                date,
+                at_least,
+            }) => {
+                let now = self.clock.now().wall_ms;
+                let server_now_ms = self.server_clock.hear(now, date, &status);
+                Input::Answered(Box::new(Answer {
+                    status,
+                    server_now_ms,
+                    at_least,
+                }))
+            }
+            Err(error) => {
+                tracing::debug!(job = %self.job_name(slot), kind = %error.kind, "{error}");
+                Input::Failed(error)
+            }
+        };
+        self.step(slot, input);
+    }
+
+    /// What one result says about the API as a whole.
+    fn hear(&mut self, slot: u32, result: Result<(), &PollError>) {
+        let now = self.clock.now().up_ms;
+        let heard = Heard {
+            slot,
+            result,
+            watched: self.slots.len(),
+            in_flight: self.polls.len(),
+        };
+        let dice = &mut self.dice;
+        let turn = self.gate.heard(now, heard, |failures| {
+            retry::ceiling(failures).mul_f64(dice.roll())
+        });
+        match turn {
+            Turn::None => {}
+            Turn::Held(until) => {
+                tracing::warn!(
+                    for_ms = until.saturating_sub(now),
+                    "the API asks for a pause"
+                );
+                self.pace.return_gently(until);
+            }
+            Turn::Down => tracing::warn!("the API is down: one request at a time until it is back"),
+            Turn::Up => {
+                tracing::info!("the API is back");
+                self.pace.return_gently(now);
+                for slot in self.slots.held() {
+                    self.disarm(slot);
+                    if let Some(watch) = self.slots.watch_mut(slot) {
+                        watch.ask_at(now);
+                    }
+                    self.arm(slot, now);
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self, slot: u32, at: u64) {
+        self.timers.insert(at, slot);
+        self.slots.set_phase(slot, Phase::Waiting(at));
+    }
+
+    fn disarm(&mut self, slot: u32) {
+        if let Some(Phase::Waiting(at)) = self.slots.phase(slot) {
+            self.timers.remove(at, slot);
+        }
+    }
+
+    fn job_name(&self, slot: u32) -> String {
+        self.slots
+            .watch(slot)
+            .map_or_else(String::new, |w| w.job().to_string())
+    }
+}

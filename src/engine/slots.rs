@@ -1,0 +1,141 @@
+//! The watches, each in a numbered place that stays its own until it ends.
+
+use crate::core::job::Outcome;
+use crate::core::watch::Watch;
+
+/// What a watch is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its timer is set for this `up_ms`.
+    Waiting(u64),
+    /// A request is under way.
+    Asking,
+    /// The store has its next step.
+    Committing,
+}
+
+#[derive(Debug)]
+struct Slot {
+    watch: Watch,
+    phase: Phase,
+    /// It was to end while a commit was under way.
+    stop: Option<Outcome>,
+}
+
+/// The places. Ended watches leave theirs to the next that begins.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    places: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    /// Watches for which no request has come back yet.
+    unheard: usize,
+    /// Whether any job was ever answered.
+    answered: bool,
+}
+
+impl Slots {
+    pub(super) fn insert(&mut self, watch: Watch) -> u32 {
+        self.unheard += usize::from(!watch.is_heard_of());
+        let slot = Some(Slot {
+            watch,
+            phase: Phase::Committing,
+            stop: None,
+        });
+        let at = self.free.pop().unwrap_or(self.places.len() as u32);
+        match self.places.get_mut(at as usize) {
+            Some(place) => *place = slot,
+            None => self.places.push(slot),
+        }
+        at
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        let place = self.places.get_mut(slot as usize).and_then(Option::take);
+        if let Some(Slot { watch, .. }) = place {
+            self.unheard -= usize::from(!watch.is_heard_of());
+            self.free.push(slot);
+        }
+    }
+
+    /// Puts the watch's next self in its place.
+    pub(super) fn replace(&mut self, slot: u32, watch: Watch) {
+        let Some(place) = self.get_mut(slot) else {
+            return;
+        };
+        let was_unheard = !place.watch.is_heard_of();
+        let (heard, answered) = (watch.is_heard_of(), watch.is_answered());
+        place.watch = watch;
+        self.unheard -= usize::from(was_unheard && heard);
+        self.answered |= answered;
+    }
+
+    /// Whether a refusal of this watch is a refusal of everybody: no job was answered, and no other one still
+    /// waits for its first answer.
+    pub(super) fn nobody_else_is_answered(&self, slot: u32) -> bool {
+        let itself = self.watch(slot).is_some_and(|w| !w.is_heard_of());
+        !self.answered && self.unheard == usize::from(itself)
+    }
+
+    pub(super) fn watch(&self, slot: u32) -> Option<&Watch> {
+        self.places.get(slot as usize)?.as_ref().map(|s| &s.watch)
+    }
+
+    pub(super) fn watch_mut(&mut self, slot: u32) -> Option<&mut Watch> {
+        self.get_mut(slot).map(|s| &mut s.watch)
+    }
+
+    pub(super) fn phase(&self, slot: u32) -> Option<Phase> {
+        self.places.get(slot as usize)?.as_ref().map(|s| s.phase)
+    }
+
+    pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
+        if let Some(place) = self.get_mut(slot) {
+            place.phase = phase;
+        }
+    }
+
+    pub(super) fn stop_later(&mut self, slot: u32, outcome: Outcome) {
+        if let Some(place) = self.get_mut(slot) {
+            place.stop.get_or_insert(outcome);
+        }
+    }
+
+    pub(super) fn take_stop(&mut self, slot: u32) -> Option<Outcome> {
+        self.get_mut(slot)?.stop.take()
+    }
+
+    pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.places.iter().flatten().map(|s| &s.watch)
+    }
+
+    /// The numbers of all places that are taken.
+    pub(super) fn all(&self) -> Vec<u32> {
+        (0_u32..)
+            .zip(&self.places)
+            .filter(|(_, s)| s.is_some())
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    /// The places of the watches that are not asked because the API is down.
+    pub(super) fn held(&self) -> Vec<u32> {
+        let held = |slot: &Slot| slot.watch.is_held() && matches!(slot.phase, Phase::Waiting(_));
+        (0_u32..)
+            .zip(&self.places)
+            .filter(|(_, slot)| slot.as_ref().is_some_and(held))
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.places.get_mut(slot as usize)?.as_mut()
+    }
+}
