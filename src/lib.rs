@@ -1,4 +1,5 @@
 //! forgewatch waits for remote jobs.
 
+pub mod cli;
 pub mod config;
 pub mod core;
