@@ -1,5 +1,6 @@
 //! forgewatch waits for remote jobs.
 
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod engine;

@@ -1,2 +1,10 @@
 //! A very thin front: everything is in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+use forgewatch::cli;
+use forgewatch::config::Env;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os(), &Env::of_process())
+}

@@ -1,2 +1,229 @@
-//! (to be written)
+//! What the user wants: the command line over the environment over the file over the defaults, merged and checked.
+//!
+//! `cli` calls [`load`] (or [`inspect`], for `check`) and [`credentials::find`]; everybody else reads
+//! [`settings`]. All errors are told at once, each with its place and what would do.
+//!
+//! [`keys`] is the one table of what can be written; [`read`] reads a value, [`check`] walks a file's tree,
+//! [`draft`] puts the layers together, [`jobs`] makes the list of jobs, [`manual`] writes the table down for people.
+
+pub mod base_url;
+mod check;
+pub mod credentials;
+mod draft;
+pub mod env;
+pub mod error;
+mod file;
+mod jobs;
+mod keys;
+pub mod manual;
+mod nearest;
+mod read;
 pub mod settings;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use env::Env;
+pub use error::{ConfigError, ConfigErrors};
+
+use check::Scope;
+use draft::Draft;
+use error::{Origin, quoted};
+use keys::{HEARTBEAT, KEYS, ONE_SHOT_SPAN};
+use settings::{JobSpec, OneShot, Output, Settings, SquashedAs};
+
+/// What the command line says. Values are texts as they were given, read and checked here.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// The flags that say the same as a key of the file, by the flag's name (`--min-interval`).
+    pub flags: Vec<(&'static str, String)>,
+    /// The JOB arguments.
+    pub jobs: Vec<String>,
+    /// `--diff`: lists of IDs.
+    pub diffs: Vec<String>,
+    /// `--update`: lists of IDs.
+    pub updates: Vec<String>,
+    /// `--jobs-file`; `-` is standard input.
+    pub jobs_file: Option<PathBuf>,
+    /// `--label`s, `NAME=VALUE`.
+    pub labels: Vec<String>,
+    /// `--output`.
+    pub output: Option<Output>,
+    /// `--timeout`.
+    pub timeout: Option<String>,
+    /// `--job-timeout`.
+    pub job_timeout: Option<String>,
+    /// `--fail-fast`.
+    pub fail_fast: bool,
+    /// `--heartbeat`.
+    pub heartbeat: Option<String>,
+    /// `--squashed-as`.
+    pub squashed_as: Option<SquashedAs>,
+}
+
+/// A configuration in order.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What everybody reads.
+    pub settings: Settings,
+    /// How a watch that ends is run.
+    pub one_shot: OneShot,
+    /// What is printed.
+    pub output: Output,
+    /// Where the credentials are, if the environment does not hold them.
+    pub credentials_file: Option<PathBuf>,
+    /// The file that was read.
+    pub source: Option<PathBuf>,
+}
+
+/// The configuration of a watch that ends. Reads the file, and the list of jobs if one is named.
+///
+/// Of a file found by default `[api]` and `[schedule]` are taken, and the rest is passed over: a one-shot is no
+/// second daemon, and must not fail for what it never uses. A file that was named is taken whole.
+pub fn load(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
+    let loaded = assemble(given, env, Scope::ApiAndSchedule)?;
+    if loaded.settings.jobs.is_empty() {
+        let what = "no jobs to watch; name some: diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
+                    in a file named with --config";
+        return Err(ConfigError::new(Origin::Nowhere, what).into());
+    }
+    Ok(loaded)
+}
+
+/// The configuration as it stands, for `check`: every section counts, wherever the file was found, and there need
+/// not be any jobs.
+pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors> {
+    let given = Given {
+        config: config.map(Path::to_owned),
+        ..Given::default()
+    };
+    assemble(&given, env, Scope::Whole)
+}
+
+/// What is printed: the flag, else the variable, else `auto`.
+pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
+    const VARIABLE: &str = "FORGEWATCH_OUTPUT";
+    let (None, Some(word)) = (flag, env.text(VARIABLE)?) else {
+        return Ok(flag.unwrap_or_default());
+    };
+    let known = Output::ALL
+        .into_iter()
+        .find(|output| output.as_str() == word);
+    known.ok_or_else(|| {
+        let words = Output::ALL.map(Output::as_str).join(", ");
+        let what = format!(
+            "{} is no form of output; one of {words} would do",
+            quoted(word)
+        );
+        ConfigError::new(Origin::Variable(VARIABLE), what)
+    })
+}
+
+fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, ConfigErrors> {
+    let mut errors = Vec::new();
+    let mut draft = Draft::with_defaults(&mut errors);
+
+    let source = file::config(given.config.as_deref(), env);
+    let source = source.unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
+    let of_file = source.as_ref().and_then(|source| {
+        let scope = if source.named {
+            Scope::Whole
+        } else {
+            of_default_file
+        };
+        check::file(source, scope, &mut draft, &mut errors)
+    });
+    // A file that could not be read or parsed says nothing of what it lacks.
+    let whole = errors.is_empty() || of_file.is_some();
+    environment(env, &mut draft, &mut errors);
+    flags(given, &mut draft, &mut errors);
+    if whole {
+        draft.find_missing(&mut errors);
+    }
+    if errors.is_empty() {
+        draft.cross_check(&mut errors);
+    }
+
+    let mut jobs = jobs::from_command_line(given, &mut errors)
+        .or(of_file)
+        .unwrap_or_default();
+    label_all(&mut jobs, given, &mut errors);
+    let one_shot = one_shot(given, &mut errors);
+    let output = output(given.output, env).unwrap_or_else(|error| {
+        errors.push(error);
+        Output::default()
+    });
+    ConfigErrors::check(errors)?;
+    let credentials_file = draft.credentials_file.clone();
+    let settings = draft
+        .into_settings(jobs)
+        .ok_or_else(|| ConfigError::new(Origin::Nowhere, "api.base_url is not set"))?;
+    Ok(Loaded {
+        settings,
+        one_shot,
+        output,
+        credentials_file,
+        source: source.map(|source| source.path),
+    })
+}
+
+fn environment(env: &Env, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
+    for key in KEYS {
+        let Some(variable) = key.variable else {
+            continue;
+        };
+        match env.text(variable) {
+            Ok(Some(text)) => draft.set(key, text, &Origin::Variable(variable), errors),
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+}
+
+fn flags(given: &Given, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
+    for (flag, text) in &given.flags {
+        for key in KEYS.iter().filter(|key| key.flag == Some(flag)) {
+            draft.set(key, text, &Origin::Flag(flag), errors);
+        }
+    }
+}
+
+/// The command line's labels go to every job it watches, over those of the file.
+fn label_all(jobs: &mut [JobSpec], given: &Given, errors: &mut Vec<ConfigError>) {
+    let labels = jobs::labels_of_command_line(&given.labels, errors);
+    for job in jobs {
+        job.labels.extend(labels.clone());
+    }
+}
+
+fn one_shot(given: &Given, errors: &mut Vec<ConfigError>) -> OneShot {
+    let (min, max) = ONE_SHOT_SPAN;
+    let mut span = |flag, text: &Option<String>, example| -> Option<Duration> {
+        let read = read::duration(text.as_deref()?, min, max, example);
+        read.map_err(|what| errors.push(ConfigError::new(Origin::Flag(flag), what)))
+            .ok()
+    };
+    let timeout = span("--timeout", &given.timeout, "2h");
+    let job_timeout = span("--job-timeout", &given.job_timeout, "30m");
+    let heartbeat = given
+        .heartbeat
+        .as_deref()
+        .map_or(Ok(Some(HEARTBEAT)), |text| {
+            read::duration_or_never(text, min, max, "1m")
+        });
+    OneShot {
+        timeout,
+        job_timeout,
+        fail_fast: given.fail_fast,
+        heartbeat: heartbeat.unwrap_or_else(|what| {
+            errors.push(ConfigError::new(Origin::Flag("--heartbeat"), what));
+            None
+        }),
+        squashed_as: given.squashed_as,
+    }
+}

@@ -50,3 +50,65 @@ pub struct Settings {
     /// What to watch, in the order given, each once.
     pub jobs: Vec<JobSpec>,
 }
+
+/// How a watch that ends is run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OneShot {
+    /// The most the whole watch may take.
+    pub timeout: Option<Duration>,
+    /// The most each job may take.
+    pub job_timeout: Option<Duration>,
+    /// Whether the first job that fails ends the watch of all.
+    pub fail_fast: bool,
+    /// How often `text` says that it is still there; None is never.
+    pub heartbeat: Option<Duration>,
+    /// How squashed jobs count; None is apart.
+    pub squashed_as: Option<SquashedAs>,
+}
+
+/// What a squashed job counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SquashedAs {
+    /// As a completed one.
+    Success,
+    /// As a failed one.
+    Failure,
+}
+
+/// What is printed, as asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// One of the others, by what the streams are.
+    #[default]
+    Auto,
+    /// A bar a job, on standard error.
+    Progress,
+    /// A line a transition, on standard output.
+    Text,
+    /// An object a line, on standard output.
+    Json,
+    /// Nothing but errors.
+    Quiet,
+}
+
+impl Output {
+    /// All of them, in the order help lists them.
+    pub const ALL: [Self; 5] = [
+        Self::Auto,
+        Self::Progress,
+        Self::Text,
+        Self::Json,
+        Self::Quiet,
+    ];
+
+    /// The word for it on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Progress => "progress",
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Quiet => "quiet",
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The command line: the definitions are in [`args`], each command has a file of its own.
+
+pub mod args;
+mod check;
+mod generate;
+mod watch;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::Env;
+use args::{Cli, Command};
+
+/// It could not be done.
+const FAILED: u8 = 1;
+/// Usage or configuration error; nothing was asked of the API.
+const USAGE: u8 = 2;
+
+/// Does what the command line asks for. Returns the exit status of the process.
+pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors: clap prints them on standard output and calls for 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match cli.command {
+        Command::Watch(args) => watch::run(*args, env),
+        Command::Demo(_) | Command::Simulate(_) => {
+            complain(&"the simulator is not there yet");
+            ExitCode::from(FAILED)
+        }
+        Command::Check(args) => check::run(&args, env, |_, _| {
+            Err("check: --online is not there yet; leave it out".to_owned())
+        }),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
+    }
+}
+
+/// Prints each line of an error behind `error: `, as clap does with its own. A closed standard error is no reason to
+/// end otherwise.
+fn complain(error: &impl fmt::Display) {
+    let mut stderr = io::stderr().lock();
+    for line in error.to_string().lines() {
+        let _ = writeln!(stderr, "error: {line}");
+    }
+}

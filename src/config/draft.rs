@@ -1,0 +1,193 @@
+//! The settings while they are put together: defaults first, then the file, the environment, the flags, each
+//! over what was there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::error::{ConfigError, Origin};
+use super::keys::{KEYS, Key, Preset};
+use super::read;
+use super::settings::{Api, JobSpec, Settings};
+use crate::core::limits::{JobFailed, Limits};
+use crate::core::schedule::{Policy, Rules};
+
+/// Every value of the table of keys, and where each came from.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) base_url: Option<Url>,
+    pub(super) account_service_id: u64,
+    pub(super) credentials_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) connect_timeout: Duration,
+    pub(super) timeout: Duration,
+    pub(super) max_in_flight: usize,
+    pub(super) max_requests_per_second: f64,
+    pub(super) jobfailed: JobFailed,
+    pub(super) diff_info: bool,
+    pub(super) max_body: u64,
+    pub(super) policy: Policy,
+    pub(super) request_cost: Duration,
+    pub(super) min_interval: Duration,
+    pub(super) max_interval: Duration,
+    pub(super) progress_step: u8,
+    pub(super) stalled_after: Duration,
+    pub(super) unreachable_after: Duration,
+    pub(super) not_found_grace: Duration,
+    /// None is never.
+    pub(super) give_up_after: Option<Duration>,
+    /// In the order of [`KEYS`]: who spoke last; None where nobody did.
+    origins: Vec<Option<Origin>>,
+}
+
+/// How long a one-shot's asking may fail, where nobody says.
+const ONE_SHOT_GIVES_UP_AFTER: Duration = Duration::from_mins(10);
+
+impl Draft {
+    /// The compiled defaults, as the table of keys says them.
+    pub(super) fn with_defaults(errors: &mut Vec<ConfigError>) -> Self {
+        let mut draft = Self::blank();
+        for key in KEYS {
+            if let Preset::Value(text) = key.preset {
+                draft.set(key, text, &Origin::Default, errors);
+            }
+        }
+        draft
+    }
+
+    /// Before the defaults of the table, which overwrite what is not optional here.
+    fn blank() -> Self {
+        Self {
+            base_url: None,
+            account_service_id: 0,
+            credentials_file: None,
+            ca_file: None,
+            connect_timeout: Duration::ZERO,
+            timeout: Duration::ZERO,
+            max_in_flight: 0,
+            max_requests_per_second: 0.0,
+            jobfailed: JobFailed::Flag,
+            diff_info: false,
+            max_body: 0,
+            policy: Policy::Inspection,
+            request_cost: Duration::ZERO,
+            min_interval: Duration::ZERO,
+            max_interval: Duration::ZERO,
+            progress_step: 0,
+            stalled_after: Duration::ZERO,
+            unreachable_after: Duration::ZERO,
+            not_found_grace: Duration::ZERO,
+            give_up_after: Some(ONE_SHOT_GIVES_UP_AFTER),
+            origins: vec![None; KEYS.len()],
+        }
+    }
+
+    /// Sets a key to what a flag, a variable or a default says.
+    pub(super) fn set(
+        &mut self,
+        key: &'static Key,
+        text: &str,
+        origin: &Origin,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        if let Err(what) = read::text(key, text, self) {
+            errors.push(ConfigError::new(origin.clone(), what));
+        }
+        self.spoken(key, origin);
+    }
+
+    /// Notes who said what `key` is, rightly or wrongly: one that is wrong is not also missing.
+    pub(super) fn spoken(&mut self, key: &Key, origin: &Origin) {
+        let slots = KEYS.iter().zip(&mut self.origins);
+        for (_, slot) in slots.filter(|(k, _)| k.section == key.section && k.name == key.name) {
+            *slot = Some(origin.clone());
+        }
+    }
+
+    fn origin(&self, section: &str, name: &str) -> Option<&Origin> {
+        let mut slots = KEYS.iter().zip(&self.origins);
+        let (_, origin) = slots.find(|(key, _)| key.section == section && key.name == name)?;
+        origin.as_ref()
+    }
+
+    /// Finds the keys that nobody set and somebody has to.
+    pub(super) fn find_missing(&self, errors: &mut Vec<ConfigError>) {
+        let settings = KEYS.iter().filter(|key| key.section != "jobs");
+        for key in settings.filter(|key| matches!(key.preset, Preset::Required { .. })) {
+            if self.origin(key.section, key.name).is_none() {
+                errors.push(ConfigError::new(Origin::Nowhere, missing(key)));
+            }
+        }
+    }
+
+    /// Finds the values that are good each for itself and contradict each other.
+    pub(super) fn cross_check(&self, errors: &mut Vec<ConfigError>) {
+        if self.min_interval > self.max_interval {
+            let (min, max) = (
+                humantime::format_duration(self.min_interval),
+                humantime::format_duration(self.max_interval),
+            );
+            let what = format!(
+                "schedule.min_interval ({min}) is longer than schedule.max_interval ({max}); shorten the one or \
+                 lengthen the other"
+            );
+            let origin = ["min_interval", "max_interval"]
+                .into_iter()
+                .filter_map(|name| self.origin("schedule", name))
+                .find(|origin| **origin != Origin::Default);
+            errors.push(ConfigError::new(
+                origin.cloned().unwrap_or(Origin::Nowhere),
+                what,
+            ));
+        }
+    }
+
+    /// The settings of a one-shot. None without a base URL, which is an error already told.
+    pub(super) fn into_settings(self, jobs: Vec<JobSpec>) -> Option<Settings> {
+        Some(Settings {
+            api: Api {
+                base_url: self.base_url?,
+                account_service_id: self.account_service_id,
+                ca_file: self.ca_file,
+                connect_timeout: self.connect_timeout,
+                timeout: self.timeout,
+                max_in_flight: self.max_in_flight,
+                max_requests_per_second: self.max_requests_per_second,
+                max_body: self.max_body,
+            },
+            limits: Limits {
+                schedule: Rules {
+                    policy: self.policy,
+                    request_cost: self.request_cost,
+                    min_interval: self.min_interval,
+                    max_interval: self.max_interval,
+                },
+                progress_step: self.progress_step,
+                stalled_after: self.stalled_after,
+                unreachable_after: self.unreachable_after,
+                not_found_grace: self.not_found_grace,
+                give_up_after: self.give_up_after,
+                jobfailed: self.jobfailed,
+                diff_info: self.diff_info,
+                refusal_ends: true,
+            },
+            jobs,
+        })
+    }
+}
+
+fn missing(key: &Key) -> String {
+    let mut ways: Vec<String> = [key.flag, key.variable]
+        .into_iter()
+        .flatten()
+        .map(|way| format!("give {way}"))
+        .collect();
+    ways.push(format!(
+        "write {} = {} under [{}] in the configuration file",
+        key.name,
+        key.example(),
+        key.section
+    ));
+    format!("{} is not set; {}", key.path(), ways.join(", or "))
+}
