@@ -1,6 +1,7 @@
 //! forgewatch waits for remote jobs.
 
 pub mod cli;
+pub mod clanforge;
 pub mod config;
 pub mod core;
 pub mod engine;

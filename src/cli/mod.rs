@@ -2,7 +2,12 @@
 
 pub mod args;
 mod check;
+mod demo;
+mod exit;
 mod generate;
+mod one_shot;
+mod online;
+mod simulate;
 mod watch;
 
 use std::ffi::OsString;
@@ -19,6 +24,8 @@ use args::{Cli, Command};
 const FAILED: u8 = 1;
 /// Usage or configuration error; nothing was asked of the API.
 const USAGE: u8 = 2;
+/// A bug, or a machine that gives nothing.
+const INTERNAL: u8 = 70;
 
 /// Does what the command line asks for. Returns the exit status of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
@@ -32,13 +39,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     };
     match cli.command {
         Command::Watch(args) => watch::run(*args, env),
-        Command::Demo(_) | Command::Simulate(_) => {
-            complain(&"the simulator is not there yet");
-            ExitCode::from(FAILED)
-        }
-        Command::Check(args) => check::run(&args, env, |_, _| {
-            Err("check: --online is not there yet; leave it out".to_owned())
-        }),
+        Command::Demo(args) => demo::run(&args, env),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Check(args) => check::run(&args, env, online::ask),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

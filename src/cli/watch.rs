@@ -1,10 +1,17 @@
 //! `forgewatch watch`.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
-use super::{FAILED, USAGE, complain};
-use crate::config::{self, Env, credentials};
+use super::one_shot::{Finished, Run};
+use super::{INTERNAL, USAGE, complain};
+use crate::clanforge::Client;
+use crate::config::credentials::{self, Credentials};
+use crate::config::settings::{OneShot, Output, Settings};
+use crate::config::{self, Env};
+use crate::report::{Facts, Mode, Report, Streams, diagnostics};
+use crate::store::calibration;
 
 /// Watches the jobs to their end.
 pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
@@ -14,17 +21,86 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
         );
         return ExitCode::from(USAGE);
     }
-    let loaded = match config::load(&args.into_given(), env) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            complain(&errors);
-            return ExitCode::from(USAGE);
+    let prepared = prepare(args, env).and_then(|(plan, credentials)| until_done(plan, &credentials, env));
+    match prepared {
+        Ok(finished) => ExitCode::from(finished.status),
+        Err(Stopped { status, why }) => {
+            complain(&why);
+            ExitCode::from(status)
         }
-    };
-    if let Err(error) = credentials::find(loaded.credentials_file.as_deref(), env) {
-        complain(&error);
-        return ExitCode::from(USAGE);
     }
-    complain(&"watch: the engine is not there yet");
-    ExitCode::from(FAILED)
+}
+
+/// What a one-shot needs to know.
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    pub(super) options: OneShot,
+    pub(super) output: Output,
+    /// Whether to begin with what earlier one-shots learnt, and keep what this one learns.
+    pub(super) learns: bool,
+}
+
+/// Why nothing was watched, and the status to leave with.
+pub(super) struct Stopped {
+    pub(super) status: u8,
+    pub(super) why: String,
+}
+
+impl Stopped {
+    /// The user can mend it.
+    fn usage(why: &impl fmt::Display) -> Self {
+        Self { status: USAGE, why: why.to_string() }
+    }
+
+    /// The machine gives no thread, no entropy, no event queue.
+    fn internal(why: &impl fmt::Display) -> Self {
+        Self { status: INTERNAL, why: why.to_string() }
+    }
+}
+
+fn prepare(args: WatchArgs, env: &Env) -> Result<(Plan, Credentials), Stopped> {
+    let loaded = config::load(&args.into_given(), env).map_err(|e| Stopped::usage(&e))?;
+    let (credentials, _) = credentials::find(loaded.credentials_file.as_deref(), env)
+        .map_err(|e| Stopped::usage(&e))?;
+    let plan = Plan {
+        settings: loaded.settings,
+        options: loaded.one_shot,
+        output: loaded.output,
+        learns: true,
+    };
+    Ok((plan, credentials))
+}
+
+/// Sets up output, client and engine, and watches to the end.
+pub(super) fn until_done(
+    plan: Plan,
+    credentials: &Credentials,
+    env: &Env,
+) -> Result<Finished, Stopped> {
+    let facts = Facts::gather();
+    let mode = match plan.output {
+        Output::Auto => facts.auto(),
+        Output::Progress => Mode::Progress,
+        Output::Text => Mode::Text,
+        Output::Json => Mode::Json,
+        Output::Quiet => Mode::Quiet,
+    };
+    let client = Client::new(&plan.settings.api, credentials).map_err(|e| Stopped::usage(&e))?;
+    let filter = env.text(diagnostics::VARIABLE).map_err(|e| Stopped::usage(&e))?;
+    let report = Report::start(mode, facts.style(mode), Streams::standard())
+        .map_err(|e| Stopped::internal(&e))?;
+    diagnostics::install(report.diagnostics(), filter).map_err(|e| Stopped::usage(&e))?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Stopped::internal(&e))?;
+    let cache = plan.learns.then(|| calibration::path(env)).flatten();
+    let finished = runtime.block_on(async {
+        let run = Run::new(plan.settings, plan.options, client, report, cache.as_ref())?;
+        Ok(run.until_done(cache.as_ref()).await)
+    });
+    // A name lookup under way blocks a thread that nobody needs to wait for.
+    runtime.shutdown_background();
+    finished.map_err(|e: std::io::Error| Stopped::internal(&e))
 }

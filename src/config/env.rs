@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::error::{ConfigError, Origin};
 
 /// The variables anything of ours looks at; all others are left where they are.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "FORGEWATCH_CONFIG",
     "FORGEWATCH_BASE_URL",
     "FORGEWATCH_ACCOUNT_SERVICE_ID",
@@ -19,6 +19,7 @@ const NAMES: [&str; 14] = [
     "FORGEWATCH_LOG",
     "HOME",
     "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
     "CREDENTIALS_DIRECTORY",
     "JOURNAL_STREAM",
     "NO_COLOR",

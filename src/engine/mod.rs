@@ -83,6 +83,7 @@ pub struct Engine<A, S, C> {
     max_in_flight: usize,
     job_timeout: Option<Duration>,
     memory: Memory,
+    has_learnt: bool,
     server_clock: ServerClock,
     gate: Gate,
     pace: Pace,
@@ -130,6 +131,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             max_in_flight: throttle.max_in_flight.max(1),
             job_timeout: None,
             memory,
+            has_learnt: false,
             server_clock: ServerClock::default(),
             gate: Gate::default(),
             pace: Pace::new(throttle.max_requests_per_second, now),
@@ -173,7 +175,12 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.slots.watches()
     }
 
-    /// What ends have taught so far.
+    /// Whether any end has taught something yet.
+    pub fn has_learnt(&self) -> bool {
+        self.has_learnt
+    }
+
+    /// What ends have taught so far, and what was known before.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -377,6 +384,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             Next::End { samples, .. } => {
                 if let Some(samples) = samples {
                     self.memory.learn(job.kind, &samples);
+                    self.has_learnt = true;
                 }
                 self.slots.remove(slot);
             }

@@ -1,5 +1,7 @@
 //! What must not be lost. The engine commits a step here before anything outside can see it.
 
+pub mod calibration;
+
 use std::future::Future;
 
 use crate::core::event::Event;

@@ -1,0 +1,85 @@
+//! What an answer's head tells: the server's clock, and how long it wants to be left alone.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+
+/// The longest `Retry-After` that is kept: a server that wants more is asked again after an hour.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// `Date` less `Age`, Unix seconds: an answer out of a cache is as old as its age.
+pub(super) fn server_date(headers: &HeaderMap) -> Option<i64> {
+    let date = unix_seconds(text(headers, &DATE)?)?;
+    let age = text(headers, &AGE).and_then(|age| age.parse::<u32>().ok()).unwrap_or(0);
+    Some(date - i64::from(age))
+}
+
+/// `Retry-After` as a span from now, at most an hour; a date is held against the answer's own `Date`, so that
+/// no clock of ours can be wrong. None where it is missing, past or rubbish.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = text(headers, &RETRY_AFTER)?;
+    let seconds = match value.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let now = text(headers, &DATE).and_then(unix_seconds).or_else(wall_seconds)?;
+            u64::try_from(unix_seconds(value)?.checked_sub(now)?).ok()?
+        }
+    };
+    (seconds > 0).then(|| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn unix_seconds(date: &str) -> Option<i64> {
+    let since = httpdate::parse_http_date(date).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+fn wall_seconds() -> Option<i64> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE_TEXT: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn retry_after_takes_both_forms_and_nothing_else() {
+        for (value, want) in [
+            ("7", Some(7)),
+            (" 120 ", Some(120)),
+            ("86400", Some(3600)),
+            ("99999999999999999999", None),
+            ("0", None),
+            ("-5", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("Mon, 01 Jan 2024 00:00:30 GMT", Some(30)),
+            ("Monday, 01-Jan-24 00:00:30 GMT", Some(30)),
+            ("Tue, 02 Jan 2024 00:00:00 GMT", Some(3600)),
+            ("Sun, 31 Dec 2023 23:59:30 GMT", None),
+            ("Mon, 01 Jan 1800 00:00:30 GMT", None),
+        ] {
+            let headers = headers(&[(DATE, DATE_TEXT), (RETRY_AFTER, value)]);
+            assert_eq!(retry_after(&headers).map(|d| d.as_secs()), want, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_servers_clock_is_its_date_less_the_age() {
+        assert_eq!(server_date(&headers(&[(DATE, DATE_TEXT)])), Some(1_704_067_200));
+        let aged = headers(&[(DATE, DATE_TEXT), (AGE, "20")]);
+        assert_eq!(server_date(&aged), Some(1_704_067_180));
+        assert_eq!(server_date(&headers(&[(DATE, "now")])), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! The client of the two Clanforge status endpoints.
+//!
+//! One [`Client`] a process, its connections kept. It hands every answer, chunk by chunk, to
+//! [`crate::core::decode`] and never holds a body. What the credentials may meet is decided here: they go to
+//! the base URL's own origin and nowhere else, so redirects are never followed and a loopback base never goes
+//! through a proxy.
+
+mod body;
+mod failure;
+mod headers;
+mod tls;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect;
+use secrecy::ExposeSecret;
+
+use crate::config::credentials::Credentials;
+use crate::config::settings::Api as ApiSettings;
+use crate::core::job::{JobKind, JobRef};
+use crate::core::verdict::PollError;
+use crate::engine::{Api, Fetched};
+
+/// More than any sane answer's head, in HTTP/2.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+
+/// Asks for statuses. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Up to and without the `/cfp` of a job's address.
+    base: String,
+    account_service_id: u64,
+    limits: body::Limits,
+}
+
+/// Why there is no client. Each is the user's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of certificate authorities cannot be used.
+    #[error("api.ca_file: {path}: {why}")]
+    CaFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The credentials do not fit into a header.
+    #[error("the credentials cannot be sent: they hold a character that no HTTP header may carry")]
+    Credentials,
+    /// The HTTP library refuses, such as for a broken proxy variable.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Setup(String),
+}
+
+impl Client {
+    /// A client for these settings. Opens no connection.
+    pub fn new(api: &ApiSettings, credentials: &Credentials) -> Result<Self, ClientError> {
+        let mut basic = HeaderValue::from_str(credentials.basic().expose_secret())
+            .map_err(|_| ClientError::Credentials)?;
+        basic.set_sensitive(true);
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, basic), (CONTENT_TYPE, form)]);
+
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(api.connect_timeout)
+            .pool_max_idle_per_host(api.max_in_flight)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .http2_adaptive_window(true);
+        if is_loopback(&api.base_url) {
+            builder = builder.no_proxy();
+        }
+        let http = tls::set_up(builder, api)?
+            .build()
+            .map_err(|error| ClientError::Setup(failure::innermost(&error)))?;
+        Ok(Self {
+            http,
+            base: api.base_url.as_str().trim_end_matches('/').to_owned(),
+            account_service_id: api.account_service_id,
+            limits: body::Limits { timeout: api.timeout, max_body: api.max_body },
+        })
+    }
+
+    fn address(&self, job: JobRef, diff_info: bool) -> String {
+        let endpoint = match job.kind {
+            JobKind::Diff => "imagediff",
+            JobKind::Update => "imageupdate",
+        };
+        let (base, id, asid) = (&self.base, job.id, self.account_service_id);
+        let mut address =
+            format!("{base}/cfp/v1/{endpoint}/{id}/status?accountserviceid={asid}");
+        if diff_info {
+            let _ = write!(address, "&diff_info=1");
+        }
+        address
+    }
+}
+
+impl Api for Client {
+    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+        let deadline = body::Deadline::start(&self.limits);
+        let request = self.http.get(self.address(job, diff_info)).send();
+        let response = deadline
+            .within(request)
+            .await?
+            .map_err(|error| failure::of_request(&error))?;
+        let date = headers::server_date(response.headers());
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(body::refusal(response, deadline).await);
+        }
+        let (status, at_least) = body::status(response, deadline, &self.limits).await?;
+        Ok(Fetched { status, date, at_least })
+    }
+}
+
+/// Whether the base is this machine, by its name alone.
+fn is_loopback(base: &url::Url) -> bool {
+    match base.host() {
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Ten times as long as an answer above one MiB took to arrive is left between two of them.
+fn at_least_between(received: u64, took: Duration) -> Duration {
+    if received > body::FIRST_PART { took.saturating_mul(10) } else { Duration::ZERO }
+}

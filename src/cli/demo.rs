@@ -1,0 +1,55 @@
+//! `forgewatch demo`: the whole thing at work on simulated jobs, in 20 seconds.
+
+use std::process::ExitCode;
+
+use secrecy::SecretString;
+
+use super::args::DemoArgs;
+use super::watch::{Plan, Stopped, until_done};
+use super::{FAILED, INTERNAL, complain};
+use crate::config::credentials::Credentials;
+use crate::config::{self, Env};
+use crate::core::job::{JobRef, Outcome};
+use crate::sim::{Script, Server};
+
+/// Watches the built-in script's jobs; 0 when each ended as scripted.
+pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
+    let script = Script::demo();
+    let mut expected = script.expected();
+    let finished = watch(script, args, env);
+    let (status, ends) = match finished {
+        Ok(finished) => (finished.status, finished.ends),
+        Err(Stopped { status, why }) => {
+            complain(&why);
+            return ExitCode::from(status);
+        }
+    };
+    let mut ends: Vec<(JobRef, Outcome)> = ends;
+    ends.sort_unstable_by_key(|(job, _)| *job);
+    expected.sort_unstable_by_key(|(job, _)| *job);
+    if ends == expected {
+        return ExitCode::SUCCESS;
+    }
+    let interrupted = ends.iter().any(|(_, outcome)| matches!(outcome, Outcome::Abandoned(_)));
+    if interrupted {
+        return ExitCode::from(status);
+    }
+    complain(&"demo: a job did not end as its script says; please report this as a bug");
+    ExitCode::from(FAILED)
+}
+
+fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<super::one_shot::Finished, Stopped> {
+    let internal = |why: String| Stopped { status: INTERNAL, why: format!("demo: {why}") };
+    let secret = |key: &str| SecretString::from(key.to_owned());
+    let credentials = Credentials::new(secret(script.access_key()), secret(script.secret_key()))
+        .map_err(|e| internal(e.to_owned()))?;
+    let (account, jobs) = (script.account_service_id(), script.jobs());
+    let server = Server::start(script).map_err(|e| internal(e.to_string()))?;
+    let loaded = config::for_simulator(&server.base_url(), account, &jobs)
+        .map_err(|e| internal(e.to_string()))?;
+    let output = config::output(args.output.output, env)
+        .map_err(|e| Stopped { status: super::USAGE, why: e.to_string() })?;
+    let plan =
+        Plan { settings: loaded.settings, options: loaded.one_shot, output, learns: false };
+    until_done(plan, &credentials, env)
+}

@@ -1,0 +1,69 @@
+//! `forgewatch simulate`: the simulator alone.
+
+use std::fs;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tokio::net::TcpListener;
+
+use super::args::SimulateArgs;
+use super::{FAILED, USAGE, complain};
+use crate::os::signals::Stops;
+use crate::sim::{Script, serve};
+
+/// Serves until a signal ends it, which is its proper end.
+pub(super) fn run(args: &SimulateArgs) -> ExitCode {
+    let script = match script(args) {
+        Ok(script) => script,
+        Err(why) => {
+            complain(&why);
+            return ExitCode::from(USAGE);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(FAILED);
+        }
+    };
+    match runtime.block_on(listen(args, script)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("simulate: {}: {error}", args.listen));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn script(args: &SimulateArgs) -> Result<Script, String> {
+    let Some(path) = &args.script else { return Ok(Script::example()) };
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Script::parse(&text).map_err(|e| format!("{}:{e}", path.display()))
+}
+
+async fn listen(args: &SimulateArgs, script: Script) -> io::Result<()> {
+    let mut stops = Stops::catch()?;
+    let listener = TcpListener::bind(args.listen).await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    // Nobody has to read it.
+    let _ = io::stdout().write_all(greeting(&base, &script).as_bytes());
+    serve(listener, script, args.speed, async move {
+        stops.next().await;
+    })
+    .await
+}
+
+/// What to type to watch these jobs.
+fn greeting(base: &str, script: &Script) -> String {
+    let (access, secret) = (script.access_key(), script.secret_key());
+    let account = script.account_service_id();
+    let jobs = script.jobs().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    format!(
+        "Simulating on {base}\n\n{}\nWatch them from another terminal:\n  \
+         FORGEWATCH_ACCESS_KEY={access} FORGEWATCH_SECRET_KEY={secret} \\\n    \
+         forgewatch watch --until-done --base-url {base} --account-service-id {account} \\\n    \
+         {jobs}\n\nCtrl-C ends it.\n",
+        script.summary(),
+    )
+}

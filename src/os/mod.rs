@@ -1,0 +1,3 @@
+//! What the operating system says to the process.
+
+pub mod signals;
