@@ -1,0 +1,283 @@
+//! How fast an answer is decoded, and in how much memory: `cargo bench --bench decode`.
+//!
+//! A diff answer of about 100 MB (10^6 files, both spellings of their fields) is pushed in chunks as a socket gives
+//! them. Beside it stands `serde_json` from the same run: typed, over the whole body in one piece, counting the same
+//! files and summing the same sizes. It never has to stop in the middle of a token, and it has no need to look at
+//! what it skips. Rounds are interleaved; the ratio is the median of theirs.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use forgewatch::core::decode::{Decoder, Reply};
+use forgewatch::core::status::FileSum;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const FILES: u64 = 1_000_000;
+const SOCKET: [usize; 2] = [16 << 10, 64 << 10];
+const ROUNDS: usize = 9;
+const STATUSES: u32 = 200_000;
+
+const STATUS: &str = r#"{"jobprogress":42.5,"jobstateid":4,"jobstart":"1760000100","joberror":null,"jobeta":1760003600,"jobfailed":0,"success":true,"jobcreated":1760000000,"updateid":1234567,"jobupdated":1760001800,"jobstatename":"Running","accountserviceid":"654321","imageid":98765,"machineid":4321,"comment":"nightly build 1"}"#;
+
+fn main() -> Outcome<()> {
+    // First, while the process is small: afterwards the whole body is held for the peer.
+    memory()?;
+    let mut body = Vec::new();
+    for chunk in DiffAnswer::new() {
+        body.extend_from_slice(chunk.as_bytes());
+    }
+    speed(&body)?;
+    latency()
+}
+
+/// Decodes the answer while it is made, chunk by chunk, and prints by how much the process grew.
+fn memory() -> Outcome<()> {
+    let mut answer = DiffAnswer::new();
+    let mut decoder = Decoder::new();
+    let mut bytes = 0;
+    let before = peak_kib()?;
+    for chunk in &mut answer {
+        bytes += chunk.len();
+        decoder.push(chunk.as_bytes())?;
+    }
+    let files = count(decoder.finish()?)?;
+    let grown = peak_kib()?.saturating_sub(before);
+    println!(
+        "diff answer of {} MB, {} files: the process grows by {grown} KiB",
+        bytes / 1_000_000,
+        files.count,
+    );
+    Ok(())
+}
+
+/// Decodes the answer and has it decoded by the peer, in turn.
+fn speed(body: &[u8]) -> Outcome<()> {
+    for size in SOCKET {
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let (ours, files) = timed(|| {
+                let mut decoder = Decoder::new();
+                body.chunks(size).try_for_each(|c| decoder.push(c))?;
+                count(decoder.finish()?)
+            })?;
+            let (peers, theirs) = timed(|| Ok(serde_json::from_slice::<PeerDiff>(body)?.added.0))?;
+            if files != theirs {
+                return Err(format!("{files:?} is not {theirs:?}").into());
+            }
+            rounds.push((ours, peers));
+        }
+        let rate = |time: f64| body.len() as f64 / 1e6 / time;
+        println!(
+            "in chunks of {} KiB: {:.0} MB/s; serde_json typed, whole body: {:.0} MB/s; ratio {:.2}",
+            size >> 10,
+            rate(median(rounds.iter().map(|(ours, _)| ours.as_secs_f64()))),
+            rate(median(rounds.iter().map(|(_, peer)| peer.as_secs_f64()))),
+            median(
+                rounds
+                    .iter()
+                    .map(|(ours, peer)| peer.as_secs_f64() / ours.as_secs_f64())
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// The same for one short status.
+fn latency() -> Outcome<()> {
+    let body = STATUS.as_bytes();
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let (ours, ()) = timed(|| {
+            for _ in 0..STATUSES {
+                let mut decoder = Decoder::new();
+                decoder.push(black_box(body))?;
+                black_box(decoder.finish()?);
+            }
+            Ok(())
+        })?;
+        let (peers, ()) = timed(|| {
+            for _ in 0..STATUSES {
+                black_box(serde_json::from_slice::<PeerStatus>(black_box(body))?);
+            }
+            Ok(())
+        })?;
+        rounds.push((ours, peers));
+    }
+    let each = |time: f64| time * 1e9 / f64::from(STATUSES);
+    println!(
+        "status of {} bytes: {:.0} ns; serde_json typed: {:.0} ns",
+        body.len(),
+        each(median(rounds.iter().map(|(ours, _)| ours.as_secs_f64()))),
+        each(median(rounds.iter().map(|(_, peer)| peer.as_secs_f64()))),
+    );
+    Ok(())
+}
+
+fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(Duration, T)> {
+    let begin = Instant::now();
+    let made = work()?;
+    Ok((begin.elapsed(), made))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn count(reply: Reply) -> Outcome<FileSum> {
+    match reply {
+        Reply::Status(status) => Ok(status.files.unwrap_or_default().added),
+        Reply::Refusal(error) => Err(error.message.into()),
+    }
+}
+
+/// The most memory that the process ever had resident (`VmHWM`, Linux).
+fn peak_kib() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let digits = line.and_then(|line| line.split_whitespace().next());
+    Ok(digits.ok_or("no VmHWM in /proc/self/status")?.parse()?)
+}
+
+/// A diff's answer, made in pieces of about 64 KiB.
+struct DiffAnswer {
+    file: u64,
+}
+
+impl DiffAnswer {
+    fn new() -> Self {
+        Self { file: 0 }
+    }
+}
+
+impl Iterator for DiffAnswer {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        if self.file > FILES {
+            return None;
+        }
+        let mut piece = String::with_capacity(66 << 10);
+        if self.file == 0 {
+            piece.push_str(r#"{"imageversionid":77,"jobprogress":100,"jobstateid":5,"added":{"#);
+        }
+        while self.file < FILES && piece.len() < 64 << 10 {
+            if self.file > 0 {
+                piece.push(',');
+            }
+            file(&mut piece, self.file).ok()?;
+            self.file += 1;
+        }
+        if self.file == FILES {
+            piece.push_str(r#"},"modified":[],"removed":[],"jobfailed":0}"#);
+            self.file += 1;
+        }
+        Some(piece)
+    }
+}
+
+/// Adds the `n`-th file, in the spelling of the vendor's table or of its example.
+fn file(piece: &mut String, n: u64) -> fmt::Result {
+    const FOLDERS: [&str; 5] = [
+        "Engine/Binaries/Linux",
+        "Game/Content/Maps/Harbour",
+        "Game/Content/Characters/Shared/Textures",
+        "Game/Content/Audio",
+        "Saved/Logs",
+    ];
+    let dice = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let folder = FOLDERS.get(dice as usize % FOLDERS.len()).unwrap_or(&"");
+    let (size, crc) = (dice >> 40, dice >> 32);
+    write!(
+        piece,
+        r#""{folder}/Region_{:02}/part_{n:06}.uasset":"#,
+        dice >> 58
+    )?;
+    if dice >> 20 & 1 == 0 {
+        write!(piece, r#"{{"filesize":"{size}","crc32sum":{crc}}}"#)
+    } else {
+        write!(piece, r#"{{"size":{size},"crc":"{crc}"}}"#)
+    }
+}
+
+/// What the peer reads of a diff.
+#[derive(Deserialize)]
+struct PeerDiff {
+    added: PeerFiles,
+}
+
+struct PeerFiles(FileSum);
+
+#[derive(Deserialize)]
+struct PeerFile {
+    #[serde(alias = "filesize")]
+    size: PeerSize,
+}
+
+struct PeerSize(u64);
+
+impl<'de> Deserialize<'de> for PeerFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Count;
+        impl<'de> Visitor<'de> for Count {
+            type Value = PeerFiles;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of files")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PeerFiles, A::Error> {
+                let mut sum = FileSum::default();
+                while let Some((_, file)) = map.next_entry::<IgnoredAny, PeerFile>()? {
+                    sum.count += 1;
+                    sum.bytes += file.size.0;
+                }
+                Ok(PeerFiles(sum))
+            }
+        }
+        deserializer.deserialize_map(Count)
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Size;
+        impl Visitor<'_> for Size {
+            type Value = PeerSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size in bytes, perhaps in quotes")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, size: u64) -> Result<PeerSize, E> {
+                Ok(PeerSize(size))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, size: &str) -> Result<PeerSize, E> {
+                size.parse().map(PeerSize).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Size)
+    }
+}
+
+/// What the peer reads of a short status, in the types in which this one has it.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "made, not read: only the making is measured")]
+struct PeerStatus {
+    jobprogress: Option<f32>,
+    jobstateid: Option<i64>,
+    jobstatename: Option<String>,
+    joberror: Option<String>,
+    jobfailed: Option<u32>,
+    jobeta: Option<i64>,
+    jobcreated: Option<i64>,
+    jobstart: Option<String>,
+    jobupdated: Option<i64>,
+}

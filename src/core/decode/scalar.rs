@@ -1,0 +1,103 @@
+//! What a single value of the server's means: numbers as numbers or strings, PHP's idea of truth.
+//!
+//! None is a value that tells nothing usable; the caller takes it as if it were not there.
+
+use super::lexer::Value;
+
+/// The last second of the year 9999: later times have no RFC 3339 form.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+impl Value<'_> {
+    /// The text of a number, or of a string that may hold one.
+    fn digits(&self) -> Option<&str> {
+        match self {
+            Self::Number(text) | Self::String(text) => text.whole().map(str::trim_ascii),
+            Self::Null | Self::Bool(_) => None,
+        }
+    }
+
+    /// A finite number. The words for infinity and NaN that Rust reads are none, and what overflows is none.
+    pub(super) fn number(&self) -> Option<f64> {
+        self.digits()?.parse().ok().filter(|x: &f64| x.is_finite())
+    }
+
+    /// A whole number; `4.0` and `4e0` are 4.
+    pub(super) fn integer(&self) -> Option<i64> {
+        /// 2^63, the first float that does not fit.
+        const END: f64 = 9_223_372_036_854_775_808.0;
+        self.digits()?.parse().ok().or_else(|| {
+            let x = self.number()?;
+            (x.fract() == 0.0 && (-END..END).contains(&x)).then_some(x as i64)
+        })
+    }
+
+    /// A number of bytes. A fraction is cut off, what is beyond 64 bits counts as their largest number, a
+    /// negative one is none.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.digits()?.parse().ok().or_else(|| {
+            let x = self.number()?;
+            (x >= 0.0).then_some(x as u64)
+        })
+    }
+
+    /// A time in Unix seconds from 1 to the end of the year 9999. 0 and less is how the server says "none".
+    pub(super) fn seconds(&self) -> Option<i64> {
+        let seconds = self.number()?.floor() as i64;
+        (1..=LAST_SECOND).contains(&seconds).then_some(seconds)
+    }
+
+    /// A percentage, held within 0 and 100. Less than 100 stays less, however close it is: 100 is the end.
+    pub(super) fn percent(&self) -> Option<f32> {
+        let x = self.number()?;
+        Some(if x >= 100.0 {
+            100.0
+        } else if x > 0.0 {
+            (x as f32).min(100.0_f32.next_down())
+        } else {
+            0.0
+        })
+    }
+
+    /// How often a job failed: a flag or a count, null and the empty string (PHP's `(string) false`) for none.
+    /// What is not 0 is at least 1.
+    pub(super) fn failures(&self) -> Option<u32> {
+        match self {
+            Self::Null => Some(0),
+            Self::Bool(failed) => Some(u32::from(*failed)),
+            Self::String(text) if text.whole() == Some("") => Some(0),
+            Self::Number(_) | Self::String(_) => {
+                let x = self.number()?;
+                Some(if x == 0.0 { 0 } else { (x as u32).max(1) })
+            }
+        }
+    }
+
+    /// A text that is not empty, cut to what was kept of it.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::String(text) => Some(text.cut().to_owned()).filter(|s| !s.is_empty()),
+            _ => None,
+        }
+    }
+
+    /// The first byte of the value, as sent.
+    pub(super) fn first_byte(&self) -> u8 {
+        match self {
+            Self::Null => b'n',
+            Self::Bool(true) => b't',
+            Self::Bool(false) => b'f',
+            Self::Number(text) => text.cut().bytes().next().unwrap_or(b'0'),
+            Self::String(_) => b'"',
+        }
+    }
+
+    /// Whether PHP would take it for true; None for null. `false`, 0, `""` and `"0"` are false.
+    pub(super) fn truth(&self) -> Option<bool> {
+        match self {
+            Self::Null => None,
+            Self::Bool(truth) => Some(*truth),
+            Self::Number(_) => Some(self.number() != Some(0.0)),
+            Self::String(text) => Some(!matches!(text.whole(), Some("" | "0"))),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The text of one token, as far as somebody wants it, and the checks on what strings are made of.
+
+/// The text of the token being read: bytes of a string after unescaping, or of a number as written.
+///
+/// It takes what fits and counts on; what is longer than wanted is cut, so that memory stays bounded whatever
+/// is sent. The buffer is used again for every token.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    bytes: Vec<u8>,
+    limit: usize,
+    cut: bool,
+}
+
+impl Text {
+    /// Begins a token of which `limit` bytes are wanted.
+    pub(super) fn begin(&mut self, limit: usize) {
+        self.bytes.clear();
+        self.limit = limit;
+        self.cut = false;
+    }
+
+    /// Whether any of it is wanted.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.limit > 0
+    }
+
+    /// How many bytes are set aside.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Adds the token's next bytes.
+    pub(super) fn push(&mut self, run: &[u8]) {
+        if self.is_wanted() {
+            let room = self.limit.saturating_sub(self.bytes.len());
+            self.cut |= room < run.len();
+            self.bytes.extend_from_slice(run.get(..room).unwrap_or(run));
+        }
+    }
+
+    /// Adds an unescaped character.
+    pub(super) fn push_char(&mut self, c: char) {
+        self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    /// The text, cut before a character that did not fit whole.
+    pub(super) fn cut(&self) -> &str {
+        str::from_utf8(&self.bytes).unwrap_or_else(|_| {
+            let mut chunks = self.bytes.utf8_chunks();
+            chunks.next().map_or("", |chunk| chunk.valid())
+        })
+    }
+
+    /// The text, if all of it fitted.
+    pub(super) fn whole(&self) -> Option<&str> {
+        (!self.cut).then(|| self.cut())
+    }
+}
+
+/// How many bytes at the front of `bytes` stand for themselves in a JSON string, ASCII only: everything up to a
+/// quote, a backslash, a control character or a byte of a longer character.
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let marks = marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return n * 8 + marks.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = |&&byte: &&u8| matches!(byte, b' '..=0x7f) && byte != b'"' && byte != b'\\';
+    words.len() * 8 + tail.iter().take_while(plain).count()
+}
+
+/// Marks the top bit of the bytes of `word` that end a plain run. The lowest mark is exact; a borrow can set
+/// wrong ones above it only.
+///
+/// After "Determine if a word has a byte less than n", Bit Twiddling Hacks, Sean Eron Anderson.
+fn marks(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let backslash = word ^ (ONES * u64::from(b'\\'));
+    let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x;
+    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | word) & (ONES << 7)
+}
+
+/// Where a UTF-8 character stands: how many bytes are still to come, and the bounds of the next one.
+///
+/// The bounds keep out overlong forms, surrogates and what lies beyond U+10FFFF (The Unicode Standard, table
+/// 3-7), so a wrong byte is known at once, however the input is cut into chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Utf8 {
+    left: u8,
+    low: u8,
+    high: u8,
+}
+
+impl Utf8 {
+    /// Begins with a byte that is not ASCII; None if no character begins with it.
+    pub(super) fn lead(byte: u8) -> Option<Self> {
+        let (left, low, high) = match byte {
+            0xc2..=0xdf => (1, 0x80, 0xbf),
+            0xe0 => (2, 0xa0, 0xbf),
+            0xed => (2, 0x80, 0x9f),
+            0xe1..=0xef => (2, 0x80, 0xbf),
+            0xf0 => (3, 0x90, 0xbf),
+            0xf1..=0xf3 => (3, 0x80, 0xbf),
+            0xf4 => (3, 0x80, 0x8f),
+            _ => return None,
+        };
+        Some(Self { left, low, high })
+    }
+
+    /// Whether the character is not whole yet.
+    pub(super) fn is_open(self) -> bool {
+        self.left > 0
+    }
+
+    /// Goes on with the next byte; None if it cannot follow.
+    pub(super) fn next(self, byte: u8) -> Option<Self> {
+        (self.low..=self.high).contains(&byte).then_some(Self {
+            left: self.left.saturating_sub(1),
+            low: 0x80,
+            high: 0xbf,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn is_utf8(bytes: &[u8]) -> bool {
+        let mut open = Utf8::default();
+        for &byte in bytes {
+            let next = match (open.is_open(), byte) {
+                (true, _) => open.next(byte),
+                (false, ..0x80) => Some(open),
+                (false, _) => Utf8::lead(byte),
+            };
+            let Some(next) = next else { return false };
+            open = next;
+        }
+        !open.is_open()
+    }
+
+    #[test]
+    fn utf8_is_judged_as_the_standard_library_judges_it() {
+        const LAST: [u8; 8] = [b'a', 0x7f, 0x80, 0x8f, 0x90, 0xbf, 0xc0, 0xff];
+        for lead in 0x80..=u8::MAX {
+            for second in 0..=u8::MAX {
+                for last in LAST {
+                    let bytes = [lead, second, last, 0x80];
+                    for bytes in [&bytes[..1], &bytes[..2], &bytes[..3], &bytes[..4]] {
+                        assert_eq!(is_utf8(bytes), str::from_utf8(bytes).is_ok(), "{bytes:x?}");
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_run_ends_where_a_search_byte_by_byte_ends_it(
+            run in "[ -~]{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
+        ) {
+            let bytes = [run.as_bytes(), &rest].concat();
+            let end = bytes.iter().position(|b| *b < b' ' || *b >= 0x80 || b"\"\\".contains(b));
+            prop_assert_eq!(plain_run(&bytes), end.unwrap_or(bytes.len()));
+        }
+
+        #[test]
+        fn a_text_is_cut_at_a_character_however_it_comes(text in "\\PC{0,12}", limit in 0..20_usize) {
+            let mut whole = Text::default();
+            whole.begin(limit);
+            whole.push(text.as_bytes());
+            prop_assert_eq!(whole.cut(), &text[..text.floor_char_boundary(limit)]);
+            if limit > 0 {
+                prop_assert_eq!(whole.whole(), (text.len() <= limit).then_some(&*text));
+            }
+
+            let mut pieces = Text::default();
+            pieces.begin(limit);
+            text.bytes().for_each(|byte| pieces.push(&[byte]));
+            prop_assert_eq!(pieces.cut(), whole.cut());
+            prop_assert_eq!(pieces.whole(), whole.whole());
+        }
+    }
+}
