@@ -1,6 +1,14 @@
 //! When to ask next.
 
+pub mod calibration;
+pub mod forecast;
+mod inspection;
+mod trace;
+
 use std::time::Duration;
+
+pub use calibration::{KindMemory, Memory, Samples};
+pub use trace::Trace;
 
 /// What bounds and steers the schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,3 +31,33 @@ pub enum Policy {
     /// From `min_interval`, times 1.5, up to 30 s.
     Exponential,
 }
+
+/// One answer as the schedule sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// When the answer came, monotonic milliseconds.
+    pub up_ms: u64,
+    /// Unix milliseconds on the server's clock; None if unknown.
+    pub server_now_ms: Option<i64>,
+    /// `jobeta`, Unix seconds on the server's clock.
+    pub eta: Option<i64>,
+    /// `jobstart`, Unix seconds on the server's clock.
+    pub start: Option<i64>,
+    /// `jobprogress`, 0 to 100.
+    pub progress: Option<f32>,
+}
+
+/// When to ask next, and why.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// How long to wait.
+    pub wait: Duration,
+    /// Median of the time left.
+    pub left: Option<Duration>,
+    /// Why.
+    pub why: Why,
+}
+
+/// What the plan was made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Why {}
