@@ -109,8 +109,8 @@ pub(super) async fn refusal(
         404 => ErrorKind::NotFound,
         410 => ErrorKind::Gone,
         429 => ErrorKind::RateLimited,
-        300..400 => ErrorKind::Redirect,
-        500..600 => ErrorKind::Server,
+        300..=399 => ErrorKind::Redirect,
+        500..=599 => ErrorKind::Server,
         _ => ErrorKind::Http,
     };
     let retry_after = headers::retry_after(response.headers());

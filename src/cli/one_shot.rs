@@ -75,7 +75,7 @@ impl Run {
             max_requests_per_second: settings.api.max_requests_per_second,
         };
         let memory = calibration.map_or_else(Memory::default, |path| calibration::load(path));
-        let dice = SeededDice::new(getrandom::u64()?);
+        let dice = SeededDice::new(getrandom::u64().map_err(no_entropy)?);
         let clock = SystemClock::start();
         let mut engine =
             Engine::new(client, store::Memory, clock, dice, settings.limits, throttle, memory)
@@ -274,6 +274,10 @@ fn ticks(every: Duration) -> Interval {
 
 fn new_id() -> io::Result<WatchId> {
     let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
+    getrandom::fill(&mut id).map_err(no_entropy)?;
     Ok(WatchId(id))
+}
+
+fn no_entropy(error: getrandom::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }

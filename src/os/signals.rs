@@ -26,7 +26,6 @@ impl Stop {
 }
 
 /// SIGINT and SIGTERM of this process, caught from here on.
-#[derive(Debug)]
 pub struct Stops(Signals);
 
 impl Stops {

@@ -1,8 +1,15 @@
 //! When to ask next.
 
 pub mod clock;
+pub mod calibration;
+pub mod forecast;
+mod inspection;
+mod trace;
 
 use std::time::Duration;
+
+pub use calibration::{KindMemory, Memory, Samples};
+pub use trace::Trace;
 
 /// What bounds and steers the schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,60 +33,32 @@ pub enum Policy {
     Exponential,
 }
 
-#[derive(Clone, Debug, Default)]
+/// One answer as the schedule sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seen {
+    /// When the answer came, monotonic milliseconds.
     pub up_ms: u64,
+    /// Unix milliseconds on the server's clock; None if unknown.
     pub server_now_ms: Option<i64>,
+    /// `jobeta`, Unix seconds on the server's clock.
     pub eta: Option<i64>,
+    /// `jobstart`, Unix seconds on the server's clock.
     pub start: Option<i64>,
+    /// `jobprogress`, 0 to 100.
     pub progress: Option<f32>,
 }
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Trace {
-    n: u8,
-    pad: [u64; 5],
-}
-#[derive(Clone, Copy, Debug)]
-pub struct Why;
-#[derive(Clone, Copy, Debug)]
+
+/// When to ask next, and why.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
+    /// How long to wait.
     pub wait: Duration,
+    /// Median of the time left.
     pub left: Option<Duration>,
+    /// Why.
     pub why: Why,
 }
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples;
-#[derive(Clone, Debug, Default)]
-pub struct KindMemory;
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    kind: KindMemory,
-}
-impl Memory {
-    pub fn of(&self, _kind: super::job::JobKind) -> &KindMemory {
-        &self.kind
-    }
-    pub fn learn(&mut self, _kind: super::job::JobKind, _samples: &Samples) {}
-}
-impl Trace {
-    pub fn next(&self, _seen: &Seen, _memory: &KindMemory, rules: &Rules) -> (Trace, Plan) {
-        let wait = rules
-            .min_interval
-            .mul_f64(1.5f64.powi(i32::from(self.n.min(20))));
-        let wait = wait.min(Duration::from_secs(30)).min(rules.max_interval);
-        (
-            Trace {
-                n: self.n.saturating_add(1),
-                pad: self.pad,
-            },
-            Plan {
-                wait,
-                left: None,
-                why: Why,
-            },
-        )
-    }
-    pub fn samples(&self, _end_up_ms: u64) -> Samples {
-        Samples
-    }
-}
+
+/// What the plan was made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Why {}

@@ -1,0 +1,293 @@
+//! How servers err: the jobs that both policies are tried on.
+//!
+//! The first seven are the project's yardstick. The others are servers that nothing was tuned on: they keep the
+//! schedule honest.
+
+use std::f64::consts::TAU;
+
+/// A small generator of our own (SplitMix64, Steele, Lea and Flood 2014), so that a seed replays for good.
+#[derive(Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * ((self.next() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
+    pub fn gauss(&mut self, mean: f64, sd: f64) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
+        mean + sd * radius * (TAU * self.uniform(0.0, 1.0)).cos()
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[(self.next() % of.len() as u64) as usize]
+    }
+}
+
+/// How long jobs last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Median 8 min, 15 s to 2 h.
+    Long,
+    /// 20 to 60 s.
+    Short,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Model {
+    Exact,
+    Noisy,
+    Fixed,
+    Optimistic,
+    Extrapolated,
+    ProgressOnly,
+    Blind,
+    // not in the yardstick
+    ToTheSecond,
+    Minutes,
+    AlwaysLate,
+    StuckExtrapolation,
+    ExactNearTheEnd,
+    TwoPhases,
+    Pieces,
+    Stalls,
+    ZeroToHundred,
+    HeavyTail,
+    ClockOffset,
+    SmoothedRate,
+    Restated,
+}
+
+impl Model {
+    pub const YARDSTICK: [Self; 7] = [
+        Self::Exact,
+        Self::Noisy,
+        Self::Fixed,
+        Self::Optimistic,
+        Self::Extrapolated,
+        Self::ProgressOnly,
+        Self::Blind,
+    ];
+
+    pub const OTHERS: [Self; 13] = [
+        Self::ToTheSecond,
+        Self::Minutes,
+        Self::AlwaysLate,
+        Self::StuckExtrapolation,
+        Self::ExactNearTheEnd,
+        Self::TwoPhases,
+        Self::Pieces,
+        Self::Stalls,
+        Self::ZeroToHundred,
+        Self::HeavyTail,
+        Self::ClockOffset,
+        Self::SmoothedRate,
+        Self::Restated,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Noisy => "noisy",
+            Self::Fixed => "fixed",
+            Self::Optimistic => "optimistic",
+            Self::Extrapolated => "extrapolated",
+            Self::ProgressOnly => "progress only",
+            Self::Blind => "blind",
+            Self::ToTheSecond => "to the second",
+            Self::Minutes => "whole minutes, noisy",
+            Self::AlwaysLate => "always late",
+            Self::StuckExtrapolation => "extrapolated, stuck",
+            Self::ExactNearTheEnd => "exact near the end",
+            Self::TwoPhases => "two phases",
+            Self::Pieces => "progress in pieces",
+            Self::Stalls => "stalls",
+            Self::ZeroToHundred => "0 or 100",
+            Self::HeavyTail => "heavy tail",
+            Self::ClockOffset => "clock 3 s off",
+            Self::SmoothedRate => "smoothed rate",
+            Self::Restated => "restated now and then",
+        }
+    }
+}
+
+/// What a server answers while the job goes on; times in seconds from the first request.
+pub struct Answer {
+    pub eta: Option<f64>,
+    pub progress: f64,
+}
+
+/// One job, all its chances drawn.
+pub struct Job {
+    model: Model,
+    /// When it ends.
+    pub end: f64,
+    queued: f64,
+    bias: f64,
+    shape: f64,
+    half: f64,
+    spread: f64,
+    grain: f64,
+    /// Knots of a piecewise linear progress: shares of the time, shares of the work.
+    knots: [(f64, f64); 4],
+    noise: Option<(f64, f64)>,
+    held: Option<(f64, f64)>,
+    dice: Dice,
+}
+
+impl Job {
+    pub fn draw(model: Model, length: Length, seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let mut end = match length {
+            Length::Short => dice.uniform(20.0, 60.0),
+            Length::Long => dice.gauss(480f64.ln(), 1.0).exp().clamp(15.0, 7200.0),
+        };
+        if model == Model::HeavyTail {
+            // Pareto with exponent 1.1 from a fifth of the usual length on.
+            let scale = if length == Length::Short { 8.0 } else { 100.0 };
+            end = (scale / dice.uniform(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
+        }
+        let queued = dice.uniform(0.0, 0.1) * end;
+        let sigma = dice.uniform(0.2, 0.8);
+        let mut cuts = [dice.uniform(0.1, 0.9), dice.uniform(0.1, 0.9)];
+        cuts.sort_by(f64::total_cmp);
+        let mut works = [dice.uniform(0.05, 0.95), dice.uniform(0.05, 0.95)];
+        works.sort_by(f64::total_cmp);
+        Self {
+            model,
+            end,
+            queued,
+            bias: dice.gauss(0.0, sigma).exp(),
+            shape: dice.uniform(0.6, 1.6),
+            half: dice.uniform(0.3, 0.9),
+            spread: dice.uniform(0.1, 0.6),
+            grain: dice.pick(&[1.0, 1.0, 10.0, 60.0]),
+            knots: [(0.0, 0.0), (cuts[0], works[0]), (cuts[1], works[1]), (1.0, 1.0)],
+            noise: None,
+            held: None,
+            dice,
+        }
+    }
+
+    /// The share of the work done at `t`, 0 to 1.
+    fn done(&self, t: f64) -> f64 {
+        if t <= self.queued {
+            return 0.0;
+        }
+        let x = (t - self.queued) / (self.end - self.queued);
+        match self.model {
+            Model::TwoPhases => {
+                let (at, work) = (self.knots[1].0, self.half * 0.9);
+                if x < at { work * x / at } else { work + (1.0 - work) * (x - at) / (1.0 - at) }
+            }
+            Model::Pieces => {
+                let i = if x < self.knots[1].0 { 0 } else if x < self.knots[2].0 { 1 } else { 2 };
+                let ((x0, y0), (x1, y1)) = (self.knots[i], self.knots[i + 1]);
+                y0 + (y1 - y0) * (x - x0) / (x1 - x0).max(1e-9)
+            }
+            Model::Stalls => {
+                // stands still for a third of its time somewhere on the way
+                let from = self.half * 0.7;
+                let moving = if x < from { x } else { from.max(x - 0.3) };
+                moving / 0.7
+            }
+            Model::StuckExtrapolation | Model::SmoothedRate | Model::HeavyTail => x,
+            _ => x.powf(self.shape),
+        }
+    }
+
+    /// Log-normal noise that forgets itself within a minute.
+    fn noise(&mut self, t: f64) -> f64 {
+        let x = match self.noise {
+            None => self.dice.gauss(0.0, self.spread),
+            Some((then, x)) => {
+                let a = (-(t - then) / 60.0).exp();
+                a * x + (1.0 - a * a).sqrt() * self.dice.gauss(0.0, self.spread)
+            }
+        };
+        self.noise = Some((t, x));
+        x.exp()
+    }
+
+    /// The answer at `t`; None once the job has ended.
+    pub fn answer(&mut self, t: f64) -> Option<Answer> {
+        if t >= self.end {
+            return None;
+        }
+        let left = self.end - t;
+        let mut progress = (100.0 * self.done(t)).floor().clamp(0.0, 99.0);
+        let extrapolated = |progress: f64| {
+            (progress > 0.0).then(|| t + (t - self.queued) * (100.0 - progress) / progress)
+        };
+        let mut grain = self.grain;
+        let eta = match self.model {
+            Model::Exact | Model::Stalls => Some(self.end),
+            Model::Fixed => Some(self.end * self.bias),
+            Model::Optimistic => Some(t + self.half * left),
+            Model::Extrapolated | Model::TwoPhases | Model::Pieces => extrapolated(progress),
+            Model::Noisy | Model::HeavyTail => Some(t + left * self.noise(t)),
+            Model::ProgressOnly => None,
+            Model::Blind => {
+                progress = 0.0;
+                None
+            }
+            Model::ToTheSecond => {
+                grain = 1.0;
+                progress = 0.0;
+                Some(self.end)
+            }
+            Model::Minutes => {
+                grain = 60.0;
+                Some(t + left * self.noise(t) + 30.0)
+            }
+            Model::AlwaysLate => Some(self.end * (1.0 + 0.5 * self.half)),
+            Model::StuckExtrapolation => {
+                // worked out anew at every tenth of the progress only
+                let step = (progress / 10.0).floor() * 10.0;
+                (step > 0.0).then(|| {
+                    let at = self.queued + step / 100.0 * (self.end - self.queued);
+                    let slow = 1.0 + 0.3 * (self.bias - 1.0).clamp(-1.0, 1.0) * (1.0 - step / 100.0);
+                    at + (self.end - at) * slow
+                })
+            }
+            Model::ExactNearTheEnd => {
+                Some(if t < 0.7 * self.end { self.end * self.bias } else { self.end })
+            }
+            Model::ZeroToHundred => {
+                progress = 0.0;
+                Some(t + left * self.noise(t))
+            }
+            Model::ClockOffset => Some(self.end + 3.0),
+            Model::SmoothedRate => {
+                // wrong at first, the better the more is done
+                let done = self.done(t);
+                Some(t + left * (1.0 + (self.bias - 1.0) * (1.0 - done)))
+            }
+            Model::Restated => {
+                // a noisy guess made anew every twentieth of the way, held in between
+                let due = self.held.is_none_or(|(at, _)| t - at > 0.05 * self.end);
+                if due {
+                    let eta = t + left * self.noise(t);
+                    self.held = Some((t, eta));
+                }
+                self.held.map(|(_, eta)| eta)
+            }
+        };
+        Some(Answer {
+            eta: eta.map(|eta| (eta / grain).trunc() * grain),
+            progress,
+        })
+    }
+}
