@@ -3,8 +3,8 @@
 //! `cli` calls [`load`] (or [`inspect`], for `check`) and [`credentials::find`]; everybody else reads
 //! [`settings`]. All errors are told at once, each with its place and what would do.
 //!
-//! [`keys`] is the one table of what can be written; [`read`] reads a value, [`check`] walks a file's tree,
-//! [`draft`] puts the layers together, [`jobs`] makes the list of jobs, [`manual`] writes the table down for people.
+//! Inside, `keys` is the one table of what can be written; `read` reads a value, `check` walks a file's tree, `draft`
+//! puts the layers together, `jobs` makes the list of jobs, and [`manual`] writes the table down for people.
 
 pub mod base_url;
 mod check;
@@ -102,23 +102,23 @@ pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors>
     assemble(&given, env, Scope::Whole)
 }
 
-/// What is printed: the flag, else the variable, else `auto`.
+/// What is printed: the flag, else the variable, else `auto`. A bad variable is an error even where the flag goes
+/// before it, like a bad key in the file.
 pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
     const VARIABLE: &str = "FORGEWATCH_OUTPUT";
-    let (None, Some(word)) = (flag, env.text(VARIABLE)?) else {
+    let Some(word) = env.text(VARIABLE)? else {
         return Ok(flag.unwrap_or_default());
     };
-    let known = Output::ALL
-        .into_iter()
-        .find(|output| output.as_str() == word);
-    known.ok_or_else(|| {
+    let known = Output::ALL.into_iter().find(|form| form.as_str() == word);
+    let of_variable = known.ok_or_else(|| {
         let words = Output::ALL.map(Output::as_str).join(", ");
         let what = format!(
             "{} is no form of output; one of {words} would do",
             quoted(word)
         );
         ConfigError::new(Origin::Variable(VARIABLE), what)
-    })
+    })?;
+    Ok(flag.unwrap_or(of_variable))
 }
 
 fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, ConfigErrors> {
