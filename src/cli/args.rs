@@ -253,12 +253,12 @@ pub struct SimulateArgs {
 /// `forgewatch check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Where the file is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
     /// Ask the API once, too
     #[arg(long)]
     pub online: bool,
+    /// Where the file is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// `forgewatch completions`.

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::{FAILED, complain};
+use crate::config::manual;
 
 /// Prints the completion script. A reader that has seen enough is no failure.
 pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
@@ -22,11 +24,9 @@ pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
     }
 }
 
-/// Writes one man page a command.
+/// Writes one man page a command, and one of the configuration file.
 pub(super) fn man(args: &ManArgs) -> ExitCode {
-    let written = fs::create_dir_all(&args.dir)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.dir));
-    match written {
+    match write_pages(&args.dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             let dir = args.dir.display();
@@ -34,4 +34,10 @@ pub(super) fn man(args: &ManArgs) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+fn write_pages(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(Cli::command(), dir)?;
+    fs::write(dir.join("forgewatch.toml.5"), manual::man_page().render())
 }

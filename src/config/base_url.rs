@@ -9,6 +9,9 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     let example = "write e.g. \"https://api.multiplay.co.uk\"";
     let mut url =
         Url::parse(text.trim()).map_err(|error| format!("not a URL ({error}); {example}"))?;
+    if text.trim().chars().any(char::is_control) {
+        return Err(format!("there are control characters in it; {example}"));
+    }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("not an https URL; {example}"));
     }
@@ -83,6 +86,7 @@ mod tests {
             "localhost:8080",
             "api.multiplay.co.uk",
             "https://",
+            "https://api\n.example",
             "",
             "https://api.multiplay.co.uk/?a=1",
             "https://api.multiplay.co.uk/#a",

@@ -29,6 +29,8 @@ pub(super) enum Scope {
 pub(super) struct Checked<'a> {
     path: &'a Path,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     pub(super) errors: &'a mut Vec<ConfigError>,
 }
 
@@ -43,6 +45,9 @@ pub(super) fn file(
     let mut checked = Checked {
         path: &source.path,
         text: &source.text,
+        lines: std::iter::once(0)
+            .chain(source.text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect(),
         errors,
     };
     let (tree, broken) = DeTable::parse_recoverable(&source.text);
@@ -75,12 +80,10 @@ pub(super) fn file(
 impl Checked<'_> {
     /// The line and the column, both from 1, of a byte of the text.
     pub(super) fn place(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = 1 + before.matches('\n').count();
-        let column = 1 + before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |last| last.chars().count());
+        let line = self.lines.partition_point(|begin| *begin <= offset);
+        let begin = self.lines.get(line.saturating_sub(1)).copied();
+        let before = self.text.get(begin.unwrap_or(0)..offset);
+        let column = 1 + before.map_or(0, |before| before.chars().count());
         Origin::Place(self.path.to_owned(), line, column)
     }
 
@@ -168,5 +171,77 @@ fn unknown_section(name: &str) -> String {
             "unknown section {}; there are [api], [schedule], [[jobs]]",
             quoted(name)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn errors(text: &str) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut draft = Draft::with_defaults(&mut errors);
+        let source = Source {
+            path: "f".into(),
+            named: true,
+            text: text.to_owned(),
+        };
+        file(&source, Scope::Whole, &mut draft, &mut errors);
+        errors
+    }
+
+    #[test]
+    fn columns_count_characters_from_one() {
+        let text = "[api]\r\nmax_body = \"ü\"  # ü\n\"ä ö\" = 1\n\"timeout\" = \"\"";
+        let told: Vec<String> = errors(text).iter().map(ToString::to_string).collect();
+        let places: Vec<&str> = told.iter().filter_map(|e| e.split(' ').next()).collect();
+        assert_eq!(places, ["f:2:12:", "f:4:13:", "f:3:1:"]);
+    }
+
+    /// Lines as they are found in configurations, right and wrong.
+    fn line() -> impl Strategy<Value = String> {
+        let names = KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(LATER);
+        let name = prop::sample::select(names.collect::<Vec<_>>());
+        let value = prop_oneof![
+            Just("\"diff/1\"".to_owned()),
+            Just("{ a = \"b\", c = [1, {}] }".to_owned()),
+            Just("[[], [1]]".to_owned()),
+            Just("1979-05-27T07:32:00Z".to_owned()),
+            Just("0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff".to_owned()),
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|x| format!("{x:?}")),
+            "\"[ -~]{0,12}\"",
+            "'[0-9]{0,25} ?(s|ms|h|GiB|never)?'",
+        ];
+        prop_oneof![
+            name.clone().prop_map(|name| format!("[{name}]")),
+            name.clone().prop_map(|name| format!("[[{name}]]")),
+            (name.clone(), name.clone()).prop_map(|(a, b)| format!("[{a}.{b}]")),
+            (name, value).prop_map(|(name, value)| format!("{name} = {value}")),
+            "\\PC{0,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_looks_like_a_configuration_panics(
+            lines in prop::collection::vec(line(), 0..12)
+        ) {
+            let text = lines.join("\n");
+            let last = text.lines().count().max(1);
+            for error in errors(&text) {
+                let told = error.to_string();
+                prop_assert!(!told.contains('\n'), "{}", told);
+                let line: usize = told.split(':').nth(1).unwrap().parse().unwrap();
+                prop_assert!((1..=last + 1).contains(&line), "{}", told);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            errors(&text);
+        }
     }
 }

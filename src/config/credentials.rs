@@ -95,7 +95,7 @@ pub fn find(file: Option<&Path>, env: &Env) -> Result<(Credentials, Source), Con
     }
     if let Some(folder) = env.path("CREDENTIALS_DIRECTORY") {
         let path = folder.join(SYSTEMD_NAME);
-        if path.exists() {
+        if path.try_exists().unwrap_or(true) {
             return Ok((from_file(&path, false)?, Source::Systemd(path)));
         }
     }
@@ -113,8 +113,8 @@ fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigError> {
             return Credentials::new(access.clone(), secret.clone())
                 .map(Some)
                 .map_err(|what| {
-                    let what = format!("with {SECRET_KEY} no good: {what}; set both again");
-                    ConfigError::new(Origin::Variable(ACCESS_KEY), what)
+                    let what = format!("{ACCESS_KEY} and {SECRET_KEY}: {what}; set both again");
+                    ConfigError::new(Origin::Nowhere, what)
                 });
         }
         (Some(_), None) => (ACCESS_KEY, SECRET_KEY),
@@ -137,7 +137,21 @@ fn from_file(path: &Path, check_mode: bool) -> Result<Credentials, ConfigError> 
             "cannot be read: {e}; name a file with one line ACCESS:SECRET that this user can read"
         ))
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = File::open(path).map_err(|e| {
+        // Somebody may have given the credentials themselves for the file's name.
+        if path.as_os_str().as_encoded_bytes().contains(&b':') {
+            let what = format!(
+                "the credentials file: a file with a colon in its name cannot be read: {}",
+                e.kind()
+            );
+            ConfigError::new(
+                Origin::Nowhere,
+                format!("{what}; name a file with one line ACCESS:SECRET"),
+            )
+        } else {
+            unreadable(e)
+        }
+    })?;
     let meta = file.metadata().map_err(unreadable)?;
     if meta.is_dir() {
         return Err(error("is a folder; name the file in it".to_owned()));

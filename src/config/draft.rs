@@ -178,16 +178,16 @@ impl Draft {
 }
 
 fn missing(key: &Key) -> String {
-    let mut ways: Vec<String> = [key.flag, key.variable]
-        .into_iter()
-        .flatten()
-        .map(|way| format!("give {way}"))
-        .collect();
-    ways.push(format!(
-        "write {} = {} under [{}] in the configuration file",
+    let mut ways = String::new();
+    for way in [key.flag, key.variable].into_iter().flatten() {
+        ways.push_str(way);
+        ways.push_str(" or ");
+    }
+    format!(
+        "{} is not set; give {ways}`{} = {}` under [{}] in the configuration file",
+        key.path(),
         key.name,
         key.example(),
         key.section
-    ));
-    format!("{} is not set; {}", key.path(), ways.join(", or "))
+    )
 }

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::error::{ConfigError, Origin};
 
 /// The variables anything of ours looks at; all others are left where they are.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 13] = [
     "FORGEWATCH_CONFIG",
     "FORGEWATCH_BASE_URL",
     "FORGEWATCH_ACCOUNT_SERVICE_ID",
@@ -25,7 +25,6 @@ const NAMES: [&str; 15] = [
     "NO_COLOR",
     "CLICOLOR_FORCE",
     "TERM",
-    "COLUMNS",
 ];
 
 /// The variable with the access key.

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: where, what, and what would do; all of it at once.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +36,11 @@ impl ConfigError {
         }
     }
 
-    /// The order errors are told in: the command line and the environment, then the file from top to bottom.
-    fn rank(&self) -> (usize, usize) {
-        match self.origin {
-            Origin::Place(_, line, column) => (line, column),
-            _ => (0, 0),
+    /// The order errors are told in: those without a place, then each file from top to bottom.
+    fn rank(&self) -> Option<(&Path, usize, usize)> {
+        match &self.origin {
+            Origin::Place(file, line, column) => Some((file, *line, *column)),
+            _ => None,
         }
     }
 }
@@ -61,6 +61,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// More errors than this help nobody: it is the wrong file.
+const MOST_TOLD: usize = 100;
+
 /// All that is wrong; at least one. Prints a line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
@@ -71,7 +74,15 @@ impl ConfigErrors {
         if errors.is_empty() {
             return Ok(());
         }
-        errors.sort_by_key(ConfigError::rank);
+        errors.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        let more = errors.len().saturating_sub(MOST_TOLD);
+        if more > 0 {
+            errors.truncate(MOST_TOLD);
+            errors.push(ConfigError::new(
+                Origin::Nowhere,
+                format!("and {more} more"),
+            ));
+        }
         Err(Self(errors))
     }
 

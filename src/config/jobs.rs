@@ -12,7 +12,7 @@ use super::error::{ConfigError, Origin, quoted};
 use super::file;
 use super::read;
 use super::settings::JobSpec;
-use crate::core::job::{JobId, JobKind, JobRef};
+use crate::core::job::{JobId, JobKind, JobRef, JobRefError};
 
 /// The user's labels of a job.
 type Labels = BTreeMap<String, String>;
@@ -56,7 +56,7 @@ pub(super) fn from_command_line(
     for name in &given.jobs {
         match name.parse() {
             Ok(job) => drop(list.add(job, Labels::new())),
-            Err(e) => errors.push(ConfigError::new(Origin::Flag("JOB"), reword(name, &e))),
+            Err(e) => errors.push(ConfigError::new(Origin::Flag("JOB"), no_job(name, &e))),
         }
     }
     let kinds = [
@@ -67,7 +67,7 @@ pub(super) fn from_command_line(
         for id in values.iter().flat_map(|value| value.split(',')) {
             match id.trim().parse::<JobId>() {
                 Ok(id) => drop(list.add(JobRef { kind, id }, Labels::new())),
-                Err(e) => errors.push(ConfigError::new(Origin::Flag(flag), e.to_string())),
+                Err(_) => errors.push(ConfigError::new(Origin::Flag(flag), no_id(id))),
             }
         }
     }
@@ -81,11 +81,20 @@ pub(super) fn from_command_line(
     (named > 0 || given.jobs_file.is_some()).then_some(list.jobs)
 }
 
-/// The whole argument, where the error quotes a part of it.
-fn reword(name: &str, error: &crate::core::job::JobRefError) -> String {
+/// The end of a message about an ID that is none: u64's largest is the bound.
+const ID_WOULD_DO: &str = "an ID is a whole number from 1 to 18446744073709551615";
+
+/// Why a text is no ID.
+fn no_id(text: &str) -> String {
+    format!("{} is not an ID; {ID_WOULD_DO}", quoted(text))
+}
+
+/// Why `text`, the whole of what was written, is no job. Shortened: it can be a line of any file.
+fn no_job(text: &str, error: &JobRefError) -> String {
+    let text = quoted(text);
     match error {
-        crate::core::job::JobRefError::Form(_) => error.to_string(),
-        crate::core::job::JobRefError::Id(_) => format!("{}: {error}", quoted(name)),
+        JobRefError::Form(_) => format!("{text} is not a job; write e.g. diff/1234 or update/77"),
+        JobRefError::Id(_) => format!("{text} is not a job; {ID_WOULD_DO}"),
     }
 }
 
@@ -107,7 +116,7 @@ fn from_list(text: &str, path: &Path, list: &mut List, errors: &mut Vec<ConfigEr
             Err(e) => {
                 let column = 1 + code.chars().take_while(|c| c.is_whitespace()).count();
                 let place = Origin::Place(shown.to_owned(), number, column);
-                errors.push(ConfigError::new(place, reword(name, &e)));
+                errors.push(ConfigError::new(place, no_job(name, &e)));
             }
         }
     }
@@ -156,7 +165,7 @@ fn entry_of_file(
         match name.get_ref().as_ref() {
             "job" => {
                 job = Some(match value.get_ref().as_str() {
-                    Some(text) => text.parse().map_err(|e| reword(text, &e)),
+                    Some(text) => text.parse().map_err(|e| no_job(text, &e)),
                     None => Err("write a text in quotes, e.g. \"diff/1234\"".to_owned()),
                 });
                 if let Some(Err(what)) = &job {

@@ -131,7 +131,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         preset: Preset::Unset {
             example: "/etc/forgewatch/credentials",
-            meaning: "none",
+            meaning: "the credentials of the environment or of systemd",
         },
         flag: Some("--credentials-file"),
         variable: Some("FORGEWATCH_CREDENTIALS_FILE"),
@@ -145,7 +145,7 @@ pub(super) const KEYS: &[Key] = &[
         },
         preset: Preset::Unset {
             example: "/etc/ssl/studio-ca.pem",
-            meaning: "none",
+            meaning: "the system's alone",
         },
         flag: None,
         variable: None,

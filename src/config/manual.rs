@@ -1,8 +1,10 @@
-//! Writes the table of keys down for people: the manual's table and the example file. Tests hold the shipped ones
-//! against these.
+//! Writes the table of keys down for people: a man page for `forgewatch man`, the manual's table and the example
+//! file. Tests hold the shipped ones against these.
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::keys::{KEYS, Key, Kind, Preset, SECTIONS};
 use super::read;
@@ -24,14 +26,48 @@ pub fn example() -> String {
         for key in KEYS.iter().filter(|key| key.section == section) {
             let live = matches!(key.preset, Preset::Value(_));
             let _ = writeln!(out, "# {}", key.doc);
-            if let Preset::Unset { meaning, .. } = key.preset {
-                let _ = writeln!(out, "# Without it: {meaning}.");
-            }
+            let _ = match key.preset {
+                Preset::Value(_) => Ok(()),
+                Preset::Unset { meaning, .. } => writeln!(out, "# Without it: {meaning}."),
+                Preset::Required { .. } => writeln!(out, "# Required."),
+            };
             let mark = if live { "" } else { "# " };
             let _ = writeln!(out, "{mark}{} = {}", key.name, read::in_toml(key));
         }
     }
     out
+}
+
+/// The page `forgewatch.toml(5)`.
+pub fn man_page() -> Roff {
+    let mut page = Roff::new();
+    let title = ["forgewatch.toml", "5", "", "forgewatch", "forgewatch"];
+    page.control("TH", title)
+        .control("SH", ["NAME"])
+        .text([roman("forgewatch.toml - the configuration of forgewatch")])
+        .control("SH", ["DESCRIPTION"])
+        .text([roman(
+            "What a flag or a variable says goes before the file. Durations are written as in \"90s\" or \"1h 30m\". \
+             `forgewatch check` tells all that is wrong with a file.",
+        )]);
+    for section in SECTIONS {
+        page.control("SH", [section.to_uppercase().as_str()]);
+        for key in KEYS.iter().filter(|key| key.section == section) {
+            page.control("TP", [])
+                .text([bold(key.path())])
+                .text([plain(key.doc)])
+                .control("br", [])
+                .text([plain(&format!("Takes: {}.", takes(&key.kind)))])
+                .control("br", [])
+                .text([plain(&format!("Default: {}.", default(key)))]);
+        }
+    }
+    page
+}
+
+/// Markdown's marks of code mean nothing in a man page.
+fn plain(text: &str) -> Inline {
+    roman(text.replace('`', ""))
 }
 
 /// The manual's table, in Markdown.
@@ -82,5 +118,84 @@ fn takes(kind: &Kind) -> String {
         Kind::BaseUrl { .. } => "URL".to_owned(),
         Kind::Job => "`diff/ID` or `update/ID`".to_owned(),
         Kind::Labels => "table of texts".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::check::{self, Scope};
+    use super::super::draft::Draft;
+    use super::super::file::Source;
+    use super::*;
+
+    /// Holds a shipped file against what it should be; with `UPDATE_SHIPPED` set, writes it.
+    fn assert_shipped(path: &str, wanted: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        if std::env::var_os("UPDATE_SHIPPED").is_some() {
+            std::fs::write(&path, wanted).unwrap();
+        }
+        let shipped = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            shipped == wanted,
+            "{} differs from the table of keys; UPDATE_SHIPPED=1 cargo test writes it anew",
+            path.display()
+        );
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_example() {
+        assert_shipped("config/forgewatch.toml", &example());
+    }
+
+    #[test]
+    fn the_manual_lists_every_key() {
+        const PAGE: &str = "docs/configuration.md";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+        let page = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = page.split_once("<!-- keys:").unwrap();
+        let (mark, _) = rest.split_once("-->\n").unwrap();
+        let (_, after) = rest.split_once("<!-- end of keys -->").unwrap();
+        let wanted = format!(
+            "{before}<!-- keys:{mark}-->\n{}<!-- end of keys -->{after}",
+            table()
+        );
+        assert_shipped(PAGE, &wanted);
+    }
+
+    /// What reading `text` makes of the defaults.
+    fn draft(text: &str) -> Draft {
+        let mut errors = Vec::new();
+        let mut draft = Draft::with_defaults(&mut errors);
+        let source = Source {
+            path: "forgewatch.toml".into(),
+            named: true,
+            text: text.to_owned(),
+        };
+        check::file(&source, Scope::Whole, &mut draft, &mut errors);
+        assert_eq!(errors, []);
+        draft
+    }
+
+    #[test]
+    fn the_example_changes_no_default() {
+        let settings = |text| format!("{:?}", draft(text).into_settings(Vec::new()));
+        assert_eq!(settings(&example()), settings(""));
+    }
+
+    #[test]
+    fn every_commented_key_of_the_example_can_be_taken_in() {
+        let live: String = example()
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(code) if code.starts_with("[[") || code.contains(" = ") => code,
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let draft = draft(&live);
+        assert_eq!(draft.account_service_id, 5678);
+        assert!(draft.credentials_file.is_some() && draft.ca_file.is_some());
     }
 }

@@ -3,8 +3,8 @@
 //! `cli` calls [`load`] (or [`inspect`], for `check`) and [`credentials::find`]; everybody else reads
 //! [`settings`]. All errors are told at once, each with its place and what would do.
 //!
-//! [`keys`] is the one table of what can be written; [`read`] reads a value, [`check`] walks a file's tree,
-//! [`draft`] puts the layers together, [`jobs`] makes the list of jobs, [`manual`] writes the table down for people.
+//! Inside, `keys` is the one table of what can be written; `read` reads a value, `check` walks a file's tree, `draft`
+//! puts the layers together, `jobs` makes the list of jobs, and [`manual`] writes the table down for people.
 
 pub mod base_url;
 mod check;
@@ -103,41 +103,23 @@ pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors>
     assemble(&given, env, Scope::Whole)
 }
 
-/// The defaults, for these jobs of a simulator: neither the environment nor any file has a say.
-pub fn for_simulator(
-    base_url: &str,
-    account_service_id: u64,
-    jobs: &[JobRef],
-) -> Result<Loaded, ConfigErrors> {
-    let given = Given {
-        config: Some(PathBuf::from("/dev/null")),
-        flags: vec![
-            ("--base-url", base_url.to_owned()),
-            ("--account-service-id", account_service_id.to_string()),
-        ],
-        jobs: jobs.iter().map(ToString::to_string).collect(),
-        ..Given::default()
-    };
-    load(&given, &Env::default())
-}
-
-/// What is printed: the flag, else the variable, else `auto`.
+/// What is printed: the flag, else the variable, else `auto`. A bad variable is an error even where the flag goes
+/// before it, like a bad key in the file.
 pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
     const VARIABLE: &str = "FORGEWATCH_OUTPUT";
-    let (None, Some(word)) = (flag, env.text(VARIABLE)?) else {
+    let Some(word) = env.text(VARIABLE)? else {
         return Ok(flag.unwrap_or_default());
     };
-    let known = Output::ALL
-        .into_iter()
-        .find(|output| output.as_str() == word);
-    known.ok_or_else(|| {
+    let known = Output::ALL.into_iter().find(|form| form.as_str() == word);
+    let of_variable = known.ok_or_else(|| {
         let words = Output::ALL.map(Output::as_str).join(", ");
         let what = format!(
             "{} is no form of output; one of {words} would do",
             quoted(word)
         );
         ConfigError::new(Origin::Variable(VARIABLE), what)
-    })
+    })?;
+    Ok(flag.unwrap_or(of_variable))
 }
 
 fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, ConfigErrors> {

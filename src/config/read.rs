@@ -160,6 +160,9 @@ pub(super) fn brief(limit: Duration) -> String {
         (1000, "s"),
     ];
     let ms = limit.as_millis();
+    if ms == 0 {
+        return "0s".to_owned();
+    }
     UNITS
         .iter()
         .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
@@ -171,15 +174,32 @@ pub(super) fn brief(limit: Duration) -> String {
 
 fn count(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let read = text.trim().parse::<u64>().ok();
-    read.filter(|n| (min..=max).contains(n))
-        .ok_or_else(|| format!("{} is not a whole number from {min} to {max}", quoted(text)))
+    read.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
+        let shown = number_or_quoted(text);
+        if max == u64::MAX {
+            format!("{shown} is not a whole number of 64 bits, from {min} on")
+        } else {
+            format!("{shown} is not a whole number from {min} to {max}")
+        }
+    })
 }
 
 /// NaN is in no range.
 fn rate(text: &str, min: f64, max: f64) -> Result<f64, String> {
     let read = text.trim().parse::<f64>().ok();
-    read.filter(|x| (min..=max).contains(x))
-        .ok_or_else(|| format!("{} is not a number from {min} to {max}", quoted(text)))
+    read.filter(|x| (min..=max).contains(x)).ok_or_else(|| {
+        let shown = number_or_quoted(text);
+        format!("{shown} is not a number from {min} to {max}")
+    })
+}
+
+/// What is a number, if the wrong one, is shown as such.
+fn number_or_quoted(text: &str) -> String {
+    if text.len() < 40 && text.parse::<f64>().is_ok() {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
 }
 
 fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
@@ -206,7 +226,7 @@ fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
     bytes.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
         format!(
             "{} is out of range; from {min} to {max} bytes would do",
-            quoted(text)
+            number_or_quoted(text)
         )
     })
 }
@@ -238,4 +258,70 @@ fn file(text: &str) -> Result<PathBuf, String> {
         return Err("no path holds a zero byte; name a file".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let read = |text| duration(text, Duration::ZERO, DAY, "1s");
+        assert_eq!(read("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(read(" 1h 30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(read("20ms"), Ok(Duration::from_millis(20)));
+        assert_eq!(read("1d"), Ok(DAY));
+        for text in [
+            "",
+            "5",
+            "-1s",
+            "1s ago",
+            "never",
+            "1d 1ms",
+            "99999999999999999999d",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_either_kind_of_unit() {
+        let read = |text| size(text, 1, 1 << 40, "1GiB");
+        assert_eq!(read("1GiB"), Ok(1 << 30));
+        assert_eq!(read("64 KiB"), Ok(64 << 10));
+        assert_eq!(read("5 MB"), Ok(5_000_000));
+        assert_eq!(read("12B"), Ok(12));
+        assert_eq!(read("1024"), Ok(1024));
+        for text in [
+            "",
+            "GiB",
+            "1.5GiB",
+            "-1",
+            "0",
+            "2TiB",
+            "99999999999999999TiB",
+            "1 gib",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_finite() {
+        let read = |text| rate(text, 0.001, 100_000.0);
+        assert_eq!(read("20"), Ok(20.0));
+        assert_eq!(read("0.5"), Ok(0.5));
+        for text in ["nan", "inf", "-1", "0", "1e9", ""] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_shown_in_its_largest_whole_unit() {
+        let shown = [0, 10, 1000, 90_000, 3_600_000, 365 * 86_400_000]
+            .map(|ms| brief(Duration::from_millis(ms)));
+        assert_eq!(shown, ["0s", "10ms", "1s", "90s", "1h", "365d"]);
+    }
 }

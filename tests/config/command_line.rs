@@ -1,0 +1,249 @@
+//! What is taken on the command line, and what is made of its definitions.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use forgewatch::config::Given;
+use forgewatch::config::settings::{Output, SquashedAs};
+use forgewatch::core::limits::JobFailed;
+use forgewatch::core::schedule::Policy;
+
+use crate::place::{Place, jobs, with_flags};
+
+#[test]
+fn every_command_has_its_help() {
+    let place = Place::new();
+    insta::assert_snapshot!("help", place.run(&["--help"]));
+    for command in ["watch", "demo", "simulate", "check", "completions", "man"] {
+        insta::assert_snapshot!(format!("help-{command}"), place.run(&[command, "--help"]));
+    }
+}
+
+#[test]
+fn help_shows_no_value_of_the_environment() {
+    let place = Place::new()
+        .with_credentials()
+        .var("FORGEWATCH_BASE_URL", "https://canary.example");
+    assert!(!place.run(&["watch", "--help"]).contains("canary"));
+}
+
+#[test]
+fn every_flag_reaches_its_setting() {
+    let loaded = Place::new()
+        .load(&Given {
+            timeout: Some("2h".to_owned()),
+            job_timeout: Some("30m".to_owned()),
+            fail_fast: true,
+            heartbeat: Some("never".to_owned()),
+            squashed_as: Some(SquashedAs::Success),
+            output: Some(Output::Json),
+            ..with_flags(&[
+                ("--base-url", "http://[::1]:81"),
+                ("--credentials-file", "c"),
+                ("--jobfailed", "count"),
+                ("--policy", "exponential"),
+                ("--request-cost", "2s"),
+                ("--min-interval", "20ms"),
+                ("--max-interval", "40ms"),
+                ("--not-found-grace", "0s"),
+                ("--give-up-after", "never"),
+            ])
+        })
+        .unwrap();
+    let (limits, one_shot) = (&loaded.settings.limits, &loaded.one_shot);
+    assert_eq!(loaded.settings.api.base_url.as_str(), "http://[::1]:81/");
+    assert_eq!(loaded.credentials_file.as_deref(), Some(Path::new("c")));
+    assert_eq!(limits.jobfailed, JobFailed::Count);
+    assert_eq!(limits.schedule.policy, Policy::Exponential);
+    assert_eq!(limits.schedule.request_cost, Duration::from_secs(2));
+    assert_eq!(limits.schedule.min_interval, Duration::from_millis(20));
+    assert_eq!(limits.schedule.max_interval, Duration::from_millis(40));
+    assert_eq!(limits.not_found_grace, Duration::ZERO);
+    assert_eq!(limits.give_up_after, None);
+    assert!(limits.refusal_ends);
+    assert_eq!(one_shot.timeout, Some(Duration::from_hours(2)));
+    assert_eq!(one_shot.job_timeout, Some(Duration::from_mins(30)));
+    assert!(one_shot.fail_fast);
+    assert_eq!(one_shot.heartbeat, None);
+    assert_eq!(one_shot.squashed_as, Some(SquashedAs::Success));
+    assert_eq!(loaded.output, Output::Json);
+}
+
+#[test]
+fn a_one_shot_gives_up_after_ten_minutes_unless_told_otherwise() {
+    let loaded = Place::new().load(&with_flags(&[])).unwrap();
+    let gives_up = loaded.settings.limits.give_up_after;
+    assert_eq!(gives_up, Some(Duration::from_mins(10)));
+    assert_eq!(loaded.one_shot.heartbeat, Some(Duration::from_mins(1)));
+    assert_eq!(loaded.source.as_deref(), Some(Path::new("/dev/null")));
+}
+
+#[test]
+fn bad_flags_and_variables_are_told_together_and_by_name() {
+    let place = Place::new()
+        .var("FORGEWATCH_CONFIG", "/dev/null")
+        .var("FORGEWATCH_BASE_URL", "http://user:canary@host")
+        .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "0")
+        .var("FORGEWATCH_OUTPUT", "xml");
+    let said = place.run(&[
+        "watch",
+        "--until-done",
+        "diff/x",
+        "job",
+        "--diff=1,,2",
+        "--update=-1",
+        "--label=build",
+        "--label==x",
+        "--request-cost=0s",
+        "--min-interval=20 parsecs",
+        "--give-up-after=",
+        "--timeout=0s",
+        "--job-timeout=soon",
+        "--heartbeat=2y",
+    ]);
+    insta::assert_snapshot!("bad_flags", said);
+}
+
+#[test]
+fn intervals_that_contradict_each_other_are_told() {
+    let error = Place::new()
+        .load(&with_flags(&[("--max-interval", "500ms")]))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--max-interval: schedule.min_interval (1s) is longer than schedule.max_interval (500ms); shorten the one \
+         or lengthen the other"
+    );
+}
+
+#[test]
+fn usage_errors_are_told_before_anything_is_read() {
+    let place = Place::new().file("f.toml", "nonsense");
+    let mut said = place.run(&["watch", "--config", "f.toml", "diff/1"]);
+    for args in [
+        &["watch", "--timeout", "5m", "diff/1"][..],
+        &["watch", "--until-done", "--policy", "fast"],
+        &["simulate", "--speed", "nan"],
+        &["completions", "dos"],
+        &[],
+    ] {
+        said += &place.run(args);
+    }
+    insta::assert_snapshot!("usage_errors", said);
+}
+
+#[test]
+fn no_jobs_is_an_error_that_says_how_to_name_some() {
+    let place = Place::new()
+        .with_credentials()
+        .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "5")
+        .file("f.toml", "");
+    let said = place.run(&["watch", "--until-done", "--config", "f.toml"]);
+    insta::assert_snapshot!("no_jobs", said);
+    let empty = [
+        "watch",
+        "--until-done",
+        "--config",
+        "f.toml",
+        "--jobs-file",
+        "-",
+    ];
+    assert_eq!(place.run_with_input(&empty, "# none\n\n"), said);
+}
+
+#[test]
+fn a_job_named_twice_is_one_job_where_it_was_first_named() {
+    let place = Place::new().file("list", "update/7 # again\n\n  # nothing\ndiff/9\r\ndiff/2");
+    let loaded = place
+        .load(&Given {
+            jobs: vec![
+                "diff/2".to_owned(),
+                "diff/1".to_owned(),
+                "diff/2".to_owned(),
+            ],
+            diffs: vec!["3, 1".to_owned(), "4".to_owned()],
+            updates: vec!["7".to_owned()],
+            jobs_file: Some(place.path("list")),
+            labels: vec!["a=1".to_owned(), "b=x=y".to_owned(), "a=2".to_owned()],
+            ..with_flags(&[])
+        })
+        .unwrap();
+    let labelled = |job| format!("{job} {}", r#"{"a": "2", "b": "x=y"}"#);
+    let expected = ["diff/2", "diff/1", "diff/3", "diff/4", "update/7", "diff/9"].map(labelled);
+    assert_eq!(jobs(&loaded), expected);
+}
+
+#[test]
+fn a_bad_line_of_a_list_is_told_by_file_and_line() {
+    let place = Place::new()
+        .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "5")
+        .file("list", "diff/1\n\n \tdiff/two # no\nupdate\n");
+    let watch = [
+        "watch",
+        "--until-done",
+        "--config",
+        "/dev/null",
+        "--jobs-file",
+    ];
+    let mut said = String::new();
+    for file in ["list", "none"] {
+        said += &place.run(&[&watch[..], &[file]].concat());
+    }
+    said += &place.run_with_input(&[&watch[..], &["-"]].concat(), "x/1\n");
+    insta::assert_snapshot!("bad_lists", said);
+}
+
+#[test]
+fn check_says_what_it_found() {
+    let place = Place::new()
+        .file(
+            "f.toml",
+            "[api]\naccount_service_id = 1\ncredentials_file = 'keys'\n[[jobs]]\njob = 'diff/1'\n",
+        )
+        .file("keys", "access:canary\n");
+    insta::assert_snapshot!("check", place.run(&["check", "--config", "f.toml"]));
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let place = Place::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let said = place.run(&["completions", shell]);
+        assert!(said.starts_with("exit status 0\n"), "{said}");
+        assert!(said.contains("squashed-as"), "{shell}: {said}");
+    }
+}
+
+#[test]
+fn every_command_and_the_file_have_a_man_page() {
+    let place = Place::new();
+    assert_eq!(place.run(&["man", "new/man"]), "exit status 0\n");
+    let mut pages: Vec<String> = fs::read_dir(place.path("new/man"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    assert_eq!(
+        pages,
+        [
+            "forgewatch-check.1",
+            "forgewatch-completions.1",
+            "forgewatch-demo.1",
+            "forgewatch-man.1",
+            "forgewatch-simulate.1",
+            "forgewatch-watch.1",
+            "forgewatch.1",
+            "forgewatch.toml.5",
+        ]
+    );
+    let page = fs::read_to_string(place.path("new/man/forgewatch-watch.1")).unwrap();
+    assert!(
+        page.contains("Exit status with \\-\\-until\\-done"),
+        "{page}"
+    );
+
+    let place = place.file("file", "");
+    let said = place.run(&["man", "file"]);
+    assert!(said.starts_with("exit status 1\nerror: file: "), "{said}");
+}

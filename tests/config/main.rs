@@ -1,0 +1,11 @@
+//! Configuration, credentials and the command line's definitions: what is taken, and what is said of the rest.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set up its place has to fail"
+)]
+
+mod command_line;
+mod credentials;
+mod files;
+mod place;
