@@ -366,10 +366,10 @@ pub fn span(ms: u64) -> String {
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]
 fn rfc3339_seconds<S: Serializer>(seconds: &Option<i64>, s: S) -> Result<S::Ok, S::Error> {
+    const LAST: u64 = 253_402_300_799;
     let Some(seconds) = seconds else {
         return s.serialize_none();
     };
-    const LAST: u64 = 253_402_300_799;
     let seconds = u64::try_from(*seconds).unwrap_or(0).min(LAST);
     s.collect_str(&humantime::format_rfc3339_seconds(
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),

@@ -1,0 +1,202 @@
+//! What people and machines read: a line or a record for each event, the bars, and diagnostics.
+//!
+//! `engine` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything
+//! that is printed, diagnostics included, goes through one queue to one [`writer`] thread: a slow reader never slows
+//! the asking, and nothing tears the bars. `cli` chooses the [`Mode`] from the [`Facts`] of the process.
+//!
+//! | mode | events | bars | diagnostics |
+//! |---|---|---|---|
+//! | progress | a final line a job, on standard error | standard error | standard error, above the bars |
+//! | text | a line each, on standard output ([`text`]) | none | standard error |
+//! | json | a record each, on standard output ([`json`]) | none | records of the same stream |
+//! | quiet | the bad ends alone, on standard error | none | standard error, errors alone |
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::event::{Event, EventType};
+use crate::core::job::{JobRef, JobState, Outcome};
+
+pub mod diagnostics;
+pub mod frame;
+pub mod json;
+pub mod mode;
+pub mod neutral;
+mod paint;
+pub mod progress;
+pub mod text;
+pub mod writer;
+
+pub use mode::{Facts, Mode, Screen, Style};
+pub use writer::Streams;
+
+use diagnostics::Sink;
+use writer::{Message, Stream, Writer};
+
+/// How many lines may wait to be written.
+const QUEUE: usize = 10_000;
+
+/// A job as the bars, the heartbeat and a deadline's summary show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The job.
+    pub job: JobRef,
+    /// Where it stands; None before the first answer.
+    pub state: Option<JobState>,
+    /// Percent, 0 to 100.
+    pub progress: Option<f32>,
+    /// The best guess of the time left.
+    pub left: Option<Duration>,
+    /// Until it is asked again.
+    pub next_poll: Option<Duration>,
+    /// How it ended, once it has.
+    pub outcome: Option<Outcome>,
+    /// Whether asking fails at present.
+    pub unreachable: bool,
+    /// Since the first poll.
+    pub elapsed: Duration,
+}
+
+impl Row {
+    /// The one word that says most about it.
+    pub(crate) fn word(&self) -> &'static str {
+        match (self.outcome, self.unreachable, self.state) {
+            (Some(outcome), _, _) => text::outcome_word(outcome),
+            (None, true, _) => "unreachable",
+            (None, false, Some(state)) => state.as_str(),
+            (None, false, None) => "asking",
+        }
+    }
+
+    /// Whole percent, rounded down: 100 means done.
+    pub(crate) fn percent(&self) -> Option<u8> {
+        self.progress.map(|p| p.clamp(0.0, 100.0) as u8)
+    }
+}
+
+/// The engine's side of the output: cheap, and waits only where the queue is full.
+pub struct Report {
+    mode: Mode,
+    style: Style,
+    size: writer::SizeOf,
+    queue: mpsc::Sender<Message>,
+    frames: writer::Frames,
+    sink: Sink,
+    done: oneshot::Receiver<()>,
+}
+
+impl Report {
+    /// Starts the writer thread.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(mode: Mode, style: Style, streams: Streams) -> std::io::Result<Self> {
+        let (queue, messages) = mpsc::channel(QUEUE);
+        let frames = writer::Frames::default();
+        let sink = Sink::queue(mode, queue.clone());
+        let (finished, done) = oneshot::channel();
+        let size = streams.size.clone();
+        let writer = Writer::new(streams, style, frames.clone(), sink.clone());
+        std::thread::Builder::new()
+            .name("report".to_owned())
+            .spawn(move || {
+                writer.run(messages);
+                // Nobody waits where the report was dropped rather than closed.
+                let _ = finished.send(());
+            })?;
+        Ok(Self {
+            mode,
+            style,
+            size,
+            queue,
+            frames,
+            sink,
+            done,
+        })
+    }
+
+    /// Where diagnostics go so that they tear neither the bars nor the stream of records.
+    pub fn diagnostics(&self) -> Sink {
+        self.sink.clone()
+    }
+
+    /// Whether [`Report::rows`] shows anything, and so is worth calling.
+    pub fn wants_rows(&self) -> bool {
+        self.mode == Mode::Progress && self.style.screen != Screen::None
+    }
+
+    /// Tells one event. Waits while the queue is full; dropped while it waits, nothing was told.
+    pub async fn event(&mut self, event: &Event) {
+        match self.mode {
+            Mode::Json => {
+                let line = json::line(&event.record());
+                self.send(Stream::Out, line).await;
+            }
+            Mode::Text => {
+                let line = text::event(event, self.style.color);
+                self.send(Stream::Out, line).await;
+            }
+            Mode::Progress => {
+                let width = usize::from((self.size)().width);
+                if let Some(lines) = progress::event(event, width, self.style.color) {
+                    self.send(Stream::Err, lines).await;
+                }
+            }
+            Mode::Quiet => {
+                let bad =
+                    matches!(event.kind, EventType::Ended(_)) && event.kind.level() == "ERROR";
+                if bad {
+                    let line = text::event(event, self.style.color);
+                    self.send(Stream::Err, line).await;
+                }
+            }
+        }
+    }
+
+    /// Shows where all jobs stand: a new frame of the bars, ended jobs counted in. Never waits; the newest frame
+    /// wins. Only [`Mode::Progress`] shows it.
+    pub fn rows(&mut self, rows: &[Row], elapsed: Duration) {
+        if self.wants_rows() && self.frames.put(rows, elapsed) {
+            // A full queue has something to write anyhow, and then looks at the frame too.
+            let _ = self.queue.try_send(Message::Frame);
+        }
+    }
+
+    /// Says that the watch is alive: one line, in text alone. The engine calls it once a `--heartbeat`.
+    pub async fn heartbeat(&mut self, rows: &[Row], wall_ms: i64) {
+        if self.mode == Mode::Text {
+            self.send(Stream::Out, text::heartbeat(rows, wall_ms)).await;
+        }
+    }
+
+    /// Says which jobs are still going at a deadline, with state, percent and time left. For people alone: in json
+    /// the events of the ends say it.
+    pub async fn deadline(&mut self, rows: &[Row], wall_ms: i64) {
+        let stream = match self.mode {
+            Mode::Json => return,
+            Mode::Text => Stream::Out,
+            Mode::Progress | Mode::Quiet => Stream::Err,
+        };
+        for line in text::deadline(rows, wall_ms) {
+            self.send(stream, line).await;
+        }
+    }
+
+    /// Takes the bars off the screen and waits until all is written. As long as the reader takes: the caller sets
+    /// the bound, and may drop it.
+    pub async fn close(self) {
+        if self.queue.send(Message::Close).await.is_ok() {
+            // An error means that the writer is gone, and with it what it had to write.
+            let _ = self.done.await;
+        }
+    }
+
+    async fn send(&self, stream: Stream, text: String) {
+        // The writer outlives every report; were it gone, there would be nobody to tell.
+        let _ = self.queue.send(Message::Line(stream, text)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
