@@ -4,4 +4,4 @@ pub mod clanforge;
 pub mod cli;
 pub mod config;
 pub mod core;
-pub mod sim;
+pub mod report;
