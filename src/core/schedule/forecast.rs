@@ -42,7 +42,7 @@ fn knob(i: usize) -> f32 {
 }
 thread_local! {
     pub static KNOBS: std::cell::RefCell<[f32; 16]> = const { std::cell::RefCell::new([
-        5.5, 1.2, 40.0, 0.1, 1.6, 0.1, 0.8, 1.0, 0.3, 0.1, 0.2, 1.2, 0.0, 0.0, 0.0, 0.0]) };
+        5.5, 1.2, 40.0, 0.02, 1.6, 0.1, 0.8, 1.0, 0.3, 0.1, 0.4, 1.2, 0.06, 0.5, 0.1, 0.0]) };
 }
 pub fn k(i: usize) -> f32 { knob(i) }
 
@@ -51,8 +51,10 @@ pub fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
     let now = trace.latest();
     if let Some(eta) = now.eta {
         let left = eta - now.at;
-        if left > 0.0 {
-            found[TOLD] = Some(Estimate { mu: left.max(0.5).ln(), var: 0.0, share: 1.0 });
+        if left + trace.grain() > 0.0 {
+            let g = trace.grain();
+            let left = left + 0.5 * g;
+            found[TOLD] = Some(Estimate { mu: left.max(0.5).ln(), var: k(14) * g * g / (left * left), share: 1.0 });
         } else if trace.mark(0).eta.is_some_and(|eta| eta > trace.mark(0).at) {
             found[OVERDUE] = Some(Estimate { mu: (-left).max(1.0).ln(), var: 0.0, share: 1.0 });
         }
@@ -77,7 +79,7 @@ pub fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
             let then = trace.mark(i);
             let Some(p0) = then.progress.filter(|&p0| p0 < p) else { continue };
             let gain = p - p0;
-            let left = (100.0 - p).max(0.5) * (now.at - then.at) / gain;
+            let left = (100.0 - p - k(13)).max(0.5) * (now.at - then.at) / gain;
             let mut var = 0.16 / (gain * gain) + k(9) / ((100.5 - p) * (100.5 - p));
             if p0 < 0.5 { var += k(10); }
             let share = left / (left + now.at - then.at);
@@ -98,7 +100,7 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
         if let Some(e) = estimate {
             let weight = 1.0 / (calibration.sigma() * calibration.sigma() * e.share + e.var);
             weights += weight;
-            sum += weight * (e.mu + calibration.mean());
+            sum += weight * (e.mu + calibration.mean() * e.share.sqrt());
         }
     }
     let mut f = Forecast {
@@ -113,11 +115,12 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
         for (estimate, calibration) in found.iter().zip(&memory.errors) {
             if let Some(e) = estimate {
                 let weight = 1.0 / (calibration.sigma() * calibration.sigma() * e.share + e.var);
-                let d = e.mu + calibration.mean() - f.mu;
+                let d = e.mu + calibration.mean() * e.share.sqrt() - f.mu;
                 spread += weight * d * d;
             }
         }
-        f.sigma = ((1.0 + k(7) * spread) / weights).sqrt();
+        let least = found.iter().zip(&memory.errors).filter_map(|(e, c)| e.map(|e| c.sigma() * c.sigma() * e.share + e.var)).fold(f32::INFINITY, f32::min);
+        f.sigma = ((1.0 + k(7) * spread) / weights * (1.0 - k(15)) + k(15) * least * (1.0 + k(7) * spread)).sqrt();
         f.joined = 1.0;
         f.life = k(3);
         if let Some(eta) = unmoved(trace) {

@@ -3,9 +3,7 @@
 use super::Rules;
 use super::forecast::{Forecast, k};
 
-const N: usize = 24;
-const Z: [f32; 8] = [-1.53, -0.89, -0.49, -0.157, 0.157, 0.49, 0.89, 1.53];
-
+const N: usize = 32;
 fn ln(x: f32) -> f32 {
     // fast log: mantissa polynomial
     let bits = x.to_bits() as i32;
@@ -21,24 +19,40 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
     let mut weight = [0.0f32; N];
     let mut fine = [1.0f32; N];
     let (least, most) = (rules.min_interval.as_secs_f32(), rules.max_interval.as_secs_f32());
-    for j in 0..8 {
-        left[j] = f.kept_low + (f.kept_high - f.kept_low) * (j as f32 + 0.5) / 8.0;
-        weight[j] = f.kept / 8.0;
-        fine[j] = k(1);
-        left[8 + j] = (f.mu + f.sigma * Z[j]).exp();
-        weight[8 + j] = f.joined / 8.0;
-        fine[8 + j] = (k(0) * f.sigma).max(k(8));
-    }
-    // life given age: quantiles of the log-logistic beyond the age
-    let s = f.life_sigma * 0.551_33;
-    let x = (f.age.max(1e-3).ln() - f.life_mu) / s;
-    let alive = 1.0 / (1.0 + x.exp());
-    for j in 0..8 {
-        let q = alive * (1.0 - (j as f32 + 0.5) / 8.0);
-        let u = (f.life_mu + s * ((1.0 - q) / q).ln()).exp();
-        left[16 + j] = (u - f.age).max(0.0);
-        weight[16 + j] = f.life / 8.0;
-        fine[16 + j] = if f.joined > 0.0 { k(0) * f.life_sigma } else { k(2) };
+    let mut n = 0;
+    let mut put = |r: f32, w: f32, b: f32| {
+        if n < N {
+            left[n] = r;
+            weight[n] = w;
+            fine[n] = b;
+            n += 1;
+        }
+    };
+    if f.joined > 0.0 {
+        for j in 0..4 {
+            put(f.kept_low + (f.kept_high - f.kept_low) * (j as f32 + 0.5) / 4.0, f.kept / 4.0, k(1));
+        }
+        let b = (k(0) * f.sigma).max(k(8));
+        for j in 0..16 {
+            let z = (j as f32 - 7.5) * 0.4;
+            put((f.mu + f.sigma * z).exp(), f.joined * (1.0 - k(3)) * 0.4 * 0.398_94 * (-0.5 * z * z).exp(), b);
+        }
+        let b = k(0) * f.life_sigma;
+        for j in 0..12 {
+            let z = (j as f32 - 5.5) * 0.5;
+            put((f.life_mu + f.life_sigma * z).exp(), f.joined * k(3) * 0.5 * 0.398_94 * (-0.5 * z * z).exp(), b);
+        }
+    } else {
+        // life given age: quantiles of the log-logistic beyond the age, close together where the next wait is decided
+        let s = f.life_sigma * 0.551_33;
+        let x = (f.age.max(1e-3).ln() - f.life_mu) / s;
+        let alive = 1.0 / (1.0 + x.exp());
+        for j in 0..N {
+            let q = (j as f32 + 0.5) / N as f32;
+            let q = alive * (1.0 - q * q);
+            let u = (f.life_mu + s * ((1.0 - q) / q).ln()).exp();
+            put((u - f.age).max(0.0), (2 * j + 1) as f32 / (N * N) as f32, k(2));
+        }
     }
     let g = |d: f32| -> f32 {
         let mut sum = 0.0;
@@ -71,5 +85,5 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
         best = better(best, (centre * s).clamp(least, most));
     }
     let d = best.1;
-    if at < 5.0 { d.min(8.0) } else { d }
+    if at < 5.0 { d.min(12.5 - at) } else { d }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::calibration::{KindMemory, OVERDUE, PROGRESS, SLIP, Samples, TOLD};
-use super::forecast::{self, Forecast};
+use super::forecast::{self, Forecast, k};
 use super::{Plan, Policy, Rules, Seen, Why, inspection};
 
 pub const MARKS: usize = 5;
@@ -127,7 +127,7 @@ impl Trace {
             if left > 0.5 {
                 let e = forecast::estimates(&trace);
                 for source in [TOLD, SLIP, PROGRESS, OVERDUE] {
-                    if let Some(x) = e[source] {
+                    if let Some(x) = e[source].filter(|x| x.var < k(12) * x.share) {
                         samples.errors[source].add((left.ln() - x.mu) / x.share.sqrt());
                     }
                 }
