@@ -1,7 +1,31 @@
-//! forgewatch waits for remote jobs.
+//! forgewatch waits for the jobs that Clanforge runs and tells of every step on the way.
+//!
+//! A pure core decides, a shell acts. This page is the map; the law is [`core::watch`].
+//!
+//! [`core`] holds what an answer means ([`core::decode`]), what happens to a job ([`core::watch`]), when to ask
+//! next ([`core::schedule`]) and what is told ([`core::event`]). It knows no clock, no dice, no files, no network
+//! and no environment: time and chance are arguments.
+//!
+//! [`engine`] is the loop around it: one timer queue, the limits on how often and how much may be asked, one pause
+//! for all when the API is down. It asks through [`clanforge`], the HTTP client, which pushes answers chunk by
+//! chunk into the decoder. It gives every step to a [`store`] before anybody can see it, and hands over the events
+//! that are safe to tell.
+//!
+//! [`cli`] owns an engine: it reads the command line and, through [`config`], environment and file; it selects over
+//! the engine, deadlines and signals ([`os`]), gives events to [`report`], which prints them for people and
+//! machines, and turns the ends of the jobs into an exit status.
+//!
+//! [`sim`] stands in for the Clanforge endpoints: tests, `demo` and `simulate` use it. It knows [`core`] alone.
+//!
+//! A poll's walk, then: a timer falls due in [`engine`]; [`clanforge`] asks; [`core::decode`] reads;
+//! [`core::watch::Watch::step`] decides; [`store`] commits; [`report`] prints.
 
 pub mod clanforge;
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod engine;
+pub mod os;
 pub mod report;
+pub mod sim;
+pub mod store;

@@ -174,7 +174,12 @@ impl Job {
             half: dice.uniform(0.3, 0.9),
             spread: dice.uniform(0.1, 0.6),
             grain: dice.pick(&[1.0, 1.0, 10.0, 60.0]),
-            knots: [(0.0, 0.0), (cuts[0], works[0]), (cuts[1], works[1]), (1.0, 1.0)],
+            knots: [
+                (0.0, 0.0),
+                (cuts[0], works[0]),
+                (cuts[1], works[1]),
+                (1.0, 1.0),
+            ],
             noise: None,
             held: None,
             dice,
@@ -190,10 +195,20 @@ impl Job {
         match self.model {
             Model::TwoPhases => {
                 let (at, work) = (self.knots[1].0, self.half * 0.9);
-                if x < at { work * x / at } else { work + (1.0 - work) * (x - at) / (1.0 - at) }
+                if x < at {
+                    work * x / at
+                } else {
+                    work + (1.0 - work) * (x - at) / (1.0 - at)
+                }
             }
             Model::Pieces => {
-                let i = if x < self.knots[1].0 { 0 } else if x < self.knots[2].0 { 1 } else { 2 };
+                let i = if x < self.knots[1].0 {
+                    0
+                } else if x < self.knots[2].0 {
+                    1
+                } else {
+                    2
+                };
                 let ((x0, y0), (x1, y1)) = (self.knots[i], self.knots[i + 1]);
                 y0 + (y1 - y0) * (x - x0) / (x1 - x0).max(1e-9)
             }
@@ -258,13 +273,16 @@ impl Job {
                 let step = (progress / 10.0).floor() * 10.0;
                 (step > 0.0).then(|| {
                     let at = self.queued + step / 100.0 * (self.end - self.queued);
-                    let slow = 1.0 + 0.3 * (self.bias - 1.0).clamp(-1.0, 1.0) * (1.0 - step / 100.0);
+                    let slow =
+                        1.0 + 0.3 * (self.bias - 1.0).clamp(-1.0, 1.0) * (1.0 - step / 100.0);
                     at + (self.end - at) * slow
                 })
             }
-            Model::ExactNearTheEnd => {
-                Some(if t < 0.7 * self.end { self.end * self.bias } else { self.end })
-            }
+            Model::ExactNearTheEnd => Some(if t < 0.7 * self.end {
+                self.end * self.bias
+            } else {
+                self.end
+            }),
             Model::ZeroToHundred => {
                 progress = 0.0;
                 Some(t + left * self.noise(t))

@@ -45,7 +45,11 @@ struct Calibration {
 
 impl Calibration {
     fn new(sigma: f64) -> Self {
-        Self { n: 2.0, mean: 0.0, var: sigma * sigma }
+        Self {
+            n: 2.0,
+            mean: 0.0,
+            var: sigma * sigma,
+        }
     }
 
     fn add(&mut self, x: f64, weight: f64) {
@@ -99,7 +103,13 @@ const MOST: f64 = 600.0;
 
 impl<'a> Reference<'a> {
     pub fn new(memory: &'a mut Memory, cost: f64) -> Self {
-        Self { memory, cost, made: Vec::new(), progress0: None, first: true }
+        Self {
+            memory,
+            cost,
+            made: Vec::new(),
+            progress0: None,
+            first: true,
+        }
     }
 
     fn estimates(&mut self, t: f64, answer: &Answer) -> Vec<(Source, f64)> {
@@ -125,7 +135,8 @@ impl<'a> Reference<'a> {
 
     fn forecast(&mut self, t: f64, answer: &Answer) -> (f64, f64, f64) {
         let found = self.estimates(t, answer);
-        self.made.extend(found.iter().map(|&(source, left)| (source, t, left)));
+        self.made
+            .extend(found.iter().map(|&(source, left)| (source, t, left)));
         if !found.is_empty() {
             let (mut weights, mut sum, mut sigma) = (0.0, 0.0, f64::INFINITY);
             for (source, left) in found {
@@ -195,8 +206,16 @@ fn hazard(u: f64, mu: f64, sigma: f64) -> f64 {
 fn erfc(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.5 * x.abs());
     let poly = [
-        0.170_872_77, -0.822_152_23, 1.488_515_87, -1.135_203_98, 0.278_868_07, -0.186_288_06,
-        0.096_784_18, 0.374_091_96, 1.000_023_68, -1.265_512_23,
+        0.170_872_77,
+        -0.822_152_23,
+        1.488_515_87,
+        -1.135_203_98,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_68,
+        -1.265_512_23,
     ]
     .iter()
     .fold(0.0, |sum, c| sum * t + c);

@@ -45,13 +45,22 @@ impl Deadline {
     pub(super) fn start(limits: &Limits) -> Self {
         let started = Instant::now();
         let at = started + limits.timeout;
-        Self { started, at, timeout: limits.timeout, received: 0, mark: FIRST_PART }
+        Self {
+            started,
+            at,
+            timeout: limits.timeout,
+            received: 0,
+            mark: FIRST_PART,
+        }
     }
 
     pub(super) async fn within<T>(&self, what: impl Future<Output = T>) -> Result<T, PollError> {
         timeout_at(self.at, what).await.map_err(|_| {
             let message = if self.mark == FIRST_PART {
-                format!("no whole answer within {}", humantime::format_duration(self.timeout))
+                format!(
+                    "no whole answer within {}",
+                    humantime::format_duration(self.timeout)
+                )
             } else {
                 "the answer flowed slower than 64 KiB a second".to_owned()
             };
@@ -81,27 +90,37 @@ pub(super) async fn status(
         ..without_answer(kind, message)
     };
     let mut decoder = Decoder::new();
-    while let Some(chunk) = deadline.within(response.chunk()).await?.map_err(|e| of_body(&e))? {
+    while let Some(chunk) = deadline
+        .within(response.chunk())
+        .await?
+        .map_err(|e| of_body(&e))?
+    {
         if deadline.received(chunk.len()) > limits.max_body {
-            let message = format!("the answer is larger than max_body, {} bytes", limits.max_body);
+            let message = format!(
+                "the answer is larger than max_body, {} bytes",
+                limits.max_body
+            );
             return Err(at_200(ErrorKind::TooLarge, message));
         }
-        decoder.push(&chunk).map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?;
+        decoder
+            .push(&chunk)
+            .map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?;
     }
-    match decoder.finish().map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))? {
-        Reply::Status(status) => {
-            Ok((*status, at_least_between(deadline.received, deadline.started.elapsed())))
-        }
+    match decoder
+        .finish()
+        .map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?
+    {
+        Reply::Status(status) => Ok((
+            *status,
+            at_least_between(deadline.received, deadline.started.elapsed()),
+        )),
         Reply::Refusal(error) => Err(at_200(ErrorKind::Api, own_words(&error))),
     }
 }
 
 /// What an answer other than 200 means. Its body is read as far as it may hold the server's own words, which
 /// also leaves the connection fit for the next request.
-pub(super) async fn refusal(
-    mut response: Response,
-    mut deadline: Deadline,
-) -> PollError {
+pub(super) async fn refusal(mut response: Response, mut deadline: Deadline) -> PollError {
     let code = response.status();
     let kind = match code.as_u16() {
         401 => ErrorKind::Unauthorized,
@@ -123,13 +142,20 @@ pub(super) async fn refusal(
     } else if let Some(words) = words_in(&mut response, &mut deadline).await {
         message = format!("{message}: {words}");
     }
-    PollError { kind, http_status: Some(code.as_u16()), message, retry_after }
+    PollError {
+        kind,
+        http_status: Some(code.as_u16()),
+        message,
+        retry_after,
+    }
 }
 
 /// A redirect is not followed; its target's origin is told, without what may be secret in it.
 fn whereto(response: &Response) -> String {
     let location = response.headers().get(reqwest::header::LOCATION);
-    let target = location.and_then(|l| l.to_str().ok()).and_then(|l| response.url().join(l).ok());
+    let target = location
+        .and_then(|l| l.to_str().ok())
+        .and_then(|l| response.url().join(l).ok());
     match target.map(|url| url.origin().ascii_serialization()) {
         Some(origin) => {
             let origin: String = origin.chars().take(MESSAGE_CHARS).collect();

@@ -23,28 +23,45 @@ pub(super) fn of_request(error: &reqwest::Error) -> PollError {
 
 /// Of an answer that broke off on its way.
 pub(super) fn of_body(error: &reqwest::Error) -> PollError {
-    let garbled = chain(error).filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| {
-        matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-    });
+    let garbled = chain(error)
+        .filter_map(|e| e.downcast_ref::<io::Error>())
+        .any(|e| {
+            matches!(
+                e.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            )
+        });
     let (kind, words) = if garbled {
         (ErrorKind::BadResponse, "the answer could not be unpacked")
     } else {
-        (ErrorKind::Disconnected, "the connection broke in the middle of the answer")
+        (
+            ErrorKind::Disconnected,
+            "the connection broke in the middle of the answer",
+        )
     };
     without_answer(kind, format!("{words}: {}", innermost(error)))
 }
 
 /// A failure of the way there, with no HTTP status.
 pub(super) fn without_answer(kind: ErrorKind, message: String) -> PollError {
-    PollError { kind, http_status: None, message, retry_after: None }
+    PollError {
+        kind,
+        http_status: None,
+        message,
+        retry_after: None,
+    }
 }
 
 /// The cause under all the wrappings, which alone says something. Names no address: that is the user's own.
 pub(super) fn innermost(error: &reqwest::Error) -> String {
-    chain(error).last().map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {
-        Some(io) => io.get_ref().map_or_else(|| io.to_string(), ToString::to_string),
-        None => e.to_string(),
-    })
+    chain(error)
+        .last()
+        .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {
+            Some(io) => io
+                .get_ref()
+                .map_or_else(|| io.to_string(), ToString::to_string),
+            None => e.to_string(),
+        })
 }
 
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
@@ -52,6 +69,8 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
 }
 
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let inner = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
     error.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>())
 }

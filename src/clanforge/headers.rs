@@ -10,7 +10,9 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// `Date` less `Age`, Unix seconds: an answer out of a cache is as old as its age.
 pub(super) fn server_date(headers: &HeaderMap) -> Option<i64> {
     let date = unix_seconds(text(headers, &DATE)?)?;
-    let age = text(headers, &AGE).and_then(|age| age.parse::<u32>().ok()).unwrap_or(0);
+    let age = text(headers, &AGE)
+        .and_then(|age| age.parse::<u32>().ok())
+        .unwrap_or(0);
     Some(date - i64::from(age))
 }
 
@@ -21,7 +23,9 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = match value.parse::<u64>() {
         Ok(seconds) => seconds,
         Err(_) => {
-            let now = text(headers, &DATE).and_then(unix_seconds).or_else(wall_seconds)?;
+            let now = text(headers, &DATE)
+                .and_then(unix_seconds)
+                .or_else(wall_seconds)?;
             u64::try_from(unix_seconds(value)?.checked_sub(now)?).ok()?
         }
     };
@@ -33,12 +37,17 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn unix_seconds(date: &str) -> Option<i64> {
-    let since = httpdate::parse_http_date(date).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let since = httpdate::parse_http_date(date)
+        .ok()?
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
     i64::try_from(since.as_secs()).ok()
 }
 
 fn wall_seconds() -> Option<i64> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
     i64::try_from(since.as_secs()).ok()
 }
 
@@ -49,7 +58,10 @@ mod tests {
     const DATE_TEXT: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (n.clone(), v.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -71,13 +83,20 @@ mod tests {
             ("Mon, 01 Jan 1800 00:00:30 GMT", None),
         ] {
             let headers = headers(&[(DATE, DATE_TEXT), (RETRY_AFTER, value)]);
-            assert_eq!(retry_after(&headers).map(|d| d.as_secs()), want, "{value:?}");
+            assert_eq!(
+                retry_after(&headers).map(|d| d.as_secs()),
+                want,
+                "{value:?}"
+            );
         }
     }
 
     #[test]
     fn the_servers_clock_is_its_date_less_the_age() {
-        assert_eq!(server_date(&headers(&[(DATE, DATE_TEXT)])), Some(1_704_067_200));
+        assert_eq!(
+            server_date(&headers(&[(DATE, DATE_TEXT)])),
+            Some(1_704_067_200)
+        );
         let aged = headers(&[(DATE, DATE_TEXT), (AGE, "20")]);
         assert_eq!(server_date(&aged), Some(1_704_067_180));
         assert_eq!(server_date(&headers(&[(DATE, "now")])), None);

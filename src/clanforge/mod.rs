@@ -17,6 +17,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use secrecy::ExposeSecret;
 
+use crate::config::base_url::is_loopback;
 use crate::config::credentials::Credentials;
 use crate::config::settings::Api as ApiSettings;
 use crate::core::job::{JobKind, JobRef};
@@ -83,7 +84,10 @@ impl Client {
             http,
             base: api.base_url.as_str().trim_end_matches('/').to_owned(),
             account_service_id: api.account_service_id,
-            limits: body::Limits { timeout: api.timeout, max_body: api.max_body },
+            limits: body::Limits {
+                timeout: api.timeout,
+                max_body: api.max_body,
+            },
         })
     }
 
@@ -93,8 +97,7 @@ impl Client {
             JobKind::Update => "imageupdate",
         };
         let (base, id, asid) = (&self.base, job.id, self.account_service_id);
-        let mut address =
-            format!("{base}/cfp/v1/{endpoint}/{id}/status?accountserviceid={asid}");
+        let mut address = format!("{base}/cfp/v1/{endpoint}/{id}/status?accountserviceid={asid}");
         if diff_info {
             let _ = write!(address, "&diff_info=1");
         }
@@ -115,21 +118,19 @@ impl Api for Client {
             return Err(body::refusal(response, deadline).await);
         }
         let (status, at_least) = body::status(response, deadline, &self.limits).await?;
-        Ok(Fetched { status, date, at_least })
-    }
-}
-
-/// Whether the base is this machine, by its name alone.
-fn is_loopback(base: &url::Url) -> bool {
-    match base.host() {
-        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+        Ok(Fetched {
+            status,
+            date,
+            at_least,
+        })
     }
 }
 
 /// Ten times as long as an answer above one MiB took to arrive is left between two of them.
 fn at_least_between(received: u64, took: Duration) -> Duration {
-    if received > body::FIRST_PART { took.saturating_mul(10) } else { Duration::ZERO }
+    if received > body::FIRST_PART {
+        took.saturating_mul(10)
+    } else {
+        Duration::ZERO
+    }
 }

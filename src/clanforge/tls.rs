@@ -27,8 +27,9 @@ fn read(path: &Path) -> Result<Vec<Certificate>, ClientError> {
         why: why.to_owned(),
     };
     let pem = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
-    let certificates = Certificate::from_pem_bundle(&pem)
-        .map_err(|_| wrong("it is not PEM; a certificate begins with -----BEGIN CERTIFICATE-----"))?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| {
+        wrong("it is not PEM; a certificate begins with -----BEGIN CERTIFICATE-----")
+    })?;
     if certificates.is_empty() {
         return Err(wrong("there is no certificate in it"));
     }

@@ -30,7 +30,9 @@ pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
     if ends == expected {
         return ExitCode::SUCCESS;
     }
-    let interrupted = ends.iter().any(|(_, outcome)| matches!(outcome, Outcome::Abandoned(_)));
+    let interrupted = ends
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Outcome::Abandoned(_)));
     if interrupted {
         return ExitCode::from(status);
     }
@@ -39,7 +41,10 @@ pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
 }
 
 fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<super::one_shot::Finished, Stopped> {
-    let internal = |why: String| Stopped { status: INTERNAL, why: format!("demo: {why}") };
+    let internal = |why: String| Stopped {
+        status: INTERNAL,
+        why: format!("demo: {why}"),
+    };
     let secret = |key: &str| SecretString::from(key.to_owned());
     let credentials = Credentials::new(secret(script.access_key()), secret(script.secret_key()))
         .map_err(|e| internal(e.to_owned()))?;
@@ -47,9 +52,15 @@ fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<super::one_shot::
     let server = Server::start(script).map_err(|e| internal(e.to_string()))?;
     let loaded = config::for_simulator(&server.base_url(), account, &jobs)
         .map_err(|e| internal(e.to_string()))?;
-    let output = config::output(args.output.output, env)
-        .map_err(|e| Stopped { status: super::USAGE, why: e.to_string() })?;
-    let plan =
-        Plan { settings: loaded.settings, options: loaded.one_shot, output, learns: false };
+    let output = config::output(args.output.output, env).map_err(|e| Stopped {
+        status: super::USAGE,
+        why: e.to_string(),
+    })?;
+    let plan = Plan {
+        settings: loaded.settings,
+        options: loaded.one_shot,
+        output,
+        learns: false,
+    };
     until_done(plan, &credentials, env)
 }

@@ -34,7 +34,11 @@ impl Ends {
     }
 
     /// The status, and the word that `watch.finished` carries for it.
-    pub(super) fn status(&self, squashed_as: Option<SquashedAs>, stop: Option<Stop>) -> (u8, &'static str) {
+    pub(super) fn status(
+        &self,
+        squashed_as: Option<SquashedAs>,
+        stop: Option<Stop>,
+    ) -> (u8, &'static str) {
         if let Some(stop) = stop {
             return (stop.exit_status(), "interrupted");
         }
@@ -101,7 +105,11 @@ mod tests {
     fn of_two_ends_the_one_that_ranks_first_gives_the_status() {
         for (at, &(first, status)) in RANKED.iter().enumerate() {
             for &(second, _) in RANKED.iter().skip(at) {
-                assert_eq!(ends(&[second, first]).status(None, None).0, status, "{first:?}, {second:?}");
+                assert_eq!(
+                    ends(&[second, first]).status(None, None).0,
+                    status,
+                    "{first:?}, {second:?}"
+                );
             }
         }
         let abandoned = Outcome::Abandoned(Reason::FailFast);
@@ -111,7 +119,10 @@ mod tests {
     #[test]
     fn a_signal_outranks_all() {
         for (outcome, _) in RANKED {
-            assert_eq!(ends(&[outcome]).status(None, Some(Stop::Interrupt)), (130, "interrupted"));
+            assert_eq!(
+                ends(&[outcome]).status(None, Some(Stop::Interrupt)),
+                (130, "interrupted")
+            );
             assert_eq!(ends(&[outcome]).status(None, Some(Stop::Terminate)).0, 143);
         }
     }

@@ -77,12 +77,23 @@ impl Run {
         let memory = calibration.map_or_else(Memory::default, |path| calibration::load(path));
         let dice = SeededDice::new(getrandom::u64().map_err(no_entropy)?);
         let clock = SystemClock::start();
-        let mut engine =
-            Engine::new(client, store::Memory, clock, dice, settings.limits, throttle, memory)
-                .with_job_timeout(options.job_timeout);
+        let mut engine = Engine::new(
+            client,
+            store::Memory,
+            clock,
+            dice,
+            settings.limits,
+            throttle,
+            memory,
+        )
+        .with_job_timeout(options.job_timeout);
         for spec in settings.jobs {
-            let about = (!spec.labels.is_empty())
-                .then(|| Arc::new(About { labels: spec.labels, names: Names::default() }));
+            let about = (!spec.labels.is_empty()).then(|| {
+                Arc::new(About {
+                    labels: spec.labels,
+                    names: Names::default(),
+                })
+            });
             engine.watch(new_id()?, spec.job, about);
         }
         Ok(Self {
@@ -105,7 +116,13 @@ impl Run {
     pub(super) async fn until_done(mut self, calibration: Option<&PathBuf>) -> Finished {
         let jobs = self.engine.watches().count();
         let jobs = Some(u32::try_from(jobs).unwrap_or(u32::MAX));
-        self.tell_own(EventType::WatchStarted, Facts { jobs, ..Facts::default() });
+        self.tell_own(
+            EventType::WatchStarted,
+            Facts {
+                jobs,
+                ..Facts::default()
+            },
+        );
         self.drive().await;
 
         if let Some(path) = calibration.filter(|_| self.engine.has_learnt()) {
@@ -119,14 +136,21 @@ impl Run {
             ..Facts::default()
         };
         self.tell_own(EventType::WatchFinished, facts);
-        let ends = self.ended.iter().filter_map(|row| Some((row.job, row.outcome?))).collect();
+        let ends = self
+            .ended
+            .iter()
+            .filter_map(|row| Some((row.job, row.outcome?)))
+            .collect();
         self.close().await;
         Finished { status, ends }
     }
 
     async fn drive(&mut self) {
         let now = Instant::now();
-        let deadline = self.options.timeout.and_then(|limit| now.checked_add(limit));
+        let deadline = self
+            .options
+            .timeout
+            .and_then(|limit| now.checked_add(limit));
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let (shows, beats_at_all) = (self.report.wants_rows(), self.options.heartbeat.is_some());
@@ -193,7 +217,10 @@ impl Run {
     fn tell_own(&mut self, kind: EventType, facts: Facts) {
         self.seq += 1;
         self.untold.push_back(Event {
-            id: EventId { watch: self.id, seq: self.seq },
+            id: EventId {
+                watch: self.id,
+                seq: self.seq,
+            },
             kind,
             wall_ms: self.engine.now().wall_ms,
             job: None,
@@ -205,7 +232,11 @@ impl Run {
     /// What is left to tell, and then the screen as it was found. A second signal, or a reader that does not read
     /// when the process is to stop, ends the waiting.
     async fn close(mut self) {
-        let limit = if self.stopping { STUCK_READER } else { Duration::MAX };
+        let limit = if self.stopping {
+            STUCK_READER
+        } else {
+            Duration::MAX
+        };
         let rest = async {
             while !self.untold.is_empty() {
                 let told = tell(&mut self.report, &self.untold).await;
@@ -235,7 +266,9 @@ impl Run {
 
 /// Where a watched job stands.
 fn row(watch: &Watch, now: Moment) -> Row {
-    let since = watch.first_poll().map_or(0, |at| now.up_ms.saturating_sub(at));
+    let since = watch
+        .first_poll()
+        .map_or(0, |at| now.up_ms.saturating_sub(at));
     Row {
         job: watch.job(),
         state: watch.state(),

@@ -11,7 +11,10 @@ use crate::engine::Api;
 /// answers and takes the credentials. Ok is a line on what it answered, Err what is wrong.
 pub(super) fn ask(settings: &Settings, credentials: &Credentials) -> Result<String, String> {
     let stand_in = || "update/1".parse::<JobRef>().map_err(|e| e.to_string());
-    let job = settings.jobs.first().map_or_else(stand_in, |spec| Ok(spec.job))?;
+    let job = settings
+        .jobs
+        .first()
+        .map_or_else(stand_in, |spec| Ok(spec.job))?;
     let client = Client::new(&settings.api, credentials).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -22,7 +25,12 @@ pub(super) fn ask(settings: &Settings, credentials: &Credentials) -> Result<Stri
     let base = &settings.api.base_url;
     match answer {
         Ok(_) => Ok(format!("{base} takes these credentials, and knows {job}")),
-        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Gone | ErrorKind::Api) => {
+        Err(error)
+            if matches!(
+                error.kind,
+                ErrorKind::NotFound | ErrorKind::Gone | ErrorKind::Api
+            ) =>
+        {
             Ok(format!("{base} takes these credentials ({job}: {error})"))
         }
         Err(error) => Err(format!("{base}: {error}")),

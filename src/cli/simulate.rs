@@ -20,7 +20,10 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&error);
@@ -37,7 +40,9 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
 }
 
 fn script(args: &SimulateArgs) -> Result<Script, String> {
-    let Some(path) = &args.script else { return Ok(Script::example()) };
+    let Some(path) = &args.script else {
+        return Ok(Script::example());
+    };
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Script::parse(&text).map_err(|e| format!("{}:{e}", path.display()))
 }
@@ -58,7 +63,12 @@ async fn listen(args: &SimulateArgs, script: Script) -> io::Result<()> {
 fn greeting(base: &str, script: &Script) -> String {
     let (access, secret) = (script.access_key(), script.secret_key());
     let account = script.account_service_id();
-    let jobs = script.jobs().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let jobs = script
+        .jobs()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ");
     format!(
         "Simulating on {base}\n\n{}\nWatch them from another terminal:\n  \
          FORGEWATCH_ACCESS_KEY={access} FORGEWATCH_SECRET_KEY={secret} \\\n    \

@@ -21,7 +21,8 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
         );
         return ExitCode::from(USAGE);
     }
-    let prepared = prepare(args, env).and_then(|(plan, credentials)| until_done(plan, &credentials, env));
+    let prepared =
+        prepare(args, env).and_then(|(plan, credentials)| until_done(plan, &credentials, env));
     match prepared {
         Ok(finished) => ExitCode::from(finished.status),
         Err(Stopped { status, why }) => {
@@ -49,12 +50,18 @@ pub(super) struct Stopped {
 impl Stopped {
     /// The user can mend it.
     fn usage(why: &impl fmt::Display) -> Self {
-        Self { status: USAGE, why: why.to_string() }
+        Self {
+            status: USAGE,
+            why: why.to_string(),
+        }
     }
 
     /// The machine gives no thread, no entropy, no event queue.
     fn internal(why: &impl fmt::Display) -> Self {
-        Self { status: INTERNAL, why: why.to_string() }
+        Self {
+            status: INTERNAL,
+            why: why.to_string(),
+        }
     }
 }
 
@@ -86,7 +93,9 @@ pub(super) fn until_done(
         Output::Quiet => Mode::Quiet,
     };
     let client = Client::new(&plan.settings.api, credentials).map_err(|e| Stopped::usage(&e))?;
-    let filter = env.text(diagnostics::VARIABLE).map_err(|e| Stopped::usage(&e))?;
+    let filter = env
+        .text(diagnostics::VARIABLE)
+        .map_err(|e| Stopped::usage(&e))?;
     let report = Report::start(mode, facts.style(mode), Streams::standard())
         .map_err(|e| Stopped::internal(&e))?;
     diagnostics::install(report.diagnostics(), filter).map_err(|e| Stopped::usage(&e))?;

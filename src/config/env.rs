@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::error::{ConfigError, Origin};
 
 /// The variables anything of ours looks at; all others are left where they are.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "FORGEWATCH_CONFIG",
     "FORGEWATCH_BASE_URL",
     "FORGEWATCH_ACCOUNT_SERVICE_ID",

@@ -26,11 +26,11 @@ use std::time::Duration;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
 
+use crate::core::job::JobRef;
 use check::Scope;
 use draft::Draft;
 use error::{Origin, quoted};
 use keys::{HEARTBEAT, KEYS, ONE_SHOT_SPAN};
-use crate::core::job::JobRef;
 use settings::{JobSpec, OneShot, Output, Settings, SquashedAs};
 
 /// What the command line says. Values are texts as they were given, read and checked here.
@@ -101,6 +101,24 @@ pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors>
         ..Given::default()
     };
     assemble(&given, env, Scope::Whole)
+}
+
+/// The defaults, for these jobs of a simulator: neither the environment nor any file has a say.
+pub fn for_simulator(
+    base_url: &str,
+    account_service_id: u64,
+    jobs: &[JobRef],
+) -> Result<Loaded, ConfigErrors> {
+    let given = Given {
+        config: Some(PathBuf::from("/dev/null")),
+        flags: vec![
+            ("--base-url", base_url.to_owned()),
+            ("--account-service-id", account_service_id.to_string()),
+        ],
+        jobs: jobs.iter().map(ToString::to_string).collect(),
+        ..Given::default()
+    };
+    load(&given, &Env::default())
 }
 
 /// What is printed: the flag, else the variable, else `auto`. A bad variable is an error even where the flag goes

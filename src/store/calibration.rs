@@ -38,14 +38,19 @@ pub fn save(path: &Path, memory: &Memory) {
 
 fn read(path: &Path) -> io::Result<Memory> {
     let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    File::open(path)?
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)?;
     Ok(serde_json::from_str(&text)?)
 }
 
 fn write(path: &Path, memory: &Memory) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let name = path.file_name().unwrap_or(OsStr::new("calibration.json")).to_string_lossy();
+    let name = path
+        .file_name()
+        .unwrap_or(OsStr::new("calibration.json"))
+        .to_string_lossy();
     let beside = folder.join(format!(".{name}.{}", std::process::id()));
     let written = File::create(&beside)
         .and_then(|mut file| file.write_all(&serde_json::to_vec(memory)?))
@@ -71,7 +76,11 @@ mod tests {
         assert_ne!(memory, Memory::default());
         save(&path, &memory);
         assert_eq!(load(&path), memory);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing left beside");
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing left beside"
+        );
         for rubbish in ["", "{", "[]", "{\"diff\":{\"lives\":1e999}}", "\u{0}"] {
             fs::write(&path, rubbish).unwrap();
             assert_eq!(load(&path), Memory::default(), "{rubbish:?}");
@@ -86,13 +95,24 @@ mod tests {
     #[test]
     fn the_place_follows_the_xdg_specification() {
         let env = |vars: &[(&str, &str)]| -> Env {
-            vars.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+            vars.iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect()
         };
         let home = ("HOME", "/home/ann");
         for (vars, want) in [
-            (vec![home], Some("/home/ann/.cache/forgewatch/calibration.json")),
-            (vec![home, ("XDG_CACHE_HOME", "/c")], Some("/c/forgewatch/calibration.json")),
-            (vec![("XDG_CACHE_HOME", "c"), home], Some("/home/ann/.cache/forgewatch/calibration.json")),
+            (
+                vec![home],
+                Some("/home/ann/.cache/forgewatch/calibration.json"),
+            ),
+            (
+                vec![home, ("XDG_CACHE_HOME", "/c")],
+                Some("/c/forgewatch/calibration.json"),
+            ),
+            (
+                vec![("XDG_CACHE_HOME", "c"), home],
+                Some("/home/ann/.cache/forgewatch/calibration.json"),
+            ),
             (vec![], None),
         ] {
             assert_eq!(path(&env(&vars)), want.map(PathBuf::from));

@@ -14,7 +14,11 @@ pub struct Calibration {
 
 impl Calibration {
     pub const fn new(mean: f32, sigma: f32) -> Self {
-        Self { n: 2.0, mean, var: sigma * sigma }
+        Self {
+            n: 2.0,
+            mean,
+            var: sigma * sigma,
+        }
     }
     pub fn mean(&self) -> f32 {
         self.mean

@@ -31,9 +31,19 @@ pub struct Forecast {
 
 pub fn unmoved(trace: &Trace) -> Option<f32> {
     let now = trace.latest().eta?;
-    let slack = 1.5 + if trace.grain() > 1.0 { trace.grain() } else { 0.0 };
+    let slack = 1.5
+        + if trace.grain() > 1.0 {
+            trace.grain()
+        } else {
+            0.0
+        };
     (0..trace.len())
-        .all(|i| trace.mark(i).eta.is_none_or(|eta| (eta - now).abs() <= slack))
+        .all(|i| {
+            trace
+                .mark(i)
+                .eta
+                .is_none_or(|eta| (eta - now).abs() <= slack)
+        })
         .then_some(now)
 }
 
@@ -44,7 +54,9 @@ thread_local! {
     pub static KNOBS: std::cell::RefCell<[f32; 16]> = const { std::cell::RefCell::new([
         5.5, 1.2, 40.0, 0.02, 1.6, 0.1, 0.8, 1.0, 0.3, 0.1, 0.4, 1.2, 0.06, 0.5, 0.1, 0.0]) };
 }
-pub fn k(i: usize) -> f32 { knob(i) }
+pub fn k(i: usize) -> f32 {
+    knob(i)
+}
 
 pub fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
     let mut found = [None; SOURCES];
@@ -54,21 +66,37 @@ pub fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
         if left + trace.grain() > 0.0 {
             let g = trace.grain();
             let left = left + 0.5 * g;
-            found[TOLD] = Some(Estimate { mu: left.max(0.5).ln(), var: k(14) * g * g / (left * left), share: 1.0 });
+            found[TOLD] = Some(Estimate {
+                mu: left.max(0.5).ln(),
+                var: k(14) * g * g / (left * left),
+                share: 1.0,
+            });
         } else if trace.mark(0).eta.is_some_and(|eta| eta > trace.mark(0).at) {
-            found[OVERDUE] = Some(Estimate { mu: (-left).max(1.0).ln(), var: 0.0, share: 1.0 });
+            found[OVERDUE] = Some(Estimate {
+                mu: (-left).max(1.0).ln(),
+                var: 0.0,
+                share: 1.0,
+            });
         }
         if left > 0.0 {
             for i in 0..trace.len() - 1 {
                 let then = trace.mark(i);
-                let Some(then_left) = then.eta.map(|eta| eta - then.at) else { continue };
+                let Some(then_left) = then.eta.map(|eta| eta - then.at) else {
+                    continue;
+                };
                 let gain = then_left - left;
                 if gain > 0.0 {
                     let nu = k(5);
-                    let var = (nu * nu * (then_left * then_left + left * left) + 0.5 * trace.grain() * trace.grain()) / (gain * gain);
+                    let var = (nu * nu * (then_left * then_left + left * left)
+                        + 0.5 * trace.grain() * trace.grain())
+                        / (gain * gain);
                     let left = left * (now.at - then.at) / gain;
                     let share = left / (left + now.at - then.at);
-                    found[SLIP] = Some(Estimate { mu: left.clamp(0.5, 1e7).ln(), var, share });
+                    found[SLIP] = Some(Estimate {
+                        mu: left.clamp(0.5, 1e7).ln(),
+                        var,
+                        share,
+                    });
                 }
                 break;
             }
@@ -77,13 +105,21 @@ pub fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
     if let Some(p) = now.progress.filter(|&p| p > 0.0) {
         for i in (0..trace.len() - 1).rev() {
             let then = trace.mark(i);
-            let Some(p0) = then.progress.filter(|&p0| p0 < p) else { continue };
+            let Some(p0) = then.progress.filter(|&p0| p0 < p) else {
+                continue;
+            };
             let gain = p - p0;
             let left = (100.0 - p - k(13)).max(0.5) * (now.at - then.at) / gain;
             let mut var = 0.16 / (gain * gain) + k(9) / ((100.5 - p) * (100.5 - p));
-            if p0 < 0.5 { var += k(10); }
+            if p0 < 0.5 {
+                var += k(10);
+            }
             let share = left / (left + now.at - then.at);
-            found[PROGRESS] = Some(Estimate { mu: left.clamp(0.5, 1e7).ln(), var, share });
+            found[PROGRESS] = Some(Estimate {
+                mu: left.clamp(0.5, 1e7).ln(),
+                var,
+                share,
+            });
             if p0 <= 0.5 * p {
                 break;
             }
@@ -119,8 +155,14 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
                 spread += weight * d * d;
             }
         }
-        let least = found.iter().zip(&memory.errors).filter_map(|(e, c)| e.map(|e| c.sigma() * c.sigma() * e.share + e.var)).fold(f32::INFINITY, f32::min);
-        f.sigma = ((1.0 + k(7) * spread) / weights * (1.0 - k(15)) + k(15) * least * (1.0 + k(7) * spread)).sqrt();
+        let least = found
+            .iter()
+            .zip(&memory.errors)
+            .filter_map(|(e, c)| e.map(|e| c.sigma() * c.sigma() * e.share + e.var))
+            .fold(f32::INFINITY, f32::min);
+        f.sigma = ((1.0 + k(7) * spread) / weights * (1.0 - k(15))
+            + k(15) * least * (1.0 + k(7) * spread))
+            .sqrt();
         f.joined = 1.0;
         f.life = k(3);
         if let Some(eta) = unmoved(trace) {

@@ -18,7 +18,10 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
     let mut left = [0.0f32; N];
     let mut weight = [0.0f32; N];
     let mut fine = [1.0f32; N];
-    let (least, most) = (rules.min_interval.as_secs_f32(), rules.max_interval.as_secs_f32());
+    let (least, most) = (
+        rules.min_interval.as_secs_f32(),
+        rules.max_interval.as_secs_f32(),
+    );
     let mut n = 0;
     let mut put = |r: f32, w: f32, b: f32| {
         if n < N {
@@ -30,17 +33,29 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
     };
     if f.joined > 0.0 {
         for j in 0..4 {
-            put(f.kept_low + (f.kept_high - f.kept_low) * (j as f32 + 0.5) / 4.0, f.kept / 4.0, k(1));
+            put(
+                f.kept_low + (f.kept_high - f.kept_low) * (j as f32 + 0.5) / 4.0,
+                f.kept / 4.0,
+                k(1),
+            );
         }
         let b = (k(0) * f.sigma).max(k(8));
         for j in 0..16 {
             let z = (j as f32 - 7.5) * 0.4;
-            put((f.mu + f.sigma * z).exp(), f.joined * (1.0 - k(3)) * 0.4 * 0.398_94 * (-0.5 * z * z).exp(), b);
+            put(
+                (f.mu + f.sigma * z).exp(),
+                f.joined * (1.0 - k(3)) * 0.4 * 0.398_94 * (-0.5 * z * z).exp(),
+                b,
+            );
         }
         let b = k(0) * f.life_sigma;
         for j in 0..12 {
             let z = (j as f32 - 5.5) * 0.5;
-            put((f.life_mu + f.life_sigma * z).exp(), f.joined * k(3) * 0.5 * 0.398_94 * (-0.5 * z * z).exp(), b);
+            put(
+                (f.life_mu + f.life_sigma * z).exp(),
+                f.joined * k(3) * 0.5 * 0.398_94 * (-0.5 * z * z).exp(),
+                b,
+            );
         }
     } else {
         // life given age: quantiles of the log-logistic beyond the age, close together where the next wait is decided
@@ -51,7 +66,11 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
             let q = (j as f32 + 0.5) / N as f32;
             let q = alive * (1.0 - q * q);
             let u = (f.life_mu + s * ((1.0 - q) / q).ln()).exp();
-            put((u - f.age).max(0.0), (2 * j + 1) as f32 / (N * N) as f32, k(2));
+            put(
+                (u - f.age).max(0.0),
+                (2 * j + 1) as f32 / (N * N) as f32,
+                k(2),
+            );
         }
     }
     let g = |d: f32| -> f32 {

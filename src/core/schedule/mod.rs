@@ -1,7 +1,7 @@
 //! When to ask next.
 
-pub mod clock;
 pub mod calibration;
+pub mod clock;
 pub mod forecast;
 mod inspection;
 mod trace;

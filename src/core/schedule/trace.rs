@@ -37,13 +37,20 @@ impl Trace {
         let forecast = forecast::forecast(&trace, memory);
         let wait = match rules.policy {
             Policy::Inspection => inspection::wait(&forecast, trace.latest().at, rules),
-            Policy::Exponential => {
-                (rules.min_interval.as_secs_f32() * 1.5f32.powi(i32::from(trace.answers) - 1)).min(30.0)
-            }
+            Policy::Exponential => (rules.min_interval.as_secs_f32()
+                * 1.5f32.powi(i32::from(trace.answers) - 1))
+            .min(30.0),
         };
         let wait = Duration::from_millis((wait.clamp(0.0, 1e9) * 1e3) as u64)
             .clamp(rules.min_interval, rules.max_interval);
-        (trace, Plan { wait, left: None, why: Why {} })
+        (
+            trace,
+            Plan {
+                wait,
+                left: None,
+                why: Why {},
+            },
+        )
     }
 
     fn with(&self, seen: &Seen) -> Self {
@@ -52,25 +59,36 @@ impl Trace {
             next.since_up_ms = seen.up_ms;
             next.grain = 60;
             if let (Some(now), Some(start)) = (seen.server_now_ms, seen.start) {
-                next.born = ((now.saturating_sub(start.saturating_mul(1000))) as f32 / 1e3).clamp(0.0, 1e7);
+                next.born =
+                    ((now.saturating_sub(start.saturating_mul(1000))) as f32 / 1e3).clamp(0.0, 1e7);
             }
         }
         next.answers = self.answers.saturating_add(1);
         let at = seen.up_ms.saturating_sub(next.since_up_ms) as f32 / 1e3;
         let eta = match (seen.eta, seen.server_now_ms) {
             (Some(eta), Some(now)) => {
-                let g = if eta % 60 == 0 { 60 } else if eta % 10 == 0 { 10 } else { 1 };
+                let g = if eta % 60 == 0 {
+                    60
+                } else if eta % 10 == 0 {
+                    10
+                } else {
+                    1
+                };
                 next.grain = next.grain.min(g);
                 at + (eta.saturating_mul(1000).saturating_sub(now) as f32 / 1e3).clamp(-1e7, 1e7)
             }
             _ => f32::NAN,
         };
-        let progress = seen.progress.map_or(NO_PROGRESS, |p| (p.clamp(0.0, 100.0) * 2.0) as u8);
+        let progress = seen
+            .progress
+            .map_or(NO_PROGRESS, |p| (p.clamp(0.0, 100.0) * 2.0) as u8);
         let len = usize::from(self.len);
         let slot = if len == MARKS {
             // drop the one whose neighbours lie closest together
             let drop = (1..MARKS - 1)
-                .min_by(|&i, &j| (self.at[i + 1] - self.at[i - 1]).total_cmp(&(self.at[j + 1] - self.at[j - 1])))
+                .min_by(|&i, &j| {
+                    (self.at[i + 1] - self.at[i - 1]).total_cmp(&(self.at[j + 1] - self.at[j - 1]))
+                })
                 .unwrap_or(1);
             for i in drop..MARKS - 1 {
                 next.at[i] = next.at[i + 1];
@@ -101,7 +119,9 @@ impl Trace {
         Mark {
             at: self.at[i],
             eta: Some(self.eta[i]).filter(|eta| !eta.is_nan()),
-            progress: Some(self.progress[i]).filter(|&p| p != NO_PROGRESS).map(|p| f32::from(p) / 2.0),
+            progress: Some(self.progress[i])
+                .filter(|&p| p != NO_PROGRESS)
+                .map(|p| f32::from(p) / 2.0),
         }
     }
     pub fn latest(&self) -> Mark {
@@ -109,7 +129,10 @@ impl Trace {
     }
     /// The trace as it was at its `n`-th mark.
     pub fn first(&self, n: usize) -> Self {
-        Self { len: n as u8, ..*self }
+        Self {
+            len: n as u8,
+            ..*self
+        }
     }
 
     pub fn samples(&self, end_up_ms: u64) -> Samples {

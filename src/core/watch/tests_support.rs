@@ -176,9 +176,18 @@ pub(crate) fn error(kind: ErrorKind) -> PollError {
 
 /// What a finished job teaches.
 pub(crate) fn samples() -> crate::core::schedule::Samples {
-    let story = Story::of("diff/7").take(Input::Due).running(10.0).at(5).running(50.0).at(10).running(100.0);
+    let story = Story::of("diff/7")
+        .take(Input::Due)
+        .running(10.0)
+        .at(5)
+        .running(50.0)
+        .at(10)
+        .running(100.0);
     match story.next {
-        Next::End { samples: Some(samples), .. } => samples,
+        Next::End {
+            samples: Some(samples),
+            ..
+        } => samples,
         ref other => panic!("it goes on: {other:?}"),
     }
 }
