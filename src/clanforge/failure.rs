@@ -69,8 +69,10 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
 }
 
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let inner = error
+    // An I/O error's source is not the error it wraps, but that one's source.
+    let wrapped = error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
-    error.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>())
+    let wrapped = wrapped.and_then(|e| e.downcast_ref::<rustls::Error>());
+    error.is::<rustls::Error>() || wrapped.is_some()
 }
