@@ -503,3 +503,43 @@ fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
         }
     }
 }
+
+#[test]
+fn the_manual_s_scripts_are_scripts_and_its_tables_name_every_key() {
+    let manual = include_str!("../docs/simulator.md");
+    let scripts: Vec<&str> = manual
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(scripts.len(), 3);
+    for script in scripts {
+        Script::parse(script).unwrap();
+    }
+    // an unknown key's message names all that are known
+    for unknown in [
+        "x = 1",
+        "[[jobs]]\nx = 1",
+        "[[faults]]\nx = 1",
+        "[[jobs]]\nset_back = [{ x = 1 }]",
+        "[[jobs]]\nshape = \"x\"",
+        "[[jobs]]\neta = \"x\"",
+        "[[jobs]]\nending = \"x\"",
+        "[[faults]]\nrubbish = \"x\"",
+    ] {
+        let message = Script::parse(unknown).unwrap_err().message;
+        let (_, known) = message.split_once("expected one of ").unwrap();
+        for key in known.split(", ").map(|key| key.trim_matches('`')) {
+            let forms = [
+                format!("`{key}"),
+                format!("\"{key}\""),
+                format!("[[{key}]]"),
+                format!(".{key}]]"),
+            ];
+            assert!(
+                forms.iter().any(|form| manual.contains(form)),
+                "{key} is not in the manual"
+            );
+        }
+    }
+}
