@@ -444,6 +444,30 @@ fn a_hundred_clients_at_once_are_all_answered() {
 }
 
 #[test]
+fn it_starts_and_stops_inside_a_runtime_and_serves_inside_the_caller_s() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        drop(diff("")); // returns once its thread has ended
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let asking = std::thread::spawn(move || {
+            let status = Client::at(addr).status("update/77").status;
+            stop.send(()).unwrap();
+            status
+        });
+        let until = async { stopped.await.unwrap() };
+        forgewatch::sim::serve(listener, Script::example(), 1.0, until)
+            .await
+            .unwrap();
+        assert_eq!(asking.join().unwrap(), 200);
+    });
+}
+
+#[test]
 fn the_log_has_what_was_asked_and_can_be_waited_on() {
     let server = diff("");
     assert!(!server.wait_for_hits(None, 1, Duration::from_millis(1)));

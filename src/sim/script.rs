@@ -117,7 +117,7 @@ impl Script {
         self.jobs.iter().map(|job| job.name).collect()
     }
 
-    /// How each job ends by the script, faults left aside, in the order of the script.
+    /// How each job ends by the script, faults and counted failures left aside, in the order of the script.
     pub fn expected(&self) -> Vec<(JobRef, Outcome)> {
         let outcome = |ending: &Ending| match ending {
             Ending::Completed | Ending::ProgressOnly => Outcome::Completed,

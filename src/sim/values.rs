@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_hours(30 * 24);
 const LARGEST_SHIFT: Duration = Duration::from_hours(100 * 366 * 24);
 
 /// How many bytes a gzip bomb may decode to.
-const LARGEST_SIZE: u64 = 1 << 40;
+const LARGEST_SIZE: u64 = 64 << 30;
 
 /// Reads a value that is written as a text; `wanted` tells those who wrote something else.
 fn quoted<'de, D, T>(from: D, wanted: &'static str) -> Result<T, D::Error>
@@ -193,7 +193,7 @@ impl TryFrom<i64> for Percent {
     }
 }
 
-/// A number of bytes: `"500KiB"`, `"100MiB"`, `"2GiB"`, at most 1024 GiB.
+/// A number of bytes: `"500KiB"`, `"100MiB"`, `"2GiB"`, at most 64 GiB.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size(pub(super) u64);
 
@@ -215,7 +215,7 @@ impl TryFrom<&str> for Size {
             .filter(|bytes| (1..=LARGEST_SIZE).contains(bytes))
             .map(Self)
             .ok_or_else(|| {
-                format!("{text:?} is not a size: write it like \"500KiB\" or \"100MiB\", at most \"1024GiB\"")
+                format!("{text:?} is not a size: write it like \"500KiB\" or \"100MiB\", at most \"64GiB\"")
             })
     }
 }
@@ -251,7 +251,7 @@ mod tests {
             "5",
             "0B",
             "-1MiB",
-            "1025GiB",
+            "65GiB",
             "99999999999999999999GiB",
             "18446744073709551615GiB",
         ] {
