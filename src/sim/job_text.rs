@@ -135,7 +135,7 @@ pub(super) fn check(text: Spanned<JobText>, source: &str, seed: u64) -> Result<J
         bend: check.draw("bend", text.bend.take(), 0.1..=10.0, |dice| {
             dice.uniform(0.6, 1.6)
         })?,
-        grain: text.grain.map_or_else(|| check.grain(), Span::secs),
+        grain: check.grain(text.grain),
         eta: check.eta(&mut text)?,
         set_backs: check.set_backs(text.set_back, queued, duration)?,
         stalls: check.stalls(text.stall, duration)?,
@@ -191,8 +191,9 @@ impl Check<'_> {
         }
     }
 
-    fn grain(&mut self) -> f64 {
-        [1.0, 1.0, 10.0, 60.0][(self.dice.bits() % 4) as usize]
+    fn grain(&mut self, given: Option<Span>) -> f64 {
+        let drawn = [1.0, 1.0, 10.0, 60.0][(self.dice.bits() % 4) as usize];
+        given.map_or(drawn, Span::secs)
     }
 
     fn eta(&mut self, text: &mut JobText) -> Result<Eta, ScriptError> {

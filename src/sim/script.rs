@@ -309,11 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn every_ending_has_the_outcome_a_watch_should_see() {
+        let outcome = |ending: &str| {
+            let script = Script::parse(&job(&format!("ending = {ending:?}"))).unwrap();
+            script.expected().remove(0).1
+        };
+        assert_eq!(outcome("completed"), Outcome::Completed);
+        assert_eq!(outcome("progress_only"), Outcome::Completed);
+        assert_eq!(outcome("failed"), Outcome::Failed);
+        assert_eq!(outcome("jobfailed_only"), Outcome::Failed);
+        assert_eq!(outcome("squashed"), Outcome::Squashed);
+    }
+
+    #[test]
     fn what_is_left_open_is_drawn_and_what_is_given_changes_nothing_else() {
-        let bend = |lines: &str| Script::parse(&job(lines)).unwrap().jobs[0].bend;
-        assert!((0.6..1.6).contains(&bend("")));
-        assert!((bend("") - bend("grain = \"1s\"\neta = \"fixed\"\nbias = 2.0")).abs() < 1e-12);
-        assert!((bend("bend = 1.0") - 1.0).abs() < 1e-12);
+        let drawn = |lines: &str| Script::parse(&job(lines)).unwrap().jobs.remove(0);
+        let open = drawn("eta = \"noisy\"");
+        assert!((0.6..1.6).contains(&open.bend));
+        assert!([1.0, 10.0, 60.0].contains(&open.grain));
+        let given = drawn("eta = \"noisy\"\nbend = 1.0\ngrain = \"7s\"");
+        assert_eq!((given.bend, given.grain, given.eta), (1.0, 7.0, open.eta));
     }
 
     proptest! {
