@@ -1,17 +1,39 @@
 //! The text of one token, as far as somebody wants it, and the checks on what strings are made of.
 
-/// The text of the token being read: bytes of a string after unescaping, or of a number as written.
+/// The text of one token, as far as it was wanted: of a string after unescaping, of a number as written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text<'a> {
+    bytes: &'a [u8],
+    cut: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The text, cut before a character that did not fit whole.
+    pub(super) fn cut(self) -> &'a str {
+        str::from_utf8(self.bytes).unwrap_or_else(|_| {
+            let mut chunks = self.bytes.utf8_chunks();
+            chunks.next().map_or("", |chunk| chunk.valid())
+        })
+    }
+
+    /// The text's bytes, if all of them fitted.
+    pub(super) fn whole(self) -> Option<&'a [u8]> {
+        (!self.cut).then_some(self.bytes)
+    }
+}
+
+/// Gathers the text of a token that comes in pieces.
 ///
-/// It takes what fits and counts on; what is longer than wanted is cut, so that memory stays bounded whatever
-/// is sent. The buffer is used again for every token.
+/// It takes what fits and drops the rest, so that memory stays bounded whatever is sent. The buffer is used again
+/// for every token, and not used at all by one that comes in one piece.
 #[derive(Debug, Default)]
-pub(super) struct Text {
+pub(super) struct Scratch {
     bytes: Vec<u8>,
     limit: usize,
     cut: bool,
 }
 
-impl Text {
+impl Scratch {
     /// Begins a token of which `limit` bytes are wanted.
     pub(super) fn begin(&mut self, limit: usize) {
         self.bytes.clear();
@@ -24,18 +46,13 @@ impl Text {
         self.limit > 0
     }
 
-    /// How many bytes are set aside.
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    /// Adds the token's next bytes.
-    pub(super) fn push(&mut self, run: &[u8]) {
-        if self.is_wanted() {
+    /// Adds a piece that is not the last one.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        if self.is_wanted() && !piece.is_empty() {
             let room = self.limit.saturating_sub(self.bytes.len());
-            self.cut |= room < run.len();
-            self.bytes.extend_from_slice(run.get(..room).unwrap_or(run));
+            self.cut |= room < piece.len();
+            self.bytes
+                .extend_from_slice(piece.get(..room).unwrap_or(piece));
         }
     }
 
@@ -44,17 +61,25 @@ impl Text {
         self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// The text, cut before a character that did not fit whole.
-    pub(super) fn cut(&self) -> &str {
-        str::from_utf8(&self.bytes).unwrap_or_else(|_| {
-            let mut chunks = self.bytes.utf8_chunks();
-            chunks.next().map_or("", |chunk| chunk.valid())
-        })
+    /// The whole text, with its last piece.
+    pub(super) fn finish<'a>(&'a mut self, last: &'a [u8]) -> Text<'a> {
+        if self.bytes.is_empty() && last.len() <= self.limit {
+            return Text {
+                bytes: last,
+                cut: self.cut,
+            };
+        }
+        self.push(last);
+        Text {
+            bytes: &self.bytes,
+            cut: self.cut,
+        }
     }
 
-    /// The text, if all of it fitted.
-    pub(super) fn whole(&self) -> Option<&str> {
-        (!self.cut).then(|| self.cut())
+    /// How many bytes are set aside.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 
@@ -172,20 +197,16 @@ mod tests {
         }
 
         #[test]
-        fn a_text_is_cut_at_a_character_however_it_comes(text in "\\PC{0,12}", limit in 0..20_usize) {
-            let mut whole = Text::default();
-            whole.begin(limit);
-            whole.push(text.as_bytes());
-            prop_assert_eq!(whole.cut(), &text[..text.floor_char_boundary(limit)]);
-            if limit > 0 {
-                prop_assert_eq!(whole.whole(), (text.len() <= limit).then_some(&*text));
-            }
-
-            let mut pieces = Text::default();
-            pieces.begin(limit);
-            text.bytes().for_each(|byte| pieces.push(&[byte]));
-            prop_assert_eq!(pieces.cut(), whole.cut());
-            prop_assert_eq!(pieces.whole(), whole.whole());
+        fn a_text_is_cut_at_a_character_however_it_comes(
+            text in "\\PC{0,12}", limit in 1..20_usize, last in 0..12_usize
+        ) {
+            let mut scratch = Scratch::default();
+            scratch.begin(limit);
+            let (front, last) = text.as_bytes().split_at(last.min(text.len()));
+            front.iter().for_each(|&byte| scratch.push(&[byte]));
+            let gathered = scratch.finish(last);
+            prop_assert_eq!(gathered.cut(), &text[..text.floor_char_boundary(limit)]);
+            prop_assert_eq!(gathered.whole(), (text.len() <= limit).then_some(text.as_bytes()));
         }
     }
 }
