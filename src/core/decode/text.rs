@@ -83,30 +83,45 @@ impl Scratch {
     }
 }
 
-/// How many bytes at the front of `bytes` stand for themselves in a JSON string, ASCII only: everything up to a
-/// quote, a backslash, a control character or a byte of a longer character.
+/// How many bytes at the front of `bytes` are whole characters that stand for themselves in a JSON string: all up
+/// to a quote, a backslash, a control character or broken UTF-8.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    let ascii = run::<true>(bytes);
+    let (_, rest) = bytes.split_at(ascii);
+    if rest.first().is_none_or(u8::is_ascii) {
+        return ascii;
+    }
+    let (run, _) = rest.split_at(run::<false>(rest));
+    ascii + str::from_utf8(run).map_or_else(|broken| broken.valid_up_to(), str::len)
+}
+
+/// How many bytes go before a quote, a backslash or a control character, or with `ASCII` a byte that is not ASCII.
+fn run<const ASCII: bool>(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (n, word) in words.iter().enumerate() {
-        let marks = marks(u64::from_le_bytes(*word));
+        let marks = marks::<ASCII>(u64::from_le_bytes(*word));
         if marks != 0 {
             return n * 8 + marks.trailing_zeros() as usize / 8;
         }
     }
-    let plain = |&&byte: &&u8| matches!(byte, b' '..=0x7f) && byte != b'"' && byte != b'\\';
-    words.len() * 8 + tail.iter().take_while(plain).count()
+    let goes_on = |byte: &&u8| match byte {
+        b'"' | b'\\' | ..b' ' => false,
+        _ => !ASCII || byte.is_ascii(),
+    };
+    words.len() * 8 + tail.iter().take_while(goes_on).count()
 }
 
-/// Marks the top bit of the bytes of `word` that end a plain run. The lowest mark is exact; a borrow can set
-/// wrong ones above it only.
+/// Marks the top bit of the bytes of `word` that end a run. The lowest mark is exact; a borrow can set wrong ones
+/// above it only.
 ///
 /// After "Determine if a word has a byte less than n", Bit Twiddling Hacks, Sean Eron Anderson.
-fn marks(word: u64) -> u64 {
+fn marks<const ASCII: bool>(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let quote = word ^ (ONES * u64::from(b'"'));
     let backslash = word ^ (ONES * u64::from(b'\\'));
     let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x;
-    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | word) & (ONES << 7)
+    let not_ascii = if ASCII { word } else { 0 };
+    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | not_ascii) & (ONES << 7)
 }
 
 /// Where a UTF-8 character stands: how many bytes are still to come, and the bounds of the next one.
@@ -189,11 +204,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_plain_run_ends_where_a_search_byte_by_byte_ends_it(
-            run in "[ -~]{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
+            run in "\\PC{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
         ) {
             let bytes = [run.as_bytes(), &rest].concat();
-            let end = bytes.iter().position(|b| *b < b' ' || *b >= 0x80 || b"\"\\".contains(b));
-            prop_assert_eq!(plain_run(&bytes), end.unwrap_or(bytes.len()));
+            let ends = |b: &u8| *b < b' ' || b"\"\\".contains(b);
+            let front = &bytes[..bytes.iter().position(ends).unwrap_or(bytes.len())];
+            let valid = front.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+            prop_assert_eq!(plain_run(&bytes), valid);
         }
 
         #[test]
@@ -203,7 +220,9 @@ mod tests {
             let mut scratch = Scratch::default();
             scratch.begin(limit);
             let (front, last) = text.as_bytes().split_at(last.min(text.len()));
-            front.iter().for_each(|&byte| scratch.push(&[byte]));
+            for &byte in front {
+                scratch.push(&[byte]);
+            }
             let gathered = scratch.finish(last);
             prop_assert_eq!(gathered.cut(), &text[..text.floor_char_boundary(limit)]);
             prop_assert_eq!(gathered.whole(), (text.len() <= limit).then_some(text.as_bytes()));
