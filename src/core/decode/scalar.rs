@@ -11,7 +11,9 @@ impl Value<'_> {
     /// The text of a number, or of a string that may hold one.
     fn digits(&self) -> Option<&str> {
         match self {
-            Self::Number(text) | Self::String(text) => text.whole().map(str::trim_ascii),
+            Self::Number(text) | Self::String(text) => {
+                str::from_utf8(text.whole()?).ok().map(str::trim_ascii)
+            }
             Self::Null | Self::Bool(_) => None,
         }
     }
@@ -34,9 +36,27 @@ impl Value<'_> {
     /// A number of bytes. A fraction is cut off, what is beyond 64 bits counts as their largest number, a
     /// negative one is none.
     pub(super) fn bytes(&self) -> Option<u64> {
-        self.digits()?.parse().ok().or_else(|| {
-            let x = self.number()?;
-            (x >= 0.0).then_some(x as u64)
+        self.plain_digits().or_else(|| {
+            let digits = self.digits()?;
+            digits.parse().ok().or_else(|| {
+                let x = self.number()?;
+                (x >= 0.0).then_some(x as u64)
+            })
+        })
+    }
+
+    /// A number of 1 to 19 digits and nothing else, which cannot overflow. A large diff has a million of them,
+    /// and this takes a third of the time of the general way.
+    fn plain_digits(&self) -> Option<u64> {
+        let (Self::Number(text) | Self::String(text)) = self else {
+            return None;
+        };
+        let digits = text
+            .whole()
+            .filter(|digits| (1..=19).contains(&digits.len()))?;
+        digits.iter().try_fold(0, |sum, byte| match byte {
+            b'0'..=b'9' => Some(sum * 10 + u64::from(byte - b'0')),
+            _ => None,
         })
     }
 
@@ -64,7 +84,7 @@ impl Value<'_> {
         match self {
             Self::Null => Some(0),
             Self::Bool(failed) => Some(u32::from(*failed)),
-            Self::String(text) if text.whole() == Some("") => Some(0),
+            Self::String(text) if text.whole() == Some(b"") => Some(0),
             Self::Number(_) | Self::String(_) => {
                 let x = self.number()?;
                 Some(if x == 0.0 { 0 } else { (x as u32).max(1) })
@@ -97,7 +117,7 @@ impl Value<'_> {
             Self::Null => None,
             Self::Bool(truth) => Some(*truth),
             Self::Number(_) => Some(self.number() != Some(0.0)),
-            Self::String(text) => Some(!matches!(text.whole(), Some("" | "0"))),
+            Self::String(text) => Some(!matches!(text.whole(), Some(b"" | b"0"))),
         }
     }
 }
