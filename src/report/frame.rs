@@ -7,7 +7,7 @@
 //! ```
 //!
 //! No line reaches the last column: there a terminal's cursor is neither on this line nor on the next. Two lines of
-//! the screen stay free, for the cursor and for the last thing said above the bars.
+//! the screen stay free: the cursor's, and one for the last thing said above it.
 
 use std::fmt::Write;
 use std::time::Duration;
