@@ -5,8 +5,9 @@
 //! count is told when there is room again. Spans are left out; what matters is in an event's own fields.
 //!
 //! Secrets: no library here prints the `Authorization` header at any level. h2 leaves header fields and data out of
-//! what it traces, hyper's and hyper-util's traces are not compiled in, rustls names handshake messages alone.
-//! reqwest would print all that goes over the wire, but only with `connection_verbose(true)`: never set that.
+//! what it traces, hyper-util and rustls speak of connections and handshakes, proxies are named without their
+//! passwords. reqwest would print all that goes over the wire, but only with `connection_verbose(true)`: never set
+//! that.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -56,15 +57,22 @@ pub enum InstallError {
 /// Sends diagnostics to `sink` from now on. `filter` is the value of [`VARIABLE`]; where it is absent or empty, the
 /// mode's own: errors in quiet, warnings for people, what a service's log is read for in json.
 pub fn install(sink: Sink, filter: Option<&str>) -> Result<(), InstallError> {
+    subscriber(sink, filter)?
+        .try_init()
+        .map_err(|_| InstallError::Twice)
+}
+
+pub(super) fn subscriber(
+    sink: Sink,
+    filter: Option<&str>,
+) -> Result<impl Subscriber + Send + Sync, InstallError> {
     let filter = match filter.filter(|f| !f.trim().is_empty()) {
         Some(given) => parse(given)?,
         None => parse(default_filter(sink.mode))?,
     };
-    tracing_subscriber::registry()
+    Ok(tracing_subscriber::registry()
         .with(filter)
-        .with(Lines { sink })
-        .try_init()
-        .map_err(|_| InstallError::Twice)
+        .with(Lines { sink }))
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, InstallError> {

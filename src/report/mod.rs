@@ -11,8 +11,9 @@
 //! | json | a record each, on standard output ([`json`]) | none | records of the same stream |
 //! | quiet | the bad ends alone, on standard error | none | standard error, errors alone |
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::event::{Event, EventType};
@@ -28,7 +29,7 @@ pub mod progress;
 pub mod text;
 pub mod writer;
 
-pub use mode::{Facts, Mode, Screen, Style};
+pub use mode::{Facts, Mode, Style};
 pub use writer::Streams;
 
 use diagnostics::Sink;
@@ -36,6 +37,8 @@ use writer::{Message, Stream, Writer};
 
 /// How many lines may wait to be written.
 const QUEUE: usize = 10_000;
+/// How long a report that was dropped waits for its writer.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A job as the bars, the heartbeat and a deadline's summary show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +126,7 @@ impl Report {
 
     /// Whether [`Report::rows`] shows anything, and so is worth calling.
     pub fn wants_rows(&self) -> bool {
-        self.mode == Mode::Progress && self.style.screen != Screen::None
+        self.mode == Mode::Progress && self.style.bars
     }
 
     /// Tells one event. Waits while the queue is full; dropped while it waits, nothing was told.
@@ -139,7 +142,7 @@ impl Report {
             }
             Mode::Progress => {
                 let width = usize::from((self.size)().width);
-                if let Some(lines) = progress::event(event, width, self.style.color) {
+                if let Some(lines) = progress::event(event, width, self.style) {
                     self.send(Stream::Err, lines).await;
                 }
             }
@@ -184,17 +187,31 @@ impl Report {
     }
 
     /// Takes the bars off the screen and waits until all is written. As long as the reader takes: the caller sets
-    /// the bound, and may drop it.
-    pub async fn close(self) {
+    /// the bound. Dropped rather than closed, a report tries the same for a moment.
+    pub async fn close(mut self) {
         if self.queue.send(Message::Close).await.is_ok() {
             // An error means that the writer is gone, and with it what it had to write.
-            let _ = self.done.await;
+            let _ = (&mut self.done).await;
         }
     }
 
     async fn send(&self, stream: Stream, text: String) {
         // The writer outlives every report; were it gone, there would be nobody to tell.
         let _ = self.queue.send(Message::Line(stream, text)).await;
+    }
+}
+
+impl Drop for Report {
+    /// Whoever does not wait for a slow reader still leaves a tidy terminal.
+    fn drop(&mut self) {
+        // Fails where the report was closed, as nobody takes messages any more.
+        if self.queue.try_send(Message::Close).is_err() {
+            return;
+        }
+        let end = Instant::now() + PARTING;
+        while self.done.try_recv() == Err(TryRecvError::Empty) && Instant::now() < end {
+            std::thread::sleep(PARTING / 200);
+        }
     }
 }
 
