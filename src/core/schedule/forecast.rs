@@ -32,9 +32,13 @@ pub struct Forecast {
 pub fn unmoved(trace: &Trace) -> Option<f32> {
     let now = trace.latest().eta?;
     let slack = 1.5 + if trace.grain() > 1.0 { trace.grain() } else { 0.0 };
-    (0..trace.len())
-        .all(|i| trace.mark(i).eta.is_none_or(|eta| (eta - now).abs() <= slack))
-        .then_some(now)
+    let mut told = 0;
+    for i in 0..trace.len() {
+        let Some(eta) = trace.mark(i).eta else { continue };
+        if (eta - now).abs() > slack { return None; }
+        told += 1;
+    }
+    (told >= 2 || k(12) > 0.5).then_some(now)
 }
 
 fn knob(i: usize) -> f32 {
@@ -42,7 +46,7 @@ fn knob(i: usize) -> f32 {
 }
 thread_local! {
     pub static KNOBS: std::cell::RefCell<[f32; 16]> = const { std::cell::RefCell::new([
-        5.5, 1.2, 40.0, 0.02, 1.6, 0.1, 0.8, 1.0, 0.3, 0.1, 0.4, 1.2, 0.06, 0.5, 0.1, 0.0]) };
+        5.5, 0.6, 1.6, 0.01, 1.6, 0.25, 1.5, 0.3, 0.3, 0.1, 0.4, 1.2, 0.06, 0.5, 0.1, 0.0]) };
 }
 pub fn k(i: usize) -> f32 { knob(i) }
 
@@ -125,13 +129,24 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
         f.life = k(3);
         if let Some(eta) = unmoved(trace) {
             let left = eta - now.at;
-            if left > -1.0 {
-                let kept = memory.kept.mean().clamp(0.01, 0.98);
+            let g = trace.grain();
+            if left > -1.0 - g {
+                let prior = memory.kept.mean().clamp(0.01, 0.98);
+                let mut odds = prior / (1.0 - prior);
+                if let Some(e) = found[PROGRESS] {
+                    let c = &memory.errors[PROGRESS];
+                    let var = c.sigma() * c.sigma() * e.share + e.var;
+                    let claim = (left + 0.5 * g).max(0.5);
+                    let var = var + g * g / (12.0 * claim * claim);
+                    let z = claim.ln() - e.mu - c.mean() * e.share.sqrt();
+                    let all = var + 0.5;
+                    odds *= (all / var).sqrt() * (-0.5 * z * z * (1.0 / var - 1.0 / all)).exp();
+                }
+                let kept = odds / (1.0 + odds);
                 f.kept = kept;
                 f.kept_low = left;
-                f.kept_high = left + trace.grain();
+                f.kept_high = left + g;
                 f.joined = 1.0 - kept;
-                f.life *= 1.0 - kept;
             }
         }
         f.life_mu = f.mu;

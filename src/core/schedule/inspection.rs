@@ -51,16 +51,17 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
             let q = (j as f32 + 0.5) / N as f32;
             let q = alive * (1.0 - q * q);
             let u = (f.life_mu + s * ((1.0 - q) / q).ln()).exp();
-            put((u - f.age).max(0.0), (2 * j + 1) as f32 / (N * N) as f32, k(2));
+            put((u - f.age).max(0.0), (2 * j + 1) as f32 / (N * N) as f32, 200.0);
         }
     }
+    let c = if f.joined > 0.0 { k(4) } else { k(2) };
     let g = |d: f32| -> f32 {
         let mut sum = 0.0;
         for j in 0..N {
             let over = d - left[j];
             let b = fine[j];
             let rest = (-over).max(0.0);
-            let w = 1.0 + b * ln(1.0 + k(4) * (rest / cost).sqrt() / b);
+            let w = k(6) + b * ln(1.0 + c * (rest / cost).sqrt() / b);
             sum += weight[j] * if over >= 0.0 { over / cost } else { w };
         }
         sum
