@@ -130,13 +130,15 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
         if let Some(eta) = unmoved(trace) {
             let left = eta - now.at;
             let g = trace.grain();
-            if left > -1.0 - g {
+            let (low, high) = (left.max(0.0), left + g + 0.5);
+            if high > 0.0 {
                 let prior = memory.kept.mean().clamp(0.01, 0.98);
-                let mut odds = prior / (1.0 - prior);
+                let mut odds = prior / (1.0 - prior) * ((high - low) / (g + 0.5)).min(1.0);
                 if let Some(e) = found[PROGRESS] {
                     let c = &memory.errors[PROGRESS];
                     let var = c.sigma() * c.sigma() * e.share + e.var;
-                    let claim = (left + 0.5 * g).max(0.5);
+                    let claim = (0.5 * (low + high)).max(0.5);
+                    let g = high - low;
                     let var = var + g * g / (12.0 * claim * claim);
                     let z = claim.ln() - e.mu - c.mean() * e.share.sqrt();
                     let all = var + 0.5;
@@ -144,8 +146,8 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
                 }
                 let kept = odds / (1.0 + odds);
                 f.kept = kept;
-                f.kept_low = left;
-                f.kept_high = left + g;
+                f.kept_low = low;
+                f.kept_high = high;
                 f.joined = 1.0 - kept;
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::calibration::{KindMemory, OVERDUE, PROGRESS, SLIP, Samples, TOLD};
-use super::forecast::{self, Forecast, k};
+use super::forecast::{self, Forecast};
 use super::{Plan, Policy, Rules, Seen, Why, inspection};
 
 pub const MARKS: usize = 5;
