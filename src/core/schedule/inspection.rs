@@ -3,7 +3,7 @@
 use super::Rules;
 use super::forecast::{Forecast, k};
 
-const N: usize = 32;
+const N: usize = 34;
 fn ln(x: f32) -> f32 {
     // fast log: mantissa polynomial
     let bits = x.to_bits() as i32;
@@ -29,8 +29,8 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
         }
     };
     if f.joined > 0.0 {
-        for j in 0..4 {
-            put(f.kept_low + (f.kept_high - f.kept_low) * (j as f32 + 0.5) / 4.0, f.kept / 4.0, k(1));
+        for j in 0..6 {
+            put(f.kept_left[j], f.kept_weight[j], k(1));
         }
         let b = (k(0) * f.sigma).max(k(8));
         for j in 0..16 {
@@ -77,9 +77,9 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
         d *= 1.3;
     }
     best = better(best, most);
-    if f.kept > 0.0 {
-        best = better(best, (f.kept_high).clamp(least, most));
-        best = better(best, (0.5 * (f.kept_high + f.kept_low)).clamp(least, most));
+    if f.kept_weight[0] > 0.0 {
+        for j in 0..6 { best = better(best, (f.kept_left[j] + 0.1).clamp(least, most)); }
+        best = better(best, (2.0 * f.kept_left[5] - f.kept_left[4] + 0.1).clamp(least, most));
     }
     let centre = best.1;
     for s in [0.82, 0.88, 0.94, 1.06, 1.12, 1.2] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::calibration::{KindMemory, OVERDUE, PROGRESS, SLIP, Samples, TOLD};
-use super::forecast::{self, Forecast};
+use super::forecast::{self, Forecast, k};
 use super::{Plan, Policy, Rules, Seen, Why, inspection};
 
 pub const MARKS: usize = 5;
@@ -127,8 +127,10 @@ impl Trace {
             if left > 0.5 {
                 let e = forecast::estimates(&trace);
                 for source in [TOLD, SLIP, PROGRESS, OVERDUE] {
-                    if let Some(x) = e[source].filter(|x| x.var < 0.05 * x.share) {
-                        samples.errors[source].add((left.ln() - x.mu) / x.share.sqrt());
+                    if let Some(x) = e[source] {
+                        let noise = (x.var + (seen - last) * (seen - last) / (12.0 * left * left)) / x.share;
+                        let w = k(15) / (k(15) + noise);
+                        samples.errors[source].add((left.ln() - x.mu) / x.share.sqrt(), noise, w);
                     }
                 }
             }
