@@ -26,9 +26,9 @@ impl Calibration {
     pub fn sigma(&self) -> f32 {
         self.var.max(4e-4).sqrt()
     }
-    pub fn add(&mut self, mean: f32, square: f32) {
-        self.n = (self.n + 1.0).min(60.0);
-        let a = 1.0 / self.n;
+    pub fn add(&mut self, mean: f32, square: f32, w: f32) {
+        self.n = (self.n + w).min(60.0);
+        let a = w / self.n;
         let spread = (square - mean * mean).max(0.0);
         let d = mean - self.mean;
         self.mean += a * d;
@@ -44,11 +44,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, x: f32) {
+    pub fn add(&mut self, x: f32, noise: f32, w: f32) {
         let x = x.clamp(-3.0, 3.0);
-        self.count += 1.0;
-        self.sum += x;
-        self.squares += x * x;
+        self.count += w;
+        self.sum += w * x;
+        self.squares += w * (x * x - noise).max(0.0);
     }
 }
 
@@ -109,7 +109,7 @@ impl Memory {
         };
         for (calibration, tally) in memory.errors.iter_mut().zip(&samples.errors) {
             if tally.count > 0.0 {
-                calibration.add(tally.sum / tally.count, tally.squares / tally.count);
+                calibration.add(tally.sum / tally.count, tally.squares / tally.count, tally.count.min(1.0));
             }
         }
         if let Some(life) = samples.life {
@@ -118,10 +118,10 @@ impl Memory {
                 memory.life.var = 1.44;
             }
             memory.lives += 1;
-            memory.life.add(life, life * life);
+            memory.life.add(life, life * life, 1.0);
         }
         if let Some(kept) = samples.kept {
-            memory.kept.add(kept, kept * kept);
+            memory.kept.add(kept, kept * kept, 1.0);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Rules;
 use super::forecast::{Forecast, k};
 
-const N: usize = 32;
+const N: usize = 34;
 fn ln(x: f32) -> f32 {
     // fast log: mantissa polynomial
     let bits = x.to_bits() as i32;
@@ -32,12 +32,8 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
         }
     };
     if f.joined > 0.0 {
-        for j in 0..4 {
-            put(
-                f.kept_low + (f.kept_high - f.kept_low) * (j as f32 + 0.5) / 4.0,
-                f.kept / 4.0,
-                k(1),
-            );
+        for j in 0..6 {
+            put(f.kept_left[j], f.kept_weight[j], k(1));
         }
         let b = (k(0) * f.sigma).max(k(8));
         for j in 0..16 {
@@ -66,20 +62,17 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
             let q = (j as f32 + 0.5) / N as f32;
             let q = alive * (1.0 - q * q);
             let u = (f.life_mu + s * ((1.0 - q) / q).ln()).exp();
-            put(
-                (u - f.age).max(0.0),
-                (2 * j + 1) as f32 / (N * N) as f32,
-                k(2),
-            );
+            put((u - f.age).max(0.0), (2 * j + 1) as f32 / (N * N) as f32, 200.0);
         }
     }
+    let c = if f.joined > 0.0 { k(4) } else { k(2) };
     let g = |d: f32| -> f32 {
         let mut sum = 0.0;
         for j in 0..N {
             let over = d - left[j];
             let b = fine[j];
             let rest = (-over).max(0.0);
-            let w = 1.0 + b * ln(1.0 + k(4) * (rest / cost).sqrt() / b);
+            let w = k(6) + b * ln(1.0 + c * (rest / cost).sqrt() / b);
             sum += weight[j] * if over >= 0.0 { over / cost } else { w };
         }
         sum
@@ -95,9 +88,9 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
         d *= 1.3;
     }
     best = better(best, most);
-    if f.kept > 0.0 {
-        best = better(best, (f.kept_high).clamp(least, most));
-        best = better(best, (0.5 * (f.kept_high + f.kept_low)).clamp(least, most));
+    if f.kept_weight[0] > 0.0 {
+        for j in 0..6 { best = better(best, (f.kept_left[j] + 0.1).clamp(least, most)); }
+        best = better(best, (2.0 * f.kept_left[5] - f.kept_left[4] + 0.1).clamp(least, most));
     }
     let centre = best.1;
     for s in [0.82, 0.88, 0.94, 1.06, 1.12, 1.2] {

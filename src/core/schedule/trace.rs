@@ -150,16 +150,26 @@ impl Trace {
             if left > 0.5 {
                 let e = forecast::estimates(&trace);
                 for source in [TOLD, SLIP, PROGRESS, OVERDUE] {
-                    if let Some(x) = e[source].filter(|x| x.var < k(12) * x.share) {
-                        samples.errors[source].add((left.ln() - x.mu) / x.share.sqrt());
+                    if let Some(x) = e[source] {
+                        let noise = (x.var + (seen - last) * (seen - last) / (12.0 * left * left)) / x.share;
+                        let w = k(15) / (k(15) + noise);
+                        samples.errors[source].add((left.ln() - x.mu) / x.share.sqrt(), noise, w);
                     }
                 }
             }
         }
-        if let Some(eta) = forecast::unmoved(self) {
-            let slack = self.grain() + 2.0;
-            let hit = last <= eta + slack && seen >= eta - 2.0;
-            samples.kept = Some(if hit { 1.0 } else { 0.0 });
+        let (mut hits, mut claims) = (0.0, 0.0);
+        for n in 1..=self.len() {
+            if let Some(eta) = forecast::unmoved(&self.first(n)) {
+                let slack = self.grain() + 2.0;
+                claims += 1.0;
+                if last <= eta + slack && seen >= eta - 2.0 {
+                    hits += 1.0;
+                }
+            }
+        }
+        if claims > 0.0 {
+            samples.kept = Some(hits / claims);
         }
         samples
     }
