@@ -37,7 +37,7 @@ const PERCENT: usize = 5;
 
 /// The bars for these jobs, on a screen of `width` columns and `height` lines. Ended jobs have no bar: their final
 /// lines stand above. Jobs that find no room, and ended ones, are counted in the last line.
-pub fn frame(
+pub(super) fn frame(
     rows: &[Row],
     width: usize,
     height: usize,

@@ -1,14 +1,14 @@
 //! What people and machines read: a line or a record for each event, the bars, and diagnostics.
 //!
 //! `engine` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything
-//! that is printed, diagnostics included, goes through one queue to one [`writer`] thread: a slow reader never slows
+//! that is printed, diagnostics included, goes through one queue to one writer thread: a slow reader never slows
 //! the asking, and nothing tears the bars. `cli` chooses the [`Mode`] from the [`Facts`] of the process.
 //!
 //! | mode | events | bars | diagnostics |
 //! |---|---|---|---|
 //! | progress | a final line a job, on standard error | standard error | standard error, above the bars |
-//! | text | a line each, on standard output ([`text`]) | none | standard error |
-//! | json | a record each, on standard output ([`json`]) | none | records of the same stream |
+//! | text | a line each, on standard output (`text.rs`) | none | standard error |
+//! | json | a record each, on standard output (`json.rs`) | none | records of the same stream |
 //! | quiet | the bad ends alone, on standard error | none | standard error, errors alone |
 
 use std::time::{Duration, Instant};
@@ -20,17 +20,18 @@ use crate::core::event::{Event, EventType};
 use crate::core::job::{JobRef, JobState, Outcome};
 
 pub mod diagnostics;
-pub mod frame;
-pub mod json;
-pub mod mode;
+mod frame;
+mod json;
+mod mode;
 pub mod neutral;
 mod paint;
-pub mod progress;
-pub mod text;
-pub mod writer;
+mod progress;
+mod text;
+mod writer;
 
 pub use mode::{Facts, Mode, Style};
-pub use writer::Streams;
+pub use paint::Size;
+pub use writer::{SizeOf, Streams};
 
 use diagnostics::Sink;
 use writer::{Message, Stream, Writer};
@@ -63,7 +64,7 @@ pub struct Row {
 
 impl Row {
     /// The one word that says most about it.
-    pub(crate) fn word(&self) -> &'static str {
+    fn word(&self) -> &'static str {
         match (self.outcome, self.unreachable, self.state) {
             (Some(outcome), _, _) => text::outcome_word(outcome),
             (None, true, _) => "unreachable",
@@ -73,7 +74,7 @@ impl Row {
     }
 
     /// Whole percent, rounded down: 100 means done.
-    pub(crate) fn percent(&self) -> Option<u8> {
+    fn percent(&self) -> Option<u8> {
         self.progress.map(|p| p.clamp(0.0, 100.0) as u8)
     }
 }
@@ -82,7 +83,7 @@ impl Row {
 pub struct Report {
     mode: Mode,
     style: Style,
-    size: writer::SizeOf,
+    size: SizeOf,
     queue: mpsc::Sender<Message>,
     frames: writer::Frames,
     sink: Sink,

@@ -16,8 +16,7 @@ use tokio::sync::mpsc;
 
 use super::diagnostics::Sink;
 use super::frame::frame;
-use super::paint::Painter;
-pub use super::paint::Size;
+use super::paint::{Painter, Size};
 use super::{Row, Style};
 
 /// How many bytes are joined to one write at most, while more wait.

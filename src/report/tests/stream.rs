@@ -10,8 +10,7 @@ use futures_util::FutureExt;
 use super::samples::{HOSTILE, MODERN, PLAIN, every_event, failure, handful};
 use crate::core::event::Event;
 use crate::report::diagnostics::{self, InstallError};
-use crate::report::writer::Size;
-use crate::report::{Mode, QUEUE, Report, Streams, Style, json};
+use crate::report::{Mode, QUEUE, Report, Size, Streams, Style, json};
 
 /// A stream that keeps what is written to it.
 #[derive(Clone, Default)]
