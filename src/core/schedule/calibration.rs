@@ -109,7 +109,11 @@ impl Memory {
         };
         for (calibration, tally) in memory.errors.iter_mut().zip(&samples.errors) {
             if tally.count > 0.0 {
-                calibration.add(tally.sum / tally.count, tally.squares / tally.count, tally.count.min(1.0));
+                calibration.add(
+                    tally.sum / tally.count,
+                    tally.squares / tally.count,
+                    tally.count.min(1.0),
+                );
             }
         }
         if let Some(life) = samples.life {

@@ -30,11 +30,20 @@ pub struct Forecast {
 
 pub fn unmoved(trace: &Trace) -> Option<f32> {
     let now = trace.latest().eta?;
-    let slack = 1.5 + if trace.grain() > 1.0 { trace.grain() } else { 0.0 };
+    let slack = 1.5
+        + if trace.grain() > 1.0 {
+            trace.grain()
+        } else {
+            0.0
+        };
     let mut told = 0;
     for i in 0..trace.len() {
-        let Some(eta) = trace.mark(i).eta else { continue };
-        if (eta - now).abs() > slack { return None; }
+        let Some(eta) = trace.mark(i).eta else {
+            continue;
+        };
+        if (eta - now).abs() > slack {
+            return None;
+        }
         told += 1;
     }
     (told >= 2 || k(12) > 0.5).then_some(now)
@@ -104,7 +113,9 @@ pub fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
             let gain = p - p0;
             let left = (100.0 - p - 0.5).max(0.5) * (now.at - then.at) / gain;
             let mut var = 0.16 / (gain * gain) + k(9) / ((100.5 - p) * (100.5 - p));
-            if p0 < 0.5 { var += 0.4; }
+            if p0 < 0.5 {
+                var += 0.4;
+            }
             let share = left / (left + now.at - then.at);
             found[PROGRESS] = Some(Estimate {
                 mu: left.clamp(0.5, 1e7).ln(),
@@ -127,12 +138,26 @@ fn life(memory: &KindMemory, age: f32) -> Estimate {
     let left = |q: f32| -> f32 { ((((1.0 + odds) / q - 1.0).ln() * s + mu).exp() - age).max(0.5) };
     let (a, b, c) = (left(0.75), left(0.5), left(0.25));
     let sigma = (c / a).ln() / 1.35;
-    Estimate { mu: b.ln(), var: sigma * sigma * (1.0 + k(10) / memory.lives as f32), share: 1.0 }
+    Estimate {
+        mu: b.ln(),
+        var: sigma * sigma * (1.0 + k(10) / memory.lives as f32),
+        share: 1.0,
+    }
 }
 
-struct Join { weights: f32, sum: f32, squares: f32 }
+struct Join {
+    weights: f32,
+    sum: f32,
+    squares: f32,
+}
 impl Join {
-    fn new() -> Self { Self { weights: 0.0, sum: 0.0, squares: 0.0 } }
+    fn new() -> Self {
+        Self {
+            weights: 0.0,
+            sum: 0.0,
+            squares: 0.0,
+        }
+    }
     fn add(&mut self, mu: f32, var: f32) {
         let w = 1.0 / var;
         self.weights += w;
@@ -163,14 +188,23 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
         let e = life(memory, f.age);
         others.add(e.mu, e.var);
     }
-    let cal = |s: usize| found[s].map(|e| {
-        let c = &memory.errors[s];
-        (e.mu + c.mean() * e.share.sqrt(), c.sigma() * c.sigma() * e.share + e.var)
-    });
-    if let Some((mu, var)) = cal(PROGRESS) { others.add(mu, var); }
+    let cal = |s: usize| {
+        found[s].map(|e| {
+            let c = &memory.errors[s];
+            (
+                e.mu + c.mean() * e.share.sqrt(),
+                c.sigma() * c.sigma() * e.share + e.var,
+            )
+        })
+    };
+    if let Some((mu, var)) = cal(PROGRESS) {
+        others.add(mu, var);
+    }
     let other = (others.weights > 0.0).then(|| others.get());
     for s in [TOLD, SLIP, OVERDUE] {
-        if let Some((mu, var)) = cal(s) { others.add(mu, var); }
+        if let Some((mu, var)) = cal(s) {
+            others.add(mu, var);
+        }
     }
     let (mu, var) = others.get();
     f.mu = mu;
@@ -194,7 +228,8 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
                     Some((mu, var)) => {
                         let z = r.max(0.1).ln() - mu;
                         let all = var + k(13);
-                        ((all / var).sqrt() * (-0.5 * z * z * (1.0 / var - 1.0 / all)).exp()).min(20.0)
+                        ((all / var).sqrt() * (-0.5 * z * z * (1.0 / var - 1.0 / all)).exp())
+                            .min(20.0)
                     }
                 };
                 f.kept_left[j] = r;
@@ -203,7 +238,9 @@ pub fn forecast(trace: &Trace, memory: &KindMemory) -> Forecast {
             }
             odds *= total / KEPT as f32;
             let kept = odds / (1.0 + odds);
-            for w in &mut f.kept_weight { *w *= kept / total.max(1e-20); }
+            for w in &mut f.kept_weight {
+                *w *= kept / total.max(1e-20);
+            }
             f.joined = 1.0 - kept;
         }
     }

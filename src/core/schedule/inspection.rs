@@ -62,7 +62,11 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
             let q = (j as f32 + 0.5) / N as f32;
             let q = alive * (1.0 - q * q);
             let u = (f.life_mu + s * ((1.0 - q) / q).ln()).exp();
-            put((u - f.age).max(0.0), (2 * j + 1) as f32 / (N * N) as f32, 200.0);
+            put(
+                (u - f.age).max(0.0),
+                (2 * j + 1) as f32 / (N * N) as f32,
+                200.0,
+            );
         }
     }
     let c = if f.joined > 0.0 { k(4) } else { k(2) };
@@ -89,8 +93,13 @@ pub fn wait(f: &Forecast, at: f32, rules: &Rules) -> f32 {
     }
     best = better(best, most);
     if f.kept_weight[0] > 0.0 {
-        for j in 0..6 { best = better(best, (f.kept_left[j] + 0.1).clamp(least, most)); }
-        best = better(best, (2.0 * f.kept_left[5] - f.kept_left[4] + 0.1).clamp(least, most));
+        for j in 0..6 {
+            best = better(best, (f.kept_left[j] + 0.1).clamp(least, most));
+        }
+        best = better(
+            best,
+            (2.0 * f.kept_left[5] - f.kept_left[4] + 0.1).clamp(least, most),
+        );
     }
     let centre = best.1;
     for s in [0.82, 0.88, 0.94, 1.06, 1.12, 1.2] {

@@ -151,7 +151,8 @@ impl Trace {
                 let e = forecast::estimates(&trace);
                 for source in [TOLD, SLIP, PROGRESS, OVERDUE] {
                     if let Some(x) = e[source] {
-                        let noise = (x.var + (seen - last) * (seen - last) / (12.0 * left * left)) / x.share;
+                        let noise = (x.var + (seen - last) * (seen - last) / (12.0 * left * left))
+                            / x.share;
                         let w = k(15) / (k(15) + noise);
                         samples.errors[source].add((left.ln() - x.mu) / x.share.sqrt(), noise, w);
                     }
