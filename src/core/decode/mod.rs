@@ -27,8 +27,9 @@
 //!
 //! # Why a lexer of our own
 //! The network pushes, and `serde_json` pulls. Of the push parsers, `actson` 2.1 reads a large diff at a quarter of
-//! this lexer's speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470), keeps every string whole however long, and
-//! lets broken UTF-8 and lone surrogates pass. `serde_json` is the judge in the tests instead.
+//! this lexer's speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470), keeps every string whole
+//! however long, and lets lone surrogates pass, and broken UTF-8 where the text is not asked for. `serde_json` is
+//! the judge in the tests instead.
 
 mod error;
 mod fields;
