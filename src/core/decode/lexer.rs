@@ -46,6 +46,11 @@ pub(super) struct Lexer {
     /// The offset of the chunk in hand.
     at: u64,
     state: State,
+    /// Where the token in hand stands, if it is of this sort. Beside `state`, not in it: what is read and written
+    /// at every token then is one byte.
+    string: JsonString,
+    number: Number,
+    word: Word,
     nesting: Nesting,
     /// The offset of the value in hand, and its text or that of the key.
     value_at: u64,
@@ -73,10 +78,10 @@ enum State {
     /// Nothing: the top object has ended.
     End,
     /// The rest of a token.
-    InKey(JsonString),
-    InString(JsonString),
-    InNumber(Number),
-    InWord(Word),
+    InKey,
+    InString,
+    InNumber,
+    InWord,
     /// A value, but not another level.
     Deepest,
 }
@@ -86,7 +91,7 @@ impl State {
     fn is_token(self) -> bool {
         matches!(
             self,
-            Self::InKey(_) | Self::InString(_) | Self::InNumber(_) | Self::InWord(_)
+            Self::InKey | Self::InString | Self::InNumber | Self::InWord
         )
     }
 }
@@ -108,7 +113,7 @@ impl Lexer {
                     return Err(self.error(at, Some(byte)));
                 }
                 // The first byte of a number is part of its text.
-                if !matches!(self.state, State::InNumber(_)) {
+                if !matches!(self.state, State::InNumber) {
                     input = rest;
                 }
             }
@@ -138,11 +143,10 @@ impl Lexer {
     /// Reads on in a string, a number or a word. False where the next byte cannot follow.
     fn token(&mut self, input: &mut &[u8], sink: &mut impl Sink) -> bool {
         let (depth, text) = (self.nesting.depth, &mut self.text);
-        let read = match &mut self.state {
-            State::InKey(string) | State::InString(string) => string.read(input, text),
-            State::InNumber(number) => number.read(input, text),
-            State::InWord(word) => word.read(input),
-            _ => return true,
+        let read = match self.state {
+            State::InNumber => self.number.read(input, text),
+            State::InWord => self.word.read(input),
+            _ => self.string.read(input, text),
         };
         let last = match read {
             Read::More => return true,
@@ -150,15 +154,15 @@ impl Lexer {
             Read::Done(last) => last,
         };
         let value = match self.state {
-            State::InKey(_) => {
+            State::InKey => {
                 self.state = State::Colon;
                 if text.is_wanted() {
                     sink.key(depth, text.finish(last));
                 }
                 return true;
             }
-            State::InWord(word) => word.truth.map_or(Value::Null, Value::Bool),
-            State::InNumber(_) => Value::Number(text.finish(last)),
+            State::InWord => self.word.truth.map_or(Value::Null, Value::Bool),
+            State::InNumber => Value::Number(text.finish(last)),
             _ => Value::String(text.finish(last)),
         };
         self.state = State::Separator;
@@ -172,7 +176,8 @@ impl Lexer {
         self.state = match (self.state, byte) {
             (State::FirstKey | State::Key, b'"') => {
                 self.text.begin(sink.key_limit(depth));
-                State::InKey(JsonString::default())
+                self.string = JsonString::default();
+                State::InKey
             }
             (State::Separator, b',') if self.nesting.in_object() => State::Key,
             (State::Colon, b':') | (State::Separator, b',') => State::Value,
@@ -193,7 +198,8 @@ impl Lexer {
         self.state = match byte {
             b'"' => {
                 self.text.begin(sink.value_limit(depth));
-                State::InString(JsonString::default())
+                self.string = JsonString::default();
+                State::InString
             }
             b'{' | b'[' => {
                 if !self.nesting.open(byte == b'{') {
@@ -209,10 +215,14 @@ impl Lexer {
             }
             b'-' | b'0'..=b'9' => {
                 self.text.begin(sink.value_limit(depth));
-                State::InNumber(Number::Begin)
+                self.number = Number::default();
+                State::InNumber
             }
             _ => match Word::begin(byte) {
-                Some(word) => State::InWord(word),
+                Some(word) => {
+                    self.word = word;
+                    State::InWord
+                }
                 None => return false,
             },
         };
@@ -241,9 +251,9 @@ impl Lexer {
             State::Separator if self.nesting.in_object() => "',' or '}'",
             State::Separator => "',' or ']'",
             State::End => "nothing behind the object",
-            State::InKey(string) | State::InString(string) => string.expected(),
-            State::InNumber(number) => number.expected(),
-            State::InWord(word) => word.expected(),
+            State::InKey | State::InString => self.string.expected(),
+            State::InNumber => self.number.expected(),
+            State::InWord => self.word.expected(),
             State::Deepest => "no more than 32 levels",
         };
         DecodeError {

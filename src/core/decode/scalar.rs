@@ -18,46 +18,48 @@ impl Value<'_> {
         }
     }
 
+    /// A number of 1 to 15 digits and nothing else, which every type here holds exactly. Nearly all numbers are such,
+    /// and it takes a third of the time of the general way.
+    fn plain(&self) -> Option<u64> {
+        let (Self::Number(text) | Self::String(text)) = self else {
+            return None;
+        };
+        let digits = text.whole()?;
+        if !(1..=15).contains(&digits.len()) {
+            return None;
+        }
+        digits.iter().try_fold(0, |sum, byte| match byte {
+            b'0'..=b'9' => Some(sum * 10 + u64::from(byte - b'0')),
+            _ => None,
+        })
+    }
+
     /// A finite number. The words for infinity and NaN that Rust reads are none, and what overflows is none.
     pub(super) fn number(&self) -> Option<f64> {
-        self.digits()?.parse().ok().filter(|x: &f64| x.is_finite())
+        self.plain().map(|n| n as f64).or_else(|| {
+            let x: f64 = self.digits()?.parse().ok()?;
+            x.is_finite().then_some(x)
+        })
     }
 
     /// A whole number; `4.0` and `4e0` are 4.
     pub(super) fn integer(&self) -> Option<i64> {
         /// 2^63, the first float that does not fit.
         const END: f64 = 9_223_372_036_854_775_808.0;
-        self.digits()?.parse().ok().or_else(|| {
-            let x = self.number()?;
-            (x.fract() == 0.0 && (-END..END).contains(&x)).then_some(x as i64)
-        })
+        let whole = |x: f64| (x.fract() == 0.0 && (-END..END).contains(&x)).then_some(x as i64);
+        let plain = self.plain().map(u64::cast_signed);
+        plain
+            .or_else(|| self.digits()?.parse().ok())
+            .or_else(|| whole(self.number()?))
     }
 
     /// A number of bytes. A fraction is cut off, what is beyond 64 bits counts as their largest number, a
     /// negative one is none.
     pub(super) fn bytes(&self) -> Option<u64> {
-        self.plain_digits().or_else(|| {
-            let digits = self.digits()?;
-            digits.parse().ok().or_else(|| {
-                let x = self.number()?;
-                (x >= 0.0).then_some(x as u64)
-            })
-        })
-    }
-
-    /// A number of 1 to 19 digits and nothing else, which cannot overflow. A large diff has a million of them,
-    /// and this takes a third of the time of the general way.
-    fn plain_digits(&self) -> Option<u64> {
-        let (Self::Number(text) | Self::String(text)) = self else {
-            return None;
-        };
-        let digits = text
-            .whole()
-            .filter(|digits| (1..=19).contains(&digits.len()))?;
-        digits.iter().try_fold(0, |sum, byte| match byte {
-            b'0'..=b'9' => Some(sum * 10 + u64::from(byte - b'0')),
-            _ => None,
-        })
+        let whole = |x: f64| (x >= 0.0).then_some(x as u64);
+        self.plain()
+            .or_else(|| self.digits()?.parse().ok())
+            .or_else(|| whole(self.number()?))
     }
 
     /// A time in Unix seconds from 1 to the end of the year 9999. 0 and less is how the server says "none".

@@ -165,9 +165,10 @@ fn unescape(letter: u8) -> Option<u8> {
 }
 
 /// A number, by the part in which it stands (RFC 8259, section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Number {
     /// Before its first byte.
+    #[default]
     Begin,
     Minus,
     Zero,
@@ -235,7 +236,7 @@ impl Number {
 }
 
 /// One of the three words of JSON.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Word {
     /// What it says; None for null.
     pub(super) truth: Option<bool>,
