@@ -7,14 +7,14 @@ use std::f64::consts::TAU;
 
 /// A small generator of our own (SplitMix64, Steele, Lea and Flood 2014), so that a seed replays for good.
 #[derive(Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,23 +22,23 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn uniform(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * ((self.next() >> 11) as f64 / (1u64 << 53) as f64)
     }
 
-    pub fn gauss(&mut self, mean: f64, sd: f64) -> f64 {
+    pub(crate) fn gauss(&mut self, mean: f64, sd: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
         mean + sd * radius * (TAU * self.uniform(0.0, 1.0)).cos()
     }
 
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[(self.next() % of.len() as u64) as usize]
     }
 }
 
 /// How long jobs last.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Length {
+pub(crate) enum Length {
     /// Median 8 min, 15 s to 2 h.
     Long,
     /// 20 to 60 s.
@@ -46,7 +46,7 @@ pub enum Length {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Model {
+pub(crate) enum Model {
     Exact,
     Noisy,
     Fixed,
@@ -71,7 +71,7 @@ pub enum Model {
 }
 
 impl Model {
-    pub const YARDSTICK: [Self; 7] = [
+    pub(crate) const YARDSTICK: [Self; 7] = [
         Self::Exact,
         Self::Noisy,
         Self::Fixed,
@@ -81,7 +81,7 @@ impl Model {
         Self::Blind,
     ];
 
-    pub const OTHERS: [Self; 13] = [
+    pub(crate) const OTHERS: [Self; 13] = [
         Self::ToTheSecond,
         Self::Minutes,
         Self::AlwaysLate,
@@ -97,7 +97,7 @@ impl Model {
         Self::Restated,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Noisy => "noisy",
@@ -124,13 +124,14 @@ impl Model {
 }
 
 /// What a server answers while the job goes on; times in seconds from the first request.
-pub struct Answer {
+pub(crate) struct Answer {
     pub eta: Option<f64>,
     pub progress: f64,
 }
 
 /// One job, all its chances drawn.
-pub struct Job {
+#[derive(Clone)]
+pub(crate) struct Job {
     model: Model,
     /// When it ends.
     pub end: f64,
@@ -148,7 +149,7 @@ pub struct Job {
 }
 
 impl Job {
-    pub fn draw(model: Model, length: Length, seed: u64) -> Self {
+    pub(crate) fn draw(model: Model, length: Length, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let mut end = match length {
             Length::Short => dice.uniform(20.0, 60.0),
@@ -174,7 +175,12 @@ impl Job {
             half: dice.uniform(0.3, 0.9),
             spread: dice.uniform(0.1, 0.6),
             grain: dice.pick(&[1.0, 1.0, 10.0, 60.0]),
-            knots: [(0.0, 0.0), (cuts[0], works[0]), (cuts[1], works[1]), (1.0, 1.0)],
+            knots: [
+                (0.0, 0.0),
+                (cuts[0], works[0]),
+                (cuts[1], works[1]),
+                (1.0, 1.0),
+            ],
             noise: None,
             held: None,
             dice,
@@ -190,10 +196,20 @@ impl Job {
         match self.model {
             Model::TwoPhases => {
                 let (at, work) = (self.knots[1].0, self.half * 0.9);
-                if x < at { work * x / at } else { work + (1.0 - work) * (x - at) / (1.0 - at) }
+                if x < at {
+                    work * x / at
+                } else {
+                    work + (1.0 - work) * (x - at) / (1.0 - at)
+                }
             }
             Model::Pieces => {
-                let i = if x < self.knots[1].0 { 0 } else if x < self.knots[2].0 { 1 } else { 2 };
+                let i = if x < self.knots[1].0 {
+                    0
+                } else if x < self.knots[2].0 {
+                    1
+                } else {
+                    2
+                };
                 let ((x0, y0), (x1, y1)) = (self.knots[i], self.knots[i + 1]);
                 y0 + (y1 - y0) * (x - x0) / (x1 - x0).max(1e-9)
             }
@@ -222,7 +238,7 @@ impl Job {
     }
 
     /// The answer at `t`; None once the job has ended.
-    pub fn answer(&mut self, t: f64) -> Option<Answer> {
+    pub(crate) fn answer(&mut self, t: f64) -> Option<Answer> {
         if t >= self.end {
             return None;
         }
@@ -258,13 +274,16 @@ impl Job {
                 let step = (progress / 10.0).floor() * 10.0;
                 (step > 0.0).then(|| {
                     let at = self.queued + step / 100.0 * (self.end - self.queued);
-                    let slow = 1.0 + 0.3 * (self.bias - 1.0).clamp(-1.0, 1.0) * (1.0 - step / 100.0);
+                    let slow =
+                        1.0 + 0.3 * (self.bias - 1.0).clamp(-1.0, 1.0) * (1.0 - step / 100.0);
                     at + (self.end - at) * slow
                 })
             }
-            Model::ExactNearTheEnd => {
-                Some(if t < 0.7 * self.end { self.end * self.bias } else { self.end })
-            }
+            Model::ExactNearTheEnd => Some(if t < 0.7 * self.end {
+                self.end * self.bias
+            } else {
+                self.end
+            }),
             Model::ZeroToHundred => {
                 progress = 0.0;
                 Some(t + left * self.noise(t))

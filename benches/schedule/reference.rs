@@ -6,15 +6,21 @@ use std::collections::BTreeMap;
 use super::models::Answer;
 
 /// How a policy is driven through a job; seconds from the first request.
-pub trait Policy {
+pub(crate) trait Policy {
     /// After an answer at `t`: how long to wait.
     fn wait(&mut self, t: f64, answer: &Answer) -> f64;
     /// The job was last seen going on at `last` and seen ended at `seen`.
     fn end(&mut self, _last: f64, _seen: f64) {}
 }
 
+impl Policy for Box<dyn Policy> {
+    fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
+        self.as_mut().wait(t, answer)
+    }
+}
+
 /// Always the same interval.
-pub struct Every(pub f64);
+pub(crate) struct Every(pub f64);
 
 impl Policy for Every {
     fn wait(&mut self, _t: f64, _answer: &Answer) -> f64 {
@@ -23,7 +29,7 @@ impl Policy for Every {
 }
 
 /// Sleeps until the ETA, then backs off from 1 s by 1.5 to 30 s.
-pub struct EtaThenBackoff(pub f64);
+pub(crate) struct EtaThenBackoff(pub f64);
 
 impl Policy for EtaThenBackoff {
     fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
@@ -45,7 +51,11 @@ struct Calibration {
 
 impl Calibration {
     fn new(sigma: f64) -> Self {
-        Self { n: 2.0, mean: 0.0, var: sigma * sigma }
+        Self {
+            n: 2.0,
+            mean: 0.0,
+            var: sigma * sigma,
+        }
     }
 
     fn add(&mut self, x: f64, weight: f64) {
@@ -69,14 +79,14 @@ enum Source {
 
 /// What the reference keeps between jobs.
 #[derive(Clone)]
-pub struct Memory {
+pub(crate) struct Memory {
     calibrations: [Calibration; 3],
     life: Calibration,
     lives: u64,
 }
 
 impl Memory {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             calibrations: [0.7, 1.0, 0.7].map(Calibration::new),
             life: Calibration::new(1.2),
@@ -86,7 +96,7 @@ impl Memory {
 }
 
 /// The reference's watch of one job.
-pub struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     memory: &'a mut Memory,
     cost: f64,
     made: Vec<(Source, f64, f64)>,
@@ -98,8 +108,14 @@ const LEAST: f64 = 1.0;
 const MOST: f64 = 600.0;
 
 impl<'a> Reference<'a> {
-    pub fn new(memory: &'a mut Memory, cost: f64) -> Self {
-        Self { memory, cost, made: Vec::new(), progress0: None, first: true }
+    pub(crate) fn new(memory: &'a mut Memory, cost: f64) -> Self {
+        Self {
+            memory,
+            cost,
+            made: Vec::new(),
+            progress0: None,
+            first: true,
+        }
     }
 
     fn estimates(&mut self, t: f64, answer: &Answer) -> Vec<(Source, f64)> {
@@ -125,7 +141,8 @@ impl<'a> Reference<'a> {
 
     fn forecast(&mut self, t: f64, answer: &Answer) -> (f64, f64, f64) {
         let found = self.estimates(t, answer);
-        self.made.extend(found.iter().map(|&(source, left)| (source, t, left)));
+        self.made
+            .extend(found.iter().map(|&(source, left)| (source, t, left)));
         if !found.is_empty() {
             let (mut weights, mut sum, mut sigma) = (0.0, 0.0, f64::INFINITY);
             for (source, left) in found {
@@ -195,8 +212,16 @@ fn hazard(u: f64, mu: f64, sigma: f64) -> f64 {
 fn erfc(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.5 * x.abs());
     let poly = [
-        0.170_872_77, -0.822_152_23, 1.488_515_87, -1.135_203_98, 0.278_868_07, -0.186_288_06,
-        0.096_784_18, 0.374_091_96, 1.000_023_68, -1.265_512_23,
+        0.170_872_77,
+        -0.822_152_23,
+        1.488_515_87,
+        -1.135_203_98,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_68,
+        -1.265_512_23,
     ]
     .iter()
     .fold(0.0, |sum, c| sum * t + c);
