@@ -15,21 +15,27 @@
 //! pays `~ s ln r`. One formula goes over from the first (r of the order of k) to the second:
 //!
 //! ```text
-//! further(r) = again + b ln(1 + c sqrt(r / k) / b),    b = 8 s,    c = 2
+//! further(r) = again + b ln(1 + c sqrt(r / k) / b),    b = 8 s,    c = sqrt(8 / pi)
 //! ```
 //!
-//! For a constant hazard and no knowledge (b without bound) this gives Keller's interval, sqrt(2 k / hazard), within
-//! a tenth. The expectations are sums over points of the distribution.
+//! For a constant hazard and no knowledge (b without bound) this is Keller's interval, sqrt(2 k / hazard), but for
+//! `again`. The expectations are sums over points of the distribution.
 
 use super::Rules;
 use super::forecast::{Forecast, WINDOW, life_at, life_odds};
 
-/// Points of the lognormal: 0.4 standard deviations apart, to 3 on both sides, where being late gets dear.
-const JOINED: usize = 16;
-/// Points of its outliers.
-const OUTLIERS: usize = 10;
+/// Probabilities of points of a normal that lie `JOINED_STEP` standard deviations apart around its mean, to 3 on both
+/// sides: on the early side, where being late gets dear, the tail decides.
+const JOINED: [f32; 12] = [
+    0.004547, 0.015870, 0.043139, 0.091325, 0.150569, 0.193334, 0.193334, 0.150569, 0.091325,
+    0.043139, 0.015870, 0.004547,
+];
+const JOINED_STEP: f32 = 0.5;
+/// The same for its outliers, more coarsely.
+const OUTLIERS: [f32; 6] = [0.028566, 0.144345, 0.324474, 0.324474, 0.144345, 0.028566];
+const OUTLIERS_STEP: f32 = 0.9;
 /// All points; a multiple of `LANES`.
-const POINTS: usize = WINDOW + JOINED + OUTLIERS;
+const POINTS: usize = WINDOW + JOINED.len() + OUTLIERS.len();
 /// Sums are kept apart so that the compiler can work on several points at once.
 const LANES: usize = 8;
 
@@ -37,8 +43,8 @@ const LANES: usize = 8;
 const OUTLIER: f32 = 0.01;
 /// Standard deviation of such a one, at least: a factor of e.
 const OUTLIER_SIGMA: f32 = 1.0;
-/// The c of `further`.
-const BLIND: f32 = 2.0;
+/// The c of `further`: sqrt(8 / pi), with which a constant hazard and no knowledge give Keller's interval.
+const BLIND: f32 = 1.596;
 /// The b of `further`, for each unit of the estimate's standard deviation.
 const LEARNING: f32 = 8.0;
 /// The b of `further` for an ETA that is kept: one knows where to look.
@@ -52,6 +58,8 @@ struct Outlook {
     weight: [f32; POINTS],
     /// The b of `further`.
     learning: [f32; POINTS],
+    /// c / b.
+    steepness: [f32; POINTS],
     used: usize,
     /// Whether nothing will be learnt on the way.
     blind: bool,
@@ -75,12 +83,14 @@ pub(super) fn wait(forecast: &Forecast, rules: &Rules) -> f32 {
         }
         best.1
     };
-    let mut coarse = least;
-    while coarse < most {
-        consider(coarse);
-        coarse *= 1.4;
+    // Before the first point all cost falls, after the last all cost rises.
+    let (first, last) = outlook.range();
+    let mut coarse = first.max(least);
+    let mut rough = consider(coarse);
+    while coarse < last.min(most) {
+        coarse *= 1.5;
+        rough = consider(coarse);
     }
-    let mut rough = consider(most);
     if let Forecast::Estimated { window, .. } = forecast
         && window[0].1 > 0.0
     {
@@ -89,7 +99,7 @@ pub(super) fn wait(forecast: &Forecast, rules: &Rules) -> f32 {
             rough = consider(left + 0.5 * step);
         }
     }
-    for finer in [0.78, 0.87, 0.94, 1.06, 1.14, 1.25] {
+    for finer in [0.74, 0.84, 0.92, 1.09, 1.2, 1.34] {
         consider(rough * finer);
     }
     consider(rough)
@@ -101,6 +111,7 @@ impl Outlook {
             left: [0.0; POINTS],
             weight: [0.0; POINTS],
             learning: [1.0; POINTS],
+            steepness: [BLIND; POINTS],
             used: 0,
             blind: false,
         };
@@ -118,9 +129,11 @@ impl Outlook {
             }
             Forecast::Estimated { mu, sigma, window } => {
                 let kept: f32 = window.iter().map(|&(_, weight)| weight).sum();
-                outlook.normal::<JOINED>(mu, sigma, (1.0 - kept) * (1.0 - OUTLIER), 0.4);
+                let share = (1.0 - kept) * (1.0 - OUTLIER);
+                outlook.normal(mu, sigma, share, (&JOINED, JOINED_STEP));
                 let wide = sigma.max(OUTLIER_SIGMA);
-                outlook.normal::<OUTLIERS>(mu, wide, (1.0 - kept) * OUTLIER, 0.6);
+                let share = (1.0 - kept) * OUTLIER;
+                outlook.normal(mu, wide, share, (&OUTLIERS, OUTLIERS_STEP));
                 if kept > 0.0 {
                     for (left, weight) in window {
                         outlook.put(left, weight, LEARNING_KEPT);
@@ -135,18 +148,25 @@ impl Outlook {
         self.left[self.used] = left;
         self.weight[self.used] = weight;
         self.learning[self.used] = learning;
+        self.steepness[self.used] = BLIND / learning;
         self.used += 1;
     }
 
-    /// `N` points of a lognormal, `step` standard deviations apart.
-    fn normal<const N: usize>(&mut self, mu: f32, sigma: f32, weight: f32, step: f32) {
-        /// Of the standard normal density: 1 / sqrt(2 pi).
-        const PEAK: f32 = 0.398_942_3;
+    /// The first and the last point of any weight.
+    fn range(&self) -> (f32, f32) {
+        let used = &self.left[..self.used];
+        let first = used.iter().copied().fold(f32::INFINITY, f32::min);
+        (first, used.iter().copied().fold(0.0, f32::max))
+    }
+
+    /// Points of a lognormal, `step` standard deviations apart, with a share of these probabilities.
+    fn normal(&mut self, mu: f32, sigma: f32, share: f32, (of, step): (&[f32], f32)) {
         let learning = (LEARNING * sigma).max(LEARNING_KEPT);
-        for j in 0..N {
-            let z = step * (j as f32 - 0.5 * (N - 1) as f32);
-            let density = PEAK * (-0.5 * z * z).exp();
-            self.put((mu + sigma * z).exp(), weight * step * density, learning);
+        let first = mu - sigma * step * 0.5 * (of.len() - 1) as f32;
+        let (mut left, ratio) = (first.exp(), (sigma * step).exp());
+        for probability in of {
+            self.put(left, share * probability, learning);
+            left *= ratio;
         }
     }
 
@@ -156,15 +176,17 @@ impl Outlook {
         let points = self.left.as_chunks::<LANES>().0.iter();
         let weights = self.weight.as_chunks::<LANES>().0.iter();
         let learnings = self.learning.as_chunks::<LANES>().0.iter();
-        for ((lefts, weights), learnings) in points.zip(weights).zip(learnings) {
+        let steepnesses = self.steepness.as_chunks::<LANES>().0.iter();
+        for (((lefts, weights), learnings), steepnesses) in
+            points.zip(weights).zip(learnings).zip(steepnesses)
+        {
             for lane in 0..LANES {
                 let late = (wait - lefts[lane]) * rate;
-                let unlearnt = BLIND * (-late).max(0.0).sqrt();
-                let learning = learnings[lane];
+                let root = (-late).max(0.0).sqrt();
                 let more = if self.blind {
-                    unlearnt
+                    BLIND * root
                 } else {
-                    learning * ln(1.0 + unlearnt / learning)
+                    learnings[lane] * ln(1.0 + steepnesses[lane] * root)
                 };
                 let cost = if late >= 0.0 { late } else { again + more };
                 sums[lane] += weights[lane] * cost;

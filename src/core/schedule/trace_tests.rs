@@ -93,7 +93,7 @@ fn an_eta_that_is_always_kept_comes_to_need_five_requests() {
     }
     let (late, requests, _) = watch(480_500, memory.of(JobKind::Diff), |_| Some(480));
     assert!(requests <= 5, "{requests} requests");
-    assert!(late <= 2_000, "{late} ms late");
+    assert!(late <= 10_000, "{late} ms late");
 }
 
 #[test]
