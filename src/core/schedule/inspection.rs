@@ -78,34 +78,35 @@ pub(super) fn wait(forecast: &Forecast, rules: &Rules) -> f32 {
     let again = 1.0 + TOO_EARLY * least / k;
     let outlook = Outlook::of(forecast);
     let mut best = (f32::INFINITY, least);
-    let mut consider = |wait: f32| {
+    let consider = |wait: f32, best: &mut (f32, f32)| {
         let wait = wait.clamp(least, most.max(least));
         let cost = outlook.cost(wait, 1.0 / k, again);
         if cost < best.0 {
-            best = (cost, wait);
+            *best = (cost, wait);
         }
-        best.1
+        cost
     };
-    // Before the first point all cost falls, after the last all cost rises.
+    // Before the first point all cost falls, after the last all cost rises; and it need not rise far.
     let (from, to) = outlook.range();
     let mut coarse = from.max(least);
-    let mut rough = consider(coarse);
-    while coarse < to.min(most) {
+    let mut cost = consider(coarse, &mut best);
+    while coarse < to.min(most) && cost < 2.0 * best.0 + 3.0 {
         coarse *= 1.5;
-        rough = consider(coarse);
+        cost = consider(coarse, &mut best);
     }
     if let Forecast::Estimated { window, .. } = forecast
         && window[WINDOW - 1].1 > 1e-4
     {
         let step = window[1].0 - window[0].0;
         for (left, _) in window.iter().skip(1).step_by(2) {
-            rough = consider(left + 0.5 * step);
+            consider(left + 0.5 * step, &mut best);
         }
     }
+    let rough = best.1;
     for finer in [0.74, 0.84, 0.92, 1.09, 1.2, 1.34] {
-        consider(rough * finer);
+        consider(rough * finer, &mut best);
     }
-    consider(rough)
+    best.1
 }
 
 impl Outlook {
