@@ -56,15 +56,22 @@ pub enum InstallError {
 /// Sends diagnostics to `sink` from now on. `filter` is the value of [`VARIABLE`]; where it is absent or empty, the
 /// mode's own: errors in quiet, warnings for people, what a service's log is read for in json.
 pub fn install(sink: Sink, filter: Option<&str>) -> Result<(), InstallError> {
+    subscriber(sink, filter)?
+        .try_init()
+        .map_err(|_| InstallError::Twice)
+}
+
+pub(super) fn subscriber(
+    sink: Sink,
+    filter: Option<&str>,
+) -> Result<impl Subscriber + Send + Sync, InstallError> {
     let filter = match filter.filter(|f| !f.trim().is_empty()) {
         Some(given) => parse(given)?,
         None => parse(default_filter(sink.mode))?,
     };
-    tracing_subscriber::registry()
+    Ok(tracing_subscriber::registry()
         .with(filter)
-        .with(Lines { sink })
-        .try_init()
-        .map_err(|_| InstallError::Twice)
+        .with(Lines { sink }))
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, InstallError> {

@@ -24,7 +24,12 @@ const LONGEST_BAR: usize = 40;
 /// A bar shorter than this says nothing: other columns give way.
 const SHORTEST_BAR: usize = 5;
 /// From this many columns on, words instead of signs.
-const WIDE: usize = 110;
+const WIDE: usize = 140;
+/// Short of that, no line is longer: where a terminal of 100 or 120 columns is narrowed to the usual 80, nothing
+/// wraps, not even until the next frame.
+const COMPACT: usize = 79;
+/// As wide as in the final lines above, so that the columns meet.
+const NAME: usize = 12;
 /// The longest word of a row, "unreachable".
 const WORD: usize = 11;
 /// "100 %".
@@ -50,8 +55,13 @@ pub fn frame(
     let columns = Columns::fit(&shown, width.saturating_sub(1));
     let mut out: Vec<String> = shown.iter().map(|row| columns.line(row, style)).collect();
     if !single {
-        let line = last_line(rows, &shown, elapsed, style);
-        out.push(cut_to_width(&line, width.saturating_sub(1)));
+        out.push(last_line(
+            rows,
+            &shown,
+            elapsed,
+            style,
+            width.saturating_sub(1),
+        ));
     }
     out
 }
@@ -121,29 +131,30 @@ pub(super) fn counts<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     parts.join(", ")
 }
 
-fn last_line(rows: &[Row], shown: &[&Row], elapsed: Duration, style: Style) -> String {
-    let (more, dot) = if style.unicode {
-        ("…", "·")
-    } else {
-        ("...", "-")
-    };
-    let elapsed = seconds(millis(elapsed));
+/// What has no bar, counted, and the time so far where there is room for it.
+fn last_line(rows: &[Row], shown: &[&Row], elapsed: Duration, style: Style, room: usize) -> String {
+    let more = style.more();
+    let dot = if style.unicode { "·" } else { "-" };
     let hidden = rows.len() - shown.len();
-    if hidden == 0 {
-        return format!("{} jobs {dot} {elapsed}", rows.len());
-    }
     let is_shown = |row: &Row| shown.iter().any(|other| std::ptr::eq(*other, row));
     let counts = counts(rows.iter().filter(|row| !is_shown(row)));
-    if shown.is_empty() {
-        format!("{hidden} jobs: {counts} {dot} {elapsed}")
+    let line = match (hidden, shown.len()) {
+        (0, shown) => format!("{shown} jobs"),
+        (hidden, 0) => format!("{hidden} jobs: {counts}"),
+        (hidden, _) => format!("{more} and {hidden} more: {counts}"),
+    };
+    let timed = format!("{line} {dot} {}", seconds(millis(elapsed)));
+    if timed.width() <= room {
+        timed
     } else {
-        format!("{more} and {hidden} more: {counts} {dot} {elapsed}")
+        cut_to_width(&line, room, style.more())
     }
 }
 
 /// How wide each column is; 0 where there is no room for it.
 #[derive(Debug, Default)]
 struct Columns {
+    room: usize,
     name: usize,
     bar: usize,
     left: usize,
@@ -155,11 +166,13 @@ impl Columns {
     /// Shares `room` columns out. Where it is tight the next poll goes first, then the time left, then the bar.
     fn fit(rows: &[&Row], room: usize) -> Self {
         let wide = room + 1 >= WIDE;
+        let room = if wide { room } else { room.min(COMPACT) };
         let names = rows.iter().map(|row| row.job.to_string().len());
-        let name = names.max().unwrap_or(0).max(if wide { 14 } else { 9 });
+        let name = names.max().unwrap_or(0).max(NAME);
         let fixed = name + 2 + WORD + 1 + 1 + PERCENT;
-        let (left, next) = if wide { (20, 22) } else { (7, 10) };
+        let (left, next) = if wide { (20, 22) } else { (6, 10) };
         let all = Self {
+            room,
             name,
             bar: 0,
             left,
@@ -184,7 +197,6 @@ impl Columns {
             }
         }
         Self {
-            name: name.min(room),
             left: 0,
             next: 0,
             ..all
@@ -214,8 +226,7 @@ impl Columns {
                 .map_or_else(String::new, |next| self.next(next));
             let _ = write!(out, "  {next:<width$}", width = self.next);
         }
-        let room = self.name + 2 + WORD + 1 + self.bar + 1 + PERCENT + self.left + self.next + 4;
-        cut_to_width(out.trim_end(), room)
+        cut_to_width(out.trim_end(), self.room, style.more())
     }
 
     fn left(&self, left: Duration) -> String {
@@ -246,29 +257,32 @@ fn bar(progress: f32, width: usize, style: Style) -> String {
     full.repeat(filled) + &empty.repeat(width - filled)
 }
 
-/// A span in at most six columns: `45s`, `2m10s`, `23h59m`, `12d3h`, `>99d`.
+/// A span in at most five columns: `45s`, `9m59s`, `59m`, `9h59m`, `23h`, `9d23h`, `99d`, `>99d`.
 fn short(span: Duration) -> String {
     let s = millis(span).div_ceil(1_000);
+    let (m, h, d) = (s / 60, s / 3_600, s / 86_400);
     match s {
         0..60 => format!("{s}s"),
-        60..3_600 => format!("{}m{}s", s / 60, s % 60),
-        3_600..86_400 => format!("{}h{}m", s / 3_600, s % 3_600 / 60),
-        86_400..8_640_000 => format!("{}d{}h", s / 86_400, s % 86_400 / 3_600),
+        60..600 => format!("{m}m{}s", s % 60),
+        600..3_600 => format!("{m}m"),
+        3_600..36_000 => format!("{h}h{}m", m % 60),
+        36_000..86_400 => format!("{h}h"),
+        86_400..864_000 => format!("{d}d{}h", h % 24),
+        864_000..8_640_000 => format!("{d}d"),
         _ => ">99d".to_owned(),
     }
 }
 
-/// The text, or as much of it as fits into `room` columns with an ellipsis at its end.
-pub(super) fn cut_to_width(text: &str, room: usize) -> String {
+/// The text, or as much of it as fits into `room` columns with `mark` at its end.
+pub(super) fn cut_to_width(text: &str, room: usize, mark: &str) -> String {
     if text.width() <= room {
         return text.to_owned();
     }
-    let fits = prefix_of_width(text, room.saturating_sub(1));
-    let mut out = text.get(..fits).unwrap_or_default().to_owned();
-    if room > 0 {
-        out.push('…');
-    }
-    out
+    let fits = prefix_of_width(text, room.saturating_sub(mark.width()));
+    let cut = text.get(..fits).unwrap_or_default();
+    // On a screen too narrow even for the mark, nothing is better than a line that wraps.
+    let mark = if mark.width() <= room { mark } else { "" };
+    format!("{cut}{mark}")
 }
 
 /// How many bytes of the text fit into `room` columns.

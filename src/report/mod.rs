@@ -139,7 +139,7 @@ impl Report {
             }
             Mode::Progress => {
                 let width = usize::from((self.size)().width);
-                if let Some(lines) = progress::event(event, width, self.style.color) {
+                if let Some(lines) = progress::event(event, width, self.style) {
                     self.send(Stream::Err, lines).await;
                 }
             }

@@ -32,6 +32,13 @@ pub struct Style {
     pub screen: Screen,
 }
 
+impl Style {
+    /// The mark for what was left out.
+    pub(super) fn more(self) -> &'static str {
+        if self.unicode { "…" } else { "..." }
+    }
+}
+
 /// What standard error is, for bars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Screen {

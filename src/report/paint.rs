@@ -8,7 +8,8 @@
 //! ends the process.
 //!
 //! Only three things are sent: cursor up, erase to the end of the line, newline. Never "erase the rest of the
-//! screen": at the top of a screen some terminals move what is erased into the scrollback.
+//! screen": at the top of a screen some terminals move what is erased into the scrollback. What a shrinking window
+//! itself pushes into the scrollback is out of every program's reach.
 
 use std::fmt::Write;
 use unicode_width::UnicodeWidthChar;
@@ -58,24 +59,18 @@ impl Painter {
         if above.is_empty() && bars == self.bars {
             return None;
         }
-        let width = usize::from(size.width.max(1));
+        let old = self.height(usize::from(size.width.max(1)));
         let mut out = String::from("\r");
-        let old = self.height(width);
         up(&mut out, old);
-        let mut new = 0;
+        // From the first column, this also makes a terminal forget that a line once ran on into the next. The line
+        // of the cursor too: the `^C` that a terminal shows stands there.
+        out.push_str(&"\x1b[K\n".repeat(old));
+        out.push_str("\x1b[K");
+        up(&mut out, old);
         for line in above.iter().chain(&bars) {
             out.push_str(line);
-            let columns = visible_width(line);
-            // Behind the last column, "erase to the end" would take the last character.
-            if columns == 0 || !columns.is_multiple_of(width) {
-                out.push_str("\x1b[K");
-            }
             out.push('\n');
-            new += columns.div_ceil(width).max(1);
         }
-        let stale = old.saturating_sub(new);
-        out.push_str(&"\x1b[K\n".repeat(stale));
-        up(&mut out, stale);
         self.bars = bars;
         Some(out)
     }

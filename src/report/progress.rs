@@ -3,36 +3,61 @@
 //! A job that has ended leaves the bars and its final line is printed above them, so that the lines stand in the
 //! order of the ends, and stay whatever happens to the bars. Other transitions show in the bars alone.
 
-use super::frame::cut_to_width;
-use super::text;
+use unicode_width::UnicodeWidthStr;
+
+use super::frame::{cut_to_width, prefix_of_width};
+use super::{Style, text};
 use crate::core::event::{Event, EventType};
+use crate::core::job::{JobRef, Outcome};
+
+/// On narrower screens lines wrap after all: there is no room left beside the job's name.
+const SMALLEST: usize = 40;
 
 /// The most lines of error below a final line; json has it whole.
 const ERROR_LINES: usize = 6;
 
 /// The lines for the event, where it leaves any, for a terminal of this width; none of them wraps.
-pub fn event(event: &Event, width: usize, color: bool) -> Option<String> {
-    let room = width.saturating_sub(1).max(20);
+pub fn event(event: &Event, width: usize, style: Style) -> Option<String> {
+    let room = width.saturating_sub(1).max(SMALLEST);
     match (event.job, event.kind) {
-        (Some(job), EventType::Ended(_)) => {
-            let word = format!("{:<9}", text::word(event));
-            let job = job.to_string();
-            let head = format!("{job:<13} ");
-            let rest = room.saturating_sub(head.len() + word.len() + 2);
-            let details = cut_to_width(&text::details(event).join(", "), rest);
-            let word = text::paint(&word, event.kind, color);
-            let mut lines = vec![format!("{head}{word}  {details}").trim_end().to_owned()];
-            let below = text::error(event).into_iter().chain(text::files(event));
-            lines.extend(below.flat_map(|text| fold(&text, room)));
-            Some(lines.join("\n"))
-        }
+        (Some(job), EventType::Ended(outcome)) => Some(end(event, job, outcome, room, style)),
         (_, EventType::WatchFinished) => Some(event.message()),
         _ => None,
     }
 }
 
+fn end(event: &Event, job: JobRef, outcome: Outcome, room: usize, style: Style) -> String {
+    let job = format!("{:<13}", job.to_string());
+    let word = format!("{:<9}", text::word(event));
+    let percent = event
+        .facts
+        .progress
+        .filter(|_| outcome != Outcome::Completed)
+        .map(|p| format!("at {p} %"));
+    // As many details as fit behind the word; the others go below, like the error and the files.
+    let mut used = job.len() + 1 + word.len();
+    let (beside, below): (Vec<String>, Vec<String>) = percent
+        .into_iter()
+        .chain(text::details(event))
+        .partition(|detail| {
+            used += 2 + detail.width();
+            used <= room
+        });
+    let word = text::paint(&word, event.kind, style.color);
+    let line = format!("{job} {word}  {}", beside.join(", "));
+    let below = Some(below.join(", "))
+        .into_iter()
+        .chain(text::error(event))
+        .chain(text::files(event));
+    let below = below.flat_map(|text| fold(&text, room, style));
+    std::iter::once(line.trim_end().to_owned())
+        .chain(below)
+        .collect::<Vec<String>>()
+        .join("\n")
+}
+
 /// Breaks a text between words. Every line has a bar in front: somebody else's text never begins one.
-fn fold(text: &str, room: usize) -> Vec<String> {
+fn fold(text: &str, room: usize, style: Style) -> Vec<String> {
     const INDENT: &str = "    | ";
     let room = room.saturating_sub(INDENT.len());
     let mut lines: Vec<String> = Vec::new();
@@ -40,7 +65,7 @@ fn fold(text: &str, room: usize) -> Vec<String> {
     while !rest.is_empty() && lines.len() < ERROR_LINES {
         let last = lines.len() + 1 == ERROR_LINES;
         let (line, after) = if last {
-            (cut_to_width(rest, room), "")
+            (cut_to_width(rest, room, style.more()), "")
         } else {
             let (line, after) = split(rest, room);
             (line.to_owned(), after)
@@ -53,7 +78,7 @@ fn fold(text: &str, room: usize) -> Vec<String> {
 
 /// The first line of at most `room` columns, and what remains: after the last blank, where there is one.
 fn split(text: &str, room: usize) -> (&str, &str) {
-    let fits = super::frame::prefix_of_width(text, room);
+    let fits = prefix_of_width(text, room);
     if fits == text.len() {
         return (text, "");
     }

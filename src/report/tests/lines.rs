@@ -1,0 +1,75 @@
+//! The lines of text, json and progress, for every type of event.
+
+use insta::assert_snapshot;
+use unicode_width::UnicodeWidthStr;
+
+use super::samples::{HOSTILE, MODERN, every_event, failure, forty, handful};
+use crate::report::neutral::is_harmful;
+use crate::report::{json, progress, text};
+
+fn all(line: impl Fn(&crate::core::event::Event) -> Option<String>) -> String {
+    let lines: Vec<String> = every_event().iter().filter_map(line).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn text_has_a_line_for_every_event() {
+    assert_snapshot!(all(|event| Some(text::event(event, false))));
+}
+
+#[test]
+fn colour_marks_the_words_of_ends_and_nothing_else() {
+    let coloured = all(|event| Some(text::event(event, true)));
+    assert_snapshot!(coloured.replace('\x1b', "ESC"));
+}
+
+#[test]
+fn json_has_an_object_a_line_for_every_event() {
+    assert_snapshot!(all(|event| Some(json::line(&event.record()))));
+}
+
+#[test]
+fn progress_leaves_a_final_line_for_every_end_that_fits_60_columns() {
+    let lines = all(|event| progress::event(event, 60, MODERN));
+    assert!(lines.lines().all(|line| line.width() < 60), "{lines}");
+    assert_snapshot!(lines);
+}
+
+#[test]
+fn a_heartbeat_names_the_jobs_that_matter_and_counts_the_rest() {
+    assert_snapshot!(
+        [
+            text::heartbeat(&handful(), 1_767_323_045_678),
+            text::heartbeat(&forty(), 1_767_323_045_678),
+            text::heartbeat(&handful()[..1], 1_767_323_045_678),
+            text::heartbeat(&[], 1_767_323_045_678),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn a_deadline_names_every_job_that_was_still_going() {
+    assert_snapshot!(text::deadline(&handful(), 1_767_323_045_678).join("\n"));
+}
+
+#[test]
+fn somebody_elses_text_neither_begins_a_line_nor_controls_anything() {
+    let event = failure(&format!("{HOSTILE}{}", "::x ".repeat(5_000)));
+    for lines in [
+        text::event(&event, false),
+        json::line(&event.record()),
+        progress::event(&event, 60, MODERN).unwrap(),
+        progress::event(&event, 200, MODERN).unwrap(),
+    ] {
+        for line in lines.lines() {
+            assert!(!line.chars().any(is_harmful), "{line:?}");
+            assert!(!line.trim_start().starts_with("::"), "{line:?}");
+            assert!(!line.trim_start().starts_with('<'), "{line:?}");
+            assert!(
+                !line.contains("##[") && !line.contains("##teamcity["),
+                "{line:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What is printed, as snapshots: every event in every mode, on real and on small screens.
+
+mod frames;
+mod lines;
+mod samples;
+mod schema;
+mod screen;
+mod stream;

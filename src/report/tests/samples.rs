@@ -1,0 +1,281 @@
+//! An event of every type, as the engine makes them, and rows for the bars.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::event::{About, Event, EventId, EventType, Facts, Tally, WatchId};
+use crate::core::job::{JobState, Outcome, Reason};
+use crate::core::status::{FileSum, Files, Names};
+use crate::core::verdict::ErrorKind;
+use crate::report::{Row, Screen, Style};
+
+/// What an attacker would write into `joberror`.
+pub(super) const HOSTILE: &str =
+    "copy\n<0>forged\n::error::x ##[error]y ##teamcity[z]\x1b[2J\u{9b}1m\u{202e}txt";
+
+/// Plain ASCII on no terminal.
+pub(super) const PLAIN: Style = Style {
+    color: false,
+    unicode: false,
+    screen: Screen::None,
+};
+
+/// As on a modern terminal, without colours.
+pub(super) const MODERN: Style = Style {
+    color: false,
+    unicode: true,
+    screen: Screen::Reflows,
+};
+
+fn job(kind: EventType, seq: u32, facts: Facts) -> Event {
+    Event {
+        id: EventId {
+            watch: WatchId([0xa5; 16]),
+            seq,
+        },
+        kind,
+        wall_ms: 1_767_323_045_678 + i64::from(seq) * 1_000,
+        job: Some("diff/1234".parse().unwrap()),
+        about: None,
+        facts,
+    }
+}
+
+/// The event of one job's failure, with this error.
+pub(super) fn failure(error: &str) -> Event {
+    job(
+        EventType::Ended(Outcome::Failed),
+        9,
+        Facts {
+            state: Some(JobState::Failed),
+            previous_state: Some(JobState::Running),
+            progress: Some(45),
+            error: Some(error.to_owned()),
+            requests: Some(14),
+            elapsed_ms: Some(121_500),
+            ..Facts::default()
+        },
+    )
+}
+
+fn on(state: JobState, progress: u8) -> Facts {
+    Facts {
+        state: Some(state),
+        progress: Some(progress),
+        requests: Some(7),
+        elapsed_ms: Some(83_000),
+        ..Facts::default()
+    }
+}
+
+fn running(progress: u8) -> Facts {
+    on(JobState::Running, progress)
+}
+
+fn expected(facts: Facts, eta_seconds: i64) -> Facts {
+    Facts {
+        eta: Some(1_767_323_100 + eta_seconds),
+        eta_seconds: Some(eta_seconds),
+        ..facts
+    }
+}
+
+fn trouble(error: &str, kind: ErrorKind, http_status: Option<u16>) -> Facts {
+    Facts {
+        error: Some(error.to_owned()),
+        error_kind: Some(kind),
+        http_status,
+        ..running(40)
+    }
+}
+
+fn on_the_way() -> Vec<(EventType, Facts)> {
+    let changed = |from, to| Facts {
+        previous_state: Some(from),
+        ..to
+    };
+    let frozen = Facts {
+        state_name: Some("Frozen\x1b[1m".to_owned()),
+        ..on(JobState::Unknown(12), 1)
+    };
+    let hostile = "HTTP 503 from <html>\n::stop-commands::x";
+    let kinds = [
+        (EventType::Watching, expected(on(JobState::Queued, 0), 480)),
+        (
+            EventType::StateChanged,
+            changed(JobState::Queued, expected(running(1), 470)),
+        ),
+        (EventType::StateChanged, changed(JobState::Running, frozen)),
+        (EventType::Progressed, expected(running(40), 130)),
+        (EventType::EtaSlipped, expected(running(41), 720)),
+        (EventType::Stalled, expected(running(41), -180)),
+        (EventType::Resumed, running(42)),
+        (
+            EventType::Unreachable,
+            trouble(hostile, ErrorKind::Server, Some(503)),
+        ),
+        (EventType::Reachable, running(42)),
+    ];
+    let asked_again = |facts| Facts {
+        next_poll_ms: Some(12_400),
+        ..facts
+    };
+    kinds
+        .into_iter()
+        .map(|(kind, facts)| (kind, asked_again(facts)))
+        .collect()
+}
+
+fn ends() -> Vec<(EventType, Facts)> {
+    let sum = |count, bytes| FileSum { count, bytes };
+    let completed = Facts {
+        detection_delay_ms: Some(870),
+        files: Some(Files {
+            added: sum(1_204, 3_412_000_000),
+            modified: sum(3, 999_999),
+            removed: sum(0, 0),
+        }),
+        ..on(JobState::Completed, 100)
+    };
+    let left = |reason| {
+        let facts = Facts {
+            reason: Some(reason),
+            ..running(60)
+        };
+        (Outcome::Abandoned(reason), facts)
+    };
+    let refused = trouble("HTTP 401", ErrorKind::Unauthorized, Some(401));
+    let gave_up = trouble("connection refused", ErrorKind::Connect, None);
+    let ends = [
+        (Outcome::Completed, completed),
+        (Outcome::Squashed, on(JobState::Squashed, 12)),
+        (
+            Outcome::NotFound,
+            trouble("HTTP 404", ErrorKind::NotFound, Some(404)),
+        ),
+        (Outcome::Refused, refused),
+        (Outcome::TimedOut, expected(running(77), 40)),
+        (Outcome::GaveUp, gave_up),
+        (Outcome::Removed, running(3)),
+        left(Reason::FailFast),
+        left(Reason::Interrupted),
+    ];
+    ends.into_iter()
+        .map(|(outcome, facts)| (EventType::Ended(outcome), facts))
+        .collect()
+}
+
+/// One of every type, and those twice that can be told in two ways.
+pub(super) fn every_event() -> Vec<Event> {
+    let mut events: Vec<Event> = (1..)
+        .zip(on_the_way().into_iter().chain(ends()))
+        .map(|(seq, (kind, facts))| job(kind, seq, facts))
+        .collect();
+    events.push(failure(HOSTILE));
+    if let Some(first) = events.first_mut() {
+        first.about = Some(Arc::new(About {
+            labels: [("build".to_owned(), "8812".to_owned())].into(),
+            names: Names {
+                game: Some("Space\nGame".to_owned()),
+                image: Some("live".to_owned()),
+                machine: Some("build-7".to_owned()),
+            },
+        }));
+    }
+    events.insert(0, watcher(EventType::WatchStarted, 1, None));
+    let tally = Tally {
+        completed: 3,
+        failed: 1,
+        squashed: 1,
+        other: 0,
+        outcome: "failed",
+    };
+    events.push(watcher(EventType::WatchFinished, 2, Some(tally)));
+    events
+}
+
+fn watcher(kind: EventType, seq: u32, tally: Option<Tally>) -> Event {
+    Event {
+        job: None,
+        ..job(
+            kind,
+            seq,
+            Facts {
+                jobs: Some(5),
+                elapsed_ms: Some(483_000),
+                tally,
+                ..Facts::default()
+            },
+        )
+    }
+}
+
+/// A row for a job in this state.
+pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> Row {
+    Row {
+        job: job.parse().unwrap(),
+        state: Some(state),
+        progress: Some(progress),
+        left: Some(Duration::from_secs(left)),
+        next_poll: Some(Duration::from_secs(left / 10)),
+        outcome: None,
+        unreachable: false,
+        elapsed: Duration::from_mins(1),
+    }
+}
+
+/// A handful of jobs, each at another point.
+pub(super) fn handful() -> Vec<Row> {
+    vec![
+        row("diff/1234", JobState::Running, 45.9, 130),
+        row("update/77", JobState::Running, 99.99, 4),
+        Row {
+            left: None,
+            progress: None,
+            ..row("diff/1235", JobState::Queued, 0.0, 30)
+        },
+        Row {
+            unreachable: true,
+            ..row("update/78", JobState::Running, 12.0, 7_500)
+        },
+        Row {
+            state: None,
+            progress: None,
+            left: None,
+            next_poll: Some(Duration::ZERO),
+            ..row("update/79", JobState::Created, 0.0, 0)
+        },
+        Row {
+            outcome: Some(Outcome::Completed),
+            ..row("diff/1236", JobState::Completed, 100.0, 0)
+        },
+    ]
+}
+
+/// Forty jobs: three ended, one out of reach, the rest running or queued.
+pub(super) fn forty() -> Vec<Row> {
+    let of = |i: u16| {
+        let state = if i % 4 == 3 {
+            JobState::Queued
+        } else {
+            JobState::Running
+        };
+        let mut row = row(
+            &format!("diff/{}", 4_000 + i),
+            state,
+            f32::from(i),
+            600 - 10 * u64::from(i),
+        );
+        if state == JobState::Queued {
+            row.left = None;
+        }
+        row.unreachable = i == 6;
+        row.outcome = match i {
+            0 | 1 => Some(Outcome::Completed),
+            2 => Some(Outcome::Failed),
+            _ => None,
+        };
+        row
+    };
+    (0..40).map(of).collect()
+}

@@ -1,0 +1,102 @@
+//! Real records against the schema that is promised to log aggregators.
+
+use serde_json::{Value, json};
+
+use super::samples::every_event;
+use crate::core::event::Event;
+use crate::report;
+
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../../../config/schema/event.json")).unwrap()
+}
+
+fn validator() -> jsonschema::Validator {
+    let schema = schema();
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap()
+}
+
+fn records() -> Vec<Value> {
+    let line = |event: &Event| report::json::line(&event.record());
+    let parse = |event| serde_json::from_str(&line(event)).unwrap();
+    every_event().iter().map(parse).collect()
+}
+
+#[test]
+fn the_schema_is_one() {
+    let schema = schema();
+    assert!(jsonschema::meta::is_valid(&schema));
+}
+
+#[test]
+fn a_record_of_every_type_fits_the_schema() {
+    let validator = validator();
+    for record in records() {
+        let errors: Vec<String> = validator
+            .iter_errors(&record)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{record:#}\n{errors:#?}");
+    }
+}
+
+#[test]
+fn the_schema_knows_every_field_and_no_other() {
+    let schema = schema();
+    let known = schema["properties"].as_object().unwrap();
+    let records = records();
+    for field in known.keys() {
+        assert!(
+            records.iter().any(|r| r.get(field).is_some()),
+            "no record has {field}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_it_does_not_know_and_what_is_out_of_place() {
+    let validator = validator();
+    let records = records();
+    let of = |kind: &str| {
+        records
+            .iter()
+            .find(|r| r["event_type"] == kind)
+            .unwrap()
+            .clone()
+    };
+    let with = |kind, field: &str, value: Value| {
+        let mut record = of(kind);
+        record[field] = value;
+        record
+    };
+    for (kind, field, value) in [
+        ("job.progressed", "surprise", json!(1)),
+        ("job.progressed", "progress", json!(40.5)),
+        ("job.progressed", "progress", json!(null)),
+        ("job.progressed", "reason", json!("fail_fast")),
+        ("job.progressed", "files_added", json!(1)),
+        ("job.progressed", "job_id", json!("1234")),
+        ("job.progressed", "eta", json!("2026-01-02T03:04:05.000Z")),
+        ("job.progressed", "timestamp", json!("2026-01-02T03:04:05Z")),
+        ("job.progressed", "event_type", json!("job.exploded")),
+        ("job.completed", "next_poll_ms", json!(1)),
+        ("watch.started", "job", json!("diff/1")),
+        ("watch.started", "completed", json!(1)),
+    ] {
+        let record = with(kind, field, value);
+        assert!(
+            !validator.is_valid(&record),
+            "{kind} with {field}: {record:#}"
+        );
+    }
+    for field in ["job", "event_id", "message"] {
+        let mut record = of("job.completed");
+        record.as_object_mut().unwrap().remove(field);
+        assert!(
+            !validator.is_valid(&record),
+            "job.completed without {field}"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! What a terminal shows of the bytes that are written to it.
+
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use super::samples::{MODERN, failure, handful};
+use crate::report::frame::frame;
+use crate::report::paint::{Painter, Size};
+use crate::report::progress;
+
+/// A terminal and the painter that writes to it, as the writer uses them.
+struct Screen {
+    terminal: vt100::Parser,
+    painter: Painter,
+    size: Size,
+    sent: String,
+}
+
+impl Screen {
+    fn new(width: u16, height: u16) -> Self {
+        let mut terminal = vt100::Parser::new(height, width, 1_000);
+        terminal.process(b"$ forgewatch watch\r\n");
+        Self {
+            terminal,
+            // The emulator cuts lines when it is resized.
+            painter: Painter::new(false),
+            size: Size { width, height },
+            sent: String::new(),
+        }
+    }
+
+    fn paint(&mut self, above: &[&str], bars: Vec<String>) {
+        let above: Vec<String> = above.iter().map(|&line| line.to_owned()).collect();
+        if let Some(bytes) = self.painter.paint(&above, bars, self.size) {
+            self.sent.push_str(&bytes);
+            // A terminal's driver makes a newline return the carriage too.
+            self.terminal
+                .process(bytes.replace('\n', "\r\n").as_bytes());
+        }
+    }
+
+    fn resize(&mut self, width: u16, height: u16) {
+        self.size = Size { width, height };
+        self.terminal.screen_mut().set_size(height, width);
+    }
+
+    fn bars(&self, seconds: u64) -> Vec<String> {
+        let (width, height) = (self.size.width.into(), self.size.height.into());
+        frame(
+            &handful(),
+            width,
+            height,
+            Duration::from_secs(seconds),
+            MODERN,
+        )
+    }
+
+    fn contents(&self) -> String {
+        self.terminal.screen().contents()
+    }
+
+    fn assert_nothing_is_left_behind(&self) {
+        let screen = self.terminal.screen();
+        let (line, column) = screen.cursor_position();
+        let below: Vec<String> = screen.rows(0, self.size.width).skip(line.into()).collect();
+        assert_eq!(column, 0);
+        assert!(
+            below.iter().all(String::is_empty),
+            "below the cursor: {below:?}"
+        );
+        assert!(!screen.hide_cursor());
+        assert!(!screen.alternate_screen());
+        assert_eq!(screen.fgcolor(), vt100::Color::Default);
+        // Nothing was ever sent but "up", "erase to the end of the line", and colours.
+        for escape in self.sent.split('\x1b').skip(1) {
+            let end = escape.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+            assert!("AKm".contains(&escape[end..=end]), "{escape:?}");
+        }
+    }
+}
+
+#[test]
+fn bars_are_repainted_in_place_and_leave_nothing_when_they_go() {
+    let mut screen = Screen::new(80, 24);
+    screen.paint(&[], screen.bars(1));
+    screen.paint(&[], screen.bars(2));
+    let painted = screen.contents();
+    screen.paint(
+        &["2026-01-02T03:04:05.678Z  WARN forgewatch: slow"],
+        screen.bars(3),
+    );
+    let told = screen.contents();
+    screen.paint(&["diff/1234     COMPLETED  after 3s"], Vec::new());
+    let ended = screen.contents();
+    screen.assert_nothing_is_left_behind();
+    assert_snapshot!([painted, told, ended].join("\n\n----------------\n\n"));
+}
+
+#[test]
+fn what_is_printed_above_may_be_longer_than_the_screen_is_wide() {
+    let mut screen = Screen::new(60, 12);
+    screen.paint(&[], screen.bars(1));
+    let long = "x".repeat(60);
+    screen.paint(&[&long, &"y".repeat(61), "z"], screen.bars(2));
+    screen.paint(&[], screen.bars(3));
+    screen.paint(&[], Vec::new());
+    screen.assert_nothing_is_left_behind();
+    // The emulator tells a line that runs on from two lines.
+    let contents = screen.contents();
+    let lines: Vec<&str> = contents.lines().collect();
+    let long_too = "y".repeat(61);
+    assert_eq!(lines, ["$ forgewatch watch", &long, &long_too, "z"]);
+}
+
+#[test]
+fn on_a_small_screen_nothing_but_final_lines_scrolls_away() {
+    let mut screen = Screen::new(60, 6);
+    for second in 1..30 {
+        screen.paint(&[], screen.bars(second));
+    }
+    let error = progress::event(&failure("disk full"), 60, MODERN).unwrap();
+    let lines: Vec<&str> = error.lines().collect();
+    screen.paint(&lines, screen.bars(30));
+    screen.paint(&[], Vec::new());
+    screen.assert_nothing_is_left_behind();
+    let mut all = screen.terminal.screen().clone();
+    all.set_scrollback(usize::MAX);
+    let history: Vec<String> = all.rows(0, 60).collect();
+    assert!(
+        history.iter().all(|line| !line.contains("░")),
+        "{history:?}"
+    );
+}
+
+#[test]
+fn after_a_resize_the_bars_are_whole_and_go_without_a_trace() {
+    let mut screen = Screen::new(200, 50);
+    screen.paint(&[], screen.bars(1));
+    for (width, height) in [(80, 24), (60, 10), (200, 50), (100, 12)] {
+        screen.resize(width, height);
+        screen.paint(&[], screen.bars(2));
+        let contents = screen.contents();
+        for bar in screen.bars(2) {
+            assert_eq!(
+                contents.matches(bar.trim_end()).count(),
+                1,
+                "{bar:?} in\n{contents}"
+            );
+        }
+    }
+    screen.paint(&[], Vec::new());
+    screen.assert_nothing_is_left_behind();
+    assert_eq!(screen.contents(), "$ forgewatch watch");
+}
+
+#[test]
+fn where_a_terminal_breaks_long_lines_anew_all_their_pieces_are_erased() {
+    let mut painter = Painter::new(true);
+    let wide = Size {
+        width: 200,
+        height: 50,
+    };
+    let narrow = Size {
+        width: 60,
+        height: 50,
+    };
+    let bars = frame(&handful(), 200, 50, Duration::ZERO, MODERN);
+    painter.paint(&[], bars, wide).unwrap();
+    let bytes = painter
+        .paint(&["above".to_owned()], Vec::new(), narrow)
+        .unwrap();
+    // Five bars of some 110 columns become two lines each, the count stays one.
+    let up: usize = bytes
+        .strip_prefix("\r\x1b[")
+        .unwrap()
+        .split_once('A')
+        .unwrap()
+        .0
+        .parse()
+        .unwrap();
+    let erased = bytes.matches("\x1b[K\n").count();
+    assert_eq!((up, erased), (11, 11), "{bytes:?}");
+}
+
+#[test]
+fn a_frame_that_changes_nothing_writes_nothing() {
+    let mut screen = Screen::new(80, 24);
+    screen.paint(&[], screen.bars(1));
+    let sent = screen.sent.len();
+    screen.paint(&[], screen.bars(1));
+    assert_eq!(screen.sent.len(), sent);
+}
+
+#[test]
+fn wide_characters_count_twice() {
+    let mut painter = Painter::new(true);
+    let bar = vec!["世界".repeat(10)];
+    painter
+        .paint(
+            &[],
+            bar,
+            Size {
+                width: 80,
+                height: 24,
+            },
+        )
+        .unwrap();
+    let bytes = painter
+        .paint(
+            &[],
+            Vec::new(),
+            Size {
+                width: 30,
+                height: 24,
+            },
+        )
+        .unwrap();
+    assert!(bytes.starts_with("\r\x1b[2A"), "{bytes:?}");
+}
