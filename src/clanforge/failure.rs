@@ -68,9 +68,10 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
     std::iter::successors(error.source(), |&e| e.source())
 }
 
+/// An I/O error does not name what it holds as its source, and may hold another one.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let inner = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    error.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>())
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().is_some_and(|held| is_tls(held)),
+        None => error.is::<rustls::Error>(),
+    }
 }
