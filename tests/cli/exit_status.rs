@@ -310,7 +310,7 @@ fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
     let stage = Stage::new(&job("diff/1", "duration = '1h'"));
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     // As much as a pipe holds: the program's first line finds no room.
-    writer.write_all(&[b'\n'; 65536]).unwrap();
+    writer.write_all(&vec![b'\n'; 65536]).unwrap();
     let watch = stage.watch(&["diff/1"]).stdout(writer).start();
     stage.await_hits("diff/1", 1);
     watch.signal("INT");

@@ -1,5 +1,11 @@
 //! The program from outside: its exit status, what it prints, what it asks, against the simulator on real sockets.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod bad_input;
 mod bodies;
 mod cache;
