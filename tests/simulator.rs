@@ -1,5 +1,7 @@
 //! The simulator over real sockets: what it answers, how it ends jobs, and how it breaks.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod sim_client;
 
 use std::io::ErrorKind;
@@ -230,8 +232,8 @@ fn status_faults_meet_the_requests_they_name_and_no_others() {
         "image locked by diffid: 218595"
     );
     assert!(envelope.json().get("jobstateid").is_none());
-    let served: Vec<String> = server.log().into_iter().map(|hit| hit.served).collect();
-    assert_eq!(served, ["200", "503", "302", "302", "200", "200"]);
+    let log: Vec<String> = server.log().into_iter().map(|hit| hit.served).collect();
+    assert_eq!(log, ["200", "503", "302", "302", "200", "200"]);
 }
 
 #[test]
@@ -442,6 +444,30 @@ fn a_hundred_clients_at_once_are_all_answered() {
 }
 
 #[test]
+fn it_starts_and_stops_inside_a_runtime_and_serves_inside_the_caller_s() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        drop(diff("")); // returns once its thread has ended
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let asking = std::thread::spawn(move || {
+            let status = Client::at(addr).status("update/77").status;
+            stop.send(()).unwrap();
+            status
+        });
+        let until = async { stopped.await.unwrap() };
+        forgewatch::sim::serve(listener, Script::example(), 1.0, until)
+            .await
+            .unwrap();
+        assert_eq!(asking.join().unwrap(), 200);
+    });
+}
+
+#[test]
 fn the_log_has_what_was_asked_and_can_be_waited_on() {
     let server = diff("");
     assert!(!server.wait_for_hits(None, 1, Duration::from_millis(1)));
@@ -497,6 +523,46 @@ fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
             assert!(
                 [200, 404].contains(&client.status(&job.to_string()).status),
                 "{job}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_manual_s_scripts_are_scripts_and_its_tables_name_every_key() {
+    let manual = include_str!("../docs/simulator.md");
+    let scripts: Vec<&str> = manual
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(scripts.len(), 3);
+    for script in scripts {
+        Script::parse(script).unwrap();
+    }
+    // an unknown key's message names all that are known
+    for unknown in [
+        "x = 1",
+        "[[jobs]]\nx = 1",
+        "[[faults]]\nx = 1",
+        "[[jobs]]\nset_back = [{ x = 1 }]",
+        "[[jobs]]\nshape = \"x\"",
+        "[[jobs]]\neta = \"x\"",
+        "[[jobs]]\nending = \"x\"",
+        "[[faults]]\nrubbish = \"x\"",
+    ] {
+        let message = Script::parse(unknown).unwrap_err().message;
+        let (_, known) = message.split_once("expected one of ").unwrap();
+        for key in known.split(", ").map(|key| key.trim_matches('`')) {
+            let forms = [
+                format!("`{key}"),
+                format!("\"{key}\""),
+                format!("[[{key}]]"),
+                format!(".{key}]]"),
+            ];
+            assert!(
+                forms.iter().any(|form| manual.contains(form)),
+                "{key} is not in the manual"
             );
         }
     }

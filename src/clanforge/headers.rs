@@ -20,14 +20,13 @@ pub(super) fn server_date(headers: &HeaderMap) -> Option<i64> {
 /// no clock of ours can be wrong. None where it is missing, past or rubbish.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
-    let seconds = match value.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let now = text(headers, &DATE)
-                .and_then(unix_seconds)
-                .or_else(wall_seconds)?;
-            u64::try_from(unix_seconds(value)?.checked_sub(now)?).ok()?
-        }
+    let seconds = if let Ok(seconds) = value.parse::<u64>() {
+        seconds
+    } else {
+        let now = text(headers, &DATE)
+            .and_then(unix_seconds)
+            .or_else(wall_seconds)?;
+        u64::try_from(unix_seconds(value)?.checked_sub(now)?).ok()?
     };
     (seconds > 0).then(|| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }

@@ -153,7 +153,7 @@ impl Run {
             .and_then(|limit| now.checked_add(limit));
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
-        let (shows, beats_at_all) = (self.report.wants_rows(), self.options.heartbeat.is_some());
+        let beats_at_all = self.options.heartbeat.is_some();
         let mut last_wait = None;
         while !(self.engine.is_done() && self.untold.is_empty()) {
             tokio::select! {
@@ -179,8 +179,10 @@ impl Run {
                     for event in events {
                         self.take_note(event);
                     }
+                    // A job's final line and its bar are never seen together.
+                    self.show();
                 }
-                _ = frames.tick(), if shows => self.show(),
+                _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => {
                     let (rows, now) = (self.rows(), self.engine.now());
                     // Where the reader is behind there is enough to read already.
@@ -252,6 +254,9 @@ impl Run {
     }
 
     fn show(&mut self) {
+        if !self.report.wants_rows() {
+            return;
+        }
         let rows = self.rows();
         let elapsed = self.engine.now().up_ms.saturating_sub(self.began.up_ms);
         self.report.rows(&rows, Duration::from_millis(elapsed));

@@ -103,7 +103,8 @@ pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors>
     assemble(&given, env, Scope::Whole)
 }
 
-/// The defaults, for these jobs of a simulator: neither the environment nor any file has a say.
+/// The defaults, for these jobs of a simulator: neither the environment nor any file has a say. Only a request
+/// costs less than one to a real API does, so that there is something to see in jobs of a few seconds.
 pub fn for_simulator(
     base_url: &str,
     account_service_id: u64,
@@ -114,6 +115,8 @@ pub fn for_simulator(
         flags: vec![
             ("--base-url", base_url.to_owned()),
             ("--account-service-id", account_service_id.to_string()),
+            ("--request-cost", "50ms".to_owned()),
+            ("--min-interval", "200ms".to_owned()),
         ],
         jobs: jobs.iter().map(ToString::to_string).collect(),
         ..Given::default()

@@ -8,6 +8,8 @@
 //! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
 //! ask again.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod decode;
 pub mod event;
 pub mod job;

@@ -75,6 +75,7 @@ impl Names {
 pub struct ApiError {
     /// `error_code`, where told.
     pub code: Option<i64>,
-    /// `error_message` (at most 8 KiB; empty where there was none). Somebody else's text.
+    /// `error_message`, or `error` where that is a text (at most 8 KiB; empty where there was neither). Somebody
+    /// else's text.
     pub message: String,
 }

@@ -5,8 +5,9 @@
 //! count is told when there is room again. Spans are left out; what matters is in an event's own fields.
 //!
 //! Secrets: no library here prints the `Authorization` header at any level. h2 leaves header fields and data out of
-//! what it traces, hyper's and hyper-util's traces are not compiled in, rustls names handshake messages alone.
-//! reqwest would print all that goes over the wire, but only with `connection_verbose(true)`: never set that.
+//! what it traces, hyper-util and rustls speak of connections and handshakes, proxies are named without their
+//! passwords. reqwest would print all that goes over the wire, but only with `connection_verbose(true)`: never set
+//! that.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

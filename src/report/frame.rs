@@ -7,7 +7,7 @@
 //! ```
 //!
 //! No line reaches the last column: there a terminal's cursor is neither on this line nor on the next. Two lines of
-//! the screen stay free, for the cursor and for the last thing said above the bars.
+//! the screen stay free: the cursor's, and one for the last thing said above it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -37,7 +37,7 @@ const PERCENT: usize = 5;
 
 /// The bars for these jobs, on a screen of `width` columns and `height` lines. Ended jobs have no bar: their final
 /// lines stand above. Jobs that find no room, and ended ones, are counted in the last line.
-pub fn frame(
+pub(super) fn frame(
     rows: &[Row],
     width: usize,
     height: usize,

@@ -12,7 +12,7 @@ use super::neutral::is_harmful;
 /// JSON leaves DEL, C1 controls, bidi marks and the Unicode line separators as they are; terminals and log viewers
 /// would act on them, and some build servers on `##vso[` anywhere in a line. Here they are `\uXXXX`: another
 /// spelling of the same value.
-pub fn line(value: &impl Serialize) -> String {
+pub(super) fn line(value: &impl Serialize) -> String {
     match serde_json::to_string(value) {
         Ok(text) => escape(text),
         // Not for records: numbers, strings and maps with strings as keys always serialise.

@@ -1,41 +1,45 @@
 //! What people and machines read: a line or a record for each event, the bars, and diagnostics.
 //!
 //! `engine` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything
-//! that is printed, diagnostics included, goes through one queue to one [`writer`] thread: a slow reader never slows
+//! that is printed, diagnostics included, goes through one queue to one writer thread: a slow reader never slows
 //! the asking, and nothing tears the bars. `cli` chooses the [`Mode`] from the [`Facts`] of the process.
 //!
 //! | mode | events | bars | diagnostics |
 //! |---|---|---|---|
 //! | progress | a final line a job, on standard error | standard error | standard error, above the bars |
-//! | text | a line each, on standard output ([`text`]) | none | standard error |
-//! | json | a record each, on standard output ([`json`]) | none | records of the same stream |
+//! | text | a line each, on standard output (`text.rs`) | none | standard error |
+//! | json | a record each, on standard output (`json.rs`) | none | records of the same stream |
 //! | quiet | the bad ends alone, on standard error | none | standard error, errors alone |
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::event::{Event, EventType};
 use crate::core::job::{JobRef, JobState, Outcome};
 
 pub mod diagnostics;
-pub mod frame;
-pub mod json;
-pub mod mode;
+mod frame;
+mod json;
+mod mode;
 pub mod neutral;
 mod paint;
-pub mod progress;
-pub mod text;
-pub mod writer;
+mod progress;
+mod text;
+mod writer;
 
-pub use mode::{Facts, Mode, Screen, Style};
-pub use writer::Streams;
+pub use mode::{Facts, Mode, Style};
+pub use paint::Size;
+pub use writer::{SizeOf, Streams};
 
 use diagnostics::Sink;
 use writer::{Message, Stream, Writer};
 
 /// How many lines may wait to be written.
 const QUEUE: usize = 10_000;
+/// How long a report that was dropped waits for its writer.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A job as the bars, the heartbeat and a deadline's summary show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +64,7 @@ pub struct Row {
 
 impl Row {
     /// The one word that says most about it.
-    pub(crate) fn word(&self) -> &'static str {
+    fn word(&self) -> &'static str {
         match (self.outcome, self.unreachable, self.state) {
             (Some(outcome), _, _) => text::outcome_word(outcome),
             (None, true, _) => "unreachable",
@@ -70,7 +74,7 @@ impl Row {
     }
 
     /// Whole percent, rounded down: 100 means done.
-    pub(crate) fn percent(&self) -> Option<u8> {
+    fn percent(&self) -> Option<u8> {
         self.progress.map(|p| p.clamp(0.0, 100.0) as u8)
     }
 }
@@ -79,7 +83,7 @@ impl Row {
 pub struct Report {
     mode: Mode,
     style: Style,
-    size: writer::SizeOf,
+    size: SizeOf,
     queue: mpsc::Sender<Message>,
     frames: writer::Frames,
     sink: Sink,
@@ -123,7 +127,7 @@ impl Report {
 
     /// Whether [`Report::rows`] shows anything, and so is worth calling.
     pub fn wants_rows(&self) -> bool {
-        self.mode == Mode::Progress && self.style.screen != Screen::None
+        self.mode == Mode::Progress && self.style.bars
     }
 
     /// Tells one event. Waits while the queue is full; dropped while it waits, nothing was told.
@@ -184,17 +188,31 @@ impl Report {
     }
 
     /// Takes the bars off the screen and waits until all is written. As long as the reader takes: the caller sets
-    /// the bound, and may drop it.
-    pub async fn close(self) {
+    /// the bound. Dropped rather than closed, a report tries the same for a moment.
+    pub async fn close(mut self) {
         if self.queue.send(Message::Close).await.is_ok() {
             // An error means that the writer is gone, and with it what it had to write.
-            let _ = self.done.await;
+            let _ = (&mut self.done).await;
         }
     }
 
     async fn send(&self, stream: Stream, text: String) {
         // The writer outlives every report; were it gone, there would be nobody to tell.
         let _ = self.queue.send(Message::Line(stream, text)).await;
+    }
+}
+
+impl Drop for Report {
+    /// Whoever does not wait for a slow reader still leaves a tidy terminal.
+    fn drop(&mut self) {
+        // Fails where the report was closed, as nobody takes messages any more.
+        if self.queue.try_send(Message::Close).is_err() {
+            return;
+        }
+        let end = Instant::now() + PARTING;
+        while self.done.try_recv() == Err(TryRecvError::Empty) && Instant::now() < end {
+            std::thread::sleep(PARTING / 200);
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Style {
     pub color: bool,
     /// Whether bars may use more than ASCII.
     pub unicode: bool,
-    /// What there is to draw bars on.
-    pub screen: Screen,
+    /// Whether there is a terminal to draw bars on; without one, progress prints its final lines alone.
+    pub bars: bool,
 }
 
 impl Style {
@@ -37,18 +37,6 @@ impl Style {
     pub(super) fn more(self) -> &'static str {
         if self.unicode { "…" } else { "..." }
     }
-}
-
-/// What standard error is, for bars.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Screen {
-    /// No terminal, or one that can't move its cursor: progress prints its final lines alone.
-    #[default]
-    None,
-    /// A terminal that breaks long lines anew when it is resized, as most do.
-    Reflows,
-    /// A terminal that cuts them.
-    Cuts,
 }
 
 /// What there is to know about the process's streams and environment.
@@ -74,8 +62,6 @@ pub struct Facts {
     pub color_force: bool,
     /// The locale's encoding is UTF-8.
     pub utf8: bool,
-    /// The terminal cuts lines that are too long after a resize rather than breaking them anew.
-    pub cuts: bool,
 }
 
 impl Facts {
@@ -98,10 +84,6 @@ impl Facts {
                 let l = l.to_string_lossy().to_ascii_lowercase();
                 l.contains("utf-8") || l.contains("utf8")
             }),
-            // xterm and the Linux console cut; tmux breaks anew wherever it runs.
-            cuts: variable("TMUX").is_none()
-                && (variable("XTERM_VERSION").is_some()
-                    || term.as_deref() == Some(OsStr::new("linux"))),
         }
     }
 
@@ -129,11 +111,7 @@ impl Facts {
         Style {
             color: !self.no_color && (self.color_force || terminal && !self.dumb),
             unicode: self.utf8,
-            screen: match (self.stderr_terminal && !self.dumb, self.cuts) {
-                (false, _) => Screen::None,
-                (true, false) => Screen::Reflows,
-                (true, true) => Screen::Cuts,
-            },
+            bars: self.stderr_terminal && !self.dumb,
         }
     }
 
@@ -221,7 +199,7 @@ mod tests {
 
     #[test]
     fn bars_need_a_terminal_even_when_they_were_asked_for() {
-        assert_eq!(Facts::default().style(Mode::Progress).screen, Screen::None);
+        assert!(!Facts::default().style(Mode::Progress).bars);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! `joberror` and the like may hold anything: escape sequences that rewrite the screen, marks that turn the reading
 //! direction, line breaks that forge a line, commands that a build server would obey. [`neutral`] is for lines that
-//! people read; JSON escapes instead ([`super::json`]).
+//! people read; JSON escapes instead (`json.rs`).
 
 use std::fmt::Write;
 
@@ -39,7 +39,7 @@ pub fn neutral(text: &str, limit: usize) -> String {
 
 /// Whether a terminal, a log viewer or an editor would act on the character rather than show it: C0, DEL, C1, marks
 /// of reading direction, line and paragraph separators.
-pub(crate) fn is_harmful(c: char) -> bool {
+pub(super) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -17,7 +17,7 @@ const SMALLEST: usize = 40;
 const ERROR_LINES: usize = 6;
 
 /// The lines for the event, where it leaves any, for a terminal of this width; none of them wraps.
-pub fn event(event: &Event, width: usize, style: Style) -> Option<String> {
+pub(super) fn event(event: &Event, width: usize, style: Style) -> Option<String> {
     let room = width.saturating_sub(1).max(SMALLEST);
     match (event.job, event.kind) {
         (Some(job), EventType::Ended(outcome)) => Some(end(event, job, outcome, room, style)),

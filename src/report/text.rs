@@ -27,7 +27,7 @@ const NAME: usize = 100;
 const NAMED: usize = 3;
 
 /// The event as one line, without the line's end.
-pub fn event(event: &Event, color: bool) -> String {
+pub(super) fn event(event: &Event, color: bool) -> String {
     let time = clock(event.wall_ms);
     let Some(job) = event.job else {
         let date = match event.kind {
@@ -56,7 +56,7 @@ pub fn event(event: &Event, color: bool) -> String {
 }
 
 /// One line that says how many jobs are going, and how those stand that matter most.
-pub fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
+pub(super) fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
     let going: Vec<&Row> = rows.iter().filter(|row| row.outcome.is_none()).collect();
     let named = frame::foremost(&going, NAMED);
     let mut line = format!(
@@ -77,7 +77,7 @@ pub fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
 }
 
 /// Which jobs were still going when time ran out: a line that counts them, then a line each.
-pub fn deadline(rows: &[Row], wall_ms: i64) -> Vec<String> {
+pub(super) fn deadline(rows: &[Row], wall_ms: i64) -> Vec<String> {
     let going: Vec<&Row> = rows.iter().filter(|row| row.outcome.is_none()).collect();
     let time = clock(wall_ms);
     let head = format!(
@@ -102,7 +102,7 @@ pub fn deadline(rows: &[Row], wall_ms: i64) -> Vec<String> {
 }
 
 /// What an end is called.
-pub(crate) fn outcome_word(outcome: Outcome) -> &'static str {
+pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "completed",
         Outcome::Failed => "failed",

@@ -16,9 +16,8 @@ use tokio::sync::mpsc;
 
 use super::diagnostics::Sink;
 use super::frame::frame;
-use super::paint::Painter;
-pub use super::paint::Size;
-use super::{Row, Screen, Style};
+use super::paint::{Painter, Size};
+use super::{Row, Style};
 
 /// How many bytes are joined to one write at most, while more wait.
 const BATCH: usize = 64 * 1024;
@@ -144,7 +143,7 @@ impl Writer {
             frames,
             standing: Standing::default(),
             above: Vec::new(),
-            painter: Painter::new(style.screen == Screen::Reflows),
+            painter: Painter::default(),
             sink,
         }
     }
@@ -198,12 +197,7 @@ impl Writer {
             self.standing = standing;
         }
         let above = std::mem::take(&mut self.above);
-        if self.style.screen == Screen::None {
-            for line in above {
-                self.err.waiting.push_str(&line);
-                self.err.waiting.push('\n');
-            }
-        } else {
+        if self.style.bars {
             let size = (self.size)();
             let Standing { rows, elapsed } = &self.standing;
             let (width, height) = (usize::from(size.width), usize::from(size.height));
@@ -211,6 +205,11 @@ impl Writer {
             self.err
                 .waiting
                 .extend(self.painter.paint(&above, bars, size));
+        } else {
+            for line in above {
+                self.err.waiting.push_str(&line);
+                self.err.waiting.push('\n');
+            }
         }
         // Trouble with standard error has nowhere to be told.
         let _ = self.err.write();

@@ -38,7 +38,7 @@ pub(super) fn status(job: &Job, standing: &Standing<'_>, times: &Times, info: bo
     if maps && !first {
         push_maps(&mut pieces, job, standing);
     }
-    for (name, value) in last {
+    if let Some((name, value)) = last {
         push_field(&mut pieces, name, value);
     }
     if maps && info {
@@ -69,77 +69,83 @@ fn fields(job: &Job, standing: &Standing<'_>, times: &Times) -> Vec<(&'static st
     let shape = job.shape;
     let id = job.name.id.get();
     let diff = job.name.kind == JobKind::Diff;
-    let mut fields = Vec::new();
-    let number = |n: i64| {
-        if shape == Shape::Strings {
-            json!(n.to_string())
-        } else {
-            json!(n)
-        }
-    };
-    let sparse = shape == Shape::Sparse;
-    if diff && !sparse {
-        fields.push(("imageversionid", number(40_000 + (id % 10_000) as i64)));
-    }
-    fields.push(("jobcreated", number(times.created)));
+    let number = |n: i64| shape.number(n);
+    // what may be missing, and what may be null
+    let spare = |value: Value| (shape != Shape::Sparse).then_some(value);
+    let optional = |value: Option<Value>| value.or_else(|| spare(Value::Null));
     let silence = if shape == Shape::Strings {
         json!("")
     } else {
         Value::Null
     };
-    match standing.error {
-        Some(error) => fields.push(("joberror", json!(error))),
-        None if sparse => {}
-        None => fields.push(("joberror", silence)),
-    }
-    if times.eta.is_some() || !sparse {
-        fields.push(("jobeta", times.eta.map_or(Value::Null, number)));
-    }
-    let failed = match shape {
-        Shape::Strings => json!(standing.jobfailed.to_string()),
-        Shape::Sparse if standing.jobfailed < 2 => json!(standing.jobfailed == 1),
-        _ => json!(standing.jobfailed),
-    };
-    fields.push(("jobfailed", failed));
-    let progress = match shape {
-        Shape::Strings => json!(format!("{}.0", standing.progress)),
-        Shape::Sparse if !standing.started => Value::Null,
-        _ => json!(standing.progress),
-    };
-    fields.push(("jobprogress", progress));
-    if let Some(started) = times.started {
-        // the one time the vendor documents as a string; here the shapes are the other way round
-        let text = json!(started.to_string());
-        fields.push((
+    let version = 40_000 + (id % 10_000) as i64;
+    [
+        ("imageversionid", spare(number(version)).filter(|_| diff)),
+        ("jobcreated", Some(number(times.created))),
+        (
+            "joberror",
+            standing
+                .error
+                .map(|error| json!(error))
+                .or_else(|| spare(silence)),
+        ),
+        ("jobeta", optional(times.eta.map(number))),
+        ("jobfailed", Some(shape.failed(standing.jobfailed))),
+        ("jobprogress", Some(shape.progress(standing))),
+        (
             "jobstart",
-            if shape == Shape::Plain {
-                text
-            } else {
-                json!(started)
-            },
-        ));
-    } else if !sparse {
-        fields.push(("jobstart", Value::Null));
-    }
-    if !sparse {
-        fields.push(("jobstateid", number(standing.state.id())));
-    }
-    if !diff {
-        fields.push(("success", json!(true)));
-    }
-    fields.push(("jobstatename", json!(state_name(standing.state, shape))));
-    if !sparse {
-        fields.push((
+            optional(times.started.map(|at| shape.start(at))),
+        ),
+        ("jobstateid", spare(number(standing.state.id()))),
+        ("success", (!diff).then_some(json!(true))),
+        (
+            "jobstatename",
+            Some(json!(state_name(standing.state, shape))),
+        ),
+        (
             if diff { "diffid" } else { "updateid" },
-            json!(if shape == Shape::Strings {
-                json!(id.to_string())
-            } else {
-                json!(id)
-            }),
-        ));
+            spare(shape.number(id)),
+        ),
+        ("jobupdated", Some(number(times.updated))),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+impl Shape {
+    fn number(self, n: impl ToString + Into<Value>) -> Value {
+        if self == Self::Strings {
+            json!(n.to_string())
+        } else {
+            n.into()
+        }
     }
-    fields.push(("jobupdated", number(times.updated)));
-    fields
+
+    fn failed(self, count: u32) -> Value {
+        match (self, count) {
+            (Self::Sparse, 0 | 1) => json!(count == 1),
+            _ => self.number(count),
+        }
+    }
+
+    fn progress(self, standing: &Standing<'_>) -> Value {
+        match self {
+            Self::Plain => json!(standing.progress),
+            Self::Strings => json!(format!("{}.0", standing.progress)),
+            Self::Sparse if standing.started => json!(standing.progress),
+            Self::Sparse => Value::Null,
+        }
+    }
+
+    /// The one time the vendor documents as a string; the other shapes are the other way round here.
+    fn start(self, at: i64) -> Value {
+        if self == Self::Plain {
+            json!(at.to_string())
+        } else {
+            json!(at)
+        }
+    }
 }
 
 fn state_name(state: JobState, shape: Shape) -> &'static str {
@@ -158,13 +164,7 @@ fn state_name(state: JobState, shape: Shape) -> &'static str {
 /// `image`, `game` and `machine`, as `diff_info=1` asks for.
 fn info_fields(job: &Job) -> [(&'static str, Value); 3] {
     let names = &job.names;
-    let id = |n: u64| {
-        if job.shape == Shape::Strings {
-            json!(n.to_string())
-        } else {
-            json!(n)
-        }
-    };
+    let id = |n: u64| job.shape.number(n);
     [
         (
             "image",
@@ -195,7 +195,7 @@ fn push_maps(pieces: &mut Vec<Piece>, job: &Job, standing: &Standing<'_>) {
         ("modified", modified),
         ("removed", removed),
     ] {
-        if count == 0 {
+        if count.0 == 0 {
             if job.shape != Shape::Sparse {
                 push_field(pieces, name, &json!([]));
             }
@@ -203,7 +203,10 @@ fn push_maps(pieces: &mut Vec<Piece>, job: &Job, standing: &Standing<'_>) {
         }
         push_name(pieces, name);
         push(pieces, "{");
-        pieces.push(Piece::Files(Files::new(count, job.shape == Shape::Strings)));
+        pieces.push(Piece::Files(Files::new(
+            count.0,
+            job.shape == Shape::Strings,
+        )));
         push(pieces, "}");
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::script::ScriptError;
-use super::values::{Requests, Shift, Size, Span};
+use super::values::{Count, Requests, Shift, Size, Span};
 
 /// One thing that goes wrong, and the requests it goes wrong on.
 #[derive(Clone, Debug)]
@@ -76,10 +76,10 @@ pub(super) struct FaultText {
     requests: Requests,
     delay: Option<Span>,
     slow: Option<SlowText>,
-    truncate: Option<u64>,
-    reset: Option<u64>,
+    truncate: Option<Count>,
+    reset: Option<Count>,
     date: Option<Shift>,
-    status: Option<Spanned<u16>>,
+    status: Option<Spanned<Count>>,
     redirect: Option<String>,
     retry_after: Option<String>,
     retry_after_date: Option<Span>,
@@ -92,7 +92,7 @@ pub(super) struct FaultText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SlowText {
-    bytes: Spanned<usize>,
+    bytes: Spanned<Count>,
     every: Span,
 }
 
@@ -120,7 +120,7 @@ pub(super) fn check(text: Spanned<FaultText>, source: &str) -> Result<Fault, Scr
     let answer = answer(&mut text, source, &at)?;
     let slow = match text.slow {
         None => None,
-        Some(slow) if *slow.bytes.get_ref() == 0 => {
+        Some(slow) if slow.bytes.get_ref().0 == 0 => {
             return Err(ScriptError::at(
                 source,
                 slow.bytes.span().start,
@@ -128,15 +128,15 @@ pub(super) fn check(text: Spanned<FaultText>, source: &str) -> Result<Fault, Scr
             ));
         }
         Some(slow) => Some(Kind::Slow {
-            bytes: slow.bytes.into_inner(),
+            bytes: slow.bytes.get_ref().0 as usize,
             every: slow.every.0,
         }),
     };
     let mut kinds = [
         text.delay.map(|d| Kind::Delay(d.0)),
         slow,
-        text.truncate.map(Kind::Truncate),
-        text.reset.map(Kind::Reset),
+        text.truncate.map(|after| Kind::Truncate(after.0)),
+        text.reset.map(|after| Kind::Reset(after.0)),
         text.date.map(|d| Kind::Date(d.0)),
         answer,
         text.envelope.map(|e| Kind::Envelope {
@@ -164,56 +164,35 @@ fn answer(
     at: &impl Fn(&str) -> ScriptError,
 ) -> Result<Option<Kind>, ScriptError> {
     let retry_after = match (text.retry_after.take(), text.retry_after_date.take()) {
+        (None, None) => None,
+        (Some(value), None) => Some(RetryAfter::Text(value)),
+        (None, Some(ahead)) => Some(RetryAfter::Date(ahead.0)),
         (Some(_), Some(_)) => {
             return Err(at(
                 "retry_after and retry_after_date are one header: one of them will do",
             ));
         }
-        (Some(value), None) => Some(RetryAfter::Text(value)),
-        (None, Some(ahead)) => Some(RetryAfter::Date(ahead.0)),
-        (None, None) => None,
     };
     let (location, body) = (text.redirect.take(), text.body.take());
-    let headers = [
-        &location,
-        &match &retry_after {
-            Some(RetryAfter::Text(value)) => Some(value.clone()),
-            _ => None,
-        },
-    ];
-    if headers
-        .into_iter()
-        .flatten()
-        .any(|value| value.bytes().any(|b| b.is_ascii_control()))
-    {
+    let mut headers = location.iter().chain(match &retry_after {
+        Some(RetryAfter::Text(value)) => Some(value),
+        _ => None,
+    });
+    if headers.any(|value| value.bytes().any(|b| b.is_ascii_control())) {
         return Err(at(
             "redirect and retry_after are headers: text without control characters will do",
         ));
     }
-    let code = match (&text.status, &location) {
-        (Some(code), _) if !(200..=599).contains(code.get_ref()) => {
-            return Err(ScriptError::at(
-                source,
-                code.span().start,
-                "an HTTP status of a response is 200 to 599",
-            ));
-        }
-        (Some(code), Some(_)) if !(300..=399).contains(code.get_ref()) => {
-            return Err(ScriptError::at(
-                source,
-                code.span().start,
-                "the status of a redirect is 300 to 399",
-            ));
-        }
-        (Some(code), _) => *code.get_ref(),
-        (None, Some(_)) => 302,
-        (None, None) if retry_after.is_some() => {
+    let code = match status(text, source, location.is_some())? {
+        Some(code) => code,
+        None if location.is_some() => 302,
+        None if retry_after.is_some() => {
             return Err(at(
                 "retry_after goes with a status: 429 or 503, for example",
             ));
         }
-        (None, None) if body.is_some() => 200,
-        (None, None) => return Ok(None),
+        None if body.is_some() => 200,
+        None => return Ok(None),
     };
     Ok(Some(Kind::Status {
         code,
@@ -221,4 +200,26 @@ fn answer(
         location,
         body,
     }))
+}
+
+/// The status, where the fault has one, within its range.
+fn status(text: &FaultText, source: &str, redirects: bool) -> Result<Option<u16>, ScriptError> {
+    let Some(status) = &text.status else {
+        return Ok(None);
+    };
+    let (range, message) = if redirects {
+        (
+            300..=399,
+            "that is no status of a redirect: 300 to 399 will do",
+        )
+    } else {
+        (
+            200..=599,
+            "that is no HTTP status of a response: 200 to 599 will do",
+        )
+    };
+    match u16::try_from(status.get_ref().0) {
+        Ok(code) if range.contains(&code) => Ok(Some(code)),
+        _ => Err(ScriptError::at(source, status.span().start, message)),
+    }
 }

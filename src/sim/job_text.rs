@@ -10,7 +10,7 @@ use super::eta::{Eta, Model};
 use super::fault::{self, FaultText};
 use super::life::{Ending, FileCounts, Job, Names, SetBack, Shape, Stall, Start};
 use super::script::ScriptError;
-use super::values::{Name, Percent, Span};
+use super::values::{Count, Name, Percent, Span};
 use crate::core::job::{JobKind, JobState};
 
 /// What a job that fails says unless the script has a better word.
@@ -75,7 +75,7 @@ struct SetBackText {
     lasts: Option<Span>,
     to_state: Option<BackTo>,
     progress: Percent,
-    jobfailed: Option<u32>,
+    jobfailed: Option<Count>,
 }
 
 /// The states a job that goes on can be set back to.
@@ -135,7 +135,7 @@ pub(super) fn check(text: Spanned<JobText>, source: &str, seed: u64) -> Result<J
         bend: check.draw("bend", text.bend.take(), 0.1..=10.0, |dice| {
             dice.uniform(0.6, 1.6)
         })?,
-        grain: text.grain.map_or_else(|| check.grain(), Span::secs),
+        grain: check.grain(text.grain),
         eta: check.eta(&mut text)?,
         set_backs: check.set_backs(text.set_back, queued, duration)?,
         stalls: check.stalls(text.stall, duration)?,
@@ -191,8 +191,9 @@ impl Check<'_> {
         }
     }
 
-    fn grain(&mut self) -> f64 {
-        [1.0, 1.0, 10.0, 60.0][(self.dice.bits() % 4) as usize]
+    fn grain(&mut self, given: Option<Span>) -> f64 {
+        let drawn = [1.0, 1.0, 10.0, 60.0][(self.dice.bits() % 4) as usize];
+        given.map_or(drawn, Span::secs)
     }
 
     fn eta(&mut self, text: &mut JobText) -> Result<Eta, ScriptError> {
@@ -269,7 +270,7 @@ impl Check<'_> {
                 until: b.at.secs() + b.lasts.map_or(SET_BACK_LASTS, Span::secs),
                 state: b.to_state.unwrap_or(BackTo::Running).state(),
                 progress: b.progress.0,
-                jobfailed: b.jobfailed.unwrap_or(0),
+                jobfailed: b.jobfailed.map_or(0, |n| n.0.min(1 << 20) as u32),
             };
             if back.at < free_from || back.until >= duration {
                 return self.fail_at(
@@ -323,7 +324,7 @@ impl Check<'_> {
         let counts = *files.get_ref();
         if [counts.added, counts.modified, counts.removed]
             .iter()
-            .any(|n| *n > MOST_FILES)
+            .any(|n| n.0 > MOST_FILES)
         {
             return self.fail_at(
                 &files,

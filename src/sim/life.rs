@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::eta::Eta;
 use super::fault::Fault;
+use super::values::Count;
 use crate::core::job::{JobRef, JobState};
 
 /// A job as [`super::job_text`] has checked it. Times are seconds of the script since its birth.
@@ -73,9 +74,9 @@ pub(super) enum Shape {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FileCounts {
-    pub(super) added: u64,
-    pub(super) modified: u64,
-    pub(super) removed: u64,
+    pub(super) added: Count,
+    pub(super) modified: Count,
+    pub(super) removed: Count,
 }
 
 /// The names `diff_info=1` asks for.
@@ -188,5 +189,100 @@ impl fmt::Display for Job {
         };
         let duration = humantime::format_duration(Duration::from_secs_f64(self.duration));
         write!(f, "{}  {ending} after {duration}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sim::Script;
+
+    fn job(lines: &str) -> Job {
+        let text = format!("[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\nbend = 1.0\n{lines}");
+        Script::parse(&text).unwrap().jobs.remove(0)
+    }
+
+    /// Where a job stands at these seconds: state, progress, and when it last changed.
+    fn story(job: &Job, at: &[f64]) -> Vec<(JobState, u8, f64)> {
+        let standing = |t: &f64| job.standing(*t);
+        at.iter()
+            .map(standing)
+            .map(|s| (s.state, s.progress, s.updated))
+            .collect()
+    }
+
+    #[test]
+    fn a_job_waits_runs_and_ends() {
+        use JobState::{Completed, Queued, Running};
+        assert_eq!(
+            story(
+                &job("queued = \"20s\""),
+                &[0.0, 19.0, 20.0, 60.0, 99.9, 100.0, 500.0]
+            ),
+            [
+                (Queued, 0, 0.0),
+                (Queued, 0, 0.0),
+                (Running, 0, 20.0),
+                (Running, 50, 60.0),
+                (Running, 99, 99.9),
+                (Completed, 100, 100.0),
+                (Completed, 100, 100.0)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_set_back_goes_backwards_stays_there_and_goes_on_to_the_same_end() {
+        use JobState::{Completed, Queued, Running};
+        let job = job(
+            "set_back = [{ at = \"50s\", for = \"10s\", to_state = \"queued\", progress = 20, jobfailed = 1 }]",
+        );
+        assert_eq!(
+            story(&job, &[49.0, 50.0, 59.0, 60.0, 80.0, 100.0]),
+            [
+                (Running, 49, 49.0),
+                (Queued, 20, 50.0),
+                (Queued, 20, 59.0),
+                (Running, 20, 60.0),
+                (Running, 60, 80.0),
+                (Completed, 100, 100.0)
+            ]
+        );
+        let failures: Vec<u32> = [49.0, 55.0, 70.0, 100.0]
+            .iter()
+            .map(|t| job.standing(*t).jobfailed)
+            .collect();
+        assert_eq!(failures, [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn nothing_moves_in_a_stall_and_the_end_stays_where_it_was() {
+        use JobState::{Completed, Running};
+        let job = job("stall = [{ at = \"30s\", for = \"20s\" }, { at = \"90s\", for = \"1h\" }]");
+        assert_eq!(
+            story(&job, &[30.0, 49.0, 50.0, 95.0, 100.0]),
+            [
+                (Running, 30, 30.0),
+                (Running, 30, 30.0),
+                (Running, 50, 50.0),
+                (Running, 90, 90.0),
+                (Completed, 100, 100.0)
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn progress_is_a_percentage_and_the_past_is_the_past(t in 0.0..300.0, bend in 0.1..10.0) {
+            let mut job = job("queued = \"7s\"\nset_back = [{ at = \"30s\", progress = 3 }]");
+            job.bend = bend;
+            let standing = job.standing(t);
+            prop_assert!(standing.progress <= 100);
+            prop_assert!(standing.updated <= t);
+            prop_assert_eq!(standing.ended, t >= 100.0);
+            prop_assert_eq!(standing.ended, standing.progress == 100);
+        }
     }
 }

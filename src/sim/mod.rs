@@ -5,10 +5,10 @@
 //! plain TCP itself, on the loopback, for clients that mean well. The manual is `docs/simulator.md`.
 //!
 //! [`Script`] says what the jobs do and which requests go wrong; it is checked whole when it is read. [`Server`]
-//! plays it on a thread of its own, [`serve`] inside the caller's runtime. Within, [`life`] knows where a job
-//! truly stands at a time, [`eta`] how its server errs about the end, [`answer`] writes that down as the vendor
-//! does, [`body`] makes large bodies piece by piece, [`http`] reads requests, [`wire`] sends responses as badly
-//! as the script wants, and [`play`] joins script, clock and requests into responses.
+//! plays it on a thread of its own, [`serve`] inside the caller's runtime. Within, `life` knows where a job
+//! truly stands at a time, `eta` how its server errs about the end, `answer` writes that down as the vendor
+//! does, `body` makes large bodies piece by piece, `http` reads requests, `wire` sends responses as badly
+//! as the script wants, `mishap` is what faults do to them, and `play` joins script, clock and requests.
 //!
 //! The same script gives the same answers to the same requests at the same times: all chance comes from its seed.
 
@@ -20,6 +20,7 @@ mod fault;
 mod http;
 mod job_text;
 mod life;
+mod mishap;
 mod play;
 mod script;
 mod server;

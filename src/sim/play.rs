@@ -11,21 +11,16 @@ use super::answer::{self, Times};
 use super::body::{Body, Piece};
 use super::dice::Dice;
 use super::eta::Guesser;
-use super::fault::{Fault, Kind, RetryAfter, Rubbish};
+use super::fault::{Fault, Kind};
 use super::http::Request;
 use super::life::{Job, Start};
+use super::mishap::{self, json};
 use super::script::Script;
-use super::wire::{Cut, Manner, Response};
+use super::wire::{Manner, Response};
 use crate::core::job::JobRef;
 
 /// The last second HTTP can write: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
-
-/// How deep [`Rubbish::Deep`] nests.
-const DEPTH: usize = 100_000;
-
-/// How long the header of [`Rubbish::HugeHead`] is.
-const HUGE: usize = 1 << 20;
 
 /// One request, as the server saw it.
 #[derive(Clone, Debug)]
@@ -123,27 +118,18 @@ impl Play {
             running.start.get_or_insert(now);
         }
         let faults = self.faults(name, n);
-        let manner = manner(&faults, self.speed);
-        let date_shift: i64 = faults
-            .iter()
-            .map(|f| if let Kind::Date(by) = f { *by } else { 0 })
-            .sum();
+        let manner = mishap::manner(&faults, self.speed);
+        let date = |ahead_ms| self.date(now, ahead_ms);
         let instead = faults
             .iter()
-            .find_map(|kind| self.instead(kind, now).transpose())
-            .transpose()?;
-        let padding = faults
-            .iter()
-            .any(|kind| matches!(kind, Kind::Rubbish(Rubbish::HugeHead)));
+            .find_map(|kind| mishap::instead(kind, date).transpose());
         let mut response = match instead {
-            Some(response) => response,
+            Some(response) => response?,
             None => self.answer(request, name, now),
         };
-        let date = self.date(now, self.script.date_offset_ms + date_shift);
-        response.headers.insert(0, ("Date", date));
-        if padding {
-            response.headers.push(("X-Padding", "x".repeat(HUGE)));
-        }
+        let ahead_ms = self.script.date_offset_ms + mishap::date_shift(&faults);
+        response.headers.push(("Date", self.date(now, ahead_ms)));
+        response.headers.extend(mishap::padding(&faults));
         let hit = Hit {
             at: now as u64,
             job: name,
@@ -151,7 +137,7 @@ impl Play {
             method: request.method.clone(),
             target: request.target.clone(),
             headers: request.headers.clone(),
-            served: served(response.status, &manner),
+            served: mishap::served(response.status, &manner),
         };
         Ok(Reply {
             response,
@@ -182,45 +168,6 @@ impl Play {
                 .collect()
         };
         [hit(own, n), hit(&self.script.faults, self.total)].concat()
-    }
-
-    /// The response a fault puts in the place of the answer, if it does.
-    fn instead(&self, kind: &Kind, now: f64) -> io::Result<Option<Response>> {
-        Ok(Some(match kind {
-            Kind::Status {
-                code,
-                retry_after,
-                location,
-                body,
-            } => {
-                let text = body
-                    .clone()
-                    .unwrap_or_else(|| format!("{{\"status\":{code}}}"));
-                let mut response = json(*code, text);
-                if let Some(after) = retry_after {
-                    let value = match after {
-                        RetryAfter::Text(text) => text.clone(),
-                        RetryAfter::Date(ahead) => self.date(now, ahead.as_millis() as i64),
-                    };
-                    response.headers.push(("Retry-After", value));
-                }
-                response
-                    .headers
-                    .extend(location.clone().map(|to| ("Location", to)));
-                response
-            }
-            Kind::Envelope { code, message } => json(200, answer::envelope(*code, message)),
-            Kind::GzipBomb(size) => {
-                let mut response = json(200, "");
-                response.body = Body::bomb(*size)?;
-                response
-                    .headers
-                    .push(("Content-Encoding", "gzip".to_owned()));
-                response
-            }
-            Kind::Rubbish(rubbish) => return Ok(rubbish_of(*rubbish)),
-            _ => return Ok(None),
-        }))
     }
 
     /// The answer of a server without faults.
@@ -288,15 +235,10 @@ impl Play {
         let mut standing = job.standing(t);
         // from seconds of the script to the server's clock
         let wall = |t: f64| clock.unix(birth + 1000.0 * t / self.speed);
-        let eta = if standing.ended {
-            running
-                .guesser
-                .guess(job.duration, job.queued, job.duration, standing.progress)
-        } else {
-            running
-                .guesser
-                .guess(t, job.queued, job.duration, standing.progress)
-        };
+        let told_at = t.min(job.duration);
+        let eta = running
+            .guesser
+            .guess(told_at, job.queued, job.duration, standing.progress);
         let grain = (job.grain / self.speed).max(1.0) as i64;
         let times = Times {
             created: wall(0.0),
@@ -304,7 +246,7 @@ impl Play {
             updated: wall(standing.updated),
             eta: eta.map(|t| wall(t).div_euclid(grain) * grain),
         };
-        if !standing.ended && !running.guesser.tells_progress() {
+        if standing.progress < 100 && !running.guesser.tells_progress() {
             standing.progress = 0;
         }
         Some(answer::status(job, &standing, &times, info))
@@ -341,79 +283,139 @@ impl Clock {
     }
 }
 
-/// The faults about how a response travels, together.
-fn manner(faults: &[Kind], speed: f64) -> Manner {
-    let scale = |d: Duration| Duration::from_secs_f64((d.as_secs_f64() / speed).min(1e9));
-    let mut manner = Manner::default();
-    for kind in faults {
-        match kind {
-            Kind::Delay(by) => manner.delay += scale(*by),
-            Kind::Slow { bytes, every } => {
-                manner.pace = manner.pace.or(Some((*bytes, scale(*every))))
-            }
-            Kind::Truncate(after) => {
-                manner.cut = manner.cut.or(Some(Cut {
-                    after: *after,
-                    reset: false,
-                }))
-            }
-            Kind::Reset(after) => {
-                manner.cut = manner.cut.or(Some(Cut {
-                    after: *after,
-                    reset: true,
-                }))
-            }
-            _ => {}
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The server's clock at the start, Unix seconds.
+    const ZERO: i64 = 1_700_000_000;
+
+    fn play(text: &str) -> Play {
+        Play::new(Script::parse(text).unwrap(), 1.0, ZERO * 1000)
+    }
+
+    /// A play of one diff of 100 s, with these lines added to it.
+    fn diff(lines: &str) -> Play {
+        play(&format!(
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\nbend = 1.0\ngrain = \"1s\"\n{lines}"
+        ))
+    }
+
+    /// What is answered about `diff/1` at so many seconds after the start; null where nothing is.
+    fn ask(play: &mut Play, seconds: f64) -> Value {
+        let request = Request {
+            method: "GET".to_owned(),
+            target: "/cfp/v1/imagediff/1/status?accountserviceid=5678".to_owned(),
+            headers: vec![("authorization".to_owned(), "basic c2ltOnNpbQ==".to_owned())],
+            modern: true,
+        };
+        let mut response = play.reply(&request, 1000.0 * seconds).unwrap().response;
+        let mut body = Vec::new();
+        while let Some(bytes) = response.body.next().unwrap() {
+            body.extend(bytes);
+        }
+        if response.status == 200 {
+            serde_json::from_slice(&body).unwrap()
+        } else {
+            Value::Null
         }
     }
-    manner
-}
 
-/// HTTP 200 around something that is no status; [`Rubbish::HugeHead`] leaves the answer as it is.
-fn rubbish_of(rubbish: Rubbish) -> Option<Response> {
-    Some(match rubbish {
-        Rubbish::Html => {
-            let page = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head><body>Proxy</body></html>\n";
-            let mut response = json(200, page);
-            response.headers = vec![("Content-Type", "text/html; charset=utf-8".to_owned())];
-            response
-        }
-        Rubbish::Utf8 => json(
-            200,
-            *b"{\"jobprogress\":10,\"jobstatename\":\"Run\xff\xfening\"}",
-        ),
-        Rubbish::Deep => {
-            let (open, close) = ("[".repeat(DEPTH), "]".repeat(DEPTH));
-            json(
-                200,
-                format!("{{\"jobprogress\":10,\"messages\":{open}{close}}}"),
-            )
-        }
-        Rubbish::Empty => json(200, ""),
-        Rubbish::HugeHead => return None,
-    })
-}
+    /// The field of the answers at 0, 25, 50 and 100 s, times counted from the start.
+    fn told(lines: &str, field: &str) -> Vec<Option<i64>> {
+        let mut play = diff(lines);
+        let since = |value: i64| if value >= ZERO { value - ZERO } else { value };
+        [0.0, 25.0, 50.0, 100.0]
+            .iter()
+            .map(|t| ask(&mut play, *t)[field].as_i64().map(since))
+            .collect()
+    }
 
-fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
-    Response {
-        status,
-        headers: vec![("Content-Type", "application/json; charset=utf-8".to_owned())],
-        body: Body::text(body),
+    #[test]
+    fn every_model_errs_on_the_wire_as_it_says() {
+        let etas = |lines: &str| told(lines, "jobeta");
+        assert_eq!(etas("eta = \"exact\""), [Some(100); 4]);
+        assert_eq!(etas("eta = \"fixed\"\nbias = 0.5"), [Some(50); 4]);
+        assert_eq!(
+            etas("eta = \"optimistic\"\nhalf = 0.4"),
+            [40, 55, 70, 100].map(Some)
+        );
+        assert_eq!(
+            etas("eta = \"extrapolated\""),
+            [None, Some(100), Some(100), Some(100)]
+        );
+        assert_eq!(etas("eta = \"progress_only\""), [None; 4]);
+        assert_eq!(etas("eta = \"blind\""), [None; 4]);
+        let noisy = etas("eta = \"noisy\"\nspread = 0.5");
+        assert!(noisy[0] != Some(100) && noisy[0] >= Some(0), "{noisy:?}");
+        assert_eq!(noisy[3], Some(100));
+        assert_eq!(
+            told("eta = \"progress_only\"", "jobprogress"),
+            [0, 25, 50, 100].map(Some)
+        );
+        assert_eq!(
+            told("eta = \"blind\"", "jobprogress"),
+            [0, 0, 0, 100].map(Some)
+        );
     }
-}
 
-/// A few words for the log.
-fn served(status: u16, manner: &Manner) -> String {
-    let mut text = status.to_string();
-    if !manner.delay.is_zero() {
-        text.push_str(", delayed");
+    #[test]
+    fn an_eta_is_rounded_down_to_its_grain() {
+        let mut play = play("[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\ngrain = \"1m\"");
+        let eta = ask(&mut play, 0.0)["jobeta"].as_i64().unwrap();
+        assert_eq!(eta % 60, 0);
+        assert!((ZERO + 40..=ZERO + 100).contains(&eta));
     }
-    if manner.pace.is_some() {
-        text.push_str(", slow");
+
+    #[test]
+    fn nothing_told_moves_in_a_stall() {
+        let lines = "stall = [{ at = \"20s\", for = \"40s\" }]";
+        assert_eq!(told(lines, "jobupdated"), [0, 20, 20, 100].map(Some));
+        assert_eq!(told(lines, "jobprogress"), [0, 20, 20, 100].map(Some));
     }
-    if let Some(cut) = manner.cut {
-        let how = if cut.reset { "reset" } else { "cut off" };
-        text.push_str(&format!(", {how} after {} bytes", cut.after));
+
+    #[test]
+    fn time_begins_with_the_first_request_or_with_the_server() {
+        let start = |start: &str| {
+            let mut play = diff(&format!("start = \"{start}\""));
+            ask(&mut play, 30.0)["jobcreated"].as_i64().unwrap() - ZERO
+        };
+        assert_eq!(start("first_request"), 30);
+        assert_eq!(start("server_start"), 0);
     }
-    text
+
+    #[test]
+    fn a_job_that_appears_later_lives_as_long_from_then_on() {
+        let mut play = diff("appears_after = \"10s\"");
+        assert_eq!(ask(&mut play, 5.0), Value::Null);
+        assert_eq!(ask(&mut play, 14.9), Value::Null);
+        assert_eq!(ask(&mut play, 15.0)["jobcreated"], ZERO + 15);
+        assert_eq!(ask(&mut play, 114.9)["jobstateid"], 4);
+        assert_eq!(ask(&mut play, 115.0)["jobstateid"], 5);
+        let end = |now| play.ended_at("diff/1".parse().unwrap(), now);
+        assert_eq!(end(114_999.0), None);
+        assert_eq!(end(115_000.0), Some(115_000.0));
+    }
+
+    #[test]
+    fn the_same_requests_at_the_same_times_get_the_same_answers() {
+        let run = |seed: u32| {
+            let mut play = play(&format!(
+                "seed = {seed}\n[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\neta = \"noisy\""
+            ));
+            [0.0, 3.0, 40.5, 41.0, 99.0, 130.0].map(|t| ask(&mut play, t).to_string())
+        };
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7), run(8));
+    }
+
+    #[test]
+    fn asking_about_one_job_does_not_change_the_luck_of_another() {
+        let script = "[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\neta = \"noisy\"\n";
+        let more =
+            format!("[[jobs]]\njob = \"update/9\"\nduration = \"1s\"\neta = \"noisy\"\n{script}");
+        assert_eq!(ask(&mut play(script), 1.0), ask(&mut play(&more), 1.0));
+    }
 }

@@ -12,8 +12,11 @@ use toml::Spanned;
 use super::fault::{self, Fault, FaultText};
 use super::job_text::{self, JobText};
 use super::life::{Ending, Job};
-use super::values::Shift;
+use super::values::{Count, Shift};
 use crate::core::job::{JobRef, Outcome};
+
+/// The account service ID where the script has none: the one of the vendor's examples.
+const ACCOUNT: u64 = 5678;
 
 /// The script of `forgewatch demo`.
 const DEMO: &str = include_str!("demo.toml");
@@ -44,13 +47,13 @@ impl Script {
             ScriptError::at(text, offset, e.message())
         })?;
         let key = |key: Option<Spanned<String>>| check_key(key, text);
-        let seed = raw.seed.unwrap_or(0);
-        let mut seen = BTreeSet::new();
+        let seed = raw.seed.unwrap_or_default().0;
+        let mut names = BTreeSet::new();
         let mut jobs = Vec::with_capacity(raw.jobs.len());
         for job in raw.jobs {
             let offset = job.span().start;
             let job = job_text::check(job, text, seed)?;
-            if !seen.insert(job.name) {
+            if !names.insert(job.name) {
                 let message = format!(
                     "{} is here twice: one [[jobs]] entry a job will do",
                     job.name
@@ -62,7 +65,7 @@ impl Script {
         Ok(Self {
             access_key: key(raw.access_key)?,
             secret_key: key(raw.secret_key)?,
-            account_service_id: raw.account_service_id.unwrap_or(5678),
+            account_service_id: raw.account_service_id.map_or(ACCOUNT, |id| id.0),
             seed,
             clock_offset_ms: raw.clock_offset.unwrap_or_default().0,
             date_offset_ms: raw.date_offset.unwrap_or_default().0,
@@ -77,12 +80,18 @@ impl Script {
     }
 
     /// The script of `forgewatch demo`: six jobs that end within some 18 seconds, one of them badly.
+    ///
+    /// # Panics
+    /// Never: the text is compiled in, and a test reads it.
     #[expect(clippy::expect_used, reason = "a compiled-in text; a test parses it")]
     pub fn demo() -> Self {
         Self::parse(DEMO).expect("the built-in demo is a script")
     }
 
     /// The script of `forgewatch simulate` without `--script`: `config/examples/simulator.toml`.
+    ///
+    /// # Panics
+    /// Never: the text is compiled in, and a test reads it.
     #[expect(clippy::expect_used, reason = "a compiled-in text; a test parses it")]
     pub fn example() -> Self {
         Self::parse(EXAMPLE).expect("the shipped example is a script")
@@ -108,7 +117,7 @@ impl Script {
         self.jobs.iter().map(|job| job.name).collect()
     }
 
-    /// How each job ends by the script, faults left aside, in the order of the script.
+    /// How each job ends by the script, faults and counted failures left aside, in the order of the script.
     pub fn expected(&self) -> Vec<(JobRef, Outcome)> {
         let outcome = |ending: &Ending| match ending {
             Ending::Completed | Ending::ProgressOnly => Outcome::Completed,
@@ -123,7 +132,8 @@ impl Script {
 
     /// A line a job for people: its name, how long it takes at speed 1, how it ends.
     pub fn summary(&self) -> String {
-        self.jobs.iter().map(|job| format!("{job}\n")).collect()
+        let lines: Vec<String> = self.jobs.iter().map(ToString::to_string).collect();
+        lines.join("\n")
     }
 }
 
@@ -133,8 +143,8 @@ impl Script {
 struct ScriptText {
     access_key: Option<Spanned<String>>,
     secret_key: Option<Spanned<String>>,
-    account_service_id: Option<u64>,
-    seed: Option<u64>,
+    account_service_id: Option<Count>,
+    seed: Option<Count>,
     clock_offset: Option<Shift>,
     date_offset: Option<Shift>,
     gzip: Option<bool>,
@@ -196,3 +206,135 @@ impl fmt::Display for ScriptError {
 }
 
 impl std::error::Error for ScriptError {}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The messages of scripts that are wrong, each as people would see it.
+    fn messages(scripts: &[&str]) -> String {
+        scripts.iter().fold(String::new(), |mut all, script| {
+            writeln!(all, "{}", Script::parse(script).unwrap_err()).unwrap();
+            all
+        })
+    }
+
+    /// A job with these lines added.
+    fn job(lines: &str) -> String {
+        format!("[[jobs]]\njob = \"diff/1\"\nduration = \"10s\"\n{lines}\n")
+    }
+
+    fn job_messages(lines: &[&str]) -> String {
+        let scripts: Vec<String> = lines.iter().map(|lines| job(lines)).collect();
+        messages(&scripts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn errors_have_a_place_and_say_what_would_do() {
+        let errors = messages(&[
+            "seed = ",
+            "sed = 1",
+            "seed = -1",
+            "access_key = \"a:b\"",
+            "\n\n  clock_offset = \"soon\"",
+            "[[jobs]]\njob = \"diff/1\"\n",
+            "[[jobs]]\njob = \"image/1\"\nduration = \"1s\"",
+            "[[jobs]]\njob = \"diff/0\"\nduration = \"1s\"",
+            "[[jobs]]\njob = \"diff/1\"\nduration = 40",
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"40 parsecs\"",
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"0s\"",
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"1s\"\n[[jobs]]\njob = \"diff/1\"\nduration = \"1s\"",
+        ]);
+        insta::assert_snapshot!(errors);
+    }
+
+    #[test]
+    fn errors_of_a_job_have_a_place_and_say_what_would_do() {
+        let errors = job_messages(&[
+            "queued = \"10s\"",
+            "ending = \"done\"",
+            "error = \"disk full\"",
+            "eta = \"psychic\"",
+            "eta = \"exact\"\nspread = 0.3",
+            "eta = \"noisy\"\nspread = 30",
+            "bend = nan",
+            "set_back = [{ at = \"9s\", progress = 10 }]",
+            "set_back = [{ at = \"2s\", progress = 100 }]",
+            "set_back = [{ at = \"4s\", progress = 1 }, { at = \"5s\", progress = 1 }]",
+            "stall = [{ at = \"11s\", for = \"1s\" }]",
+            "stall = [{ at = \"1s\" }]",
+            "files = { added = 1, changed = 2 }",
+            "files = { added = 1000000000 }",
+        ]);
+        let of_updates = messages(&[
+            "[[jobs]]\njob = \"update/1\"\nduration = \"10s\"\nfiles = { added = 1 }",
+            "[[jobs]]\njob = \"update/1\"\nduration = \"10s\"\ngame = \"G\"",
+        ]);
+        insta::assert_snapshot!(errors + &of_updates);
+    }
+
+    #[test]
+    fn errors_of_a_fault_have_a_place_and_say_what_would_do() {
+        let faults: Vec<String> = [
+            "requests = \"0\"\nreset = 0",
+            "requests = \"1\"",
+            "reset = 0",
+            "requests = \"1\"\nreset = 0\ntruncate = 5",
+            "requests = \"1\"\nreset = -1",
+            "requests = \"1\"\nstatus = 99",
+            "requests = \"1\"\nretry_after = \"2\"",
+            "requests = \"1\"\nstatus = 503\nretry_after = \"2\"\nretry_after_date = \"2s\"",
+            "requests = \"1\"\nstatus = 503\nretry_after = \"2\\r\\nX: y\"",
+            "requests = \"1\"\nstatus = 200\nredirect = \"http://x/\"",
+            "requests = \"1\"\nslow = { bytes = 0, every = \"1s\" }",
+            "requests = \"1\"\ngzip_bomb = \"big\"",
+            "requests = \"1\"\nrubbish = \"noise\"",
+            "requests = \"1\"\nstatus = 500\nbody = \"x\"\nenvelope = { message = \"x\" }",
+        ]
+        .iter()
+        .map(|lines| job(&format!("[[jobs.faults]]\n{lines}")))
+        .collect();
+        let errors = messages(&faults.iter().map(String::as_str).collect::<Vec<_>>());
+        insta::assert_snapshot!(errors);
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let error = Script::parse("access_key = \"ä\\q\"").unwrap_err();
+        assert_eq!((error.line, error.column), (1, 17));
+    }
+
+    #[test]
+    fn every_ending_has_the_outcome_a_watch_should_see() {
+        let outcome = |ending: &str| {
+            let script = Script::parse(&job(&format!("ending = {ending:?}"))).unwrap();
+            script.expected().remove(0).1
+        };
+        assert_eq!(outcome("completed"), Outcome::Completed);
+        assert_eq!(outcome("progress_only"), Outcome::Completed);
+        assert_eq!(outcome("failed"), Outcome::Failed);
+        assert_eq!(outcome("jobfailed_only"), Outcome::Failed);
+        assert_eq!(outcome("squashed"), Outcome::Squashed);
+    }
+
+    #[test]
+    fn what_is_left_open_is_drawn_and_what_is_given_changes_nothing_else() {
+        let drawn = |lines: &str| Script::parse(&job(lines)).unwrap().jobs.remove(0);
+        let open = drawn("eta = \"noisy\"");
+        assert!((0.6..1.6).contains(&open.bend));
+        assert!([1.0, 10.0, 60.0].contains(&open.grain));
+        let given = drawn("eta = \"noisy\"\nbend = 1.0\ngrain = \"7s\"");
+        assert_eq!((given.bend, given.grain, given.eta), (1.0, 7.0, open.eta));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\[\\[(jobs|faults|jobs.faults)\\]\\]\n|[a-z_]{1,9} = [\"0-9a-z/{}]{1,9}\n|\\PC{0,9}){0,8}") {
+            let _ = Script::parse(&text);
+        }
+    }
+}

@@ -41,11 +41,17 @@ impl Server {
     /// Plays a script on `listen`, its durations divided by `speed`. An address that is taken and a speed that is
     /// not a positive number are errors.
     pub fn start_with(script: Script, listen: SocketAddr, speed: f64) -> io::Result<Self> {
+        // no waiting here, so that asynchronous callers may start a server too
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let addr = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let listener = runtime.block_on(TcpListener::bind(listen))?;
-        let addr = listener.local_addr()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let shared = Arc::new(Shared::new(script, speed, true)?);
         let (stop, stopped) = oneshot::channel::<()>();
         let play = Arc::clone(&shared);

@@ -69,7 +69,8 @@ pub(super) async fn send(
     let whole = wire
         .send_all(&head(&response, length, chunked, keep_alive))
         .await?;
-    if whole && !framing.head_only {
+    let bodiless = framing.head_only || is_bodiless(response.status);
+    if whole && !bodiless {
         send_body(&mut wire, &mut response.body, chunked).await?;
     }
     match manner.cut {
@@ -90,9 +91,8 @@ fn head(response: &Response, length: Option<u64>, chunked: bool, keep_alive: boo
         head.extend([name, ": ", value.as_str(), "\r\n"]);
     }
     match length {
-        // a 204 or 304 has no body and no length
-        Some(_) if matches!(response.status, 204 | 304) => {}
-        Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+        Some(_) if is_bodiless(response.status) => {}
+        Some(length) => head.extend(["Content-Length: ", &length.to_string(), "\r\n"]),
         None if chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
         None => {}
     }
@@ -115,6 +115,11 @@ async fn send_body(wire: &mut Wire<'_>, body: &mut Body, chunked: bool) -> io::R
         wire.send_all(b"0\r\n\r\n").await?;
     }
     Ok(())
+}
+
+/// Statuses whose responses have neither body nor length.
+fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 304)
 }
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use forgewatch::sim::{Hit, Script, Server};
 use serde_json::Value;
 
 /// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a watch is told so that milliseconds do.
 const FAST: [[&str; 2]; 2] = [["--min-interval", "20ms"], ["--max-interval", "200ms"]];

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 
 use crate::place::{Done, PATIENCE, Place, Program, Stage, faulty, files_below, job};
+use crate::tls::Authority;
 
 /// Keys that look different in every encoding.
 const ACCESS: &str = "CanaryAccess/7+x";
@@ -28,7 +29,10 @@ fn forms() -> Vec<String> {
         };
         text.bytes().map(byte).collect::<String>()
     };
-    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = |text: &str| {
+        let bytes: Vec<String> = text.bytes().map(|b| format!("{b:02x}")).collect();
+        bytes.concat()
+    };
     let pair = format!("{ACCESS}:{SECRET}");
     let mut forms = Vec::new();
     for text in [ACCESS, SECRET, &pair] {
@@ -171,6 +175,19 @@ fn a_handshake_that_fails_tells_no_secret() {
     });
     let end = done[0].end_of("diff/1");
     assert_eq!(end["error_kind"], "tls", "{end}");
+}
+
+#[test]
+fn http2_over_tls_tells_no_secret() {
+    let ca = Authority::new();
+    let server = ca.server("localhost", |_| {}, &["h2"]);
+    let place = Place::new();
+    let done = assert_keeps_secrets(&place, || server.watch(&place, "localhost", Some(&ca)));
+    assert!(done.iter().all(|done| done.status == 0), "{done:?}");
+    assert!(
+        done[0].stdout.contains("\"target\":\"h2"),
+        "HTTP/2 was traced"
+    );
 }
 
 #[test]

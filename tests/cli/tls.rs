@@ -19,16 +19,16 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::place::{Done, Place};
+use crate::place::{Place, Program};
 
 const GIVE_UP: [&str; 2] = ["--give-up-after", "100ms"];
 const DONE: &str = r#"{"jobstateid":5,"jobprogress":100}"#;
 
 /// A certificate authority of a studio.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -36,7 +36,7 @@ impl Authority {
     }
 
     /// A server with a certificate for `name`, changed by `change`, that speaks these protocols.
-    fn server(
+    pub(crate) fn server(
         &self,
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
@@ -60,7 +60,7 @@ impl Authority {
 }
 
 /// A server that answers everything with a completed job, until its thread ends with the process.
-struct TlsServer {
+pub(crate) struct TlsServer {
     addr: SocketAddr,
     requests: Arc<AtomicUsize>,
     /// Of those, in HTTP/2.
@@ -89,9 +89,8 @@ impl TlsServer {
         }
     }
 
-    /// Runs a watch of diff/1 at `host` that trusts `ca`.
-    fn watch(&self, host: &str, ca: Option<&Authority>) -> Done {
-        let place = Place::new();
+    /// A watch of diff/1 at `host` that trusts `ca`.
+    pub(crate) fn watch(&self, place: &Place, host: &str, ca: Option<&Authority>) -> Program {
         let ca_file = ca.map_or_else(String::new, |ca| {
             let path = place.file("ca.pem", ca.0.pem());
             format!("ca_file = '{}'\n", path.display())
@@ -103,12 +102,16 @@ impl TlsServer {
             &["--config", config.to_str().unwrap(), "diff/1"],
         ]
         .concat();
-        place.watch_at(&base, &args).run()
+        place.watch_at(&base, &args)
     }
 
     #[track_caller]
     fn expect_no_trust(&self, host: &str, ca: Option<&Authority>, why: &str) {
-        let end = self.watch(host, ca).expect(6).end_of("diff/1");
+        let end = self
+            .watch(&Place::new(), host, ca)
+            .run()
+            .expect(6)
+            .end_of("diff/1");
         assert_eq!(end["error_kind"], "tls", "{end}");
         assert_eq!(end.get("http_status"), None::<&Value>);
         assert!(end["error"].as_str().unwrap().contains(why), "{end}");
@@ -153,7 +156,10 @@ fn a_studios_own_authority_is_trusted_where_it_is_named() {
     let ca = Authority::new();
     for (protocols, in_http2) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)] {
         let server = ca.server("localhost", |_| {}, protocols);
-        server.watch("localhost", Some(&ca)).expect(0);
+        server
+            .watch(&Place::new(), "localhost", Some(&ca))
+            .run()
+            .expect(0);
         assert_eq!(server.requests.load(Ordering::SeqCst), 1);
         assert_eq!(
             server.modern.load(Ordering::SeqCst),

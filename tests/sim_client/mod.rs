@@ -1,7 +1,7 @@
 //! A plain HTTP client on a raw socket: it sees what a server really sends.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use base64::Engine;
@@ -44,7 +44,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.addr()).unwrap();
+        Self::at(server.addr())
+    }
+
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream: BufReader::new(stream),

@@ -52,27 +52,27 @@ enum Thing {
 }
 
 impl Field {
-    fn of(key: &str) -> Self {
+    fn of(key: &[u8]) -> Self {
         match key {
-            "jobprogress" => Self::Progress,
-            "jobfailed" => Self::Failed,
-            "jobstateid" => Self::StateId,
-            "jobstatename" => Self::StateName,
-            "joberror" => Self::JobError,
-            "jobeta" => Self::Eta,
-            "jobcreated" => Self::Created,
-            "jobstart" => Self::Start,
-            "jobupdated" => Self::Updated,
-            "added" => Self::Files(Change::Added),
-            "modified" => Self::Files(Change::Modified),
-            "removed" => Self::Files(Change::Removed),
-            "game" => Self::Name(Thing::Game),
-            "image" => Self::Name(Thing::Image),
-            "machine" => Self::Name(Thing::Machine),
-            "success" => Self::Success,
-            "error" => Self::Error,
-            "error_code" => Self::ErrorCode,
-            "error_message" => Self::ErrorMessage,
+            b"jobprogress" => Self::Progress,
+            b"jobfailed" => Self::Failed,
+            b"jobstateid" => Self::StateId,
+            b"jobstatename" => Self::StateName,
+            b"joberror" => Self::JobError,
+            b"jobeta" => Self::Eta,
+            b"jobcreated" => Self::Created,
+            b"jobstart" => Self::Start,
+            b"jobupdated" => Self::Updated,
+            b"added" => Self::Files(Change::Added),
+            b"modified" => Self::Files(Change::Modified),
+            b"removed" => Self::Files(Change::Removed),
+            b"game" => Self::Name(Thing::Game),
+            b"image" => Self::Name(Thing::Image),
+            b"machine" => Self::Name(Thing::Machine),
+            b"success" => Self::Success,
+            b"error" => Self::Error,
+            b"error_code" => Self::ErrorCode,
+            b"error_message" => Self::ErrorMessage,
             _ => Self::Other,
         }
     }
@@ -150,7 +150,7 @@ impl Sink for Fields {
         }
     }
 
-    fn key(&mut self, depth: u32, key: &Text) {
+    fn key(&mut self, depth: u32, key: Text<'_>) {
         let key = key.whole().unwrap_or_default();
         if depth == 1 {
             self.field = Field::of(key);
@@ -158,9 +158,9 @@ impl Sink for Fields {
             return;
         }
         self.inner = match (self.field, key) {
-            (Field::Files(_), "filesize") => Inner::FileSize,
-            (Field::Files(_), "size") => Inner::Size,
-            (Field::Name(_), "name") => Inner::Name,
+            (Field::Files(_), b"filesize") => Inner::FileSize,
+            (Field::Files(_), b"size") => Inner::Size,
+            (Field::Name(_), b"name") => Inner::Name,
             _ => Inner::Other,
         };
     }

@@ -5,7 +5,7 @@
 //! `serde_json` takes, narrowed to one object at the top and [`MAX_DEPTH`] levels.
 
 use super::error::DecodeError;
-use super::text::Text;
+use super::text::{Scratch, Text};
 use super::token::{JsonString, Number, Read, Word};
 
 /// How deep objects and lists may nest. A status has three levels.
@@ -18,7 +18,7 @@ pub(super) trait Sink {
     /// How many bytes of the text of the string or number that begins now are wanted.
     fn value_limit(&self, depth: u32) -> usize;
     /// A key, unescaped.
-    fn key(&mut self, depth: u32, key: &Text);
+    fn key(&mut self, depth: u32, key: Text<'_>);
     /// A value that is neither object nor list, and the offset of its first byte.
     fn value(&mut self, depth: u32, at: u64, value: Value<'_>);
     /// The beginning of an object (`{`) or a list (`[`), and its offset.
@@ -35,9 +35,9 @@ pub(super) enum Value<'a> {
     /// `true` or `false`
     Bool(bool),
     /// A number, as written.
-    Number(&'a Text),
+    Number(Text<'a>),
     /// A string, unescaped.
-    String(&'a Text),
+    String(Text<'a>),
 }
 
 /// See the module.
@@ -46,10 +46,15 @@ pub(super) struct Lexer {
     /// The offset of the chunk in hand.
     at: u64,
     state: State,
+    /// Where the token in hand stands, if it is of this sort. Beside `state`, not in it: what is read and written
+    /// at every token then is one byte.
+    string: JsonString,
+    number: Number,
+    word: Word,
     nesting: Nesting,
     /// The offset of the value in hand, and its text or that of the key.
     value_at: u64,
-    text: Text,
+    text: Scratch,
 }
 
 /// What may come next.
@@ -73,12 +78,22 @@ enum State {
     /// Nothing: the top object has ended.
     End,
     /// The rest of a token.
-    InKey(JsonString),
-    InString(JsonString),
-    InNumber(Number),
-    InWord(Word),
+    InKey,
+    InString,
+    InNumber,
+    InWord,
     /// A value, but not another level.
     Deepest,
+}
+
+impl State {
+    /// Whether it is inside a token that the end of a chunk can cut.
+    fn is_token(self) -> bool {
+        matches!(
+            self,
+            Self::InKey | Self::InString | Self::InNumber | Self::InWord
+        )
+    }
 }
 
 impl Lexer {
@@ -88,26 +103,23 @@ impl Lexer {
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
         let mut input = chunk;
         while let Some((&byte, rest)) = input.split_first() {
-            let at = self.at + (chunk.len() - input.len()) as u64;
-            let read = match &mut self.state {
-                State::InKey(_) | State::InString(_) | State::InNumber(_) | State::InWord(_) => {
-                    self.token(&mut input, sink)
-                }
-                _ if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => {
+            if !self.state.is_token() {
+                if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
                     input = rest;
                     continue;
                 }
-                _ => {
-                    let read = self.structure(byte, at, sink);
-                    if read != Read::Wrong {
-                        input = rest;
-                    }
-                    read
+                let at = self.at + (chunk.len() - input.len()) as u64;
+                if !self.structure(byte, at, sink) {
+                    return Err(self.error(at, Some(byte)));
                 }
-            };
-            if read == Read::Wrong {
-                self.at += (chunk.len() - input.len()) as u64;
-                return Err(self.error(input.first().copied()));
+                // The first byte of a number is part of its text.
+                if !matches!(self.state, State::InNumber) {
+                    input = rest;
+                }
+            }
+            if self.state.is_token() && !self.token(&mut input, sink) {
+                let at = self.at + (chunk.len() - input.len()) as u64;
+                return Err(self.error(at, input.first().copied()));
             }
         }
         self.at += chunk.len() as u64;
@@ -118,7 +130,7 @@ impl Lexer {
     pub(super) fn finish(&self) -> Result<u64, DecodeError> {
         match self.state {
             State::End => Ok(self.at),
-            _ => Err(self.error(None)),
+            _ => Err(self.error(self.at, None)),
         }
     }
 
@@ -128,42 +140,44 @@ impl Lexer {
         self.text.capacity()
     }
 
-    /// Reads on in a string, a number or a word.
-    fn token(&mut self, input: &mut &[u8], sink: &mut impl Sink) -> Read {
-        let (depth, at, text) = (self.nesting.depth, self.value_at, &mut self.text);
-        let (read, value) = match &mut self.state {
-            State::InKey(string) => {
-                let read = string.read(input, text);
-                if read == Read::Done {
-                    self.state = State::Colon;
-                    if text.is_wanted() {
-                        sink.key(depth, text);
-                    }
-                }
-                return read;
-            }
-            State::InString(string) => (string.read(input, text), Value::String(text)),
-            State::InNumber(number) => (number.read(input, text), Value::Number(text)),
-            State::InWord(word) => {
-                let value = word.truth.map_or(Value::Null, Value::Bool);
-                (word.read(input), value)
-            }
-            _ => return Read::Done,
+    /// Reads on in a string, a number or a word. False where the next byte cannot follow.
+    fn token(&mut self, input: &mut &[u8], sink: &mut impl Sink) -> bool {
+        let (depth, text) = (self.nesting.depth, &mut self.text);
+        let read = match self.state {
+            State::InNumber => self.number.read(input, text),
+            State::InWord => self.word.read(input),
+            _ => self.string.read(input, text),
         };
-        if read == Read::Done {
-            self.state = State::Separator;
-            sink.value(depth, at, value);
-        }
-        read
+        let last = match read {
+            Read::More => return true,
+            Read::Wrong => return false,
+            Read::Done(last) => last,
+        };
+        let value = match self.state {
+            State::InKey => {
+                self.state = State::Colon;
+                if text.is_wanted() {
+                    sink.key(depth, text.finish(last));
+                }
+                return true;
+            }
+            State::InWord => self.word.truth.map_or(Value::Null, Value::Bool),
+            State::InNumber => Value::Number(text.finish(last)),
+            _ => Value::String(text.finish(last)),
+        };
+        self.state = State::Separator;
+        sink.value(depth, self.value_at, value);
+        true
     }
 
-    /// Takes a byte between tokens, or the first of one.
-    fn structure(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> Read {
+    /// Takes a byte between tokens, or the first of one. False where it cannot stand there.
+    fn structure(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> bool {
         let depth = self.nesting.depth;
         self.state = match (self.state, byte) {
             (State::FirstKey | State::Key, b'"') => {
                 self.text.begin(sink.key_limit(depth));
-                State::InKey(JsonString::default())
+                self.string = JsonString::default();
+                State::InKey
             }
             (State::Separator, b',') if self.nesting.in_object() => State::Key,
             (State::Colon, b':') | (State::Separator, b',') => State::Value,
@@ -173,23 +187,24 @@ impl Lexer {
             (State::Value | State::FirstItem, _) | (State::Start, b'{') => {
                 return self.value(byte, at, sink);
             }
-            _ => return Read::Wrong,
+            _ => return false,
         };
-        Read::Done
+        true
     }
 
-    /// Takes the first byte of a value.
-    fn value(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> Read {
+    /// Takes the first byte of a value. False where none begins so.
+    fn value(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> bool {
         let depth = self.nesting.depth;
         self.state = match byte {
             b'"' => {
                 self.text.begin(sink.value_limit(depth));
-                State::InString(JsonString::default())
+                self.string = JsonString::default();
+                State::InString
             }
             b'{' | b'[' => {
                 if !self.nesting.open(byte == b'{') {
                     self.state = State::Deepest;
-                    return Read::Wrong;
+                    return false;
                 }
                 sink.open(depth, at, byte);
                 if byte == b'{' {
@@ -198,20 +213,21 @@ impl Lexer {
                     State::FirstItem
                 }
             }
-            _ => {
-                if let Some(number) = Number::begin(byte) {
-                    self.text.begin(sink.value_limit(depth));
-                    self.text.push(&[byte]);
-                    State::InNumber(number)
-                } else if let Some(word) = Word::begin(byte) {
-                    State::InWord(word)
-                } else {
-                    return Read::Wrong;
-                }
+            b'-' | b'0'..=b'9' => {
+                self.text.begin(sink.value_limit(depth));
+                self.number = Number::default();
+                State::InNumber
             }
+            _ => match Word::begin(byte) {
+                Some(word) => {
+                    self.word = word;
+                    State::InWord
+                }
+                None => return false,
+            },
         };
         self.value_at = at;
-        Read::Done
+        true
     }
 
     fn close(&mut self, sink: &mut impl Sink) -> State {
@@ -224,7 +240,7 @@ impl Lexer {
         }
     }
 
-    fn error(&self, found: Option<u8>) -> DecodeError {
+    fn error(&self, at: u64, found: Option<u8>) -> DecodeError {
         let expected = match self.state {
             State::Start => "the JSON object of an answer",
             State::FirstKey => "a key or '}'",
@@ -235,13 +251,13 @@ impl Lexer {
             State::Separator if self.nesting.in_object() => "',' or '}'",
             State::Separator => "',' or ']'",
             State::End => "nothing behind the object",
-            State::InKey(string) | State::InString(string) => string.expected(),
-            State::InNumber(number) => number.expected(),
-            State::InWord(word) => word.expected(),
+            State::InKey | State::InString => self.string.expected(),
+            State::InNumber => self.number.expected(),
+            State::InWord => self.word.expected(),
             State::Deepest => "no more than 32 levels",
         };
         DecodeError {
-            at: self.at,
+            at,
             expected,
             found,
         }

@@ -11,33 +11,55 @@ impl Value<'_> {
     /// The text of a number, or of a string that may hold one.
     fn digits(&self) -> Option<&str> {
         match self {
-            Self::Number(text) | Self::String(text) => text.whole().map(str::trim_ascii),
+            Self::Number(text) | Self::String(text) => {
+                str::from_utf8(text.whole()?).ok().map(str::trim_ascii)
+            }
             Self::Null | Self::Bool(_) => None,
         }
     }
 
+    /// A number of 1 to 15 digits and nothing else, which every type here holds exactly. Nearly all numbers are such,
+    /// and it takes a third of the time of the general way.
+    fn plain(&self) -> Option<u64> {
+        let (Self::Number(text) | Self::String(text)) = self else {
+            return None;
+        };
+        let digits = text.whole()?;
+        if !(1..=15).contains(&digits.len()) {
+            return None;
+        }
+        digits.iter().try_fold(0, |sum, byte| match byte {
+            b'0'..=b'9' => Some(sum * 10 + u64::from(byte - b'0')),
+            _ => None,
+        })
+    }
+
     /// A finite number. The words for infinity and NaN that Rust reads are none, and what overflows is none.
     pub(super) fn number(&self) -> Option<f64> {
-        self.digits()?.parse().ok().filter(|x: &f64| x.is_finite())
+        self.plain().map(|n| n as f64).or_else(|| {
+            let x: f64 = self.digits()?.parse().ok()?;
+            x.is_finite().then_some(x)
+        })
     }
 
     /// A whole number; `4.0` and `4e0` are 4.
     pub(super) fn integer(&self) -> Option<i64> {
         /// 2^63, the first float that does not fit.
         const END: f64 = 9_223_372_036_854_775_808.0;
-        self.digits()?.parse().ok().or_else(|| {
-            let x = self.number()?;
-            (x.fract() == 0.0 && (-END..END).contains(&x)).then_some(x as i64)
-        })
+        let whole = |x: f64| (x.fract() == 0.0 && (-END..END).contains(&x)).then_some(x as i64);
+        let plain = self.plain().map(u64::cast_signed);
+        plain
+            .or_else(|| self.digits()?.parse().ok())
+            .or_else(|| whole(self.number()?))
     }
 
     /// A number of bytes. A fraction is cut off, what is beyond 64 bits counts as their largest number, a
     /// negative one is none.
     pub(super) fn bytes(&self) -> Option<u64> {
-        self.digits()?.parse().ok().or_else(|| {
-            let x = self.number()?;
-            (x >= 0.0).then_some(x as u64)
-        })
+        let whole = |x: f64| (x >= 0.0).then_some(x as u64);
+        self.plain()
+            .or_else(|| self.digits()?.parse().ok())
+            .or_else(|| whole(self.number()?))
     }
 
     /// A time in Unix seconds from 1 to the end of the year 9999. 0 and less is how the server says "none".
@@ -64,7 +86,7 @@ impl Value<'_> {
         match self {
             Self::Null => Some(0),
             Self::Bool(failed) => Some(u32::from(*failed)),
-            Self::String(text) if text.whole() == Some("") => Some(0),
+            Self::String(text) if text.whole() == Some(b"") => Some(0),
             Self::Number(_) | Self::String(_) => {
                 let x = self.number()?;
                 Some(if x == 0.0 { 0 } else { (x as u32).max(1) })
@@ -97,7 +119,7 @@ impl Value<'_> {
             Self::Null => None,
             Self::Bool(truth) => Some(*truth),
             Self::Number(_) => Some(self.number() != Some(0.0)),
-            Self::String(text) => Some(!matches!(text.whole(), Some("" | "0"))),
+            Self::String(text) => Some(!matches!(text.whole(), Some(b"" | b"0"))),
         }
     }
 }

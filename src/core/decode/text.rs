@@ -1,17 +1,39 @@
 //! The text of one token, as far as somebody wants it, and the checks on what strings are made of.
 
-/// The text of the token being read: bytes of a string after unescaping, or of a number as written.
+/// The text of one token, as far as it was wanted: of a string after unescaping, of a number as written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text<'a> {
+    bytes: &'a [u8],
+    cut: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The text, cut before a character that did not fit whole.
+    pub(super) fn cut(self) -> &'a str {
+        str::from_utf8(self.bytes).unwrap_or_else(|_| {
+            let mut chunks = self.bytes.utf8_chunks();
+            chunks.next().map_or("", |chunk| chunk.valid())
+        })
+    }
+
+    /// The text's bytes, if all of them fitted.
+    pub(super) fn whole(self) -> Option<&'a [u8]> {
+        (!self.cut).then_some(self.bytes)
+    }
+}
+
+/// Gathers the text of a token that comes in pieces.
 ///
-/// It takes what fits and counts on; what is longer than wanted is cut, so that memory stays bounded whatever
-/// is sent. The buffer is used again for every token.
+/// It takes what fits and drops the rest, so that memory stays bounded whatever is sent. The buffer is used again
+/// for every token, and not used at all by one that comes in one piece.
 #[derive(Debug, Default)]
-pub(super) struct Text {
+pub(super) struct Scratch {
     bytes: Vec<u8>,
     limit: usize,
     cut: bool,
 }
 
-impl Text {
+impl Scratch {
     /// Begins a token of which `limit` bytes are wanted.
     pub(super) fn begin(&mut self, limit: usize) {
         self.bytes.clear();
@@ -24,18 +46,13 @@ impl Text {
         self.limit > 0
     }
 
-    /// How many bytes are set aside.
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    /// Adds the token's next bytes.
-    pub(super) fn push(&mut self, run: &[u8]) {
-        if self.is_wanted() {
+    /// Adds a piece that is not the last one.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        if self.is_wanted() && !piece.is_empty() {
             let room = self.limit.saturating_sub(self.bytes.len());
-            self.cut |= room < run.len();
-            self.bytes.extend_from_slice(run.get(..room).unwrap_or(run));
+            self.cut |= room < piece.len();
+            self.bytes
+                .extend_from_slice(piece.get(..room).unwrap_or(piece));
         }
     }
 
@@ -44,44 +61,67 @@ impl Text {
         self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// The text, cut before a character that did not fit whole.
-    pub(super) fn cut(&self) -> &str {
-        str::from_utf8(&self.bytes).unwrap_or_else(|_| {
-            let mut chunks = self.bytes.utf8_chunks();
-            chunks.next().map_or("", |chunk| chunk.valid())
-        })
+    /// The whole text, with its last piece.
+    pub(super) fn finish<'a>(&'a mut self, last: &'a [u8]) -> Text<'a> {
+        if self.bytes.is_empty() && last.len() <= self.limit {
+            return Text {
+                bytes: last,
+                cut: self.cut,
+            };
+        }
+        self.push(last);
+        Text {
+            bytes: &self.bytes,
+            cut: self.cut,
+        }
     }
 
-    /// The text, if all of it fitted.
-    pub(super) fn whole(&self) -> Option<&str> {
-        (!self.cut).then(|| self.cut())
+    /// How many bytes are set aside.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 
-/// How many bytes at the front of `bytes` stand for themselves in a JSON string, ASCII only: everything up to a
-/// quote, a backslash, a control character or a byte of a longer character.
+/// How many bytes at the front of `bytes` are whole characters that stand for themselves in a JSON string: all up
+/// to a quote, a backslash, a control character or broken UTF-8.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    let ascii = run::<true>(bytes);
+    let (_, rest) = bytes.split_at(ascii);
+    if rest.first().is_none_or(u8::is_ascii) {
+        return ascii;
+    }
+    let (run, _) = rest.split_at(run::<false>(rest));
+    ascii + str::from_utf8(run).map_or_else(|broken| broken.valid_up_to(), str::len)
+}
+
+/// How many bytes go before a quote, a backslash or a control character, or with `ASCII` a byte that is not ASCII.
+fn run<const ASCII: bool>(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (n, word) in words.iter().enumerate() {
-        let marks = marks(u64::from_le_bytes(*word));
+        let marks = marks::<ASCII>(u64::from_le_bytes(*word));
         if marks != 0 {
             return n * 8 + marks.trailing_zeros() as usize / 8;
         }
     }
-    let plain = |&&byte: &&u8| matches!(byte, b' '..=0x7f) && byte != b'"' && byte != b'\\';
-    words.len() * 8 + tail.iter().take_while(plain).count()
+    let goes_on = |byte: &&u8| match byte {
+        b'"' | b'\\' | ..b' ' => false,
+        _ => !ASCII || byte.is_ascii(),
+    };
+    words.len() * 8 + tail.iter().take_while(goes_on).count()
 }
 
-/// Marks the top bit of the bytes of `word` that end a plain run. The lowest mark is exact; a borrow can set
-/// wrong ones above it only.
+/// Marks the top bit of the bytes of `word` that end a run. The lowest mark is exact; a borrow can set wrong ones
+/// above it only.
 ///
 /// After "Determine if a word has a byte less than n", Bit Twiddling Hacks, Sean Eron Anderson.
-fn marks(word: u64) -> u64 {
+fn marks<const ASCII: bool>(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let quote = word ^ (ONES * u64::from(b'"'));
     let backslash = word ^ (ONES * u64::from(b'\\'));
     let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x;
-    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | word) & (ONES << 7)
+    let not_ascii = if ASCII { word } else { 0 };
+    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | not_ascii) & (ONES << 7)
 }
 
 /// Where a UTF-8 character stands: how many bytes are still to come, and the bounds of the next one.
@@ -164,28 +204,28 @@ mod tests {
     proptest! {
         #[test]
         fn a_plain_run_ends_where_a_search_byte_by_byte_ends_it(
-            run in "[ -~]{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
+            run in "\\PC{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
         ) {
             let bytes = [run.as_bytes(), &rest].concat();
-            let end = bytes.iter().position(|b| *b < b' ' || *b >= 0x80 || b"\"\\".contains(b));
-            prop_assert_eq!(plain_run(&bytes), end.unwrap_or(bytes.len()));
+            let ends = |b: &u8| *b < b' ' || b"\"\\".contains(b);
+            let front = &bytes[..bytes.iter().position(ends).unwrap_or(bytes.len())];
+            let valid = front.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+            prop_assert_eq!(plain_run(&bytes), valid);
         }
 
         #[test]
-        fn a_text_is_cut_at_a_character_however_it_comes(text in "\\PC{0,12}", limit in 0..20_usize) {
-            let mut whole = Text::default();
-            whole.begin(limit);
-            whole.push(text.as_bytes());
-            prop_assert_eq!(whole.cut(), &text[..text.floor_char_boundary(limit)]);
-            if limit > 0 {
-                prop_assert_eq!(whole.whole(), (text.len() <= limit).then_some(&*text));
+        fn a_text_is_cut_at_a_character_however_it_comes(
+            text in "\\PC{0,12}", limit in 1..20_usize, last in 0..12_usize
+        ) {
+            let mut scratch = Scratch::default();
+            scratch.begin(limit);
+            let (front, last) = text.as_bytes().split_at(last.min(text.len()));
+            for &byte in front {
+                scratch.push(&[byte]);
             }
-
-            let mut pieces = Text::default();
-            pieces.begin(limit);
-            text.bytes().for_each(|byte| pieces.push(&[byte]));
-            prop_assert_eq!(pieces.cut(), whole.cut());
-            prop_assert_eq!(pieces.whole(), whole.whole());
+            let gathered = scratch.finish(last);
+            prop_assert_eq!(gathered.cut(), &text[..text.floor_char_boundary(limit)]);
+            prop_assert_eq!(gathered.whole(), (text.len() <= limit).then_some(text.as_bytes()));
         }
     }
 }

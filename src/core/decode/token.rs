@@ -2,15 +2,15 @@
 //!
 //! Each reads on from where it was, takes what belongs to it, and leaves a byte that it refuses in front.
 
-use super::text::{Text, Utf8, plain_run};
+use super::text::{Scratch, Utf8, plain_run};
 
 /// How far a token came with the bytes at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum Read<'a> {
     /// It took all of them and is not at its end.
     More,
-    /// It is whole.
-    Done,
+    /// It is whole; the last piece of its text.
+    Done(&'a [u8]),
     /// The next byte cannot follow.
     Wrong,
 }
@@ -42,34 +42,45 @@ pub(super) enum JsonString {
 }
 
 impl JsonString {
-    /// Reads on, adding the unescaped text to `text`.
-    pub(super) fn read(&mut self, input: &mut &[u8], text: &mut Text) -> Read {
+    /// Reads on. The unescaped text goes to `text`, but for its last piece.
+    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8], text: &mut Scratch) -> Read<'a> {
         loop {
+            let mut run: &[u8] = &[];
             if let Self::Plain = self {
-                let (run, rest) = input.split_at(plain_run(input));
-                text.push(run);
-                *input = rest;
+                (run, *input) = input.split_at(plain_run(input));
             }
-            let Some((&byte, rest)) = input.split_first() else {
-                return Read::More;
-            };
-            if matches!((&self, byte), (Self::Plain, b'"')) {
-                *input = rest;
-                return Read::Done;
-            }
-            match self.next(byte, text) {
-                Ok(next) => *self = next,
-                Err(wrong) => {
-                    *self = wrong;
-                    return Read::Wrong;
+            match (&self, input.split_first()) {
+                (Self::Plain, Some((b'"', rest))) => {
+                    *input = rest;
+                    return Read::Done(run);
+                }
+                (_, None) => {
+                    text.push(run);
+                    return Read::More;
+                }
+                (_, Some((&byte, rest))) => {
+                    text.push(run);
+                    if !self.step(byte, text) {
+                        return Read::Wrong;
+                    }
+                    *input = rest;
                 }
             }
-            *input = rest;
         }
     }
 
-    /// Takes one byte that is neither plain nor the closing quote. The error is where the string stands then.
-    fn next(self, byte: u8, text: &mut Text) -> Result<Self, Self> {
+    /// Takes one byte that is neither plain nor the closing quote; false if it cannot follow.
+    ///
+    /// Most strings are plain to their end: out of line, this does not slow them.
+    #[inline(never)]
+    fn step(&mut self, byte: u8, text: &mut Scratch) -> bool {
+        let next = self.next(byte, text);
+        *self = next.unwrap_or_else(|wrong| wrong);
+        next.is_ok()
+    }
+
+    /// Where the string stands after this byte; the error is where it stands if the byte cannot follow.
+    fn next(self, byte: u8, text: &mut Scratch) -> Result<Self, Self> {
         Ok(match (self, byte) {
             (Self::Plain, b'\\') => Self::Escape,
             (Self::Plain, _) => {
@@ -116,7 +127,7 @@ impl JsonString {
     }
 
     /// Takes a UTF-16 code unit, behind the first half of a pair if `high` is not 0.
-    fn unit(high: u16, unit: u16, text: &mut Text) -> Option<Self> {
+    fn unit(high: u16, unit: u16, text: &mut Scratch) -> Option<Self> {
         if high == 0 && (0xd800..=0xdbff).contains(&unit) {
             return Some(Self::Half(unit));
         }
@@ -154,8 +165,11 @@ fn unescape(letter: u8) -> Option<u8> {
 }
 
 /// A number, by the part in which it stands (RFC 8259, section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Number {
+    /// Before its first byte.
+    #[default]
+    Begin,
     Minus,
     Zero,
     Integer,
@@ -167,28 +181,18 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// A number that begins with this byte, if one does.
-    pub(super) fn begin(byte: u8) -> Option<Self> {
-        match byte {
-            b'-' => Some(Self::Minus),
-            b'0' => Some(Self::Zero),
-            b'1'..=b'9' => Some(Self::Integer),
-            _ => None,
-        }
-    }
-
-    /// Reads on, adding what belongs to the number to `text`. It is done at the first byte that does not.
-    pub(super) fn read(&mut self, input: &mut &[u8], text: &mut Text) -> Read {
+    /// Reads on, to the first byte that does not belong to the number. What does goes to `text`, but for its last
+    /// piece.
+    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8], text: &mut Scratch) -> Read<'a> {
         for (n, &byte) in input.iter().enumerate() {
             if let Some(next) = self.next(byte) {
                 *self = next;
                 continue;
             }
             let (run, rest) = input.split_at(n);
-            text.push(run);
             *input = rest;
             return if self.is_whole() {
-                Read::Done
+                Read::Done(run)
             } else {
                 Read::Wrong
             };
@@ -200,8 +204,11 @@ impl Number {
 
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
-            (Self::Integer, b'0'..=b'9') => Self::Integer,
-            (Self::Minus, _) => return Self::begin(byte).filter(|&next| next != Self::Minus),
+            (Self::Integer, b'0'..=b'9') | (Self::Begin | Self::Minus, b'1'..=b'9') => {
+                Self::Integer
+            }
+            (Self::Begin | Self::Minus, b'0') => Self::Zero,
+            (Self::Begin, b'-') => Self::Minus,
             (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
             (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => {
                 Self::ExponentDigits
@@ -229,36 +236,42 @@ impl Number {
 }
 
 /// One of the three words of JSON.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Word {
     /// What it says; None for null.
     pub(super) truth: Option<bool>,
-    left: &'static [u8],
+    /// How many of its letters were read.
+    read: u8,
 }
 
 impl Word {
     /// The word that begins with this byte, if one does.
     pub(super) fn begin(byte: u8) -> Option<Self> {
-        let (truth, left) = match byte {
-            b'n' => (None, &b"ull"[..]),
-            b't' => (Some(true), &b"rue"[..]),
-            b'f' => (Some(false), &b"alse"[..]),
+        let truth = match byte {
+            b'n' => None,
+            b't' => Some(true),
+            b'f' => Some(false),
             _ => return None,
         };
-        Some(Self { truth, left })
+        Some(Self { truth, read: 1 })
     }
 
     /// Reads on.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> Read {
-        while let Some((&wanted, left)) = self.left.split_first() {
+    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8]) -> Read<'a> {
+        let letters: &[u8] = match self.truth {
+            None => b"null",
+            Some(true) => b"true",
+            Some(false) => b"false",
+        };
+        while let Some(&letter) = letters.get(usize::from(self.read)) {
             match input.split_first() {
                 None => return Read::More,
-                Some((&byte, rest)) if byte == wanted => *input = rest,
+                Some((&byte, rest)) if byte == letter => *input = rest,
                 Some(_) => return Read::Wrong,
             }
-            self.left = left;
+            self.read += 1;
         }
-        Read::Done
+        Read::Done(&[])
     }
 
     /// What could come next.

@@ -239,7 +239,7 @@ fn ending(
         state,
         previous_state: before.filter(|_| before != state),
         error: status.error.clone(),
-        files: status.files,
+        files: status.files.filter(|_| outcome == Outcome::Completed),
         detection_delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(0)),
         ..facts
     }

@@ -8,6 +8,8 @@
 mod answered;
 mod failed;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod tests_support;

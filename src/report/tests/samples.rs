@@ -7,7 +7,7 @@ use crate::core::event::{About, Event, EventId, EventType, Facts, Tally, WatchId
 use crate::core::job::{JobState, Outcome, Reason};
 use crate::core::status::{FileSum, Files, Names};
 use crate::core::verdict::ErrorKind;
-use crate::report::{Row, Screen, Style};
+use crate::report::{Row, Style};
 
 /// What an attacker would write into `joberror`.
 pub(super) const HOSTILE: &str =
@@ -17,14 +17,14 @@ pub(super) const HOSTILE: &str =
 pub(super) const PLAIN: Style = Style {
     color: false,
     unicode: false,
-    screen: Screen::None,
+    bars: false,
 };
 
 /// As on a modern terminal, without colours.
 pub(super) const MODERN: Style = Style {
     color: false,
     unicode: true,
-    screen: Screen::Reflows,
+    bars: true,
 };
 
 fn job(kind: EventType, seq: u32, facts: Facts) -> Event {

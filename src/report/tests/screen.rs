@@ -23,8 +23,7 @@ impl Screen {
         terminal.process(b"$ forgewatch watch\r\n");
         Self {
             terminal,
-            // The emulator cuts lines when it is resized.
-            painter: Painter::new(false),
+            painter: Painter::default(),
             size: Size { width, height },
             sent: String::new(),
         }
@@ -72,10 +71,10 @@ impl Screen {
         assert!(!screen.hide_cursor());
         assert!(!screen.alternate_screen());
         assert_eq!(screen.fgcolor(), vt100::Color::Default);
-        // Nothing was ever sent but "up", "erase to the end of the line", and colours.
+        // Nothing was ever sent but "up", the two erasures, and colours.
         for escape in self.sent.split('\x1b').skip(1) {
             let end = escape.find(|c: char| c.is_ascii_alphabetic()).unwrap();
-            assert!("AKm".contains(&escape[end..=end]), "{escape:?}");
+            assert!("AJKm".contains(&escape[end..=end]), "{escape:?}");
         }
     }
 }
@@ -155,66 +154,10 @@ fn after_a_resize_the_bars_are_whole_and_go_without_a_trace() {
 }
 
 #[test]
-fn where_a_terminal_breaks_long_lines_anew_all_their_pieces_are_erased() {
-    let mut painter = Painter::new(true);
-    let wide = Size {
-        width: 200,
-        height: 50,
-    };
-    let narrow = Size {
-        width: 60,
-        height: 50,
-    };
-    let bars = frame(&handful(), 200, 50, Duration::ZERO, MODERN);
-    painter.paint(&[], bars, wide).unwrap();
-    let bytes = painter
-        .paint(&["above".to_owned()], Vec::new(), narrow)
-        .unwrap();
-    // Five bars of some 110 columns become two lines each, the count stays one.
-    let up: usize = bytes
-        .strip_prefix("\r\x1b[")
-        .unwrap()
-        .split_once('A')
-        .unwrap()
-        .0
-        .parse()
-        .unwrap();
-    let erased = bytes.matches("\x1b[K\n").count();
-    assert_eq!((up, erased), (11, 11), "{bytes:?}");
-}
-
-#[test]
 fn a_frame_that_changes_nothing_writes_nothing() {
     let mut screen = Screen::new(80, 24);
     screen.paint(&[], screen.bars(1));
     let sent = screen.sent.len();
     screen.paint(&[], screen.bars(1));
     assert_eq!(screen.sent.len(), sent);
-}
-
-#[test]
-fn wide_characters_count_twice() {
-    let mut painter = Painter::new(true);
-    let bar = vec!["世界".repeat(10)];
-    painter
-        .paint(
-            &[],
-            bar,
-            Size {
-                width: 80,
-                height: 24,
-            },
-        )
-        .unwrap();
-    let bytes = painter
-        .paint(
-            &[],
-            Vec::new(),
-            Size {
-                width: 30,
-                height: 24,
-            },
-        )
-        .unwrap();
-    assert!(bytes.starts_with("\r\x1b[2A"), "{bytes:?}");
 }

@@ -10,8 +10,7 @@ use futures_util::FutureExt;
 use super::samples::{HOSTILE, MODERN, PLAIN, every_event, failure, handful};
 use crate::core::event::Event;
 use crate::report::diagnostics::{self, InstallError};
-use crate::report::writer::Size;
-use crate::report::{Mode, QUEUE, Report, Streams, Style, json};
+use crate::report::{Mode, QUEUE, Report, Size, Streams, Style, json};
 
 /// A stream that keeps what is written to it.
 #[derive(Clone, Default)]
@@ -175,6 +174,20 @@ async fn bars_go_when_the_report_is_closed() {
     report.rows(&handful(), Duration::ZERO);
     report.event(&failure("disk full")).await;
     report.close().await;
+    assert_only_the_failure_is_shown(&err);
+}
+
+#[tokio::test]
+async fn bars_go_when_the_report_is_only_dropped() {
+    let (mut report, err) = start(Mode::Progress, MODERN, Kept::default());
+    report.rows(&handful(), Duration::ZERO);
+    report.event(&failure("disk full")).await;
+    // As after a second Ctrl-C. The writer keeps no one waiting here, so that the moment it is given is enough.
+    drop(report);
+    assert_only_the_failure_is_shown(&err);
+}
+
+fn assert_only_the_failure_is_shown(err: &Kept) {
     let mut terminal = vt100::Parser::new(24, 80, 0);
     terminal.process(err.text().replace('\n', "\r\n").as_bytes());
     assert_eq!(

@@ -1,0 +1,121 @@
+//! The README's promises: its commands run, its tables are the program's own.
+
+use std::process::{Command, Output};
+
+use forgewatch::sim::{Script, Server};
+
+const README: &str = include_str!("../README.md");
+const FORGEWATCH: &str = env!("CARGO_BIN_EXE_forgewatch");
+
+/// The lines of the blocks fenced as `sh`.
+fn commands() -> Vec<&'static str> {
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in README.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => lines.push(line),
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// Runs a line as the README's reader would, with `forgewatch` on the path, in an empty home.
+fn run(line: &str, home: &std::path::Path, base_url: &str) -> Output {
+    let path = format!(
+        "{}:{}",
+        std::path::Path::new(FORGEWATCH).parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    Command::new("sh")
+        .args(["-ec", line])
+        .env_clear()
+        .envs([("PATH", path.as_str()), ("FORGEWATCH_BASE_URL", base_url)])
+        .envs([
+            ("FORGEWATCH_ACCESS_KEY", "sim"),
+            ("FORGEWATCH_SECRET_KEY", "sim"),
+        ])
+        .env("HOME", home)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_pipeline_recipe_watches_its_jobs_to_their_end() {
+    let script = "[[jobs]]\njob = \"update/77\"\nduration = \"2s\"\n\
+                  [[jobs]]\njob = \"diff/1234\"\nduration = \"1s\"\n";
+    let server = Server::start(Script::parse(script).unwrap()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let recipe = commands()
+        .into_iter()
+        .find(|line| line.contains("--until-done"))
+        .unwrap();
+    let output = run(recipe, home.path(), &server.base_url());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("2 of 2 completed"), "{told}");
+}
+
+#[test]
+fn the_configuration_shown_is_in_order() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join(".config/forgewatch");
+    std::fs::create_dir_all(&folder).unwrap();
+    let toml = README
+        .split("```toml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    std::fs::write(folder.join("forgewatch.toml"), toml).unwrap();
+    let line = commands()
+        .into_iter()
+        .find(|line| line.ends_with("check"))
+        .unwrap();
+    let output = run(line, home.path(), "https://api.multiplay.co.uk");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn the_two_commands_are_the_ones_that_work() {
+    let lines = commands();
+    assert_eq!(lines[..2], ["cargo run --release -- demo", "cargo test"]);
+    assert!(include_str!("../.ci/run").contains("\ncargo test --locked\n"));
+    // `demo` itself is run by tests/demo.rs.
+}
+
+#[test]
+fn every_other_command_is_one_that_the_program_knows() {
+    let home = tempfile::tempdir().unwrap();
+    for line in commands()
+        .into_iter()
+        .filter(|line| line.starts_with("forgewatch "))
+    {
+        let help = run(&format!("{line} --help"), home.path(), "http://127.0.0.1:9");
+        assert_eq!(help.status.code(), Some(0), "{line}: {help:?}");
+    }
+}
+
+#[test]
+fn the_exit_statuses_are_those_of_the_help() {
+    let home = tempfile::tempdir().unwrap();
+    let help = run("forgewatch watch --help", home.path(), "http://127.0.0.1:9");
+    let help = String::from_utf8(help.stdout).unwrap();
+    let rows: Vec<&str> = README
+        .lines()
+        .skip_while(|line| !line.starts_with("| exit status"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(rows.len(), 10, "{rows:?}");
+    for row in rows {
+        let status = row.split('|').nth(1).unwrap().trim().replace(", ", "/");
+        let known = help
+            .lines()
+            .any(|line| line.trim_start().starts_with(&format!("{status} ")));
+        assert!(known, "{status} is not in the help");
+    }
+}
