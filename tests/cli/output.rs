@@ -221,7 +221,7 @@ fn text_is_a_line_a_transition_without_cursor_control() {
     ends.sort();
     insta::assert_snapshot!(ends.join("\n"), @r"
     diff/1 COMPLETED 100 % after …, files: 2 added (7.9 kB), 0 modified (0 B), 0 removed (0 B)
-    diff/2 FAILED 99 % after …, files: 0 added (0 B), 0 modified (0 B), 0 removed (0 B): the disk is full
+    diff/2 FAILED 99 % after …: the disk is full
     update/3 REFUSED after …: HTTP 401 Unauthorized (refused)
     ");
     assert_eq!(done.stderr, "");
