@@ -306,6 +306,16 @@ fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
 }
 
 #[test]
+fn a_signal_ends_a_watch_whose_request_nobody_answers() {
+    let stage = Stage::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let watch = stage.watch(&["diff/1"]).start();
+    stage.await_hits("diff/1", 1);
+    watch.signal("TERM");
+    let left = watch.wait().expect(143).end_of("diff/1");
+    assert_eq!(left["event_type"], "job.abandoned");
+}
+
+#[test]
 fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
     let stage = Stage::new(&job("diff/1", "duration = '1h'"));
     let (mut reader, mut writer) = std::io::pipe().unwrap();

@@ -221,7 +221,7 @@ fn text_is_a_line_a_transition_without_cursor_control() {
     ends.sort();
     insta::assert_snapshot!(ends.join("\n"), @r"
     diff/1 COMPLETED 100 % after …, files: 2 added (7.9 kB), 0 modified (0 B), 0 removed (0 B)
-    diff/2 FAILED 99 % after …, files: 0 added (0 B), 0 modified (0 B), 0 removed (0 B): the disk is full
+    diff/2 FAILED 99 % after …: the disk is full
     update/3 REFUSED after …: HTTP 401 Unauthorized (refused)
     ");
     assert_eq!(done.stderr, "");
@@ -306,6 +306,22 @@ fn a_reader_that_was_never_there_ends_nothing() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     stage.watch(&["diff/1"]).stdout(writer).run().expect(0);
+}
+
+#[test]
+fn a_full_disk_ends_nothing() {
+    let stage = Stage::new(&job("diff/1", "ending = 'squashed'"));
+    for output in ["json", "text"] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        stage
+            .watch(&["--output", output, "diff/1"])
+            .stdout(full)
+            .run()
+            .expect(3);
+    }
 }
 
 #[test]
