@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::place::{Done, Place, Stage, faulty, job};
 
-const GIVE_UP: [&str; 2] = ["--give-up-after", "300ms"];
+const GIVE_UP: [&str; 2] = ["--give-up-after", "1s"];
 const NO_GRACE: [&str; 2] = ["--not-found-grace", "50ms"];
-const JOB_TIMEOUT: [&str; 2] = ["--job-timeout", "1s"];
+const JOB_TIMEOUT: [&str; 2] = ["--job-timeout", "2s"];
 
 /// A job that comes to a given end, the flags it takes to get there, and the status.
 struct Case {
