@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::place::{Done, Place, Stage, faulty, job};
 
-const GIVE_UP: [&str; 2] = ["--give-up-after", "300ms"];
+const GIVE_UP: [&str; 2] = ["--give-up-after", "1s"];
 const NO_GRACE: [&str; 2] = ["--not-found-grace", "50ms"];
-const JOB_TIMEOUT: [&str; 2] = ["--job-timeout", "1s"];
+const JOB_TIMEOUT: [&str; 2] = ["--job-timeout", "2s"];
 
 /// A job that comes to a given end, the flags it takes to get there, and the status.
 struct Case {
@@ -303,6 +303,16 @@ fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
         );
         assert_eq!(done.finished()["outcome"], "interrupted");
     }
+}
+
+#[test]
+fn a_signal_ends_a_watch_whose_request_nobody_answers() {
+    let stage = Stage::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let watch = stage.watch(&["diff/1"]).start();
+    stage.await_hits("diff/1", 1);
+    watch.signal("TERM");
+    let left = watch.wait().expect(143).end_of("diff/1");
+    assert_eq!(left["event_type"], "job.abandoned");
 }
 
 #[test]

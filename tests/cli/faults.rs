@@ -10,7 +10,7 @@ const GIVE_UP: [&str; 2] = ["--give-up-after", "500ms"];
 /// A fault, with the kind that events tell it by and the HTTP status if there is one.
 type Fault = (&'static str, &'static str, Option<u16>);
 
-const FAULTS: [Fault; 19] = [
+const FAULTS: [Fault; 20] = [
     ("delay = '1h'", "timeout", None),
     ("slow = { bytes = 1, every = '100ms' }", "timeout", None),
     ("reset = 0", "disconnected", None),
@@ -42,6 +42,7 @@ const FAULTS: [Fault; 19] = [
     ("rubbish = 'utf8'", "bad_response", Some(200)),
     ("rubbish = 'deep'", "bad_response", Some(200)),
     ("rubbish = 'empty'", "bad_response", Some(200)),
+    ("rubbish = 'huge_head'", "disconnected", None),
 ];
 
 /// A watch of diff/1 that waits no longer than 300 ms for an answer.

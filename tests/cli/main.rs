@@ -16,4 +16,6 @@ mod output;
 mod place;
 mod proxy;
 mod secrets;
+mod simulate;
+mod terminal;
 mod tls;

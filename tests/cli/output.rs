@@ -309,6 +309,22 @@ fn a_reader_that_was_never_there_ends_nothing() {
 }
 
 #[test]
+fn a_full_disk_ends_nothing() {
+    let stage = Stage::new(&job("diff/1", "ending = 'squashed'"));
+    for output in ["json", "text"] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        stage
+            .watch(&["--output", output, "diff/1"])
+            .stdout(full)
+            .run()
+            .expect(3);
+    }
+}
+
+#[test]
 fn a_slow_reader_gets_every_line_in_the_end() {
     let stage = Stage::new(&job("diff/1", "duration = '800ms'"));
     let (reader, writer) = std::io::pipe().unwrap();

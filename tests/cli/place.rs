@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Place {
             .stderr(Stdio::piped());
         Program {
             command,
-            input: Vec::new(),
+            input: None,
         }
     }
 
@@ -137,7 +137,8 @@ fn name(job: &str) -> JobRef {
 /// The program, about to be run.
 pub(crate) struct Program {
     command: Command,
-    input: Vec<u8>,
+    /// All of its standard input; None is one that stays open and silent.
+    input: Option<String>,
 }
 
 impl Program {
@@ -153,7 +154,7 @@ impl Program {
 
     /// What it finds on its standard input.
     pub(crate) fn input(mut self, text: &str) -> Self {
-        self.input = text.as_bytes().to_vec();
+        self.input = Some(text.to_owned());
         self
     }
 
@@ -163,14 +164,46 @@ impl Program {
         self
     }
 
+    /// Puts it on a terminal of this size: what it shows there is [`Done::stdout`].
+    pub(crate) fn on_terminal(mut self, rows: u16, columns: u16) -> Self {
+        let program = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let quoted: Vec<String> = program
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let line = format!("stty rows {rows} cols {columns}; exec {}", quoted.join(" "));
+        let mut terminal = Command::new("script");
+        terminal.args(["-qefc", &line, "/dev/null"]);
+        terminal.env_clear();
+        for (name, value) in self.command.get_envs() {
+            terminal.env(name, value.unwrap_or_default());
+        }
+        terminal.current_dir(self.command.get_current_dir().unwrap());
+        terminal
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.command = terminal;
+        self.env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
+            .env("PATH", "/usr/bin:/bin")
+    }
+
     pub(crate) fn start(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
-        // A program that did not want it has gone by now.
-        let _ = child.stdin.take().unwrap().write_all(&self.input);
+        let mut stdin = child.stdin.take().unwrap();
+        let stdin = match self.input {
+            None => Some(stdin),
+            Some(input) => {
+                // A program that did not want it has gone by now.
+                let _ = stdin.write_all(input.as_bytes());
+                None
+            }
+        };
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
         Running {
             child,
+            stdin,
             stdout,
             stderr,
         }
@@ -195,6 +228,7 @@ fn collect(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 /// The program under way; killed when the test gives up on it.
 pub(crate) struct Running {
     child: Child,
+    stdin: Option<ChildStdin>,
     stdout: Option<Receiver<Vec<u8>>>,
     stderr: Option<Receiver<Vec<u8>>>,
 }
@@ -209,6 +243,12 @@ impl Running {
         let kill = format!("kill -{signal} {}", self.pid());
         let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
         assert!(sent.success(), "{kill}");
+    }
+
+    /// Types on its terminal.
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
     }
 
     pub(crate) fn wait(mut self) -> Done {
