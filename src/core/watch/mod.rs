@@ -42,6 +42,8 @@ pub struct Answer {
 pub struct Context<'a> {
     /// When the input came.
     pub now: Moment,
+    /// What the clock that the server's times go by shows then, Unix milliseconds.
+    pub server_now_ms: i64,
     /// What the user asked for.
     pub limits: &'a Limits,
     /// What earlier jobs taught.
@@ -340,13 +342,14 @@ impl Step<'_> {
         let eta = self.watch.eta.map(NonZeroI64::get);
         let facts = Facts {
             eta,
-            eta_seconds: eta.map(|eta| eta - self.cx.now.wall_ms.div_euclid(1000)),
+            eta_seconds: eta.map(|eta| eta - self.cx.server_now_ms.div_euclid(1000)),
             reason: match outcome {
                 Outcome::Abandoned(reason) => Some(reason),
                 _ => None,
             },
             ..self.facts()
         };
+        let facts = self.with_trouble(facts);
         self.end(outcome, facts)
     }
 
