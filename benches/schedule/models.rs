@@ -5,7 +5,7 @@
 
 use std::f64::consts::TAU;
 
-/// A small generator of our own (SplitMix64, Steele, Lea and Flood 2014), so that a seed replays for good.
+/// A small generator of our own (`SplitMix64`, Steele, Lea and Flood 2014), so that a seed replays for good.
 #[derive(Clone)]
 pub(crate) struct Dice(u64);
 

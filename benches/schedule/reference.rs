@@ -178,7 +178,7 @@ impl Policy for Reference<'_> {
     }
 
     fn end(&mut self, last: f64, seen: f64) {
-        let end = (last + seen) / 2.0;
+        let end = f64::midpoint(last, seen);
         let mut count = BTreeMap::new();
         for &(source, ..) in &self.made {
             *count.entry(source).or_insert(0.0) += 1.0;

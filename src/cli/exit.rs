@@ -97,7 +97,9 @@ mod tests {
 
     fn ends(outcomes: &[Outcome]) -> Ends {
         let mut ends = Ends::default();
-        outcomes.iter().for_each(|&outcome| ends.count(outcome));
+        for &outcome in outcomes {
+            ends.count(outcome);
+        }
         ends
     }
 

@@ -93,8 +93,10 @@ pub(super) fn forecast(trace: &Trace, memory: &KindMemory) -> (Forecast, Why) {
     let age = trace.age();
     let (mu, spread) = (memory.life().mean(), memory.life().var().sqrt() * LOGISTIC);
     let life = (memory.lives() > 0).then(|| life(mu, spread, age));
-    let mut why = Why::default();
-    why.life = life.map(|(mu, _)| mu.exp());
+    let mut why = Why {
+        life: life.map(|(mu, _)| mu.exp()),
+        ..Why::default()
+    };
     if found.iter().all(Option::is_none) {
         return (Forecast::Life { mu, spread, age }, why);
     }

@@ -26,14 +26,17 @@ use super::forecast::{Forecast, WINDOW, life_at, life_odds};
 
 /// Probabilities of points of a normal that lie `JOINED_STEP` standard deviations apart around its mean, to 3 on both
 /// sides: on the early side, where being late gets dear, the tail decides.
-const JOINED: [f32; 12] = [
-    0.004547, 0.015870, 0.043139, 0.091325, 0.150569, 0.193334, 0.193334, 0.150569, 0.091325,
-    0.043139, 0.015870, 0.004547,
+const JOINED: [f32; 16] = [
+    0.001_773, 0.005_433, 0.014_190, 0.031_580, 0.059_891, 0.096_788, 0.133_290, 0.156_417,
+    0.156_417, 0.133_290, 0.096_788, 0.059_891, 0.031_580, 0.014_190, 0.005_433, 0.001_773,
 ];
-const JOINED_STEP: f32 = 0.5;
+const JOINED_STEP: f32 = 0.4;
 /// The same for its outliers, more coarsely.
-const OUTLIERS: [f32; 6] = [0.028566, 0.144345, 0.324474, 0.324474, 0.144345, 0.028566];
-const OUTLIERS_STEP: f32 = 0.9;
+const OUTLIERS: [f32; 10] = [
+    0.006_253, 0.026_390, 0.077_711, 0.159_651, 0.228_833, 0.228_833, 0.159_651, 0.077_711,
+    0.026_390, 0.006_253,
+];
+const OUTLIERS_STEP: f32 = 0.6;
 /// All points; a multiple of `LANES`.
 const POINTS: usize = WINDOW + JOINED.len() + OUTLIERS.len();
 /// Sums are kept apart so that the compiler can work on several points at once.
@@ -75,34 +78,35 @@ pub(super) fn wait(forecast: &Forecast, rules: &Rules) -> f32 {
     let again = 1.0 + TOO_EARLY * least / k;
     let outlook = Outlook::of(forecast);
     let mut best = (f32::INFINITY, least);
-    let mut consider = |wait: f32| {
+    let consider = |wait: f32, best: &mut (f32, f32)| {
         let wait = wait.clamp(least, most.max(least));
         let cost = outlook.cost(wait, 1.0 / k, again);
         if cost < best.0 {
-            best = (cost, wait);
+            *best = (cost, wait);
         }
-        best.1
+        cost
     };
-    // Before the first point all cost falls, after the last all cost rises.
-    let (first, last) = outlook.range();
-    let mut coarse = first.max(least);
-    let mut rough = consider(coarse);
-    while coarse < last.min(most) {
+    // Before the first point all cost falls, after the last all cost rises; and it need not rise far.
+    let (from, to) = outlook.range();
+    let mut coarse = from.max(least);
+    let mut cost = consider(coarse, &mut best);
+    while coarse < to.min(most) && cost < 2.0 * best.0 + 3.0 {
         coarse *= 1.5;
-        rough = consider(coarse);
+        cost = consider(coarse, &mut best);
     }
     if let Forecast::Estimated { window, .. } = forecast
-        && window[0].1 > 0.0
+        && window[WINDOW - 1].1 > 1e-4
     {
         let step = window[1].0 - window[0].0;
-        for (left, _) in window {
-            rough = consider(left + 0.5 * step);
+        for (left, _) in window.iter().skip(1).step_by(2) {
+            consider(left + 0.5 * step, &mut best);
         }
     }
+    let rough = best.1;
     for finer in [0.74, 0.84, 0.92, 1.09, 1.2, 1.34] {
-        consider(rough * finer);
+        consider(rough * finer, &mut best);
     }
-    consider(rough)
+    best.1
 }
 
 impl Outlook {
@@ -216,7 +220,7 @@ mod tests {
             policy: Policy::Inspection,
             request_cost: Duration::from_secs(1),
             min_interval: Duration::from_secs(1),
-            max_interval: Duration::from_secs(600),
+            max_interval: Duration::from_mins(10),
         }
     }
 

@@ -11,7 +11,7 @@ fn rules(policy: Policy) -> Rules {
         policy,
         request_cost: Duration::from_secs(1),
         min_interval: Duration::from_secs(1),
-        max_interval: Duration::from_secs(600),
+        max_interval: Duration::from_mins(10),
     }
 }
 
