@@ -17,5 +17,6 @@ mod place;
 mod proxy;
 mod secrets;
 mod simulate;
+mod streams;
 mod terminal;
 mod tls;
