@@ -25,6 +25,7 @@ use crate::core::job::{JobKind, JobRef};
 use crate::core::verdict::PollError;
 use crate::engine::{Api, Fetched};
 use redact::Redactor;
+pub use tls::check_ca_file;
 
 /// More than any sane answer's head, in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -44,7 +45,9 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file of certificate authorities cannot be used.
-    #[error("api.ca_file: {path}: {why}")]
+    #[error(
+        "api.ca_file: {path}: {why}; name a PEM file of certificate authorities, or leave the key out"
+    )]
     CaFile {
         /// The file.
         path: String,

@@ -8,6 +8,7 @@ use super::args::DemoArgs;
 use super::one_shot::Finished;
 use super::watch::{Plan, Stopped, until_done};
 use super::{FAILED, INTERNAL, complain};
+use crate::clanforge::Client;
 use crate::config::credentials::Credentials;
 use crate::config::{self, Env};
 use crate::core::job::{JobRef, Outcome};
@@ -54,11 +55,14 @@ fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<Finished, Stopped
         status: super::USAGE,
         why: e.to_string(),
     })?;
+    let client =
+        Client::new(&loaded.settings.api, &credentials).map_err(|e| internal(e.to_string()))?;
     let plan = Plan {
+        client,
         settings: loaded.settings,
         options: loaded.one_shot,
         output,
         learns: false,
     };
-    until_done(plan, &credentials, env)
+    until_done(plan, env)
 }

@@ -179,7 +179,7 @@ impl Run {
                     self.engine.stop_all(Outcome::Abandoned(Reason::Interrupted));
                 }
                 () = at(deadline), if !stopping => {
-                    self.out_of_time().await;
+                    self.out_of_time();
                 }
                 events = self.engine.advance(), if stopping || self.untold.is_empty() => {
                     for event in events {
@@ -213,7 +213,7 @@ impl Run {
     }
 
     /// Says which jobs are still going, and ends them.
-    async fn out_of_time(&mut self) {
+    fn out_of_time(&mut self) {
         self.be_patient_for(STUCK_READER);
         let (rows, now) = (self.rows(), self.engine.now());
         self.engine.stop_all(Outcome::TimedOut);

@@ -16,7 +16,7 @@ mod file;
 mod jobs;
 mod keys;
 pub mod manual;
-mod nearest;
+pub(crate) mod nearest;
 mod read;
 pub mod settings;
 

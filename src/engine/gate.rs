@@ -134,24 +134,17 @@ impl Gate {
             });
             turn = Turn::Down;
         }
-        match result.err().and_then(|error| hold(error, || wait(1))) {
-            Some(hold) => {
-                let again = std::mem::replace(&mut self.limited, true);
-                let until = self.held_until.max(now.saturating_add(millis(hold)));
-                self.held_until = until;
-                if turn == Turn::None {
-                    Turn::Held { until, again }
-                } else {
-                    turn
-                }
+        if let Some(hold) = result.err().and_then(|error| hold(error, || wait(1))) {
+            let again = std::mem::replace(&mut self.limited, true);
+            let until = self.held_until.max(now.saturating_add(millis(hold)));
+            self.held_until = until;
+            if turn == Turn::None {
+                turn = Turn::Held { until, again };
             }
-            None => {
-                if result.is_ok() && self.held_until <= now {
-                    self.limited = false;
-                }
-                turn
-            }
+        } else if result.is_ok() && self.held_until <= now {
+            self.limited = false;
         }
+        turn
     }
 
     fn count(&mut self, now: u64, slot: u32, failed: bool) {
