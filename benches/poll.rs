@@ -3,8 +3,7 @@
 //! The whole engine (timers, limits, schedule, state machine, decoder, events) keeps 64 requests in flight against a
 //! responder in another process. Beside it, in the same rounds and by turns, 64 bare loops ask the same addresses
 //! with the same client settings, read the body and drop it. What is compared is the processor time, user and system,
-//! of this process's only thread. Each sixteenth answer tells another state than the one before, so that there are
-//! events too.
+//! of this process's only thread. Now and then a job is told to be in another state, so that there are events too.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -47,7 +46,9 @@ const ROUNDS: usize = 10;
 const ROUND: Duration = Duration::from_millis(1_000);
 const IN_FLIGHT: usize = 64;
 /// As many as keep the engine busy although each waits for [`LONGEST_WAIT`].
-const JOBS: u64 = 4096;
+const JOBS: usize = 4096;
+/// A job is told to be in one state so many times, and then in another.
+const POLLS_A_STATE: usize = 8;
 /// The bounds of the schedule are 600 x apart as they are by default, so that choosing the moment costs the same.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 const LONGEST_WAIT: Duration = Duration::from_millis(60);
@@ -83,11 +84,8 @@ async fn serve() -> Outcome<()> {
             now - 5,
         )
     };
-    let bodies = (0..32).map(|n| match n {
-        0..16 => status(4, "Running"),
-        _ => status(3, "Queued"),
-    });
-    let answers = Answers::new(bodies);
+    let bodies = [status(4, "Running"), status(3, "Queued")];
+    let answers = Answers::new(bodies, JOBS * POLLS_A_STATE);
     let identity = Identity::new()?;
     let mut listeners = Vec::new();
     for _ in 0..3 {
@@ -151,20 +149,21 @@ async fn compare(name: &str, base: &str, ca: &std::path::Path) -> Outcome<()> {
     let polls = Rc::new(Cell::new(0_u64));
     let mut engine = engine(&settings, &jobs, Rc::clone(&polls))?;
     let bare = bare_client(&settings)?;
-    let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT as u64)
+    let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT)
         .map(|n| ask_for_ever(&bare, base, n, &polls))
         .collect();
 
     let mut events = 0_usize;
     let mut rounds = Vec::new();
+    let side = std::env::var("SIDE").unwrap_or_default();
     for round in 0..=ROUNDS {
-        let ours = measure(&polls, async {
+        let ours = measure(&polls, async { if side=="bare"{return}
             loop {
                 events += engine.advance().await.len();
             }
         });
         let ours = ours.await?;
-        let bare = measure(&polls, async { while bare.next().await.is_some() {} });
+        let bare = measure(&polls, async { if side=="ours"{return} while bare.next().await.is_some() {} });
         let bare = bare.await?;
         // the first round connects and warms up
         if round > 0 {
@@ -210,6 +209,7 @@ fn settings(base: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settin
     settings.api.ca_file = base.starts_with("https").then(|| ca.to_owned());
     settings.limits.schedule.min_interval = SHORTEST_WAIT;
     settings.limits.schedule.max_interval = LONGEST_WAIT;
+    if std::env::var_os("EXPO").is_some() { settings.limits.schedule.policy = forgewatch::core::schedule::Policy::Exponential; }
     Ok(settings)
 }
 
@@ -285,7 +285,7 @@ fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
 }
 
 /// One of the bare loops: each asks for its own share of the jobs. Ends when a request fails.
-async fn ask_for_ever(http: &reqwest::Client, base: &str, first: u64, polls: &Cell<u64>) {
+async fn ask_for_ever(http: &reqwest::Client, base: &str, first: usize, polls: &Cell<u64>) {
     let mut id = first;
     loop {
         let address = format!("{base}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");
@@ -294,6 +294,6 @@ async fn ask_for_ever(http: &reqwest::Client, base: &str, first: u64, polls: &Ce
         };
         while let Ok(Some(_)) = response.chunk().await {}
         polls.set(polls.get() + 1);
-        id = (id + IN_FLIGHT as u64) % JOBS;
+        id = (id + IN_FLIGHT) % JOBS;
     }
 }

@@ -56,7 +56,7 @@ fn serve(identity: Identity) -> Outcome<(String, String)> {
         over_tls.local_addr()?.to_string(),
     );
     std::thread::spawn(move || {
-        let answers = Answers::new([COMPLETED.to_owned()]);
+        let answers = Answers::new([COMPLETED.to_owned()], 1);
         runtime
             .block_on(async {
                 tokio::join!(

@@ -17,8 +17,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// What is answered, in turn.
+/// What is answered.
 pub(crate) struct Answers {
+    /// How often each body is given before the next.
+    times: usize,
     bodies: Vec<Bytes>,
     /// The same with the head of an HTTP/1.1 response before them.
     whole: Vec<Bytes>,
@@ -26,8 +28,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// These bodies over and over, dated now.
-    pub(crate) fn new(bodies: impl IntoIterator<Item = String>) -> Arc<Self> {
+    /// These bodies in turn, each so many times, over and over; dated now.
+    pub(crate) fn new(bodies: impl IntoIterator<Item = String>, times: usize) -> Arc<Self> {
         let bodies: Vec<Bytes> = bodies.into_iter().map(Bytes::from).collect();
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         let whole = |body: &Bytes| {
@@ -40,6 +42,7 @@ impl Answers {
             Bytes::from(response)
         };
         Arc::new(Self {
+            times: times.max(1),
             whole: bodies.iter().map(whole).collect(),
             bodies,
             next: AtomicUsize::new(0),
@@ -48,7 +51,7 @@ impl Answers {
 
     fn next(&self, of: &[Bytes]) -> Bytes {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
-        of.get(n % of.len().max(1)).cloned().unwrap_or_default()
+        of.get(n / self.times % of.len().max(1)).cloned().unwrap_or_default()
     }
 }
 

@@ -38,7 +38,7 @@ use timers::Timers;
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
-use crate::core::schedule::Memory;
+use crate::core::schedule::{Memory, Samples};
 use crate::core::schedule::clock::ServerClock;
 use crate::core::status::Status;
 use crate::core::time::{Moment, millis};
@@ -382,7 +382,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }));
             }
             Next::End { samples, .. } => {
-                if let Some(samples) = samples {
+                // An end in the first answer teaches nothing.
+                if let Some(samples) = samples.filter(|samples| *samples != Samples::default()) {
                     self.memory.learn(job.kind, &samples);
                     self.has_learnt = true;
                 }
