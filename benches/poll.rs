@@ -48,7 +48,7 @@ const IN_FLIGHT: usize = 64;
 /// As many as keep the engine busy although each waits for [`LONGEST_WAIT`].
 const JOBS: usize = 4096;
 /// A job is told to be in one state so many times, and then in another.
-const POLLS_A_STATE: usize = 8;
+const POLLS_A_STATE: usize = 32;
 /// The bounds of the schedule are 600 x apart as they are by default, so that choosing the moment costs the same.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 const LONGEST_WAIT: Duration = Duration::from_millis(60);
@@ -155,15 +155,14 @@ async fn compare(name: &str, base: &str, ca: &std::path::Path) -> Outcome<()> {
 
     let mut events = 0_usize;
     let mut rounds = Vec::new();
-    let side = std::env::var("SIDE").unwrap_or_default();
     for round in 0..=ROUNDS {
-        let ours = measure(&polls, async { if side=="bare"{return}
+        let ours = measure(&polls, async {
             loop {
                 events += engine.advance().await.len();
             }
         });
         let ours = ours.await?;
-        let bare = measure(&polls, async { if side=="ours"{return} while bare.next().await.is_some() {} });
+        let bare = measure(&polls, async { while bare.next().await.is_some() {} });
         let bare = bare.await?;
         // the first round connects and warms up
         if round > 0 {
@@ -209,7 +208,6 @@ fn settings(base: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settin
     settings.api.ca_file = base.starts_with("https").then(|| ca.to_owned());
     settings.limits.schedule.min_interval = SHORTEST_WAIT;
     settings.limits.schedule.max_interval = LONGEST_WAIT;
-    if std::env::var_os("EXPO").is_some() { settings.limits.schedule.policy = forgewatch::core::schedule::Policy::Exponential; }
     Ok(settings)
 }
 

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -51,7 +51,9 @@ impl Answers {
 
     fn next(&self, of: &[Bytes]) -> Bytes {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
-        of.get(n / self.times % of.len().max(1)).cloned().unwrap_or_default()
+        of.get(n / self.times % of.len().max(1))
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -67,6 +69,9 @@ impl Identity {
     /// A new one.
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let mut ca = CertificateParams::new([])?;
+        // another name than the leaf's, which OpenSSL would take for self-signed
+        ca.distinguished_name
+            .push(DnType::CommonName, "authority of a benchmark");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;

@@ -38,8 +38,8 @@ use timers::Timers;
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
-use crate::core::schedule::{Memory, Samples};
 use crate::core::schedule::clock::ServerClock;
+use crate::core::schedule::{Memory, Samples};
 use crate::core::status::Status;
 use crate::core::time::{Moment, millis};
 use crate::core::verdict::{ErrorKind, PollError};
@@ -394,7 +394,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     fn polled(&mut self, done: Polled) {
         let Polled { slot, id, result } = done;
-        self.hear(slot, result.as_ref().map(|_| ()));
+        let now = self.clock.now();
+        self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
         // A watch that was ended while it was being asked is gone, and its slot may be another's by now.
         if self.slots.watch(slot).is_none_or(|w| w.id() != id) {
             return;
@@ -405,8 +406,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 date,
                 at_least,
             }) => {
-                let now = self.clock.now().wall_ms;
-                let server_now_ms = self.server_clock.hear(now, date, &status);
+                let server_now_ms = self.server_clock.hear(now.wall_ms, date, &status);
                 Input::Answered(Box::new(Answer {
                     status,
                     server_now_ms,
@@ -422,8 +422,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     /// What one result says about the API as a whole.
-    fn hear(&mut self, slot: u32, result: Result<(), &PollError>) {
-        let now = self.clock.now().up_ms;
+    fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
         let heard = Heard {
             slot,
             result,

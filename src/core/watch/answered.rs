@@ -104,7 +104,7 @@ impl Step<'_> {
             start: status.start,
             progress: status.progress,
         };
-        let memory = self.cx.memory.of(self.watch.job.kind);
+        let memory = self.cx.memory.of(self.watch.job_kind);
         let (trace, plan) = self.watch.trace.next(&seen, memory, rules);
         self.watch.trace = trace;
         self.watch.expected = plan.left.map_or(0, |left| now.plus(left).up_ms);
@@ -210,11 +210,9 @@ impl Step<'_> {
             Outcome::Squashed => Some(JobState::Squashed),
             _ => facts.state,
         };
-        let delay = status.updated.map(|at| {
-            answer
-                .server_now_ms
-                .saturating_sub(at.saturating_mul(1000))
-        });
+        let delay = status
+            .updated
+            .map(|at| answer.server_now_ms.saturating_sub(at.saturating_mul(1000)));
         Facts {
             state,
             previous_state: before.filter(|_| before != state),
