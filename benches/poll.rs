@@ -43,7 +43,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const SERVE: &str = "serve";
 /// Each twice: once for the engine, once for the bare loop.
 const ROUNDS: usize = 10;
-const ROUND: Duration = Duration::from_millis(1_000);
+const ROUND: Duration = Duration::from_secs(1);
 const IN_FLIGHT: usize = 64;
 /// As many as keep the engine busy although each waits for [`LONGEST_WAIT`].
 const JOBS: usize = 4096;
@@ -61,11 +61,11 @@ fn main() -> Outcome<()> {
         return runtime.block_on(serve());
     }
     let server = Server::start()?;
-    for (name, base) in ["HTTP/1.1", "TLS, HTTP/1.1", "TLS, HTTP/2"]
+    for (name, address) in ["HTTP/1.1", "TLS, HTTP/1.1", "TLS, HTTP/2"]
         .into_iter()
-        .zip(&server.bases)
+        .zip(&server.addresses)
     {
-        runtime.block_on(compare(name, base, server.ca.path()))?;
+        runtime.block_on(compare(name, address, server.ca.path()))?;
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ async fn serve() -> Outcome<()> {
     print!("{}", identity.ca_pem);
     std::io::stdout().flush()?;
     let [clear, over_tls, h2] = <[TcpListener; 3]>::try_from(listeners).map_err(|_| "three")?;
-    let (_, over_tls, h2) = tokio::join!(
+    let ((), over_tls, h2) = tokio::join!(
         http1(clear, answers.clone()),
         tls(over_tls, &identity, "http/1.1", answers.clone()),
         tls(h2, &identity, "h2", answers.clone()),
@@ -107,7 +107,7 @@ async fn serve() -> Outcome<()> {
 /// The responder's process.
 struct Server {
     child: Child,
-    bases: Vec<String>,
+    addresses: Vec<String>,
     ca: tempfile::NamedTempFile,
 }
 
@@ -118,11 +118,11 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut output = BufReader::new(child.stdout.take().ok_or("no pipe")?);
-        let mut bases = Vec::new();
+        let mut addresses = Vec::new();
         for scheme in ["http", "https", "https"] {
             let mut line = String::new();
             output.read_line(&mut line)?;
-            bases.push(format!("{scheme}://{}", line.trim()));
+            addresses.push(format!("{scheme}://{}", line.trim()));
         }
         let mut pem = String::new();
         while !pem.contains("-----END") {
@@ -130,7 +130,11 @@ impl Server {
         }
         let mut ca = tempfile::NamedTempFile::new()?;
         ca.write_all(pem.as_bytes())?;
-        Ok(Self { child, bases, ca })
+        Ok(Self {
+            child,
+            addresses,
+            ca,
+        })
     }
 }
 
@@ -141,16 +145,16 @@ impl Drop for Server {
     }
 }
 
-async fn compare(name: &str, base: &str, ca: &std::path::Path) -> Outcome<()> {
+async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()> {
     let jobs = (1..=JOBS)
         .map(|id| format!("update/{id}").parse())
         .collect::<Result<Vec<JobRef>, _>>()?;
-    let settings = settings(base, ca, &jobs)?;
+    let settings = settings(address, ca, &jobs)?;
     let polls = Rc::new(Cell::new(0_u64));
     let mut engine = engine(&settings, &jobs, Rc::clone(&polls))?;
     let bare = bare_client(&settings)?;
     let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT)
-        .map(|n| ask_for_ever(&bare, base, n, &polls))
+        .map(|n| ask_for_ever(&bare, address, n, &polls))
         .collect();
 
     let mut events = 0_usize;
@@ -199,13 +203,13 @@ async fn measure(polls: &Cell<u64>, work: impl Future) -> Outcome<Measured> {
     })
 }
 
-fn settings(base: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settings> {
-    let mut settings = for_simulator(base, 654_321, jobs)
+fn settings(address: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settings> {
+    let mut settings = for_simulator(address, 654_321, jobs)
         .map_err(|e| e.to_string())?
         .settings;
     settings.api.max_in_flight = IN_FLIGHT;
     settings.api.max_requests_per_second = 1e6;
-    settings.api.ca_file = base.starts_with("https").then(|| ca.to_owned());
+    settings.api.ca_file = address.starts_with("https").then(|| ca.to_owned());
     settings.limits.schedule.min_interval = SHORTEST_WAIT;
     settings.limits.schedule.max_interval = LONGEST_WAIT;
     Ok(settings)
@@ -283,11 +287,11 @@ fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
 }
 
 /// One of the bare loops: each asks for its own share of the jobs. Ends when a request fails.
-async fn ask_for_ever(http: &reqwest::Client, base: &str, first: usize, polls: &Cell<u64>) {
+async fn ask_for_ever(http: &reqwest::Client, address: &str, first: usize, polls: &Cell<u64>) {
     let mut id = first;
     loop {
-        let address = format!("{base}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");
-        let Ok(mut response) = http.get(address).send().await else {
+        let url = format!("{address}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");
+        let Ok(mut response) = http.get(url).send().await else {
             return;
         };
         while let Ok(Some(_)) = response.chunk().await {}
