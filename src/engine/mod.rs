@@ -73,6 +73,10 @@ pub struct Throttle {
     pub max_requests_per_second: f64,
 }
 
+/// Timers wake the engine no sooner than this after they last did: what falls due in between is taken together, since
+/// waking costs more than what is done then. A timer by itself is not held up.
+const TICK_MS: u64 = 10;
+
 /// Watches jobs. See the module's page.
 pub struct Engine<A, S, C> {
     api: Rc<A>,
@@ -89,6 +93,8 @@ pub struct Engine<A, S, C> {
     pace: Pace,
     slots: Slots,
     timers: Timers,
+    /// When a timer last woke it.
+    woke_at: u64,
     /// When the watches run out of `job_timeout`, in the order of their first requests.
     deadlines: VecDeque<(u64, u32, WatchId)>,
     polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
@@ -137,6 +143,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             pace: Pace::new(throttle.max_requests_per_second, now),
             slots: Slots::default(),
             timers: Timers::default(),
+            woke_at: now.saturating_sub(TICK_MS),
             deadlines: VecDeque::new(),
             polls: FuturesUnordered::new(),
             commits: FuturesUnordered::new(),
@@ -197,13 +204,15 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             if !self.tellable.is_empty() {
                 return self.tellable.drain(..).collect();
             }
-            let wake = self.start_due();
+            let wake = self.start_due().map(|at| at.max(self.woke_at + TICK_MS));
             let sleep = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
                 Some(done) = self.commits.next() => self.committed(done),
                 Some(done) = self.polls.next() => self.polled(done),
-                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {}
+                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {
+                    self.woke_at = self.clock.now().up_ms;
+                }
                 else => std::future::pending().await,
             }
         }
