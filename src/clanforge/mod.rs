@@ -17,6 +17,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use crate::config::base_url::is_loopback;
 use crate::config::credentials::Credentials;
@@ -146,9 +147,9 @@ impl Client {
 }
 
 /// Ten times as long as an answer above one MiB took to arrive is left between two of them.
-fn at_least_between(received: u64, took: Duration) -> Duration {
+fn at_least_between(received: u64, started: Instant) -> Duration {
     if received > body::FIRST_PART {
-        took.saturating_mul(10)
+        started.elapsed().saturating_mul(10)
     } else {
         Duration::ZERO
     }

@@ -38,8 +38,7 @@ use timers::Timers;
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
-use crate::core::schedule::Memory;
-use crate::core::schedule::ServerClock;
+use crate::core::schedule::{Memory, Samples, ServerClock};
 use crate::core::status::Status;
 use crate::core::time::Moment;
 use crate::core::verdict::{ErrorKind, PollError};
@@ -73,6 +72,10 @@ pub struct Throttle {
     pub max_requests_per_second: f64,
 }
 
+/// Timers wake the engine no sooner than this after they last did: what falls due in between is taken together, since
+/// waking costs more than what is done then. A timer by itself is not held up.
+const TICK_MS: u64 = 10;
+
 /// Watches jobs. See the module's page.
 pub struct Engine<A, S, C> {
     api: Rc<A>,
@@ -88,6 +91,8 @@ pub struct Engine<A, S, C> {
     pace: Pace,
     slots: Slots,
     timers: Timers,
+    /// When a timer last woke it.
+    woke_at: u64,
     polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
     commits: FuturesUnordered<LocalBoxFuture<'static, Committed>>,
     /// Committed and not yet handed over.
@@ -133,6 +138,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             pace: Pace::new(throttle.max_requests_per_second, now),
             slots: Slots::default(),
             timers: Timers::default(),
+            woke_at: now.saturating_sub(TICK_MS),
             polls: FuturesUnordered::new(),
             commits: FuturesUnordered::new(),
             tellable: VecDeque::new(),
@@ -185,13 +191,15 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             if !self.tellable.is_empty() {
                 return self.tellable.drain(..).collect();
             }
-            let wake = self.start_due();
+            let wake = self.start_due().map(|at| at.max(self.woke_at + TICK_MS));
             let sleep = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
                 Some(done) = self.commits.next() => self.committed(done),
                 Some(done) = self.polls.next() => self.polled(done),
-                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {}
+                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {
+                    self.woke_at = self.clock.now().up_ms;
+                }
                 else => std::future::pending().await,
             }
         }
@@ -353,7 +361,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }));
             }
             Next::End { samples, .. } => {
-                if let Some(samples) = samples {
+                // An end in the first answer teaches nothing.
+                if let Some(samples) = samples.filter(|samples| *samples != Samples::default()) {
                     self.memory.learn(job.kind, &samples);
                     self.has_learnt = true;
                 }
@@ -365,7 +374,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     fn polled(&mut self, done: Polled) {
         let Polled { slot, id, result } = done;
-        self.hear(slot, result.as_ref().map(|_| ()));
+        let now = self.clock.now();
+        self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
         // A watch that was ended while it was being asked is gone, and its slot may be another's by now.
         if self.slots.watch(slot).is_none_or(|w| w.id() != id) {
             return;
@@ -376,8 +386,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 date,
                 at_least,
             }) => {
-                let now = self.clock.now().wall_ms;
-                let server_now_ms = self.server_clock.hear(now, date, &status);
+                let server_now_ms = self.server_clock.hear(now.wall_ms, date, &status);
                 Input::Answered(Box::new(Answer {
                     status,
                     server_now_ms,
@@ -393,8 +402,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     /// What one result says about the API as a whole.
-    fn hear(&mut self, slot: u32, result: Result<(), &PollError>) {
-        let now = self.clock.now().up_ms;
+    fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
         let heard = Heard {
             slot,
             result,
