@@ -141,7 +141,7 @@ pub struct KindMemory {
 
 impl Default for KindMemory {
     /// The guesses for a server of which nothing is known: an ETA or a pace is off by a factor of up to two, an ETA
-    /// that stands still is right three times in ten, a job lasts a minute or ten times as long or short.
+    /// that stands still is right three times in ten. How long jobs last, only the first life tells.
     fn default() -> Self {
         Self {
             errors: [
@@ -151,7 +151,7 @@ impl Default for KindMemory {
                 Calibration::new(0.0, 1.0),
             ],
             kept: Calibration::new(0.3, 0.3),
-            life: Calibration::new(4.1, 1.7),
+            life: Calibration::new(4.5, 1.2),
             lives: 0,
         }
     }

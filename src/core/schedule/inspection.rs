@@ -54,6 +54,8 @@ const LEARNING: f32 = 8.0;
 const LEARNING_KEPT: f32 = 0.6;
 /// A request that came too early costs the next, and that one comes late by this share of `min_interval`.
 const TOO_EARLY: f32 = 0.7;
+/// The median life of a job of which nothing is known, seconds: a minute or two.
+const UNKNOWN_MEDIAN: f32 = 90.0;
 
 /// Points of a distribution, each with what it means for the requests after the next.
 struct Outlook {
@@ -75,7 +77,12 @@ pub(super) fn wait(forecast: &Forecast, rules: &Rules) -> f32 {
         rules.max_interval.as_secs_f32().min(1e7),
     );
     let k = rules.request_cost.as_secs_f32().clamp(1e-3, 1e6);
-    let again = 1.0 + TOO_EARLY * least / k;
+    let again = match *forecast {
+        Forecast::Unknown { age } => return unknown(age, k).clamp(least, most.max(least)),
+        // Where nothing is learnt on the way, nobody is near enough to the end to come too early by a little.
+        Forecast::Life { .. } => 1.0,
+        Forecast::Estimated { .. } => 1.0 + TOO_EARLY * least / k,
+    };
     let outlook = Outlook::of(forecast);
     let mut best = (f32::INFINITY, least);
     let consider = |wait: f32, best: &mut (f32, f32)| {
@@ -109,6 +116,14 @@ pub(super) fn wait(forecast: &Forecast, rules: &Rules) -> f32 {
     best.1
 }
 
+/// The wait where nothing is known but the age. Lengths are taken as hyperbolic, with the hazard 1 / (median + age), so
+/// that none comes as a surprise; the integral of Keller's density, `sqrt(hazard / 2k)`, then reaches one in
+/// closed form. The waits grow with the root of the age: that is what keeps requests and lateness in balance, and the
+/// ratio to hindsight within bounds, however long the job lasts.
+fn unknown(age: f32, k: f32) -> f32 {
+    (2.0 * k * (UNKNOWN_MEDIAN + age)).sqrt() + 0.5 * k
+}
+
 impl Outlook {
     fn of(forecast: &Forecast) -> Self {
         let mut outlook = Self {
@@ -120,6 +135,7 @@ impl Outlook {
             blind: false,
         };
         match *forecast {
+            Forecast::Unknown { .. } => {}
             Forecast::Life { mu, spread, age } => {
                 outlook.blind = true;
                 let odds = life_odds(mu, spread, age);
@@ -271,6 +287,21 @@ mod tests {
             (wait / keller - 1.0).abs() < 0.25,
             "{wait} against {keller}"
         );
+    }
+
+    #[test]
+    fn knowing_nothing_costs_about_as_much_in_requests_as_in_lateness() {
+        let (mut age, mut requests) = (0.0, 0.0);
+        while age < 3_600.0 {
+            age += wait(&Forecast::Unknown { age }, &rules());
+            requests += 1.0;
+        }
+        let late = 0.5 * wait(&Forecast::Unknown { age }, &rules());
+        assert!(
+            (0.5..2.0).contains(&(requests / late)),
+            "{requests} requests, {late} s"
+        );
+        assert!(wait(&Forecast::Unknown { age: 0.0 }, &rules()) < 15.0);
     }
 
     #[test]

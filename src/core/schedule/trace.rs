@@ -223,6 +223,7 @@ fn grain_of(eta: i64) -> u8 {
 /// The median of the time left, seconds; None where nothing but a guess is known.
 fn left(forecast: &Forecast, why: &Why) -> Option<f32> {
     match forecast {
+        Forecast::Unknown { .. } => None,
         Forecast::Life { .. } => why.life,
         Forecast::Estimated { window, .. } if why.kept > 0.5 => {
             Some(0.5 * (window[0].0 + window[window.len() - 1].0))
