@@ -6,8 +6,8 @@
 //! through a proxy.
 
 mod body;
-mod failure;
-mod headers;
+pub(crate) mod failure;
+pub(crate) mod headers;
 mod tls;
 
 use std::fmt::Write as _;
