@@ -1,5 +1,10 @@
 //! The README's promises: its commands run, its tables are the program's own.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::process::{Command, Output};
 
 use forgewatch::sim::{Script, Server};

@@ -7,6 +7,7 @@ use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::{of_body, without_answer};
+use super::redact::Redactor;
 use super::{at_least_between, headers};
 use crate::core::decode::{Decoder, Reply};
 use crate::core::status::{ApiError, Status};
@@ -84,6 +85,7 @@ pub(super) async fn status(
     mut response: Response,
     mut deadline: Deadline,
     limits: &Limits,
+    redactor: &Redactor,
 ) -> Result<(Status, Duration), PollError> {
     let at_200 = |kind, message| PollError {
         http_status: Some(StatusCode::OK.as_u16()),
@@ -114,13 +116,17 @@ pub(super) async fn status(
             *status,
             at_least_between(deadline.received, deadline.started.elapsed()),
         )),
-        Reply::Refusal(error) => Err(at_200(ErrorKind::Api, own_words(&error))),
+        Reply::Refusal(error) => Err(at_200(ErrorKind::Api, own_words(error, redactor))),
     }
 }
 
 /// What an answer other than 200 means. Its body is read as far as it may hold the server's own words, which
 /// also leaves the connection fit for the next request.
-pub(super) async fn refusal(mut response: Response, mut deadline: Deadline) -> PollError {
+pub(super) async fn refusal(
+    mut response: Response,
+    mut deadline: Deadline,
+    redactor: &Redactor,
+) -> PollError {
     let code = response.status();
     let kind = match code.as_u16() {
         401 => ErrorKind::Unauthorized,
@@ -139,7 +145,7 @@ pub(super) async fn refusal(mut response: Response, mut deadline: Deadline) -> P
     };
     if kind == ErrorKind::Redirect {
         message.push_str(&whereto(&response));
-    } else if let Some(words) = words_in(&mut response, &mut deadline).await {
+    } else if let Some(words) = words_in(&mut response, &mut deadline, redactor).await {
         message = format!("{message}: {words}");
     }
     PollError {
@@ -165,7 +171,11 @@ fn whereto(response: &Response) -> String {
     }
 }
 
-async fn words_in(response: &mut Response, deadline: &mut Deadline) -> Option<String> {
+async fn words_in(
+    response: &mut Response,
+    deadline: &mut Deadline,
+    redactor: &Redactor,
+) -> Option<String> {
     let mut decoder = Some(Decoder::new());
     while let Some(chunk) = deadline.within(response.chunk()).await.ok()?.ok()? {
         if deadline.received(chunk.len()) > REFUSAL_BYTES {
@@ -174,12 +184,14 @@ async fn words_in(response: &mut Response, deadline: &mut Deadline) -> Option<St
         decoder = decoder.and_then(|mut decoder| decoder.push(&chunk).is_ok().then_some(decoder));
     }
     match decoder?.finish().ok()? {
-        Reply::Refusal(error) if !error.message.is_empty() => Some(own_words(&error)),
+        Reply::Refusal(error) if !error.message.is_empty() => Some(own_words(error, redactor)),
         _ => None,
     }
 }
 
-fn own_words(error: &ApiError) -> String {
+fn own_words(mut error: ApiError, redactor: &Redactor) -> String {
+    // Before the cut, which might leave the half of a key.
+    redactor.text(&mut error.message);
     let words: String = error.message.chars().take(MESSAGE_CHARS).collect();
     match (words.is_empty(), error.code) {
         (false, Some(code)) => format!("{words} (error {code})"),

@@ -3,11 +3,12 @@
 //! One [`Client`] a process, its connections kept. It hands every answer, chunk by chunk, to
 //! [`crate::core::decode`] and never holds a body. What the credentials may meet is decided here: they go to
 //! the base URL's own origin and nowhere else, so redirects are never followed and a loopback base never goes
-//! through a proxy.
+//! through a proxy. A server that quotes them is not quoted.
 
 mod body;
 pub(crate) mod failure;
 pub(crate) mod headers;
+mod redact;
 mod tls;
 
 use std::fmt::Write as _;
@@ -23,6 +24,7 @@ use crate::config::settings::Api as ApiSettings;
 use crate::core::job::{JobKind, JobRef};
 use crate::core::verdict::PollError;
 use crate::engine::{Api, Fetched};
+use redact::Redactor;
 
 /// More than any sane answer's head, in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -35,6 +37,7 @@ pub struct Client {
     base: String,
     account_service_id: u64,
     limits: body::Limits,
+    redactor: Redactor,
 }
 
 /// Why there is no client. Each is the user's to mend.
@@ -88,6 +91,7 @@ impl Client {
                 timeout: api.timeout,
                 max_body: api.max_body,
             },
+            redactor: Redactor::new(credentials),
         })
     }
 
@@ -107,6 +111,17 @@ impl Client {
 
 impl Api for Client {
     async fn ask(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+        let mut result = self.fetch(job, diff_info).await;
+        match &mut result {
+            Ok(fetched) => self.redactor.status(&mut fetched.status),
+            Err(error) => self.redactor.text(&mut error.message),
+        }
+        result
+    }
+}
+
+impl Client {
+    async fn fetch(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
         let deadline = body::Deadline::start(&self.limits);
         let request = self.http.get(self.address(job, diff_info)).send();
         let response = deadline
@@ -115,9 +130,10 @@ impl Api for Client {
             .map_err(|error| failure::of_request(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
-            return Err(body::refusal(response, deadline).await);
+            return Err(body::refusal(response, deadline, &self.redactor).await);
         }
-        let (status, at_least) = body::status(response, deadline, &self.limits).await?;
+        let (status, at_least) =
+            body::status(response, deadline, &self.limits, &self.redactor).await?;
         Ok(Fetched {
             status,
             date,

@@ -99,7 +99,9 @@ mod tests {
 
     fn ends(outcomes: &[Outcome]) -> Ends {
         let mut ends = Ends::default();
-        outcomes.iter().for_each(|&outcome| ends.count(outcome));
+        for &outcome in outcomes {
+            ends.count(outcome);
+        }
         ends
     }
 
@@ -115,7 +117,12 @@ mod tests {
             }
         }
         let abandoned = Outcome::Abandoned(Reason::FailFast);
-        assert_eq!(ends(&[abandoned, Outcome::Failed]).status(None, None, false).0, 1);
+        assert_eq!(
+            ends(&[abandoned, Outcome::Failed])
+                .status(None, None, false)
+                .0,
+            1
+        );
     }
 
     #[test]
@@ -125,7 +132,12 @@ mod tests {
                 ends(&[outcome]).status(None, Some(Stop::Interrupt), false),
                 (130, "interrupted")
             );
-            assert_eq!(ends(&[outcome]).status(None, Some(Stop::Terminate), false).0, 143);
+            assert_eq!(
+                ends(&[outcome])
+                    .status(None, Some(Stop::Terminate), false)
+                    .0,
+                143
+            );
         }
     }
 

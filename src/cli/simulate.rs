@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::args::SimulateArgs;
 use super::{FAILED, USAGE, complain};
 use crate::os::signals::Stops;
-use crate::sim::{Script, serve};
+use crate::sim::{Script, ScriptError, serve};
 
 /// Serves until a signal ends it, which is its proper end.
 pub(super) fn run(args: &SimulateArgs) -> ExitCode {
@@ -44,7 +44,9 @@ fn script(args: &SimulateArgs) -> Result<Script, String> {
         return Ok(Script::example());
     };
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Script::parse(&text).map_err(|e| format!("{}:{e}", path.display()))
+    // As errors of a configuration file are told.
+    let at = |e: ScriptError| format!("{}:{}:{}: {}", path.display(), e.line, e.column, e.message);
+    Script::parse(&text).map_err(at)
 }
 
 async fn listen(args: &SimulateArgs, script: Script) -> io::Result<()> {

@@ -4,14 +4,16 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
-use super::one_shot::{Finished, Run};
+use super::one_shot::{Delivering, Finished, Run};
 use super::{INTERNAL, USAGE, complain};
 use crate::clanforge::Client;
 use crate::config::credentials::{self, Credentials};
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
+use crate::engine::{SeededDice, SystemClock};
+use crate::hooks::Hooks;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
-use crate::store::calibration;
+use crate::store::{self, calibration};
 
 /// Watches the jobs to their end.
 pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
@@ -93,6 +95,7 @@ pub(super) fn until_done(
         Output::Quiet => Mode::Quiet,
     };
     let client = Client::new(&plan.settings.api, credentials).map_err(|e| Stopped::usage(&e))?;
+    let hooks = hooks(&plan.settings)?;
     let filter = env
         .text(diagnostics::VARIABLE)
         .map_err(|e| Stopped::usage(&e))?;
@@ -106,10 +109,29 @@ pub(super) fn until_done(
         .map_err(|e| Stopped::internal(&e))?;
     let cache = plan.learns.then(|| calibration::path(env)).flatten();
     let finished = runtime.block_on(async {
-        let run = Run::new(plan.settings, plan.options, client, report, cache.as_ref())?;
+        let run = Run::new(
+            plan.settings,
+            plan.options,
+            client,
+            hooks,
+            report,
+            cache.as_ref(),
+        )?;
         Ok(run.until_done(cache.as_ref()).await)
     });
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
     finished.map_err(|e: std::io::Error| Stopped::internal(&e))
+}
+
+fn hooks(settings: &Settings) -> Result<Delivering, Stopped> {
+    let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
+    Hooks::new(
+        &settings.hooks,
+        settings.api.ca_file.as_deref(),
+        store::Memory,
+        SystemClock::start(),
+        SeededDice::new(seed),
+    )
+    .map_err(|e| Stopped::usage(&e))
 }

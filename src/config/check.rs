@@ -211,7 +211,13 @@ mod tests {
             owner: 0,
             text: text.to_owned(),
         };
-        file(&source, Scope::Whole, &Env::default(), &mut draft, &mut errors);
+        file(
+            &source,
+            Scope::Whole,
+            &Env::default(),
+            &mut draft,
+            &mut errors,
+        );
         errors
     }
 

@@ -144,7 +144,11 @@ impl Draft {
     }
 
     /// The settings of a one-shot. None without a base URL, which is an error already told.
-    pub(super) fn into_settings(self, jobs: Vec<JobSpec>, hooks: Vec<HookSpec>) -> Option<Settings> {
+    pub(super) fn into_settings(
+        self,
+        jobs: Vec<JobSpec>,
+        hooks: Vec<HookSpec>,
+    ) -> Option<Settings> {
         Some(Settings {
             api: Api {
                 base_url: self.base_url?,

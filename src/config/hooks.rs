@@ -101,7 +101,9 @@ impl Entry {
             let key = name.get_ref().as_ref();
             match entry.take(key, value.get_ref(), env, checked) {
                 Some(Ok(())) => {}
-                Some(Err(what)) => checked.error(value.span().start, format!("hooks.{key}: {what}")),
+                Some(Err(what)) => {
+                    checked.error(value.span().start, format!("hooks.{key}: {what}"))
+                }
                 None => checked.unknown_key("hooks", name),
             }
         }
@@ -142,18 +144,29 @@ impl Entry {
             "timeout" => text(value)
                 .and_then(|t| read::duration(&t, TIMEOUT_SPAN.0, TIMEOUT_SPAN.1, "5m"))
                 .map(|v| self.timeout = Some(v)),
-            "retries" => count(value, u64::from(*RETRIES_SPAN.start()), u64::from(*RETRIES_SPAN.end()))
-                .map(|n| self.retries = Some(n as u32)),
-            "max_running" => {
-                count(value, *MAX_RUNNING_SPAN.start() as u64, *MAX_RUNNING_SPAN.end() as u64)
-                    .map(|n| self.max_running = Some(n as usize))
-            }
+            "retries" => count(
+                value,
+                u64::from(*RETRIES_SPAN.start()),
+                u64::from(*RETRIES_SPAN.end()),
+            )
+            .map(|n| self.retries = Some(n as u32)),
+            "max_running" => count(
+                value,
+                *MAX_RUNNING_SPAN.start() as u64,
+                *MAX_RUNNING_SPAN.end() as u64,
+            )
+            .map(|n| self.max_running = Some(n as usize)),
             "env" => variables(value).map(|v| self.env = v),
             "pass_env" => texts(value)
                 .and_then(|names| names.into_iter().map(variable).collect())
                 .map(|v| self.pass_env = v),
             "secret_files" => texts(value)
-                .and_then(|files| files.iter().map(|file| webhook::secret(folder, file)).collect())
+                .and_then(|files| {
+                    files
+                        .iter()
+                        .map(|file| webhook::secret(folder, file))
+                        .collect()
+                })
                 .map(|v| self.secrets = v),
             _ => return None,
         })
@@ -193,7 +206,8 @@ fn contradiction(table: &DeTable<'_>) -> Option<String> {
     match (has("run"), has("webhook")) {
         (true, true) => Some("both run and webhook; make two hooks of it".to_owned()),
         (false, false) => {
-            let what = "neither run nor webhook; write e.g. run = [\"/usr/local/libexec/create-diff\"]";
+            let what =
+                "neither run nor webhook; write e.g. run = [\"/usr/local/libexec/create-diff\"]";
             Some(what.to_owned())
         }
         (true, false) => strange(&["secret_files"], "a program"),
@@ -248,8 +262,14 @@ fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, String> {
 }
 
 /// What a program gets besides the event: the four, those named, those written; of one name the last counts.
-fn environment(env: &Env, pass: &[String], set: Vec<(String, OsString)>) -> Vec<(String, OsString)> {
-    let ours = ALWAYS_PASSED.into_iter().chain(pass.iter().map(String::as_str));
+fn environment(
+    env: &Env,
+    pass: &[String],
+    set: Vec<(String, OsString)>,
+) -> Vec<(String, OsString)> {
+    let ours = ALWAYS_PASSED
+        .into_iter()
+        .chain(pass.iter().map(String::as_str));
     let ours = ours.filter_map(|name| Some((name.to_owned(), env.for_hook(name)?.to_owned())));
     let mut all: Vec<(String, OsString)> = Vec::new();
     for (name, value) in ours.chain(set) {
@@ -317,22 +337,30 @@ fn variables(value: &DeValue<'_>) -> Result<Vec<(String, OsString)>, String> {
         .ok_or_else(|| "write a table of texts, e.g. { STAGE = \"live\" }".to_owned())?;
     let one = |name: &str, value: &DeValue<'_>| {
         let name = variable(name.to_owned())?;
-        let text = value
-            .as_str()
-            .ok_or_else(|| format!("{name}: {} is not a text; put it in quotes", read::type_name(value)))?;
+        let text = value.as_str().ok_or_else(|| {
+            format!(
+                "{name}: {} is not a text; put it in quotes",
+                read::type_name(value)
+            )
+        })?;
         if text.contains('\0') {
-            return Err(format!("{name}: no variable holds a zero byte; take it out"));
+            return Err(format!(
+                "{name}: no variable holds a zero byte; take it out"
+            ));
         }
         Ok((name, OsString::from(text)))
     };
     let pairs = table.iter();
-    pairs.map(|(name, value)| one(name.get_ref(), value.get_ref())).collect()
+    pairs
+        .map(|(name, value)| one(name.get_ref(), value.get_ref()))
+        .collect()
 }
 
 /// The name of a variable that a hook may have besides those the event sets.
 fn variable(name: String) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit()) {
+    if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
+    {
         return Err(format!(
             "{} is no name of a variable; letters, digits and _ would do",
             quoted(&name)
@@ -369,7 +397,9 @@ fn text(value: &DeValue<'_>) -> Result<String, String> {
 
 fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let wrong = |found| format!("{found} is not an array of texts; write e.g. [\"one\", \"two\"]");
-    let items = value.as_array().ok_or_else(|| wrong(read::type_name(value)))?;
+    let items = value
+        .as_array()
+        .ok_or_else(|| wrong(read::type_name(value)))?;
     items
         .iter()
         .map(|item| text(item.get_ref()).map_err(|_| wrong(read::type_name(item.get_ref()))))

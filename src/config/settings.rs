@@ -89,7 +89,10 @@ impl fmt::Debug for HookAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { program, .. } => f.debug_struct("Run").field("program", program).finish(),
-            Self::Webhook { url, .. } => f.debug_struct("Webhook").field("host", &url.host()).finish(),
+            Self::Webhook { url, .. } => f
+                .debug_struct("Webhook")
+                .field("host", &url.host())
+                .finish(),
         }
     }
 }

@@ -363,7 +363,12 @@ impl Event {
             }
             EventType::HookFailed => facts.delivery.as_deref().map_or_else(
                 || "a hook was given up".to_owned(),
-                |GivenUp {hook, what, attempt, ..}| match attempt {
+                |GivenUp {
+                     hook,
+                     what,
+                     attempt,
+                     ..
+                 }| match attempt {
                     1 => format!("hook {hook}: {what} given up after 1 attempt"),
                     n => format!("hook {hook}: {what} given up after {n} attempts"),
                 },

@@ -11,7 +11,7 @@ use crate::core::verdict::{ErrorKind, PollError};
 
 /// How far back requests are counted.
 const WINDOW_MS: u64 = 5_000;
-/// That many jobs must have failed; where fewer are watched, that many requests in a row.
+/// That many jobs must have failed; where fewer are watched, all of them, and that many requests in a row.
 const FAILED_AT_LEAST: usize = 3;
 /// The longest hold for all; what a server asks for beyond it holds the one job.
 const LONGEST_HOLD: Duration = Duration::from_mins(1);
@@ -150,10 +150,10 @@ impl Gate {
     }
 
     fn all_fail(&self, now: u64, heard: &Heard) -> bool {
-        if heard.watched < FAILED_AT_LEAST {
-            return self.in_a_row >= FAILED_AT_LEAST;
-        }
         let failed = self.failed.len();
+        if heard.watched < FAILED_AT_LEAST {
+            return self.in_a_row >= FAILED_AT_LEAST && failed >= heard.watched;
+        }
         let worked = self
             .worked_at
             .is_some_and(|at| at.saturating_add(WINDOW_MS) >= now);
@@ -263,6 +263,16 @@ mod tests {
             }
         }
         assert_eq!(gate.admit(1), Admission::Open);
+    }
+
+    #[test]
+    fn of_two_jobs_the_trouble_of_one_is_its_own() {
+        let mut gate = Gate::default();
+        let failed = error(ErrorKind::Server);
+        for at in 0..9 {
+            assert_eq!(hear_of(&mut gate, at, 1, 2, 0, Some(&failed)), Turn::None);
+        }
+        assert_eq!(hear_of(&mut gate, 9, 2, 2, 0, Some(&failed)), Turn::Down);
     }
 
     #[test]

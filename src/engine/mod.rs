@@ -39,7 +39,7 @@ use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
 use crate::core::schedule::Memory;
-use crate::core::schedule::clock::ServerClock;
+use crate::core::schedule::ServerClock;
 use crate::core::status::Status;
 use crate::core::time::{Moment, millis};
 use crate::core::verdict::{ErrorKind, PollError};

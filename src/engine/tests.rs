@@ -145,6 +145,10 @@ fn job(id: u64) -> JobRef {
     format!("update/{id}").parse().unwrap()
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it stands beside answers that fail"
+)]
 fn running(progress: f32) -> Answer {
     Ok(Status {
         state: Some(JobState::Running),

@@ -220,7 +220,11 @@ mod tests {
             left_out: 7,
         };
         let parts = parts(&kept);
-        assert!(parts.iter().all(|part| part.len() <= PART && !part.is_empty()));
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.len() <= PART && !part.is_empty())
+        );
         assert!(parts.contains(&"[7 bytes left out]".to_owned()));
         let lines = parts.iter().flat_map(|part| part.lines());
         assert_eq!(lines.filter(|l| *l == line.trim()).count(), 200);

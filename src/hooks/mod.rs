@@ -192,7 +192,9 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
     fn done(&mut self, done: Done) {
         let now = self.clock.now();
         match done {
-            Done::Begun(id, attempt, Ok(())) if !self.is_stopping() => self.attempt(id, attempt, now),
+            Done::Begun(id, attempt, Ok(())) if !self.is_stopping() => {
+                self.attempt(id, attempt, now)
+            }
             Done::Begun(id, _, Ok(())) => self.queue.put_back(&id, now),
             Done::Begun(id, _, Err(error)) => {
                 tracing::error!(delivery = %id, %error, "an attempt could not be recorded, and waits");
@@ -203,7 +205,9 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
                 self.queue.put_back(&id, now);
             }
             Done::Tried(id, attempt) => {
-                let change = self.queue.settle(id, attempt, now, retry::ceiling, &mut self.dice);
+                let change = self
+                    .queue
+                    .settle(id, attempt, now, retry::ceiling, &mut self.dice);
                 self.settle(change, Duration::ZERO);
             }
             Done::Settled(change, Ok(())) => self.gave_up.extend(self.queue.apply(&change, now)),
@@ -223,7 +227,9 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
         self.work.push(Box::pin(async move {
             let result = match action {
                 Action::Run(program) => program.attempt(&id, &told, attempt, stop).await,
-                Action::Post(webhook) => webhook.attempt(&id, &told, now.wall_ms / 1000, stop).await,
+                Action::Post(webhook) => {
+                    webhook.attempt(&id, &told, now.wall_ms / 1000, stop).await
+                }
             };
             Done::Tried(id, result)
         }));

@@ -102,7 +102,11 @@ pub fn run(timeout: Duration, command: &[OsString]) -> ExitCode {
         serde_json::to_writer(&mut stdout, &report)?;
         stdout.flush()
     });
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if written.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn read_event(from: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -152,7 +156,11 @@ fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<
     let end = end
         .or(watch.ended)
         .unwrap_or_else(|| End::NotStarted("it vanished".to_owned()));
-    Some(Report { end, stdout, stderr })
+    Some(Report {
+        end,
+        stdout,
+        stderr,
+    })
 }
 
 type Shared = Arc<Mutex<Bounded>>;
@@ -292,7 +300,9 @@ impl Watch {
 
     /// The next piece of news, taken note of; None at the deadline.
     fn next(&mut self, deadline: Option<Instant>) -> Option<News> {
-        let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        let left = deadline.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
         let news = match self.news.recv_timeout(left) {
             Ok(news) => news,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
@@ -336,7 +346,11 @@ fn descendants() -> Vec<Pid> {
         found.extend(children.remove(&pid).unwrap_or_default());
         at += 1;
     }
-    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+    found
+        .into_iter()
+        .skip(1)
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 /// Of one that has ended and waits to be reaped: none. The name in `stat` may hold anything, so what follows it is

@@ -39,7 +39,8 @@ impl Told {
     pub fn parse(body: String) -> Result<Self, NotTold> {
         let Read { data } = serde_json::from_str(&body).map_err(|e| NotTold(e.to_string()))?;
         let id = EventId {
-            watch: watch_id(&data.watch).ok_or_else(|| NotTold("its watch has no id".to_owned()))?,
+            watch: watch_id(&data.watch)
+                .ok_or_else(|| NotTold("its watch has no id".to_owned()))?,
             seq: data.seq,
         };
         let job = data.job.map(|job| job.parse::<JobRef>()).transpose();
@@ -94,7 +95,9 @@ impl Told {
             self.kind.as_str().into(),
             self.job.map_or_else(String::new, |j| j.to_string()).into(),
             self.job.map_or("", |j| j.kind.as_str()).into(),
-            self.job.map_or_else(String::new, |j| j.id.to_string()).into(),
+            self.job
+                .map_or_else(String::new, |j| j.id.to_string())
+                .into(),
             self.state.as_str().into(),
             self.progress.as_str().into(),
             self.error.as_str().into(),
@@ -163,7 +166,12 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_refused() {
-        for text in ["", "{}", "[]", r#"{"data":{"watch":"00","seq":1,"event_type":"job.failed"}}"#] {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"data":{"watch":"00","seq":1,"event_type":"job.failed"}}"#,
+        ] {
             assert!(Told::parse(text.to_owned()).is_err(), "{text}");
         }
     }
@@ -180,7 +188,10 @@ mod tests {
         assert_eq!(object["subject"], "diff/1234");
         assert_eq!(object["time"], object["data"]["timestamp"]);
         assert_eq!(object["datacontenttype"], "application/json");
-        assert_eq!(object["data"], serde_json::to_value(event.record()).unwrap());
+        assert_eq!(
+            object["data"],
+            serde_json::to_value(event.record()).unwrap()
+        );
     }
 
     #[test]
@@ -195,7 +206,10 @@ mod tests {
             assert!(!value.chars().any(char::is_control), "{name}");
         }
         let (_, error) = all.iter().find(|(n, _)| *n == "FORGEWATCH_ERROR").unwrap();
-        assert!(error.starts_with("$(touch x)\\n;\\u{1b}[2J\\u{9b}ää"), "{error}");
+        assert!(
+            error.starts_with("$(touch x)\\n;\\u{1b}[2J\\u{9b}ää"),
+            "{error}"
+        );
         assert_eq!(all.last(), Some(&("FORGEWATCH_ATTEMPT", "3".to_owned())));
     }
 }

@@ -56,9 +56,13 @@ impl Webhook {
         } else if let Some(path) = ca_file {
             builder = builder.tls_certs_merge(authorities(path)?);
         }
-        let http = builder
-            .build()
-            .map_err(|e| format!("hook {}: the HTTP client cannot be set up: {}", spec.name, innermost(&e)))?;
+        let http = builder.build().map_err(|e| {
+            format!(
+                "hook {}: the HTTP client cannot be set up: {}",
+                spec.name,
+                innermost(&e)
+            )
+        })?;
         Ok(Self {
             http,
             url: url.clone(),
@@ -95,7 +99,10 @@ impl Webhook {
         let request = self
             .http
             .post(self.url.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json"))
+            .header(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/cloudevents+json"),
+            )
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
             .header("webhook-signature", signature)
@@ -118,7 +125,9 @@ async fn judge(response: Response) -> Attempt {
     match status {
         _ if status.is_success() => Attempt::Delivered,
         StatusCode::GONE => Attempt::Refused(Failure::new(format!("{what}: it is gone for good"))),
-        _ if status.is_redirection() => failed(format!("{what}: redirects are not followed"), not_before),
+        _ if status.is_redirection() => {
+            failed(format!("{what}: redirects are not followed"), not_before)
+        }
         _ => failed(what, not_before),
     }
 }
@@ -159,10 +168,11 @@ impl Resolve for NotLinkLocal {
                 .filter(|address| !is_link_local(address.ip()))
                 .collect();
             if found.is_empty() {
-                return Err(io::Error::other("the name leads to a link-local address alone").into());
+                return Err(
+                    io::Error::other("the name leads to a link-local address alone").into(),
+                );
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
-

@@ -32,10 +32,19 @@ impl Step<'_> {
 
     pub(super) fn held(&mut self, kind: ErrorKind) -> Next {
         let limits = self.cx.limits;
+        // What the job's own last request met says more than that it is not asked.
+        let met = self
+            .watch
+            .failing()
+            .map(|f| (f.kind, f.http_status, f.message.clone()));
+        let (kind, http_status, message) = met.unwrap_or_else(|| {
+            let message = "the API is down: not asked until one request gets through";
+            (kind, None, message.to_owned())
+        });
         let error = PollError {
             kind,
-            http_status: None,
-            message: "the API is down: not asked until one request gets through".to_owned(),
+            http_status,
+            message,
             retry_after: None,
         };
         self.watch.poll_at = self.cx.now.plus(limits.schedule.max_interval).up_ms;

@@ -264,8 +264,13 @@ impl Queue {
                 let left = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
                 let left = left.min(LONGEST_FLOOR.as_millis() as u64);
                 self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
-                let rules = self.hooks.get(&id.hook).and_then(|hook| hook.rules.as_ref());
-                rules.is_none().then(|| gone_with_its_hook(id.event, &id.hook))
+                let rules = self
+                    .hooks
+                    .get(&id.hook)
+                    .and_then(|hook| hook.rules.as_ref());
+                rules
+                    .is_none()
+                    .then(|| gone_with_its_hook(id.event, &id.hook))
             }
             Standing::GivenUp(why) => {
                 let delivery = self.delivery(told, attempts, now.up_ms);
@@ -278,7 +283,8 @@ impl Queue {
     /// Sets the oldest due delivery aside for an attempt, if there is one and its hook has room. It begins once the
     /// change is recorded; where that cannot be done, [`Queue::put_back`].
     pub fn begin(&mut self, now: Moment) -> Option<Change> {
-        let due = |(_, hook): &(&Arc<str>, &Hook)| hook.first().filter(|&(due, ..)| due <= now.up_ms);
+        let due =
+            |(_, hook): &(&Arc<str>, &Hook)| hook.first().filter(|&(due, ..)| due <= now.up_ms);
         let with_room = self.hooks.iter().filter(|(_, hook)| hook.has_room());
         let (name, _) = with_room
             .filter_map(|entry| Some((entry.0, due(&entry)?)))
@@ -458,9 +464,10 @@ impl Queue {
 impl Rules {
     fn want(&self, told: &Told) -> bool {
         let job = told.job();
-        let of_type = self.on.iter().any(|on| {
-            on == told.kind() || (on == ALL_OF_JOBS && told.kind().starts_with("job."))
-        });
+        let of_type = self
+            .on
+            .iter()
+            .any(|on| on == told.kind() || (on == ALL_OF_JOBS && told.kind().starts_with("job.")));
         let of_kind = self
             .kinds
             .as_ref()
@@ -482,7 +489,10 @@ impl Hook {
     /// The events whose deliveries wait and are not being tried.
     fn idle(&self) -> impl Iterator<Item = EventId> {
         self.lanes.iter().flat_map(|(&watch, lane)| {
-            let idle = lane.waiting.keys().filter(|&&seq| lane.running != Some(seq));
+            let idle = lane
+                .waiting
+                .keys()
+                .filter(|&&seq| lane.running != Some(seq));
             idle.map(move |&seq| EventId { watch, seq })
         })
     }
