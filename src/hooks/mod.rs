@@ -129,8 +129,9 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
         self.queue.is_idle() && self.gave_up.is_empty()
     }
 
-    /// Drives everything until something is given up, and returns that; never empty. Pends for ever when there is
-    /// nothing to deliver. Cancel-safe: nothing is lost when the future is dropped.
+    /// Drives everything until something is given up, and returns that, or until the last delivery has arrived, and
+    /// returns nothing. Pends for ever when there is nothing to deliver. Cancel-safe: nothing is lost when the future
+    /// is dropped.
     pub async fn advance(&mut self) -> Vec<GaveUp> {
         loop {
             if !self.gave_up.is_empty() {
@@ -140,7 +141,12 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
             let wait = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
-                Some(done) = self.work.next() => self.done(done),
+                Some(done) = self.work.next() => {
+                    self.done(done);
+                    if self.queue.is_idle() {
+                        return std::mem::take(&mut self.gave_up);
+                    }
+                }
                 () = sleep(Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => {}
                 else => std::future::pending().await,
             }
