@@ -273,7 +273,7 @@ impl Run {
         match Told::of(event, &self.id.to_string()) {
             Ok(told) => self.hooks.offer(told),
             Err(error) => {
-                tracing::error!(event_id = %event.id, %error, "no hook hears of an event")
+                tracing::error!(event_id = %event.id, %error, "no hook hears of an event");
             }
         }
     }

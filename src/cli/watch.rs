@@ -12,6 +12,7 @@ use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
 use crate::engine::{SeededDice, SystemClock};
 use crate::hooks::Hooks;
+use crate::os::privacy;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
 use crate::store::{self, calibration};
 
@@ -95,6 +96,9 @@ pub(super) fn until_done(
         Output::Quiet => Mode::Quiet,
     };
     let client = Client::new(&plan.settings.api, credentials).map_err(|e| Stopped::usage(&e))?;
+    if !plan.settings.hooks.is_empty() {
+        privacy::keep();
+    }
     let hooks = hooks(&plan.settings)?;
     let filter = env
         .text(diagnostics::VARIABLE)

@@ -102,7 +102,7 @@ impl Entry {
             match entry.take(key, value.get_ref(), env, checked) {
                 Some(Ok(())) => {}
                 Some(Err(what)) => {
-                    checked.error(value.span().start, format!("hooks.{key}: {what}"))
+                    checked.error(value.span().start, format!("hooks.{key}: {what}"));
                 }
                 None => checked.unknown_key("hooks", name),
             }

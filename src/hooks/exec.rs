@@ -27,7 +27,7 @@ const PART: usize = 8 * 1024;
 /// A program to run.
 #[derive(Debug)]
 pub(super) struct Program {
-    program: PathBuf,
+    path: PathBuf,
     args: Vec<String>,
     env: Vec<(String, std::ffi::OsString)>,
     timeout: Duration,
@@ -41,7 +41,7 @@ impl Program {
         env: &[(String, std::ffi::OsString)],
     ) -> Self {
         Self {
-            program: program.to_owned(),
+            path: program.to_owned(),
             args: args.to_owned(),
             env: env.to_owned(),
             timeout: spec.timeout,
@@ -79,7 +79,7 @@ impl Program {
             .args(["hook-supervisor", "--timeout-ms"])
             .arg(self.timeout.as_millis().to_string())
             .arg("--")
-            .arg(&self.program)
+            .arg(&self.path)
             .args(&self.args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -107,7 +107,7 @@ impl Program {
             End::Exited(status) => failed(format!("exit status {status}"), Some(*status)),
             End::Killed(signal) => failed(killed(*signal), None),
             End::NotStarted(why) => failed(
-                format!("{} could not be started: {why}", self.program.display()),
+                format!("{} could not be started: {why}", self.path.display()),
                 None,
             ),
             End::TimedOut => {

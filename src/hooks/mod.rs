@@ -199,7 +199,7 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
         let now = self.clock.now();
         match done {
             Done::Begun(id, attempt, Ok(())) if !self.is_stopping() => {
-                self.attempt(id, attempt, now)
+                self.attempt(id, attempt, now);
             }
             Done::Begun(id, _, Ok(())) => self.queue.put_back(&id, now),
             Done::Begun(id, _, Err(error)) => {

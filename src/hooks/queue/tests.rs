@@ -304,7 +304,7 @@ fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<Stri
             }
             Move::Pass(ms) => now += ms,
             Move::PutBack(n) if n < running.len() => {
-                queue.put_back(&running.remove(n), at(now + 1))
+                queue.put_back(&running.remove(n), at(now + 1));
             }
             Move::End(n, how) if n < running.len() => {
                 let id = running.remove(n);
