@@ -3,8 +3,7 @@
 //! The whole engine (timers, limits, schedule, state machine, decoder, events) keeps 64 requests in flight against a
 //! responder in another process. Beside it, in the same rounds and by turns, 64 bare loops ask the same addresses
 //! with the same client settings, read the body and drop it. What is compared is the processor time, user and system,
-//! of this process's only thread. Each sixteenth answer tells another state than the one before, so that there are
-//! events too.
+//! of this process's only thread. Now and then a job is told to be in another state, so that there are events too.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -44,10 +43,12 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const SERVE: &str = "serve";
 /// Each twice: once for the engine, once for the bare loop.
 const ROUNDS: usize = 10;
-const ROUND: Duration = Duration::from_millis(1_000);
+const ROUND: Duration = Duration::from_secs(1);
 const IN_FLIGHT: usize = 64;
 /// As many as keep the engine busy although each waits for [`LONGEST_WAIT`].
-const JOBS: u64 = 4096;
+const JOBS: usize = 4096;
+/// A job is told to be in one state so many times, and then in another.
+const POLLS_A_STATE: usize = 32;
 /// The bounds of the schedule are 600 x apart as they are by default, so that choosing the moment costs the same.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 const LONGEST_WAIT: Duration = Duration::from_millis(60);
@@ -60,11 +61,11 @@ fn main() -> Outcome<()> {
         return runtime.block_on(serve());
     }
     let server = Server::start()?;
-    for (name, base) in ["HTTP/1.1", "TLS, HTTP/1.1", "TLS, HTTP/2"]
+    for (name, address) in ["HTTP/1.1", "TLS, HTTP/1.1", "TLS, HTTP/2"]
         .into_iter()
-        .zip(&server.bases)
+        .zip(&server.addresses)
     {
-        runtime.block_on(compare(name, base, server.ca.path()))?;
+        runtime.block_on(compare(name, address, server.ca.path()))?;
     }
     Ok(())
 }
@@ -83,11 +84,8 @@ async fn serve() -> Outcome<()> {
             now - 5,
         )
     };
-    let bodies = (0..32).map(|n| match n {
-        0..16 => status(4, "Running"),
-        _ => status(3, "Queued"),
-    });
-    let answers = Answers::new(bodies);
+    let bodies = [status(4, "Running"), status(3, "Queued")];
+    let answers = Answers::new(bodies, JOBS * POLLS_A_STATE);
     let identity = Identity::new()?;
     let mut listeners = Vec::new();
     for _ in 0..3 {
@@ -98,7 +96,7 @@ async fn serve() -> Outcome<()> {
     print!("{}", identity.ca_pem);
     std::io::stdout().flush()?;
     let [clear, over_tls, h2] = <[TcpListener; 3]>::try_from(listeners).map_err(|_| "three")?;
-    let (_, over_tls, h2) = tokio::join!(
+    let ((), over_tls, h2) = tokio::join!(
         http1(clear, answers.clone()),
         tls(over_tls, &identity, "http/1.1", answers.clone()),
         tls(h2, &identity, "h2", answers.clone()),
@@ -109,7 +107,7 @@ async fn serve() -> Outcome<()> {
 /// The responder's process.
 struct Server {
     child: Child,
-    bases: Vec<String>,
+    addresses: Vec<String>,
     ca: tempfile::NamedTempFile,
 }
 
@@ -120,11 +118,11 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut output = BufReader::new(child.stdout.take().ok_or("no pipe")?);
-        let mut bases = Vec::new();
+        let mut addresses = Vec::new();
         for scheme in ["http", "https", "https"] {
             let mut line = String::new();
             output.read_line(&mut line)?;
-            bases.push(format!("{scheme}://{}", line.trim()));
+            addresses.push(format!("{scheme}://{}", line.trim()));
         }
         let mut pem = String::new();
         while !pem.contains("-----END") {
@@ -132,7 +130,11 @@ impl Server {
         }
         let mut ca = tempfile::NamedTempFile::new()?;
         ca.write_all(pem.as_bytes())?;
-        Ok(Self { child, bases, ca })
+        Ok(Self {
+            child,
+            addresses,
+            ca,
+        })
     }
 }
 
@@ -143,16 +145,16 @@ impl Drop for Server {
     }
 }
 
-async fn compare(name: &str, base: &str, ca: &std::path::Path) -> Outcome<()> {
+async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()> {
     let jobs = (1..=JOBS)
         .map(|id| format!("update/{id}").parse())
         .collect::<Result<Vec<JobRef>, _>>()?;
-    let settings = settings(base, ca, &jobs)?;
+    let settings = settings(address, ca, &jobs)?;
     let polls = Rc::new(Cell::new(0_u64));
     let mut engine = engine(&settings, &jobs, Rc::clone(&polls))?;
     let bare = bare_client(&settings)?;
-    let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT as u64)
-        .map(|n| ask_for_ever(&bare, base, n, &polls))
+    let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT)
+        .map(|n| ask_for_ever(&bare, address, n, &polls))
         .collect();
 
     let mut events = 0_usize;
@@ -201,13 +203,13 @@ async fn measure(polls: &Cell<u64>, work: impl Future) -> Outcome<Measured> {
     })
 }
 
-fn settings(base: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settings> {
-    let mut settings = for_simulator(base, 654_321, jobs)
+fn settings(address: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settings> {
+    let mut settings = for_simulator(address, 654_321, jobs)
         .map_err(|e| e.to_string())?
         .settings;
     settings.api.max_in_flight = IN_FLIGHT;
     settings.api.max_requests_per_second = 1e6;
-    settings.api.ca_file = base.starts_with("https").then(|| ca.to_owned());
+    settings.api.ca_file = address.starts_with("https").then(|| ca.to_owned());
     settings.limits.schedule.min_interval = SHORTEST_WAIT;
     settings.limits.schedule.max_interval = LONGEST_WAIT;
     Ok(settings)
@@ -285,15 +287,15 @@ fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
 }
 
 /// One of the bare loops: each asks for its own share of the jobs. Ends when a request fails.
-async fn ask_for_ever(http: &reqwest::Client, base: &str, first: u64, polls: &Cell<u64>) {
+async fn ask_for_ever(http: &reqwest::Client, address: &str, first: usize, polls: &Cell<u64>) {
     let mut id = first;
     loop {
-        let address = format!("{base}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");
-        let Ok(mut response) = http.get(address).send().await else {
+        let url = format!("{address}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");
+        let Ok(mut response) = http.get(url).send().await else {
             return;
         };
         while let Ok(Some(_)) = response.chunk().await {}
         polls.set(polls.get() + 1);
-        id = (id + IN_FLIGHT as u64) % JOBS;
+        id = (id + IN_FLIGHT) % JOBS;
     }
 }

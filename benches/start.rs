@@ -6,6 +6,7 @@
 //! system's besides.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -56,7 +57,7 @@ fn serve(identity: Identity) -> Outcome<(String, String)> {
         over_tls.local_addr()?.to_string(),
     );
     std::thread::spawn(move || {
-        let answers = Answers::new([COMPLETED.to_owned()]);
+        let answers = Answers::new([COMPLETED.to_owned()], 1);
         runtime
             .block_on(async {
                 tokio::join!(
@@ -110,7 +111,7 @@ fn forgewatch(base: &str, ca: &Path, folder: &TempDir) -> Outcome<Command> {
     let config = folder.path().join("forgewatch.toml");
     let mut text = format!("[api]\nbase_url = {base:?}\naccount_service_id = 1\n");
     if base.starts_with("https") {
-        text += &format!("ca_file = {:?}\n", ca.display().to_string());
+        writeln!(text, "ca_file = {:?}", ca.display().to_string())?;
     }
     fs::write(&config, text)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_forgewatch"));

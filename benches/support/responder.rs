@@ -10,15 +10,17 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// What is answered, in turn.
+/// What is answered.
 pub(crate) struct Answers {
+    /// How often each body is given before the next.
+    times: usize,
     bodies: Vec<Bytes>,
     /// The same with the head of an HTTP/1.1 response before them.
     whole: Vec<Bytes>,
@@ -26,8 +28,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// These bodies over and over, dated now.
-    pub(crate) fn new(bodies: impl IntoIterator<Item = String>) -> Arc<Self> {
+    /// These bodies in turn, each so many times, over and over; dated now.
+    pub(crate) fn new(bodies: impl IntoIterator<Item = String>, times: usize) -> Arc<Self> {
         let bodies: Vec<Bytes> = bodies.into_iter().map(Bytes::from).collect();
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         let whole = |body: &Bytes| {
@@ -40,6 +42,7 @@ impl Answers {
             Bytes::from(response)
         };
         Arc::new(Self {
+            times: times.max(1),
             whole: bodies.iter().map(whole).collect(),
             bodies,
             next: AtomicUsize::new(0),
@@ -48,7 +51,9 @@ impl Answers {
 
     fn next(&self, of: &[Bytes]) -> Bytes {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
-        of.get(n % of.len().max(1)).cloned().unwrap_or_default()
+        of.get(n / self.times % of.len().max(1))
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -64,6 +69,9 @@ impl Identity {
     /// A new one.
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let mut ca = CertificateParams::new([])?;
+        // another name than the leaf's, which OpenSSL would take for self-signed
+        ca.distinguished_name
+            .push(DnType::CommonName, "authority of a benchmark");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;

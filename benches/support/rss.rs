@@ -8,6 +8,6 @@ use std::fs;
 pub(crate) fn memory(process: &str, name: &str) -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let digits = line.and_then(|line| line.split_whitespace().nth(1));
+    let digits = line.and_then(|line| line.split_whitespace().next());
     Ok(digits.ok_or("no such line")?.parse::<u64>()? * 1024)
 }

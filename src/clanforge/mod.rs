@@ -17,6 +17,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use crate::config::base_url::is_loopback;
 use crate::config::credentials::Credentials;
@@ -25,6 +26,7 @@ use crate::core::job::{JobKind, JobRef};
 use crate::core::verdict::PollError;
 use crate::engine::{Api, Fetched};
 use redact::Redactor;
+pub use tls::check_ca_file;
 
 /// More than any sane answer's head, in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -44,7 +46,9 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file of certificate authorities cannot be used.
-    #[error("api.ca_file: {path}: {why}")]
+    #[error(
+        "api.ca_file: {path}: {why}; name a PEM file of certificate authorities, or leave the key out"
+    )]
     CaFile {
         /// The file.
         path: String,
@@ -143,9 +147,9 @@ impl Client {
 }
 
 /// Ten times as long as an answer above one MiB took to arrive is left between two of them.
-fn at_least_between(received: u64, took: Duration) -> Duration {
+fn at_least_between(received: u64, started: Instant) -> Duration {
     if received > body::FIRST_PART {
-        took.saturating_mul(10)
+        started.elapsed().saturating_mul(10)
     } else {
         Duration::ZERO
     }

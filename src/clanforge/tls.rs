@@ -24,6 +24,13 @@ pub(super) fn set_up(builder: ClientBuilder, api: &Api) -> Result<ClientBuilder,
     }
 }
 
+/// Whether `api.ca_file` can be used, where it is named.
+pub fn check_ca_file(api: &Api) -> Result<(), ClientError> {
+    api.ca_file
+        .as_deref()
+        .map_or(Ok(()), |path| read(path).map(drop))
+}
+
 fn read(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     let wrong = |why: &str| ClientError::CaFile {
         path: path.display().to_string(),

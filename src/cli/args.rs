@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::config::Given;
@@ -20,7 +20,6 @@ use crate::config::settings::{Output, SquashedAs};
     name = "forgewatch",
     version,
     about,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "`forgewatch demo` shows it at work: no account, no configuration, 20 seconds."
 )]
@@ -140,7 +139,7 @@ pub struct JobArgs {
     #[arg(long, value_name = "IDS")]
     pub update: Vec<String>,
     /// A file with a job a line; `#` starts a comment, `-` is standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub jobs_file: Option<PathBuf>,
     /// A label told with every event of these jobs; can be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -154,7 +153,7 @@ pub struct OneShotArgs {
     /// The most the whole watch may take, such as 2h
     #[arg(long, value_name = "DURATION", requires = "until_done")]
     pub timeout: Option<String>,
-    /// The most each job may take
+    /// The most each job may take, from when its watch begins
     #[arg(long, value_name = "DURATION", requires = "until_done")]
     pub job_timeout: Option<String>,
     /// Stop at the first job that fails
@@ -215,7 +214,7 @@ pub struct ApiArgs {
     #[arg(long, value_name = "ID")]
     pub account_service_id: Option<String>,
     /// A file with one line ACCESS:SECRET, readable by its owner alone
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub credentials_file: Option<String>,
     /// What `jobfailed` in an answer means: the job failed, or how often it did so far [default: flag]
     #[arg(long, value_name = "READING", value_parser = PossibleValuesParser::new(["flag", "count"]))]
@@ -258,7 +257,7 @@ pub struct DemoArgs {
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
     /// Where to listen; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub listen: SocketAddr,
     /// A TOML file that says which jobs there are and what goes wrong [default: a built-in one]
     #[arg(long, value_name = "FILE")]
@@ -291,7 +290,7 @@ pub struct CompletionsArgs {
 #[derive(Args, Debug)]
 pub struct ManArgs {
     /// The folder, made if it is not there
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
 }
 
@@ -342,6 +341,17 @@ impl WatchArgs {
             squashed_as: self.one_shot.squashed_as,
         }
     }
+}
+
+/// An address in numbers, or `localhost` for this machine.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let numbers = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numbers
+        .parse()
+        .map_err(|_| "an address and a port such as 127.0.0.1:8080 would do".to_owned())
 }
 
 /// A factor the simulator can keep up with; NaN is none.

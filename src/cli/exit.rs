@@ -5,6 +5,13 @@ use crate::core::event::Tally;
 use crate::core::job::Outcome;
 use crate::os::signals::Stop;
 
+/// The API refuses this client.
+const REFUSED: u8 = 4;
+/// The API could not be asked for too long.
+const GAVE_UP: u8 = 6;
+/// Time ran out, as timeout(1) says it.
+const TIMED_OUT: u8 = 124;
+
 /// How many jobs ended in which way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ends {
@@ -47,9 +54,9 @@ impl Ends {
         let as_success = squashed_as == Some(SquashedAs::Success);
         // The order is the contract: what is wrong with asking outranks what is wrong with a job.
         [
-            (self.refused > 0, (4, "refused")),
-            (self.gave_up > 0, (6, "gave_up")),
-            (self.timed_out > 0, (124, "timed_out")),
+            (self.refused > 0, (REFUSED, "refused")),
+            (self.gave_up > 0, (GAVE_UP, "gave_up")),
+            (self.timed_out > 0, (TIMED_OUT, "timed_out")),
             (self.failed > 0 || as_failure, (1, "failed")),
             (self.not_found > 0, (5, "not_found")),
             (self.squashed > 0 && !as_success, (3, "squashed")),
@@ -69,6 +76,16 @@ impl Ends {
             other: self.refused + self.gave_up + self.timed_out + self.not_found + self.other,
             outcome,
         }
+    }
+}
+
+/// The status where the reader had not read all when a signal, or else `--timeout`, wanted an end: what nobody was
+/// told of was not in time.
+pub(super) fn status_of_unread(status: u8, stop: Option<Stop>) -> u8 {
+    match (stop, status) {
+        (Some(stop), _) => stop.exit_status(),
+        (None, REFUSED | GAVE_UP) => status,
+        (None, _) => TIMED_OUT,
     }
 }
 

@@ -7,6 +7,7 @@ mod exit;
 mod generate;
 mod one_shot;
 mod online;
+mod ready;
 mod simulate;
 mod watch;
 
@@ -27,7 +28,7 @@ const FAILED: u8 = 1;
 /// Usage or configuration error; nothing was asked of the API.
 const USAGE: u8 = 2;
 /// A bug, or a machine that gives nothing.
-const INTERNAL: u8 = 70;
+pub const INTERNAL: u8 = 70;
 
 /// Does what the command line asks for. Returns the exit status of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
@@ -42,8 +43,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     match cli.command {
         Command::Watch(args) => watch::run(*args, env),
         Command::Demo(args) => demo::run(&args, env),
-        Command::Simulate(args) => simulate::run(&args),
-        Command::Check(args) => check::run(&args, env, online::ask),
+        Command::Simulate(args) => simulate::run(&args, env),
+        Command::Check(args) => check::run(&args, env),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::HookSupervisor(args) => {

@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use super::exit::{Ends, is_failure};
+use super::exit::{Ends, is_failure, status_of_unread};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
 use crate::core::event::{About, Event, EventId, EventType, Facts, WatchId};
@@ -32,19 +33,21 @@ use crate::store::{self, calibration};
 /// The bars move this often.
 const FRAME: Duration = Duration::from_millis(100);
 /// Once it is to stop, a reader that does not read is waited for this long.
-const STUCK_READER: Duration = Duration::from_secs(5);
-
-/// How long the hooks are waited for at the end, at least.
-const HOOKS_WAIT: Duration = Duration::from_mins(1);
+const STUCK_READER: Duration = Duration::from_secs(4);
 
 /// How a one-shot went.
 #[derive(Debug)]
 pub(super) struct Finished {
     /// The status to leave with.
     pub(super) status: u8,
+    /// The signal that ended it before its time.
+    pub(super) stop: Option<Stop>,
     /// Each job's end, in the order of the ends.
     pub(super) ends: Vec<(JobRef, Outcome)>,
 }
+
+/// How long the hooks are waited for at the end, at least.
+const HOOKS_WAIT: Duration = Duration::from_mins(1);
 
 type Watching = Engine<Client, store::Memory, SystemClock>;
 /// Its hooks, which deliver from memory.
@@ -59,8 +62,6 @@ pub(super) struct Run {
     /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
     hooks_until: Option<Instant>,
     options: OneShot,
-    /// When `--timeout` runs out.
-    deadline: Option<Instant>,
     report: Report,
     stops: Stops,
     /// The watcher's own events: an id of this process, and how many there were.
@@ -72,8 +73,10 @@ pub(super) struct Run {
     ended: Vec<Row>,
     ends: Ends,
     stop: Option<Stop>,
-    /// Every watch is being ended: nobody waits for a reader that does not read any more.
-    stopping: bool,
+    /// When the whole watch has to be over.
+    deadline: Option<Instant>,
+    /// Until when a reader that does not read is waited for; None while nothing is to stop.
+    patience: Option<Instant>,
 }
 
 impl Run {
@@ -101,8 +104,7 @@ impl Run {
             settings.limits,
             throttle,
             memory,
-        )
-        .with_job_timeout(options.job_timeout);
+        );
         for spec in settings.jobs {
             let about = (!spec.labels.is_empty()).then(|| {
                 Arc::new(About {
@@ -118,10 +120,6 @@ impl Run {
             hooks,
             hook_failed: false,
             hooks_until: None,
-            deadline: options
-                .timeout
-                .and_then(|limit| Instant::now().checked_add(limit)),
-            options,
             report,
             stops: Stops::catch()?,
             id: new_id()?,
@@ -130,7 +128,11 @@ impl Run {
             ended: Vec::new(),
             ends: Ends::default(),
             stop: None,
-            stopping: false,
+            deadline: options
+                .timeout
+                .and_then(|limit| Instant::now().checked_add(limit)),
+            patience: None,
+            options,
         })
     }
 
@@ -155,7 +157,7 @@ impl Run {
         let facts = Facts {
             jobs,
             tally: Some(self.ends.tally(outcome)),
-            elapsed_ms: Some(self.engine.now().up_ms.saturating_sub(self.began.up_ms)),
+            elapsed_ms: Some(self.elapsed_ms()),
             ..Facts::default()
         };
         self.tell_own(EventType::WatchFinished, facts);
@@ -167,8 +169,15 @@ impl Run {
             .iter()
             .filter_map(|row| Some((row.job, row.outcome?)))
             .collect();
-        self.close().await;
-        Finished { status, ends }
+        let stop = self.stop;
+        match self.close().await {
+            Ok(()) => Finished { status, stop, ends },
+            Err(stop) => Finished {
+                status: status_of_unread(status, stop),
+                stop,
+                ends,
+            },
+        }
     }
 
     fn status(&self) -> (u8, &'static str) {
@@ -176,39 +185,37 @@ impl Run {
             .status(self.options.squashed_as, self.stop, self.hook_failed)
     }
 
+    /// Runs the engine until every watch has ended. Events are told on the way, but once all is to stop nobody waits
+    /// for the reader: how the jobs ended has to be known whether anybody reads it or not.
     async fn drive(&mut self) {
-        let deadline = self.deadline;
+        let job_deadline = self
+            .options
+            .job_timeout
+            .and_then(|d| Instant::now().checked_add(d));
+        let deadline = [self.deadline, job_deadline].into_iter().flatten().min();
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
-        let mut last_wait = None;
-        while !(self.engine.is_done() && self.untold.is_empty()) {
+        while !self.engine.is_done() {
+            let stopping = self.patience.is_some();
             tokio::select! {
                 biased;
                 stop = self.stops.next() => {
-                    if self.stop.replace(stop).is_some() {
-                        self.hooks_until = Some(Instant::now());
-                        return;
-                    }
-                    self.stopping = true;
+                    self.stop(stop);
                     self.engine.stop_all(Outcome::Abandoned(Reason::Interrupted));
                 }
-                () = at(deadline), if !self.stopping => {
-                    self.stopping = true;
-                    let (rows, now) = (self.rows(), self.engine.now());
-                    self.engine.stop_all(Outcome::TimedOut);
-                    let _ = timeout(STUCK_READER, self.report.deadline(&rows, now.wall_ms)).await;
+                () = at(deadline), if !stopping => {
+                    self.out_of_time();
                 }
-                () = at(last_wait), if self.stopping => return,
-                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
-                    self.untold.drain(..told);
-                }
-                events = self.engine.advance(), if self.stopping || self.untold.is_empty() => {
+                events = self.engine.advance(), if stopping || self.untold.is_empty() => {
                     for event in events {
                         self.take_note(event);
                     }
                     // A job's final line and its bar are never seen together.
                     self.show();
+                }
+                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
+                    self.untold.drain(..told);
                 }
                 gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
@@ -218,10 +225,35 @@ impl Run {
                     let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
                 }
             }
-            if self.stopping && last_wait.is_none() {
-                last_wait = Instant::now().checked_add(STUCK_READER);
-            }
         }
+    }
+
+    /// A signal: everything is to stop, at the second one without waiting for reader or hooks.
+    fn stop(&mut self, stop: Stop) {
+        let patience = if self.stop.is_some() {
+            self.hooks_until = Some(Instant::now());
+            Duration::ZERO
+        } else {
+            STUCK_READER
+        };
+        self.be_patient_for(patience);
+        self.stop.get_or_insert(stop);
+    }
+
+    /// Says which jobs are still going, and ends them.
+    fn out_of_time(&mut self) {
+        self.be_patient_for(STUCK_READER);
+        let (rows, now) = (self.rows(), self.engine.now());
+        self.engine.stop_all(Outcome::TimedOut);
+        // The lines belong between what was told before and the ends; where the reader is behind, the ends say it too.
+        if self.untold.is_empty() {
+            let _ = self.report.deadline(&rows, now.wall_ms).now_or_never();
+        }
+    }
+
+    fn be_patient_for(&mut self, limit: Duration) {
+        let until = Instant::now() + limit;
+        self.patience = Some(self.patience.map_or(until, |set| set.min(until)));
     }
 
     /// Counts an end, and stops the others where the user wants that.
@@ -305,10 +337,9 @@ impl Run {
             tokio::select! {
                 biased;
                 stop = self.stops.next() => {
-                    let second = self.stop.replace(stop).is_some();
-                    self.stopping = true;
-                    if second {
-                        self.hooks_until = Some(Instant::now());
+                    self.stop(stop);
+                    // Only a second one sets this anew.
+                    if self.hooks_until != Some(limit) {
                         break;
                     }
                 }
@@ -316,7 +347,7 @@ impl Run {
                     tracing::warn!("the hooks take too long and are ended");
                     tokio::select! {
                         biased;
-                        stop = self.stops.next() => self.stop = Some(stop),
+                        stop = self.stops.next() => self.stop(stop),
                         () = self.hooks.stop() => {}
                     }
                 }
@@ -331,35 +362,52 @@ impl Run {
         self.hooks_failed(gave_up);
     }
 
-    /// What is left to tell, and then the screen as it was found. A second signal, or a reader that does not read
-    /// when the process is to stop, ends the waiting.
-    async fn close(mut self) {
-        let limit = if self.stopping {
-            STUCK_READER
-        } else {
-            Duration::MAX
-        };
-        let rest = async {
-            while !self.untold.is_empty() {
-                let told = tell(&mut self.report, &self.untold).await;
-                self.untold.drain(..told);
+    /// What is left to tell, and then the screen as it was found. A reader that is slow is waited for, until a signal
+    /// or `--timeout` says otherwise, and then a little longer. Err where it has not read all by then.
+    async fn close(self) -> Result<(), Option<Stop>> {
+        let Self {
+            mut report,
+            mut stops,
+            untold,
+            mut stop,
+            deadline,
+            mut patience,
+            ..
+        } = self;
+        let mut rest = pin!(async move {
+            for event in &untold {
+                report.event(event).await;
             }
-            self.report.close().await;
-        };
-        tokio::select! {
-            biased;
-            _ = timeout(limit, rest) => {}
-            _ = self.stops.next() => {}
+            report.close().await;
+        });
+        loop {
+            let little_longer = Some(Instant::now() + STUCK_READER);
+            tokio::select! {
+                biased;
+                () = &mut rest => return Ok(()),
+                signal = stops.next() => {
+                    if stop.is_some() {
+                        return Err(stop);
+                    }
+                    stop = Some(signal);
+                    patience = patience.or(little_longer);
+                }
+                () = at(patience) => return Err(stop),
+                () = at(deadline), if patience.is_none() => patience = little_longer,
+            }
         }
     }
 
     fn show(&mut self) {
-        if !self.report.wants_rows() {
-            return;
+        if self.report.wants_rows() {
+            let rows = self.rows();
+            self.report
+                .rows(&rows, Duration::from_millis(self.elapsed_ms()));
         }
-        let rows = self.rows();
-        let elapsed = self.engine.now().up_ms.saturating_sub(self.began.up_ms);
-        self.report.rows(&rows, Duration::from_millis(elapsed));
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.engine.now().up_ms.saturating_sub(self.began.up_ms)
     }
 
     fn rows(&self) -> Vec<Row> {

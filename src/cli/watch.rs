@@ -1,13 +1,14 @@
 //! `forgewatch watch`.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
 use super::one_shot::{Delivering, Finished, Run};
+use super::ready::{Ready, ready};
 use super::{INTERNAL, USAGE, complain};
 use crate::clanforge::Client;
-use crate::config::credentials::{self, Credentials};
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
 use crate::engine::{SeededDice, SystemClock};
@@ -24,9 +25,7 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
         );
         return ExitCode::from(USAGE);
     }
-    let prepared =
-        prepare(args, env).and_then(|(plan, credentials)| until_done(plan, &credentials, env));
-    match prepared {
+    match prepare(args, env).and_then(|plan| until_done(plan, env)) {
         Ok(finished) => ExitCode::from(finished.status),
         Err(Stopped { status, why }) => {
             complain(&why);
@@ -38,6 +37,7 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
 /// What a one-shot needs to know.
 pub(super) struct Plan {
     pub(super) settings: Settings,
+    pub(super) client: Client,
     pub(super) options: OneShot,
     pub(super) output: Output,
     /// Whether to begin with what earlier one-shots learnt, and keep what this one learns.
@@ -52,7 +52,7 @@ pub(super) struct Stopped {
 
 impl Stopped {
     /// The user can mend it.
-    fn usage(why: &impl fmt::Display) -> Self {
+    pub(super) fn usage(why: &impl fmt::Display) -> Self {
         Self {
             status: USAGE,
             why: why.to_string(),
@@ -60,7 +60,7 @@ impl Stopped {
     }
 
     /// The machine gives no thread, no entropy, no event queue.
-    fn internal(why: &impl fmt::Display) -> Self {
+    pub(super) fn internal(why: &impl fmt::Display) -> Self {
         Self {
             status: INTERNAL,
             why: why.to_string(),
@@ -68,25 +68,20 @@ impl Stopped {
     }
 }
 
-fn prepare(args: WatchArgs, env: &Env) -> Result<(Plan, Credentials), Stopped> {
-    let loaded = config::load(&args.into_given(), env).map_err(|e| Stopped::usage(&e))?;
-    let (credentials, _) = credentials::find(loaded.credentials_file.as_deref(), env)
-        .map_err(|e| Stopped::usage(&e))?;
-    let plan = Plan {
+fn prepare(args: WatchArgs, env: &Env) -> Result<Plan, Stopped> {
+    let loaded = config::load(&args.into_given(), env);
+    let Ready { loaded, client, .. } = ready(loaded, env).map_err(|e| Stopped::usage(&e))?;
+    Ok(Plan {
         settings: loaded.settings,
+        client,
         options: loaded.one_shot,
         output: loaded.output,
         learns: true,
-    };
-    Ok((plan, credentials))
+    })
 }
 
-/// Sets up output, client and engine, and watches to the end.
-pub(super) fn until_done(
-    plan: Plan,
-    credentials: &Credentials,
-    env: &Env,
-) -> Result<Finished, Stopped> {
+/// Sets up output and engine, and watches to the end.
+pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     let facts = Facts::gather();
     let mode = match plan.output {
         Output::Auto => facts.auto(),
@@ -95,7 +90,6 @@ pub(super) fn until_done(
         Output::Json => Mode::Json,
         Output::Quiet => Mode::Quiet,
     };
-    let client = Client::new(&plan.settings.api, credentials).map_err(|e| Stopped::usage(&e))?;
     if !plan.settings.hooks.is_empty() {
         privacy::keep();
     }
@@ -116,7 +110,7 @@ pub(super) fn until_done(
         let run = Run::new(
             plan.settings,
             plan.options,
-            client,
+            plan.client,
             hooks,
             report,
             cache.as_ref(),
@@ -125,7 +119,7 @@ pub(super) fn until_done(
     });
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
-    finished.map_err(|e: std::io::Error| Stopped::internal(&e))
+    finished.map_err(|e: io::Error| Stopped::internal(&e))
 }
 
 fn hooks(settings: &Settings) -> Result<Delivering, Stopped> {

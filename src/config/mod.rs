@@ -18,7 +18,7 @@ pub(crate) mod hooks;
 mod jobs;
 mod keys;
 pub mod manual;
-mod nearest;
+pub(crate) mod nearest;
 mod program;
 mod read;
 pub mod settings;

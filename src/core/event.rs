@@ -301,6 +301,10 @@ impl Event {
         let percent = facts
             .progress
             .map_or_else(String::new, |p| format!(" at {p} %"));
+        let standing = match facts.state {
+            Some(state) => format!("still {state}{percent}"),
+            None => "not answered yet".to_owned(),
+        };
         let spent = facts
             .elapsed_ms
             .map_or_else(String::new, |ms| format!(" after {}", span(ms)));
@@ -323,17 +327,17 @@ impl Event {
                 Outcome::NotFound => format!("{job} is not known to the server"),
                 Outcome::Refused => format!("{job} is refused to these credentials"),
                 Outcome::TimedOut => {
-                    format!("{job} was still {state}{percent} when time ran out{spent}")
+                    format!("{job} was {standing} when time ran out{spent}")
                 }
                 Outcome::GaveUp => {
                     format!("{job} could not be asked for too long, given up{spent}")
                 }
                 Outcome::Removed => format!("{job} is no longer watched"),
                 Outcome::Abandoned(Reason::FailFast) => {
-                    format!("{job} is left {state}{percent}: another job failed")
+                    format!("{job} is left, {standing}: another job did not complete")
                 }
                 Outcome::Abandoned(Reason::Interrupted) => {
-                    format!("{job} is left {state}{percent}: interrupted")
+                    format!("{job} is left, {standing}: interrupted")
                 }
             },
             EventType::WatchStarted => match facts.jobs.unwrap_or(0) {
@@ -413,15 +417,26 @@ pub fn rfc3339_ms(wall_ms: i64) -> String {
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
 
-/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`.
+/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
 pub fn span(ms: u64) -> String {
-    let whole = match ms {
-        0..1_000 => ms,
-        1_000..3_600_000 => ms / 1_000 * 1_000,
-        3_600_000..86_400_000 => ms / 60_000 * 60_000,
-        _ => ms / 3_600_000 * 3_600_000,
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let Some(first) = UNITS.iter().position(|&(unit, _)| ms >= unit) else {
+        return format!("{ms}ms");
     };
-    humantime::format_duration(Duration::from_millis(whole)).to_string()
+    let mut left = ms;
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS.into_iter().skip(first).take(2) {
+        if left >= unit {
+            parts.push(format!("{}{name}", left / unit));
+        }
+        left %= unit;
+    }
+    parts.join(" ")
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]

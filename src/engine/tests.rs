@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::core::job::{JobState, Reason};
+use crate::core::time::millis;
 use crate::core::watch::tests_support::{EPOCH_S, error, limits};
 use crate::store;
 
@@ -312,25 +313,40 @@ async fn a_failed_commit_loses_nothing_and_repeats_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_could_not_be_committed_is_not_forgotten() {
     let (mut engine, _) = Bench::of(1).engine(Flaky(Cell::new(0), |n| n == 2), |_, _| running(1.0));
-    engine = engine.with_job_timeout(Some(Duration::from_secs(30)));
+    let watching = engine.advance().await;
+    engine.stop_all(Outcome::TimedOut);
     let told = finish(&mut engine).await;
-    assert_eq!(types(&told), ["job.watching", "job.timed_out"]);
-    assert!((31_000..33_000).contains(&told[1].0), "{}", told[1].0);
+    assert_eq!(watching[0].kind.as_str(), "job.watching");
+    assert_eq!(types(&told), ["job.timed_out"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_job_has_its_own_deadline_from_its_first_request() {
-    let mut bench = Bench::of(3);
-    bench.throttle.max_requests_per_second = 0.5;
-    bench.throttle.max_in_flight = 1;
-    let (engine, _) = bench.engine(store::Memory, |_, _| running(1.0));
-    let told = finish(&mut engine.with_job_timeout(Some(Duration::from_secs(60)))).await;
-    let ends: Vec<u64> = told
-        .iter()
-        .filter(|(_, e)| e.kind.as_str() == "job.timed_out")
-        .map(|t| t.0)
-        .collect();
-    assert_eq!(ends, [60_000, 62_000, 64_000]);
+async fn a_probe_that_ends_instead_of_asking_leaves_the_asking_to_another() {
+    let mut bench = Bench::of(9);
+    bench.limits.give_up_after = Some(Duration::from_secs(60));
+    bench.latency = Duration::ZERO;
+    // The first job fails from the start and is given up during the outage; the others have more time.
+    let (mut engine, seen) = bench.engine(store::Memory, |now, job| match now {
+        _ if job.id.get() == 1 && now < 70_000 => Err(ErrorKind::Server),
+        20_000..70_000 => Err(ErrorKind::Server),
+        _ => running((now / 1000).min(100) as f32),
+    });
+    // A process that was stopped over the moment of both: probe and give-up fall due in one pass.
+    let mut told = Vec::new();
+    while engine.now().up_ms < 50_000 {
+        let events = tokio::time::timeout(Duration::from_secs(1), engine.advance()).await;
+        told.extend(events.unwrap_or_default().into_iter().map(|e| (0, e)));
+    }
+    tokio::time::advance(Duration::from_secs(25)).await;
+    told.extend(finish(&mut engine).await);
+    let count = |name| types(&told).iter().filter(|&&t| t == name).count();
+    assert_eq!(
+        (count("job.gave_up"), count("job.completed")),
+        (1, 8),
+        "{:?}",
+        types(&told)
+    );
+    assert!(seen.requests.borrow().iter().any(|(at, _)| *at >= 75_000));
 }
 
 #[tokio::test(start_paused = true)]

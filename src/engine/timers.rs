@@ -22,7 +22,11 @@ impl Timers {
 
     /// Takes out an entry that is there.
     pub(super) fn remove(&mut self, at: u64, slot: u32) {
-        self.gone.insert((at, slot));
+        if self.first() == Some((at, slot)) {
+            self.queue.pop();
+        } else {
+            self.gone.insert((at, slot));
+        }
         while let Some(Reverse(front)) = self.queue.peek()
             && self.gone.remove(front)
         {

@@ -202,17 +202,17 @@ pub(super) fn error(event: &Event) -> Option<String> {
 
 fn end(outcome: Outcome, facts: &Facts) -> Vec<String> {
     let mut out = Vec::new();
-    let state = facts.state.map_or("unknown", JobState::as_str);
+    let standing = match facts.state {
+        Some(state) => format!("still {state}"),
+        None => "not answered yet".to_owned(),
+    };
     match outcome {
         Outcome::Squashed => out.push("set aside in favour of another job".to_owned()),
-        Outcome::TimedOut => {
-            out.push(format!("was still {state}"));
-            out.extend(expected(facts));
-        }
+        Outcome::TimedOut => out.push(standing),
         Outcome::Abandoned(Reason::FailFast) => {
-            out.push(format!("left {state}, as another job failed"));
+            out.push(format!("{standing}, left as another job did not complete"));
         }
-        Outcome::Abandoned(Reason::Interrupted) => out.push(format!("left {state}, interrupted")),
+        Outcome::Abandoned(Reason::Interrupted) => out.push(format!("{standing}, interrupted")),
         _ => {}
     }
     out.extend(facts.elapsed_ms.map(|ms| format!("after {}", span(ms))));

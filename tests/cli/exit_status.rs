@@ -223,6 +223,27 @@ fn squashed_jobs_count_as_the_user_says() {
 }
 
 #[test]
+fn a_job_that_failed_and_was_tried_again_is_judged_as_jobfailed_is_read() {
+    let back = "{ at = '300ms', for = '100ms', to_state = 'queued', progress = 5, jobfailed = 2 }";
+    let script = job("diff/1", &format!("duration = '1s'\nset_back = [{back}]"));
+    for (reading, status) in [("flag", 1), ("count", 0)] {
+        Stage::new(&script)
+            .watch(&["--jobfailed", reading, "diff/1"])
+            .run()
+            .expect(status);
+    }
+}
+
+#[test]
+fn the_plain_schedule_sees_the_end_too() {
+    let stage = Stage::new(&job("diff/1", ""));
+    stage
+        .watch(&["--policy", "exponential", "diff/1"])
+        .run()
+        .expect(0);
+}
+
+#[test]
 fn the_timeout_ends_every_job_still_going_and_none_that_has_ended() {
     let script =
         job("diff/1", "duration = '1h'") + &job("diff/2", "") + &job("diff/3", "duration = '1h'");

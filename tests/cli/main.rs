@@ -19,6 +19,7 @@ mod place;
 mod proxy;
 mod secrets;
 mod simulate;
+mod streams;
 mod terminal;
 mod tls;
 mod webhooks;
