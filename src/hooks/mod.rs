@@ -1,8 +1,8 @@
 //! Hooks: what users want done when something is told.
 //!
 //! [`Hooks`] is the shell around [`queue`], which decides everything: it owns clock and dice, has every change recorded
-//! before it is true, and makes the attempts, by [`exec`] (with the help of [`supervise`]) or by [`webhook`] (signed by
-//! [`signature`]). Whoever owns it offers it what is told and selects over [`Hooks::advance`], next to the engine's. A
+//! before it is true, and makes the attempts, by `exec` (with the help of [`supervise`]) or by `webhook` (signed by
+//! `signature`). Whoever owns it offers it what is told and selects over [`Hooks::advance`], next to the engine's. A
 //! hook that hangs, dies or floods costs a place of its own `max_running` and nothing else.
 
 mod exec;

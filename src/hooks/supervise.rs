@@ -1,6 +1,6 @@
 //! The hidden command `forgewatch hook-supervisor`: runs one hook and sees to its end, whole.
 //!
-//! [`super::exec`] starts one for each attempt. It leads a session of its own and is the subreaper of all that the hook
+//! `exec` starts one for each attempt. It leads a session of its own and is the subreaper of all that the hook
 //! starts: what leaves its group or its session is handed to it by the kernel and found below it in `/proc`. It never
 //! shares a stream with anybody: it keeps the first and the last of each of the hook's and reports them at the end.
 //!
