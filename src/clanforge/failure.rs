@@ -53,7 +53,7 @@ pub(super) fn without_answer(kind: ErrorKind, message: String) -> PollError {
 }
 
 /// The cause under all the wrappings, which alone says something. Names no address: that is the user's own.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {

@@ -6,8 +6,8 @@
 //! through a proxy. A server that quotes them is not quoted.
 
 mod body;
-mod failure;
-mod headers;
+pub(crate) mod failure;
+pub(crate) mod headers;
 mod redact;
 mod tls;
 

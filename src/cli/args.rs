@@ -3,6 +3,7 @@
 //! Most values stay text here: [`crate::config`] reads flags, variables and the file by one table and tells of all
 //! that is wrong with them at once.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -52,6 +53,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Write the man pages into a folder
     Man(ManArgs),
+    /// Run one hook and see to its end: what forgewatch itself starts for each attempt
+    #[command(hide = true)]
+    HookSupervisor(HookSupervisorArgs),
 }
 
 const WATCH_EXAMPLES: &str = "\
@@ -59,8 +63,9 @@ Examples:
   forgewatch watch --until-done diff/1234
   forgewatch watch --until-done --update 77,78 --timeout 2h --fail-fast
   create-diffs | forgewatch watch --until-done --jobs-file - --output json
+  forgewatch watch --until-done update/77 --on-event job.completed=./create-diff
 
-Exit status with --until-done; of several, the first in the order 130/143, 4, 6, 124, 1, 5, 3:
+Exit status with --until-done; of several, the first in the order 130/143, 4, 6, 124, 1, 5, 3, 7:
   0        every job completed
   1        at least one job failed
   2        usage or configuration error; nothing was asked of the API
@@ -68,9 +73,10 @@ Exit status with --until-done; of several, the first in the order 130/143, 4, 6,
   4        the API refuses this client (401, 403)
   5        a job was still not found after --not-found-grace
   6        the API was unreachable or talked nonsense for longer than --give-up-after
+  7        all would be 0, but a hook was given up
   70       internal error: a bug
   124      --timeout or --job-timeout ran out
-  130/143  interrupted by SIGINT/SIGTERM
+  130/143  interrupted by SIGINT/SIGTERM (a second one does not wait for hooks)
 
 Environment: FORGEWATCH_CONFIG, FORGEWATCH_BASE_URL, FORGEWATCH_ACCOUNT_SERVICE_ID,
 FORGEWATCH_ACCESS_KEY with FORGEWATCH_SECRET_KEY, FORGEWATCH_CREDENTIALS_FILE,
@@ -102,6 +108,9 @@ pub struct WatchArgs {
     /// How long, and what counts.
     #[command(flatten)]
     pub one_shot: OneShotArgs,
+    /// What is done when something happens.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -156,6 +165,15 @@ pub struct OneShotArgs {
     /// Count squashed jobs as successes or as failures, rather than apart
     #[arg(long, value_name = "AS", value_enum, requires = "until_done")]
     pub squashed_as: Option<SquashedAs>,
+}
+
+/// What is done when something happens.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Hooks")]
+pub struct HookArgs {
+    /// Run COMMAND, without a shell, at events of this type, such as job.failed or job.*; can be repeated
+    #[arg(long = "on-event", value_name = "TYPE=COMMAND")]
+    pub on_events: Vec<String>,
 }
 
 /// What is printed.
@@ -276,6 +294,17 @@ pub struct ManArgs {
     pub dir: PathBuf,
 }
 
+/// `forgewatch hook-supervisor`.
+#[derive(Args, Debug)]
+pub struct HookSupervisorArgs {
+    /// The most the hook may take, in milliseconds
+    #[arg(long)]
+    pub timeout_ms: u64,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
 impl WatchArgs {
     /// The same, as the configuration's loader takes it.
     pub fn into_given(self) -> Given {
@@ -303,6 +332,7 @@ impl WatchArgs {
             updates: self.jobs.update,
             jobs_file: self.jobs.jobs_file,
             labels: self.jobs.labels,
+            on_events: self.hooks.on_events,
             output: self.output.output,
             timeout: self.one_shot.timeout,
             job_timeout: self.one_shot.job_timeout,

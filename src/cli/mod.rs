@@ -15,10 +15,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::config::Env;
+use crate::hooks::supervise;
 use args::{Cli, Command};
 
 /// It could not be done.
@@ -45,6 +47,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Check(args) => check::run(&args, env),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
+        Command::HookSupervisor(args) => {
+            supervise::run(Duration::from_millis(args.timeout_ms), &args.command)
+        }
     }
 }
 

@@ -23,6 +23,9 @@ use crate::core::status::Names;
 use crate::core::time::Moment;
 use crate::core::watch::Watch;
 use crate::engine::{Engine, SeededDice, SystemClock, Throttle};
+use crate::hooks::queue::GaveUp;
+use crate::hooks::told::Told;
+use crate::hooks::{self, Hooks};
 use crate::os::signals::{Stop, Stops};
 use crate::report::{Report, Row};
 use crate::store::{self, calibration};
@@ -43,11 +46,21 @@ pub(super) struct Finished {
     pub(super) ends: Vec<(JobRef, Outcome)>,
 }
 
+/// How long the hooks are waited for at the end, at least.
+const HOOKS_WAIT: Duration = Duration::from_mins(1);
+
 type Watching = Engine<Client, store::Memory, SystemClock>;
+/// Its hooks, which deliver from memory.
+pub(super) type Delivering = Hooks<store::Memory, SystemClock>;
 
 /// A one-shot under way.
 pub(super) struct Run {
     engine: Watching,
+    hooks: Delivering,
+    /// A delivery was given up.
+    hook_failed: bool,
+    /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
+    hooks_until: Option<Instant>,
     options: OneShot,
     report: Report,
     stops: Stops,
@@ -72,6 +85,7 @@ impl Run {
         settings: Settings,
         options: OneShot,
         client: Client,
+        hooks: Delivering,
         report: Report,
         calibration: Option<&PathBuf>,
     ) -> io::Result<Self> {
@@ -103,6 +117,9 @@ impl Run {
         Ok(Self {
             began: engine.now(),
             engine,
+            hooks,
+            hook_failed: false,
+            hooks_until: None,
             report,
             stops: Stops::catch()?,
             id: new_id()?,
@@ -131,11 +148,12 @@ impl Run {
             },
         );
         self.drive().await;
+        self.end_hooks().await;
 
         if let Some(path) = calibration.filter(|_| self.engine.has_learnt()) {
             calibration::save(path, self.engine.memory());
         }
-        let (status, outcome) = self.ends.status(self.options.squashed_as, self.stop);
+        let (_, outcome) = self.status();
         let facts = Facts {
             jobs,
             tally: Some(self.ends.tally(outcome)),
@@ -143,6 +161,9 @@ impl Run {
             ..Facts::default()
         };
         self.tell_own(EventType::WatchFinished, facts);
+        self.end_hooks().await;
+        // A hook that wanted to hear of the very end can fail too, and a signal can come.
+        let (status, _) = self.status();
         let ends = self
             .ended
             .iter()
@@ -157,6 +178,11 @@ impl Run {
                 ends,
             },
         }
+    }
+
+    fn status(&self) -> (u8, &'static str) {
+        self.ends
+            .status(self.options.squashed_as, self.stop, self.hook_failed)
     }
 
     /// Runs the engine until every watch has ended. Events are told on the way, but once all is to stop nobody waits
@@ -191,6 +217,7 @@ impl Run {
                 told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
                     self.untold.drain(..told);
                 }
+                gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => {
                     let (rows, now) = (self.rows(), self.engine.now());
@@ -201,9 +228,10 @@ impl Run {
         }
     }
 
-    /// A signal: everything is to stop, at the second one without waiting for the reader.
+    /// A signal: everything is to stop, at the second one without waiting for reader or hooks.
     fn stop(&mut self, stop: Stop) {
         let patience = if self.stop.is_some() {
+            self.hooks_until = Some(Instant::now());
             Duration::ZERO
         } else {
             STUCK_READER
@@ -246,12 +274,20 @@ impl Run {
                 self.engine.stop_all(Outcome::Abandoned(Reason::FailFast));
             }
         }
+        self.offer(&event);
         self.untold.push_back(event);
     }
 
+    /// Tells one of the watcher's own events.
     fn tell_own(&mut self, kind: EventType, facts: Facts) {
+        let event = self.own(kind, facts);
+        self.offer(&event);
+        self.untold.push_back(event);
+    }
+
+    fn own(&mut self, kind: EventType, facts: Facts) -> Event {
         self.seq += 1;
-        self.untold.push_back(Event {
+        Event {
             id: EventId {
                 watch: self.id,
                 seq: self.seq,
@@ -261,7 +297,69 @@ impl Run {
             job: None,
             about: None,
             facts,
-        });
+        }
+    }
+
+    /// Gives the event to the hooks that want it.
+    fn offer(&mut self, event: &Event) {
+        match Told::of(event, &self.id.to_string()) {
+            Ok(told) => self.hooks.offer(told),
+            Err(error) => {
+                tracing::error!(event_id = %event.id, %error, "no hook hears of an event");
+            }
+        }
+    }
+
+    fn hooks_failed(&mut self, gave_up: Vec<GaveUp>) {
+        for gave_up in gave_up {
+            self.hook_failed = true;
+            let facts = Facts {
+                error: Some(gave_up.why.error.clone()),
+                delivery: Some(Box::new(hooks::given_up(&gave_up))),
+                ..Facts::default()
+            };
+            let event = self.own(EventType::HookFailed, facts);
+            // Who cannot be told of anything cannot be told of that.
+            if !gave_up.told.is_hook_failed() {
+                self.offer(&event);
+            }
+            self.untold.push_back(event);
+        }
+    }
+
+    /// Waits for the hooks, up to what is left of `--timeout` or a minute, whichever is longer; what is not delivered
+    /// by then is given up. A second signal ends the waiting.
+    async fn end_hooks(&mut self) {
+        let least = Instant::now() + HOOKS_WAIT;
+        let limit = self.deadline.map_or(least, |deadline| deadline.max(least));
+        let limit = *self.hooks_until.get_or_insert(limit);
+        while !self.hooks.is_idle() && Instant::now() < limit {
+            tokio::select! {
+                biased;
+                stop = self.stops.next() => {
+                    self.stop(stop);
+                    // Only a second one sets this anew.
+                    if self.hooks_until != Some(limit) {
+                        break;
+                    }
+                }
+                () = sleep_until(limit) => {
+                    tracing::warn!("the hooks take too long and are ended");
+                    tokio::select! {
+                        biased;
+                        stop = self.stops.next() => self.stop(stop),
+                        () = self.hooks.stop() => {}
+                    }
+                }
+                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
+                    self.untold.drain(..told);
+                }
+                gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
+            }
+        }
+        let why = "the watch was over before it could be delivered";
+        let gave_up = self.hooks.give_up_all(why);
+        self.hooks_failed(gave_up);
     }
 
     /// What is left to tell, and then the screen as it was found. A reader that is slow is waited for, until a signal

@@ -5,14 +5,17 @@ use std::io;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
-use super::one_shot::{Finished, Run};
+use super::one_shot::{Delivering, Finished, Run};
 use super::ready::{Ready, ready};
 use super::{INTERNAL, USAGE, complain};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
+use crate::engine::{SeededDice, SystemClock};
+use crate::hooks::Hooks;
+use crate::os::privacy;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
-use crate::store::calibration;
+use crate::store::{self, calibration};
 
 /// Watches the jobs to their end.
 pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
@@ -87,6 +90,10 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
         Output::Json => Mode::Json,
         Output::Quiet => Mode::Quiet,
     };
+    if !plan.settings.hooks.is_empty() {
+        privacy::keep();
+    }
+    let hooks = hooks(&plan.settings)?;
     let filter = env
         .text(diagnostics::VARIABLE)
         .map_err(|e| Stopped::usage(&e))?;
@@ -104,6 +111,7 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
             plan.settings,
             plan.options,
             plan.client,
+            hooks,
             report,
             cache.as_ref(),
         )?;
@@ -112,4 +120,16 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
     finished.map_err(|e: io::Error| Stopped::internal(&e))
+}
+
+fn hooks(settings: &Settings) -> Result<Delivering, Stopped> {
+    let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
+    Hooks::new(
+        &settings.hooks,
+        settings.api.ca_file.as_deref(),
+        store::Memory,
+        SystemClock::start(),
+        SeededDice::new(seed),
+    )
+    .map_err(|e| Stopped::usage(&e))
 }

@@ -10,6 +10,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod cloud_event;
 pub mod decode;
 pub mod event;
 pub mod job;

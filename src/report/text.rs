@@ -34,7 +34,7 @@ pub(super) fn event(event: &Event, color: bool) -> String {
             EventType::WatchStarted => format!(" ({})", date(event.wall_ms)),
             _ => String::new(),
         };
-        return format!("{time}  {}{date}", event.message());
+        return format!("{time}  {}{date}", sentence(event));
     };
     let job = job.to_string();
     let word = paint(&format!("{:<11}", word(event)), event.kind, color);
@@ -180,6 +180,14 @@ pub(super) fn details(event: &Event) -> Vec<String> {
         _ => out.extend(expected(facts)),
     }
     out
+}
+
+/// The event's sentence, and what went wrong.
+pub(super) fn sentence(event: &Event) -> String {
+    match error(event) {
+        Some(error) => format!("{}: {error}", event.message()),
+        None => event.message(),
+    }
 }
 
 /// What went wrong: `joberror`, or why the job could not be asked.
