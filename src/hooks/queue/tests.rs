@@ -5,6 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::event::WatchId;
+use crate::core::job::JobKind;
 use crate::engine::{SeededDice, retry};
 use crate::hooks::tests_support::{event, hook};
 
