@@ -40,6 +40,17 @@ impl Failure {
             exit_status: None,
         }
     }
+
+    /// Given up for a reason that is no attempt's: says what went wrong with the last one too.
+    pub(super) fn without_attempt(why: &str, last: Option<&Self>) -> Self {
+        last.map_or_else(
+            || Self::new(why),
+            |last| Self {
+                error: format!("{why}; the last attempt: {}", last.error),
+                exit_status: last.exit_status,
+            },
+        )
+    }
 }
 
 /// How an attempt went.
@@ -79,6 +90,8 @@ pub enum Change {
         id: DeliveryId,
         /// From here on.
         until: Moment,
+        /// What went wrong.
+        why: Failure,
     },
     /// It is kept, and not tried until somebody asks for it.
     GiveUp {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::told::Told;
+use super::delivery::Failure;
 use crate::config::hooks::ALL_OF_JOBS;
 use crate::config::settings::HookSpec;
 use crate::core::event::{EventId, WatchId};
@@ -44,6 +45,8 @@ struct Lane {
 pub(super) struct Delivery {
     pub(super) told: Arc<Told>,
     pub(super) attempts: u32,
+    /// How the last attempt failed.
+    pub(super) last: Option<Failure>,
     /// On the clock that only rises.
     pub(super) due: u64,
     /// Of two that are due at once, the lower goes first.

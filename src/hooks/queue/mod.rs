@@ -30,6 +30,9 @@ use lanes::{Delivery, Hook, Rules};
 /// The longest that a receiver can put off the next attempt.
 const LONGEST_FLOOR: Duration = Duration::from_hours(1);
 
+/// Why there is no attempt any more at the deliveries of a hook that is not configured.
+const HOOK_GONE: &str = "the hook is no longer in the configuration";
+
 /// Every delivery that is not done.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -57,8 +60,11 @@ impl Queue {
             self.hooks.entry(Arc::clone(&spec.name)).or_default().rules = Some(Rules::of(spec));
         }
         let gone = self.hooks.iter().filter(|(_, hook)| hook.rules.is_none());
-        gone.flat_map(|(name, hook)| hook.waiting().map(|event| gone_with_its_hook(event, name)))
-            .collect()
+        gone.flat_map(|(name, hook)| {
+            let waiting = hook.waiting();
+            waiting.map(|event| give_up(name, hook, event, HOOK_GONE))
+        })
+        .collect()
     }
 
     /// The deliveries that this event causes, to be recorded with it, and then [`Queue::add`]ed.
@@ -92,13 +98,8 @@ impl Queue {
                 let left = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
                 let left = left.min(LONGEST_FLOOR.as_millis() as u64);
                 self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
-                let rules = self
-                    .hooks
-                    .get(&id.hook)
-                    .and_then(|hook| hook.rules.as_ref());
-                rules
-                    .is_none()
-                    .then(|| gone_with_its_hook(id.event, &id.hook))
+                let hook = self.hooks.get(&id.hook)?;
+                (hook.rules.is_none()).then(|| give_up(&id.hook, hook, id.event, HOOK_GONE))
             }
             Standing::GivenUp(why) => {
                 let delivery = self.delivery(told, attempts, now.up_ms);
@@ -124,12 +125,21 @@ impl Queue {
         Some(Change::Begin { id, attempt })
     }
 
-    /// Takes back what [`Queue::begin`] set aside, as it could not be recorded: due again at `until`.
-    pub fn put_back(&mut self, id: &DeliveryId, until: Moment) {
+    /// Takes back what [`Queue::begin`] set aside, as it could not be recorded, or was cut off for `why`: due again at
+    /// `until`. Returns what becomes of the delivery where its hook has gone.
+    pub fn put_back(
+        &mut self,
+        id: &DeliveryId,
+        until: Moment,
+        why: Option<Failure>,
+    ) -> Option<Change> {
         self.end(id, |delivery| {
             delivery.attempts = delivery.attempts.saturating_sub(1);
             delivery.due = until.up_ms;
+            delivery.last = why.or(delivery.last.take());
         });
+        let hook = self.hooks.get(&id.hook)?;
+        (hook.rules.is_none()).then(|| give_up(&id.hook, hook, id.event, HOOK_GONE))
     }
 
     /// When [`Queue::begin`] is worth calling again: monotonic milliseconds. None where only the end of an attempt
@@ -168,7 +178,7 @@ impl Queue {
                 let wait = jittered.max(not_before.min(LONGEST_FLOOR));
                 let until = now.plus(wait);
                 tracing::debug!(delivery = %id, error = %why.error, "tried again");
-                Change::Wait { id, until }
+                Change::Wait { id, until, why }
             }
             Attempt::Failed { why, .. } | Attempt::Refused(why) => Change::GiveUp { id, why },
         }
@@ -178,7 +188,10 @@ impl Queue {
     pub fn apply(&mut self, change: &Change, now: Moment) -> Option<GaveUp> {
         match change {
             Change::Begin { .. } => {}
-            Change::Wait { id, until } => self.end(id, |d| d.due = until.up_ms),
+            Change::Wait { id, until, why } => self.end(id, |delivery| {
+                delivery.due = until.up_ms;
+                delivery.last = Some(why.clone());
+            }),
             Change::Deliver { id } => drop(self.remove(id)),
             Change::GiveUp { id, why } => {
                 let delivery = self.remove(id)?;
@@ -202,15 +215,10 @@ impl Queue {
 
     /// Gives up all that is not delivered, for this reason; what is being tried included.
     pub fn give_up_all(&self, why: &str) -> Vec<Change> {
-        let all = self.hooks.iter().flat_map(|(name, hook)| {
-            hook.events().map(|event| Change::GiveUp {
-                id: DeliveryId {
-                    event,
-                    hook: Arc::clone(name),
-                },
-                why: Failure::new(why),
-            })
-        });
+        let all = self
+            .hooks
+            .iter()
+            .flat_map(|(name, hook)| hook.events().map(|event| give_up(name, hook, event, why)));
         all.collect()
     }
 
@@ -229,6 +237,7 @@ impl Queue {
         Delivery {
             told,
             attempts,
+            last: None,
             due,
             order: self.added,
         }
@@ -253,12 +262,14 @@ impl Queue {
     }
 }
 
-fn gone_with_its_hook(event: EventId, hook: &Arc<str>) -> Change {
+/// Gives up one that there will be no attempt at.
+fn give_up(name: &Arc<str>, hook: &Hook, event: EventId, why: &str) -> Change {
+    let last = hook.get(event).and_then(|delivery| delivery.last.as_ref());
     Change::GiveUp {
         id: DeliveryId {
             event,
-            hook: Arc::clone(hook),
+            hook: Arc::clone(name),
         },
-        why: Failure::new("the hook is no longer in the configuration"),
+        why: Failure::without_attempt(why, last),
     }
 }
