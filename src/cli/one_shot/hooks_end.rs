@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Run, tell};
+use super::{FRAME, Run, tell, ticks};
 use crate::core::event::{Event, EventType, Facts};
 use crate::hooks;
 use crate::hooks::queue::GaveUp;
@@ -24,8 +24,11 @@ impl Run {
         }
     }
 
-    /// Tells of deliveries given up, other hooks too.
+    /// Tells of deliveries given up: other hooks too, while there is time for that.
     pub(super) fn hooks_failed(&mut self, gave_up: Vec<GaveUp>) {
+        let over = self
+            .hooks_until
+            .is_some_and(|until| until <= Instant::now());
         for gave_up in gave_up {
             self.hook_failed = true;
             let facts = Facts {
@@ -35,7 +38,7 @@ impl Run {
             };
             let event = self.own(EventType::HookFailed, facts);
             // Who cannot be told of anything cannot be told of that.
-            if !gave_up.told.is_hook_failed() {
+            if !over && !gave_up.told.is_hook_failed() {
                 self.offer(&event);
             }
             self.untold.push_back(event);
@@ -48,6 +51,9 @@ impl Run {
         let least = Instant::now() + HOOKS_WAIT;
         let limit = self.deadline.map_or(least, |deadline| deadline.max(least));
         let limit = *self.hooks_until.get_or_insert(limit);
+        let mut frames = ticks(FRAME);
+        let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
+        let beats_at_all = self.options.heartbeat.is_some();
         while !self.hooks.is_idle() && Instant::now() < limit {
             tokio::select! {
                 biased;
@@ -58,22 +64,26 @@ impl Run {
                         break;
                     }
                 }
-                () = sleep_until(limit) => {
-                    tracing::warn!("the hooks take too long and are ended");
-                    tokio::select! {
-                        biased;
-                        stop = self.stops.next() => self.stop(stop),
-                        () = self.hooks.stop() => {}
-                    }
-                }
+                () = sleep_until(limit) => self.stop_hooks().await,
                 told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
                     self.untold.drain(..told);
                 }
                 gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
+                _ = frames.tick(), if self.report.wants_rows() => self.show(),
+                _ = beats.tick(), if beats_at_all => self.heartbeat(),
             }
         }
-        let why = "the watch was over before it could be delivered";
-        let gave_up = self.hooks.give_up_all(why);
+        let gave_up = self.hooks.give_up_all("given up as the watch was over");
         self.hooks_failed(gave_up);
+    }
+
+    /// Ends what is under way in order, or at once where a signal asks for that.
+    async fn stop_hooks(&mut self) {
+        tracing::warn!("the hooks take too long and are ended");
+        tokio::select! {
+            biased;
+            stop = self.stops.next() => self.stop(stop),
+            () = self.hooks.stop() => {}
+        }
     }
 }

@@ -216,11 +216,7 @@ impl Run {
                 }
                 gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
-                _ = beats.tick(), if beats_at_all => {
-                    let (rows, now) = (self.rows(), self.engine.now());
-                    // Where the reader is behind there is enough to read already.
-                    let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
-                }
+                _ = beats.tick(), if beats_at_all => self.heartbeat(),
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::Run;
 use crate::core::event::Event;
 use crate::core::job::{JobRef, Outcome};
@@ -16,6 +18,12 @@ impl Run {
             self.report
                 .rows(&rows, Duration::from_millis(self.elapsed_ms()));
         }
+    }
+
+    /// Says that it is still there. Where the reader is behind there is enough to read already.
+    pub(super) fn heartbeat(&mut self) {
+        let (rows, now) = (self.rows(), self.engine.now());
+        let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
     }
 
     pub(super) fn elapsed_ms(&self) -> u64 {
