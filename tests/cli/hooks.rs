@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::place::{Done, Stage, job};
+use crate::place::{Done, Place, Stage, job};
 
 /// A stage with one quick job, and a hook's script.
 fn stage(script: &str) -> (Stage, String) {
@@ -196,6 +196,30 @@ fn while_hooks_are_waited_for_text_says_so_and_their_words_forge_nothing() {
         !said.lines().any(|line| line.trim_start().starts_with("::")),
         "{done:?}"
     );
+}
+
+#[test]
+fn the_example_with_hooks_is_in_order_once_its_files_are_there() {
+    let place = Place::new();
+    let config = place.file(
+        "hooks.toml",
+        include_str!("../../config/examples/hooks.toml"),
+    );
+    let check = || {
+        place
+            .program(&["check", "--config", config.to_str().unwrap()])
+            .run()
+    };
+    let said = check().expect(2).stderr;
+    assert!(
+        said.contains("create-diff") && said.contains("webhook.secret"),
+        "{said}"
+    );
+    let program = place.file("create-diff", "#!/bin/sh\n");
+    fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
+    let key = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
+    place.file("webhook.secret", key);
+    check().expect(0);
 }
 
 #[test]
