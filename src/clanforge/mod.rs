@@ -141,7 +141,9 @@ impl Client {
             .map_err(|error| failure::of_request(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
-            return Err(body::refusal(response, deadline, &self.redactor).await);
+            // Boxed, since it is seldom and would make the future of every poll half as large again.
+            let refusal = body::refusal(response, deadline, &self.redactor);
+            return Err(Box::pin(refusal).await);
         }
         let (status, at_least) =
             body::status(response, deadline, &self.limits, &self.redactor).await?;
