@@ -141,7 +141,7 @@ impl Client {
             .map_err(|error| failure::of_request(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
-            // Boxed, since it is seldom and would make the future of every poll half as large again.
+            // Boxed, since it is seldom and would nearly double the future of every poll.
             let refusal = body::refusal(response, deadline, &self.redactor);
             return Err(Box::pin(refusal).await);
         }
