@@ -79,7 +79,7 @@ impl Run {
         let clock = SystemClock::start();
         let mut engine = Engine::new(
             client,
-            store::Memory,
+            store::Memory::default(),
             clock,
             dice,
             settings.limits,

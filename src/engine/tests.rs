@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::core::job::{JobState, Reason};
 use crate::core::watch::tests_support::{EPOCH_S, error, limits};
-use crate::store;
+use crate::store::{self, Committed as Numbers};
 
 /// tokio's paused clock as both clocks.
 struct VirtualClock(Instant);
@@ -86,15 +86,17 @@ impl<F: Fn(u64, JobRef) -> Answer> Api for World<F> {
 struct Flaky<F>(Cell<usize>, F);
 
 impl<F: Fn(usize) -> bool> Store for Flaky<F> {
-    async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
+    async fn commit(&self, commit: Commit<'_>) -> Result<Numbers, StoreError> {
         self.0.set(self.0.get() + 1);
         tokio::task::yield_now().await;
         if (self.1)(self.0.get()) {
-            Err(StoreError("disk full".to_owned()))
+            Err(StoreError::Full("no space left".to_owned()))
         } else {
-            Ok(())
+            store::Memory::default().commit(commit).await
         }
     }
+
+    fn note(&self, _: store::Note) {}
 }
 
 struct Bench {
@@ -172,7 +174,7 @@ fn types(told: &[(u64, Event)]) -> Vec<&'static str> {
 
 #[tokio::test(start_paused = true)]
 async fn jobs_are_watched_to_their_ends() {
-    let (mut engine, _) = Bench::of(3).engine(store::Memory, |now, job| {
+    let (mut engine, _) = Bench::of(3).engine(store::Memory::default(), |now, job| {
         let ends = job.id.get() * 20_000;
         running(if now >= ends {
             100.0
@@ -200,7 +202,7 @@ async fn jobs_are_watched_to_their_ends() {
 async fn neither_the_rate_nor_the_number_in_flight_is_exceeded() {
     let mut bench = Bench::of(200);
     bench.latency = Duration::from_secs(3);
-    let (mut engine, seen) = bench.engine(store::Memory, |now, _| {
+    let (mut engine, seen) = bench.engine(store::Memory::default(), |now, _| {
         running(if now > 60_000 { 100.0 } else { 1.0 })
     });
     finish(&mut engine).await;
@@ -216,7 +218,7 @@ async fn neither_the_rate_nor_the_number_in_flight_is_exceeded() {
 async fn while_the_api_is_down_only_a_probe_asks_and_the_return_is_gentle() {
     let mut bench = Bench::of(300);
     bench.limits.give_up_after = None;
-    let (mut engine, seen) = bench.engine(store::Memory, |now, _| match now {
+    let (mut engine, seen) = bench.engine(store::Memory::default(), |now, _| match now {
         0..60_000 => running(1.0),
         60_000..660_000 => Err(ErrorKind::Server),
         660_000..1_200_000 => running(2.0),
@@ -246,7 +248,8 @@ async fn while_the_api_is_down_only_a_probe_asks_and_the_return_is_gentle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_one_shot_gives_all_of_them_up_though_only_a_probe_asks() {
-    let (mut engine, seen) = Bench::of(40).engine(store::Memory, |_, _| Err(ErrorKind::Connect));
+    let (mut engine, seen) =
+        Bench::of(40).engine(store::Memory::default(), |_, _| Err(ErrorKind::Connect));
     let told = finish(&mut engine).await;
     assert_eq!(
         types(&told).iter().filter(|&&t| t == "job.gave_up").count(),
@@ -262,7 +265,7 @@ async fn a_one_shot_gives_all_of_them_up_though_only_a_probe_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn one_job_that_fails_among_others_slows_nobody() {
-    let (mut engine, seen) = Bench::of(9).engine(store::Memory, |now, job| {
+    let (mut engine, seen) = Bench::of(9).engine(store::Memory::default(), |now, job| {
         if job.id.get() == 1 {
             Err(ErrorKind::Server)
         } else {
@@ -319,7 +322,7 @@ async fn each_job_has_its_own_deadline_from_its_first_request() {
     let mut bench = Bench::of(3);
     bench.throttle.max_requests_per_second = 0.5;
     bench.throttle.max_in_flight = 1;
-    let (engine, _) = bench.engine(store::Memory, |_, _| running(1.0));
+    let (engine, _) = bench.engine(store::Memory::default(), |_, _| running(1.0));
     let told = finish(&mut engine.with_job_timeout(Some(Duration::from_secs(60)))).await;
     let ends: Vec<u64> = told
         .iter()
@@ -333,7 +336,7 @@ async fn each_job_has_its_own_deadline_from_its_first_request() {
 async fn stopping_ends_each_watch_once_even_while_it_is_asked() {
     let mut bench = Bench::of(4);
     bench.latency = Duration::from_secs(20);
-    let (mut engine, _) = bench.engine(store::Memory, |_, _| running(1.0));
+    let (mut engine, _) = bench.engine(store::Memory::default(), |_, _| running(1.0));
     let early = tokio::time::timeout(Duration::from_secs(5), engine.advance()).await;
     assert!(early.is_err(), "nothing is known yet");
     engine.stop_all(Outcome::Abandoned(Reason::Interrupted));
@@ -349,7 +352,7 @@ async fn stopping_ends_each_watch_once_even_while_it_is_asked() {
 async fn the_same_seed_gives_the_same_trace() {
     let trace = || async {
         let (mut engine, seen) =
-            Bench::of(20).engine(store::Memory, |now, job| match now / 1000 % 7 {
+            Bench::of(20).engine(store::Memory::default(), |now, job| match now / 1000 % 7 {
                 3 => Err(ErrorKind::Timeout),
                 _ => running((now / (500 + 20 * job.id.get())) as f32),
             });
