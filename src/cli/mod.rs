@@ -8,6 +8,7 @@ mod generate;
 mod one_shot;
 mod online;
 mod simulate;
+mod state;
 mod watch;
 
 use std::ffi::OsString;
@@ -42,6 +43,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Demo(args) => demo::run(&args, env),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args, env, online::ask),
+        Command::State(args) => state::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

@@ -135,25 +135,25 @@ impl Kept {
     fn prune(&mut self, before: i64) -> usize {
         let rows = |kept: &Self| kept.watches.len() + kept.events.len();
         let had = rows(self);
-        let needed: Vec<WatchId> = self
-            .deliveries
-            .values()
-            .filter(|d| d.is_open())
-            .map(|d| d.event.watch)
-            .collect();
-        let listed: Vec<JobRef> = self.accepted.iter().map(|a| a.job).collect();
+        let open = self.deliveries.values().filter(|d| d.is_open());
+        let needed: BTreeSet<[u8; 16]> = open.map(|d| d.event.watch.0).collect();
+        let listed: BTreeSet<JobRef> = self.accepted.iter().map(|a| a.job).collect();
+        // Watches that run have their events, and so have those that go now: what is left is the watcher's own.
+        let known: BTreeSet<[u8; 16]> = self.watches.iter().map(|w| w.id.0).collect();
         self.watches.retain(|w| {
             w.ended_wall_ms.is_none_or(|at| at >= before)
                 || listed.contains(&w.job)
-                || needed.contains(&w.id)
+                || needed.contains(&w.id.0)
         });
-        let kept: Vec<WatchId> = self.watches.iter().map(|w| w.id).collect();
-        let gone = |id: WatchId| !kept.contains(&id) && !needed.contains(&id);
-        self.events
-            .retain(|_, e| !gone(e.id.watch) || e.wall_ms >= before);
+        let kept: BTreeSet<[u8; 16]> = self.watches.iter().map(|w| w.id.0).collect();
+        let stays = |id: [u8; 16], wall_ms: i64| {
+            let own = !known.contains(&id);
+            kept.contains(&id) || needed.contains(&id) || (own && wall_ms >= before)
+        };
+        self.events.retain(|_, e| stays(e.id.watch.0, e.wall_ms));
         self.deliveries
             .retain(|_, d| self.events.contains_key(&d.offset));
-        self.polls.retain(|id, _| !gone(WatchId(*id)));
+        self.polls.retain(|id, _| kept.contains(id));
         had - rows(self)
     }
 }
@@ -252,7 +252,9 @@ impl Archive for Memory {
     ) -> Result<(), StoreError> {
         let kept = &mut *self.0.borrow_mut();
         kept.accepted = jobs;
-        watches.into_iter().for_each(|watch| kept.save(watch));
+        for watch in watches {
+            kept.save(watch);
+        }
         Ok(())
     }
 

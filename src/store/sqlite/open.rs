@@ -40,7 +40,7 @@ impl Sqlite {
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(waiting))
-            .map_err(|error| place::failed(path, error))?;
+            .map_err(|error| place::failed(path, &error))?;
         Ok((Self { requests }, loaded))
     }
 }
@@ -179,7 +179,7 @@ pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
         }
         Failure::Foreign => return OpenError::Foreign { path },
         Failure::Damaged(reason) => return OpenError::Corrupt { path, reason },
-        Failure::Io(error) => return place::failed(&path, error),
+        Failure::Io(error) => return place::failed(&path, &error),
         Failure::Refused(error) => {
             let reason = error.to_string();
             return OpenError::Io { path, reason };

@@ -5,8 +5,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::OpenError;
+
+/// How long a held lock is tried for: 200 ms.
+const LOCK_TRIES: u32 = 20;
+/// What group and others may do.
+const OTHERS: u32 = 0o077;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The state file's place, held for this process.
 #[derive(Debug)]
@@ -19,7 +27,7 @@ pub(super) struct Place {
 
 /// Makes folder and file where they are missing, and takes hold of them.
 pub(super) fn claim(path: &Path) -> Result<Place, OpenError> {
-    let fail = |error| failed(path, error);
+    let fail = |error: io::Error| failed(path, &error);
     let folder = folder_of(path);
     if !folder.exists() {
         let mut private = DirBuilder::new();
@@ -53,7 +61,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// What the operating system's refusal means for a start.
-pub(super) fn failed(path: &Path, error: io::Error) -> OpenError {
+pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             OpenError::ReadOnly {
@@ -90,7 +98,7 @@ fn refuse_links(file: &Path) -> io::Result<()> {
 }
 
 fn lock(path: &Path, at: &Path) -> Result<File, OpenError> {
-    let fail = |error| failed(path, error);
+    let fail = |error: io::Error| failed(path, &error);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -99,17 +107,22 @@ fn lock(path: &Path, at: &Path) -> Result<File, OpenError> {
         .mode(0o600)
         .open(at)
         .map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.take(20).read_to_string(&mut holder);
-            return Err(OpenError::InUse {
-                path: path.to_owned(),
-                pid: holder.trim().parse().ok(),
-            });
+    let mut tries = 0;
+    while let Err(error) = file.try_lock() {
+        tries += 1;
+        match error {
+            // A process that was killed may have left a child between fork and exec, which holds it for a moment.
+            TryLockError::WouldBlock if tries < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
+            TryLockError::WouldBlock => {
+                let mut holder = String::new();
+                let _ = file.take(20).read_to_string(&mut holder);
+                return Err(OpenError::InUse {
+                    path: path.to_owned(),
+                    pid: holder.trim().parse().ok(),
+                });
+            }
+            TryLockError::Error(error) => return Err(fail(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(fail(error)),
     }
     // The pid is for people; a full disk is no reason not to start.
     let _ = file
@@ -125,10 +138,10 @@ fn make_private(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if mode & 0o077 == 0 {
-        return Ok(());
+    if mode & OTHERS != 0 {
+        fs::set_permissions(file, Permissions::from_mode(mode & !OTHERS))?;
     }
-    fs::set_permissions(file, Permissions::from_mode(mode & 0o700))
+    Ok(())
 }
 
 /// So that a new name outlives a power cut.

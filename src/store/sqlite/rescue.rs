@@ -241,9 +241,10 @@ impl<'a> Salvage<'a> {
     fn run(mut self, old: &Connection, new: &Connection) -> Result<Rescue, Failure> {
         let mut from = Some(i64::MIN);
         while let Some(start) = from {
-            from = match self.read(old, new, start)? {
-                true => None,
-                false => self.next_readable(old),
+            from = if self.read(old, new, start)? {
+                None
+            } else {
+                self.next_readable(old)
             };
         }
         Ok(self.result)

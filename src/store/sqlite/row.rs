@@ -55,7 +55,9 @@ impl Table {
     /// Inserts the row with this number, or takes its place. `values` are all columns but the checksum.
     pub(super) fn put(&self, db: &Connection, values: Vec<Value>) -> Result<(), Failure> {
         let mut sum = Sum::of(self);
-        values.iter().for_each(|value| sum.add(value.into()));
+        for value in &values {
+            sum.add(value.into());
+        }
         let crc = Value::Integer(sum.finish());
         let marks = vec!["?"; self.columns.len()].join(", ");
         let sets: Vec<String> = self

@@ -227,6 +227,8 @@ pub(super) fn prune(db: &Connection, before: i64) -> Result<usize, Failure> {
         .collect::<Result<_, _>>()?;
     for (n, id) in ended {
         rows += forget(db, id, i64::MAX)?;
+        let polls = "DELETE FROM polls WHERE watch = ?1";
+        rows += db.prepare_cached(polls)?.execute([id])?;
         rows += db
             .prepare_cached("DELETE FROM watches WHERE n = ?1")?
             .execute([n])?;
@@ -248,9 +250,8 @@ fn forget(db: &Connection, watch: [u8; 16], before: i64) -> Result<usize, Failur
     let events = "DELETE FROM events WHERE watch = ?1 AND wall_ms < ?2
         AND n < (SELECT max(n) FROM events)
         AND n NOT IN (SELECT event FROM deliveries WHERE watch = ?1)";
-    let polls = "DELETE FROM polls WHERE watch = ?1 AND ?2 = ?2";
     let mut rows = 0;
-    for sql in [deliveries, events, polls] {
+    for sql in [deliveries, events] {
         rows += db.prepare_cached(sql)?.execute(params![watch, before])?;
     }
     Ok(rows)

@@ -177,7 +177,7 @@ impl Worker {
                 for (task, outcome) in group.into_iter().zip(outcomes) {
                     task.answer(outcome);
                 }
-                self.checkpoint()
+                self.checkpoint(CHECKPOINT_PAGES)
             }
             Err(failure) => {
                 if !self.db.is_autocommit() {
@@ -186,7 +186,8 @@ impl Worker {
                 let error = StoreError::from(failure);
                 refuse(group, &error);
                 match error {
-                    StoreError::Full(_) => Ok(()),
+                    // A WAL that is in the file can be written anew in its place.
+                    StoreError::Full(_) => self.checkpoint(1),
                     StoreError::Refused(reason) | StoreError::Fatal(reason) => {
                         Err(StoreError::Fatal(reason))
                     }
@@ -233,7 +234,7 @@ impl Worker {
     }
 
     /// Moves the WAL into the file once it is long. SQLite would do so by itself, and not tell of an error.
-    fn checkpoint(&self) -> Result<(), StoreError> {
+    fn checkpoint(&self, from_pages: i64) -> Result<(), StoreError> {
         let pages = |mode: &str| -> Result<i64, Failure> {
             let sql = format!("PRAGMA wal_checkpoint({mode})");
             Ok(self
@@ -242,18 +243,18 @@ impl Worker {
                 .query_row([], |row| row.get(1))?)
         };
         let moved = pages("NOOP").and_then(|waiting| {
-            if waiting >= CHECKPOINT_PAGES {
+            if waiting >= from_pages {
                 pages("PASSIVE")
             } else {
                 Ok(waiting)
             }
         });
         match moved.map_err(StoreError::from) {
+            // On a full disk the WAL is read and written as before.
+            Ok(_) | Err(StoreError::Full(_)) => Ok(()),
             Err(StoreError::Fatal(reason) | StoreError::Refused(reason)) => {
                 Err(StoreError::Fatal(reason))
             }
-            // On a full disk the WAL is read and written as before.
-            Ok(_) | Err(StoreError::Full(_)) => Ok(()),
         }
     }
 
