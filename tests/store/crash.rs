@@ -105,13 +105,52 @@ async fn check(path: &std::path::Path, acked: &BTreeSet<(u64, u32)>) {
         let deliveries = store.deliveries_of(id(n)).await.unwrap();
         let delivered: Vec<u32> = deliveries.iter().map(|d| d.event.seq).collect();
         assert_eq!(delivered, seqs, "an event has its delivery");
-        let lost = acked.range((n, last + 1)..(n + 1, 0)).next();
         // A line that was cut off can only be shorter, and so name an earlier step.
-        assert_eq!(lost, None, "acked, and lost");
+        let missing = acked.range((n, last + 1)..(n + 1, 0)).next();
+        assert_eq!(missing, None, "acked, and lost");
         if let Some(told) = events.last() {
             let record = serde_json::to_string(&event(n, last).record()).unwrap();
             assert_eq!(told.record, record);
         }
     }
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_ends_the_commits_and_loses_nothing_that_was_acked() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: needs strace, to make a sync fail");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_in(&folder);
+    let output = Command::new("strace")
+        .args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=fsync,fdatasync:error=EIO:when=40",
+        ])
+        .arg(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "crash::child_commits_until_it_is_killed",
+            "--nocapture",
+        ])
+        .env(FILE, &path)
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    if !stdout.contains("acked") {
+        println!("skipped: strace may not trace here: {stderr}");
+        return;
+    }
+    assert!(stderr.contains("Fatal"), "{stderr}");
+    let mut acked = BTreeSet::new();
+    for line in stdout.lines() {
+        note_ack(line, &mut acked);
+    }
+    check(&path, &acked).await;
 }

@@ -133,7 +133,7 @@ async fn the_commands_say_what_they_found_and_what_to_do() {
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
     };
-    insta::assert_snapshot!(run(&["check", "state.db"]).1, @"");
+    insta::assert_snapshot!(run(&["check", "state.db"]).1, @"state.db: sound: 30 watches, 90 events, 90 deliveries, 30 polls, 30 accepted, 1 learnt");
     // The second half of the file is gone.
     let sound = fs::read(&path).unwrap();
     fs::write(&path, &sound[..sound.len() / 2]).unwrap();
@@ -144,7 +144,7 @@ async fn the_commands_say_what_they_found_and_what_to_do() {
         "{error}"
     );
     let (status, told) = run(&["recover", "--from", "state.db"]);
-    assert_eq!(status, Some(0));
+    assert_eq!(status, Some(0), "{told}");
     assert!(
         told.contains("watches: ") && told.contains(" lost"),
         "{told}"

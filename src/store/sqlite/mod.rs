@@ -264,3 +264,63 @@ impl Archive for Sqlite {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failing(code: std::ffi::c_int) -> Failure {
+        Failure::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    async fn save(store: &Sqlite, json: &str) -> Result<(), StoreError> {
+        store.save_calibrations(json.to_owned()).await
+    }
+
+    #[tokio::test]
+    async fn after_an_error_of_the_disk_nothing_is_taken_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let (store, _) = Sqlite::open(&path).unwrap();
+        save(&store, "before").await.unwrap();
+        let broken = store.ask(None, |db| {
+            tables::save_calibrations(db, "within".to_owned())?;
+            Err::<(), _>(failing(ffi::SQLITE_IOERR_FSYNC))
+        });
+        assert!(matches!(broken.await, Err(StoreError::Fatal(_))));
+        assert!(matches!(
+            save(&store, "after").await,
+            Err(StoreError::Fatal(_))
+        ));
+        store.close().await;
+        let (store, loaded) = Sqlite::open(&path).unwrap();
+        assert_eq!(loaded.calibrations.as_deref(), Some("before"));
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_undoes_the_whole_group_and_the_next_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let (store, _) = Sqlite::open(&path).unwrap();
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_BUSY,
+        ] {
+            let full = store.ask(None, move |db| {
+                tables::save_calibrations(db, "within".to_owned())?;
+                Err::<(), _>(failing(code))
+            });
+            let (beside, full) = tokio::join!(save(&store, "beside"), full);
+            assert!(matches!(full, Err(StoreError::Full(_))));
+            let kept = store.ask(None, tables::calibrations).await.unwrap();
+            assert_ne!(kept.as_deref(), Some("within"));
+            if let Err(error) = beside {
+                assert!(matches!(error, StoreError::Full(_)));
+            }
+            save(&store, "after").await.unwrap();
+        }
+        store.close().await;
+    }
+}

@@ -71,13 +71,13 @@ pub fn recover(from: &Path, to: &Path) -> Result<Vec<Rescue>, RescueError> {
         path: to.to_owned(),
         reason: open::failed(to, failure).to_string(),
     };
-    let to = place::settle(to).map_err(|error| fail(Failure::Io(error)))?;
     for suffix in ["", "-wal"] {
-        let path = place::beside(&to, suffix);
+        let path = place::beside(to, suffix);
         if fs::symlink_metadata(&path).is_ok() {
             return Err(RescueError::Exists(path));
         }
     }
+    let to = place::settle(to).map_err(|error| fail(Failure::Io(error)))?;
     let copy = Copy::of(&file, &to).map_err(|error| fail(Failure::Io(error)))?;
     let rescued = salvage(&copy, &to).map_err(|failure| match failure {
         Failure::Newer(_) | Failure::Foreign => RescueError::From(open::failed(from, failure)),
@@ -205,9 +205,14 @@ fn borrow_first_page(copy: &Path, fresh: &Path) -> io::Result<()> {
     const PAGE: usize = 4096;
     const PAGES_AT: usize = 28;
     let mut page = vec![0; PAGE];
-    File::open(fresh)?.read_exact(&mut page)?;
+    let mut fresh = File::open(fresh)?;
+    fresh.read_exact(&mut page)?;
+    let fresh_length = fresh.metadata()?.len();
     let mut copy = OpenOptions::new().write(true).open(copy)?;
-    let pages = u32::try_from(copy.metadata()?.len() / PAGE as u64).unwrap_or(u32::MAX);
+    // A file that was cut short in the middle of its tables' first pages gets empty ones.
+    let length = copy.metadata()?.len().max(fresh_length);
+    copy.set_len(length)?;
+    let pages = u32::try_from(length / PAGE as u64).unwrap_or(u32::MAX);
     if let Some(field) = page.get_mut(PAGES_AT..PAGES_AT + 4) {
         field.copy_from_slice(&pages.to_be_bytes());
     }
