@@ -103,19 +103,19 @@ pub(crate) async fn filled(path: &Path, watches: u64) {
 /// All that can be read, to hold against what was written.
 pub(crate) async fn contents(path: &Path) -> Result<String, OpenError> {
     let (store, loaded) = Sqlite::open(path)?;
-    let mut all = format!("{loaded:#?}");
+    let mut all = vec![format!("{loaded:#?}")];
     for watch in &loaded.watches {
-        all += &format!(
+        all.push(format!(
             "{:?} {:?} {:?} {:?}",
             store.events_of(watch.id).await,
             store.deliveries_of(watch.id).await,
             store.polls(watch.id).await,
             store.newest_of(watch.job).await,
-        );
+        ));
     }
-    all += &format!("{:?}", store.events_since(0, usize::MAX).await);
+    all.push(format!("{:?}", store.events_since(0, usize::MAX).await));
     store.close().await;
-    Ok(all)
+    Ok(all.concat())
 }
 
 pub(crate) fn state_in(folder: &tempfile::TempDir) -> PathBuf {
