@@ -30,8 +30,10 @@ bench NAME *ARGS:
 
 # Throws rubbish at the decoder for this many seconds.
 fuzz SECONDS="600":
-    cd fuzz && cargo fuzz run decode seeds -- -max_total_time={{ SECONDS }}
+    mkdir -p fuzz/corpus/decode
+    cargo +nightly fuzz run --sanitizer none decode fuzz/corpus/decode fuzz/seeds/decode -- \
+        -dict=fuzz/json.dict -max_len=4096 -max_total_time={{ SECONDS }}
 
-# The jobs of `demo` in a browser-less world: the simulator alone, ten times faster.
+# The simulator alone, ten times faster.
 simulate *ARGS:
     cargo run --release -- simulate --speed 10 {{ ARGS }}

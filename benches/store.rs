@@ -4,9 +4,11 @@
 
 use std::time::Instant;
 
+use forgewatch::core::delivery::{DeliveryId, Row};
 use forgewatch::core::event::{Event, EventId, EventType, Facts, WatchId};
 use forgewatch::core::job::JobRef;
-use forgewatch::store::{AddedBy, Commit, NewDelivery, SavedWatch, Sqlite, Store};
+use forgewatch::hooks::told::Told;
+use forgewatch::store::{AddedBy, Commit, SavedWatch, Sqlite, Store};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 type Failed = Box<dyn std::error::Error>;
@@ -25,10 +27,11 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
         about: None,
         facts: Facts::default(),
     };
-    let delivery = NewDelivery {
-        hook: "next-step".to_owned(),
+    let delivery = DeliveryId {
         event: event.id,
+        hook: "next-step".into(),
     };
+    let body = Told::of(&event, "bench")?.body().to_owned();
     let commit = Commit {
         watch: Some(SavedWatch {
             id: watch,
@@ -38,8 +41,8 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
             added_by: AddedBy::default(),
         }),
         events: &[event],
-        deliveries: vec![delivery],
-        changes: Vec::new(),
+        deliveries: vec![Row::new(delivery, body)],
+        changes: &[],
     };
     store.commit(commit).await?;
     Ok(())

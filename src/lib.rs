@@ -13,18 +13,20 @@
 //!
 //! [`cli`] owns an engine: it reads the command line and, through [`config`], environment and file; it selects over
 //! the engine, deadlines and signals ([`os`]), gives events to [`report`], which prints them for people and
-//! machines, and turns the ends of the jobs into an exit status.
+//! machines, and to [`hooks`], which runs what the user wants done; and turns the ends of the jobs into an exit
+//! status.
 //!
 //! [`sim`] stands in for the Clanforge endpoints: tests, `demo` and `simulate` use it. It knows [`core`] alone.
 //!
 //! A poll's walk, then: a timer falls due in [`engine`]; [`clanforge`] asks; [`core::decode`] reads;
-//! [`core::watch::Watch::step`] decides; [`store`] commits; [`report`] prints.
+//! [`core::watch::Watch::step`] decides; [`store`] commits; [`report`] prints, [`hooks`] deliver.
 
 pub mod clanforge;
 pub mod cli;
 pub mod config;
 pub mod core;
 pub mod engine;
+pub mod hooks;
 pub mod os;
 pub mod report;
 pub mod sim;

@@ -5,16 +5,16 @@
 
 use std::f64::consts::TAU;
 
-/// A small generator of our own (SplitMix64, Steele, Lea and Flood 2014), so that a seed replays for good.
+/// A small generator of our own (`SplitMix64`, Steele, Lea and Flood 2014), so that a seed replays for good.
 #[derive(Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,23 +22,23 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn uniform(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * ((self.next() >> 11) as f64 / (1u64 << 53) as f64)
     }
 
-    pub fn gauss(&mut self, mean: f64, sd: f64) -> f64 {
+    pub(crate) fn gauss(&mut self, mean: f64, sd: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
         mean + sd * radius * (TAU * self.uniform(0.0, 1.0)).cos()
     }
 
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[(self.next() % of.len() as u64) as usize]
     }
 }
 
 /// How long jobs last.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Length {
+pub(crate) enum Length {
     /// Median 8 min, 15 s to 2 h.
     Long,
     /// 20 to 60 s.
@@ -46,7 +46,7 @@ pub enum Length {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Model {
+pub(crate) enum Model {
     Exact,
     Noisy,
     Fixed,
@@ -71,7 +71,7 @@ pub enum Model {
 }
 
 impl Model {
-    pub const YARDSTICK: [Self; 7] = [
+    pub(crate) const YARDSTICK: [Self; 7] = [
         Self::Exact,
         Self::Noisy,
         Self::Fixed,
@@ -81,7 +81,7 @@ impl Model {
         Self::Blind,
     ];
 
-    pub const OTHERS: [Self; 13] = [
+    pub(crate) const OTHERS: [Self; 13] = [
         Self::ToTheSecond,
         Self::Minutes,
         Self::AlwaysLate,
@@ -97,7 +97,7 @@ impl Model {
         Self::Restated,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Noisy => "noisy",
@@ -124,13 +124,14 @@ impl Model {
 }
 
 /// What a server answers while the job goes on; times in seconds from the first request.
-pub struct Answer {
+pub(crate) struct Answer {
     pub eta: Option<f64>,
     pub progress: f64,
 }
 
 /// One job, all its chances drawn.
-pub struct Job {
+#[derive(Clone)]
+pub(crate) struct Job {
     model: Model,
     /// When it ends.
     pub end: f64,
@@ -148,7 +149,7 @@ pub struct Job {
 }
 
 impl Job {
-    pub fn draw(model: Model, length: Length, seed: u64) -> Self {
+    pub(crate) fn draw(model: Model, length: Length, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let mut end = match length {
             Length::Short => dice.uniform(20.0, 60.0),
@@ -237,7 +238,7 @@ impl Job {
     }
 
     /// The answer at `t`; None once the job has ended.
-    pub fn answer(&mut self, t: f64) -> Option<Answer> {
+    pub(crate) fn answer(&mut self, t: f64) -> Option<Answer> {
         if t >= self.end {
             return None;
         }

@@ -6,15 +6,21 @@ use std::collections::BTreeMap;
 use super::models::Answer;
 
 /// How a policy is driven through a job; seconds from the first request.
-pub trait Policy {
+pub(crate) trait Policy {
     /// After an answer at `t`: how long to wait.
     fn wait(&mut self, t: f64, answer: &Answer) -> f64;
     /// The job was last seen going on at `last` and seen ended at `seen`.
     fn end(&mut self, _last: f64, _seen: f64) {}
 }
 
+impl Policy for Box<dyn Policy> {
+    fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
+        self.as_mut().wait(t, answer)
+    }
+}
+
 /// Always the same interval.
-pub struct Every(pub f64);
+pub(crate) struct Every(pub f64);
 
 impl Policy for Every {
     fn wait(&mut self, _t: f64, _answer: &Answer) -> f64 {
@@ -23,7 +29,7 @@ impl Policy for Every {
 }
 
 /// Sleeps until the ETA, then backs off from 1 s by 1.5 to 30 s.
-pub struct EtaThenBackoff(pub f64);
+pub(crate) struct EtaThenBackoff(pub f64);
 
 impl Policy for EtaThenBackoff {
     fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
@@ -73,14 +79,14 @@ enum Source {
 
 /// What the reference keeps between jobs.
 #[derive(Clone)]
-pub struct Memory {
+pub(crate) struct Memory {
     calibrations: [Calibration; 3],
     life: Calibration,
     lives: u64,
 }
 
 impl Memory {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             calibrations: [0.7, 1.0, 0.7].map(Calibration::new),
             life: Calibration::new(1.2),
@@ -90,7 +96,7 @@ impl Memory {
 }
 
 /// The reference's watch of one job.
-pub struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     memory: &'a mut Memory,
     cost: f64,
     made: Vec<(Source, f64, f64)>,
@@ -102,7 +108,7 @@ const LEAST: f64 = 1.0;
 const MOST: f64 = 600.0;
 
 impl<'a> Reference<'a> {
-    pub fn new(memory: &'a mut Memory, cost: f64) -> Self {
+    pub(crate) fn new(memory: &'a mut Memory, cost: f64) -> Self {
         Self {
             memory,
             cost,
@@ -172,7 +178,7 @@ impl Policy for Reference<'_> {
     }
 
     fn end(&mut self, last: f64, seen: f64) {
-        let end = (last + seen) / 2.0;
+        let end = f64::midpoint(last, seen);
         let mut count = BTreeMap::new();
         for &(source, ..) in &self.made {
             *count.entry(source).or_insert(0.0) += 1.0;

@@ -53,7 +53,7 @@ pub(super) fn without_answer(kind: ErrorKind, message: String) -> PollError {
 }
 
 /// The cause under all the wrappings, which alone says something. Names no address: that is the user's own.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {
@@ -68,11 +68,10 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
     std::iter::successors(error.source(), |&e| e.source())
 }
 
+/// An I/O error does not name what it holds as its source, and may hold another one.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    // An I/O error's source is not the error it wraps, but that one's source.
-    let wrapped = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    let wrapped = wrapped.and_then(|e| e.downcast_ref::<rustls::Error>());
-    error.is::<rustls::Error>() || wrapped.is_some()
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().is_some_and(|held| is_tls(held)),
+        None => error.is::<rustls::Error>(),
+    }
 }

@@ -18,7 +18,7 @@ pub(super) fn server_date(headers: &HeaderMap) -> Option<i64> {
 
 /// `Retry-After` as a span from now, at most an hour; a date is held against the answer's own `Date`, so that
 /// no clock of ours can be wrong. None where it is missing, past or rubbish.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
     let seconds = if let Ok(seconds) = value.parse::<u64>() {
         seconds

@@ -3,11 +3,12 @@
 //! One [`Client`] a process, its connections kept. It hands every answer, chunk by chunk, to
 //! [`crate::core::decode`] and never holds a body. What the credentials may meet is decided here: they go to
 //! the base URL's own origin and nowhere else, so redirects are never followed and a loopback base never goes
-//! through a proxy.
+//! through a proxy. A server that quotes them is not quoted.
 
 mod body;
-mod failure;
-mod headers;
+pub(crate) mod failure;
+pub(crate) mod headers;
+mod redact;
 mod tls;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use crate::config::base_url::is_loopback;
 use crate::config::credentials::Credentials;
@@ -23,6 +25,8 @@ use crate::config::settings::Api as ApiSettings;
 use crate::core::job::{JobKind, JobRef};
 use crate::core::verdict::PollError;
 use crate::engine::{Api, Fetched};
+use redact::Redactor;
+pub use tls::check_ca_file;
 
 /// More than any sane answer's head, in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -35,13 +39,16 @@ pub struct Client {
     base: String,
     account_service_id: u64,
     limits: body::Limits,
+    redactor: Redactor,
 }
 
 /// Why there is no client. Each is the user's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file of certificate authorities cannot be used.
-    #[error("api.ca_file: {path}: {why}")]
+    #[error(
+        "api.ca_file: {path}: {why}; name a PEM file of certificate authorities, or leave the key out"
+    )]
     CaFile {
         /// The file.
         path: String,
@@ -88,6 +95,7 @@ impl Client {
                 timeout: api.timeout,
                 max_body: api.max_body,
             },
+            redactor: Redactor::new(credentials),
         })
     }
 
@@ -107,6 +115,17 @@ impl Client {
 
 impl Api for Client {
     async fn ask(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+        let mut result = self.fetch(job, diff_info).await;
+        match &mut result {
+            Ok(fetched) => self.redactor.status(&mut fetched.status),
+            Err(error) => self.redactor.text(&mut error.message),
+        }
+        result
+    }
+}
+
+impl Client {
+    async fn fetch(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
         let deadline = body::Deadline::start(&self.limits);
         let request = self.http.get(self.address(job, diff_info)).send();
         let response = deadline
@@ -115,9 +134,10 @@ impl Api for Client {
             .map_err(|error| failure::of_request(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
-            return Err(body::refusal(response, deadline).await);
+            return Err(body::refusal(response, deadline, &self.redactor).await);
         }
-        let (status, at_least) = body::status(response, deadline, &self.limits).await?;
+        let (status, at_least) =
+            body::status(response, deadline, &self.limits, &self.redactor).await?;
         Ok(Fetched {
             status,
             date,
@@ -127,9 +147,9 @@ impl Api for Client {
 }
 
 /// Ten times as long as an answer above one MiB took to arrive is left between two of them.
-fn at_least_between(received: u64, took: Duration) -> Duration {
+fn at_least_between(received: u64, started: Instant) -> Duration {
     if received > body::FIRST_PART {
-        took.saturating_mul(10)
+        started.elapsed().saturating_mul(10)
     } else {
         Duration::ZERO
     }

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use reqwest::{Certificate, ClientBuilder};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::ClientError;
 use crate::config::settings::Api;
@@ -21,17 +24,33 @@ pub(super) fn set_up(builder: ClientBuilder, api: &Api) -> Result<ClientBuilder,
     }
 }
 
+/// Whether `api.ca_file` can be used, where it is named.
+pub fn check_ca_file(api: &Api) -> Result<(), ClientError> {
+    api.ca_file
+        .as_deref()
+        .map_or(Ok(()), |path| read(path).map(drop))
+}
+
 fn read(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     let wrong = |why: &str| ClientError::CaFile {
         path: path.display().to_string(),
         why: why.to_owned(),
     };
     let pem = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| {
-        wrong("it is not PEM; a certificate begins with -----BEGIN CERTIFICATE-----")
-    })?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| {
+            wrong("it is not PEM; a certificate begins with -----BEGIN CERTIFICATE-----")
+        })?;
     if certificates.is_empty() {
         return Err(wrong("there is no certificate in it"));
     }
-    Ok(certificates)
+    let usable = |certificate: CertificateDer<'static>| {
+        // The HTTP library would say the same without the file's name.
+        RootCertStore::empty()
+            .add(certificate.clone())
+            .map_err(|error| wrong(&format!("a certificate in it is none: {error}")))?;
+        Certificate::from_der(&certificate).map_err(|error| wrong(&error.to_string()))
+    };
+    certificates.into_iter().map(usable).collect()
 }

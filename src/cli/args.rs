@@ -3,11 +3,12 @@
 //! Most values stay text here: [`crate::config`] reads flags, variables and the file by one table and tells of all
 //! that is wrong with them at once.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::config::Given;
@@ -19,7 +20,6 @@ use crate::config::settings::{Output, SquashedAs};
     name = "forgewatch",
     version,
     about,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "`forgewatch demo` shows it at work: no account, no configuration, 20 seconds."
 )]
@@ -49,13 +49,16 @@ pub enum Command {
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Look into a state file, or rescue what is readable of a damaged one
-    #[command(after_help = STATE_EXAMPLES)]
+    #[command(hide = true, after_help = STATE_EXAMPLES)]
     State(StateArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
     /// Write the man pages into a folder
     Man(ManArgs),
+    /// Run one hook and see to its end: what forgewatch itself starts for each attempt
+    #[command(hide = true)]
+    HookSupervisor(HookSupervisorArgs),
 }
 
 const WATCH_EXAMPLES: &str = "\
@@ -63,8 +66,9 @@ Examples:
   forgewatch watch --until-done diff/1234
   forgewatch watch --until-done --update 77,78 --timeout 2h --fail-fast
   create-diffs | forgewatch watch --until-done --jobs-file - --output json
+  forgewatch watch --until-done update/77 --on-event job.completed=./create-diff
 
-Exit status with --until-done; of several, the first in the order 130/143, 4, 6, 124, 1, 5, 3:
+Exit status with --until-done; of several, the first in the order 130/143, 4, 6, 124, 1, 5, 3, 7:
   0        every job completed
   1        at least one job failed
   2        usage or configuration error; nothing was asked of the API
@@ -72,9 +76,10 @@ Exit status with --until-done; of several, the first in the order 130/143, 4, 6,
   4        the API refuses this client (401, 403)
   5        a job was still not found after --not-found-grace
   6        the API was unreachable or talked nonsense for longer than --give-up-after
+  7        all would be 0, but a hook was given up
   70       internal error: a bug
   124      --timeout or --job-timeout ran out
-  130/143  interrupted by SIGINT/SIGTERM
+  130/143  interrupted by SIGINT/SIGTERM (a second one does not wait for hooks)
 
 Environment: FORGEWATCH_CONFIG, FORGEWATCH_BASE_URL, FORGEWATCH_ACCOUNT_SERVICE_ID,
 FORGEWATCH_ACCESS_KEY with FORGEWATCH_SECRET_KEY, FORGEWATCH_CREDENTIALS_FILE,
@@ -113,6 +118,9 @@ pub struct WatchArgs {
     /// How long, and what counts.
     #[command(flatten)]
     pub one_shot: OneShotArgs,
+    /// What is done when something happens.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -141,7 +149,7 @@ pub struct JobArgs {
     #[arg(long, value_name = "IDS")]
     pub update: Vec<String>,
     /// A file with a job a line; `#` starts a comment, `-` is standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub jobs_file: Option<PathBuf>,
     /// A label told with every event of these jobs; can be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -155,7 +163,7 @@ pub struct OneShotArgs {
     /// The most the whole watch may take, such as 2h
     #[arg(long, value_name = "DURATION", requires = "until_done")]
     pub timeout: Option<String>,
-    /// The most each job may take
+    /// The most each job may take, from when its watch begins
     #[arg(long, value_name = "DURATION", requires = "until_done")]
     pub job_timeout: Option<String>,
     /// Stop at the first job that fails
@@ -167,6 +175,15 @@ pub struct OneShotArgs {
     /// Count squashed jobs as successes or as failures, rather than apart
     #[arg(long, value_name = "AS", value_enum, requires = "until_done")]
     pub squashed_as: Option<SquashedAs>,
+}
+
+/// What is done when something happens.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Hooks")]
+pub struct HookArgs {
+    /// Run COMMAND, without a shell, at events of this type, such as job.failed or job.*; can be repeated
+    #[arg(long = "on-event", value_name = "TYPE=COMMAND")]
+    pub on_events: Vec<String>,
 }
 
 /// What is printed.
@@ -207,7 +224,7 @@ pub struct ApiArgs {
     #[arg(long, value_name = "ID")]
     pub account_service_id: Option<String>,
     /// A file with one line ACCESS:SECRET, readable by its owner alone
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub credentials_file: Option<String>,
     /// What `jobfailed` in an answer means: the job failed, or how often it did so far [default: flag]
     #[arg(long, value_name = "READING", value_parser = PossibleValuesParser::new(["flag", "count"]))]
@@ -250,7 +267,7 @@ pub struct DemoArgs {
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
     /// Where to listen; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub listen: SocketAddr,
     /// A TOML file that says which jobs there are and what goes wrong [default: a built-in one]
     #[arg(long, value_name = "FILE")]
@@ -283,7 +300,7 @@ pub struct CompletionsArgs {
 #[derive(Args, Debug)]
 pub struct ManArgs {
     /// The folder, made if it is not there
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
 }
 
@@ -323,6 +340,17 @@ pub struct StateRecoverArgs {
     pub to: Option<PathBuf>,
 }
 
+/// `forgewatch hook-supervisor`.
+#[derive(Args, Debug)]
+pub struct HookSupervisorArgs {
+    /// The most the hook may take, in milliseconds
+    #[arg(long)]
+    pub timeout_ms: u64,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
 impl WatchArgs {
     /// The same, as the configuration's loader takes it.
     pub fn into_given(self) -> Given {
@@ -350,6 +378,7 @@ impl WatchArgs {
             updates: self.jobs.update,
             jobs_file: self.jobs.jobs_file,
             labels: self.jobs.labels,
+            on_events: self.hooks.on_events,
             output: self.output.output,
             timeout: self.one_shot.timeout,
             job_timeout: self.one_shot.job_timeout,
@@ -358,6 +387,17 @@ impl WatchArgs {
             squashed_as: self.one_shot.squashed_as,
         }
     }
+}
+
+/// An address in numbers, or `localhost` for this machine.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let numbers = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numbers
+        .parse()
+        .map_err(|_| "an address and a port such as 127.0.0.1:8080 would do".to_owned())
 }
 
 /// A factor the simulator can keep up with; NaN is none.

@@ -5,22 +5,21 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::args::CheckArgs;
-use super::{FAILED, USAGE, complain};
-use crate::config::credentials::{self, Credentials, Source};
-use crate::config::settings::Settings;
-use crate::config::{self, ConfigErrors, Env, Loaded};
+use super::ready::{Ready, ready};
+use super::{FAILED, USAGE, complain, online};
+use crate::config::credentials::Source;
+use crate::config::{self, Env, Loaded};
 
 /// Checks the configuration and the credentials, then with `--online` the API too.
-///
-/// `ask` asks the API once, and says in a line what it answered: Ok where it takes these credentials, Err with what
-/// would do otherwise.
-pub(super) fn run(
-    args: &CheckArgs,
-    env: &Env,
-    ask: impl FnOnce(&Settings, &Credentials) -> Result<String, String>,
-) -> ExitCode {
-    let (loaded, credentials, source) = match find_all(args, env) {
-        Ok(found) => found,
+pub(super) fn run(args: &CheckArgs, env: &Env) -> ExitCode {
+    let loaded = config::inspect(args.config.config.as_deref(), env);
+    let Ready {
+        loaded,
+        source,
+        client,
+        ..
+    } = match ready(loaded, env) {
+        Ok(ready) => ready,
         Err(errors) => {
             complain(&errors);
             return ExitCode::from(USAGE);
@@ -30,7 +29,7 @@ pub(super) fn run(
     if !args.online {
         return ExitCode::SUCCESS;
     }
-    match ask(&loaded.settings, &credentials) {
+    match online::ask(&loaded.settings, &client) {
         Ok(answer) => {
             let _ = writeln!(io::stdout(), "online:        {answer}");
             ExitCode::SUCCESS
@@ -40,12 +39,6 @@ pub(super) fn run(
             ExitCode::from(FAILED)
         }
     }
-}
-
-fn find_all(args: &CheckArgs, env: &Env) -> Result<(Loaded, Credentials, Source), ConfigErrors> {
-    let loaded = config::inspect(args.config.config.as_deref(), env)?;
-    let (credentials, source) = credentials::find(loaded.credentials_file.as_deref(), env)?;
-    Ok((loaded, credentials, source))
 }
 
 /// What was found, in a few lines.

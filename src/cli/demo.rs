@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use secrecy::SecretString;
 
 use super::args::DemoArgs;
+use super::one_shot::Finished;
 use super::watch::{Plan, Stopped, until_done};
 use super::{FAILED, INTERNAL, complain};
+use crate::clanforge::Client;
 use crate::config::credentials::Credentials;
 use crate::config::{self, Env};
 use crate::core::job::{JobRef, Outcome};
@@ -17,8 +19,8 @@ pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
     let script = Script::demo();
     let mut expected = script.expected();
     let finished = watch(script, args, env);
-    let (status, ends) = match finished {
-        Ok(finished) => (finished.status, finished.ends),
+    let Finished { status, stop, ends } = match finished {
+        Ok(finished) => finished,
         Err(Stopped { status, why }) => {
             complain(&why);
             return ExitCode::from(status);
@@ -30,17 +32,14 @@ pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
     if ends == expected {
         return ExitCode::SUCCESS;
     }
-    let interrupted = ends
-        .iter()
-        .any(|(_, outcome)| matches!(outcome, Outcome::Abandoned(_)));
-    if interrupted {
+    if stop.is_some() {
         return ExitCode::from(status);
     }
     complain(&"demo: a job did not end as its script says; please report this as a bug");
     ExitCode::from(FAILED)
 }
 
-fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<super::one_shot::Finished, Stopped> {
+fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<Finished, Stopped> {
     let internal = |why: String| Stopped {
         status: INTERNAL,
         why: format!("demo: {why}"),
@@ -56,11 +55,14 @@ fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<super::one_shot::
         status: super::USAGE,
         why: e.to_string(),
     })?;
+    let client =
+        Client::new(&loaded.settings.api, &credentials).map_err(|e| internal(e.to_string()))?;
     let plan = Plan {
+        client,
         settings: loaded.settings,
         options: loaded.one_shot,
         output,
         learns: false,
     };
-    until_done(plan, &credentials, env)
+    until_done(plan, env)
 }

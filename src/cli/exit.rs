@@ -5,6 +5,13 @@ use crate::core::event::Tally;
 use crate::core::job::Outcome;
 use crate::os::signals::Stop;
 
+/// The API refuses this client.
+const REFUSED: u8 = 4;
+/// The API could not be asked for too long.
+const GAVE_UP: u8 = 6;
+/// Time ran out, as timeout(1) says it.
+const TIMED_OUT: u8 = 124;
+
 /// How many jobs ended in which way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ends {
@@ -33,11 +40,12 @@ impl Ends {
         *count += 1;
     }
 
-    /// The status, and the word that `watch.finished` carries for it.
+    /// The status, and the word that `watch.finished` carries for it. `hook_failed`: a delivery was given up.
     pub(super) fn status(
         &self,
         squashed_as: Option<SquashedAs>,
         stop: Option<Stop>,
+        hook_failed: bool,
     ) -> (u8, &'static str) {
         if let Some(stop) = stop {
             return (stop.exit_status(), "interrupted");
@@ -46,12 +54,13 @@ impl Ends {
         let as_success = squashed_as == Some(SquashedAs::Success);
         // The order is the contract: what is wrong with asking outranks what is wrong with a job.
         [
-            (self.refused > 0, (4, "refused")),
-            (self.gave_up > 0, (6, "gave_up")),
-            (self.timed_out > 0, (124, "timed_out")),
+            (self.refused > 0, (REFUSED, "refused")),
+            (self.gave_up > 0, (GAVE_UP, "gave_up")),
+            (self.timed_out > 0, (TIMED_OUT, "timed_out")),
             (self.failed > 0 || as_failure, (1, "failed")),
             (self.not_found > 0, (5, "not_found")),
             (self.squashed > 0 && !as_success, (3, "squashed")),
+            (hook_failed, (7, "hook_failed")),
         ]
         .into_iter()
         .find_map(|(holds, status)| holds.then_some(status))
@@ -67,6 +76,16 @@ impl Ends {
             other: self.refused + self.gave_up + self.timed_out + self.not_found + self.other,
             outcome,
         }
+    }
+}
+
+/// The status where the reader had not read all when a signal, or else `--timeout`, wanted an end: what nobody was
+/// told of was not in time.
+pub(super) fn status_of_unread(status: u8, stop: Option<Stop>) -> u8 {
+    match (stop, status) {
+        (Some(stop), _) => stop.exit_status(),
+        (None, REFUSED | GAVE_UP) => status,
+        (None, _) => TIMED_OUT,
     }
 }
 
@@ -97,7 +116,9 @@ mod tests {
 
     fn ends(outcomes: &[Outcome]) -> Ends {
         let mut ends = Ends::default();
-        outcomes.iter().for_each(|&outcome| ends.count(outcome));
+        for &outcome in outcomes {
+            ends.count(outcome);
+        }
         ends
     }
 
@@ -106,33 +127,53 @@ mod tests {
         for (at, &(first, status)) in RANKED.iter().enumerate() {
             for &(second, _) in RANKED.iter().skip(at) {
                 assert_eq!(
-                    ends(&[second, first]).status(None, None).0,
+                    ends(&[second, first]).status(None, None, false).0,
                     status,
                     "{first:?}, {second:?}"
                 );
             }
         }
         let abandoned = Outcome::Abandoned(Reason::FailFast);
-        assert_eq!(ends(&[abandoned, Outcome::Failed]).status(None, None).0, 1);
+        assert_eq!(
+            ends(&[abandoned, Outcome::Failed])
+                .status(None, None, false)
+                .0,
+            1
+        );
     }
 
     #[test]
     fn a_signal_outranks_all() {
         for (outcome, _) in RANKED {
             assert_eq!(
-                ends(&[outcome]).status(None, Some(Stop::Interrupt)),
+                ends(&[outcome]).status(None, Some(Stop::Interrupt), false),
                 (130, "interrupted")
             );
-            assert_eq!(ends(&[outcome]).status(None, Some(Stop::Terminate)).0, 143);
+            assert_eq!(
+                ends(&[outcome])
+                    .status(None, Some(Stop::Terminate), false)
+                    .0,
+                143
+            );
         }
+    }
+
+    #[test]
+    fn a_hook_given_up_counts_where_all_else_is_well() {
+        for (outcome, status) in RANKED {
+            let status = if status == 0 { 7 } else { status };
+            assert_eq!(ends(&[outcome]).status(None, None, true).0, status);
+        }
+        let stopped = ends(&[]).status(None, Some(Stop::Interrupt), true);
+        assert_eq!(stopped.0, 130);
     }
 
     #[test]
     fn squashed_counts_as_what_the_user_says() {
         let squashed = ends(&[Outcome::Squashed, Outcome::Completed]);
-        assert_eq!(squashed.status(Some(SquashedAs::Success), None).0, 0);
-        assert_eq!(squashed.status(Some(SquashedAs::Failure), None).0, 1);
+        assert_eq!(squashed.status(Some(SquashedAs::Success), None, false).0, 0);
+        assert_eq!(squashed.status(Some(SquashedAs::Failure), None, false).0, 1);
         let missing = ends(&[Outcome::Squashed, Outcome::NotFound]);
-        assert_eq!(missing.status(Some(SquashedAs::Failure), None).0, 1);
+        assert_eq!(missing.status(Some(SquashedAs::Failure), None, false).0, 1);
     }
 }

@@ -7,6 +7,7 @@ mod exit;
 mod generate;
 mod one_shot;
 mod online;
+mod ready;
 mod simulate;
 mod state;
 mod watch;
@@ -15,10 +16,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::config::Env;
+use crate::hooks::supervise;
 use args::{Cli, Command};
 
 /// It could not be done.
@@ -26,7 +29,7 @@ const FAILED: u8 = 1;
 /// Usage or configuration error; nothing was asked of the API.
 const USAGE: u8 = 2;
 /// A bug, or a machine that gives nothing.
-const INTERNAL: u8 = 70;
+pub const INTERNAL: u8 = 70;
 
 /// Does what the command line asks for. Returns the exit status of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
@@ -41,11 +44,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     match cli.command {
         Command::Watch(args) => watch::run(*args, env),
         Command::Demo(args) => demo::run(&args, env),
-        Command::Simulate(args) => simulate::run(&args),
-        Command::Check(args) => check::run(&args, env, online::ask),
+        Command::Simulate(args) => simulate::run(&args, env),
+        Command::Check(args) => check::run(&args, env),
         Command::State(args) => state::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
+        Command::HookSupervisor(args) => {
+            supervise::run(Duration::from_millis(args.timeout_ms), &args.command)
+        }
     }
 }
 

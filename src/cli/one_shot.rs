@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use super::exit::{Ends, is_failure};
+use super::exit::{Ends, is_failure, status_of_unread};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
 use crate::core::event::{About, Event, EventId, EventType, Facts, WatchId};
@@ -22,6 +23,9 @@ use crate::core::status::Names;
 use crate::core::time::Moment;
 use crate::core::watch::Watch;
 use crate::engine::{Engine, SeededDice, SystemClock, Throttle};
+use crate::hooks::queue::GaveUp;
+use crate::hooks::told::Told;
+use crate::hooks::{self, Hooks};
 use crate::os::signals::{Stop, Stops};
 use crate::report::{Report, Row};
 use crate::store::{self, calibration};
@@ -29,22 +33,34 @@ use crate::store::{self, calibration};
 /// The bars move this often.
 const FRAME: Duration = Duration::from_millis(100);
 /// Once it is to stop, a reader that does not read is waited for this long.
-const STUCK_READER: Duration = Duration::from_secs(5);
+const STUCK_READER: Duration = Duration::from_secs(4);
 
 /// How a one-shot went.
 #[derive(Debug)]
 pub(super) struct Finished {
     /// The status to leave with.
     pub(super) status: u8,
+    /// The signal that ended it before its time.
+    pub(super) stop: Option<Stop>,
     /// Each job's end, in the order of the ends.
     pub(super) ends: Vec<(JobRef, Outcome)>,
 }
 
+/// How long the hooks are waited for at the end, at least.
+const HOOKS_WAIT: Duration = Duration::from_mins(1);
+
 type Watching = Engine<Client, store::Memory, SystemClock>;
+/// Its hooks, which deliver from memory.
+pub(super) type Delivering = Hooks<store::Memory, SystemClock>;
 
 /// A one-shot under way.
 pub(super) struct Run {
     engine: Watching,
+    hooks: Delivering,
+    /// A delivery was given up.
+    hook_failed: bool,
+    /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
+    hooks_until: Option<Instant>,
     options: OneShot,
     report: Report,
     stops: Stops,
@@ -57,8 +73,10 @@ pub(super) struct Run {
     ended: Vec<Row>,
     ends: Ends,
     stop: Option<Stop>,
-    /// Every watch is being ended: nobody waits for a reader that does not read any more.
-    stopping: bool,
+    /// When the whole watch has to be over.
+    deadline: Option<Instant>,
+    /// Until when a reader that does not read is waited for; None while nothing is to stop.
+    patience: Option<Instant>,
 }
 
 impl Run {
@@ -67,6 +85,7 @@ impl Run {
         settings: Settings,
         options: OneShot,
         client: Client,
+        hooks: Delivering,
         report: Report,
         calibration: Option<&PathBuf>,
     ) -> io::Result<Self> {
@@ -79,14 +98,13 @@ impl Run {
         let clock = SystemClock::start();
         let mut engine = Engine::new(
             client,
-            store::Memory::default(),
+            store::Memory,
             clock,
             dice,
             settings.limits,
             throttle,
             memory,
-        )
-        .with_job_timeout(options.job_timeout);
+        );
         for spec in settings.jobs {
             let about = (!spec.labels.is_empty()).then(|| {
                 Arc::new(About {
@@ -99,7 +117,9 @@ impl Run {
         Ok(Self {
             began: engine.now(),
             engine,
-            options,
+            hooks,
+            hook_failed: false,
+            hooks_until: None,
             report,
             stops: Stops::catch()?,
             id: new_id()?,
@@ -108,7 +128,11 @@ impl Run {
             ended: Vec::new(),
             ends: Ends::default(),
             stop: None,
-            stopping: false,
+            deadline: options
+                .timeout
+                .and_then(|limit| Instant::now().checked_add(limit)),
+            patience: None,
+            options,
         })
     }
 
@@ -124,64 +148,76 @@ impl Run {
             },
         );
         self.drive().await;
+        self.end_hooks().await;
 
         if let Some(path) = calibration.filter(|_| self.engine.has_learnt()) {
             calibration::save(path, self.engine.memory());
         }
-        let (status, outcome) = self.ends.status(self.options.squashed_as, self.stop);
+        let (_, outcome) = self.status();
         let facts = Facts {
             jobs,
             tally: Some(self.ends.tally(outcome)),
-            elapsed_ms: Some(self.engine.now().up_ms.saturating_sub(self.began.up_ms)),
+            elapsed_ms: Some(self.elapsed_ms()),
             ..Facts::default()
         };
         self.tell_own(EventType::WatchFinished, facts);
+        self.end_hooks().await;
+        // A hook that wanted to hear of the very end can fail too, and a signal can come.
+        let (status, _) = self.status();
         let ends = self
             .ended
             .iter()
             .filter_map(|row| Some((row.job, row.outcome?)))
             .collect();
-        self.close().await;
-        Finished { status, ends }
+        let stop = self.stop;
+        match self.close().await {
+            Ok(()) => Finished { status, stop, ends },
+            Err(stop) => Finished {
+                status: status_of_unread(status, stop),
+                stop,
+                ends,
+            },
+        }
     }
 
+    fn status(&self) -> (u8, &'static str) {
+        self.ends
+            .status(self.options.squashed_as, self.stop, self.hook_failed)
+    }
+
+    /// Runs the engine until every watch has ended. Events are told on the way, but once all is to stop nobody waits
+    /// for the reader: how the jobs ended has to be known whether anybody reads it or not.
     async fn drive(&mut self) {
-        let now = Instant::now();
-        let deadline = self
+        let job_deadline = self
             .options
-            .timeout
-            .and_then(|limit| now.checked_add(limit));
+            .job_timeout
+            .and_then(|d| Instant::now().checked_add(d));
+        let deadline = [self.deadline, job_deadline].into_iter().flatten().min();
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
-        let mut last_wait = None;
-        while !(self.engine.is_done() && self.untold.is_empty()) {
+        while !self.engine.is_done() {
+            let stopping = self.patience.is_some();
             tokio::select! {
                 biased;
                 stop = self.stops.next() => {
-                    if self.stop.replace(stop).is_some() {
-                        return;
-                    }
-                    self.stopping = true;
+                    self.stop(stop);
                     self.engine.stop_all(Outcome::Abandoned(Reason::Interrupted));
                 }
-                () = at(deadline), if !self.stopping => {
-                    self.stopping = true;
-                    let (rows, now) = (self.rows(), self.engine.now());
-                    self.engine.stop_all(Outcome::TimedOut);
-                    let _ = timeout(STUCK_READER, self.report.deadline(&rows, now.wall_ms)).await;
+                () = at(deadline), if !stopping => {
+                    self.out_of_time();
                 }
-                () = at(last_wait), if self.stopping => return,
-                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
-                    self.untold.drain(..told);
-                }
-                events = self.engine.advance(), if self.stopping || self.untold.is_empty() => {
+                events = self.engine.advance(), if stopping || self.untold.is_empty() => {
                     for event in events {
                         self.take_note(event);
                     }
                     // A job's final line and its bar are never seen together.
                     self.show();
                 }
+                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
+                    self.untold.drain(..told);
+                }
+                gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => {
                     let (rows, now) = (self.rows(), self.engine.now());
@@ -189,10 +225,35 @@ impl Run {
                     let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
                 }
             }
-            if self.stopping && last_wait.is_none() {
-                last_wait = Instant::now().checked_add(STUCK_READER);
-            }
         }
+    }
+
+    /// A signal: everything is to stop, at the second one without waiting for reader or hooks.
+    fn stop(&mut self, stop: Stop) {
+        let patience = if self.stop.is_some() {
+            self.hooks_until = Some(Instant::now());
+            Duration::ZERO
+        } else {
+            STUCK_READER
+        };
+        self.be_patient_for(patience);
+        self.stop.get_or_insert(stop);
+    }
+
+    /// Says which jobs are still going, and ends them.
+    fn out_of_time(&mut self) {
+        self.be_patient_for(STUCK_READER);
+        let (rows, now) = (self.rows(), self.engine.now());
+        self.engine.stop_all(Outcome::TimedOut);
+        // The lines belong between what was told before and the ends; where the reader is behind, the ends say it too.
+        if self.untold.is_empty() {
+            let _ = self.report.deadline(&rows, now.wall_ms).now_or_never();
+        }
+    }
+
+    fn be_patient_for(&mut self, limit: Duration) {
+        let until = Instant::now() + limit;
+        self.patience = Some(self.patience.map_or(until, |set| set.min(until)));
     }
 
     /// Counts an end, and stops the others where the user wants that.
@@ -213,12 +274,20 @@ impl Run {
                 self.engine.stop_all(Outcome::Abandoned(Reason::FailFast));
             }
         }
+        self.offer(&event);
         self.untold.push_back(event);
     }
 
+    /// Tells one of the watcher's own events.
     fn tell_own(&mut self, kind: EventType, facts: Facts) {
+        let event = self.own(kind, facts);
+        self.offer(&event);
+        self.untold.push_back(event);
+    }
+
+    fn own(&mut self, kind: EventType, facts: Facts) -> Event {
         self.seq += 1;
-        self.untold.push_back(Event {
+        Event {
             id: EventId {
                 watch: self.id,
                 seq: self.seq,
@@ -228,38 +297,117 @@ impl Run {
             job: None,
             about: None,
             facts,
-        });
+        }
     }
 
-    /// What is left to tell, and then the screen as it was found. A second signal, or a reader that does not read
-    /// when the process is to stop, ends the waiting.
-    async fn close(mut self) {
-        let limit = if self.stopping {
-            STUCK_READER
-        } else {
-            Duration::MAX
-        };
-        let rest = async {
-            while !self.untold.is_empty() {
-                let told = tell(&mut self.report, &self.untold).await;
-                self.untold.drain(..told);
+    /// Gives the event to the hooks that want it.
+    fn offer(&mut self, event: &Event) {
+        match Told::of(event, &self.id.to_string()) {
+            Ok(told) => self.hooks.offer(told),
+            Err(error) => {
+                tracing::error!(event_id = %event.id, %error, "no hook hears of an event");
             }
-            self.report.close().await;
-        };
-        tokio::select! {
-            biased;
-            _ = timeout(limit, rest) => {}
-            _ = self.stops.next() => {}
+        }
+    }
+
+    fn hooks_failed(&mut self, gave_up: Vec<GaveUp>) {
+        for gave_up in gave_up {
+            self.hook_failed = true;
+            let facts = Facts {
+                error: Some(gave_up.why.error.clone()),
+                delivery: Some(Box::new(hooks::given_up(&gave_up))),
+                ..Facts::default()
+            };
+            let event = self.own(EventType::HookFailed, facts);
+            // Who cannot be told of anything cannot be told of that.
+            if !gave_up.told.is_hook_failed() {
+                self.offer(&event);
+            }
+            self.untold.push_back(event);
+        }
+    }
+
+    /// Waits for the hooks, up to what is left of `--timeout` or a minute, whichever is longer; what is not delivered
+    /// by then is given up. A second signal ends the waiting.
+    async fn end_hooks(&mut self) {
+        let least = Instant::now() + HOOKS_WAIT;
+        let limit = self.deadline.map_or(least, |deadline| deadline.max(least));
+        let limit = *self.hooks_until.get_or_insert(limit);
+        while !self.hooks.is_idle() && Instant::now() < limit {
+            tokio::select! {
+                biased;
+                stop = self.stops.next() => {
+                    self.stop(stop);
+                    // Only a second one sets this anew.
+                    if self.hooks_until != Some(limit) {
+                        break;
+                    }
+                }
+                () = sleep_until(limit) => {
+                    tracing::warn!("the hooks take too long and are ended");
+                    tokio::select! {
+                        biased;
+                        stop = self.stops.next() => self.stop(stop),
+                        () = self.hooks.stop() => {}
+                    }
+                }
+                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
+                    self.untold.drain(..told);
+                }
+                gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
+            }
+        }
+        let why = "the watch was over before it could be delivered";
+        let gave_up = self.hooks.give_up_all(why);
+        self.hooks_failed(gave_up);
+    }
+
+    /// What is left to tell, and then the screen as it was found. A reader that is slow is waited for, until a signal
+    /// or `--timeout` says otherwise, and then a little longer. Err where it has not read all by then.
+    async fn close(self) -> Result<(), Option<Stop>> {
+        let Self {
+            mut report,
+            mut stops,
+            untold,
+            mut stop,
+            deadline,
+            mut patience,
+            ..
+        } = self;
+        let mut rest = pin!(async move {
+            for event in &untold {
+                report.event(event).await;
+            }
+            report.close().await;
+        });
+        loop {
+            let little_longer = Some(Instant::now() + STUCK_READER);
+            tokio::select! {
+                biased;
+                () = &mut rest => return Ok(()),
+                signal = stops.next() => {
+                    if stop.is_some() {
+                        return Err(stop);
+                    }
+                    stop = Some(signal);
+                    patience = patience.or(little_longer);
+                }
+                () = at(patience) => return Err(stop),
+                () = at(deadline), if patience.is_none() => patience = little_longer,
+            }
         }
     }
 
     fn show(&mut self) {
-        if !self.report.wants_rows() {
-            return;
+        if self.report.wants_rows() {
+            let rows = self.rows();
+            self.report
+                .rows(&rows, Duration::from_millis(self.elapsed_ms()));
         }
-        let rows = self.rows();
-        let elapsed = self.engine.now().up_ms.saturating_sub(self.began.up_ms);
-        self.report.rows(&rows, Duration::from_millis(elapsed));
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.engine.now().up_ms.saturating_sub(self.began.up_ms)
     }
 
     fn rows(&self) -> Vec<Row> {

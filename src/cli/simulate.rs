@@ -8,12 +8,14 @@ use tokio::net::TcpListener;
 
 use super::args::SimulateArgs;
 use super::{FAILED, USAGE, complain};
+use crate::config::Env;
 use crate::os::signals::Stops;
-use crate::sim::{Script, serve};
+use crate::report::diagnostics::{self, Sink};
+use crate::sim::{Script, ScriptError, serve};
 
 /// Serves until a signal ends it, which is its proper end.
-pub(super) fn run(args: &SimulateArgs) -> ExitCode {
-    let script = match script(args) {
+pub(super) fn run(args: &SimulateArgs, env: &Env) -> ExitCode {
+    let script = match log_by(env).and_then(|()| script(args)) {
         Ok(script) => script,
         Err(why) => {
             complain(&why);
@@ -33,10 +35,24 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
     match runtime.block_on(listen(args, script)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("simulate: {}: {error}", args.listen));
+            let what_would_do = match error.kind() {
+                io::ErrorKind::AddrInUse => "; --listen 127.0.0.1:0 takes any free port",
+                _ => "",
+            };
+            complain(&format!(
+                "simulate: {}: {error}{what_would_do}",
+                args.listen
+            ));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// With `forgewatch::sim=debug`, a line a request on standard error.
+fn log_by(env: &Env) -> Result<(), String> {
+    let filter = env.text(diagnostics::VARIABLE).map_err(|e| e.to_string())?;
+    diagnostics::check(filter).map_err(|e| e.to_string())?;
+    diagnostics::install(Sink::stderr(), filter).map_err(|e| e.to_string())
 }
 
 fn script(args: &SimulateArgs) -> Result<Script, String> {
@@ -44,7 +60,9 @@ fn script(args: &SimulateArgs) -> Result<Script, String> {
         return Ok(Script::example());
     };
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Script::parse(&text).map_err(|e| format!("{}:{e}", path.display()))
+    // As errors of a configuration file are told.
+    let at = |e: ScriptError| format!("{}:{}:{}: {}", path.display(), e.line, e.column, e.message);
+    Script::parse(&text).map_err(at)
 }
 
 async fn listen(args: &SimulateArgs, script: Script) -> io::Result<()> {

@@ -1,17 +1,21 @@
 //! `forgewatch watch`.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
-use super::one_shot::{Finished, Run};
+use super::one_shot::{Delivering, Finished, Run};
+use super::ready::{Ready, ready};
 use super::{INTERNAL, USAGE, complain};
 use crate::clanforge::Client;
-use crate::config::credentials::{self, Credentials};
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
+use crate::engine::{SeededDice, SystemClock};
+use crate::hooks::Hooks;
+use crate::os::privacy;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
-use crate::store::calibration;
+use crate::store::{self, calibration};
 
 /// Watches the jobs to their end.
 pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
@@ -21,9 +25,7 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
         );
         return ExitCode::from(USAGE);
     }
-    let prepared =
-        prepare(args, env).and_then(|(plan, credentials)| until_done(plan, &credentials, env));
-    match prepared {
+    match prepare(args, env).and_then(|plan| until_done(plan, env)) {
         Ok(finished) => ExitCode::from(finished.status),
         Err(Stopped { status, why }) => {
             complain(&why);
@@ -35,6 +37,7 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
 /// What a one-shot needs to know.
 pub(super) struct Plan {
     pub(super) settings: Settings,
+    pub(super) client: Client,
     pub(super) options: OneShot,
     pub(super) output: Output,
     /// Whether to begin with what earlier one-shots learnt, and keep what this one learns.
@@ -49,7 +52,7 @@ pub(super) struct Stopped {
 
 impl Stopped {
     /// The user can mend it.
-    fn usage(why: &impl fmt::Display) -> Self {
+    pub(super) fn usage(why: &impl fmt::Display) -> Self {
         Self {
             status: USAGE,
             why: why.to_string(),
@@ -57,7 +60,7 @@ impl Stopped {
     }
 
     /// The machine gives no thread, no entropy, no event queue.
-    fn internal(why: &impl fmt::Display) -> Self {
+    pub(super) fn internal(why: &impl fmt::Display) -> Self {
         Self {
             status: INTERNAL,
             why: why.to_string(),
@@ -65,25 +68,20 @@ impl Stopped {
     }
 }
 
-fn prepare(args: WatchArgs, env: &Env) -> Result<(Plan, Credentials), Stopped> {
-    let loaded = config::load(&args.into_given(), env).map_err(|e| Stopped::usage(&e))?;
-    let (credentials, _) = credentials::find(loaded.credentials_file.as_deref(), env)
-        .map_err(|e| Stopped::usage(&e))?;
-    let plan = Plan {
+fn prepare(args: WatchArgs, env: &Env) -> Result<Plan, Stopped> {
+    let loaded = config::load(&args.into_given(), env);
+    let Ready { loaded, client, .. } = ready(loaded, env).map_err(|e| Stopped::usage(&e))?;
+    Ok(Plan {
         settings: loaded.settings,
+        client,
         options: loaded.one_shot,
         output: loaded.output,
         learns: true,
-    };
-    Ok((plan, credentials))
+    })
 }
 
-/// Sets up output, client and engine, and watches to the end.
-pub(super) fn until_done(
-    plan: Plan,
-    credentials: &Credentials,
-    env: &Env,
-) -> Result<Finished, Stopped> {
+/// Sets up output and engine, and watches to the end.
+pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     let facts = Facts::gather();
     let mode = match plan.output {
         Output::Auto => facts.auto(),
@@ -92,7 +90,10 @@ pub(super) fn until_done(
         Output::Json => Mode::Json,
         Output::Quiet => Mode::Quiet,
     };
-    let client = Client::new(&plan.settings.api, credentials).map_err(|e| Stopped::usage(&e))?;
+    if !plan.settings.hooks.is_empty() {
+        privacy::keep();
+    }
+    let hooks = hooks(&plan.settings)?;
     let filter = env
         .text(diagnostics::VARIABLE)
         .map_err(|e| Stopped::usage(&e))?;
@@ -106,10 +107,29 @@ pub(super) fn until_done(
         .map_err(|e| Stopped::internal(&e))?;
     let cache = plan.learns.then(|| calibration::path(env)).flatten();
     let finished = runtime.block_on(async {
-        let run = Run::new(plan.settings, plan.options, client, report, cache.as_ref())?;
+        let run = Run::new(
+            plan.settings,
+            plan.options,
+            plan.client,
+            hooks,
+            report,
+            cache.as_ref(),
+        )?;
         Ok(run.until_done(cache.as_ref()).await)
     });
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
-    finished.map_err(|e: std::io::Error| Stopped::internal(&e))
+    finished.map_err(|e: io::Error| Stopped::internal(&e))
+}
+
+fn hooks(settings: &Settings) -> Result<Delivering, Stopped> {
+    let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
+    Hooks::new(
+        &settings.hooks,
+        settings.api.ca_file.as_deref(),
+        store::Memory,
+        SystemClock::start(),
+        SeededDice::new(seed),
+    )
+    .map_err(|e| Stopped::usage(&e))
 }

@@ -7,13 +7,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::Draft;
+use super::env::Env;
 use super::error::{ConfigError, Origin, quoted};
 use super::file::Source;
+use super::hooks;
 use super::jobs;
-use super::keys::{KEYS, Key, LATER, SECTIONS};
+use super::keys::{self, Key, LATER, SECTIONS};
 use super::nearest::nearest;
 use super::read;
-use super::settings::JobSpec;
+use super::settings::{HookSpec, JobSpec};
 
 /// How much of a file is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,22 +30,33 @@ pub(super) enum Scope {
 /// A file while it is checked: the places of what it says, and what was wrong so far.
 pub(super) struct Checked<'a> {
     path: &'a Path,
+    owner: u32,
     text: &'a str,
     /// Where each line begins.
     lines: Vec<usize>,
     pub(super) errors: &'a mut Vec<ConfigError>,
 }
 
-/// Takes over into `draft` what `source` says. Returns its jobs, each once, in the file's order; None for a file that
-/// is no TOML at all.
+/// What a file lists besides its settings.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    /// Its jobs, each once, in the file's order.
+    pub(super) jobs: Vec<JobSpec>,
+    /// Its hooks, in the file's order.
+    pub(super) hooks: Vec<HookSpec>,
+}
+
+/// Takes over into `draft` what `source` says, and returns what it lists; None for a file that is no TOML at all.
 pub(super) fn file(
     source: &Source,
     scope: Scope,
+    env: &Env,
     draft: &mut Draft,
     errors: &mut Vec<ConfigError>,
-) -> Option<Vec<JobSpec>> {
+) -> Option<Lists> {
     let mut checked = Checked {
         path: &source.path,
+        owner: source.owner,
         text: &source.text,
         lines: std::iter::once(0)
             .chain(source.text.match_indices('\n').map(|(at, _)| at + 1))
@@ -56,12 +69,13 @@ pub(super) fn file(
         checked.syntax(&broken);
         return None;
     }
-    let mut jobs = Vec::new();
+    let mut lists = Lists::default();
     for (name, value) in tree.get_ref() {
         match name.get_ref().as_ref() {
             section @ ("api" | "schedule") => checked.settings(section, value, draft),
             _ if scope == Scope::ApiAndSchedule && is_section(name.get_ref()) => {}
-            "jobs" => jobs = jobs::from_file(value, &mut checked),
+            "jobs" => lists.jobs = jobs::from_file(value, &mut checked),
+            "hooks" => lists.hooks = hooks::from_file(value, env, &mut checked),
             later if LATER.contains(&later) => {
                 let what = format!(
                     "{later}: not yet: this version has no use for the section; take it out"
@@ -74,10 +88,20 @@ pub(super) fn file(
             }
         }
     }
-    Some(jobs)
+    Some(lists)
 }
 
 impl Checked<'_> {
+    /// Where paths that are not absolute begin.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The file's owner: whoever may write it may name programs.
+    pub(super) fn owner(&self) -> u32 {
+        self.owner
+    }
+
     /// The line and the column, both from 1, of a byte of the text.
     pub(super) fn place(&self, offset: usize) -> Origin {
         let line = self.lines.partition_point(|begin| *begin <= offset);
@@ -122,8 +146,7 @@ impl Checked<'_> {
                 self.unknown_key(section, name);
                 continue;
             };
-            let folder = self.path.parent().unwrap_or(Path::new(""));
-            if let Err(what) = read::toml(key, value.get_ref(), folder, draft) {
+            if let Err(what) = read::toml(key, value.get_ref(), self.folder(), draft) {
                 self.error(value.span().start, format!("{}: {what}", key.path()));
             }
             draft.spoken(key, &self.place(value.span().start));
@@ -134,11 +157,10 @@ impl Checked<'_> {
     /// have been put there.
     pub(super) fn unknown_key(&mut self, section: &str, name: &Spanned<std::borrow::Cow<'_, str>>) {
         let written = name.get_ref().as_ref();
-        let here = KEYS
-            .iter()
+        let here = keys::all()
             .filter(|key| key.section == section)
             .map(|key| key.name);
-        let hint = if let Some(key) = KEYS.iter().find(|key| key.name == written) {
+        let hint = if let Some(key) = keys::all().find(|key| key.name == written) {
             format!("it belongs into [{}]", key.section)
         } else if let Some(near) = nearest(written, here.clone()) {
             format!("did you mean {near}?")
@@ -158,7 +180,7 @@ fn is_section(name: &str) -> bool {
 }
 
 fn unknown_section(name: &str) -> String {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+    if let Some(key) = keys::all().find(|key| key.name == name) {
         return format!(
             "unknown section {}; the key belongs into [{}]",
             quoted(name),
@@ -168,7 +190,7 @@ fn unknown_section(name: &str) -> String {
     match nearest(name, SECTIONS.into_iter().chain(LATER)) {
         Some(near) => format!("unknown section {}; did you mean {near}?", quoted(name)),
         None => format!(
-            "unknown section {}; there are [api], [schedule], [[jobs]]",
+            "unknown section {}; there are [api], [schedule], [[jobs]], [[hooks]]",
             quoted(name)
         ),
     }
@@ -186,9 +208,16 @@ mod tests {
         let source = Source {
             path: "f".into(),
             named: true,
+            owner: 0,
             text: text.to_owned(),
         };
-        file(&source, Scope::Whole, &mut draft, &mut errors);
+        file(
+            &source,
+            Scope::Whole,
+            &Env::default(),
+            &mut draft,
+            &mut errors,
+        );
         errors
     }
 
@@ -202,7 +231,7 @@ mod tests {
 
     /// Lines as they are found in configurations, right and wrong.
     fn line() -> impl Strategy<Value = String> {
-        let names = KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(LATER);
+        let names = keys::all().map(|key| key.name).chain(SECTIONS).chain(LATER);
         let name = prop::sample::select(names.collect::<Vec<_>>());
         let value = prop_oneof![
             Just("\"diff/1\"".to_owned()),

@@ -45,6 +45,13 @@ impl Credentials {
         Ok(Self { access, secret })
     }
 
+    /// The access key, the secret key, and the pair as Basic joins them: what must not be seen in any text.
+    pub fn parts(&self) -> [SecretString; 3] {
+        let (access, secret) = (self.access.expose_secret(), self.secret.expose_secret());
+        let pair = SecretString::from(format!("{access}:{secret}"));
+        [self.access.clone(), self.secret.clone(), pair]
+    }
+
     /// The value of the `Authorization` header: `Basic …`. Whoever exposes it marks the header sensitive.
     pub fn basic(&self) -> SecretString {
         let pair = Zeroizing::new(format!(
@@ -106,7 +113,8 @@ pub fn find(file: Option<&Path>, env: &Env) -> Result<(Credentials, Source), Con
     Err(ConfigError::new(Origin::Nowhere, what))
 }
 
-fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigError> {
+/// The pair of the two variables; None where neither is set. Half a pair is an error.
+pub fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigError> {
     let (there, missing) = match (env.secret(ACCESS_KEY)?, env.secret(SECRET_KEY)?) {
         (None, None) => return Ok(None),
         (Some(access), Some(secret)) => {

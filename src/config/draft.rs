@@ -9,7 +9,7 @@ use url::Url;
 use super::error::{ConfigError, Origin};
 use super::keys::{KEYS, Key, Preset};
 use super::read;
-use super::settings::{Api, JobSpec, Settings};
+use super::settings::{Api, HookSpec, JobSpec, Settings};
 use crate::core::limits::{JobFailed, Limits};
 use crate::core::schedule::{Policy, Rules};
 
@@ -144,7 +144,11 @@ impl Draft {
     }
 
     /// The settings of a one-shot. None without a base URL, which is an error already told.
-    pub(super) fn into_settings(self, jobs: Vec<JobSpec>) -> Option<Settings> {
+    pub(super) fn into_settings(
+        self,
+        jobs: Vec<JobSpec>,
+        hooks: Vec<HookSpec>,
+    ) -> Option<Settings> {
         Some(Settings {
             api: Api {
                 base_url: self.base_url?,
@@ -173,6 +177,7 @@ impl Draft {
                 refusal_ends: true,
             },
             jobs,
+            hooks,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The environment as a value: read once in `main`, so that everything below is a function of it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::error::{ConfigError, Origin};
 
-/// The variables anything of ours looks at; all others are left where they are.
+/// The variables anything of ours looks at.
 const NAMES: [&str; 14] = [
     "FORGEWATCH_CONFIG",
     "FORGEWATCH_BASE_URL",
@@ -36,6 +36,8 @@ pub const SECRET_KEY: &str = "FORGEWATCH_SECRET_KEY";
 #[derive(Clone, Default)]
 pub struct Env {
     plain: BTreeMap<&'static str, OsString>,
+    /// What is nothing to us and may be something to a hook. The access key and the secret key are never here.
+    others: BTreeMap<OsString, OsString>,
     /// None for one that is not UTF-8: a text that resembles it would be a wrong secret.
     secret: BTreeMap<&'static str, Option<SecretString>>,
 }
@@ -64,6 +66,12 @@ impl Env {
         self.plain.contains_key(name)
     }
 
+    /// Any variable that a hook may be handed: all there are, but for [`ACCESS_KEY`] and [`SECRET_KEY`].
+    pub fn for_hook(&self, name: &str) -> Option<&OsStr> {
+        let other = || self.others.get(OsStr::new(name));
+        self.plain.get(name).or_else(other).map(OsString::as_os_str)
+    }
+
     /// [`ACCESS_KEY`] or [`SECRET_KEY`].
     pub(super) fn secret(&self, name: &'static str) -> Result<Option<&SecretString>, ConfigError> {
         match self.secret.get(name) {
@@ -82,6 +90,8 @@ impl FromIterator<(OsString, OsString)> for Env {
             } else if let Some(known) = [ACCESS_KEY, SECRET_KEY].into_iter().find(|k| name == *k) {
                 let value = value.into_string().ok().map(SecretString::from);
                 env.secret.insert(known, value);
+            } else {
+                env.others.insert(name, value);
             }
         }
         env

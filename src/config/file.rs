@@ -20,6 +20,8 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     /// Whether the user named it; otherwise it was found where we look by default.
     pub(super) named: bool,
+    /// The uid it belongs to.
+    pub(super) owner: u32,
     /// What it says.
     pub(super) text: String,
 }
@@ -29,10 +31,12 @@ pub(super) struct Source {
 /// One that exists and can't be read is an error, not passed over: another base URL or account might hold without it.
 pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<Source>, ConfigError> {
     if let Some(path) = named.or_else(|| env.path("FORGEWATCH_CONFIG")) {
+        let (text, owner) = read_config(path, "name another with --config")?;
         return Ok(Some(Source {
             path: path.to_owned(),
             named: true,
-            text: read_config(path, "name another with --config")?,
+            owner,
+            text,
         }));
     }
     for path in default_places(env) {
@@ -44,10 +48,11 @@ pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<Source>, 
             ),
         };
         if there {
-            let text = read_config(&path, "to go without it, write --config /dev/null")?;
+            let (text, owner) = read_config(&path, "to go without it, write --config /dev/null")?;
             return Ok(Some(Source {
                 path,
                 named: false,
+                owner,
                 text,
             }));
         }
@@ -69,7 +74,8 @@ fn default_places(env: &Env) -> Vec<PathBuf> {
         .collect()
 }
 
-fn read_config(path: &Path, way_out: &str) -> Result<String, ConfigError> {
+/// The text and the uid it belongs to.
+fn read_config(path: &Path, way_out: &str) -> Result<(String, u32), ConfigError> {
     let error = |what: String| ConfigError::new(Origin::File(path.to_owned()), what);
     let file = File::open(path).map_err(|e| error(format!("cannot be read: {e}; {way_out}")))?;
     let meta = file
@@ -86,7 +92,8 @@ fn read_config(path: &Path, way_out: &str) -> Result<String, ConfigError> {
             path.display()
         )));
     }
-    bounded_text(file, MAX_CONFIG).map_err(error)
+    let text = bounded_text(file, MAX_CONFIG).map_err(error)?;
+    Ok((text, meta.uid()))
 }
 
 /// Reads a list of jobs, `-` from standard input.

@@ -105,6 +105,8 @@ fn from_list(text: &str, path: &Path, list: &mut List, errors: &mut Vec<ConfigEr
     } else {
         path
     };
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
         let code = line.split('#').next().unwrap_or_default();
         let name = code.trim();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::draft::Draft;
+use super::hook_keys::HOOK_KEYS;
 use crate::core::limits::JobFailed;
 use crate::core::schedule::Policy;
 
@@ -88,6 +89,11 @@ pub(super) enum Kind {
     Job,
     /// A table of labels; see [`super::jobs`].
     Labels,
+    /// A key of a hook; see [`super::hooks`]. Its example is TOML as it stands.
+    OfHook {
+        /// What can be written, for the manual.
+        takes: &'static str,
+    },
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -98,6 +104,11 @@ const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// Every key there is, in the order of the example file.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().chain(HOOK_KEYS)
+}
+
+/// The keys but for those of hooks.
 pub(super) const KEYS: &[Key] = &[
     Key {
         section: "api",
@@ -399,9 +410,9 @@ pub(super) const ONE_SHOT_SPAN: (Duration, Duration) = (MILLISECOND, YEAR);
 pub(super) const HEARTBEAT: Duration = MINUTE;
 
 /// The sections with keys of ours.
-pub(super) const SECTIONS: [&str; 3] = ["api", "schedule", "jobs"];
+pub(super) const SECTIONS: [&str; 4] = ["api", "schedule", "jobs", "hooks"];
 /// The sections whose feature is not there yet.
-pub(super) const LATER: [&str; 4] = ["state", "control", "http", "hooks"];
+pub(super) const LATER: [&str; 3] = ["state", "control", "http"];
 
 impl Key {
     /// `section.name`, as messages call it.
@@ -420,7 +431,6 @@ impl Key {
 
     /// The key of `section` called `name`.
     pub(super) fn find(section: &str, name: &str) -> Option<&'static Self> {
-        KEYS.iter()
-            .find(|key| key.section == section && key.name == name)
+        all().find(|key| key.section == section && key.name == name)
     }
 }

@@ -4,7 +4,7 @@
 //! [`settings`]. All errors are told at once, each with its place and what would do.
 //!
 //! Inside, `keys` is the one table of what can be written; `read` reads a value, `check` walks a file's tree, `draft`
-//! puts the layers together, `jobs` makes the list of jobs, and [`manual`] writes the table down for people.
+//! puts the layers together, `jobs` and `hooks` make the lists, and [`manual`] writes the table down for people.
 
 pub mod base_url;
 mod check;
@@ -13,12 +13,16 @@ mod draft;
 pub mod env;
 pub mod error;
 mod file;
+mod hook_keys;
+pub(crate) mod hooks;
 mod jobs;
 mod keys;
 pub mod manual;
-mod nearest;
+pub(crate) mod nearest;
+mod program;
 mod read;
 pub mod settings;
+pub(crate) mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,6 +54,8 @@ pub struct Given {
     pub jobs_file: Option<PathBuf>,
     /// `--label`s, `NAME=VALUE`.
     pub labels: Vec<String>,
+    /// `--on-event`s, `TYPE=COMMAND`.
+    pub on_events: Vec<String>,
     /// `--output`.
     pub output: Option<Output>,
     /// `--timeout`.
@@ -158,7 +164,7 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
         } else {
             of_default_file
         };
-        check::file(source, scope, &mut draft, &mut errors)
+        check::file(source, scope, env, &mut draft, &mut errors)
     });
     // A file that could not be read or parsed says nothing of what it lacks.
     let whole = errors.is_empty() || of_file.is_some();
@@ -171,9 +177,10 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
         draft.cross_check(&mut errors);
     }
 
-    let mut jobs = jobs::from_command_line(given, &mut errors)
-        .or(of_file)
-        .unwrap_or_default();
+    let of_file = of_file.unwrap_or_default();
+    let mut jobs = jobs::from_command_line(given, &mut errors).unwrap_or(of_file.jobs);
+    let on_events = hooks::from_command_line(&given.on_events, env, &mut errors);
+    let hooks = hooks::join(of_file.hooks, on_events);
     label_all(&mut jobs, given, &mut errors);
     let one_shot = one_shot(given, &mut errors);
     let output = output(given.output, env).unwrap_or_else(|error| {
@@ -183,7 +190,7 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
     ConfigErrors::check(errors)?;
     let credentials_file = draft.credentials_file.clone();
     let settings = draft
-        .into_settings(jobs)
+        .into_settings(jobs, hooks)
         .ok_or_else(|| ConfigError::new(Origin::Nowhere, "api.base_url is not set"))?;
     Ok(Loaded {
         settings,

@@ -2,7 +2,7 @@
 
 /// The candidate that differs least from `word`, if it is no more than a slip of the fingers away: a third of the
 /// longer word's letters.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -26,8 +26,8 @@ pub(super) fn text(key: &Key, text: &str, draft: &mut Draft) -> Result<(), Strin
         Kind::Word { words, set } => set(draft, word(text, words)?),
         Kind::File { set } => set(draft, file(text)?),
         Kind::BaseUrl { set } => set(draft, base_url::parse(text)?),
-        // [[jobs]] has a reader of its own.
-        Kind::Job | Kind::Labels => {}
+        // [[jobs]] and [[hooks]] have readers of their own.
+        Kind::Job | Kind::Labels | Kind::OfHook { .. } => {}
     }
     Ok(())
 }
@@ -78,9 +78,11 @@ fn plain(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
 pub(super) fn in_toml(key: &Key) -> String {
     let example = key.example();
     match key.kind {
-        Kind::Count { .. } | Kind::Rate { .. } | Kind::Switch { .. } | Kind::Labels => {
-            example.to_owned()
-        }
+        Kind::Count { .. }
+        | Kind::Rate { .. }
+        | Kind::Switch { .. }
+        | Kind::Labels
+        | Kind::OfHook { .. } => example.to_owned(),
         _ => format!("{example:?}"),
     }
 }
@@ -103,7 +105,7 @@ fn string(value: &DeValue<'_>) -> Option<String> {
 }
 
 /// In decimal; one beyond 128 bits stays as it is written, and is out of every range.
-fn integer(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn integer(value: &DeValue<'_>) -> Option<String> {
     let integer = value.as_integer()?;
     let number = i128::from_str_radix(integer.as_str(), integer.radix());
     Some(number.map_or_else(|_| integer.as_str().to_owned(), |n| n.to_string()))
@@ -172,7 +174,7 @@ pub(super) fn brief(limit: Duration) -> String {
         )
 }
 
-fn count(text: &str, min: u64, max: u64) -> Result<u64, String> {
+pub(super) fn count(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let read = text.trim().parse::<u64>().ok();
     read.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
         let shown = number_or_quoted(text);
@@ -250,7 +252,7 @@ fn listed(words: &[&str]) -> String {
     quoted.join(", ")
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("the path is empty; name a file, or take the key out".to_owned());
     }

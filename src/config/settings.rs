@@ -1,12 +1,16 @@
 //! What the user asked for, merged and checked: the one thing the rest of the program reads.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use url::Url;
 
-use crate::core::job::JobRef;
+use crate::core::job::{JobKind, JobRef};
 use crate::core::limits::Limits;
 
 /// How the API is reached and how hard it may be asked.
@@ -40,6 +44,59 @@ pub struct JobSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What is to be done when something is told.
+#[derive(Clone, Debug)]
+pub struct HookSpec {
+    /// Its name, unique: letters, digits and any of `. _ -`.
+    pub name: Arc<str>,
+    /// The types of events it wants: exact names, or `job.*`.
+    pub on: Vec<String>,
+    /// The kinds of jobs whose events it wants. None is all, and the watcher's own events besides.
+    pub kinds: Option<Vec<JobKind>>,
+    /// What it does.
+    pub action: HookAction,
+    /// The most one attempt may take.
+    pub timeout: Duration,
+    /// How often a failed attempt is repeated before the delivery is given up.
+    pub retries: u32,
+    /// The most attempts of this hook under way at once, at least 1.
+    pub max_running: usize,
+}
+
+/// What a hook does.
+#[derive(Clone)]
+pub enum HookAction {
+    /// Runs a program.
+    Run {
+        /// The program, found and absolute.
+        program: PathBuf,
+        /// Its arguments, as they are written.
+        args: Vec<String>,
+        /// Its environment, but for what the event says: names and values.
+        env: Vec<(String, OsString)>,
+    },
+    /// Posts to a webhook.
+    Webhook {
+        /// Where; like a password, never told.
+        url: Url,
+        /// The keys, each in base64. At least one; all sign.
+        secrets: Vec<SecretString>,
+    },
+}
+
+impl fmt::Debug for HookAction {
+    /// Neither the address, which often is a secret itself, nor what others' variables hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { program, .. } => f.debug_struct("Run").field("program", program).finish(),
+            Self::Webhook { url, .. } => f
+                .debug_struct("Webhook")
+                .field("host", &url.host())
+                .finish(),
+        }
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -49,6 +106,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What to watch, in the order given, each once.
     pub jobs: Vec<JobSpec>,
+    /// What to do when something is told, in the order given.
+    pub hooks: Vec<HookSpec>,
 }
 
 /// How a watch that ends is run.

@@ -16,7 +16,7 @@ use super::status::{Files, Names};
 use super::verdict::ErrorKind;
 
 /// Which watch of a job, of all that ever were: random, made with the watch.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub [u8; 16]);
 
 impl fmt::Display for WatchId {
@@ -32,7 +32,7 @@ impl fmt::Debug for WatchId {
 }
 
 /// An event's identity, the same wherever and however often it appears: `<watch>-<seq>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId {
     /// The watch it belongs to; for the watcher's own events an id of the process.
     pub watch: WatchId,
@@ -71,9 +71,35 @@ pub enum EventType {
     WatchStarted,
     /// The watcher ended.
     WatchFinished,
+    /// A delivery to a hook was given up.
+    HookFailed,
 }
 
 impl EventType {
+    /// The names of all types, in the order in which the manual lists them.
+    pub const NAMES: [&'static str; 20] = [
+        "job.watching",
+        "job.state_changed",
+        "job.progressed",
+        "job.eta_slipped",
+        "job.stalled",
+        "job.resumed",
+        "job.unreachable",
+        "job.reachable",
+        "job.completed",
+        "job.failed",
+        "job.squashed",
+        "job.not_found",
+        "job.refused",
+        "job.timed_out",
+        "job.gave_up",
+        "job.removed",
+        "job.abandoned",
+        "watch.started",
+        "watch.finished",
+        "hook.failed",
+    ];
+
     /// The name that users see and match on.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +124,7 @@ impl EventType {
             },
             Self::WatchStarted => "watch.started",
             Self::WatchFinished => "watch.finished",
+            Self::HookFailed => "hook.failed",
         }
     }
 
@@ -110,7 +137,8 @@ impl EventType {
                 | Outcome::Refused
                 | Outcome::TimedOut
                 | Outcome::GaveUp,
-            ) => "ERROR",
+            )
+            | Self::HookFailed => "ERROR",
             Self::Ended(Outcome::Squashed | Outcome::Abandoned(_))
             | Self::EtaSlipped
             | Self::Stalled
@@ -203,6 +231,26 @@ pub struct Facts {
     /// How it all went, of `watch.finished`.
     #[serde(flatten)]
     pub tally: Option<Tally>,
+    /// Which delivery was given up, of `hook.failed`.
+    #[serde(flatten)]
+    pub delivery: Option<Box<GivenUp>>,
+}
+
+/// The delivery that a `hook.failed` is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenUp {
+    /// The hook's name.
+    pub hook: String,
+    /// The delivery's id: the event's and the hook's name.
+    pub delivery: String,
+    /// How often it was tried; 0 where it never was.
+    pub attempt: u32,
+    /// The hook's last exit status, where it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// What was to be delivered, for people: `job.failed of diff/1234`.
+    #[serde(skip)]
+    pub what: String,
 }
 
 /// The count of ends in `watch.finished`.
@@ -253,6 +301,10 @@ impl Event {
         let percent = facts
             .progress
             .map_or_else(String::new, |p| format!(" at {p} %"));
+        let standing = match facts.state {
+            Some(state) => format!("still {state}{percent}"),
+            None => "not answered yet".to_owned(),
+        };
         let spent = facts
             .elapsed_ms
             .map_or_else(String::new, |ms| format!(" after {}", span(ms)));
@@ -275,17 +327,17 @@ impl Event {
                 Outcome::NotFound => format!("{job} is not known to the server"),
                 Outcome::Refused => format!("{job} is refused to these credentials"),
                 Outcome::TimedOut => {
-                    format!("{job} was still {state}{percent} when time ran out{spent}")
+                    format!("{job} was {standing} when time ran out{spent}")
                 }
                 Outcome::GaveUp => {
                     format!("{job} could not be asked for too long, given up{spent}")
                 }
                 Outcome::Removed => format!("{job} is no longer watched"),
                 Outcome::Abandoned(Reason::FailFast) => {
-                    format!("{job} is left {state}{percent}: another job failed")
+                    format!("{job} is left, {standing}: another job did not complete")
                 }
                 Outcome::Abandoned(Reason::Interrupted) => {
-                    format!("{job} is left {state}{percent}: interrupted")
+                    format!("{job} is left, {standing}: interrupted")
                 }
             },
             EventType::WatchStarted => match facts.jobs.unwrap_or(0) {
@@ -313,6 +365,18 @@ impl Event {
                 }
                 format!("{}{spent}", parts.join(", "))
             }
+            EventType::HookFailed => facts.delivery.as_deref().map_or_else(
+                || "a hook was given up".to_owned(),
+                |GivenUp {
+                     hook,
+                     what,
+                     attempt,
+                     ..
+                 }| match attempt {
+                    1 => format!("hook {hook}: {what} given up after 1 attempt"),
+                    n => format!("hook {hook}: {what} given up after {n} attempts"),
+                },
+            ),
         }
     }
 }
@@ -353,15 +417,26 @@ pub fn rfc3339_ms(wall_ms: i64) -> String {
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
 
-/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`.
+/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
 pub fn span(ms: u64) -> String {
-    let whole = match ms {
-        0..1_000 => ms,
-        1_000..3_600_000 => ms / 1_000 * 1_000,
-        3_600_000..86_400_000 => ms / 60_000 * 60_000,
-        _ => ms / 3_600_000 * 3_600_000,
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let Some(first) = UNITS.iter().position(|&(unit, _)| ms >= unit) else {
+        return format!("{ms}ms");
     };
-    humantime::format_duration(Duration::from_millis(whole)).to_string()
+    let mut left = ms;
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS.into_iter().skip(first).take(2) {
+        if left >= unit {
+            parts.push(format!("{}{name}", left / unit));
+        }
+        left %= unit;
+    }
+    parts.join(" ")
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]

@@ -11,7 +11,7 @@ use crate::core::verdict::{ErrorKind, PollError};
 
 /// How far back requests are counted.
 const WINDOW_MS: u64 = 5_000;
-/// That many jobs must have failed; where fewer are watched, that many requests in a row.
+/// That many jobs must have failed; where fewer are watched, all of them, and that many requests in a row.
 const FAILED_AT_LEAST: usize = 3;
 /// The longest hold for all; what a server asks for beyond it holds the one job.
 const LONGEST_HOLD: Duration = Duration::from_mins(1);
@@ -26,6 +26,8 @@ pub(super) struct Gate {
     /// Failures since anything succeeded, whenever they were.
     in_a_row: usize,
     held_until: u64,
+    /// Whether the last that was heard about it is that it is too much.
+    limited: bool,
     outage: Option<Outage>,
 }
 
@@ -35,7 +37,8 @@ struct Outage {
     /// Probes that failed, for the retry schedule.
     failures: u8,
     probe_at: u64,
-    probing: bool,
+    /// The slot that asks for all.
+    probing: Option<u32>,
 }
 
 /// What the gate says to somebody who wants to ask.
@@ -63,8 +66,13 @@ pub(super) enum Turn {
     Down,
     /// Everybody may ask again.
     Up,
-    /// Nobody asks until then.
-    Held(u64),
+    /// Nobody asks before `until`.
+    Held {
+        /// By [`crate::core::time::Moment::up_ms`].
+        until: u64,
+        /// Whether it had said so before, and no request has worked since.
+        again: bool,
+    },
 }
 
 impl Gate {
@@ -72,17 +80,27 @@ impl Gate {
         match &self.outage {
             Some(outage) => Admission::Down {
                 kind: outage.kind,
-                probe_at: (!outage.probing).then_some(outage.probe_at.max(self.held_until)),
+                probe_at: outage
+                    .probing
+                    .is_none()
+                    .then_some(outage.probe_at.max(self.held_until)),
             },
             None if self.held_until > now => Admission::At(self.held_until),
             None => Admission::Open,
         }
     }
 
-    /// A probe goes out.
-    pub(super) fn probe(&mut self) {
+    /// This slot asks for all.
+    pub(super) fn probe(&mut self, slot: u32) {
         if let Some(outage) = &mut self.outage {
-            outage.probing = true;
+            outage.probing = Some(slot);
+        }
+    }
+
+    /// This slot waits or is gone: if it was to ask for all, somebody else has to.
+    pub(super) fn not_asking(&mut self, slot: u32) {
+        if let Some(outage) = self.outage.as_mut().filter(|o| o.probing == Some(slot)) {
+            outage.probing = None;
         }
     }
 
@@ -101,8 +119,8 @@ impl Gate {
             if !failed {
                 self.outage = None;
                 turn = Turn::Up;
-            } else if outage.probing {
-                outage.probing = false;
+            } else if outage.probing == Some(slot) {
+                outage.probing = None;
                 outage.failures = outage.failures.saturating_add(1);
                 outage.probe_at = now.saturating_add(millis(wait(outage.failures)));
             }
@@ -112,21 +130,21 @@ impl Gate {
                 kind: error.kind,
                 failures: 1,
                 probe_at,
-                probing: false,
+                probing: None,
             });
             turn = Turn::Down;
         }
-        match result.err().and_then(|error| hold(error, || wait(1))) {
-            Some(hold) => {
-                self.held_until = self.held_until.max(now.saturating_add(millis(hold)));
-                if turn == Turn::None {
-                    Turn::Held(self.held_until)
-                } else {
-                    turn
-                }
+        if let Some(hold) = result.err().and_then(|error| hold(error, || wait(1))) {
+            let again = std::mem::replace(&mut self.limited, true);
+            let until = self.held_until.max(now.saturating_add(millis(hold)));
+            self.held_until = until;
+            if turn == Turn::None {
+                turn = Turn::Held { until, again };
             }
-            None => turn,
+        } else if result.is_ok() && self.held_until <= now {
+            self.limited = false;
         }
+        turn
     }
 
     fn count(&mut self, now: u64, slot: u32, failed: bool) {
@@ -150,10 +168,10 @@ impl Gate {
     }
 
     fn all_fail(&self, now: u64, heard: &Heard) -> bool {
-        if heard.watched < FAILED_AT_LEAST {
-            return self.in_a_row >= FAILED_AT_LEAST;
-        }
         let failed = self.failed.len();
+        if heard.watched < FAILED_AT_LEAST {
+            return self.in_a_row >= FAILED_AT_LEAST && failed >= heard.watched;
+        }
         let worked = self
             .worked_at
             .is_some_and(|at| at.saturating_add(WINDOW_MS) >= now);
@@ -266,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn of_two_jobs_the_trouble_of_one_is_its_own() {
+        let mut gate = Gate::default();
+        let failed = error(ErrorKind::Server);
+        for at in 0..9 {
+            assert_eq!(hear_of(&mut gate, at, 1, 2, 0, Some(&failed)), Turn::None);
+        }
+        assert_eq!(hear_of(&mut gate, 9, 2, 2, 0, Some(&failed)), Turn::Down);
+    }
+
+    #[test]
     fn a_lone_job_closes_it_with_three_failures_in_a_row_however_slow() {
         let mut gate = Gate::default();
         let failed = error(ErrorKind::Timeout);
@@ -281,7 +309,7 @@ mod tests {
             hear(&mut gate, 0, slot, Some(ErrorKind::Server));
         }
         let kind = ErrorKind::Server;
-        gate.probe();
+        gate.probe(1);
         assert_eq!(
             gate.admit(2_000),
             Admission::Down {
@@ -297,7 +325,7 @@ mod tests {
                 probe_at: Some(4_000)
             }
         );
-        gate.probe();
+        gate.probe(1);
         assert_eq!(
             hear(&mut gate, 4_000, 1, Some(ErrorKind::NotFound)),
             Turn::Up
@@ -316,7 +344,10 @@ mod tests {
             };
             assert_eq!(
                 hear_of(&mut gate, 0, 1, 9, 0, Some(&limited)),
-                Turn::Held(until)
+                Turn::Held {
+                    until,
+                    again: false
+                }
             );
             assert_eq!(gate.admit(until - 1), Admission::At(until));
             assert_eq!(gate.admit(until), Admission::Open);

@@ -38,10 +38,9 @@ use timers::Timers;
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
-use crate::core::schedule::Memory;
-use crate::core::schedule::clock::ServerClock;
+use crate::core::schedule::{Memory, Samples, ServerClock};
 use crate::core::status::Status;
-use crate::core::time::{Moment, millis};
+use crate::core::time::Moment;
 use crate::core::verdict::{ErrorKind, PollError};
 use crate::core::watch::{Answer, Context, Dice, Effects, Input, Next, Watch};
 use crate::store::{Commit, Store, StoreError};
@@ -73,6 +72,10 @@ pub struct Throttle {
     pub max_requests_per_second: f64,
 }
 
+/// Timers wake the engine no sooner than this after they last did: what falls due in between is taken together, since
+/// waking costs more than what is done then. A timer by itself is not held up.
+const TICK_MS: u64 = 10;
+
 /// Watches jobs. See the module's page.
 pub struct Engine<A, S, C> {
     api: Rc<A>,
@@ -81,7 +84,6 @@ pub struct Engine<A, S, C> {
     dice: SeededDice,
     limits: Limits,
     max_in_flight: usize,
-    job_timeout: Option<Duration>,
     memory: Memory,
     has_learnt: bool,
     server_clock: ServerClock,
@@ -89,8 +91,8 @@ pub struct Engine<A, S, C> {
     pace: Pace,
     slots: Slots,
     timers: Timers,
-    /// When the watches run out of `job_timeout`, in the order of their first requests.
-    deadlines: VecDeque<(u64, u32, WatchId)>,
+    /// When a timer last woke it.
+    woke_at: u64,
     polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
     commits: FuturesUnordered<LocalBoxFuture<'static, Committed>>,
     /// Committed and not yet handed over.
@@ -129,7 +131,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             dice,
             limits,
             max_in_flight: throttle.max_in_flight.max(1),
-            job_timeout: None,
             memory,
             has_learnt: false,
             server_clock: ServerClock::default(),
@@ -137,18 +138,11 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             pace: Pace::new(throttle.max_requests_per_second, now),
             slots: Slots::default(),
             timers: Timers::default(),
-            deadlines: VecDeque::new(),
+            woke_at: now.saturating_sub(TICK_MS),
             polls: FuturesUnordered::new(),
             commits: FuturesUnordered::new(),
             tellable: VecDeque::new(),
         }
-    }
-
-    /// Ends every watch with `job.timed_out` this long after its first request.
-    #[must_use]
-    pub fn with_job_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.job_timeout = timeout;
-        self
     }
 
     /// Begins to watch `job`, which is due at once. The caller sees to it that it is not watched already.
@@ -197,13 +191,15 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             if !self.tellable.is_empty() {
                 return self.tellable.drain(..).collect();
             }
-            let wake = self.start_due();
+            let wake = self.start_due().map(|at| at.max(self.woke_at + TICK_MS));
             let sleep = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
                 Some(done) = self.commits.next() => self.committed(done),
                 Some(done) = self.polls.next() => self.polled(done),
-                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {}
+                () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {
+                    self.woke_at = self.clock.now().up_ms;
+                }
                 else => std::future::pending().await,
             }
         }
@@ -214,12 +210,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     fn start_due(&mut self) -> Option<u64> {
         loop {
             let now = self.clock.now().up_ms;
-            self.end_overdue(now);
-            let deadline = self.deadlines.front().map(|&(at, ..)| at);
-            let Some((due, slot)) = self.timers.first() else {
-                return deadline;
-            };
-            let next = match self.gate.admit(now) {
+            let (due, slot) = self.timers.first()?;
+            return Some(match self.gate.admit(now) {
                 Admission::Down { kind, probe_at } => {
                     if probe_at.is_some_and(|at| at <= now) {
                         self.probe(slot, now);
@@ -233,7 +225,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }
                 _ if due > now => due,
                 Admission::At(at) => at,
-                Admission::Open if self.polls.len() >= self.max_in_flight => return deadline,
+                Admission::Open if self.polls.len() >= self.max_in_flight => return None,
                 Admission::Open => {
                     let ready_at = self.pace.ready_at(now);
                     if ready_at <= now {
@@ -242,8 +234,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                     }
                     ready_at
                 }
-            };
-            return Some(deadline.map_or(next, |at| at.min(next)));
+            });
         }
     }
 
@@ -254,7 +245,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     /// Sends one request to see whether the API is back.
     fn probe(&mut self, slot: u32, now: u64) {
-        self.gate.probe();
+        self.gate.probe(slot);
         if let Some(watch) = self.slots.watch_mut(slot) {
             watch.ask_at(now);
         }
@@ -271,15 +262,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.step(slot, if due { Input::Held(kind) } else { Input::Due });
     }
 
-    fn end_overdue(&mut self, now: u64) {
-        while let Some(&(_, slot, id)) = self.deadlines.front().filter(|&&(at, ..)| at <= now) {
-            self.deadlines.pop_front();
-            if self.slots.watch(slot).is_some_and(|w| w.id() == id) {
-                self.stop(slot, Outcome::TimedOut);
-            }
-        }
-    }
-
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.slots.phase(slot) {
             Some(Phase::Waiting(_) | Phase::Asking) => self.step(slot, Input::Stop(outcome)),
@@ -294,8 +276,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         let Some(watch) = self.slots.watch(slot) else {
             return;
         };
+        let now = self.clock.now();
         let cx = Context {
-            now: self.clock.now(),
+            now,
+            server_now_ms: self.server_clock.now_ms(now.wall_ms),
             limits: &self.limits,
             memory: &self.memory,
             backoff: retry::ceiling,
@@ -314,8 +298,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                     events: &effects.events,
                     ..Commit::default()
                 })
-                .await
-                .map(|_| ());
+                .await;
             Committed {
                 slot,
                 watch,
@@ -358,7 +341,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// The step is in force from here on.
     fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects) {
         let (job, id) = (watch.job(), watch.id());
-        let first = watch.requests() == 1;
         self.slots.replace(slot, watch);
         self.tellable.extend(effects.events);
         match effects.next {
@@ -366,10 +348,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             Next::Poll { diff_info } => {
                 let now = self.clock.now().up_ms;
                 self.pace.take(now);
-                if let Some(timeout) = self.job_timeout.filter(|_| first) {
-                    self.deadlines
-                        .push_back((now.saturating_add(millis(timeout)), slot, id));
-                }
                 self.slots.set_phase(slot, Phase::Asking);
                 let api = Rc::clone(&self.api);
                 self.polls.push(Box::pin(async move {
@@ -381,10 +359,12 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }));
             }
             Next::End { samples, .. } => {
-                if let Some(samples) = samples {
+                // An end in the first answer teaches nothing.
+                if let Some(samples) = samples.filter(|samples| *samples != Samples::default()) {
                     self.memory.learn(job.kind, &samples);
                     self.has_learnt = true;
                 }
+                self.gate.not_asking(slot);
                 self.slots.remove(slot);
             }
         }
@@ -392,7 +372,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     fn polled(&mut self, done: Polled) {
         let Polled { slot, id, result } = done;
-        self.hear(slot, result.as_ref().map(|_| ()));
+        let now = self.clock.now();
+        self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
         // A watch that was ended while it was being asked is gone, and its slot may be another's by now.
         if self.slots.watch(slot).is_none_or(|w| w.id() != id) {
             return;
@@ -403,8 +384,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 date,
                 at_least,
             }) => {
-                let now = self.clock.now().wall_ms;
-                let server_now_ms = self.server_clock.hear(now, date, &status);
+                let server_now_ms = self.server_clock.hear(now.wall_ms, date, &status);
                 Input::Answered(Box::new(Answer {
                     status,
                     server_now_ms,
@@ -420,8 +400,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     /// What one result says about the API as a whole.
-    fn hear(&mut self, slot: u32, result: Result<(), &PollError>) {
-        let now = self.clock.now().up_ms;
+    fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
         let heard = Heard {
             slot,
             result,
@@ -434,11 +413,13 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         });
         match turn {
             Turn::None => {}
-            Turn::Held(until) => {
-                tracing::warn!(
-                    for_ms = until.saturating_sub(now),
-                    "the API asks for a pause"
-                );
+            Turn::Held { until, again } => {
+                let for_ms = until.saturating_sub(now);
+                if again {
+                    tracing::debug!(for_ms, "the API asks for a longer pause");
+                } else {
+                    tracing::warn!(for_ms, "the API asks for a pause");
+                }
                 self.pace.return_gently(until);
             }
             Turn::Down => tracing::warn!("the API is down: one request at a time until it is back"),
@@ -457,6 +438,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     fn arm(&mut self, slot: u32, at: u64) {
+        self.gate.not_asking(slot);
         self.timers.insert(at, slot);
         self.slots.set_phase(slot, Phase::Waiting(at));
     }

@@ -31,6 +31,9 @@ use super::json;
 use super::mode::Mode;
 use super::neutral::{LIMIT, neutral};
 use super::writer::{Message, Stream};
+use crate::config::nearest::nearest;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The variable that sets the filter, in the syntax of `tracing`.
 pub const VARIABLE: &str = "FORGEWATCH_LOG";
@@ -73,6 +76,27 @@ pub(super) fn subscriber(
     Ok(tracing_subscriber::registry()
         .with(filter)
         .with(Lines { sink }))
+}
+
+/// Whether a value of [`VARIABLE`] is a filter. A single word near the name of a level is a slip of the fingers: as
+/// the name of a module, which it would count as, it would silence everything.
+pub fn check(filter: Option<&str>) -> Result<(), InstallError> {
+    let Some(filter) = filter.filter(|f| !f.trim().is_empty()) else {
+        return Ok(());
+    };
+    let slip = filter.split(',').find_map(|word| {
+        let word = word.trim();
+        let lower = word.to_ascii_lowercase();
+        let meant = nearest(&lower, LEVELS)?;
+        (meant != lower).then(|| (word.to_owned(), meant))
+    });
+    match slip {
+        Some((word, meant)) => Err(InstallError::Filter {
+            filter: filter.to_owned(),
+            cause: format!("{word:?} is no level; did you mean {meant}?"),
+        }),
+        None => parse(filter).map(drop),
+    }
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, InstallError> {

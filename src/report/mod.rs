@@ -9,14 +9,14 @@
 //! | progress | a final line a job, on standard error | standard error | standard error, above the bars |
 //! | text | a line each, on standard output (`text.rs`) | none | standard error |
 //! | json | a record each, on standard output (`json.rs`) | none | records of the same stream |
-//! | quiet | the bad ends alone, on standard error | none | standard error, errors alone |
+//! | quiet | the bad ends and hooks given up, on standard error | none | standard error, errors alone |
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::core::event::{Event, EventType};
+use crate::core::event::Event;
 use crate::core::job::{JobRef, JobState, Outcome};
 
 pub mod diagnostics;
@@ -148,9 +148,7 @@ impl Report {
                 }
             }
             Mode::Quiet => {
-                let bad =
-                    matches!(event.kind, EventType::Ended(_)) && event.kind.level() == "ERROR";
-                if bad {
+                if event.kind.level() == "ERROR" {
                     let line = text::event(event, self.style.color);
                     self.send(Stream::Err, line).await;
                 }

@@ -22,6 +22,10 @@ pub(super) fn event(event: &Event, width: usize, style: Style) -> Option<String>
     match (event.job, event.kind) {
         (Some(job), EventType::Ended(outcome)) => Some(end(event, job, outcome, room, style)),
         (_, EventType::WatchFinished) => Some(event.message()),
+        (_, EventType::HookFailed) => {
+            let below = fold(&text::sentence(event), room, style);
+            Some(format!("HOOK FAILED\n{}", below.join("\n")))
+        }
         _ => None,
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn event(event: &Event, color: bool) -> String {
             EventType::WatchStarted => format!(" ({})", date(event.wall_ms)),
             _ => String::new(),
         };
-        return format!("{time}  {}{date}", event.message());
+        return format!("{time}  {}{date}", sentence(event));
     };
     let job = job.to_string();
     let word = paint(&format!("{:<11}", word(event)), event.kind, color);
@@ -182,6 +182,14 @@ pub(super) fn details(event: &Event) -> Vec<String> {
     out
 }
 
+/// The event's sentence, and what went wrong.
+pub(super) fn sentence(event: &Event) -> String {
+    match error(event) {
+        Some(error) => format!("{}: {error}", event.message()),
+        None => event.message(),
+    }
+}
+
 /// What went wrong: `joberror`, or why the job could not be asked.
 pub(super) fn error(event: &Event) -> Option<String> {
     let error = event.facts.error.as_deref().map(|e| neutral(e, QUOTE));
@@ -194,17 +202,17 @@ pub(super) fn error(event: &Event) -> Option<String> {
 
 fn end(outcome: Outcome, facts: &Facts) -> Vec<String> {
     let mut out = Vec::new();
-    let state = facts.state.map_or("unknown", JobState::as_str);
+    let standing = match facts.state {
+        Some(state) => format!("still {state}"),
+        None => "not answered yet".to_owned(),
+    };
     match outcome {
         Outcome::Squashed => out.push("set aside in favour of another job".to_owned()),
-        Outcome::TimedOut => {
-            out.push(format!("was still {state}"));
-            out.extend(expected(facts));
-        }
+        Outcome::TimedOut => out.push(standing),
         Outcome::Abandoned(Reason::FailFast) => {
-            out.push(format!("left {state}, as another job failed"));
+            out.push(format!("{standing}, left as another job did not complete"));
         }
-        Outcome::Abandoned(Reason::Interrupted) => out.push(format!("left {state}, interrupted")),
+        Outcome::Abandoned(Reason::Interrupted) => out.push(format!("{standing}, interrupted")),
         _ => {}
     }
     out.extend(facts.elapsed_ms.map(|ms| format!("after {}", span(ms))));

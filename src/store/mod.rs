@@ -1,25 +1,24 @@
-//! What must not be lost. The engine commits a step here before anybody outside can see it, and hooks are
-//! delivered from here.
+//! What must not be lost. The engine commits a step here before anybody outside can see it, and hooks every change of
+//! a delivery before it is true: [`Store::commit`] is the one way in for both.
 //!
-//! Two stores: [`Sqlite`], the daemon's, as safe as the disk; [`Memory`], the one-shot's and the simulation's, as
-//! safe as the process. One suite of tests (`tests/store`) holds for both.
+//! [`Sqlite`] is the daemon's, as safe as the disk. [`Model`] keeps the same in memory: what simulations run on, and
+//! what the file is held against: one suite of tests (`tests/store`) holds for both. [`Memory`] is the one-shot's, whose
+//! engine and hooks hold all that it needs.
 //!
 //! What a watch is, only the core knows: here it is a text. An event is stored as the log record that it is told
-//! with. Wall times are Unix milliseconds throughout.
+//! with, a delivery with the text that its hook is sent. Wall times are Unix milliseconds throughout.
 
 pub mod calibration;
-mod delivery;
-mod memory;
+mod model;
 mod sqlite;
 
 use std::future::Future;
-use std::ops::Range;
 
+use crate::core::delivery::{Change, DeliveryId, Row, Standing};
 use crate::core::event::{Event, EventId, WatchId};
 use crate::core::job::JobRef;
 
-pub use delivery::{Attempt, Change, Delivery, DeliveryId, DeliveryState, NewDelivery};
-pub use memory::Memory;
+pub use model::Model;
 pub use sqlite::{OpenError, Rescue, RescueError, Sqlite, check, recover};
 
 /// How many polls of a watch are kept, the newest.
@@ -57,18 +56,9 @@ pub struct Commit<'a> {
     /// What is to be told of it, in order.
     pub events: &'a [Event],
     /// The deliveries that those events cause.
-    pub deliveries: Vec<NewDelivery>,
-    /// What became of earlier deliveries.
-    pub changes: Vec<(DeliveryId, Change)>,
-}
-
-/// What the store numbered in a commit, in the order in which it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The offsets of its events.
-    pub offsets: Range<u64>,
-    /// The ids of its new deliveries.
-    pub deliveries: Range<u64>,
+    pub deliveries: Vec<Row>,
+    /// What becomes of deliveries that are there.
+    pub changes: &'a [Change],
 }
 
 /// A poll that told nothing new. It may be lost.
@@ -113,36 +103,36 @@ pub struct Loaded {
     pub accepted: Vec<AcceptedJob>,
     /// What ends have taught, as it was saved.
     pub calibrations: Option<String>,
-    /// Deliveries that wait, or whose attempt the last stop cut off, oldest first.
-    pub deliveries: Vec<Delivery>,
+    /// Deliveries that wait, or whose attempt was cut off, or that were given up, oldest first.
+    pub deliveries: Vec<Row>,
 }
 
-/// A place that remembers: what the engine needs of it.
+/// A place that remembers: what the engine and the hooks need of it.
 pub trait Store {
     /// Resolves once all of it is safe. After an error nothing of it was taken.
-    fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<Committed, StoreError>>;
+    fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Keeps a poll with whatever is committed next; at most once a second is written for this alone.
     fn note(&self, note: Note);
 }
 
-/// What hooks need besides: deliveries on their way.
-pub trait Outbox: Store {
-    /// Records that an attempt of a delivery begins, before it begins, and returns what to deliver. Refused unless
-    /// it waits, or its last attempt was cut off.
-    fn start_attempt(&self, id: DeliveryId) -> impl Future<Output = Result<Attempt, StoreError>>;
+/// The one-shot's: as safe as the process, which is all that a one-shot promises. The engine's and the hooks' own rows
+/// are the state, so there is nothing to copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory;
 
-    /// Deliveries that wait, run or were given up, oldest first.
-    fn open_deliveries(&self) -> impl Future<Output = Result<Vec<Delivery>, StoreError>>;
+impl Store for Memory {
+    async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn note(&self, _: Note) {}
 }
 
 /// What a daemon needs besides: looking back, the list of the file, forgetting.
 pub trait Archive: Store {
     /// All deliveries of one watch's events, oldest first, whatever became of them.
-    fn deliveries_of(
-        &self,
-        watch: WatchId,
-    ) -> impl Future<Output = Result<Vec<Delivery>, StoreError>>;
+    fn deliveries_of(&self, watch: WatchId) -> impl Future<Output = Result<Vec<Row>, StoreError>>;
 
     /// At most `limit` events behind the offset `after`, in order; 0 is before the first.
     fn events_since(
@@ -223,7 +213,37 @@ fn told_already(id: EventId) -> StoreError {
     StoreError::Refused(format!("there is an event {id} already"))
 }
 
-/// The refusal of a delivery of some other commit's event.
-fn not_of_this_commit(id: EventId) -> StoreError {
-    StoreError::Refused(format!("event {id} is not of the commit that delivers it"))
+/// Takes over what became of a delivery; `row` is None where there is no such one.
+fn changed(row: Option<Row>, change: &Change) -> Result<Row, StoreError> {
+    let id = change.id();
+    let mut row = row.ok_or_else(|| StoreError::Refused(format!("there is no delivery {id}")))?;
+    row.apply(change).ok_or_else(|| {
+        let what = match change {
+            Change::Begin { .. } => "begun",
+            Change::Deliver { .. } => "marked delivered",
+            Change::Wait { .. } => "put off",
+            Change::GiveUp { .. } => "given up",
+            Change::Retry { .. } => "retried",
+            Change::Discard { .. } => "discarded",
+        };
+        let stands = match row.standing {
+            Standing::Waiting { .. } if row.attempts == 0 => "was never tried",
+            Standing::Waiting { .. } => "waits",
+            Standing::GivenUp(_) => "was given up",
+            Standing::Delivered => "was delivered",
+            Standing::Discarded => "was discarded",
+        };
+        StoreError::Refused(format!("delivery {id} {stands}, it can't be {what}"))
+    })?;
+    Ok(row)
+}
+
+/// The refusal of a delivery that does not belong to the commit's events.
+fn not_of_this_commit(id: &DeliveryId) -> StoreError {
+    StoreError::Refused(format!("delivery {id} is not of an event of its commit"))
+}
+
+/// The refusal of a delivery that there is already.
+fn wanted_already(id: &DeliveryId) -> StoreError {
+    StoreError::Refused(format!("there is a delivery {id} already"))
 }

@@ -15,15 +15,7 @@ use crate::place::{Place, jobs, with_flags};
 fn every_command_has_its_help() {
     let place = Place::new();
     insta::assert_snapshot!("help", place.run(&["--help"]));
-    for command in [
-        "watch",
-        "demo",
-        "simulate",
-        "check",
-        "state",
-        "completions",
-        "man",
-    ] {
+    for command in ["watch", "demo", "simulate", "check", "completions", "man"] {
         insta::assert_snapshot!(format!("help-{command}"), place.run(&[command, "--help"]));
     }
 }
@@ -240,9 +232,6 @@ fn every_command_and_the_file_have_a_man_page() {
             "forgewatch-demo.1",
             "forgewatch-man.1",
             "forgewatch-simulate.1",
-            "forgewatch-state-check.1",
-            "forgewatch-state-recover.1",
-            "forgewatch-state.1",
             "forgewatch-watch.1",
             "forgewatch.1",
             "forgewatch.toml.5",

@@ -103,7 +103,7 @@ async fn check(path: &std::path::Path, acked: &BTreeSet<(u64, u32)>) {
         let watch_found = loaded.watches.iter().find(|w| w.id == id(n));
         assert_eq!(watch_found.cloned(), (last > 0).then(|| watch(n, last)));
         let deliveries = store.deliveries_of(id(n)).await.unwrap();
-        let delivered: Vec<u32> = deliveries.iter().map(|d| d.event.seq).collect();
+        let delivered: Vec<u32> = deliveries.iter().map(|d| d.id.event.seq).collect();
         assert_eq!(delivered, seqs, "an event has its delivery");
         // A line that was cut off can only be shorter, and so name an earlier step.
         let missing = acked.range((n, last + 1)..(n + 1, 0)).next();

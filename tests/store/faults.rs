@@ -119,7 +119,7 @@ async fn a_full_disk_takes_nothing_by_half_and_heals() {
     // Space in the WAL comes back while the file can still grow; in the end there is none at all.
     while refused < 20 {
         match step(&store, 1, seq).await {
-            Ok(_) => (seq, refused) = (seq + 1, 0),
+            Ok(()) => (seq, refused) = (seq + 1, 0),
             Err(StoreError::Full(_)) => refused += 1,
             Err(error) => panic!("{error}"),
         }

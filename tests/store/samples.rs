@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use forgewatch::core::delivery::{DeliveryId, Row};
 use forgewatch::core::event::{Event, EventId, EventType, Facts, WatchId};
 use forgewatch::core::job::JobRef;
+use forgewatch::hooks::told::Told;
 use forgewatch::store::{
-    AddedBy, Archive, Commit, Committed, NewDelivery, OpenError, SavedWatch, Sqlite, Store,
-    StoreError,
+    AddedBy, Archive, Commit, OpenError, SavedWatch, Sqlite, Store, StoreError,
 };
 
 pub(crate) fn id(n: u64) -> WatchId {
@@ -56,18 +57,28 @@ pub(crate) fn wall(seq: u32) -> i64 {
     1_800_000_000_000 + i64::from(seq) * 1000
 }
 
+/// The delivery of that event to the hook "next-step".
+pub(crate) fn delivery(n: u64, seq: u32) -> DeliveryId {
+    DeliveryId {
+        event: event(n, seq).id,
+        hook: "next-step".into(),
+    }
+}
+
+/// The same, as it is taken in.
+pub(crate) fn wanted(n: u64, seq: u32) -> Row {
+    let body = Told::of(&event(n, seq), "test").unwrap().body().to_owned();
+    Row::new(delivery(n, seq), body)
+}
+
 /// A step as the engine makes it: the watch as it is now, an event, a delivery of it.
-pub(crate) async fn step(store: &impl Store, n: u64, seq: u32) -> Result<Committed, StoreError> {
-    let events = [event(n, seq)];
+pub(crate) async fn step(store: &impl Store, n: u64, seq: u32) -> Result<(), StoreError> {
     store
         .commit(Commit {
             watch: Some(watch(n, seq)),
-            events: &events,
-            deliveries: vec![NewDelivery {
-                hook: "next-step".to_owned(),
-                event: events[0].id,
-            }],
-            changes: Vec::new(),
+            events: &[event(n, seq)],
+            deliveries: vec![wanted(n, seq)],
+            ..Commit::default()
         })
         .await
 }

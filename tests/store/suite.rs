@@ -1,21 +1,22 @@
 //! What holds for every store.
 
+use forgewatch::core::delivery::{Change, Failure, Row, Standing};
 use forgewatch::core::event::EventId;
+use forgewatch::core::time::Moment;
 use forgewatch::store::{
-    AcceptedJob, Archive, Attempt, Change, Commit, DeliveryId, DeliveryState, Loaded, Memory,
-    NewDelivery, Note, Outbox, POLLS_KEPT, Sqlite, Store, StoreError,
+    AcceptedJob, Archive, Commit, Loaded, Model, Note, POLLS_KEPT, Sqlite, Store, StoreError,
 };
 
-use crate::samples::{ended, event, id, job, state_in, step, wall, watch};
+use crate::samples::{delivery, ended, event, id, job, state_in, step, wall, wanted, watch};
 
 /// Where a store lives on between two openings.
 trait Home {
-    type Store: Outbox + Archive;
+    type Store: Archive;
     fn open(&self) -> (Self::Store, Loaded);
     async fn close(&self, store: Self::Store);
 }
 
-impl Home for Memory {
+impl Home for Model {
     type Store = Self;
 
     fn open(&self) -> (Self, Loaded) {
@@ -41,10 +42,10 @@ impl Home for Disk {
 
 macro_rules! both {
     ($($name:ident)*) => {
-        mod memory {
+        mod model {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(&super::Memory::whole()).await;
+                super::$name(&super::Model::default()).await;
             })*
         }
         mod sqlite {
@@ -64,7 +65,7 @@ both! {
     an_event_is_told_once
     events_are_read_in_order_from_any_place
     a_delivery_lives_by_its_rules
-    an_attempt_that_was_cut_off_is_begun_again
+    what_is_not_done_is_loaded_as_it_stands
     a_note_keeps_row_and_poll_of_a_watch_that_runs
     the_newest_polls_are_kept
     the_newest_watch_of_a_job_is_found
@@ -98,8 +99,7 @@ async fn what_was_committed_is_there_again(home: &impl Home) {
     let (store, loaded) = home.open();
     assert_eq!(loaded.watches, [watch(2, 1)]);
     assert_eq!(loaded.calibrations.as_deref(), Some("{}"));
-    let waiting: Vec<EventId> = loaded.deliveries.iter().map(|d| d.event).collect();
-    assert_eq!(waiting, [event(1, 1).id, event(2, 1).id]);
+    assert_eq!(loaded.deliveries, [wanted(1, 1), wanted(2, 1)]);
     assert_eq!(
         store.ended_since(wall(2)).await.unwrap(),
         [ended(1, 2, wall(2))]
@@ -115,21 +115,21 @@ async fn what_was_committed_is_there_again(home: &impl Home) {
 }
 
 async fn offsets_rise_and_are_never_used_twice(home: &impl Home) {
-    let mut last = (0, 0);
+    let mut last = 0;
     for seq in 1..=4 {
         let (store, _) = home.open();
-        let numbers = step(&store, 1, seq).await.unwrap();
-        assert_eq!(
-            (numbers.offsets.end, numbers.deliveries.end),
-            (numbers.offsets.start + 1, numbers.deliveries.start + 1)
-        );
-        assert!((numbers.offsets.start, numbers.deliveries.start) > last);
-        assert!(numbers.deliveries.start > last.1);
-        last = (numbers.offsets.start, numbers.deliveries.start);
-        // Forgotten again, and yet its numbers are not given to the next.
+        step(&store, 1, seq).await.unwrap();
+        let newest = store.events_since(last, 9).await.unwrap();
+        let told: Vec<EventId> = newest.iter().map(|e| e.id).collect();
+        assert_eq!(told, [event(1, seq).id]);
+        last = newest[0].offset;
+        // Forgotten again, and yet its number is not given to the next.
+        begin(&store, 1, seq, 1).await.unwrap();
         let done = Commit {
             watch: Some(ended(1, seq, wall(seq))),
-            changes: vec![(DeliveryId(last.1), Change::Discard)],
+            changes: &[Change::Deliver {
+                id: delivery(1, seq),
+            }],
             ..Commit::default()
         };
         store.commit(done).await.unwrap();
@@ -144,27 +144,41 @@ async fn a_commit_that_is_refused_leaves_nothing(home: &impl Home) {
     step(&store, 1, 1).await.unwrap();
     let before = (
         store.events_since(0, 99).await.unwrap(),
-        store.open_deliveries().await.unwrap(),
+        store.deliveries_of(id(1)).await.unwrap(),
         store.newest_of(job(1)).await.unwrap(),
     );
+    let refused: [(Vec<Row>, Vec<Change>); 4] = [
+        (vec![wanted(9, 9)], Vec::new()),
+        // Of an event that is there, but was committed before.
+        (vec![wanted(1, 1)], Vec::new()),
+        (vec![wanted(1, 2), wanted(1, 2)], Vec::new()),
+        (
+            vec![wanted(1, 2)],
+            vec![
+                Change::Begin {
+                    id: delivery(1, 1),
+                    attempt: 1,
+                },
+                Change::Begin {
+                    id: delivery(77, 1),
+                    attempt: 1,
+                },
+            ],
+        ),
+    ];
     let new = [event(1, 2)];
-    let stranger = vec![NewDelivery {
-        hook: "h".to_owned(),
-        event: event(9, 9).id,
-    }];
-    let unknown = vec![(DeliveryId(77), Change::Discard)];
-    for (deliveries, changes) in [(stranger, Vec::new()), (Vec::new(), unknown)] {
+    for (deliveries, changes) in refused {
         let refused = store.commit(Commit {
             watch: Some(watch(1, 2)),
             events: &new,
             deliveries,
-            changes,
+            changes: &changes,
         });
         assert!(matches!(refused.await, Err(StoreError::Refused(_))));
     }
     let after = (
         store.events_since(0, 99).await.unwrap(),
-        store.open_deliveries().await.unwrap(),
+        store.deliveries_of(id(1)).await.unwrap(),
         store.newest_of(job(1)).await.unwrap(),
     );
     assert_eq!(before, after);
@@ -202,78 +216,114 @@ async fn events_are_read_in_order_from_any_place(home: &impl Home) {
     home.close(store).await;
 }
 
-async fn change(store: &impl Store, id: DeliveryId, change: Change) -> Result<(), StoreError> {
-    let changes = vec![(id, change)];
+async fn change(store: &impl Store, change: Change) -> Result<(), StoreError> {
     let commit = Commit {
-        changes,
+        changes: &[change],
         ..Commit::default()
     };
-    store.commit(commit).await.map(|_| ())
+    store.commit(commit).await
+}
+
+async fn begin(store: &impl Store, n: u64, seq: u32, attempt: u32) -> Result<(), StoreError> {
+    let id = delivery(n, seq);
+    change(store, Change::Begin { id, attempt }).await
+}
+
+fn failure() -> Failure {
+    Failure {
+        error: "exit status 1".to_owned(),
+        exit_status: Some(1),
+    }
 }
 
 async fn a_delivery_lives_by_its_rules(home: &impl Home) {
     let (store, _) = home.open();
-    let id = DeliveryId(step(&store, 1, 1).await.unwrap().deliveries.start);
-    let state = async || store.deliveries_of(crate::samples::id(1)).await.unwrap()[0].clone();
-    let reason = "exit status 1".to_owned();
-    assert!(
-        change(&store, id, Change::Delivered).await.is_err(),
-        "before it ran"
-    );
-    let record = serde_json::to_string(&event(1, 1).record()).unwrap();
-    assert_eq!(
-        store.start_attempt(id).await.unwrap(),
-        Attempt { number: 1, record }
-    );
-    assert_eq!(state().await.state, DeliveryState::Running);
-    let failed = Change::Failed {
-        due_ms: 42,
-        reason: reason.clone(),
+    step(&store, 1, 1).await.unwrap();
+    let id = || delivery(1, 1);
+    let until = Moment {
+        up_ms: 7,
+        wall_ms: 42,
     };
-    change(&store, id, failed).await.unwrap();
-    let waiting = state().await;
-    assert_eq!(
-        (waiting.state, waiting.due_ms),
-        (DeliveryState::Waiting, 42)
-    );
-    assert_eq!(
-        (waiting.attempts, waiting.reason),
-        (1, Some(reason.clone()))
-    );
-    assert_eq!(store.start_attempt(id).await.unwrap().number, 2);
-    change(&store, id, Change::GaveUp { reason }).await.unwrap();
-    assert_eq!(state().await.state, DeliveryState::GivenUp);
-    assert!(store.start_attempt(id).await.is_err(), "given up");
-    change(&store, id, Change::Retry { now_ms: 43 })
-        .await
-        .unwrap();
-    let retried = state().await;
-    assert_eq!(
-        (retried.state, retried.attempts, retried.due_ms),
-        (DeliveryState::Waiting, 0, 43)
-    );
-    assert_eq!(store.start_attempt(id).await.unwrap().number, 1);
-    change(&store, id, Change::Delivered).await.unwrap();
-    assert_eq!(store.open_deliveries().await.unwrap(), []);
-    for late in [
-        Change::Discard,
-        Change::Retry { now_ms: 1 },
-        Change::Delivered,
-    ] {
-        let refused = change(&store, id, late).await;
-        assert!(matches!(&refused, Err(StoreError::Refused(e)) if e.contains("is delivered")));
-    }
+    let [deliver, wait, give_up, retry, discard] = [
+        Change::Deliver { id: id() },
+        Change::Wait { id: id(), until },
+        Change::GiveUp {
+            id: id(),
+            why: failure(),
+        },
+        Change::Retry { id: id() },
+        Change::Discard { id: id() },
+    ];
+    let refused = async |changes: &[&Change], why: &str| {
+        for &late in changes {
+            let result = change(&store, late.clone()).await;
+            assert!(
+                matches!(&result, Err(StoreError::Refused(e)) if e.contains(why)),
+                "{late:?}: {result:?}"
+            );
+        }
+    };
+    let is = async |attempts, standing| {
+        let row = Row {
+            attempts,
+            standing,
+            ..wanted(1, 1)
+        };
+        assert_eq!(
+            store.deliveries_of(event(1, 1).id.watch).await,
+            Ok(vec![row])
+        );
+    };
+    refused(&[&deliver, &wait, &retry, &discard], "was never tried").await;
+    begin(&store, 1, 1, 1).await.unwrap();
+    is(1, Standing::Waiting { due_ms: 0 }).await;
+    refused(&[&retry, &discard], "waits").await;
+    change(&store, wait.clone()).await.unwrap();
+    is(1, Standing::Waiting { due_ms: 42 }).await;
+    begin(&store, 1, 1, 2).await.unwrap();
+    change(&store, give_up.clone()).await.unwrap();
+    is(2, Standing::GivenUp(failure())).await;
+    refused(&[&deliver, &wait, &give_up], "was given up").await;
+    assert!(begin(&store, 1, 1, 3).await.is_err());
+    change(&store, retry.clone()).await.unwrap();
+    is(0, Standing::Waiting { due_ms: 0 }).await;
+    begin(&store, 1, 1, 1).await.unwrap();
+    change(&store, deliver.clone()).await.unwrap();
+    is(1, Standing::Delivered).await;
+    refused(
+        &[&deliver, &wait, &give_up, &retry, &discard],
+        "was delivered",
+    )
+    .await;
     home.close(store).await;
+    assert_eq!(home.open().1.deliveries, []);
 }
 
-async fn an_attempt_that_was_cut_off_is_begun_again(home: &impl Home) {
+async fn what_is_not_done_is_loaded_as_it_stands(home: &impl Home) {
     let (store, _) = home.open();
-    let id = DeliveryId(step(&store, 1, 1).await.unwrap().deliveries.start);
-    store.start_attempt(id).await.unwrap();
+    for n in 1..=4 {
+        step(&store, n, 1).await.unwrap();
+    }
+    // The first is cut off within its attempt, the second given up, the third discarded; the fourth never tried.
+    begin(&store, 1, 1, 1).await.unwrap();
+    for n in [2, 3] {
+        let (id, why) = (delivery(n, 1), failure());
+        change(&store, Change::GiveUp { id, why }).await.unwrap();
+    }
+    let id = delivery(3, 1);
+    change(&store, Change::Discard { id }).await.unwrap();
     home.close(store).await;
     let (store, loaded) = home.open();
-    assert_eq!(loaded.deliveries[0].state, DeliveryState::Running);
-    assert_eq!(store.start_attempt(id).await.unwrap().number, 2);
+    let cut_off = Row {
+        attempts: 1,
+        ..wanted(1, 1)
+    };
+    let given_up = Row {
+        standing: Standing::GivenUp(failure()),
+        ..wanted(2, 1)
+    };
+    assert_eq!(loaded.deliveries, [cut_off, given_up, wanted(4, 1)]);
+    begin(&store, 1, 1, 2).await.unwrap();
     home.close(store).await;
 }
 
@@ -372,14 +422,14 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
     let (store, _) = home.open();
     // 1 is listed, 2 still has a delivery, 3 runs, 4 ended late, 5 is nobody's.
     for n in 1..=5 {
-        let delivery = DeliveryId(step(&store, n, 1).await.unwrap().deliveries.start);
-        store.start_attempt(delivery).await.unwrap();
+        step(&store, n, 1).await.unwrap();
+        begin(&store, n, 1, 1).await.unwrap();
+        let id = delivery(n, 1);
         let what = if n == 2 {
-            Change::GaveUp {
-                reason: String::new(),
-            }
+            let why = failure();
+            Change::GiveUp { id, why }
         } else {
-            Change::Delivered
+            Change::Deliver { id }
         };
         let ended_wall_ms = (n != 3).then_some(if n == 4 { 100 } else { 50 });
         let commit = Commit {
@@ -387,7 +437,7 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
                 ended_wall_ms,
                 ..watch(n, 1)
             }),
-            changes: vec![(delivery, what)],
+            changes: &[what],
             ..Commit::default()
         };
         store.commit(commit).await.unwrap();
@@ -427,16 +477,4 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
     let kept: Vec<EventId> = kept.iter().map(|e| e.id).collect();
     assert_eq!(told(store.events_since(0, 99).await.unwrap()), kept);
     home.close(store).await;
-}
-
-#[tokio::test]
-async fn the_one_shots_memory_forgets_what_is_delivered() {
-    let store = Memory::default();
-    let numbers = step(&store, 1, 1).await.unwrap();
-    assert_eq!(store.events_since(0, 9).await.unwrap().len(), 1);
-    let id = DeliveryId(numbers.deliveries.start);
-    store.start_attempt(id).await.unwrap();
-    change(&store, id, Change::Delivered).await.unwrap();
-    assert_eq!(store.events_since(0, 9).await.unwrap(), []);
-    assert_eq!(store.load(), Loaded::default());
 }

@@ -1,14 +1,24 @@
-//! When to ask next.
+//! When to ask next: the heart of the program.
+//!
+//! A request costs the API something; a late one costs somebody waiting. With `request_cost` k, the delay that one
+//! request is worth, a watch costs `requests + detection_delay / k`, and the schedule keeps that low whatever the
+//! server's ETA is worth. `core::watch` calls [`Trace::next`] after every answer that did not end the job and
+//! [`Trace::samples`] after the one that did; the engine owns the [`Memory`] and, for each host, a [`ServerClock`].
+//!
+//! [`trace`](Trace) keeps a few answers; `forecast` makes of them a distribution of the time left; `inspection`
+//! places the next request; `calibration` learns from the jobs that ended; `clock` says which clock the server's
+//! times go by. `docs/schedule.md` tells how well it works. All of it is pure: the same inputs, the same schedule.
 
-pub mod calibration;
-pub mod clock;
-pub mod forecast;
+mod calibration;
+mod clock;
+mod forecast;
 mod inspection;
 mod trace;
 
 use std::time::Duration;
 
-pub use calibration::{KindMemory, Memory, Samples};
+pub use calibration::{KindMemory, Memory, Samples, Source};
+pub use clock::ServerClock;
 pub use trace::Trace;
 
 /// What bounds and steers the schedule.
@@ -27,7 +37,7 @@ pub struct Rules {
 /// How the moment of the next request is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// By the estimated hazard of the end.
+    /// By what is known of the time left.
     Inspection,
     /// From `min_interval`, times 1.5, up to 30 s.
     Exponential,
@@ -38,7 +48,7 @@ pub enum Policy {
 pub struct Seen {
     /// When the answer came, monotonic milliseconds.
     pub up_ms: u64,
-    /// Unix milliseconds on the server's clock; None if unknown.
+    /// What the server's clock showed then, Unix milliseconds; without it the two times below say nothing.
     pub server_now_ms: Option<i64>,
     /// `jobeta`, Unix seconds on the server's clock.
     pub eta: Option<i64>,
@@ -48,17 +58,39 @@ pub struct Seen {
     pub progress: Option<f32>,
 }
 
-/// When to ask next, and why.
+/// When to ask next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// How long to wait.
+    /// How long to wait, from `min_interval` to `max_interval`.
     pub wait: Duration,
-    /// Median of the time left.
+    /// The time left as well as it is known (a median), for people; None where nothing is known.
     pub left: Option<Duration>,
-    /// Why.
+    /// What the plan was made from.
     pub why: Why,
 }
 
-/// What the plan was made from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Why {}
+/// What a plan was made from, for `show`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Why {
+    /// The calibrated estimates of the time left in seconds, in the order of [`Source::ALL`].
+    pub estimates: [Option<f32>; Source::ALL.len()],
+    /// What the lives of earlier jobs say of the time left, seconds.
+    pub life: Option<f32>,
+    /// The estimate with the smallest error; None where there is none and lives alone decide.
+    pub weighs_most: Option<Source>,
+    /// How likely the ETA is to be kept to its grain, 0 to 1.
+    pub kept: f32,
+    /// What the wait was cut or stretched by.
+    pub bound: Option<Bound>,
+}
+
+/// What a wait was cut or stretched by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It would have been shorter than `min_interval`.
+    MinInterval,
+    /// It would have been longer than `max_interval`.
+    MaxInterval,
+    /// The job may be over within seconds: a new watch asks again soon.
+    ShortJob,
+}

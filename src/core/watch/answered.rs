@@ -2,7 +2,6 @@
 
 use std::num::NonZeroI64;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Answer, Next, Outcome, Slip, Step, Trouble, whole_percent};
 use crate::core::event::{EventType, Facts};
@@ -16,42 +15,32 @@ use crate::core::time::millis;
 const LEAST_SLIP_SECONDS: i64 = 60;
 
 impl Step<'_> {
-    pub(super) fn answered(&mut self, answer: Answer) -> Next {
-        let Answer {
-            mut status,
-            server_now_ms,
-            at_least,
-        } = answer;
+    pub(super) fn answered(&mut self, mut answer: Answer) -> Next {
         self.works_again();
-        self.keep_names(std::mem::take(&mut status.names));
+        self.keep_names(std::mem::take(&mut answer.status.names));
 
         let first = !std::mem::replace(&mut self.watch.answered, true);
         let before = self.watch.state;
-        let outcome = self.outcome(&status);
-        let moved = self.take(&status);
+        let outcome = self.outcome(&answer.status);
+        let moved = self.take(&answer.status);
         if outcome.is_none() {
-            self.plan(&status, server_now_ms, at_least);
+            self.plan(&answer);
         }
-        let facts = self.facts_of(&status, server_now_ms);
 
         if first {
             self.watch.told = self.step_of_progress();
-            self.emit(EventType::Watching, self.with_next(&facts, outcome));
+            self.emit(EventType::Watching, self.facts_of(&answer, outcome));
         } else if moved && std::mem::take(&mut self.watch.stalled) {
-            self.emit(EventType::Resumed, self.with_next(&facts, outcome));
+            self.emit(EventType::Resumed, self.facts_of(&answer, outcome));
         }
         if let Some(outcome) = outcome {
-            return self.end(
-                outcome,
-                ending(facts, outcome, before, &status, server_now_ms),
-            );
+            return self.end(outcome, self.ending(&answer, outcome, before));
         }
-        let facts = self.with_next(&facts, outcome);
         if !first {
-            self.tell_changes(before, &facts);
-            self.tell_stall(&facts);
+            self.tell_changes(before, &answer);
+            self.tell_stall(&answer);
         }
-        self.tell_slip(&facts);
+        self.tell_slip(&answer);
         self.wait()
     }
 
@@ -104,17 +93,18 @@ impl Step<'_> {
     }
 
     /// Decides when to ask again.
-    fn plan(&mut self, status: &Status, server_now_ms: i64, at_least: Duration) {
+    fn plan(&mut self, answer: &Answer) {
+        let status = &answer.status;
         let rules = &self.cx.limits.schedule;
         let now = self.cx.now;
         let seen = Seen {
             up_ms: now.up_ms,
-            server_now_ms: Some(server_now_ms),
+            server_now_ms: Some(answer.server_now_ms),
             eta: status.eta,
             start: status.start,
             progress: status.progress,
         };
-        let memory = self.cx.memory.of(self.watch.job.kind);
+        let memory = self.cx.memory.of(self.watch.job_kind);
         let (trace, plan) = self.watch.trace.next(&seen, memory, rules);
         self.watch.trace = trace;
         self.watch.expected = plan.left.map_or(0, |left| now.plus(left).up_ms);
@@ -122,44 +112,42 @@ impl Step<'_> {
         let wait = if failure_to_confirm {
             rules.min_interval
         } else {
-            plan.wait.max(at_least).min(rules.max_interval)
+            plan.wait.max(answer.at_least).min(rules.max_interval)
         };
         self.watch.poll_at = now.plus(wait).up_ms;
     }
 
-    fn tell_changes(&mut self, before: Option<JobState>, facts: &Facts) {
+    fn tell_changes(&mut self, before: Option<JobState>, answer: &Answer) {
         let state = self.watch.state;
         if state != before {
             if goes_back(before, state) {
                 self.watch.told = self.step_of_progress();
             }
-            self.emit(
-                EventType::StateChanged,
-                Facts {
-                    previous_state: before,
-                    ..facts.clone()
-                },
-            );
+            let facts = Facts {
+                previous_state: before,
+                ..self.facts_of(answer, None)
+            };
+            self.emit(EventType::StateChanged, facts);
         }
         let step = self.step_of_progress();
         if step > self.watch.told {
             self.watch.told = step;
-            self.emit(EventType::Progressed, facts.clone());
+            self.emit(EventType::Progressed, self.facts_of(answer, None));
         }
     }
 
-    fn tell_stall(&mut self, facts: &Facts) {
+    fn tell_stall(&mut self, answer: &Answer) {
         let still = self.cx.now.up_ms.saturating_sub(self.watch.moved_at);
         if !self.watch.stalled && still >= millis(self.cx.limits.stalled_after) {
             self.watch.stalled = true;
-            self.emit(EventType::Stalled, facts.clone());
+            self.emit(EventType::Stalled, self.facts_of(answer, None));
         }
     }
 
     /// Holds the expected end against the earliest one believed since the last slip was told, so that many
     /// small slips add up to one that is.
-    fn tell_slip(&mut self, facts: &Facts) {
-        let (Some(eta), Some(left)) = (self.watch.eta, facts.eta_seconds) else {
+    fn tell_slip(&mut self, answer: &Answer) {
+        let (Some(eta), Some(left)) = (self.watch.eta, eta_seconds(answer)) else {
             return;
         };
         let fresh = Slip {
@@ -173,7 +161,7 @@ impl Step<'_> {
         let later = eta.get().saturating_sub(slip.eta.get());
         if later > LEAST_SLIP_SECONDS && later > i64::from(slip.left) / 4 {
             self.watch.slip = Some(fresh);
-            self.emit(EventType::EtaSlipped, facts.clone());
+            self.emit(EventType::EtaSlipped, self.facts_of(answer, None));
         }
     }
 
@@ -199,50 +187,47 @@ impl Step<'_> {
         self.watch.progress.map_or(0, whole_percent) / step * step
     }
 
-    fn facts_of(&self, status: &Status, server_now_ms: i64) -> Facts {
+    /// What an event tells that comes of this answer. Made for each: most answers have none.
+    fn facts_of(&self, answer: &Answer, outcome: Option<Outcome>) -> Facts {
+        let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
         Facts {
-            state_name: status.state_name.clone(),
-            eta: status.eta,
-            eta_seconds: status.eta.map(|eta| eta - server_now_ms.div_euclid(1000)),
+            state_name: answer.status.state_name.clone(),
+            eta: answer.status.eta,
+            eta_seconds: eta_seconds(answer),
+            next_poll_ms: outcome.is_none().then_some(until),
             ..self.facts()
         }
     }
 
-    fn with_next(&self, facts: &Facts, outcome: Option<Outcome>) -> Facts {
-        let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
+    /// The facts of an ending event. Its state is the end's own, also where the server let the state lag behind
+    /// `jobfailed` or the progress; the server's word stands beside it.
+    fn ending(&self, answer: &Answer, outcome: Outcome, before: Option<JobState>) -> Facts {
+        let facts = self.facts_of(answer, Some(outcome));
+        let status = &answer.status;
+        let state = match outcome {
+            Outcome::Completed => Some(JobState::Completed),
+            Outcome::Failed => Some(JobState::Failed),
+            Outcome::Squashed => Some(JobState::Squashed),
+            _ => facts.state,
+        };
+        let delay = status
+            .updated
+            .map(|at| answer.server_now_ms.saturating_sub(at.saturating_mul(1000)));
         Facts {
-            next_poll_ms: outcome.is_none().then_some(until),
-            ..facts.clone()
+            state,
+            previous_state: before.filter(|_| before != state),
+            error: status.error.clone(),
+            files: status.files.filter(|_| outcome == Outcome::Completed),
+            detection_delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(0)),
+            ..facts
         }
     }
 }
 
-/// The facts of an ending event. Its state is the end's own, also where the server let the state lag behind
-/// `jobfailed` or the progress; the server's word stands beside it.
-fn ending(
-    facts: Facts,
-    outcome: Outcome,
-    before: Option<JobState>,
-    status: &Status,
-    server_now_ms: i64,
-) -> Facts {
-    let state = match outcome {
-        Outcome::Completed => Some(JobState::Completed),
-        Outcome::Failed => Some(JobState::Failed),
-        Outcome::Squashed => Some(JobState::Squashed),
-        _ => facts.state,
-    };
-    let delay = status
-        .updated
-        .map(|at| server_now_ms.saturating_sub(at.saturating_mul(1000)));
-    Facts {
-        state,
-        previous_state: before.filter(|_| before != state),
-        error: status.error.clone(),
-        files: status.files.filter(|_| outcome == Outcome::Completed),
-        detection_delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(0)),
-        ..facts
-    }
+/// Until the expected end, by the server's clock; negative where it has passed.
+fn eta_seconds(answer: &Answer) -> Option<i64> {
+    let now = answer.server_now_ms.div_euclid(1000);
+    answer.status.eta.map(|eta| eta - now)
 }
 
 /// Whether a job went from a later state of its life to an earlier one. Of states outside the table nobody

@@ -32,10 +32,19 @@ impl Step<'_> {
 
     pub(super) fn held(&mut self, kind: ErrorKind) -> Next {
         let limits = self.cx.limits;
+        // What the job's own last request met says more than that it is not asked.
+        let met = self
+            .watch
+            .failing()
+            .map(|f| (f.kind, f.http_status, f.message.clone()));
+        let (kind, http_status, message) = met.unwrap_or_else(|| {
+            let message = "the API is down: not asked until one request gets through";
+            (kind, None, message.to_owned())
+        });
         let error = PollError {
             kind,
-            http_status: None,
-            message: "the API is down: not asked until one request gets through".to_owned(),
+            http_status,
+            message,
             retry_after: None,
         };
         self.watch.poll_at = self.cx.now.plus(limits.schedule.max_interval).up_ms;
@@ -47,12 +56,7 @@ impl Step<'_> {
         let failing = self.watch.failing()?;
         let spent = Duration::from_millis(self.cx.now.up_ms.saturating_sub(failing.since));
         let tell = !failing.told && spent >= self.cx.limits.unreachable_after;
-        let facts = Facts {
-            error: Some(failing.message.clone()),
-            error_kind: Some(failing.kind),
-            http_status: failing.http_status,
-            ..self.facts()
-        };
+        let facts = self.with_trouble(self.facts());
         if self
             .cx
             .limits
@@ -150,6 +154,28 @@ impl Step<'_> {
             wait = wait.min(grace.saturating_add(Duration::from_millis(1)));
         }
         wait.max(limits.schedule.min_interval).max(at_least)
+    }
+
+    /// Adds what is wrong with asking at present, if anything is.
+    pub(super) fn with_trouble(&self, facts: Facts) -> Facts {
+        let Some(trouble) = &self.watch.trouble else {
+            return facts;
+        };
+        match &trouble.failing {
+            Some(failing) => Facts {
+                error: Some(failing.message.clone()),
+                error_kind: Some(failing.kind),
+                http_status: failing.http_status,
+                ..facts
+            },
+            None if trouble.missing > 0 => Facts {
+                error: Some("the server knows no such job".to_owned()),
+                error_kind: Some(ErrorKind::NotFound),
+                http_status: Some(404),
+                ..facts
+            },
+            None => facts,
+        }
     }
 
     fn about_error(&self, error: &PollError) -> Facts {

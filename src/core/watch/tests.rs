@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::tests_support::{EPOCH_S, Story, error};
 use super::{Input, Next};
+use crate::core::event::EventType;
 use crate::core::job::{JobState, Outcome, Reason};
 use crate::core::limits::JobFailed;
 use crate::core::status::{FileSum, Files, Names, Status};
@@ -275,6 +276,20 @@ fn a_watch_that_is_held_back_while_the_api_is_down_fails_like_one_that_asks() {
         (story.types(), story.watch.requests()),
         (vec!["unreachable"], 0)
     );
+}
+
+#[test]
+fn a_watch_that_is_held_back_still_tells_what_its_own_last_request_met() {
+    let story = Story::of("diff/7")
+        .take(Input::Due)
+        .fails(ErrorKind::Connect)
+        .at(60)
+        .take(Input::Held(ErrorKind::Server))
+        .at(700)
+        .take(Input::Due);
+    let end = story.told.last().unwrap();
+    assert_eq!(end.kind, EventType::Ended(Outcome::GaveUp));
+    assert_eq!(end.facts.error_kind, Some(ErrorKind::Connect));
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Story {
         );
         let cx = Context {
             now: self.now,
+            server_now_ms: self.now.wall_ms,
             limits: &self.limits,
             memory: &self.memory,
             backoff: |failures| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::event::{About, Event, EventId, EventType, Facts, Tally, WatchId};
+use crate::core::event::{About, Event, EventId, EventType, Facts, GivenUp, Tally, WatchId};
 use crate::core::job::{JobState, Outcome, Reason};
 use crate::core::status::{FileSum, Files, Names};
 use crate::core::verdict::ErrorKind;
@@ -191,7 +191,26 @@ pub(super) fn every_event() -> Vec<Event> {
         outcome: "failed",
     };
     events.push(watcher(EventType::WatchFinished, 2, Some(tally)));
+    events.push(hook_failed());
     events
+}
+
+fn hook_failed() -> Event {
+    let facts = Facts {
+        error: Some("exit status 3".to_owned()),
+        delivery: Some(Box::new(GivenUp {
+            hook: "chat".to_owned(),
+            delivery: format!("{}-9/chat", WatchId([0xa5; 16])),
+            attempt: 9,
+            exit_status: Some(3),
+            what: "job.failed of diff/1234".to_owned(),
+        })),
+        ..Facts::default()
+    };
+    Event {
+        job: None,
+        ..job(EventType::HookFailed, 3, facts)
+    }
 }
 
 fn watcher(kind: EventType, seq: u32, tally: Option<Tally>) -> Event {

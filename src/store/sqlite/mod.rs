@@ -18,11 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use rescue::{Rescue, RescueError, check, recover};
 
-use super::delivery::{Attempt, Delivery, DeliveryId};
 use super::{
-    AcceptedJob, Archive, Commit, Committed, Note, Outbox, SavedWatch, Store, StoreError,
-    StoredEvent, stored,
+    AcceptedJob, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored,
 };
+use crate::core::delivery::Row;
 use crate::core::event::WatchId;
 use crate::core::job::JobRef;
 use worker::{Ask, Request};
@@ -183,13 +182,13 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
         let events = commit.events.iter().map(|event| stored(0, event));
         let step = tables::Step {
             events: events.collect::<Result<_, _>>()?,
             watch: commit.watch,
             deliveries: commit.deliveries,
-            changes: commit.changes,
+            changes: commit.changes.to_vec(),
         };
         let watch = step.watch.as_ref().map(|w| w.id);
         self.ask(watch, |db| tables::commit(db, step)).await
@@ -201,19 +200,8 @@ impl Store for Sqlite {
     }
 }
 
-impl Outbox for Sqlite {
-    async fn start_attempt(&self, id: DeliveryId) -> Result<Attempt, StoreError> {
-        self.ask(None, move |db| tables::start_attempt(db, id))
-            .await
-    }
-
-    async fn open_deliveries(&self) -> Result<Vec<Delivery>, StoreError> {
-        self.ask(None, tables::open_deliveries).await
-    }
-}
-
 impl Archive for Sqlite {
-    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Delivery>, StoreError> {
+    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
         self.ask(None, move |db| tables::deliveries_of(db, watch))
             .await
     }

@@ -152,7 +152,7 @@ fn load(db: &Connection) -> Result<Loaded, Failure> {
         watches: tables::running_watches(db)?,
         accepted: tables::accepted(db)?,
         calibrations: tables::calibrations(db)?,
-        deliveries: tables::pending(db)?,
+        deliveries: tables::open_deliveries(db)?,
     })
 }
 

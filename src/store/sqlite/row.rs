@@ -22,7 +22,17 @@ pub(super) const EVENTS: Table = Table {
 pub(super) const DELIVERIES: Table = Table {
     name: "deliveries",
     columns: &[
-        "n", "hook", "watch", "seq", "event", "state", "attempts", "due_ms", "reason", "crc",
+        "n",
+        "watch",
+        "seq",
+        "hook",
+        "body",
+        "attempts",
+        "state",
+        "due_ms",
+        "error",
+        "exit_status",
+        "crc",
     ],
 };
 pub(super) const POLLS: Table = Table {
@@ -78,7 +88,7 @@ impl Table {
         Ok(())
     }
 
-    /// The number for a new row. Rows with the highest number are never deleted where numbers must rise.
+    /// The number for a new row. The event with the highest number is never deleted, so that theirs rise.
     pub(super) fn next(&self, db: &Connection) -> Result<i64, Failure> {
         let sql = format!("SELECT coalesce(max(n), 0) + 1 FROM {}", self.name);
         Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)

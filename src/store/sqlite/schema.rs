@@ -34,18 +34,19 @@ CREATE TABLE events (
 
 CREATE TABLE deliveries (
     n INTEGER PRIMARY KEY,
-    hook TEXT NOT NULL,
     watch BLOB NOT NULL,
     seq INTEGER NOT NULL,
-    event INTEGER NOT NULL,
-    state TEXT NOT NULL,
+    hook TEXT NOT NULL,
+    body TEXT NOT NULL,
     attempts INTEGER NOT NULL,
-    due_ms INTEGER NOT NULL,
-    reason TEXT,
-    crc INTEGER NOT NULL
+    state TEXT NOT NULL,
+    due_ms INTEGER,
+    error TEXT,
+    exit_status INTEGER,
+    crc INTEGER NOT NULL,
+    UNIQUE (watch, seq, hook)
 ) STRICT;
-CREATE INDEX deliveries_watch ON deliveries (watch);
-CREATE INDEX deliveries_open ON deliveries (n) WHERE state IN ('waiting', 'running', 'given_up');
+CREATE INDEX deliveries_open ON deliveries (n) WHERE state IN ('waiting', 'given_up');
 
 CREATE TABLE polls (
     n INTEGER PRIMARY KEY,

@@ -5,71 +5,51 @@ use rusqlite::{Connection, Row, params};
 
 use super::Failure;
 use super::row::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, WATCHES};
+use crate::core::delivery::{self, Change, DeliveryId, Failure as Why, Standing};
 use crate::core::event::{EventId, WatchId};
 use crate::core::job::JobRef;
-use crate::store::delivery::{self, Attempt, Change, Delivery, DeliveryId, DeliveryState};
 use crate::store::{
-    AcceptedJob, AddedBy, Committed, NewDelivery, POLLS_KEPT, SavedWatch, StoredEvent,
-    not_of_this_commit, told_already,
+    AcceptedJob, AddedBy, POLLS_KEPT, SavedWatch, StoredEvent, changed, not_of_this_commit,
+    told_already, wanted_already,
 };
 
 /// How many watches one call of [`prune`] forgets at most: some ten milliseconds.
 const PRUNED_AT_ONCE: i64 = 200;
 
-const PENDING: &str = "WHERE state IN ('waiting', 'running') ORDER BY n";
-const OPEN: &str = "WHERE state IN ('waiting', 'running', 'given_up') ORDER BY n";
+const OPEN: &str = "WHERE state IN ('waiting', 'given_up') ORDER BY n";
+const DELIVERY: &str = "watch = ?1 AND seq = ?2 AND hook = ?3";
 
 /// A commit that owns all it needs on its way to the store's thread.
 pub(super) struct Step {
     pub(super) watch: Option<SavedWatch>,
     /// Their offsets are not known yet.
     pub(super) events: Vec<StoredEvent>,
-    pub(super) deliveries: Vec<NewDelivery>,
-    pub(super) changes: Vec<(DeliveryId, Change)>,
+    pub(super) deliveries: Vec<delivery::Row>,
+    pub(super) changes: Vec<Change>,
 }
 
-pub(super) fn commit(db: &Connection, step: Step) -> Result<Committed, Failure> {
-    for (id, change) in step.changes {
-        let mut delivery = delivery(db, id)?;
-        delivery.apply(change)?;
-        put_delivery(db, delivery)?;
+pub(super) fn commit(db: &Connection, step: Step) -> Result<(), Failure> {
+    for change in step.changes {
+        let row = changed(delivery(db, change.id())?, &change)?;
+        put_delivery(db, row)?;
     }
     if let Some(watch) = step.watch {
         put_watch(db, watch)?;
     }
-    let first = EVENTS.next(db)?;
-    let mut placed = Vec::with_capacity(step.events.len());
-    for (n, event) in (first..).zip(step.events) {
-        placed.push((event.id, n, event.wall_ms));
+    let told: Vec<EventId> = step.events.iter().map(|event| event.id).collect();
+    for (n, event) in (EVENTS.next(db)?..).zip(step.events) {
         put_event(db, n, event)?;
     }
-    let first_delivery = DELIVERIES.next(db)?;
-    let deliveries = step.deliveries.len() as u64;
-    for (n, new) in (first_delivery..).zip(step.deliveries) {
-        let (_, offset, wall_ms) = *placed
-            .iter()
-            .find(|(id, ..)| *id == new.event)
-            .ok_or_else(|| not_of_this_commit(new.event))?;
-        put_delivery(
-            db,
-            Delivery {
-                id: DeliveryId(n.cast_unsigned()),
-                hook: new.hook,
-                event: new.event,
-                offset: offset.cast_unsigned(),
-                state: DeliveryState::Waiting,
-                attempts: 0,
-                due_ms: wall_ms,
-                reason: None,
-            },
-        )?;
+    for new in step.deliveries {
+        if !told.contains(&new.id.event) {
+            return Err(not_of_this_commit(&new.id).into());
+        }
+        if number_of(db, &new.id)?.is_some() {
+            return Err(wanted_already(&new.id).into());
+        }
+        put_delivery(db, new)?;
     }
-    let offset = first.cast_unsigned();
-    let id = first_delivery.cast_unsigned();
-    Ok(Committed {
-        offsets: offset..offset + placed.len() as u64,
-        deliveries: id..id + deliveries,
-    })
+    Ok(())
 }
 
 /// Keeps the last row of a watch that runs, and its polls.
@@ -98,20 +78,6 @@ pub(super) fn note(
     Ok(())
 }
 
-pub(super) fn start_attempt(db: &Connection, id: DeliveryId) -> Result<Attempt, Failure> {
-    let mut delivery = delivery(db, id)?;
-    delivery.start()?;
-    let event = EVENTS
-        .read_one(db, "WHERE n = ?1", [delivery.offset.cast_signed()], event)?
-        .ok_or_else(|| Failure::Damaged(format!("the event of delivery {id} is missing")))?;
-    let number = delivery.attempts;
-    put_delivery(db, delivery)?;
-    Ok(Attempt {
-        number,
-        record: event.record,
-    })
-}
-
 pub(super) fn running_watches(db: &Connection) -> Result<Vec<SavedWatch>, Failure> {
     WATCHES.read(db, "WHERE ended_ms IS NULL ORDER BY n", [], saved_watch)
 }
@@ -130,15 +96,14 @@ pub(super) fn newest_of(db: &Connection, job: JobRef) -> Result<Option<SavedWatc
     WATCHES.read_one(db, newest, [job.to_string()], saved_watch)
 }
 
-pub(super) fn pending(db: &Connection) -> Result<Vec<Delivery>, Failure> {
-    DELIVERIES.read(db, PENDING, [], saved_delivery)
-}
-
-pub(super) fn open_deliveries(db: &Connection) -> Result<Vec<Delivery>, Failure> {
+pub(super) fn open_deliveries(db: &Connection) -> Result<Vec<delivery::Row>, Failure> {
     DELIVERIES.read(db, OPEN, [], saved_delivery)
 }
 
-pub(super) fn deliveries_of(db: &Connection, watch: WatchId) -> Result<Vec<Delivery>, Failure> {
+pub(super) fn deliveries_of(
+    db: &Connection,
+    watch: WatchId,
+) -> Result<Vec<delivery::Row>, Failure> {
     DELIVERIES.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], saved_delivery)
 }
 
@@ -206,11 +171,11 @@ pub(super) fn save_calibrations(db: &Connection, json: String) -> Result<(), Fai
     LEARNT.put(db, vec![1_i64.into(), json.into()])
 }
 
-/// Forgets watches that ended before this wall time, and the watcher's own events of before. The newest event and
-/// the newest delivery stay, so that their numbers never come again.
+/// Forgets watches that ended before this wall time, and the watcher's own events of before. The newest event
+/// stays, so that its number never comes again.
 pub(super) fn prune(db: &Connection, before: i64) -> Result<usize, Failure> {
     const FREE: &str = "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.watch = old.watch
-        AND d.state IN ('waiting', 'running', 'given_up'))";
+        AND d.state IN ('waiting', 'given_up'))";
     let mut watches = db.prepare_cached(&format!(
         "SELECT n, watch FROM (SELECT n, id AS watch, ended_ms FROM watches
              WHERE ended_ms < ?1 AND job NOT IN (SELECT job FROM accepted)) old
@@ -245,11 +210,9 @@ pub(super) fn prune(db: &Connection, before: i64) -> Result<usize, Failure> {
 /// Deletes what belongs to a watch and was seen before.
 fn forget(db: &Connection, watch: [u8; 16], before: i64) -> Result<usize, Failure> {
     let deliveries = "DELETE FROM deliveries WHERE watch = ?1
-        AND n < (SELECT max(n) FROM deliveries)
-        AND event IN (SELECT n FROM events WHERE watch = ?1 AND wall_ms < ?2)";
+        AND seq IN (SELECT seq FROM events WHERE watch = ?1 AND wall_ms < ?2)";
     let events = "DELETE FROM events WHERE watch = ?1 AND wall_ms < ?2
-        AND n < (SELECT max(n) FROM events)
-        AND n NOT IN (SELECT event FROM deliveries WHERE watch = ?1)";
+        AND n < (SELECT max(n) FROM events)";
     let mut rows = 0;
     for sql in [deliveries, events] {
         rows += db.prepare_cached(sql)?.execute(params![watch, before])?;
@@ -299,28 +262,46 @@ fn put_event(db: &Connection, n: i64, event: StoredEvent) -> Result<(), Failure>
     )
 }
 
-fn put_delivery(db: &Connection, delivery: Delivery) -> Result<(), Failure> {
+fn put_delivery(db: &Connection, row: delivery::Row) -> Result<(), Failure> {
+    let n = match number_of(db, &row.id)? {
+        Some(n) => n,
+        None => DELIVERIES.next(db)?,
+    };
+    let (state, due_ms, why) = match row.standing {
+        Standing::Waiting { due_ms } => ("waiting", Some(due_ms), None),
+        Standing::GivenUp(why) => ("given_up", None, Some(why)),
+        Standing::Delivered => ("delivered", None, None),
+        Standing::Discarded => ("discarded", None, None),
+    };
+    let (error, exit_status) = match why {
+        Some(why) => (Some(why.error), why.exit_status),
+        None => (None, None),
+    };
     DELIVERIES.put(
         db,
         vec![
-            delivery.id.0.cast_signed().into(),
-            delivery.hook.into(),
-            blob(delivery.event.watch),
-            i64::from(delivery.event.seq).into(),
-            delivery.offset.cast_signed().into(),
-            delivery.state.as_str().to_owned().into(),
-            i64::from(delivery.attempts).into(),
-            delivery.due_ms.into(),
-            delivery.reason.into(),
+            n.into(),
+            blob(row.id.event.watch),
+            i64::from(row.id.event.seq).into(),
+            row.id.hook.to_string().into(),
+            row.body.into(),
+            i64::from(row.attempts).into(),
+            state.to_owned().into(),
+            due_ms.into(),
+            error.into(),
+            exit_status.map(i64::from).into(),
         ],
     )
 }
 
-fn delivery(db: &Connection, id: DeliveryId) -> Result<Delivery, Failure> {
-    let n = i64::try_from(id.0).unwrap_or(-1);
-    DELIVERIES
-        .read_one(db, "WHERE n = ?1", [n], saved_delivery)?
-        .ok_or_else(|| delivery::unknown(id).into())
+fn number_of(db: &Connection, id: &DeliveryId) -> Result<Option<i64>, Failure> {
+    let same = params![id.event.watch.0, id.event.seq, &*id.hook];
+    DELIVERIES.number_where(db, DELIVERY, same)
+}
+
+fn delivery(db: &Connection, id: &DeliveryId) -> Result<Option<delivery::Row>, Failure> {
+    let same = params![id.event.watch.0, id.event.seq, &*id.hook];
+    DELIVERIES.read_one(db, &format!("WHERE {DELIVERY}"), same, saved_delivery)
 }
 
 fn saved_watch(row: &Row<'_>) -> Result<SavedWatch, Failure> {
@@ -345,20 +326,31 @@ fn event(row: &Row<'_>) -> Result<StoredEvent, Failure> {
     })
 }
 
-fn saved_delivery(row: &Row<'_>) -> Result<Delivery, Failure> {
-    let state: String = row.get(5)?;
-    Ok(Delivery {
-        id: DeliveryId(row.get::<_, i64>(0)?.cast_unsigned()),
-        hook: row.get(1)?,
-        event: EventId {
-            watch: WatchId(row.get(2)?),
-            seq: row.get(3)?,
+fn saved_delivery(row: &Row<'_>) -> Result<delivery::Row, Failure> {
+    let state: String = row.get(6)?;
+    let standing = match state.as_str() {
+        "waiting" => Standing::Waiting {
+            due_ms: row.get(7)?,
         },
-        offset: row.get::<_, i64>(4)?.cast_unsigned(),
-        state: state.parse().map_err(|()| strange("state", &state))?,
-        attempts: row.get(6)?,
-        due_ms: row.get(7)?,
-        reason: row.get(8)?,
+        "given_up" => Standing::GivenUp(Why {
+            error: row.get(8)?,
+            exit_status: row.get(9)?,
+        }),
+        "delivered" => Standing::Delivered,
+        "discarded" => Standing::Discarded,
+        word => return Err(strange("state", word)),
+    };
+    Ok(delivery::Row {
+        id: DeliveryId {
+            event: EventId {
+                watch: WatchId(row.get(1)?),
+                seq: row.get(2)?,
+            },
+            hook: row.get::<_, String>(3)?.into(),
+        },
+        body: row.get(4)?,
+        attempts: row.get(5)?,
+        standing,
     })
 }
 

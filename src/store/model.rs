@@ -1,46 +1,36 @@
-//! The store that lives as long as its process.
+//! The model of the state file: all that it would keep, in memory.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::delivery::{self, Attempt, Delivery, DeliveryId, DeliveryState};
 use super::{
-    AcceptedJob, Archive, Commit, Committed, Loaded, Note, Outbox, POLLS_KEPT, SavedWatch, Store,
-    StoreError, StoredEvent,
+    AcceptedJob, Archive, Commit, Loaded, Note, POLLS_KEPT, SavedWatch, Store, StoreError,
+    StoredEvent,
 };
-use crate::core::event::WatchId;
+use crate::core::delivery::Row;
+use crate::core::event::{EventId, WatchId};
 use crate::core::job::JobRef;
 
-/// The one-shot's: keeps only what its hooks still need, as the engine's own rows are its state.
-/// [`Memory::whole`] keeps all that a state file would, for simulations: cloning it shares it, so that it outlives
-/// what runs on it.
+/// For simulations, and what [`super::Sqlite`] is held against. Cloning it shares it, so that it outlives what runs on
+/// it.
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Rc<RefCell<Kept>>);
+pub struct Model(Rc<RefCell<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    whole: bool,
     /// By the order in which they began.
     watches: Vec<SavedWatch>,
     polls: BTreeMap<[u8; 16], VecDeque<String>>,
     events: BTreeMap<u64, StoredEvent>,
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    /// In the order in which they were made.
+    deliveries: Vec<Row>,
     accepted: Vec<AcceptedJob>,
     calibrations: Option<String>,
     last_offset: u64,
-    last_delivery: u64,
 }
 
-impl Memory {
-    /// One that forgets nothing of its own accord.
-    pub fn whole() -> Self {
-        Self(Rc::new(RefCell::new(Kept {
-            whole: true,
-            ..Kept::default()
-        })))
-    }
-
+impl Model {
     /// What a start on it would find.
     pub fn load(&self) -> Loaded {
         let kept = self.0.borrow();
@@ -49,38 +39,32 @@ impl Memory {
             watches: kept.watches.iter().filter(running).cloned().collect(),
             accepted: kept.accepted.clone(),
             calibrations: kept.calibrations.clone(),
-            deliveries: kept.deliveries(Delivery::is_pending),
+            deliveries: kept.deliveries(|d| d.standing.is_open()),
         }
     }
 }
 
 impl Kept {
     fn save(&mut self, watch: SavedWatch) {
-        if !self.whole {
-            return;
-        }
         match self.watches.iter_mut().find(|w| w.id == watch.id) {
             Some(known) => *known = watch,
             None => self.watches.push(watch),
         }
     }
 
-    fn deliveries(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
-        self.deliveries
-            .values()
-            .filter(|d| wanted(d))
-            .cloned()
-            .collect()
+    fn deliveries(&self, wanted: impl Fn(&Row) -> bool) -> Vec<Row> {
+        let rows = self.deliveries.iter().filter(|d| wanted(d));
+        rows.cloned().collect()
     }
 
     /// Takes over a commit; what can be refused is looked at before anything changes.
-    fn commit(&mut self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        let mut changed = BTreeMap::new();
-        for (id, change) in commit.changes {
-            let known = changed.get(&id).or_else(|| self.deliveries.get(&id));
-            let mut delivery = known.cloned().ok_or_else(|| delivery::unknown(id))?;
-            delivery.apply(change)?;
-            changed.insert(id, delivery);
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), StoreError> {
+        let mut rows = BTreeMap::new();
+        for change in commit.changes {
+            let at = self.deliveries.iter().position(|d| d.id == *change.id());
+            let known = at.and_then(|at| rows.get(&at).or_else(|| self.deliveries.get(at)));
+            let row = super::changed(known.cloned(), change)?;
+            rows.extend(at.map(|at| (at, row)));
         }
         let first = self.last_offset + 1;
         let mut told = BTreeMap::new();
@@ -90,53 +74,36 @@ impl Kept {
             }
             told.insert(offset, super::stored(offset, event)?);
         }
-        let mut wanted = BTreeMap::new();
-        for (id, new) in (self.last_delivery + 1..).zip(commit.deliveries) {
-            let event = told.values().find(|e| e.id == new.event);
-            let event = event.ok_or_else(|| super::not_of_this_commit(new.event))?;
-            wanted.insert(
-                DeliveryId(id),
-                Delivery {
-                    id: DeliveryId(id),
-                    hook: new.hook,
-                    event: new.event,
-                    offset: event.offset,
-                    state: DeliveryState::Waiting,
-                    attempts: 0,
-                    due_ms: event.wall_ms,
-                    reason: None,
-                },
-            );
+        let mut wanted: Vec<Row> = Vec::new();
+        for new in commit.deliveries {
+            if !told.values().any(|e| e.id == new.id.event) {
+                return Err(super::not_of_this_commit(&new.id));
+            }
+            // Of a new event, so it can only be among the new ones.
+            if wanted.iter().any(|d| d.id == new.id) {
+                return Err(super::wanted_already(&new.id));
+            }
+            wanted.push(new);
         }
-        let committed = Committed {
-            offsets: first..first + told.len() as u64,
-            deliveries: self.last_delivery + 1..self.last_delivery + 1 + wanted.len() as u64,
-        };
         self.last_offset += told.len() as u64;
-        self.last_delivery += wanted.len() as u64;
         self.events.extend(told);
+        for (old, at) in self.deliveries.iter_mut().zip(0..) {
+            if let Some(row) = rows.remove(&at) {
+                *old = row;
+            }
+        }
         self.deliveries.extend(wanted);
-        self.deliveries.extend(changed);
         if let Some(watch) = commit.watch {
             self.save(watch);
         }
-        if !self.whole {
-            self.forget_what_is_done();
-        }
-        Ok(committed)
-    }
-
-    fn forget_what_is_done(&mut self) {
-        self.deliveries.retain(|_, d| d.is_open());
-        let needed: BTreeSet<u64> = self.deliveries.values().map(|d| d.offset).collect();
-        self.events.retain(|offset, _| needed.contains(offset));
+        Ok(())
     }
 
     fn prune(&mut self, before: i64) -> usize {
         let rows = |kept: &Self| kept.watches.len() + kept.events.len();
         let had = rows(self);
-        let open = self.deliveries.values().filter(|d| d.is_open());
-        let needed: BTreeSet<[u8; 16]> = open.map(|d| d.event.watch.0).collect();
+        let open = self.deliveries.iter().filter(|d| d.standing.is_open());
+        let needed: BTreeSet<[u8; 16]> = open.map(|d| d.id.event.watch.0).collect();
         let listed: BTreeSet<JobRef> = self.accepted.iter().map(|a| a.job).collect();
         // Watches that run have their events, and so have those that go now: what is left is the watcher's own.
         let known: BTreeSet<[u8; 16]> = self.watches.iter().map(|w| w.id.0).collect();
@@ -151,15 +118,15 @@ impl Kept {
             kept.contains(&id) || needed.contains(&id) || (own && wall_ms >= before)
         };
         self.events.retain(|_, e| stays(e.id.watch.0, e.wall_ms));
-        self.deliveries
-            .retain(|_, d| self.events.contains_key(&d.offset));
+        let told: BTreeSet<EventId> = self.events.values().map(|e| e.id).collect();
+        self.deliveries.retain(|d| told.contains(&d.id.event));
         self.polls.retain(|id, _| kept.contains(id));
         had - rows(self)
     }
 }
 
-impl Store for Memory {
-    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+impl Store for Model {
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
         self.0.borrow_mut().commit(commit)
     }
 
@@ -178,31 +145,9 @@ impl Store for Memory {
     }
 }
 
-impl Outbox for Memory {
-    async fn start_attempt(&self, id: DeliveryId) -> Result<Attempt, StoreError> {
-        let kept = &mut *self.0.borrow_mut();
-        let delivery = kept
-            .deliveries
-            .get_mut(&id)
-            .ok_or_else(|| delivery::unknown(id))?;
-        let event = kept.events.get(&delivery.offset);
-        let event =
-            event.ok_or_else(|| StoreError::Fatal(format!("delivery {id} lost its event")))?;
-        delivery.start()?;
-        Ok(Attempt {
-            number: delivery.attempts,
-            record: event.record.clone(),
-        })
-    }
-
-    async fn open_deliveries(&self) -> Result<Vec<Delivery>, StoreError> {
-        Ok(self.0.borrow().deliveries(Delivery::is_open))
-    }
-}
-
-impl Archive for Memory {
-    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Delivery>, StoreError> {
-        Ok(self.0.borrow().deliveries(|d| d.event.watch == watch))
+impl Archive for Model {
+    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
+        Ok(self.0.borrow().deliveries(|d| d.id.event.watch == watch))
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

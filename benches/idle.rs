@@ -1,0 +1,180 @@
+//! What a job costs that is only waited for: `cargo bench --bench idle`.
+//!
+//! Memory: a process of its own watches 100,000 jobs, another one 1,000,000; each job has been asked once, by an API
+//! that answers at once, and waits for its next turn. The difference of what they have resident, by 900,000, is what
+//! one job takes, all told: row, index and timer, without labels. Timers: jobs that fall due 10,000 times a second, in
+//! real time, with nothing on the wire; the processor time that this takes is wake-ups, timers and steps.
+
+use std::error::Error;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use forgewatch::config::for_simulator;
+use forgewatch::core::event::WatchId;
+use forgewatch::core::job::{JobId, JobKind, JobRef, JobState};
+use forgewatch::core::limits::Limits;
+use forgewatch::core::schedule::{Memory, Policy};
+use forgewatch::core::status::Status;
+use forgewatch::core::verdict::PollError;
+use forgewatch::core::watch::Watch;
+use forgewatch::engine::{Api, Engine, Fetched, SeededDice, SystemClock, Throttle};
+use forgewatch::store;
+use support::cpu::main_thread_ns;
+use support::rss::memory;
+use tokio::time::timeout;
+
+mod support {
+    pub(crate) mod cpu;
+    pub(crate) mod rss;
+}
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Starts this program as a process that watches so many jobs.
+const HOLD: &str = "hold";
+const FEW: u64 = 100_000;
+const MANY: u64 = 1_000_000;
+const AN_HOUR: Duration = Duration::from_hours(1);
+/// Of the jobs whose timers are measured.
+const INTERVAL: Duration = Duration::from_secs(1);
+const DUE_A_SECOND: u64 = 10_000;
+const MEASURED: Duration = Duration::from_secs(10);
+
+fn main() -> Outcome<()> {
+    let mut args = std::env::args().skip(1);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if args.next().as_deref() == Some(HOLD) {
+        let jobs = args.next().ok_or("how many?")?.parse()?;
+        println!("{}", runtime.block_on(hold(jobs))?);
+        return Ok(());
+    }
+    let (few, many) = (resident(FEW)?, resident(MANY)?);
+    println!(
+        "an idle job takes {:.0} bytes, of them the watch {}; {FEW} jobs {} MiB, {MANY} jobs {} MiB",
+        (many - few) / (MANY - FEW) as f64,
+        size_of::<Watch>(),
+        few as u64 >> 20,
+        many as u64 >> 20,
+    );
+    runtime.block_on(timers())
+}
+
+/// What a fresh process that watches `jobs` has resident, in bytes.
+fn resident(jobs: u64) -> Outcome<f64> {
+    let output = Command::new(std::env::current_exe()?)
+        .args([HOLD, &jobs.to_string()])
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// Watches until each job has been answered once; says what is resident then.
+async fn hold(jobs: u64) -> Outcome<u64> {
+    let mut engine = engine(AN_HOUR)?;
+    for id in 1..=jobs {
+        watch(&mut engine, id)?;
+    }
+    let mut answered = 0;
+    while answered < jobs {
+        answered += engine.advance().await.len() as u64;
+    }
+    memory("self", "VmRSS:")
+}
+
+/// Prints what 10,000 timers a second cost.
+async fn timers() -> Outcome<()> {
+    let mut engine = engine(INTERVAL)?;
+    // Ten in a millisecond, so that they fall due evenly from then on.
+    for id in 1..=DUE_A_SECOND * INTERVAL.as_secs() {
+        watch(&mut engine, id)?;
+        if id % 10 == 0 {
+            drive(&mut engine, Duration::from_millis(1)).await;
+        }
+    }
+    drive(&mut engine, INTERVAL).await;
+
+    let (asked_before, before, begin) = (asked(&engine), main_thread_ns()?, Instant::now());
+    drive(&mut engine, MEASURED).await;
+    let (spent, seconds) = (main_thread_ns()? - before, begin.elapsed().as_secs_f64());
+    println!(
+        "{:.0} timers a second, each with a step: {:.1} % of a core",
+        (asked(&engine) - asked_before) as f64 / seconds,
+        spent / 1e7 / seconds,
+    );
+    Ok(())
+}
+
+async fn drive(engine: &mut Watching, span: Duration) {
+    let work = async {
+        loop {
+            engine.advance().await;
+        }
+    };
+    // it has no end of its own
+    let _: Result<(), _> = timeout(span, work).await;
+}
+
+fn asked(engine: &Watching) -> u64 {
+    engine.watches().map(|w| u64::from(w.requests())).sum()
+}
+
+type Watching = Engine<Instantly, store::Memory, SystemClock>;
+
+/// An engine that asks every `interval` for what it watches.
+fn engine(interval: Duration) -> Outcome<Watching> {
+    let throttle = Throttle {
+        max_in_flight: 64,
+        max_requests_per_second: 1e6,
+    };
+    Ok(Engine::new(
+        Instantly,
+        store::Memory,
+        SystemClock::start(),
+        SeededDice::new(1),
+        limits(interval)?,
+        throttle,
+        Memory::default(),
+    ))
+}
+
+fn watch(engine: &mut Watching, id: u64) -> Outcome<()> {
+    let job = JobRef {
+        kind: JobKind::Update,
+        id: JobId::try_from(id)?,
+    };
+    engine.watch(WatchId(u128::from(id).to_ne_bytes()), job, None);
+    Ok(())
+}
+
+fn limits(interval: Duration) -> Outcome<Limits> {
+    let loaded = for_simulator("http://127.0.0.1", 1, &["update/1".parse()?]);
+    let mut limits = loaded.map_err(|e| e.to_string())?.settings.limits;
+    limits.schedule.policy = Policy::Exponential;
+    limits.schedule.min_interval = interval;
+    limits.schedule.max_interval = interval;
+    Ok(limits)
+}
+
+/// An API that answers without being asked over any wire.
+struct Instantly;
+
+impl Api for Instantly {
+    async fn ask(&self, job: JobRef, _: bool) -> Result<Fetched, PollError> {
+        let now = 1_760_000_000 + i64::try_from(job.id.get() % 1000).unwrap_or(0);
+        Ok(Fetched {
+            status: Status {
+                state: Some(JobState::Running),
+                state_name: Some("Running".to_owned()),
+                progress: Some(42.5),
+                eta: Some(now + 3600),
+                created: Some(now - 1900),
+                start: Some(now - 1800),
+                updated: Some(now - 5),
+                ..Status::default()
+            },
+            date: Some(now),
+            at_least: Duration::ZERO,
+        })
+    }
+}

@@ -1,0 +1,301 @@
+//! What one poll costs, beside a bare loop of the same HTTP client: `cargo bench --bench poll`.
+//!
+//! The whole engine (timers, limits, schedule, state machine, decoder, events) keeps 64 requests in flight against a
+//! responder in another process. Beside it, in the same rounds and by turns, 64 bare loops ask the same addresses
+//! with the same client settings, read the body and drop it. What is compared is the processor time, user and system,
+//! of this process's only thread. Now and then a job is told to be in another state, so that there are events too.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use forgewatch::clanforge::Client;
+use forgewatch::config::credentials::Credentials;
+use forgewatch::config::for_simulator;
+use forgewatch::config::settings::Settings;
+use forgewatch::core::event::WatchId;
+use forgewatch::core::job::JobRef;
+use forgewatch::core::schedule::Memory;
+use forgewatch::core::verdict::PollError;
+use forgewatch::engine::{Api, Engine, Fetched, SeededDice, SystemClock, Throttle};
+use forgewatch::store;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use support::cpu::main_thread_ns;
+use support::median::median;
+use support::responder::{Answers, Identity, http1, tls};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+mod support {
+    pub(crate) mod cpu;
+    pub(crate) mod median;
+    pub(crate) mod responder;
+}
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Starts this program as the responder.
+const SERVE: &str = "serve";
+/// Each twice: once for the engine, once for the bare loop.
+const ROUNDS: usize = 10;
+const ROUND: Duration = Duration::from_secs(1);
+const IN_FLIGHT: usize = 64;
+/// As many as keep the engine busy although each waits for [`LONGEST_WAIT`].
+const JOBS: usize = 4096;
+/// A job is told to be in one state so many times, and then in another.
+const POLLS_A_STATE: usize = 32;
+/// The bounds of the schedule are 600 x apart as they are by default, so that choosing the moment costs the same.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+const LONGEST_WAIT: Duration = Duration::from_millis(60);
+
+fn main() -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if std::env::args().nth(1).as_deref() == Some(SERVE) {
+        return runtime.block_on(serve());
+    }
+    let server = Server::start()?;
+    for (name, address) in ["HTTP/1.1", "TLS, HTTP/1.1", "TLS, HTTP/2"]
+        .into_iter()
+        .zip(&server.addresses)
+    {
+        runtime.block_on(compare(name, address, server.ca.path()))?;
+    }
+    Ok(())
+}
+
+/// Prints where it listens and whom to trust, then answers until it is killed.
+async fn serve() -> Outcome<()> {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)?
+        .as_secs();
+    let status = |id: u8, name: &str| {
+        format!(
+            r#"{{"jobprogress":42.5,"jobstateid":{id},"jobstart":"{}","joberror":null,"jobeta":{},"jobfailed":0,"success":true,"jobcreated":{},"updateid":1234567,"jobupdated":{},"jobstatename":"{name}","accountserviceid":"654321","imageid":98765,"machineid":4321,"comment":"nightly build 1"}}"#,
+            now - 1800,
+            now + 3600,
+            now - 1900,
+            now - 5,
+        )
+    };
+    let bodies = [status(4, "Running"), status(3, "Queued")];
+    let answers = Answers::new(bodies, JOBS * POLLS_A_STATE);
+    let identity = Identity::new()?;
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        listeners.push(listener);
+    }
+    print!("{}", identity.ca_pem);
+    std::io::stdout().flush()?;
+    let [clear, over_tls, h2] = <[TcpListener; 3]>::try_from(listeners).map_err(|_| "three")?;
+    let ((), over_tls, h2) = tokio::join!(
+        http1(clear, answers.clone()),
+        tls(over_tls, &identity, "http/1.1", answers.clone()),
+        tls(h2, &identity, "h2", answers.clone()),
+    );
+    over_tls.and(h2)
+}
+
+/// The responder's process.
+struct Server {
+    child: Child,
+    addresses: Vec<String>,
+    ca: tempfile::NamedTempFile,
+}
+
+impl Server {
+    fn start() -> Outcome<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(SERVE)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = BufReader::new(child.stdout.take().ok_or("no pipe")?);
+        let mut addresses = Vec::new();
+        for scheme in ["http", "https", "https"] {
+            let mut line = String::new();
+            output.read_line(&mut line)?;
+            addresses.push(format!("{scheme}://{}", line.trim()));
+        }
+        let mut pem = String::new();
+        while !pem.contains("-----END") {
+            output.read_line(&mut pem)?;
+        }
+        let mut ca = tempfile::NamedTempFile::new()?;
+        ca.write_all(pem.as_bytes())?;
+        Ok(Self {
+            child,
+            addresses,
+            ca,
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()> {
+    let jobs = (1..=JOBS)
+        .map(|id| format!("update/{id}").parse())
+        .collect::<Result<Vec<JobRef>, _>>()?;
+    let settings = settings(address, ca, &jobs)?;
+    let polls = Rc::new(Cell::new(0_u64));
+    let mut engine = engine(&settings, &jobs, Rc::clone(&polls))?;
+    let bare = bare_client(&settings)?;
+    let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT)
+        .map(|n| ask_for_ever(&bare, address, n, &polls))
+        .collect();
+
+    let mut events = 0_usize;
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let ours = measure(&polls, async {
+            loop {
+                events += engine.advance().await.len();
+            }
+        });
+        let ours = ours.await?;
+        let bare = measure(&polls, async { while bare.next().await.is_some() {} });
+        let bare = bare.await?;
+        // the first round connects and warms up
+        if round > 0 {
+            rounds.push((ours, bare));
+        }
+    }
+    let share = events as f64 / rounds.iter().map(|(ours, _)| ours.polls).sum::<f64>();
+    println!(
+        "{name}: the engine {:.1} us a poll, {:.2} events a poll; bare reqwest {:.1} us; ratio {:.2}",
+        median(rounds.iter().map(|(ours, _)| ours.us)),
+        share,
+        median(rounds.iter().map(|(_, bare)| bare.us)),
+        median(rounds.iter().map(|(ours, bare)| ours.us / bare.us)),
+    );
+    Ok(())
+}
+
+struct Measured {
+    polls: f64,
+    us: f64,
+}
+
+/// Drives `work` for a round.
+async fn measure(polls: &Cell<u64>, work: impl Future) -> Outcome<Measured> {
+    let (polls_before, before) = (polls.get(), main_thread_ns()?);
+    let _ = timeout(ROUND, work).await;
+    let (spent, polls) = (
+        main_thread_ns()? - before,
+        (polls.get() - polls_before) as f64,
+    );
+    Ok(Measured {
+        polls,
+        us: spent / polls / 1e3,
+    })
+}
+
+fn settings(address: &str, ca: &std::path::Path, jobs: &[JobRef]) -> Outcome<Settings> {
+    let mut settings = for_simulator(address, 654_321, jobs)
+        .map_err(|e| e.to_string())?
+        .settings;
+    settings.api.max_in_flight = IN_FLIGHT;
+    settings.api.max_requests_per_second = 1e6;
+    settings.api.ca_file = address.starts_with("https").then(|| ca.to_owned());
+    settings.limits.schedule.min_interval = SHORTEST_WAIT;
+    settings.limits.schedule.max_interval = LONGEST_WAIT;
+    Ok(settings)
+}
+
+fn engine(
+    settings: &Settings,
+    jobs: &[JobRef],
+    polls: Rc<Cell<u64>>,
+) -> Outcome<Engine<Counted, store::Memory, SystemClock>> {
+    let client = Client::new(&settings.api, &credentials()?)?;
+    let throttle = Throttle {
+        max_in_flight: settings.api.max_in_flight,
+        max_requests_per_second: settings.api.max_requests_per_second,
+    };
+    let mut engine = Engine::new(
+        Counted { client, polls },
+        store::Memory,
+        SystemClock::start(),
+        SeededDice::new(1),
+        settings.limits.clone(),
+        throttle,
+        Memory::default(),
+    );
+    for (n, job) in (0_u128..).zip(jobs) {
+        engine.watch(WatchId(n.to_ne_bytes()), *job, None);
+    }
+    Ok(engine)
+}
+
+fn credentials() -> Outcome<Credentials> {
+    let secret = |text: &str| SecretString::from(text.to_owned());
+    Ok(Credentials::new(secret("access"), secret("secret"))?)
+}
+
+/// The real client, and how often it has been asked.
+struct Counted {
+    client: Client,
+    polls: Rc<Cell<u64>>,
+}
+
+impl Api for Counted {
+    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+        let fetched = self.client.ask(job, diff_info).await;
+        self.polls.set(self.polls.get() + 1);
+        fetched
+    }
+}
+
+/// The same HTTP client with the same headers and limits, with nothing around it.
+fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
+    let api = &settings.api;
+    let basic = HeaderValue::from_str(credentials()?.basic().expose_secret())?;
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let mut builder = reqwest::Client::builder()
+        .user_agent("forgewatch")
+        .default_headers(HeaderMap::from_iter([
+            (AUTHORIZATION, basic),
+            (CONTENT_TYPE, form),
+        ]))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(api.connect_timeout)
+        .timeout(api.timeout)
+        .pool_max_idle_per_host(api.max_in_flight)
+        .http2_adaptive_window(true)
+        .tls_certs_only([]);
+    if let Some(ca) = &api.ca_file {
+        let mut pem = Vec::new();
+        std::fs::File::open(ca)?.read_to_end(&mut pem)?;
+        builder = builder.tls_certs_only([reqwest::Certificate::from_pem(&pem)?]);
+    }
+    Ok(builder.build()?)
+}
+
+/// One of the bare loops: each asks for its own share of the jobs. Ends when a request fails.
+async fn ask_for_ever(http: &reqwest::Client, address: &str, first: usize, polls: &Cell<u64>) {
+    let mut id = first;
+    loop {
+        let url = format!("{address}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");
+        let Ok(mut response) = http.get(url).send().await else {
+            return;
+        };
+        while let Ok(Some(_)) = response.chunk().await {}
+        polls.set(polls.get() + 1);
+        id = (id + IN_FLIGHT) % JOBS;
+    }
+}

@@ -1,0 +1,367 @@
+//! Each delivery rule, and all of them at once on anything that can happen.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::{SeededDice, retry};
+use crate::hooks::tests_support::{event, hook};
+
+/// The longest wait there is, every time.
+struct Slow;
+
+impl Dice for Slow {
+    fn roll(&mut self) -> f64 {
+        1.0
+    }
+}
+
+fn at(up_ms: u64) -> Moment {
+    Moment {
+        up_ms,
+        wall_ms: 1_767_323_045_678 + up_ms as i64,
+    }
+}
+
+fn told(watch: u8, seq: u32, kind: &str) -> Arc<Told> {
+    let mut event = event(seq, kind);
+    event.id.watch = WatchId([watch; 16]);
+    Arc::new(Told::of(&event, "test").unwrap())
+}
+
+fn failure() -> Attempt {
+    failure_for(Duration::ZERO)
+}
+
+fn failure_for(not_before: Duration) -> Attempt {
+    Attempt::Failed {
+        why: Failure::new("exit status 1"),
+        not_before,
+    }
+}
+
+fn offer(queue: &mut Queue, told: &Arc<Told>, now: Moment) {
+    for id in queue.wanted(told) {
+        queue.add(&id, Arc::clone(told), now);
+    }
+}
+
+/// Begins all that can, as `watch-seq#attempt`.
+fn begin(queue: &mut Queue, now: u64) -> Vec<String> {
+    std::iter::from_fn(|| queue.begin(at(now)))
+        .map(|change| match change {
+            Change::Begin { id, attempt } => {
+                format!("{}-{}#{attempt}", id.event.watch.0[0], id.event.seq)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+fn id(watch: u8, seq: u32) -> DeliveryId {
+    DeliveryId {
+        event: EventId {
+            watch: WatchId([watch; 16]),
+            seq,
+        },
+        hook: Arc::from("h"),
+    }
+}
+
+fn settle(queue: &mut Queue, id: DeliveryId, attempt: Attempt, now: u64) -> Option<GaveUp> {
+    let change = queue.settle(id, attempt, at(now), retry::ceiling, &mut Slow);
+    queue.apply(&change, at(now))
+}
+
+#[test]
+fn a_hook_gets_the_types_and_kinds_it_wants() {
+    let all = |on: &[&str]| Queue::new(&[hook("h", on, 0, 1)]);
+    let wants = |queue: &Queue, kind| !queue.wanted(&told(1, 1, kind)).is_empty();
+    assert!(wants(&all(&["job.failed"]), "job.failed"));
+    assert!(!wants(&all(&["job.failed"]), "job.progressed"));
+    assert!(wants(&all(&["hook.failed", "job.*"]), "job.progressed"));
+    assert!(!wants(&all(&["job.*"]), "hook.failed"));
+    let mut updates = hook("h", &["job.*", "hook.failed"], 0, 1);
+    updates.kinds = Some(vec![JobKind::Update]);
+    assert!(!wants(&Queue::new(&[updates.clone()]), "job.failed"));
+    assert!(
+        !wants(&Queue::new(&[updates]), "hook.failed"),
+        "it has no kind"
+    );
+}
+
+#[test]
+fn the_head_is_tried_again_before_the_next_of_its_queue() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
+    for seq in [1, 2] {
+        offer(&mut queue, &told(1, seq, "job.progressed"), at(0));
+    }
+    offer(&mut queue, &told(2, 1, "job.progressed"), at(0));
+    assert_eq!(
+        begin(&mut queue, 0),
+        ["1-1#1", "2-1#1"],
+        "one of a queue at a time"
+    );
+    settle(&mut queue, id(1, 1), failure(), 0);
+    assert_eq!(begin(&mut queue, 999), [""; 0], "not before a second");
+    assert_eq!(queue.wake(), Some(1_000));
+    assert_eq!(begin(&mut queue, 1_000), ["1-1#2"]);
+    settle(&mut queue, id(1, 1), Attempt::Delivered, 1_000);
+    assert_eq!(begin(&mut queue, 1_000), ["1-2#1"]);
+}
+
+#[test]
+fn a_waiting_retry_holds_no_place_and_the_oldest_due_goes_first() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
+    for watch in [1, 2, 3] {
+        offer(
+            &mut queue,
+            &told(watch, 1, "job.failed"),
+            at(u64::from(watch)),
+        );
+    }
+    assert_eq!(begin(&mut queue, 10), ["1-1#1"]);
+    settle(&mut queue, id(1, 1), failure(), 10);
+    assert_eq!(begin(&mut queue, 10), ["2-1#1"]);
+    settle(&mut queue, id(2, 1), Attempt::Delivered, 5_000);
+    assert_eq!(
+        begin(&mut queue, 5_000),
+        ["3-1#1"],
+        "due since 3, the retry since 1010"
+    );
+    settle(&mut queue, id(3, 1), Attempt::Delivered, 5_000);
+    assert_eq!(begin(&mut queue, 5_000), ["1-1#2"]);
+}
+
+#[test]
+fn waits_double_to_five_minutes_and_retry_after_is_a_floor_of_an_hour_at_most() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 100, 1)]);
+    offer(&mut queue, &told(1, 1, "job.failed"), at(0));
+    let mut now = 0;
+    let mut wait = |attempt| {
+        begin(&mut queue, now);
+        settle(&mut queue, id(1, 1), attempt, now);
+        let before = std::mem::replace(&mut now, queue.wake().unwrap());
+        (now - before) / 1_000
+    };
+    let curve: Vec<u64> = (0..11).map(|_| wait(failure())).collect();
+    assert_eq!(curve, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    assert_eq!(wait(failure_for(Duration::from_mins(10))), 600);
+    assert_eq!(
+        wait(failure_for(Duration::from_secs(1))),
+        300,
+        "a floor, no ceiling"
+    );
+    assert_eq!(wait(failure_for(Duration::from_hours(9))), 3_600);
+}
+
+#[test]
+fn after_its_retries_a_delivery_is_given_up_and_kept_and_the_next_goes() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 2, 1)]);
+    for seq in [1, 2] {
+        offer(&mut queue, &told(1, seq, "job.progressed"), at(0));
+    }
+    for attempt in 1..=2 {
+        assert_eq!(begin(&mut queue, 10_000 * attempt).len(), 1);
+        assert_eq!(
+            settle(&mut queue, id(1, 1), failure(), 10_000 * attempt),
+            None
+        );
+    }
+    begin(&mut queue, 30_000);
+    let gave_up = settle(&mut queue, id(1, 1), failure(), 30_000).unwrap();
+    assert_eq!(
+        (gave_up.attempts, gave_up.why.error.as_str()),
+        (3, "exit status 1")
+    );
+    assert_eq!(queue.given_up().count(), 1);
+    assert_eq!(begin(&mut queue, 30_000), ["1-2#1"]);
+
+    queue.apply(&Change::Retry { id: id(1, 1) }, at(31_000));
+    assert_eq!(begin(&mut queue, 31_000), [""; 0], "its queue is busy");
+    settle(&mut queue, id(1, 2), Attempt::Delivered, 31_000);
+    assert_eq!(begin(&mut queue, 31_000), ["1-1#1"]);
+    let refused = Attempt::Refused(Failure::new("HTTP 410"));
+    assert!(
+        settle(&mut queue, id(1, 1), refused, 31_000).is_some(),
+        "at once"
+    );
+    queue.apply(&Change::Discard { id: id(1, 1) }, at(31_000));
+    assert!(queue.is_idle() && queue.given_up().count() == 0);
+}
+
+#[test]
+fn what_could_not_be_recorded_was_no_attempt() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 0, 1)]);
+    offer(&mut queue, &told(1, 1, "job.failed"), at(0));
+    begin(&mut queue, 0);
+    queue.put_back(&id(1, 1), at(1_000));
+    assert_eq!(begin(&mut queue, 999), [""; 0]);
+    assert_eq!(begin(&mut queue, 1_000), ["1-1#1"]);
+}
+
+#[test]
+fn the_deliveries_of_a_hook_that_has_gone_are_given_up() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1), hook("other", &["job.*"], 8, 1)]);
+    for watch in [1, 2] {
+        offer(&mut queue, &told(watch, 1, "job.failed"), at(0));
+    }
+    let mut running = begin(&mut queue, 0);
+    running.dedup();
+    assert_eq!(running, ["1-1#1"]);
+    let changes = queue.configure(&[hook("other", &["job.*"], 8, 1)]);
+    assert_eq!(changes.len(), 1, "the one under way has this attempt left");
+    let gave_up = queue.apply(&changes[0], at(0)).unwrap();
+    assert_eq!(gave_up.id, id(2, 1));
+    assert_eq!(
+        gave_up.why.error,
+        "the hook is no longer in the configuration"
+    );
+    assert!(settle(&mut queue, id(1, 1), failure(), 0).is_some());
+}
+
+#[test]
+fn what_was_stored_goes_on_where_it_was() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
+    let now = at(5_000);
+    let mut load = |watch, attempts, standing, hook: &str| {
+        let row = Row {
+            id: DeliveryId {
+                hook: Arc::from(hook),
+                ..id(watch, 1)
+            },
+            body: told(watch, 1, "job.failed").body().to_owned(),
+            attempts,
+            standing,
+        };
+        queue.load(row, now).unwrap()
+    };
+    let due = |ms: i64| Standing::Waiting {
+        due_ms: now.wall_ms.saturating_add(ms),
+    };
+    assert_eq!(load(1, 3, due(-1_000), "h"), None);
+    assert_eq!(load(2, 1, due(2_000), "h"), None);
+    assert_eq!(load(3, 1, due(i64::MAX), "h"), None);
+    assert_eq!(load(4, 9, Standing::GivenUp(Failure::new("x")), "h"), None);
+    assert!(load(5, 0, due(0), "gone").is_some());
+    assert_eq!(load(6, 1, Standing::Delivered, "h"), None);
+    assert_eq!(begin(&mut queue, 5_000), ["1-1#4"]);
+    assert_eq!(begin(&mut queue, 7_000), ["2-1#2"]);
+    assert_eq!(begin(&mut queue, 3_604_999), [""; 0]);
+    assert_eq!(
+        begin(&mut queue, 3_605_000),
+        ["3-1#2"],
+        "no wait is longer than an hour"
+    );
+    assert_eq!(queue.given_up().count(), 1);
+}
+
+/// What the world does.
+#[derive(Clone, Debug)]
+enum Move {
+    Offer(u8),
+    /// The n-th attempt under way ends like this: 0 well, 1 for good, else badly.
+    End(usize, u8),
+    Pass(u64),
+    /// The n-th attempt under way could not be recorded.
+    PutBack(usize),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => (0u8..4).prop_map(Move::Offer),
+        4 => (0usize..8, 0u8..5).prop_map(|(n, how)| Move::End(n, how)),
+        2 => (0u64..400_000).prop_map(Move::Pass),
+        1 => (0usize..8).prop_map(Move::PutBack),
+    ];
+    prop::collection::vec(one, 0..120)
+}
+
+/// Plays the moves, then delivers what is left. Returns all that happened, checked on the way.
+fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<String> {
+    let hooks = [
+        hook("h", &["job.*"], retries, max_running),
+        hook("i", &["job.*"], retries, 1),
+    ];
+    let mut queue = Queue::new(&hooks);
+    let mut dice = SeededDice::new(seed);
+    let (mut now, mut offered, mut trace) = (0, [0u32; 4], Vec::new());
+    let mut running: Vec<DeliveryId> = Vec::new();
+    let mut ended: BTreeMap<(Arc<str>, WatchId), Vec<u32>> = BTreeMap::new();
+    let mut moves = moves.iter().cloned();
+    loop {
+        let next = match moves.next() {
+            Some(next) => next,
+            None if queue.is_idle() => break,
+            None if running.is_empty() => Move::Pass(3_600_000),
+            None => Move::End(0, 0),
+        };
+        match next {
+            Move::Offer(watch) => {
+                offered[usize::from(watch)] += 1;
+                let told = told(watch, offered[usize::from(watch)], "job.progressed");
+                offer(&mut queue, &told, at(now));
+            }
+            Move::Pass(ms) => now += ms,
+            Move::PutBack(n) if n < running.len() => {
+                queue.put_back(&running.remove(n), at(now + 1));
+            }
+            Move::End(n, how) if n < running.len() => {
+                let id = running.remove(n);
+                let attempt = match how {
+                    0 => Attempt::Delivered,
+                    1 => Attempt::Refused(Failure::new("HTTP 410")),
+                    _ => failure(),
+                };
+                let change = queue.settle(id.clone(), attempt, at(now), retry::ceiling, &mut dice);
+                queue.apply(&change, at(now));
+                trace.push(format!("{change:?}"));
+                if !matches!(change, Change::Wait { .. }) {
+                    ended
+                        .entry((id.hook, id.event.watch))
+                        .or_default()
+                        .push(id.event.seq);
+                }
+            }
+            Move::PutBack(_) | Move::End(..) => {}
+        }
+        while let Some(change) = queue.begin(at(now)) {
+            trace.push(format!("{change:?}"));
+            let Change::Begin { id, attempt } = change else {
+                panic!("{change:?}");
+            };
+            assert!(attempt <= retries + 1, "{id} is tried too often");
+            let same = |other: &&DeliveryId| other.hook == id.hook;
+            let of_hook: Vec<&DeliveryId> = running.iter().filter(same).collect();
+            assert!(
+                of_hook.iter().all(|o| o.event.watch != id.event.watch),
+                "two of one queue"
+            );
+            assert!(of_hook.len() < if &*id.hook == "h" { max_running } else { 1 });
+            running.push(id);
+        }
+    }
+    for watch in 0..4u8 {
+        let all: Vec<u32> = (1..=offered[usize::from(watch)]).collect();
+        for hook in ["h", "i"] {
+            let of_queue = ended.remove(&(Arc::from(hook), WatchId([watch; 16])));
+            assert_eq!(
+                of_queue.unwrap_or_default(),
+                all,
+                "each ends once, in order"
+            );
+        }
+    }
+    trace
+}
+
+proptest! {
+    #[test]
+    fn every_delivery_ends_once_in_order_and_within_the_limits(
+        moves in moves(), seed: u64, retries in 0u32..4, max_running in 1usize..4
+    ) {
+        let trace = play(&moves, seed, retries, max_running);
+        prop_assert_eq!(play(&moves, seed, retries, max_running), trace, "the same seed, the same deliveries");
+    }
+}

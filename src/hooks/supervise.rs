@@ -1,0 +1,449 @@
+//! The hidden command `forgewatch hook-supervisor`: runs one hook and sees to its end, whole.
+//!
+//! `exec` starts one for each attempt. It leads a session of its own and is the subreaper of all that the hook
+//! starts: what leaves its group or its session is handed to it by the kernel and found below it in `/proc`. It never
+//! shares a stream with anybody: it keeps the first and the last of each of the hook's and reports them at the end.
+//!
+//! Standard input is the line to whoever started it: eight bytes of length, the event, and then silence. A byte more
+//! asks for an end (TERM to all, KILL five seconds later); an end of file means that nobody is there any more (KILL at
+//! once: a watcher that comes back runs the attempt again, and two must not meet).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, setsid, wait,
+};
+use serde::{Deserialize, Serialize};
+
+/// How long a hook has between TERM and KILL.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// The first and the last of a stream are kept up to here, each.
+const KEPT: usize = 32 * 1024;
+/// An event is far shorter.
+const MAX_EVENT: u64 = 64 << 20;
+/// How often KILL is sent until nobody is left.
+const AGAIN: Duration = Duration::from_millis(10);
+/// A process that does not even die of KILL hangs in the kernel: nothing more can be done.
+const STUCK: Duration = Duration::from_secs(5);
+/// How long the streams are waited for once nobody is left who could write.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What is written on standard output at the end, in JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Report {
+    pub(super) end: End,
+    pub(super) stdout: Kept,
+    pub(super) stderr: Kept,
+}
+
+/// How the hook ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum End {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By somebody else's signal.
+    Killed(i32),
+    /// It never began.
+    NotStarted(String),
+    /// It took too long.
+    TimedOut,
+    /// Whoever started it did not want it any more.
+    Stopped,
+}
+
+/// What is kept of a stream.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) head: String,
+    pub(super) tail: String,
+    /// The bytes between them that were thrown away.
+    pub(super) left_out: u64,
+}
+
+/// What the threads tell the main one.
+enum News {
+    /// An end is asked for.
+    Stop,
+    /// Whoever started it is gone.
+    Orphaned,
+    /// A child has ended: the hook itself, or something it left behind.
+    Ended(Pid, WaitStatus),
+    /// No process below this one is left.
+    Alone,
+    /// A stream has ended.
+    Closed,
+}
+
+/// Runs the program given as the arguments, for at most `timeout`.
+pub fn run(timeout: Duration, command: &[OsString]) -> ExitCode {
+    // Fails where this process leads a group already; the subreaper finds everybody all the same.
+    let _ = setsid();
+    let mut stdin = io::stdin().lock();
+    let prepared = set_child_subreaper(Some(getpid()))
+        .map_err(io::Error::from)
+        .and_then(|()| read_event(&mut stdin));
+    drop(stdin);
+    let report = match prepared {
+        Ok(event) => supervise(timeout, command, event),
+        Err(error) => Some(Report::of(End::NotStarted(error.to_string()))),
+    };
+    let written = report.map_or(Ok(()), |report| {
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer(&mut stdout, &report)?;
+        stdout.flush()
+    });
+    if written.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn read_event(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut length = [0; 8];
+    from.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length).min(MAX_EVENT);
+    let mut event = Vec::new();
+    from.take(length).read_to_end(&mut event)?;
+    if (event.len() as u64) < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(event)
+}
+
+/// None where nobody is left to report to.
+fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<Report> {
+    let (tell, news) = mpsc::channel();
+    let (hook, streams) = match start(command, event, &tell) {
+        Ok(started) => started,
+        Err(error) => return Some(Report::of(End::NotStarted(error.to_string()))),
+    };
+    listen(tell.clone());
+    reap(tell);
+    let mut watch = Watch {
+        news,
+        hook,
+        ended: None,
+        open: streams.len(),
+        alone: false,
+    };
+    let end = match watch.until(timeout) {
+        Woken::ByTheEnd => None,
+        Woken::ByTime => Some(End::TimedOut),
+        Woken::Asked => Some(End::Stopped),
+        Woken::Orphaned => {
+            watch.kill_all();
+            return None;
+        }
+    };
+    if !watch.alone {
+        signal_all(Signal::TERM);
+        watch.until_alone(GRACE);
+        watch.kill_all();
+    }
+    watch.until_closed();
+    let [stdout, stderr] = streams.map(|kept| lock(&kept).take());
+    let end = end
+        .or(watch.ended)
+        .unwrap_or_else(|| End::NotStarted("it vanished".to_owned()));
+    Some(Report {
+        end,
+        stdout,
+        stderr,
+    })
+}
+
+type Shared = Arc<Mutex<Bounded>>;
+
+fn start(
+    command: &[OsString],
+    event: Vec<u8>,
+    tell: &Sender<News>,
+) -> io::Result<(Pid, [Shared; 2])> {
+    let (program, args) = command
+        .split_first()
+        .ok_or_else(|| io::Error::other("no program is given"))?;
+    let mut child = Command::new(program)
+        .args(args)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::spawn(move || hand_over(stdin, &event));
+    let streams = [drain(stdout, tell.clone()), drain(stderr, tell.clone())];
+    Ok((pid, streams))
+}
+
+/// A hook that does not read its event has its reasons.
+fn hand_over(stdin: Option<ChildStdin>, event: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(event);
+    }
+}
+
+fn drain(from: Option<impl Read + Send + 'static>, tell: Sender<News>) -> Shared {
+    let kept = Shared::default();
+    let into = Arc::clone(&kept);
+    thread::spawn(move || {
+        let mut chunk = [0; 16 * 1024];
+        if let Some(mut from) = from {
+            while let Ok(n @ 1..) = from.read(&mut chunk) {
+                lock(&into).push(chunk.get(..n).unwrap_or_default());
+            }
+        }
+        let _ = tell.send(News::Closed);
+    });
+    kept
+}
+
+/// Hears what whoever started it has to say.
+fn listen(tell: Sender<News>) {
+    thread::spawn(move || {
+        let mut byte = [0];
+        let mut stdin = io::stdin().lock();
+        while let Ok(1) = stdin.read(&mut byte) {
+            if tell.send(News::Stop).is_err() {
+                return;
+            }
+        }
+        let _ = tell.send(News::Orphaned);
+    });
+}
+
+/// Waits for every child there is, its own and those it inherits, until there is none.
+fn reap(tell: Sender<News>) {
+    thread::spawn(move || {
+        loop {
+            match wait(WaitOptions::empty()) {
+                Ok(Some((pid, status))) => drop(tell.send(News::Ended(pid, status))),
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        let _ = tell.send(News::Alone);
+    });
+}
+
+/// What the main thread knows.
+struct Watch {
+    news: Receiver<News>,
+    hook: Pid,
+    ended: Option<End>,
+    open: usize,
+    alone: bool,
+}
+
+/// Why waiting for the hook is over.
+enum Woken {
+    ByTheEnd,
+    ByTime,
+    Asked,
+    Orphaned,
+}
+
+impl Watch {
+    /// Waits for the hook to end, for a word, or for this long.
+    fn until(&mut self, timeout: Duration) -> Woken {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match self.next(deadline) {
+                None => return Woken::ByTime,
+                Some(News::Stop) => return Woken::Asked,
+                Some(News::Orphaned) => return Woken::Orphaned,
+                Some(_) if self.ended.is_some() => {
+                    // What it left behind, if anything, is known at once.
+                    self.alone |= descendants().is_empty();
+                    return Woken::ByTheEnd;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Waits until no process is left, a word that nobody is there any more, or for this long.
+    fn until_alone(&mut self, most: Duration) {
+        let deadline = Instant::now().checked_add(most);
+        while !self.alone {
+            match self.next(deadline) {
+                None | Some(News::Orphaned) => return,
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn kill_all(&mut self) {
+        let end = Instant::now() + STUCK;
+        while !self.alone && Instant::now() < end {
+            signal_all(Signal::KILL);
+            self.until_alone(AGAIN);
+        }
+    }
+
+    fn until_closed(&mut self) {
+        let deadline = Instant::now().checked_add(LAST_WORDS);
+        while self.open > 0 && self.next(deadline).is_some() {}
+    }
+
+    /// The next piece of news, taken note of; None at the deadline.
+    fn next(&mut self, deadline: Option<Instant>) -> Option<News> {
+        let left = deadline.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        let news = match self.news.recv_timeout(left) {
+            Ok(news) => news,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        };
+        match &news {
+            News::Ended(pid, status) if *pid == self.hook => {
+                self.ended = status
+                    .exit_status()
+                    .map(End::Exited)
+                    .or_else(|| status.terminating_signal().map(End::Killed));
+            }
+            News::Alone => self.alone = true,
+            News::Closed => self.open = self.open.saturating_sub(1),
+            _ => {}
+        }
+        Some(news)
+    }
+}
+
+fn signal_all(signal: Signal) {
+    for pid in descendants() {
+        // One that has ended since is what is wanted.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Every process below this one, by the parents that `/proc` tells.
+fn descendants() -> Vec<Pid> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for entry in entries {
+        let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
+        let Some(pid) = pid else { continue };
+        if let Some(parent) = parent(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = vec![getpid().as_raw_nonzero().get()];
+    let mut at = 0;
+    while let Some(&pid) = found.get(at) {
+        found.extend(children.remove(&pid).unwrap_or_default());
+        at += 1;
+    }
+    found
+        .into_iter()
+        .skip(1)
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+/// Of one that has ended and waits to be reaped: none. The name in `stat` may hold anything, so what follows it is
+/// looked for from behind.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(parent)
+}
+
+/// The first and the last of a stream, however long it is.
+#[derive(Default)]
+struct Bounded {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    left_out: u64,
+}
+
+impl Bounded {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = KEPT.saturating_sub(self.head.len()).min(bytes.len());
+        let (head, rest) = bytes.split_at(room);
+        self.head.extend_from_slice(head);
+        self.tail.extend_from_slice(rest);
+        // Cut now and then, not at every write.
+        if self.tail.len() > 2 * KEPT {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let over = self.tail.len().saturating_sub(KEPT);
+        self.tail.drain(..over);
+        self.left_out += over as u64;
+    }
+
+    fn take(&mut self) -> Kept {
+        self.cut();
+        if self.left_out == 0 {
+            // A character may lie across the cut.
+            self.head.append(&mut self.tail);
+        }
+        Kept {
+            head: String::from_utf8_lossy(&self.head).into_owned(),
+            tail: String::from_utf8_lossy(&self.tail).into_owned(),
+            left_out: self.left_out,
+        }
+    }
+}
+
+impl Report {
+    fn of(end: End) -> Self {
+        Self {
+            end,
+            stdout: Kept::default(),
+            stderr: Kept::default(),
+        }
+    }
+}
+
+/// A thread that panicked leaves what it had.
+fn lock(kept: &Mutex<Bounded>) -> std::sync::MutexGuard<'_, Bounded> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn of_any_stream_the_first_and_the_last_are_kept(
+            sizes in prop::collection::vec(0usize..40_000, 0..12)
+        ) {
+            let all: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|i| b'a' + (i % 23) as u8).collect();
+            let mut kept = Bounded::default();
+            let mut rest = all.as_slice();
+            for size in sizes {
+                let (chunk, after) = rest.split_at(size);
+                kept.push(chunk);
+                rest = after;
+            }
+            let kept = kept.take();
+            let (head, tail) = (kept.head.as_bytes(), kept.tail.as_bytes());
+            prop_assert!(all.starts_with(head) && all.ends_with(tail));
+            prop_assert_eq!(head.len() + tail.len() + kept.left_out as usize, all.len());
+            prop_assert!(head.len() + tail.len() <= 2 * KEPT);
+            prop_assert!(kept.left_out == 0 || head.len() + tail.len() == 2 * KEPT);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Bodies that would fill the memory, and redirects that would take the credentials along.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::place::{Stage, faulty, job};
+
+/// The most resident memory a process has had, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib * 1024
+}
+
+#[test]
+fn a_gzip_bomb_is_too_large_and_is_never_held() {
+    let fault = "[[jobs.faults]]\nrequests = '2'\ngzip_bomb = '1GiB'\n[[jobs.faults]]\nrequests = '3-'\ndelay = '1h'";
+    let stage = Stage::new(&job("diff/1", &format!("duration = '1h'\n{fault}")));
+    let config = "[api]\nmax_body = '200MiB'\n[schedule]\nunreachable_after = '10ms'\n";
+    let config = stage.place.file("f.toml", config);
+    let watch = stage
+        .watch(&["--config", config.to_str().unwrap(), "diff/1"])
+        .start();
+    stage.await_hits("diff/1", 3);
+    let peak = peak(watch.pid());
+    watch.signal("TERM");
+    let done = watch.wait().expect(143);
+    let told = done.events_of("diff/1");
+    let unreachable = told
+        .iter()
+        .find(|event| event["event_type"] == "job.unreachable");
+    assert_eq!(unreachable.unwrap()["error_kind"], "too_large", "{done:?}");
+    assert!(peak < 64 << 20, "{peak} bytes");
+}
+
+#[test]
+fn a_body_above_the_limit_is_too_large_compressed_or_not() {
+    for gzip in [true, false] {
+        let script = format!(
+            "gzip = {gzip}\n{}",
+            job("diff/1", "files = { modified = 100000 }")
+        );
+        let stage = Stage::new(&script);
+        let config = stage.place.file("f.toml", "[api]\nmax_body = '1MiB'\n");
+        let args = [
+            "--config",
+            config.to_str().unwrap(),
+            "--give-up-after",
+            "300ms",
+            "diff/1",
+        ];
+        let end = stage.watch(&args).run().expect(6).end_of("diff/1");
+        assert_eq!(end["error_kind"], "too_large");
+    }
+}
+
+#[test]
+fn a_redirect_is_not_followed_and_its_target_hears_nothing() {
+    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let target = format!(
+            "http://{}/cfp/v1/imagediff/1/status",
+            trap.local_addr().unwrap()
+        );
+        let fault = format!("redirect = '{target}'\nstatus = {status}");
+        let stage = Stage::new(&faulty("diff/1", "1-", &fault));
+        let end = stage
+            .watch(&["--give-up-after", "200ms", "diff/1"])
+            .run()
+            .expect(6)
+            .end_of("diff/1");
+        assert_eq!(end["error_kind"], "redirect");
+        let error = end["error"].as_str().unwrap();
+        assert!(
+            error.contains("not followed") && error.contains("base_url"),
+            "{error}"
+        );
+    }
+    let heard = trap.accept().map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(heard, Err(std::io::ErrorKind::WouldBlock));
+}

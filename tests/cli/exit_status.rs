@@ -1,0 +1,366 @@
+//! The exit status of `watch --until-done`, and that `watch.finished` says the same.
+
+use std::io::{Read, Write};
+
+use serde_json::json;
+
+use crate::place::{Done, Place, Stage, faulty, job};
+
+const GIVE_UP: [&str; 2] = ["--give-up-after", "1s"];
+const NO_GRACE: [&str; 2] = ["--not-found-grace", "50ms"];
+const JOB_TIMEOUT: [&str; 2] = ["--job-timeout", "2s"];
+
+/// A job that comes to a given end, the flags it takes to get there, and the status.
+struct Case {
+    script: fn(&str) -> String,
+    flags: &'static [&'static str],
+    event: &'static str,
+    status: i32,
+    outcome: &'static str,
+    /// Where `watch.finished` counts it.
+    counted: &'static str,
+}
+
+/// In the order in which one status goes before the next.
+const CASES: [Case; 7] = [
+    Case {
+        script: |name| faulty(name, "1-", "status = 401"),
+        flags: &[],
+        event: "job.refused",
+        status: 4,
+        outcome: "refused",
+        counted: "other",
+    },
+    Case {
+        script: |name| faulty(name, "1-", "status = 500"),
+        flags: &GIVE_UP,
+        event: "job.gave_up",
+        status: 6,
+        outcome: "gave_up",
+        counted: "other",
+    },
+    Case {
+        script: |name| job(name, "duration = '1h'"),
+        flags: &JOB_TIMEOUT,
+        event: "job.timed_out",
+        status: 124,
+        outcome: "timed_out",
+        counted: "other",
+    },
+    Case {
+        script: |name| job(name, "ending = 'failed'"),
+        flags: &[],
+        event: "job.failed",
+        status: 1,
+        outcome: "failed",
+        counted: "failed",
+    },
+    Case {
+        script: |_| String::new(),
+        flags: &NO_GRACE,
+        event: "job.not_found",
+        status: 5,
+        outcome: "not_found",
+        counted: "other",
+    },
+    Case {
+        script: |name| job(name, "ending = 'squashed'"),
+        flags: &[],
+        event: "job.squashed",
+        status: 3,
+        outcome: "squashed",
+        counted: "squashed",
+    },
+    Case {
+        script: |name| job(name, ""),
+        flags: &[],
+        event: "job.completed",
+        status: 0,
+        outcome: "completed",
+        counted: "completed",
+    },
+];
+
+/// Runs both cases in one watch: the first as diff/1, the second as update/2.
+fn run_both(first: &Case, second: &Case) -> Done {
+    let stage = Stage::new(&((first.script)("diff/1") + &(second.script)("update/2")));
+    let mut flags = first.flags.to_vec();
+    flags.extend(second.flags.iter().filter(|f| !first.flags.contains(f)));
+    flags.extend(["update/2", "diff/1"]);
+    stage.watch(&flags).run()
+}
+
+#[test]
+fn every_end_of_a_job_has_its_event_its_status_and_its_count() {
+    for case in &CASES {
+        let stage = Stage::new(&(case.script)("diff/1"));
+        let done = stage.watch(&[case.flags, &["diff/1"]].concat()).run();
+        let done = done.expect(case.status);
+        assert_eq!(done.end_of("diff/1")["event_type"], case.event);
+        let finished = done.finished();
+        let mut counts = json!({"completed": 0, "failed": 0, "squashed": 0, "other": 0});
+        counts[case.counted] = json!(1);
+        for (field, count) in counts.as_object().unwrap() {
+            assert_eq!(&finished[field], count, "{field} of {finished}");
+        }
+        assert_eq!(finished["outcome"], case.outcome);
+        assert_eq!(finished["jobs"], 1);
+    }
+}
+
+#[test]
+fn of_two_ends_the_one_that_goes_before_the_other_gives_the_status() {
+    for pair in CASES.windows(2) {
+        let [first, second] = pair else {
+            unreachable!()
+        };
+        let done = run_both(first, second).expect(first.status);
+        assert_eq!(done.end_of("diff/1")["event_type"], first.event);
+        assert_eq!(done.end_of("update/2")["event_type"], second.event);
+        assert_eq!(done.finished()["outcome"], first.outcome);
+    }
+}
+
+#[test]
+fn jobfailed_alone_and_progress_alone_are_ends() {
+    let script =
+        job("diff/1", "ending = 'jobfailed_only'") + &job("diff/2", "ending = 'progress_only'");
+    let done = Stage::new(&script)
+        .watch(&["diff/1", "diff/2"])
+        .run()
+        .expect(1);
+    assert_eq!(done.end_of("diff/1")["event_type"], "job.failed");
+    assert_eq!(done.end_of("diff/1")["state"], "failed");
+    assert_eq!(done.end_of("diff/2")["event_type"], "job.completed");
+    assert_eq!(done.end_of("diff/2")["progress"], 100);
+}
+
+#[test]
+fn a_client_whose_keys_are_wrong_is_refused_after_being_asked_twice() {
+    let stage = Stage::new(&job("diff/1", ""));
+    let watch = stage
+        .watch(&["diff/1"])
+        .env("FORGEWATCH_SECRET_KEY", "not-sim");
+    let end = watch.run().expect(4).end_of("diff/1");
+    assert_eq!(end["event_type"], "job.refused");
+    assert_eq!(
+        (&end["error_kind"], &end["http_status"]),
+        (&json!("refused"), &json!(401))
+    );
+    assert_eq!(stage.hits("diff/1").len(), 2);
+}
+
+#[test]
+fn an_account_that_may_not_see_the_job_is_refused_after_being_asked_twice() {
+    let stage = Stage::new(&job("diff/1", ""));
+    let watch = stage.watch(&["--account-service-id", "1", "diff/1"]);
+    let end = watch.run().expect(4).end_of("diff/1");
+    assert_eq!(
+        (&end["event_type"], &end["http_status"]),
+        (&json!("job.refused"), &json!(403))
+    );
+    assert_eq!(stage.hits("diff/1").len(), 2);
+}
+
+#[test]
+fn a_403_for_one_job_is_no_refusal_while_another_is_answered() {
+    let script = faulty("diff/1", "1-3", "status = 403") + &job("diff/2", "duration = '400ms'");
+    let done = Stage::new(&script)
+        .watch(&["diff/1", "diff/2"])
+        .run()
+        .expect(0);
+    assert_eq!(done.end_of("diff/1")["event_type"], "job.completed");
+}
+
+#[test]
+fn a_job_that_is_gone_is_not_found_at_once() {
+    let stage = Stage::new(&faulty("diff/1", "1-", "status = 410"));
+    let end = stage.watch(&["diff/1"]).run().expect(5).end_of("diff/1");
+    assert_eq!(
+        (&end["event_type"], &end["http_status"]),
+        (&json!("job.not_found"), &json!(410))
+    );
+    assert_eq!(stage.hits("diff/1").len(), 1);
+}
+
+#[test]
+fn a_mistyped_id_is_not_found_after_its_grace_and_the_right_one_completes() {
+    let stage = Stage::new(&job("diff/1234", ""));
+    let done = stage
+        .watch(&["--not-found-grace", "300ms", "diff/1243", "diff/1234"])
+        .run()
+        .expect(5);
+    assert_eq!(done.end_of("diff/1243")["event_type"], "job.not_found");
+    assert_eq!(done.end_of("diff/1234")["event_type"], "job.completed");
+    let hits = stage.hits("diff/1243");
+    assert!(hits.len() >= 2);
+    assert!(hits.last().unwrap().at - hits[0].at >= 300, "{hits:?}");
+}
+
+#[test]
+fn a_job_that_appears_within_its_grace_is_watched() {
+    let stage = Stage::new(&job("diff/1", "appears_after = '200ms'"));
+    let done = stage.watch(&["diff/1"]).run().expect(0);
+    assert_eq!(done.end_of("diff/1")["event_type"], "job.completed");
+    assert!(stage.hits("diff/1")[0].served.contains("404"));
+}
+
+#[test]
+fn squashed_jobs_count_as_the_user_says() {
+    let script = job("diff/1", "ending = 'squashed'") + &job("diff/2", "");
+    for (flag, status, outcome) in [("success", 0, "completed"), ("failure", 1, "failed")] {
+        let watch = Stage::new(&script)
+            .watch(&["--squashed-as", flag, "diff/1", "diff/2"])
+            .run();
+        let done = watch.expect(status);
+        assert_eq!(done.end_of("diff/1")["event_type"], "job.squashed");
+        let finished = done.finished();
+        assert_eq!(
+            (&finished["outcome"], &finished["squashed"]),
+            (&json!(outcome), &json!(1))
+        );
+    }
+}
+
+#[test]
+fn a_job_that_failed_and_was_tried_again_is_judged_as_jobfailed_is_read() {
+    let back = "{ at = '300ms', for = '100ms', to_state = 'queued', progress = 5, jobfailed = 2 }";
+    let script = job("diff/1", &format!("duration = '1s'\nset_back = [{back}]"));
+    for (reading, status) in [("flag", 1), ("count", 0)] {
+        Stage::new(&script)
+            .watch(&["--jobfailed", reading, "diff/1"])
+            .run()
+            .expect(status);
+    }
+}
+
+#[test]
+fn the_plain_schedule_sees_the_end_too() {
+    let stage = Stage::new(&job("diff/1", ""));
+    stage
+        .watch(&["--policy", "exponential", "diff/1"])
+        .run()
+        .expect(0);
+}
+
+#[test]
+fn the_timeout_ends_every_job_still_going_and_none_that_has_ended() {
+    let script =
+        job("diff/1", "duration = '1h'") + &job("diff/2", "") + &job("diff/3", "duration = '1h'");
+    let stage = Stage::new(&script);
+    let done = stage
+        .watch(&["--timeout", "1500ms", "diff/1", "diff/2", "diff/3"])
+        .run()
+        .expect(124);
+    for (name, event) in [
+        ("diff/1", "timed_out"),
+        ("diff/2", "completed"),
+        ("diff/3", "timed_out"),
+    ] {
+        assert_eq!(done.end_of(name)["event_type"], format!("job.{event}"));
+    }
+    let finished = done.finished();
+    assert_eq!(
+        (&finished["other"], &finished["completed"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[test]
+fn the_timeout_ends_a_watch_that_nobody_answers() {
+    let stage = Stage::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let done = stage
+        .watch(&["--timeout", "300ms", "diff/1"])
+        .run()
+        .expect(124);
+    assert_eq!(done.end_of("diff/1")["event_type"], "job.timed_out");
+}
+
+#[test]
+fn fail_fast_leaves_the_others_behind() {
+    let script = job("diff/1", "ending = 'failed'") + &job("diff/2", "duration = '1h'");
+    let done = Stage::new(&script)
+        .watch(&["--fail-fast", "diff/1", "diff/2"])
+        .run()
+        .expect(1);
+    let left = done.end_of("diff/2");
+    assert_eq!(
+        (&left["event_type"], &left["reason"]),
+        (&json!("job.abandoned"), &json!("fail_fast"))
+    );
+    assert_eq!(done.finished()["other"], 1);
+}
+
+#[test]
+fn fail_fast_does_not_stop_for_a_squashed_job_unless_that_is_a_failure() {
+    let script = job("diff/1", "ending = 'squashed'") + &job("diff/2", "duration = '600ms'");
+    let watch = |more: &[&str]| {
+        let flags = [&["--fail-fast", "diff/1", "diff/2"], more].concat();
+        Stage::new(&script).watch(&flags).run()
+    };
+    assert_eq!(
+        watch(&[]).expect(3).end_of("diff/2")["event_type"],
+        "job.completed"
+    );
+    let left = watch(&["--squashed-as", "failure"])
+        .expect(1)
+        .end_of("diff/2");
+    assert_eq!(left["event_type"], "job.abandoned");
+}
+
+#[test]
+fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let script = job("diff/1", "duration = '1h'") + &job("diff/2", "ending = 'failed'");
+        let stage = Stage::new(&script);
+        let watch = stage.watch(&["diff/1", "diff/2"]).start();
+        stage.await_hits("diff/1", 2);
+        watch.signal(signal);
+        let done = watch.wait().expect(status);
+        let left = done.end_of("diff/1");
+        assert_eq!(
+            (&left["event_type"], &left["reason"]),
+            (&json!("job.abandoned"), &json!("interrupted"))
+        );
+        assert_eq!(done.finished()["outcome"], "interrupted");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_watch_whose_request_nobody_answers() {
+    let stage = Stage::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let watch = stage.watch(&["diff/1"]).start();
+    stage.await_hits("diff/1", 1);
+    watch.signal("TERM");
+    let left = watch.wait().expect(143).end_of("diff/1");
+    assert_eq!(left["event_type"], "job.abandoned");
+}
+
+#[test]
+fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
+    let stage = Stage::new(&job("diff/1", "duration = '1h'"));
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // As much as a pipe holds: the program's first line finds no room.
+    writer.write_all(&vec![b'\n'; 65536]).unwrap();
+    let watch = stage.watch(&["diff/1"]).stdout(writer).start();
+    stage.await_hits("diff/1", 1);
+    watch.signal("INT");
+    watch.signal("INT");
+    watch.wait().expect(130);
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+}
+
+#[test]
+fn a_bad_command_line_is_status_2() {
+    let place = Place::new();
+    for args in [
+        &["watch", "--until-done", "diff/0"][..],
+        &["watch", "--nonsense"],
+        &["nonsense"],
+        &[],
+    ] {
+        let done = place.program(args).run().expect(2);
+        assert_eq!(done.stdout, "");
+    }
+}

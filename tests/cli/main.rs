@@ -1,0 +1,25 @@
+//! The program from outside: its exit status, what it prints, what it asks, against the simulator on real sockets.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod bad_input;
+mod bodies;
+mod cache;
+mod demo;
+mod exit_status;
+mod faults;
+mod hook_supervisor;
+mod hooks;
+mod output;
+mod place;
+mod proxy;
+mod secrets;
+mod simulate;
+mod streams;
+mod terminal;
+mod tls;
+mod webhooks;

@@ -1,0 +1,341 @@
+//! What is printed: lines of json that hold to their schema, text for people, and nothing that a server could make
+//! of either.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::place::{Done, Stage, faulty, job};
+
+const SCHEMA: &str = include_str!("../../config/schema/event.json");
+
+/// The ends of a watch, after which nothing follows.
+const ENDS: [&str; 9] = [
+    "job.completed",
+    "job.failed",
+    "job.squashed",
+    "job.not_found",
+    "job.refused",
+    "job.timed_out",
+    "job.gave_up",
+    "job.removed",
+    "job.abandoned",
+];
+
+/// A watch with one of everything that can happen in a few seconds.
+fn eventful() -> Done {
+    let script = [
+        job("diff/1", "queued = '300ms'\nduration = '1500ms'\nfiles = { added = 3, modified = 2, removed = 1 }\n\
+             game = 'Farflung'\nimage = 'farflung-live'\nmachine = 'buildbox-1'"),
+        job("diff/2", "ending = 'failed'\nerror = 'the disk is full'"),
+        job("diff/3", "ending = 'squashed'"),
+        job("update/4", "eta = 'blind'\nshape = 'sparse'"),
+        faulty("update/5", "1-", "status = 500\nbody = 'x'"),
+        job("update/6", "duration = '2s'\n[[jobs.faults]]\nrequests = '3-7'\nrubbish = 'html'"),
+        job("update/7", "duration = '1h'\nstall = [{ at = '100ms', for = '59m' }]"),
+        job("update/8", "duration = '2s'\nset_back = [{ at = '800ms', for = '400ms', to_state = 'queued', progress = 5 }]"),
+    ]
+    .concat();
+    let stage = Stage::new(&script);
+    let config = "[api]\nmax_requests_per_second = 1000\n\
+                  [schedule]\nunreachable_after = '150ms'\nstalled_after = '1s'\nprogress_step = 5\n";
+    let config = stage.place.file("f.toml", config);
+    let mut args = vec![
+        "--config",
+        config.to_str().unwrap(),
+        "--give-up-after",
+        "2s",
+    ];
+    args.extend(["--not-found-grace", "300ms", "--job-timeout", "4s"]);
+    args.extend(["--label", "build=8812", "--label", "zone=eu"]);
+    args.extend([
+        "diff/1", "diff/2", "diff/3", "update/4", "update/5", "update/6", "update/7",
+    ]);
+    args.extend(["update/8", "update/99"]);
+    stage.watch(&args).run().expect(6)
+}
+
+#[test]
+fn every_line_of_an_eventful_watch_holds_to_the_schema_and_tells_its_story() {
+    let done = eventful();
+    let schema = jsonschema::validator_for(&serde_json::from_str(SCHEMA).unwrap()).unwrap();
+    let events = done.events();
+    for event in &events {
+        if let Err(error) = schema.validate(event) {
+            panic!("{error}: {event}");
+        }
+        assert!(
+            event.as_object().unwrap().values().all(|v| !v.is_null()),
+            "{event}"
+        );
+    }
+    expect_identities(&events);
+    expect_one_end_each(&events);
+    expect_types(&events);
+    expect_fields(&done);
+    let types = [&events[0], &events[events.len() - 1]].map(|event| event["event_type"].clone());
+    assert_eq!(types, ["watch.started", "watch.finished"]);
+    assert_eq!(done.stderr, "");
+}
+
+/// `<watch>-<seq>`, from 1 without a gap in every watch, one watch a job.
+fn expect_identities(events: &[Value]) {
+    let mut last: BTreeMap<&str, (u64, Option<&Value>)> = BTreeMap::new();
+    for event in events {
+        let watch = event["watch"].as_str().unwrap();
+        let (seq, job) = last.entry(watch).or_insert((0, event.get("job")));
+        *seq += 1;
+        assert_eq!(event["seq"], *seq, "{event}");
+        assert_eq!(event["event_id"], format!("{watch}-{seq}"));
+        assert_eq!(event.get("job"), *job, "{event}");
+    }
+    assert_eq!(last.len(), 10, "nine jobs and the watcher");
+}
+
+/// Every job has one ending event, and it is its last.
+fn expect_one_end_each(events: &[Value]) {
+    let mut open: BTreeMap<&str, bool> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.get("job").is_some()) {
+        let goes_on = open.entry(event["job"].as_str().unwrap()).or_insert(true);
+        assert!(*goes_on, "after the end: {event}");
+        *goes_on = !ENDS.iter().any(|end| event["event_type"] == *end);
+    }
+    assert_eq!(open.len(), 9);
+    assert!(open.values().all(|goes_on| !goes_on), "{open:?}");
+}
+
+fn expect_types(events: &[Value]) {
+    for (job, event_type) in [
+        ("diff/1", "job.watching"),
+        ("diff/1", "job.state_changed"),
+        ("diff/1", "job.progressed"),
+        ("diff/1", "job.completed"),
+        ("diff/2", "job.failed"),
+        ("diff/3", "job.squashed"),
+        ("update/4", "job.completed"),
+        ("update/5", "job.unreachable"),
+        ("update/5", "job.gave_up"),
+        ("update/6", "job.unreachable"),
+        ("update/6", "job.reachable"),
+        ("update/6", "job.completed"),
+        ("update/7", "job.stalled"),
+        ("update/7", "job.timed_out"),
+        ("update/8", "job.completed"),
+        ("update/99", "job.not_found"),
+    ] {
+        let told = |event: &&Value| event["job"] == job && event["event_type"] == event_type;
+        assert!(
+            events.iter().any(|event| told(&event)),
+            "no {event_type} of {job}"
+        );
+    }
+    let back = |event: &Value| {
+        event["job"] == "update/8"
+            && event["event_type"] == "job.state_changed"
+            && event["previous_state"] == "running"
+            && event["state"] == "queued"
+    };
+    assert!(events.iter().any(back), "backwards too");
+}
+
+fn expect_fields(done: &Done) {
+    let end = done.end_of("diff/1");
+    for (field, value) in [
+        ("job_kind", json!("diff")),
+        ("job_id", json!(1)),
+        ("labels", json!({"build": "8812", "zone": "eu"})),
+        ("state", json!("completed")),
+        ("previous_state", json!("running")),
+        ("state_name", json!("Completed")),
+        ("progress", json!(100)),
+        ("files_added", json!(3)),
+        ("files_modified", json!(2)),
+        ("files_removed", json!(1)),
+        ("bytes_added", json!(1 + 7920 + 15839)),
+        ("bytes_removed", json!(1)),
+        ("game", json!("Farflung")),
+        ("image", json!("farflung-live")),
+        ("machine", json!("buildbox-1")),
+    ] {
+        assert_eq!(end[field], value, "{field} of {end}");
+    }
+    assert!(
+        end["detection_delay_ms"].is_u64() && end["requests"].is_u64(),
+        "{end}"
+    );
+    assert!(
+        end.get("next_poll_ms").is_none() && end.get("error").is_none(),
+        "{end}"
+    );
+    assert_eq!(done.end_of("diff/2")["error"], "the disk is full");
+    let first = &done.events_of("diff/1")[0];
+    assert!(first["next_poll_ms"].as_u64().unwrap() <= 200, "{first}");
+    assert!(
+        first["eta"].is_string() && first["eta_seconds"].is_i64(),
+        "{first}"
+    );
+}
+
+#[test]
+fn json_is_the_same_stream_with_diagnostics_in_it() {
+    let stage = Stage::new(&faulty("diff/1", "1", "status = 500"));
+    let done = stage
+        .watch(&["diff/1"])
+        .env("FORGEWATCH_LOG", "debug")
+        .run()
+        .expect(0);
+    assert_eq!(done.stderr, "");
+    let lines = done.lines();
+    assert!(
+        lines.len() > done.events().len(),
+        "no diagnostics: {done:?}"
+    );
+    for line in lines {
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(line[field].is_string(), "{field} of {line}");
+        }
+    }
+}
+
+#[test]
+fn text_is_a_line_a_transition_without_cursor_control() {
+    let script = job("diff/1", "files = { added = 2 }")
+        + &job("diff/2", "ending = 'failed'\nerror = 'the disk is full'")
+        + &faulty("update/3", "1-", "status = 401");
+    let stage = Stage::new(&script);
+    let done = stage
+        .watch(&["--output", "text", "diff/1", "diff/2", "update/3"])
+        .run()
+        .expect(4);
+    assert!(
+        done.stdout.chars().all(|c| c == '\n' || !c.is_control()),
+        "{:?}",
+        done.stdout
+    );
+    // What else is told depends on when the answers came, and so does the order of the ends.
+    let mut ends: Vec<String> = done.stdout.lines().map(timeless).collect();
+    ends.retain(|line| {
+        line.contains("COMPLETED") || line.contains("FAILED") || line.contains("REFUSED")
+    });
+    ends.sort();
+    insta::assert_snapshot!(ends.join("\n"), @r"
+    diff/1 COMPLETED 100 % after …, files: 2 added (7.9 kB), 0 modified (0 B), 0 removed (0 B)
+    diff/2 FAILED 99 % after …: the disk is full
+    update/3 REFUSED after …: HTTP 401 Unauthorized (refused)
+    ");
+    assert_eq!(done.stderr, "");
+}
+
+/// A line without what is this run's own: when, after how long, by how many requests.
+fn timeless(line: &str) -> String {
+    let (_, line) = line.split_once("  ").unwrap();
+    let (before, after) = line.split_once(" after ").unwrap_or((line, ""));
+    let after = after.split_once(" requests").map_or("", |(_, rest)| rest);
+    let words: Vec<&str> = before.split_whitespace().collect();
+    format!("{} after …{after}", words.join(" "))
+}
+
+#[test]
+fn a_heartbeat_says_that_a_quiet_watch_is_alive() {
+    let stage = Stage::new(&job("diff/1", "duration = '1h'"));
+    let args = [
+        "--output",
+        "text",
+        "--heartbeat",
+        "100ms",
+        "--timeout",
+        "1s",
+        "diff/1",
+    ];
+    let done = stage.watch(&args).run().expect(124);
+    // The heartbeats, and what the deadline says was still going.
+    assert!(done.stdout.lines().count() > 4, "{}", done.stdout);
+    assert!(
+        done.stdout.contains("diff/1") && done.stdout.contains("running"),
+        "{}",
+        done.stdout
+    );
+}
+
+#[test]
+fn quiet_prints_nothing_but_errors() {
+    let stage = Stage::new(&(job("diff/1", "") + &job("diff/2", "ending = 'failed'")));
+    let watch = |job| stage.watch(&["--output", "quiet", job]).run();
+    let done = watch("diff/1").expect(0);
+    assert_eq!((&*done.stdout, &*done.stderr), ("", ""));
+    let done = watch("diff/2").expect(1);
+    assert_eq!((&*done.stdout, done.stderr.lines().count()), ("", 1));
+    assert!(
+        done.stderr.contains("diff/2") && done.stderr.contains("FAILED"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn progress_prints_nothing_on_standard_output() {
+    let stage = Stage::new(&job("diff/1", ""));
+    let done = stage
+        .watch(&["--output", "progress", "diff/1"])
+        .run()
+        .expect(0);
+    assert_eq!(done.stdout, "");
+    assert!(done.stderr.contains("diff/1"), "{}", done.stderr);
+}
+
+#[test]
+fn what_a_server_says_cannot_act() {
+    let hostile =
+        r"x\u001b[2J\u001b]0;owned\u0007\n::error::forged\n##[group]x\r\u202egnp\u2066\u009b31m";
+    let script = job(
+        "diff/1",
+        &format!("ending = 'failed'\nerror = \"{hostile}\"\nmachine = \"{hostile}\""),
+    );
+    let stage = Stage::new(&script);
+    for output in ["text", "progress"] {
+        let done = Stage::new(&script)
+            .watch(&["--output", output, "diff/1"])
+            .run()
+            .expect(1);
+        for text in [&done.stdout, &done.stderr] {
+            let harmful = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2066}".contains(c));
+            assert!(!text.contains(harmful), "{output}: {text:?}");
+            for line in text.lines() {
+                let line = line.trim_start();
+                assert!(!line.starts_with("::") && !line.contains("##["), "{line}");
+            }
+        }
+        let all = done.stdout + &done.stderr;
+        assert!(
+            all.contains("forged"),
+            "what was there stays visible: {all}"
+        );
+    }
+    let done = stage.watch(&["diff/1"]).run().expect(1);
+    assert!(
+        done.stdout.chars().all(|c| c == '\n' || !c.is_control()),
+        "{:?}",
+        done.stdout
+    );
+    assert!(
+        !done.stdout.contains(['\u{202e}', '\u{2066}', '\u{9b}']),
+        "{:?}",
+        done.stdout
+    );
+    let error = done.end_of("diff/1")["error"].as_str().unwrap().to_owned();
+    assert!(
+        error.contains("\n::error::forged\n") && error.contains('\u{202e}'),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_very_long_error_is_cut() {
+    let long = "long ".repeat(10_000);
+    let stage = Stage::new(&job(
+        "diff/1",
+        &format!("ending = 'failed'\nerror = '{long}'"),
+    ));
+    let done = stage.watch(&["diff/1"]).run().expect(1);
+    let error = done.end_of("diff/1")["error"].as_str().unwrap().len();
+    assert!((4096..=8192).contains(&error), "{error} bytes");
+}

@@ -1,0 +1,354 @@
+//! A simulator, a folder to live in, and the program run there with nothing else around it.
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use forgewatch::core::job::JobRef;
+use forgewatch::sim::{Hit, Script, Server};
+use serde_json::Value;
+
+/// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a watch is told so that milliseconds do.
+const FAST: [[&str; 2]; 2] = [["--min-interval", "20ms"], ["--max-interval", "200ms"]];
+
+/// A folder with the program's home, configuration and cache in it.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("home")).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file that its owner alone can read; returns where.
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// The program with these arguments, the keys of the simulator, and no other variable that says anything.
+    pub(crate) fn program<S: AsRef<OsStr>>(&self, args: &[S]) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forgewatch"));
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("FORGEWATCH_CONFIG", "/dev/null")
+            .env("FORGEWATCH_ACCESS_KEY", "sim")
+            .env("FORGEWATCH_SECRET_KEY", "sim")
+            .current_dir(&self.folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Program {
+            command,
+            input: None,
+        }
+    }
+
+    /// `watch --until-done` of what lies at `base`, in a hurry, printing json.
+    pub(crate) fn watch_at(&self, base: &str, args: &[&str]) -> Program {
+        let mut watch = vec!["watch", "--until-done", "--base-url", base];
+        for flag in FAST.iter().filter(|flag| !args.contains(&flag[0])) {
+            watch.extend(flag);
+        }
+        watch.extend(args);
+        self.program(&watch)
+            .env("FORGEWATCH_ACCOUNT_SERVICE_ID", "5678")
+            .env("FORGEWATCH_OUTPUT", "json")
+    }
+}
+
+/// A simulator, and a place beside it.
+pub(crate) struct Stage {
+    pub(crate) place: Place,
+    pub(crate) server: Server,
+}
+
+impl Stage {
+    pub(crate) fn new(script: &str) -> Self {
+        Self {
+            place: Place::new(),
+            server: Server::start(Script::parse(script).unwrap()).unwrap(),
+        }
+    }
+
+    pub(crate) fn watch(&self, args: &[&str]) -> Program {
+        self.place.watch_at(&self.server.base_url(), args)
+    }
+
+    /// Waits until `job` has been asked about `n` times.
+    pub(crate) fn await_hits(&self, job: &str, n: usize) {
+        let asked = self.server.wait_for_hits(Some(name(job)), n, PATIENCE);
+        assert!(asked, "{job} was not asked about {n} times");
+    }
+
+    /// The requests for `job`.
+    pub(crate) fn hits(&self, job: &str) -> Vec<Hit> {
+        let mut hits = self.server.log();
+        hits.retain(|hit| hit.job == Some(name(job)));
+        hits
+    }
+}
+
+/// A script's entry for a job that completes in the blink of an eye, unless `more` says otherwise.
+pub(crate) fn job(name: &str, more: &str) -> String {
+    let duration = if more.contains("duration") {
+        ""
+    } else {
+        "duration = '150ms'\n"
+    };
+    format!("[[jobs]]\njob = '{name}'\n{duration}{more}\n")
+}
+
+/// The same with one fault on these requests for it.
+pub(crate) fn faulty(name: &str, requests: &str, fault: &str) -> String {
+    job(
+        name,
+        &format!("[[jobs.faults]]\nrequests = '{requests}'\n{fault}"),
+    )
+}
+
+fn name(job: &str) -> JobRef {
+    job.parse().unwrap()
+}
+
+/// The program, about to be run.
+pub(crate) struct Program {
+    command: Command,
+    /// All of its standard input; None is one that stays open and silent.
+    input: Option<String>,
+}
+
+impl Program {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// What it finds on its standard input.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        self.input = Some(text.to_owned());
+        self
+    }
+
+    /// Where its standard output goes, rather than to [`Done::stdout`].
+    pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.command.stdout(stdout);
+        self
+    }
+
+    /// Puts it on a terminal of this size: what it shows there is [`Done::stdout`].
+    pub(crate) fn on_terminal(mut self, rows: u16, columns: u16) -> Self {
+        let program = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let quoted: Vec<String> = program
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let line = format!("stty rows {rows} cols {columns}; exec {}", quoted.join(" "));
+        let mut terminal = Command::new("script");
+        terminal.args(["-qefc", &line, "/dev/null"]);
+        terminal.env_clear();
+        for (name, value) in self.command.get_envs() {
+            terminal.env(name, value.unwrap_or_default());
+        }
+        terminal.current_dir(self.command.get_current_dir().unwrap());
+        terminal
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.command = terminal;
+        self.env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
+            .env("PATH", "/usr/bin:/bin")
+    }
+
+    pub(crate) fn start(mut self) -> Running {
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let stdin = match self.input {
+            None => Some(stdin),
+            Some(input) => {
+                // A program that did not want it has gone by now.
+                let _ = stdin.write_all(input.as_bytes());
+                None
+            }
+        };
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Running {
+            child,
+            stdin,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub(crate) fn run(self) -> Done {
+        self.start().wait()
+    }
+}
+
+/// Reads a stream to its end, aside.
+fn collect(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (done, collected) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        let _ = done.send(bytes);
+    });
+    collected
+}
+
+/// The program under way; killed when the test gives up on it.
+pub(crate) struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<Receiver<Vec<u8>>>,
+    stderr: Option<Receiver<Vec<u8>>>,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its short name, such as `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.pid());
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(sent.success(), "{kill}");
+    }
+
+    /// Types on its terminal.
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn wait(mut self) -> Done {
+        // Both streams end with the process.
+        let text = |stream: Option<Receiver<Vec<u8>>>, name: &str| {
+            stream.map_or_else(String::new, |stream| {
+                let bytes = stream.recv_timeout(PATIENCE);
+                let bytes =
+                    bytes.unwrap_or_else(|_| panic!("{name} did not end: the program hangs"));
+                String::from_utf8(bytes).unwrap()
+            })
+        };
+        let stderr = text(self.stderr.take(), "standard error");
+        let stdout = text(self.stdout.take(), "standard output");
+        let status = self.child.wait().unwrap();
+        Done {
+            status: status
+                .code()
+                .unwrap_or_else(|| panic!("ended by a signal: {status}\n{stderr}")),
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has been waited for is left alone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    /// Every line of json, diagnostics included.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let parse = |line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{self:?}"))
+        };
+        self.stdout.lines().map(parse).collect()
+    }
+
+    /// The events among them.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let mut events = self.lines();
+        events.retain(|line| line.get("event_type").is_some());
+        events
+    }
+
+    /// The events about one job.
+    pub(crate) fn events_of(&self, job: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|event| event["job"] == job);
+        events
+    }
+
+    /// The last event about a job.
+    pub(crate) fn end_of(&self, job: &str) -> Value {
+        let last = self.events_of(job).pop();
+        last.unwrap_or_else(|| panic!("nothing was told of {job}: {self:?}"))
+    }
+
+    /// `watch.finished`.
+    pub(crate) fn finished(&self) -> Value {
+        let last = self.events().pop().unwrap_or_default();
+        assert_eq!(last["event_type"], "watch.finished", "{self:?}");
+        last
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, status: i32) -> Self {
+        assert_eq!(
+            self.status, status,
+            "\nstandard output:\n{}\nstandard error:\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+}
+
+/// Every regular file below a folder.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return found;
+    };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,91 @@
+//! Where requests go when the environment names a proxy: one on this machine sees nothing of a loopback base, and
+//! nothing of the credentials ever.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::thread::{self, JoinHandle};
+
+use crate::place::{PATIENCE, Place, Program, Stage, job};
+
+const VARIABLES: [&str; 6] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+fn through(program: Program, proxy: &TcpListener) -> Program {
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    VARIABLES
+        .iter()
+        .fold(program, |program, name| program.env(name, &url))
+}
+
+#[test]
+fn a_loopback_base_never_goes_through_a_proxy() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let stage = Stage::new(&job("diff/1", ""));
+    let port = stage.server.addr().port();
+    for host in ["127.0.0.1", "localhost"] {
+        let base = format!("http://{host}:{port}");
+        through(stage.place.watch_at(&base, &["diff/1"]), &proxy)
+            .run()
+            .expect(0);
+    }
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_remote_base_goes_through_the_proxy_which_never_sees_the_credentials() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::new();
+    let watch = place.watch_at(
+        "https://clanforge.invalid",
+        &["--give-up-after", "100ms", "diff/1"],
+    );
+    let watch = through(watch, &proxy);
+    let heard = first_request(proxy);
+    let end = watch.run().expect(6).end_of("diff/1");
+    assert_eq!(end["event_type"], "job.gave_up");
+    let heard = heard.join().unwrap().to_lowercase();
+    assert!(
+        heard.starts_with("connect clanforge.invalid:443 http/1.1\r\n"),
+        "{heard}"
+    );
+    assert!(!heard.contains("authorization"), "{heard}");
+    assert!(!heard.contains("c2ltonnpbq"), "{heard}");
+}
+
+#[test]
+fn no_proxy_is_honoured() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let place = Place::new();
+    let watch = place.watch_at(
+        "https://clanforge.invalid",
+        &["--give-up-after", "100ms", "diff/1"],
+    );
+    let watch = through(watch, &proxy).env("NO_PROXY", "clanforge.invalid");
+    let end = watch.run().expect(6).end_of("diff/1");
+    assert_eq!(end["error_kind"], "dns");
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// Refuses the first one to ask, and hangs up on the others; what the first one asked for.
+fn first_request(proxy: TcpListener) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let (mut stream, _) = proxy.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
+        while !request.ends_with(b"\r\n\r\n") {
+            let n = stream.read(&mut chunk).unwrap();
+            assert!(n > 0, "a request without an end");
+            request.extend_from_slice(&chunk[..n]);
+        }
+        let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+        String::from_utf8(request).unwrap()
+    })
+}

@@ -1,0 +1,240 @@
+//! No secret ever leaves but in the one header it is meant for.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+
+use crate::place::{Done, PATIENCE, Place, Program, Stage, faulty, files_below, job};
+use crate::tls::Authority;
+
+/// Keys that look different in every encoding.
+const ACCESS: &str = "CanaryAccess/7+x";
+const SECRET: &str = "CanarySecret=&9/z?";
+
+/// A script whose server takes these keys.
+fn script(jobs: &str) -> String {
+    format!("access_key = '{ACCESS}'\nsecret_key = '{SECRET}'\n{jobs}")
+}
+
+/// Everything a key could be written as.
+fn forms() -> Vec<String> {
+    let percent = |text: &str| {
+        let byte = |b: u8| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        };
+        text.bytes().map(byte).collect::<String>()
+    };
+    let hex = |text: &str| {
+        let bytes: Vec<String> = text.bytes().map(|b| format!("{b:02x}")).collect();
+        bytes.concat()
+    };
+    let pair = format!("{ACCESS}:{SECRET}");
+    let mut forms = Vec::new();
+    for text in [ACCESS, SECRET, &pair] {
+        forms.push(text.to_owned());
+        forms.push(BASE64_STANDARD.encode(text));
+        forms.push(BASE64_URL_SAFE_NO_PAD.encode(text));
+        forms.push(hex(text));
+        forms.push(hex(text).to_uppercase());
+        forms.push(percent(text));
+        forms.push(percent(text).to_lowercase());
+        // As `{:?}` of bytes prints it.
+        forms.push(format!("{:?}", text.as_bytes()));
+    }
+    forms
+}
+
+#[track_caller]
+fn assert_clean(what: &str, text: &[u8]) {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let unescaped = text.replace("\\/", "/");
+    for form in forms() {
+        assert!(
+            !text.contains(&form) && !unescaped.contains(&form),
+            "{what} holds {form:?}:\n{text}"
+        );
+    }
+}
+
+/// Runs it with the keys in every way of printing, and looks at all it leaves behind.
+#[track_caller]
+fn assert_keeps_secrets(place: &Place, program: impl Fn() -> Program) -> Vec<Done> {
+    let mut all = Vec::new();
+    for output in ["json", "text", "quiet", "progress"] {
+        let program = program()
+            .env("FORGEWATCH_ACCESS_KEY", ACCESS)
+            .env("FORGEWATCH_SECRET_KEY", SECRET)
+            .env("FORGEWATCH_LOG", "trace")
+            .env("FORGEWATCH_OUTPUT", output)
+            .env("RUST_BACKTRACE", "1");
+        let running = program.start();
+        if let Ok(arguments) = fs::read(format!("/proc/{}/cmdline", running.pid())) {
+            assert_clean("the command line", &arguments);
+        }
+        let done = running.wait();
+        assert_clean("standard output", done.stdout.as_bytes());
+        assert_clean("standard error", done.stderr.as_bytes());
+        for folder in ["home", "cache", "config"] {
+            for file in files_below(&place.path(folder)) {
+                assert_clean(&file.display().to_string(), &fs::read(&file).unwrap());
+            }
+        }
+        all.push(done);
+    }
+    // That tracing was on, or nothing was tested.
+    assert!(
+        all[0].stdout.contains("TRACE") || all[0].status == 2,
+        "{all:?}"
+    );
+    all
+}
+
+#[test]
+fn the_forms_looked_for_are_found() {
+    let sent = BASE64_STANDARD.encode(format!("{ACCESS}:{SECRET}"));
+    assert!(forms().contains(&sent));
+    assert!(forms().contains(&"CanarySecret%3D%269%2Fz%3F".to_owned()));
+}
+
+#[test]
+fn a_watch_that_goes_well_tells_no_secret() {
+    let stage = Stage::new(&script(&job("diff/1", "files = { added = 1 }")));
+    let done = assert_keeps_secrets(&stage.place, || stage.watch(&["diff/1"]));
+    assert!(done.iter().all(|done| done.status == 0), "{done:?}");
+    let sent = format!(
+        "Basic {}",
+        BASE64_STANDARD.encode(format!("{ACCESS}:{SECRET}"))
+    );
+    assert_eq!(
+        stage.hits("diff/1")[0].header("authorization"),
+        Some(&*sent)
+    );
+}
+
+#[test]
+fn a_server_that_says_the_keys_back_is_not_quoted() {
+    let pair = BASE64_STANDARD.encode(format!("{ACCESS}:{SECRET}"));
+    let said = format!("no user {ACCESS} with {SECRET} (Authorization: Basic {pair})");
+    let envelope = format!(
+        "{{\"success\":false,\"error\":true,\"error_code\":1,\"error_message\":\"{said}\"}}"
+    );
+    for fault in [
+        format!("status = 401\nbody = '{envelope}'"),
+        format!("status = 500\nbody = '{envelope}'"),
+        format!("envelope = {{ message = '{said}' }}"),
+        format!("body = '{said}'"),
+        format!("redirect = 'http://{pair}.example/'"),
+        "redirect = 'http://CanaryAccess%2F7+x:CanarySecret%3D%269%2Fz%3F@127.0.0.1:1/'".to_owned(),
+    ] {
+        let stage = Stage::new(&script(&faulty("diff/1", "1-", &fault)));
+        assert_keeps_secrets(&stage.place, || {
+            stage.watch(&["--give-up-after", "100ms", "diff/1"])
+        });
+    }
+}
+
+#[test]
+fn a_job_that_says_the_keys_back_is_not_quoted() {
+    let error = format!("curl -u {ACCESS}:{SECRET} failed");
+    let jobs = job(
+        "diff/1",
+        &format!("ending = 'failed'\nerror = '{error}'\nmachine = '{SECRET}'"),
+    );
+    let stage = Stage::new(&script(&jobs));
+    let done = assert_keeps_secrets(&stage.place, || stage.watch(&["diff/1"]));
+    let end = done[0].end_of("diff/1");
+    let error = end["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("curl -u ") && error.ends_with(" failed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_handshake_that_fails_tells_no_secret() {
+    // Something that does not speak TLS.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let _ = stream.read(&mut [0; 16 * 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let place = Place::new();
+    let base = format!("https://localhost:{port}");
+    let done = assert_keeps_secrets(&place, || {
+        place.watch_at(&base, &["--give-up-after", "100ms", "diff/1"])
+    });
+    let end = done[0].end_of("diff/1");
+    assert_eq!(end["error_kind"], "tls", "{end}");
+}
+
+#[test]
+fn http2_over_tls_tells_no_secret() {
+    let ca = Authority::new();
+    let server = ca.server("localhost", |_| {}, &["h2"]);
+    let place = Place::new();
+    let done = assert_keeps_secrets(&place, || server.watch(&place, "localhost", Some(&ca)));
+    assert!(done.iter().all(|done| done.status == 0), "{done:?}");
+    assert!(
+        done[0].stdout.contains("\"target\":\"h2"),
+        "HTTP/2 was traced"
+    );
+}
+
+#[test]
+fn a_bad_configuration_tells_no_secret() {
+    let place = Place::new();
+    let pair = format!("{ACCESS}:{SECRET}");
+    // Where somebody put the keys in a place of the file that is not for them.
+    let config = place.file(
+        "f.toml",
+        format!("[api]\nbase_url = 'https://{pair}@example.net'\naccess_key = '{ACCESS}'\nsecret_key = '{SECRET}'\n"),
+    );
+    let config = config.to_str().unwrap();
+    let done = assert_keeps_secrets(&place, || {
+        place.watch_at("https://x.invalid", &["--config", config, "diff/1"])
+    });
+    assert!(done.iter().all(|done| done.status == 2), "{done:?}");
+    let url = format!("https://{pair}@example.net");
+    let check = || place.program(&["check"]).env("FORGEWATCH_BASE_URL", &url);
+    assert_eq!(assert_keeps_secrets(&place, check)[0].status, 2);
+}
+
+#[test]
+fn check_tells_no_secret_online_or_not() {
+    for fault in [
+        "status = 401",
+        "date = '0s'",
+        "redirect = 'http://127.0.0.1:1'",
+    ] {
+        let stage = Stage::new(&script(&faulty("diff/1", "1-", fault)));
+        let config = format!(
+            "[api]\nbase_url = '{}'\naccount_service_id = 5678\n[[jobs]]\njob = 'diff/1'\n",
+            stage.server.base_url()
+        );
+        let config = stage.place.file("f.toml", config);
+        for online in [&[][..], &["--online"]] {
+            for log in ["trace", ""] {
+                let args = [&["check", "--config", config.to_str().unwrap()], online].concat();
+                let done = stage
+                    .place
+                    .program(&args)
+                    .env("FORGEWATCH_ACCESS_KEY", ACCESS)
+                    .env("FORGEWATCH_SECRET_KEY", SECRET)
+                    .env("FORGEWATCH_LOG", log)
+                    .run();
+                assert_clean("standard output", done.stdout.as_bytes());
+                assert_clean("standard error", done.stderr.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Whom the client trusts: a TLS server of our own, with certificates made on the spot.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::place::{Place, Program};
+
+const GIVE_UP: [&str; 2] = ["--give-up-after", "100ms"];
+const DONE: &str = r#"{"jobstateid":5,"jobprogress":100}"#;
+
+/// A certificate authority of a studio.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    /// A server with a certificate for `name`, changed by `change`, that speaks these protocols.
+    pub(crate) fn server(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+        protocols: &[&str],
+    ) -> TlsServer {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        TlsServer::start(config)
+    }
+}
+
+/// A server that answers everything with a completed job, until its thread ends with the process.
+pub(crate) struct TlsServer {
+    addr: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    /// Of those, in HTTP/2.
+    modern: Arc<AtomicUsize>,
+}
+
+impl TlsServer {
+    fn start(config: rustls::ServerConfig) -> Self {
+        let (requests, modern) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (told, addr) = channel();
+        let counts = (Arc::clone(&requests), Arc::clone(&modern));
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async move {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                told.send(listener.local_addr().unwrap()).unwrap();
+                serve(listener, TlsAcceptor::from(Arc::new(config)), counts).await;
+            });
+        });
+        Self {
+            addr: addr.recv().unwrap(),
+            requests,
+            modern,
+        }
+    }
+
+    /// A watch of diff/1 at `host` that trusts `ca`.
+    pub(crate) fn watch(&self, place: &Place, host: &str, ca: Option<&Authority>) -> Program {
+        let ca_file = ca.map_or_else(String::new, |ca| {
+            let path = place.file("ca.pem", ca.0.pem());
+            format!("ca_file = '{}'\n", path.display())
+        });
+        let config = place.file("f.toml", format!("[api]\n{ca_file}"));
+        let base = format!("https://{host}:{}", self.addr.port());
+        let args = [
+            &GIVE_UP[..],
+            &["--config", config.to_str().unwrap(), "diff/1"],
+        ]
+        .concat();
+        place.watch_at(&base, &args)
+    }
+
+    #[track_caller]
+    fn expect_no_trust(&self, host: &str, ca: Option<&Authority>, why: &str) {
+        let end = self
+            .watch(&Place::new(), host, ca)
+            .run()
+            .expect(6)
+            .end_of("diff/1");
+        assert_eq!(end["error_kind"], "tls", "{end}");
+        assert_eq!(end.get("http_status"), None::<&Value>);
+        assert!(end["error"].as_str().unwrap().contains(why), "{end}");
+        assert_eq!(self.requests.load(Ordering::SeqCst), 0);
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    (requests, modern): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (acceptor, requests, modern) = (acceptor.clone(), requests.clone(), modern.clone());
+        tokio::spawn(async move {
+            // A client that trusts nobody goes.
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let answer = service_fn(move |request: Request<Incoming>| {
+                requests.fetch_add(1, Ordering::SeqCst);
+                if request.version() == hyper::Version::HTTP_2 {
+                    modern.fetch_add(1, Ordering::SeqCst);
+                }
+                async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(DONE))) }
+            });
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let stream = TokioIo::new(stream);
+            if is_http2 {
+                let http2 = http2::Builder::new(TokioExecutor::new());
+                let _ = http2.serve_connection(stream, answer).await;
+            } else {
+                let _ = http1::Builder::new().serve_connection(stream, answer).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_studios_own_authority_is_trusted_where_it_is_named() {
+    let ca = Authority::new();
+    for (protocols, in_http2) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)] {
+        let server = ca.server("localhost", |_| {}, protocols);
+        server
+            .watch(&Place::new(), "localhost", Some(&ca))
+            .run()
+            .expect(0);
+        assert_eq!(server.requests.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            server.modern.load(Ordering::SeqCst),
+            in_http2,
+            "{protocols:?}"
+        );
+    }
+}
+
+#[test]
+fn an_authority_that_nobody_named_is_not_trusted() {
+    let server = Authority::new().server("localhost", |_| {}, &[]);
+    server.expect_no_trust("localhost", None, "UnknownIssuer");
+    server.expect_no_trust("localhost", Some(&Authority::new()), "certificate");
+}
+
+#[test]
+fn a_certificate_for_another_name_is_not_trusted() {
+    let ca = Authority::new();
+    let server = ca.server("clanforge.example", |_| {}, &[]);
+    server.expect_no_trust("localhost", Some(&ca), "localhost");
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_not_trusted() {
+    let ca = Authority::new();
+    let expired = |params: &mut CertificateParams| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    };
+    ca.server("localhost", expired, &[])
+        .expect_no_trust("localhost", Some(&ca), "expired");
+}
+
+#[test]
+fn a_file_that_holds_no_authority_is_an_error_before_anything_is_asked() {
+    let place = Place::new();
+    place.file("empty.pem", "");
+    place.file(
+        "not.pem",
+        "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n",
+    );
+    for file in ["none.pem", "empty.pem", "not.pem"] {
+        let config = place.file("f.toml", format!("[api]\nca_file = '{file}'\n"));
+        let args = ["--config", config.to_str().unwrap(), "diff/1"];
+        let done = place.watch_at("https://localhost:1", &args).run().expect(2);
+        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+        assert!(
+            done.stderr.contains("ca_file") && done.stderr.contains(file),
+            "{}",
+            done.stderr
+        );
+        assert_eq!(done.stdout, "");
+    }
+}
