@@ -3,10 +3,10 @@
 # at the end. Needs tmux.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet
+cargo build --quiet
 tmux=(tmux -L forgewatch-picture -f /dev/null)
 trap '"${tmux[@]}" kill-server 2>/dev/null || true' EXIT
-"${tmux[@]}" new-session -d -x 80 -y 14 'printf "\$ forgewatch demo\n"; target/release/forgewatch demo; tmux wait-for -S done; sleep 60'
+"${tmux[@]}" new-session -d -x 80 -y 14 'printf "\$ forgewatch demo\n"; target/debug/forgewatch demo; tmux wait-for -S done; sleep 60'
 sleep "${1:-11}"
 middle=$("${tmux[@]}" capture-pane -p | sed -e 's/[[:space:]]*$//' -e '/^$/d')
 "${tmux[@]}" wait-for done
