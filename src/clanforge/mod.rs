@@ -11,13 +11,13 @@ pub(crate) mod headers;
 mod redact;
 mod tls;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::config::base_url::is_loopback;
 use crate::config::credentials::Credentials;
@@ -35,9 +35,10 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    /// Up to and without the `/cfp` of a job's address.
-    base: String,
-    account_service_id: u64,
+    /// A job's address but for its path: parsing the whole anew for each request takes longer than setting that.
+    address: Url,
+    /// Up to and without the `/cfp` of the path.
+    prefix: String,
     limits: body::Limits,
     redactor: Redactor,
 }
@@ -87,10 +88,15 @@ impl Client {
         let http = tls::set_up(builder, api)?
             .build()
             .map_err(|error| ClientError::Setup(failure::innermost(&error)))?;
+        let mut address = api.base_url.clone();
+        address.set_query(Some(&format!(
+            "accountserviceid={}",
+            api.account_service_id
+        )));
         Ok(Self {
             http,
-            base: api.base_url.as_str().trim_end_matches('/').to_owned(),
-            account_service_id: api.account_service_id,
+            prefix: address.path().trim_end_matches('/').to_owned(),
+            address,
             limits: body::Limits {
                 timeout: api.timeout,
                 max_body: api.max_body,
@@ -99,15 +105,16 @@ impl Client {
         })
     }
 
-    fn address(&self, job: JobRef, diff_info: bool) -> String {
+    fn address(&self, job: JobRef, diff_info: bool) -> Url {
         let endpoint = match job.kind {
             JobKind::Diff => "imagediff",
             JobKind::Update => "imageupdate",
         };
-        let (base, id, asid) = (&self.base, job.id, self.account_service_id);
-        let mut address = format!("{base}/cfp/v1/{endpoint}/{id}/status?accountserviceid={asid}");
+        let (prefix, id) = (&self.prefix, job.id);
+        let mut address = self.address.clone();
+        address.set_path(&format!("{prefix}/cfp/v1/{endpoint}/{id}/status"));
         if diff_info {
-            let _ = write!(address, "&diff_info=1");
+            address.query_pairs_mut().append_pair("diff_info", "1");
         }
         address
     }
@@ -134,7 +141,9 @@ impl Client {
             .map_err(|error| failure::of_request(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
-            return Err(body::refusal(response, deadline, &self.redactor).await);
+            // Boxed, since it is seldom and would nearly double the future of every poll.
+            let refusal = body::refusal(response, deadline, &self.redactor);
+            return Err(Box::pin(refusal).await);
         }
         let (status, at_least) =
             body::status(response, deadline, &self.limits, &self.redactor).await?;

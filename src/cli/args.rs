@@ -45,7 +45,7 @@ pub enum Command {
     /// Run the simulator alone, to try hooks and pipelines on
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
-    /// Say whether configuration and credentials are in order
+    /// Say whether configuration, credentials and hooks are in order
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Look into a state file, or rescue what is readable of a damaged one

@@ -1,8 +1,7 @@
-//! Which hooks: the file's `[[hooks]]`, then the command line's `--on-event`s.
+//! The hooks of the file: `[[hooks]]`. Those of the command line are in [`super::on_event`].
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,8 +10,9 @@ use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use super::check::Checked;
-use super::env::{ACCESS_KEY, Env, SECRET_KEY};
-use super::error::{ConfigError, Origin, quoted};
+use super::env::Env;
+use super::error::quoted;
+use super::hook_env::{environment, variable, variables};
 use super::hook_keys::{
     MAX_RUNNING, MAX_RUNNING_SPAN, RETRIES, RETRIES_SPAN, RUN_TIMEOUT, TIMEOUT_SPAN,
     WEBHOOK_TIMEOUT,
@@ -27,9 +27,6 @@ use crate::core::job::JobKind;
 
 /// The type that stands for all events of jobs.
 pub(crate) const ALL_OF_JOBS: &str = "job.*";
-/// What every program gets of our own environment.
-const ALWAYS_PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
-
 /// The file's `[[hooks]]`. Programs and secrets are looked at here, so that a mistake is told before anything
 /// depends on it.
 pub(super) fn from_file(
@@ -219,67 +216,8 @@ fn contradiction(table: &DeTable<'_>) -> Option<String> {
     }
 }
 
-/// The command line's `--on-event TYPE=COMMAND`s.
-pub(super) fn from_command_line(
-    given: &[String],
-    env: &Env,
-    errors: &mut Vec<ConfigError>,
-) -> Vec<HookSpec> {
-    let mut hooks = Vec::new();
-    for (number, text) in (1..).zip(given) {
-        match on_event(number, text, env) {
-            Ok(hook) => hooks.push(hook),
-            Err(what) => errors.push(ConfigError::new(Origin::Flag("--on-event"), what)),
-        }
-    }
-    hooks
-}
-
-fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, String> {
-    let (kind, line) = text.split_once('=').ok_or_else(|| {
-        format!(
-            "{} is not TYPE=COMMAND; write e.g. job.failed='notify --urgent'",
-            quoted(text)
-        )
-    })?;
-    let on = types(vec![kind.to_owned()])?;
-    let words = shlex::split(line)
-        .ok_or_else(|| format!("{}: a quote is not closed; close it", quoted(line)))?;
-    let (program, args) = command(words, Path::new(""), env, None)?;
-    Ok(HookSpec {
-        name: format!("on-event-{number}").into(),
-        on,
-        kinds: None,
-        action: HookAction::Run {
-            program,
-            args,
-            env: environment(env, &[], Vec::new()),
-        },
-        timeout: RUN_TIMEOUT,
-        retries: RETRIES,
-        max_running: MAX_RUNNING,
-    })
-}
-
-/// What a program gets besides the event: the four, those named, those written; of one name the last counts.
-fn environment(
-    env: &Env,
-    pass: &[String],
-    set: Vec<(String, OsString)>,
-) -> Vec<(String, OsString)> {
-    let ours = ALWAYS_PASSED
-        .into_iter()
-        .chain(pass.iter().map(String::as_str));
-    let ours = ours.filter_map(|name| Some((name.to_owned(), env.for_hook(name)?.to_owned())));
-    let mut all: Vec<(String, OsString)> = Vec::new();
-    for (name, value) in ours.chain(set) {
-        all.retain(|(other, _)| *other != name);
-        all.push((name, value));
-    }
-    all
-}
-
-fn command(
+/// The program that these words name, absolute, and its arguments. `owner`: of the file they stand in.
+pub(super) fn command(
     words: Vec<String>,
     folder: &Path,
     env: &Env,
@@ -295,7 +233,8 @@ fn command(
     Ok((program, words.collect()))
 }
 
-fn types(names: Vec<String>) -> Result<Vec<String>, String> {
+/// Types of events, each of which there is.
+pub(super) fn types(names: Vec<String>) -> Result<Vec<String>, String> {
     if names.is_empty() {
         return Err("the list is empty; write e.g. [\"job.completed\"]".to_owned());
     }
@@ -331,63 +270,6 @@ fn name(text: String) -> Result<String, String> {
     Ok(text)
 }
 
-fn variables(value: &DeValue<'_>) -> Result<Vec<(String, OsString)>, String> {
-    let table = value
-        .as_table()
-        .ok_or_else(|| "write a table of texts, e.g. { STAGE = \"live\" }".to_owned())?;
-    let one = |name: &str, value: &DeValue<'_>| {
-        let name = variable(name.to_owned())?;
-        let text = value.as_str().ok_or_else(|| {
-            format!(
-                "{name}: {} is not a text; put it in quotes",
-                read::type_name(value)
-            )
-        })?;
-        if text.contains('\0') {
-            return Err(format!(
-                "{name}: no variable holds a zero byte; take it out"
-            ));
-        }
-        Ok((name, OsString::from(text)))
-    };
-    let pairs = table.iter();
-    pairs
-        .map(|(name, value)| one(name.get_ref(), value.get_ref()))
-        .collect()
-}
-
-/// The name of a variable that a hook may have besides those the event sets.
-fn variable(name: String) -> Result<String, String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
-    {
-        return Err(format!(
-            "{} is no name of a variable; letters, digits and _ would do",
-            quoted(&name)
-        ));
-    }
-    if name == ACCESS_KEY || name == SECRET_KEY {
-        return Err(format!("{name} is never handed to a hook; take it out"));
-    }
-    if OF_THE_EVENT.contains(&name.as_str()) {
-        return Err(format!("{name} is set by the event; take it out"));
-    }
-    Ok(name)
-}
-
-/// The variables by which the event tells itself.
-pub(crate) const OF_THE_EVENT: [&str; 9] = [
-    "FORGEWATCH_EVENT_ID",
-    "FORGEWATCH_EVENT_TYPE",
-    "FORGEWATCH_JOB",
-    "FORGEWATCH_JOB_KIND",
-    "FORGEWATCH_JOB_ID",
-    "FORGEWATCH_STATE",
-    "FORGEWATCH_PROGRESS",
-    "FORGEWATCH_ERROR",
-    "FORGEWATCH_ATTEMPT",
-];
-
 fn text(value: &DeValue<'_>) -> Result<String, String> {
     value
         .as_str()
@@ -410,16 +292,4 @@ fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
     let written = read::integer(value)
         .ok_or_else(|| format!("{} is not a whole number", read::type_name(value)))?;
     read::count(&written, min, max)
-}
-
-/// The hooks of file and command line together.
-pub(super) fn join(mut of_file: Vec<HookSpec>, of_command_line: Vec<HookSpec>) -> Vec<HookSpec> {
-    for mut hook in of_command_line {
-        // The file may call one of its own like this.
-        while of_file.iter().any(|other| other.name == hook.name) {
-            hook.name = Arc::from(format!("{}-", hook.name));
-        }
-        of_file.push(hook);
-    }
-    of_file
 }

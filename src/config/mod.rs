@@ -13,12 +13,14 @@ mod draft;
 pub mod env;
 pub mod error;
 mod file;
+pub(crate) mod hook_env;
 mod hook_keys;
 pub(crate) mod hooks;
 mod jobs;
 mod keys;
 pub mod manual;
 pub(crate) mod nearest;
+mod on_event;
 mod program;
 mod read;
 pub mod settings;
@@ -179,8 +181,8 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
 
     let of_file = of_file.unwrap_or_default();
     let mut jobs = jobs::from_command_line(given, &mut errors).unwrap_or(of_file.jobs);
-    let on_events = hooks::from_command_line(&given.on_events, env, &mut errors);
-    let hooks = hooks::join(of_file.hooks, on_events);
+    let on_events = on_event::from_command_line(&given.on_events, env, &mut errors);
+    let hooks = on_event::join(of_file.hooks, on_events);
     label_all(&mut jobs, given, &mut errors);
     let one_shot = one_shot(given, &mut errors);
     let output = output(given.output, env).unwrap_or_else(|error| {

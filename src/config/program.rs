@@ -20,17 +20,18 @@ impl Trust {
         }
     }
 
-    /// The program itself, then every folder above it: whoever can write to one of them can swap the program.
+    /// The program and every folder above it, as it is called and where it really lies: whoever can write to one of
+    /// them, or owns a link on the way, can swap the program.
     fn check(&self, program: &Path) -> Result<(), String> {
         let real = fs::canonicalize(program).map_err(|e| unusable(program, &e))?;
-        for (place, path) in real.ancestors().enumerate() {
-            let meta = fs::metadata(path).map_err(|e| unusable(path, &e))?;
-            self.check_one(path, &meta, place == 0)?;
+        for path in program.ancestors().chain(real.ancestors()) {
+            let meta = fs::symlink_metadata(path).map_err(|e| unusable(path, &e))?;
+            self.check_one(path, &meta)?;
         }
         Ok(())
     }
 
-    fn check_one(&self, path: &Path, meta: &Metadata, program: bool) -> Result<(), String> {
+    fn check_one(&self, path: &Path, meta: &Metadata) -> Result<(), String> {
         let (mode, shown) = (meta.mode() & 0o7777, path.display());
         if !self.owners.contains(&meta.uid()) {
             return Err(format!(
@@ -39,12 +40,12 @@ impl Trust {
             ));
         }
         let sticky = mode & 0o1000 != 0;
-        if program && mode & 0o022 != 0 {
+        if meta.is_file() && mode & 0o022 != 0 {
             return Err(format!(
                 "{shown} can be written by others than its owner (mode {mode:04o}); chmod go-w {shown}"
             ));
         }
-        if !program && mode & 0o002 != 0 && !sticky {
+        if meta.is_dir() && mode & 0o002 != 0 && !sticky {
             return Err(format!(
                 "the folder {shown} can be written by everybody (mode {mode:04o}); chmod o-w {shown}"
             ));
@@ -154,6 +155,20 @@ mod tests {
         };
         assert!(with(0o777).unwrap_err().contains("chmod o-w"));
         assert!(with(0o1777).is_ok());
+    }
+
+    #[test]
+    fn a_link_that_everybody_can_replace_is_refused_wherever_it_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("hook");
+        std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
+        let me = Trust::of(rustix::process::geteuid().as_raw());
+        let with = |mode| {
+            fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+            find(link.to_str().unwrap(), Path::new(""), None, Some(&me))
+        };
+        assert!(with(0o777).unwrap_err().contains("chmod o-w"));
+        assert!(with(0o755).is_ok());
     }
 
     #[test]

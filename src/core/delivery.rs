@@ -41,6 +41,18 @@ impl Failure {
             exit_status: None,
         }
     }
+
+    /// Given up for a reason that is no attempt's: says what went wrong with the last one too.
+    #[must_use]
+    pub fn without_attempt(why: &str, last: Option<&Self>) -> Self {
+        last.map_or_else(
+            || Self::new(why),
+            |last| Self {
+                error: format!("{why}; the last attempt: {}", last.error),
+                exit_status: last.exit_status,
+            },
+        )
+    }
 }
 
 /// One thing that becomes of a delivery, to be recorded before it is true.
@@ -64,6 +76,8 @@ pub enum Change {
         id: DeliveryId,
         /// From here on.
         until: Moment,
+        /// What went wrong.
+        why: Failure,
     },
     /// It is kept, and not tried until somebody asks for it.
     GiveUp {

@@ -209,16 +209,17 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// only something under way can change anything.
     fn start_due(&mut self) -> Option<u64> {
         loop {
-            let now = self.clock.now().up_ms;
             let (due, slot) = self.timers.first()?;
+            let moment = self.clock.now();
+            let now = moment.up_ms;
             return Some(match self.gate.admit(now) {
                 Admission::Down { kind, probe_at } => {
                     if probe_at.is_some_and(|at| at <= now) {
-                        self.probe(slot, now);
+                        self.probe(slot, moment);
                         continue;
                     }
                     if due <= now {
-                        self.hold(slot, kind);
+                        self.hold(slot, kind, moment);
                         continue;
                     }
                     probe_at.map_or(due, |at| at.min(due))
@@ -229,7 +230,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 Admission::Open => {
                     let ready_at = self.pace.ready_at(now);
                     if ready_at <= now {
-                        self.due(slot);
+                        self.due(slot, moment);
                         continue;
                     }
                     ready_at
@@ -238,45 +239,46 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }
     }
 
-    fn due(&mut self, slot: u32) {
+    fn due(&mut self, slot: u32, now: Moment) {
         let input = self.slots.take_stop(slot).map_or(Input::Due, Input::Stop);
-        self.step(slot, input);
+        self.step(slot, input, now);
     }
 
     /// Sends one request to see whether the API is back.
-    fn probe(&mut self, slot: u32, now: u64) {
+    fn probe(&mut self, slot: u32, now: Moment) {
         self.gate.probe(slot);
         if let Some(watch) = self.slots.watch_mut(slot) {
-            watch.ask_at(now);
+            watch.ask_at(now.up_ms);
         }
-        self.step(slot, Input::Due);
+        self.step(slot, Input::Due, now);
     }
 
     /// The API is down: a watch that is due has failed without asking; one that only wakes to tell does so.
-    fn hold(&mut self, slot: u32, kind: ErrorKind) {
-        let now = self.clock.now();
+    fn hold(&mut self, slot: u32, kind: ErrorKind, now: Moment) {
         let due = self
             .slots
             .watch(slot)
             .is_some_and(|w| w.next_poll(now).is_zero());
-        self.step(slot, if due { Input::Held(kind) } else { Input::Due });
+        let input = if due { Input::Held(kind) } else { Input::Due };
+        self.step(slot, input, now);
     }
 
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.slots.phase(slot) {
-            Some(Phase::Waiting(_) | Phase::Asking) => self.step(slot, Input::Stop(outcome)),
+            Some(Phase::Waiting(_) | Phase::Asking) => {
+                self.step(slot, Input::Stop(outcome), self.clock.now());
+            }
             Some(Phase::Committing) => self.slots.stop_later(slot, outcome),
             None => {}
         }
     }
 
     /// Lets the core decide, and carries it out: at once where nothing is told, after the commit otherwise.
-    fn step(&mut self, slot: u32, input: Input) {
+    fn step(&mut self, slot: u32, input: Input, now: Moment) {
         self.disarm(slot);
         let Some(watch) = self.slots.watch(slot) else {
             return;
         };
-        let now = self.clock.now();
         let cx = Context {
             now,
             server_now_ms: self.server_clock.now_ms(now.wall_ms),
@@ -287,7 +289,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         };
         let (watch, effects) = watch.step(input, &cx, &mut self.dice);
         if effects.events.is_empty() {
-            self.take_over(slot, watch, effects);
+            self.take_over(slot, watch, effects, now);
             return;
         }
         self.slots.set_phase(slot, Phase::Committing);
@@ -317,7 +319,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         } = done;
         let stop = self.slots.take_stop(slot);
         match result {
-            Ok(()) => self.take_over(slot, watch, effects),
+            Ok(()) => self.take_over(slot, watch, effects, self.clock.now()),
             Err(error) => {
                 tracing::error!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
                 let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
@@ -339,15 +341,14 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     /// The step is in force from here on.
-    fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects) {
+    fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
         let (job, id) = (watch.job(), watch.id());
         self.slots.replace(slot, watch);
         self.tellable.extend(effects.events);
         match effects.next {
             Next::Wait { until } => self.arm(slot, until),
             Next::Poll { diff_info } => {
-                let now = self.clock.now().up_ms;
-                self.pace.take(now);
+                self.pace.take(now.up_ms);
                 self.slots.set_phase(slot, Phase::Asking);
                 let api = Rc::clone(&self.api);
                 self.polls.push(Box::pin(async move {
@@ -396,7 +397,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 Input::Failed(error)
             }
         };
-        self.step(slot, input);
+        self.step(slot, input, now);
     }
 
     /// What one result says about the API as a whole.

@@ -196,7 +196,10 @@ fn parts(kept: &Kept) -> Vec<String> {
                 _ => most,
             };
             let (part, after) = rest.split_at(at);
-            parts.push(part.trim_end_matches('\n').to_owned());
+            let part = part.trim_end_matches('\n');
+            if !part.is_empty() {
+                parts.push(part.to_owned());
+            }
             rest = after;
         }
     };
@@ -216,7 +219,7 @@ mod tests {
     fn a_long_output_is_cut_between_lines_and_says_what_is_missing() {
         let line = format!("{}\n", "x".repeat(99));
         let kept = Kept {
-            head: line.repeat(200),
+            head: format!("\n{}{}", "y".repeat(PART), line.repeat(200)),
             tail: "ä".repeat(PART),
             left_out: 7,
         };

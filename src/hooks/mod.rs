@@ -10,6 +10,8 @@ pub mod queue;
 mod signature;
 pub mod supervise;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod tests_support;
 pub mod told;
 mod webhook;
@@ -26,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::config::settings::{HookAction, HookSpec};
-use crate::core::delivery::{Change, DeliveryId};
+use crate::core::delivery::{Change, DeliveryId, Failure};
 use crate::core::event::GivenUp;
 use crate::core::time::Moment;
 use crate::engine::{Clock, SeededDice, retry};
@@ -188,14 +190,14 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
             Done::Begun(id, attempt, Ok(())) if !self.is_stopping() => {
                 self.attempt(id, attempt, now);
             }
-            Done::Begun(id, _, Ok(())) => self.queue.put_back(&id, now),
+            Done::Begun(id, _, Ok(())) => self.put_back(&id, now, None),
             Done::Begun(id, _, Err(error)) => {
                 tracing::error!(delivery = %id, %error, "an attempt could not be recorded, and waits");
-                self.queue.put_back(&id, now.plus(RECORD_AGAIN));
+                self.put_back(&id, now.plus(RECORD_AGAIN), None);
             }
             // Cut off: it runs again, here or after the next start.
-            Done::Tried(id, Attempt::Failed { .. }) if self.is_stopping() => {
-                self.queue.put_back(&id, now);
+            Done::Tried(id, Attempt::Failed { why, .. }) if self.is_stopping() => {
+                self.put_back(&id, now, Some(why));
             }
             Done::Tried(id, attempt) => {
                 let change = self
@@ -204,6 +206,10 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
                 self.settle(change, Duration::ZERO);
             }
             Done::Settled(change, Ok(())) => self.gave_up.extend(self.queue.apply(&change, now)),
+            // Nobody knows when it will be: the attempt is on record without an end, and runs again after the start.
+            Done::Settled(_, Err(error)) if self.is_stopping() => {
+                tracing::error!(%error, "what came of an attempt could not be recorded; it is made again");
+            }
             Done::Settled(change, Err(error)) => {
                 tracing::error!(%error, "what came of an attempt could not be recorded; once more");
                 self.settle(change, RECORD_AGAIN);
@@ -214,7 +220,7 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
     fn attempt(&mut self, id: DeliveryId, attempt: u32, now: Moment) {
         let action = self.actions.get(&id.hook).cloned();
         let (Some(action), Some(told)) = (action, self.queue.told(&id).map(Arc::clone)) else {
-            return self.queue.put_back(&id, now.plus(RECORD_AGAIN));
+            return self.put_back(&id, now.plus(RECORD_AGAIN), None);
         };
         let stop = self.stop.subscribe();
         self.work.push(Box::pin(async move {
@@ -226,6 +232,12 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
             };
             Done::Tried(id, result)
         }));
+    }
+
+    fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
+        if let Some(change) = self.queue.put_back(id, until, why) {
+            self.settle(change, Duration::ZERO);
+        }
     }
 
     fn settle(&mut self, change: Change, after: Duration) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::config::hooks::OF_THE_EVENT;
+use crate::config::hook_env::OF_THE_EVENT;
 use crate::core::event::{Event, EventId, EventType, WatchId};
 use crate::core::job::JobRef;
 

@@ -58,6 +58,10 @@ pub(super) fn event(event: &Event, color: bool) -> String {
 /// One line that says how many jobs are going, and how those stand that matter most.
 pub(super) fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
     let going: Vec<&Row> = rows.iter().filter(|row| row.outcome.is_none()).collect();
+    if going.is_empty() && !rows.is_empty() {
+        // All that a watch waits for after the last end.
+        return format!("{}  every job has ended; waiting for hooks", clock(wall_ms));
+    }
     let named = frame::foremost(&going, NAMED);
     let mut line = format!(
         "{}  {} of {} still going",

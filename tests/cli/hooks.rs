@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::place::{Done, Stage, job};
+use crate::place::{Done, Place, Stage, job};
 
 /// A stage with one quick job, and a hook's script.
 fn stage(script: &str) -> (Stage, String) {
@@ -140,6 +140,86 @@ fn a_hook_given_up_is_told_to_other_hooks_and_ends_with_7() {
         done.stderr, "",
         "a hook's words are records of the one stream"
     );
+}
+
+#[test]
+fn a_hook_that_has_gone_since_is_told_by_name_and_stops_nothing() {
+    let (stage, hook) = stage("rm \"$0\"");
+    let config = stage.place.file(
+        "f.toml",
+        format!("[[hooks]]\nname = 'h'\non = ['job.*']\nrun = ['{hook}']\nretries = 0\n"),
+    );
+    let done = stage
+        .watch(&["update/77", "--config", config.to_str().unwrap()])
+        .env("PATH", "/usr/bin:/bin")
+        .run()
+        .expect(7);
+    assert_eq!(done.finished()["completed"], 1);
+    let mut failed = done.events();
+    failed.retain(|event| event["event_type"] == "hook.failed");
+    assert_eq!(failed.len(), done.events_of("update/77").len() - 1);
+    let error = failed[0]["error"].as_str().unwrap();
+    assert!(error.starts_with(&format!("{hook} could not be started: No such file")));
+}
+
+#[test]
+fn while_hooks_are_waited_for_text_says_so_and_their_words_forge_nothing() {
+    let (stage, hook) = stage("sleep 0.5; printf '\\n::error::forged\\n\\033[2J'; exit 1");
+    let config = stage.place.file(
+        "f.toml",
+        format!("[[hooks]]\nname = 'h'\non = ['job.completed']\nrun = ['{hook}']\nretries = 0\n"),
+    );
+    let args = [
+        "update/77",
+        "--config",
+        config.to_str().unwrap(),
+        "--heartbeat",
+        "50ms",
+    ];
+    let done = stage
+        .watch(&args)
+        .env("PATH", "/usr/bin:/bin")
+        .env("FORGEWATCH_OUTPUT", "text")
+        .run()
+        .expect(7);
+    assert!(
+        done.stdout
+            .contains("every job has ended; waiting for hooks"),
+        "{done:?}"
+    );
+    let said = format!("{}{}", done.stdout, done.stderr);
+    assert!(
+        said.contains("forged") && !said.contains('\u{1b}'),
+        "{done:?}"
+    );
+    assert!(
+        !said.lines().any(|line| line.trim_start().starts_with("::")),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn the_example_with_hooks_is_in_order_once_its_files_are_there() {
+    let place = Place::new();
+    let config = place.file(
+        "hooks.toml",
+        include_str!("../../config/examples/hooks.toml"),
+    );
+    let check = || {
+        place
+            .program(&["check", "--config", config.to_str().unwrap()])
+            .run()
+    };
+    let said = check().expect(2).stderr;
+    assert!(
+        said.contains("create-diff") && said.contains("webhook.secret"),
+        "{said}"
+    );
+    let program = place.file("create-diff", "#!/bin/sh\n");
+    fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
+    let key = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
+    place.file("webhook.secret", key);
+    check().expect(0);
 }
 
 #[test]

@@ -246,7 +246,11 @@ async fn a_delivery_lives_by_its_rules(home: &impl Home) {
     };
     let [deliver, wait, give_up, retry, discard] = [
         Change::Deliver { id: id() },
-        Change::Wait { id: id(), until },
+        Change::Wait {
+            id: id(),
+            until,
+            why: Failure::new("exit status 1"),
+        },
         Change::GiveUp {
             id: id(),
             why: failure(),

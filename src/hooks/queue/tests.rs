@@ -5,6 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::event::WatchId;
+use crate::core::job::JobKind;
 use crate::engine::{SeededDice, retry};
 use crate::hooks::tests_support::{event, hook};
 
@@ -196,7 +198,7 @@ fn what_could_not_be_recorded_was_no_attempt() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 0, 1)]);
     offer(&mut queue, &told(1, 1, "job.failed"), at(0));
     begin(&mut queue, 0);
-    queue.put_back(&id(1, 1), at(1_000));
+    queue.put_back(&id(1, 1), at(1_000), None);
     assert_eq!(begin(&mut queue, 999), [""; 0]);
     assert_eq!(begin(&mut queue, 1_000), ["1-1#1"]);
 }
@@ -219,6 +221,54 @@ fn the_deliveries_of_a_hook_that_has_gone_are_given_up() {
         "the hook is no longer in the configuration"
     );
     assert!(settle(&mut queue, id(1, 1), failure(), 0).is_some());
+}
+
+#[test]
+fn an_attempt_that_could_not_begin_is_the_end_where_its_hook_has_gone() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
+    offer(&mut queue, &told(1, 1, "job.failed"), at(0));
+    begin(&mut queue, 0);
+    assert_eq!(queue.configure(&[]), []);
+    let change = queue.put_back(&id(1, 1), at(1_000), None).unwrap();
+    assert!(queue.apply(&change, at(0)).is_some());
+    assert!(queue.is_idle());
+}
+
+#[test]
+fn what_is_given_up_without_an_attempt_tells_of_the_last_one() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
+    for watch in 1..=4 {
+        offer(&mut queue, &told(watch, 1, "job.failed"), at(0));
+    }
+    begin(&mut queue, 0);
+    let failed = Failure {
+        exit_status: Some(3),
+        ..Failure::new("exit status 3")
+    };
+    let attempt = Attempt::Failed {
+        why: failed,
+        not_before: Duration::ZERO,
+    };
+    settle(&mut queue, id(1, 1), attempt, 0);
+    queue.put_back(&id(2, 1), at(0), Some(Failure::new("interrupted")));
+    queue.put_back(&id(3, 1), at(0), None);
+    let changes = queue.give_up_all("it is over");
+    let told: Vec<(String, Option<i32>)> = changes
+        .iter()
+        .map(|change| queue.apply(change, at(0)).unwrap().why)
+        .map(|why| (why.error, why.exit_status))
+        .collect();
+    let text = str::to_owned;
+    assert_eq!(
+        told,
+        [
+            (text("it is over; the last attempt: exit status 3"), Some(3)),
+            (text("it is over; the last attempt: interrupted"), None),
+            (text("it is over"), None),
+            (text("it is over"), None),
+        ]
+    );
+    assert!(queue.is_idle());
 }
 
 #[test]
@@ -305,7 +355,7 @@ fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<Stri
             }
             Move::Pass(ms) => now += ms,
             Move::PutBack(n) if n < running.len() => {
-                queue.put_back(&running.remove(n), at(now + 1));
+                queue.put_back(&running.remove(n), at(now + 1), None);
             }
             Move::End(n, how) if n < running.len() => {
                 let id = running.remove(n);

@@ -8,9 +8,10 @@
 //! asks for an end (TERM to all, KILL five seconds later); an end of file means that nobody is there any more (KILL at
 //! once: a watcher that comes back runs the attempt again, and two must not meet).
 
-use std::collections::BTreeMap;
+mod below;
+mod kept;
+
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
@@ -20,14 +21,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, setsid, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, set_child_subreaper, setsid, wait,
 };
 use serde::{Deserialize, Serialize};
 
+use below::{descendants, signal_all};
+use kept::Bounded;
+pub(super) use kept::Kept;
+
 /// How long a hook has between TERM and KILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// The first and the last of a stream are kept up to here, each.
-const KEPT: usize = 32 * 1024;
 /// An event is far shorter.
 const MAX_EVENT: u64 = 64 << 20;
 /// How often KILL is sent until nobody is left.
@@ -59,15 +62,6 @@ pub(super) enum End {
     TimedOut,
     /// Whoever started it did not want it any more.
     Stopped,
-}
-
-/// What is kept of a stream.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Kept {
-    pub(super) head: String,
-    pub(super) tail: String,
-    /// The bytes between them that were thrown away.
-    pub(super) left_out: u64,
 }
 
 /// What the threads tell the main one.
@@ -322,88 +316,6 @@ impl Watch {
     }
 }
 
-fn signal_all(signal: Signal) {
-    for pid in descendants() {
-        // One that has ended since is what is wanted.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-/// Every process below this one, by the parents that `/proc` tells.
-fn descendants() -> Vec<Pid> {
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for entry in entries {
-        let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
-        let Some(pid) = pid else { continue };
-        if let Some(parent) = parent(pid) {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let mut found = vec![getpid().as_raw_nonzero().get()];
-    let mut at = 0;
-    while let Some(&pid) = found.get(at) {
-        found.extend(children.remove(&pid).unwrap_or_default());
-        at += 1;
-    }
-    found
-        .into_iter()
-        .skip(1)
-        .filter_map(Pid::from_raw)
-        .collect()
-}
-
-/// Of one that has ended and waits to be reaped: none. The name in `stat` may hold anything, so what follows it is
-/// looked for from behind.
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (state != "Z" && state != "X").then_some(parent)
-}
-
-/// The first and the last of a stream, however long it is.
-#[derive(Default)]
-struct Bounded {
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    left_out: u64,
-}
-
-impl Bounded {
-    fn push(&mut self, bytes: &[u8]) {
-        let room = KEPT.saturating_sub(self.head.len()).min(bytes.len());
-        let (head, rest) = bytes.split_at(room);
-        self.head.extend_from_slice(head);
-        self.tail.extend_from_slice(rest);
-        // Cut now and then, not at every write.
-        if self.tail.len() > 2 * KEPT {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        let over = self.tail.len().saturating_sub(KEPT);
-        self.tail.drain(..over);
-        self.left_out += over as u64;
-    }
-
-    fn take(&mut self) -> Kept {
-        self.cut();
-        if self.left_out == 0 {
-            // A character may lie across the cut.
-            self.head.append(&mut self.tail);
-        }
-        Kept {
-            head: String::from_utf8_lossy(&self.head).into_owned(),
-            tail: String::from_utf8_lossy(&self.tail).into_owned(),
-            left_out: self.left_out,
-        }
-    }
-}
-
 impl Report {
     fn of(end: End) -> Self {
         Self {
@@ -417,33 +329,4 @@ impl Report {
 /// A thread that panicked leaves what it had.
 fn lock(kept: &Mutex<Bounded>) -> std::sync::MutexGuard<'_, Bounded> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn of_any_stream_the_first_and_the_last_are_kept(
-            sizes in prop::collection::vec(0usize..40_000, 0..12)
-        ) {
-            let all: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|i| b'a' + (i % 23) as u8).collect();
-            let mut kept = Bounded::default();
-            let mut rest = all.as_slice();
-            for size in sizes {
-                let (chunk, after) = rest.split_at(size);
-                kept.push(chunk);
-                rest = after;
-            }
-            let kept = kept.take();
-            let (head, tail) = (kept.head.as_bytes(), kept.tail.as_bytes());
-            prop_assert!(all.starts_with(head) && all.ends_with(tail));
-            prop_assert_eq!(head.len() + tail.len() + kept.left_out as usize, all.len());
-            prop_assert!(head.len() + tail.len() <= 2 * KEPT);
-            prop_assert!(kept.left_out == 0 || head.len() + tail.len() == 2 * KEPT);
-        }
-    }
 }

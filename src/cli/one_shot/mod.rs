@@ -3,6 +3,9 @@
 //! `watch --until-done` and `demo` run it. It owns what is the one-shot's own: deadlines, `--fail-fast`, signals,
 //! the screen and the exit status.
 
+mod hooks_end;
+mod rows;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -21,11 +24,8 @@ use crate::core::job::{JobRef, Outcome, Reason};
 use crate::core::schedule::Memory;
 use crate::core::status::Names;
 use crate::core::time::Moment;
-use crate::core::watch::Watch;
 use crate::engine::{Engine, SeededDice, SystemClock, Throttle};
-use crate::hooks::queue::GaveUp;
-use crate::hooks::told::Told;
-use crate::hooks::{self, Hooks};
+use crate::hooks::Hooks;
 use crate::os::signals::{Stop, Stops};
 use crate::report::{Report, Row};
 use crate::store::{self, calibration};
@@ -45,9 +45,6 @@ pub(super) struct Finished {
     /// Each job's end, in the order of the ends.
     pub(super) ends: Vec<(JobRef, Outcome)>,
 }
-
-/// How long the hooks are waited for at the end, at least.
-const HOOKS_WAIT: Duration = Duration::from_mins(1);
 
 type Watching = Engine<Client, store::Memory, SystemClock>;
 /// Its hooks, which deliver from memory.
@@ -219,11 +216,7 @@ impl Run {
                 }
                 gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
-                _ = beats.tick(), if beats_at_all => {
-                    let (rows, now) = (self.rows(), self.engine.now());
-                    // Where the reader is behind there is enough to read already.
-                    let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
-                }
+                _ = beats.tick(), if beats_at_all => self.heartbeat(),
             }
         }
     }
@@ -260,16 +253,7 @@ impl Run {
     fn take_note(&mut self, event: Event) {
         if let (EventType::Ended(outcome), Some(job)) = (event.kind, event.job) {
             self.ends.count(outcome);
-            self.ended.push(Row {
-                job,
-                state: event.facts.state,
-                progress: event.facts.progress.map(f32::from),
-                left: None,
-                next_poll: None,
-                outcome: Some(outcome),
-                unreachable: false,
-                elapsed: Duration::from_millis(event.facts.elapsed_ms.unwrap_or(0)),
-            });
+            self.ended.push(rows::ended(&event, job, outcome));
             if self.options.fail_fast && is_failure(outcome, self.options.squashed_as) {
                 self.engine.stop_all(Outcome::Abandoned(Reason::FailFast));
             }
@@ -298,68 +282,6 @@ impl Run {
             about: None,
             facts,
         }
-    }
-
-    /// Gives the event to the hooks that want it.
-    fn offer(&mut self, event: &Event) {
-        match Told::of(event, &self.id.to_string()) {
-            Ok(told) => self.hooks.offer(told),
-            Err(error) => {
-                tracing::error!(event_id = %event.id, %error, "no hook hears of an event");
-            }
-        }
-    }
-
-    fn hooks_failed(&mut self, gave_up: Vec<GaveUp>) {
-        for gave_up in gave_up {
-            self.hook_failed = true;
-            let facts = Facts {
-                error: Some(gave_up.why.error.clone()),
-                delivery: Some(Box::new(hooks::given_up(&gave_up))),
-                ..Facts::default()
-            };
-            let event = self.own(EventType::HookFailed, facts);
-            // Who cannot be told of anything cannot be told of that.
-            if !gave_up.told.is_hook_failed() {
-                self.offer(&event);
-            }
-            self.untold.push_back(event);
-        }
-    }
-
-    /// Waits for the hooks, up to what is left of `--timeout` or a minute, whichever is longer; what is not delivered
-    /// by then is given up. A second signal ends the waiting.
-    async fn end_hooks(&mut self) {
-        let least = Instant::now() + HOOKS_WAIT;
-        let limit = self.deadline.map_or(least, |deadline| deadline.max(least));
-        let limit = *self.hooks_until.get_or_insert(limit);
-        while !self.hooks.is_idle() && Instant::now() < limit {
-            tokio::select! {
-                biased;
-                stop = self.stops.next() => {
-                    self.stop(stop);
-                    // Only a second one sets this anew.
-                    if self.hooks_until != Some(limit) {
-                        break;
-                    }
-                }
-                () = sleep_until(limit) => {
-                    tracing::warn!("the hooks take too long and are ended");
-                    tokio::select! {
-                        biased;
-                        stop = self.stops.next() => self.stop(stop),
-                        () = self.hooks.stop() => {}
-                    }
-                }
-                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
-                    self.untold.drain(..told);
-                }
-                gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
-            }
-        }
-        let why = "the watch was over before it could be delivered";
-        let gave_up = self.hooks.give_up_all(why);
-        self.hooks_failed(gave_up);
     }
 
     /// What is left to tell, and then the screen as it was found. A reader that is slow is waited for, until a signal
@@ -396,41 +318,6 @@ impl Run {
                 () = at(deadline), if patience.is_none() => patience = little_longer,
             }
         }
-    }
-
-    fn show(&mut self) {
-        if self.report.wants_rows() {
-            let rows = self.rows();
-            self.report
-                .rows(&rows, Duration::from_millis(self.elapsed_ms()));
-        }
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        self.engine.now().up_ms.saturating_sub(self.began.up_ms)
-    }
-
-    fn rows(&self) -> Vec<Row> {
-        let now = self.engine.now();
-        let live = self.engine.watches().map(|watch| row(watch, now));
-        self.ended.iter().cloned().chain(live).collect()
-    }
-}
-
-/// Where a watched job stands.
-fn row(watch: &Watch, now: Moment) -> Row {
-    let since = watch
-        .first_poll()
-        .map_or(0, |at| now.up_ms.saturating_sub(at));
-    Row {
-        job: watch.job(),
-        state: watch.state(),
-        progress: watch.progress(),
-        left: watch.left(now),
-        next_poll: Some(watch.next_poll(now)),
-        outcome: None,
-        unreachable: watch.is_unreachable(),
-        elapsed: Duration::from_millis(since),
     }
 }
 

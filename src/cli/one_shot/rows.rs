@@ -1,0 +1,69 @@
+//! What the screen shows of each job.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::Run;
+use crate::core::event::Event;
+use crate::core::job::{JobRef, Outcome};
+use crate::core::time::Moment;
+use crate::core::watch::Watch;
+use crate::report::Row;
+
+impl Run {
+    pub(super) fn show(&mut self) {
+        if self.report.wants_rows() {
+            let rows = self.rows();
+            self.report
+                .rows(&rows, Duration::from_millis(self.elapsed_ms()));
+        }
+    }
+
+    /// Says that it is still there. Where the reader is behind there is enough to read already.
+    pub(super) fn heartbeat(&mut self) {
+        let (rows, now) = (self.rows(), self.engine.now());
+        let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
+    }
+
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        self.engine.now().up_ms.saturating_sub(self.began.up_ms)
+    }
+
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let now = self.engine.now();
+        let live = self.engine.watches().map(|watch| going(watch, now));
+        self.ended.iter().cloned().chain(live).collect()
+    }
+}
+
+/// Where a watched job stands.
+fn going(watch: &Watch, now: Moment) -> Row {
+    let since = watch
+        .first_poll()
+        .map_or(0, |at| now.up_ms.saturating_sub(at));
+    Row {
+        job: watch.job(),
+        state: watch.state(),
+        progress: watch.progress(),
+        left: watch.left(now),
+        next_poll: Some(watch.next_poll(now)),
+        outcome: None,
+        unreachable: watch.is_unreachable(),
+        elapsed: Duration::from_millis(since),
+    }
+}
+
+/// How a job ended.
+pub(super) fn ended(event: &Event, job: JobRef, outcome: Outcome) -> Row {
+    Row {
+        job,
+        state: event.facts.state,
+        progress: event.facts.progress.map(f32::from),
+        left: None,
+        next_poll: None,
+        outcome: Some(outcome),
+        unreachable: false,
+        elapsed: Duration::from_millis(event.facts.elapsed_ms.unwrap_or(0)),
+    }
+}

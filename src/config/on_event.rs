@@ -1,0 +1,65 @@
+//! The hooks of the command line: `--on-event TYPE=COMMAND`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::env::Env;
+use super::error::{ConfigError, Origin, quoted};
+use super::hook_env::environment;
+use super::hook_keys::{MAX_RUNNING, RETRIES, RUN_TIMEOUT};
+use super::hooks::{command, types};
+use super::settings::{HookAction, HookSpec};
+
+/// The hooks these say, in their order; what is wrong goes to `errors`.
+pub(super) fn from_command_line(
+    given: &[String],
+    env: &Env,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<HookSpec> {
+    let mut hooks = Vec::new();
+    for (number, text) in (1..).zip(given) {
+        match on_event(number, text, env) {
+            Ok(hook) => hooks.push(hook),
+            Err(what) => errors.push(ConfigError::new(Origin::Flag("--on-event"), what)),
+        }
+    }
+    hooks
+}
+
+fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, String> {
+    let (kind, line) = text.split_once('=').ok_or_else(|| {
+        format!(
+            "{} is not TYPE=COMMAND; write e.g. job.failed='notify --urgent'",
+            quoted(text)
+        )
+    })?;
+    let on = types(vec![kind.to_owned()])?;
+    let words = shlex::split(line)
+        .ok_or_else(|| format!("{}: a quote is not closed; close it", quoted(line)))?;
+    let (program, args) = command(words, Path::new(""), env, None)?;
+    Ok(HookSpec {
+        name: format!("on-event-{number}").into(),
+        on,
+        kinds: None,
+        action: HookAction::Run {
+            program,
+            args,
+            env: environment(env, &[], Vec::new()),
+        },
+        timeout: RUN_TIMEOUT,
+        retries: RETRIES,
+        max_running: MAX_RUNNING,
+    })
+}
+
+/// The hooks of file and command line together.
+pub(super) fn join(mut of_file: Vec<HookSpec>, of_command_line: Vec<HookSpec>) -> Vec<HookSpec> {
+    for mut hook in of_command_line {
+        // The file may call one of its own like this.
+        while of_file.iter().any(|other| other.name == hook.name) {
+            hook.name = Arc::from(format!("{}-", hook.name));
+        }
+        of_file.push(hook);
+    }
+    of_file
+}
