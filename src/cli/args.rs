@@ -48,6 +48,9 @@ pub enum Command {
     /// Say whether configuration, credentials and hooks are in order
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Look into a state file, or rescue what is readable of a damaged one
+    #[command(hide = true, after_help = STATE_EXAMPLES)]
+    State(StateArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -89,6 +92,13 @@ Examples:
 
 const CHECK_EXAMPLES: &str = "\
 Exit status: 0 when all is in order, 1 when the API could not be asked (--online), 2 otherwise.";
+
+const STATE_EXAMPLES: &str = "\
+Examples:
+  forgewatch state check /var/lib/forgewatch/state.db
+  forgewatch state recover --from /var/lib/forgewatch/state.db
+
+Exit status: 0 when the file is sound, or something was rescued; 1 otherwise.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -292,6 +302,42 @@ pub struct ManArgs {
     /// The folder, made if it is not there
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
+}
+
+/// `forgewatch state`.
+#[derive(Args, Debug)]
+pub struct StateArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+/// What can be done with a state file.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Say whether a state file is sound, while a daemon runs too; changes nothing
+    Check(StateCheckArgs),
+    /// Write every row that can be read of a damaged state file into a new one; leaves the old one as it is
+    Recover(StateRecoverArgs),
+}
+
+/// `forgewatch state check`.
+#[derive(Args, Debug)]
+pub struct StateCheckArgs {
+    /// The state file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `forgewatch state recover`.
+#[derive(Args, Debug)]
+pub struct StateRecoverArgs {
+    /// The damaged file; no daemon may run on it
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// The new file [default: the old one's name with .recovered behind it]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
 }
 
 /// `forgewatch hook-supervisor`.

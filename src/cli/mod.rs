@@ -9,6 +9,7 @@ mod one_shot;
 mod online;
 mod ready;
 mod simulate;
+mod state;
 mod watch;
 
 use std::ffi::OsString;
@@ -45,6 +46,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Demo(args) => demo::run(&args, env),
         Command::Simulate(args) => simulate::run(&args, env),
         Command::Check(args) => check::run(&args, env),
+        Command::State(args) => state::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::HookSupervisor(args) => {

@@ -6,12 +6,13 @@
 //!
 //! [`decode`] turns the bytes of an answer into a [`status::Status`]; [`verdict`] says what a failed request
 //! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
-//! ask again.
+//! ask again. [`delivery`] is an event on its way to a hook.
 
 #![deny(clippy::disallowed_methods)]
 
 pub mod cloud_event;
 pub mod decode;
+pub mod delivery;
 pub mod event;
 pub mod job;
 pub mod limits;

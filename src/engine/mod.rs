@@ -295,12 +295,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.slots.set_phase(slot, Phase::Committing);
         let store = Rc::clone(&self.store);
         self.commits.push(Box::pin(async move {
-            let ended = matches!(effects.next, Next::End { .. });
             let result = store
                 .commit(Commit {
-                    watch: &watch,
                     events: &effects.events,
-                    ended,
+                    ..Commit::default()
                 })
                 .await;
             Committed {

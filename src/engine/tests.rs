@@ -91,11 +91,13 @@ impl<F: Fn(usize) -> bool> Store for Flaky<F> {
         self.0.set(self.0.get() + 1);
         tokio::task::yield_now().await;
         if (self.1)(self.0.get()) {
-            Err(StoreError("disk full".to_owned()))
+            Err(StoreError::Full("no space left".to_owned()))
         } else {
             Ok(())
         }
     }
+
+    fn note(&self, _: store::Note) {}
 }
 
 struct Bench {

@@ -10,10 +10,11 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::queue::{Attempt, DeliveryId, Failure};
+use super::queue::Attempt;
 use super::supervise::{End, GRACE, Kept, Report};
 use super::told::Told;
 use crate::config::settings::HookSpec;
+use crate::core::delivery::{DeliveryId, Failure};
 
 /// This very program, even where a newer one has taken its place on disk.
 const OURSELVES: &str = "/proc/self/exe";

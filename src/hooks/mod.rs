@@ -17,7 +17,6 @@ pub mod told;
 mod webhook;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,35 +28,23 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::config::settings::{HookAction, HookSpec};
+use crate::core::delivery::{Change, DeliveryId, Failure};
 use crate::core::event::GivenUp;
 use crate::core::time::Moment;
 use crate::engine::{Clock, SeededDice, retry};
-use crate::store::{self, StoreError};
+use crate::store::{Commit, Store, StoreError};
 use exec::Program;
-use queue::{Attempt, Change, DeliveryId, Failure, GaveUp, Queue};
+use queue::{Attempt, GaveUp, Queue};
 use told::Told;
 
 /// How long after a change could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
-/// Where the changes of deliveries are written down before they are true.
-pub trait Record {
-    /// Resolves once the change is safe. After an error nothing of it was taken.
-    fn record(&self, change: &Change) -> impl Future<Output = Result<(), StoreError>>;
-}
-
-/// The one-shot's: its deliveries live as long as the process.
-impl Record for store::Memory {
-    async fn record(&self, _: &Change) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
 /// Delivers. See the module's page.
-pub struct Hooks<R, C> {
+pub struct Hooks<S, C> {
     queue: Queue,
     actions: BTreeMap<Arc<str>, Action>,
-    record: Rc<R>,
+    store: Rc<S>,
     clock: C,
     dice: SeededDice,
     work: FuturesUnordered<LocalBoxFuture<'static, Done>>,
@@ -81,7 +68,7 @@ enum Done {
     Settled(Change, Result<(), StoreError>),
 }
 
-impl<R: Record + 'static, C: Clock> Hooks<R, C> {
+impl<S: Store + 'static, C: Clock> Hooks<S, C> {
     /// Nothing to deliver yet. `ca_file` holds certificate authorities trusted besides the system's.
     ///
     /// # Errors
@@ -89,7 +76,7 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
     pub fn new(
         specs: &[HookSpec],
         ca_file: Option<&Path>,
-        record: R,
+        store: S,
         clock: C,
         dice: SeededDice,
     ) -> Result<Self, String> {
@@ -108,7 +95,7 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
         Ok(Self {
             queue: Queue::new(specs),
             actions,
-            record: Rc::new(record),
+            store: Rc::new(store),
             clock,
             dice,
             work: FuturesUnordered::new(),
@@ -188,9 +175,9 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
                 continue;
             };
             let (id, attempt) = (id.clone(), *attempt);
-            let record = Rc::clone(&self.record);
+            let store = Rc::clone(&self.store);
             self.work.push(Box::pin(async move {
-                let result = record.record(&change).await;
+                let result = record(&*store, &change).await;
                 Done::Begun(id, attempt, result)
             }));
         }
@@ -254,13 +241,23 @@ impl<R: Record + 'static, C: Clock> Hooks<R, C> {
     }
 
     fn settle(&mut self, change: Change, after: Duration) {
-        let record = Rc::clone(&self.record);
+        let store = Rc::clone(&self.store);
         self.work.push(Box::pin(async move {
             sleep(after).await;
-            let result = record.record(&change).await;
+            let result = record(&*store, &change).await;
             Done::Settled(change, result)
         }));
     }
+}
+
+/// Writes a change down before it is true.
+async fn record(store: &impl Store, change: &Change) -> Result<(), StoreError> {
+    let changes = std::slice::from_ref(change);
+    let commit = Commit {
+        changes,
+        ..Commit::default()
+    };
+    store.commit(commit).await
 }
 
 /// What `hook.failed` tells of a delivery given up.

@@ -10,14 +10,17 @@ use crate::engine::SystemClock;
 /// Takes the beginnings and nothing after them; counts what it refused.
 struct Broken(Rc<Cell<u32>>);
 
-impl Record for Broken {
-    async fn record(&self, change: &Change) -> Result<(), StoreError> {
-        if matches!(change, Change::Begin { .. }) {
+impl Store for Broken {
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+        let begins = |change: &Change| matches!(change, Change::Begin { .. });
+        if commit.changes.iter().all(begins) {
             return Ok(());
         }
         self.0.set(self.0.get() + 1);
-        Err(StoreError("no space left".to_owned()))
+        Err(StoreError::Full("no space left".to_owned()))
     }
+
+    fn note(&self, _: crate::store::Note) {}
 }
 
 #[tokio::test(start_paused = true)]

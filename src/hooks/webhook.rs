@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use url::Url;
 
-use super::queue::{Attempt, DeliveryId, Failure};
+use super::queue::Attempt;
 use super::signature::{Signer, webhook_id};
 use super::told::Told;
 use crate::clanforge::failure::innermost;
@@ -20,6 +20,7 @@ use crate::clanforge::headers::retry_after;
 use crate::config::base_url::is_loopback;
 use crate::config::settings::HookSpec;
 use crate::config::webhook::is_link_local;
+use crate::core::delivery::{DeliveryId, Failure};
 
 /// An answer is read up to here, so that its connection can serve again; what it says is nothing to us.
 const MAX_ANSWER: usize = 64 * 1024;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::told::Told;
-use super::delivery::Failure;
 use crate::config::hooks::ALL_OF_JOBS;
 use crate::config::settings::HookSpec;
+use crate::core::delivery::Failure;
 use crate::core::event::{EventId, WatchId};
 use crate::core::job::JobKind;
 

@@ -19,12 +19,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::told::Told;
+use super::told::{NotTold, Told};
 use crate::config::settings::HookSpec;
+use crate::core::delivery::{Change, DeliveryId, Failure, Row, Standing};
 use crate::core::event::EventId;
 use crate::core::time::Moment;
 use crate::core::watch::Dice;
-pub use delivery::{Attempt, Change, DeliveryId, Failure, GaveUp, Row, Standing};
+pub use delivery::{Attempt, GaveUp};
 use lanes::{Delivery, Hook, Rules};
 
 /// The longest that a receiver can put off the next attempt.
@@ -86,26 +87,30 @@ impl Queue {
 
     /// Adds what a store kept. A time far off was written by a clock that was wrong: no wait is longer than an hour.
     /// Returns what becomes of the delivery where its hook has gone.
-    pub fn load(&mut self, row: Row, now: Moment) -> Option<Change> {
-        let Row {
-            id,
-            told,
-            attempts,
-            standing,
-        } = row;
-        match standing {
+    ///
+    /// # Errors
+    /// What is kept is no event of ours.
+    pub fn load(&mut self, row: Row, now: Moment) -> Result<Option<Change>, NotTold> {
+        let Row { id, attempts, .. } = row;
+        match row.standing {
             Standing::Waiting { due_ms } => {
                 let left = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
                 let left = left.min(LONGEST_FLOOR.as_millis() as u64);
+                let told = Arc::new(Told::parse(row.body)?);
                 self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
-                let hook = self.hooks.get(&id.hook)?;
-                (hook.rules.is_none()).then(|| give_up(&id.hook, hook, id.event, HOOK_GONE))
+                let Some(hook) = self.hooks.get(&id.hook) else {
+                    return Ok(None);
+                };
+                let is_gone = hook.rules.is_none();
+                Ok(is_gone.then(|| give_up(&id.hook, hook, id.event, HOOK_GONE)))
             }
             Standing::GivenUp(why) => {
+                let told = Arc::new(Told::parse(row.body)?);
                 let delivery = self.delivery(told, attempts, now.up_ms);
                 self.given_up.insert(id, (delivery, why));
-                None
+                Ok(None)
             }
+            Standing::Delivered | Standing::Discarded => Ok(None),
         }
     }
 

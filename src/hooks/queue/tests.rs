@@ -281,11 +281,11 @@ fn what_was_stored_goes_on_where_it_was() {
                 hook: Arc::from(hook),
                 ..id(watch, 1)
             },
-            told: told(watch, 1, "job.failed"),
+            body: told(watch, 1, "job.failed").body().to_owned(),
             attempts,
             standing,
         };
-        queue.load(row, now)
+        queue.load(row, now).unwrap()
     };
     let due = |ms: i64| Standing::Waiting {
         due_ms: now.wall_ms.saturating_add(ms),
@@ -295,6 +295,7 @@ fn what_was_stored_goes_on_where_it_was() {
     assert_eq!(load(3, 1, due(i64::MAX), "h"), None);
     assert_eq!(load(4, 9, Standing::GivenUp(Failure::new("x")), "h"), None);
     assert!(load(5, 0, due(0), "gone").is_some());
+    assert_eq!(load(6, 1, Standing::Delivered, "h"), None);
     assert_eq!(begin(&mut queue, 5_000), ["1-1#4"]);
     assert_eq!(begin(&mut queue, 7_000), ["2-1#2"]);
     assert_eq!(begin(&mut queue, 3_604_999), [""; 0]);

@@ -1,0 +1,203 @@
+//! Opening: every doubt about the file is an error of its own, and none of them changes the file.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::mpsc;
+
+use super::row::TABLES;
+use super::schema::{self, Found, STEPS};
+use super::worker::{QUEUE, Worker};
+use super::{Failure, OpenError, Sqlite, place, tables};
+use crate::store::Loaded;
+
+/// Somebody may look into the file with SQLite's own tools; they are waited for this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Sqlite {
+    /// Opens the state file, makes one where there is none, and reads what a start goes on from. Every row is
+    /// checked: nothing that is not as it was written gets in.
+    pub fn open(path: &Path) -> Result<(Self, Loaded), OpenError> {
+        let place = place::claim(path)?;
+        if !place.file.exists() {
+            create(&place.file).map_err(|failure| failed(path, failure))?;
+        }
+        let db = connect(&place.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .and_then(|db| {
+                prepare(&db)?;
+                Ok(db)
+            })
+            .map_err(|failure| failed(path, failure))?;
+        let loaded = load(&db).map_err(|failure| failed(path, failure))?;
+        let (requests, waiting) = mpsc::channel(QUEUE);
+        let worker = Worker::new(db, place);
+        thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || worker.run(waiting))
+            .map_err(|error| place::failed(path, &error))?;
+        Ok((Self { requests }, loaded))
+    }
+}
+
+/// Connects without changing anything. A failure before [`prepare`] is through leaves the WAL as it is, too.
+pub(super) fn connect(file: &Path, access: OpenFlags) -> Result<Connection, Failure> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.busy_timeout(PATIENCE)?;
+    Ok(db)
+}
+
+/// Makes a new file elsewhere and moves it here whole, so that an empty file is never taken for a new one.
+pub(super) fn create(file: &Path) -> Result<(), Failure> {
+    let wal = place::beside(file, "-wal");
+    if wal.exists() {
+        return Err(Failure::Damaged(format!(
+            "it is gone, but {} is there",
+            wal.display()
+        )));
+    }
+    let new = place::beside(file, ".new");
+    let io = |error: io::Error| Failure::Io(error);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let mut private = OpenOptions::new();
+    private
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(io)?;
+    let db = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    transaction(&db, || schema::migrate(&db, 0, STEPS))?;
+    drop(db);
+    fs::rename(&new, file).map_err(io)?;
+    place::sync_folder(file).map_err(io)
+}
+
+/// Looks at everything, then makes it ready for writing.
+fn prepare(db: &Connection) -> Result<(), Failure> {
+    let version = examine(db)?;
+    for (name, value) in [
+        ("journal_mode", "WAL"),
+        ("synchronous", "FULL"),
+        // The thread does it itself, as SQLite would not tell of an error.
+        ("wal_autocheckpoint", "0"),
+        ("journal_size_limit", "8388608"),
+        ("temp_store", "MEMORY"),
+    ] {
+        db.pragma_update_and_check(None, name, value, |_| Ok(()))
+            .or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                error => Err(error),
+            })?;
+    }
+    // Also where there is nothing to migrate: the header is written, so that a folder that is read-only is found
+    // now. A full disk is no reason not to start: asking goes on, and there may be space again.
+    let written = transaction(db, || schema::migrate(db, version, STEPS));
+    match written {
+        Err(Failure::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            if version < STEPS.len() {
+                return Err(Failure::Sql(error));
+            }
+        }
+        other => other?,
+    }
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
+}
+
+/// Whether header, definitions, structure and every row are sound; returns the version.
+pub(super) fn examine(db: &Connection) -> Result<usize, Failure> {
+    let version = match schema::identify(db, STEPS)? {
+        Found::Version(version) => version,
+        Found::Fresh => return Err(Failure::Damaged("it is empty".to_owned())),
+        Found::Newer(found) => return Err(Failure::Newer(found)),
+        Found::Foreign => return Err(Failure::Foreign),
+    };
+    let steps = STEPS.get(..version).unwrap_or(STEPS);
+    if !schema::is_as_made(db, steps)? {
+        let reason = "its tables are not as they were made";
+        return Err(Failure::Damaged(reason.to_owned()));
+    }
+    let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        let line = verdict.lines().last().unwrap_or_default();
+        return Err(Failure::Damaged(line.to_owned()));
+    }
+    for table in TABLES {
+        let mut statement = db.prepare(&table.select("NOT INDEXED ORDER BY n"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !table.is_sound(row) {
+                return Err(table.damaged(row.get(0).unwrap_or_default()));
+            }
+        }
+    }
+    Ok(version)
+}
+
+fn load(db: &Connection) -> Result<Loaded, Failure> {
+    Ok(Loaded {
+        watches: tables::running_watches(db)?,
+        accepted: tables::accepted(db)?,
+        calibrations: tables::calibrations(db)?,
+        deliveries: tables::open_deliveries(db)?,
+    })
+}
+
+/// Does something whole or not at all.
+pub(super) fn transaction(
+    db: &Connection,
+    work: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let done = work().and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    if done.is_err() && !db.is_autocommit() {
+        let _ = db.execute_batch("ROLLBACK");
+    }
+    done
+}
+
+/// What a failure means for a start.
+pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
+    let path = path.to_owned();
+    let error = match failure {
+        Failure::Newer(found) => {
+            let known = schema::version(STEPS);
+            return OpenError::Newer { path, found, known };
+        }
+        Failure::Foreign => return OpenError::Foreign { path },
+        Failure::Damaged(reason) => return OpenError::Corrupt { path, reason },
+        Failure::Io(error) => return place::failed(&path, &error),
+        Failure::Refused(error) => {
+            let reason = error.to_string();
+            return OpenError::Io { path, reason };
+        }
+        Failure::Sql(error) => error,
+    };
+    let reason = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            OpenError::ReadOnly { path, reason }
+        }
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::DiskFull
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::OutOfMemory,
+        ) => OpenError::Io { path, reason },
+        _ => OpenError::Corrupt { path, reason },
+    }
+}

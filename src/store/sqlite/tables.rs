@@ -1,0 +1,414 @@
+//! What the store does, as statements. Everything runs within a transaction of the store's thread.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
+
+use super::Failure;
+use super::row::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, WATCHES};
+use crate::core::delivery::{self, Change, DeliveryId, Failure as Why, Standing};
+use crate::core::event::{EventId, WatchId};
+use crate::core::job::JobRef;
+use crate::store::{
+    AcceptedJob, AddedBy, POLLS_KEPT, SavedWatch, StoredEvent, changed, not_of_this_commit,
+    told_already, wanted_already,
+};
+
+/// How many watches one call of [`prune`] forgets at most: some ten milliseconds.
+const PRUNED_AT_ONCE: i64 = 200;
+
+const OPEN: &str = "WHERE state IN ('waiting', 'given_up') ORDER BY n";
+const DELIVERY: &str = "watch = ?1 AND seq = ?2 AND hook = ?3";
+
+/// A commit that owns all it needs on its way to the store's thread.
+pub(super) struct Step {
+    pub(super) watch: Option<SavedWatch>,
+    /// Their offsets are not known yet.
+    pub(super) events: Vec<StoredEvent>,
+    pub(super) deliveries: Vec<delivery::Row>,
+    pub(super) changes: Vec<Change>,
+}
+
+pub(super) fn commit(db: &Connection, step: Step) -> Result<(), Failure> {
+    for change in step.changes {
+        let row = changed(delivery(db, change.id())?, &change)?;
+        put_delivery(db, row)?;
+    }
+    if let Some(watch) = step.watch {
+        put_watch(db, watch)?;
+    }
+    let told: Vec<EventId> = step.events.iter().map(|event| event.id).collect();
+    for (n, event) in (EVENTS.next(db)?..).zip(step.events) {
+        put_event(db, n, event)?;
+    }
+    for new in step.deliveries {
+        if !told.contains(&new.id.event) {
+            return Err(not_of_this_commit(&new.id).into());
+        }
+        if number_of(db, &new.id)?.is_some() {
+            return Err(wanted_already(&new.id).into());
+        }
+        put_delivery(db, new)?;
+    }
+    Ok(())
+}
+
+/// Keeps the last row of a watch that runs, and its polls.
+pub(super) fn note(
+    db: &Connection,
+    id: WatchId,
+    row: Option<String>,
+    polls: Vec<String>,
+) -> Result<(), Failure> {
+    let Some(mut watch) = watch(db, id)?.filter(|w| w.ended_wall_ms.is_none()) else {
+        return Ok(());
+    };
+    for poll in polls {
+        let n = POLLS.next(db)?;
+        POLLS.put(db, vec![n.into(), blob(id), poll.into()])?;
+    }
+    db.prepare_cached(
+        "DELETE FROM polls WHERE watch = ?1 AND n <=
+         (SELECT n FROM polls WHERE watch = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![id.0, POLLS_KEPT as i64])?;
+    if let Some(row) = row {
+        watch.row = row;
+        put_watch(db, watch)?;
+    }
+    Ok(())
+}
+
+pub(super) fn running_watches(db: &Connection) -> Result<Vec<SavedWatch>, Failure> {
+    WATCHES.read(db, "WHERE ended_ms IS NULL ORDER BY n", [], saved_watch)
+}
+
+pub(super) fn ended_since(db: &Connection, wall_ms: i64) -> Result<Vec<SavedWatch>, Failure> {
+    WATCHES.read(
+        db,
+        "WHERE ended_ms >= ?1 ORDER BY n",
+        [wall_ms],
+        saved_watch,
+    )
+}
+
+pub(super) fn newest_of(db: &Connection, job: JobRef) -> Result<Option<SavedWatch>, Failure> {
+    let newest = "WHERE job = ?1 ORDER BY n DESC LIMIT 1";
+    WATCHES.read_one(db, newest, [job.to_string()], saved_watch)
+}
+
+pub(super) fn open_deliveries(db: &Connection) -> Result<Vec<delivery::Row>, Failure> {
+    DELIVERIES.read(db, OPEN, [], saved_delivery)
+}
+
+pub(super) fn deliveries_of(
+    db: &Connection,
+    watch: WatchId,
+) -> Result<Vec<delivery::Row>, Failure> {
+    DELIVERIES.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], saved_delivery)
+}
+
+pub(super) fn events_since(
+    db: &Connection,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, Failure> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    EVENTS.read(
+        db,
+        "WHERE n > ?1 ORDER BY n LIMIT ?2",
+        [after, limit],
+        event,
+    )
+}
+
+pub(super) fn offset_before(db: &Connection, wall_ms: i64) -> Result<u64, Failure> {
+    // From the newest back: no index is needed for what is asked about the last hours.
+    let older = "wall_ms < ?1 ORDER BY n DESC LIMIT 1";
+    let n = EVENTS.number_where(db, older, [wall_ms])?;
+    Ok(n.unwrap_or(0).cast_unsigned())
+}
+
+pub(super) fn events_of(db: &Connection, watch: WatchId) -> Result<Vec<StoredEvent>, Failure> {
+    EVENTS.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], event)
+}
+
+pub(super) fn polls(db: &Connection, watch: WatchId) -> Result<Vec<String>, Failure> {
+    POLLS.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], |row| {
+        Ok(row.get(2)?)
+    })
+}
+
+pub(super) fn accepted(db: &Connection) -> Result<Vec<AcceptedJob>, Failure> {
+    ACCEPTED.read(db, "ORDER BY n", [], |row| {
+        Ok(AcceptedJob {
+            job: job(row, 1)?,
+            labels: row.get(2)?,
+        })
+    })
+}
+
+pub(super) fn set_accepted(
+    db: &Connection,
+    jobs: Vec<AcceptedJob>,
+    watches: Vec<SavedWatch>,
+) -> Result<(), Failure> {
+    db.prepare_cached("DELETE FROM accepted")?.execute([])?;
+    for (n, accepted) in (1_i64..).zip(jobs) {
+        let job = accepted.job.to_string();
+        ACCEPTED.put(db, vec![n.into(), job.into(), accepted.labels.into()])?;
+    }
+    watches
+        .into_iter()
+        .try_for_each(|watch| put_watch(db, watch))
+}
+
+pub(super) fn calibrations(db: &Connection) -> Result<Option<String>, Failure> {
+    LEARNT.read_one(db, "WHERE n = 1", [], |row| Ok(row.get(1)?))
+}
+
+pub(super) fn save_calibrations(db: &Connection, json: String) -> Result<(), Failure> {
+    LEARNT.put(db, vec![1_i64.into(), json.into()])
+}
+
+/// Forgets watches that ended before this wall time, and the watcher's own events of before. The newest event
+/// stays, so that its number never comes again.
+pub(super) fn prune(db: &Connection, before: i64) -> Result<usize, Failure> {
+    const FREE: &str = "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.watch = old.watch
+        AND d.state IN ('waiting', 'given_up'))";
+    let mut watches = db.prepare_cached(&format!(
+        "SELECT n, watch FROM (SELECT n, id AS watch, ended_ms FROM watches
+             WHERE ended_ms < ?1 AND job NOT IN (SELECT job FROM accepted)) old
+         WHERE {FREE} ORDER BY n LIMIT {PRUNED_AT_ONCE}"
+    ))?;
+    let mut own = db.prepare_cached(&format!(
+        "SELECT DISTINCT old.watch FROM events old WHERE wall_ms < ?1
+             AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = old.watch)
+             AND n < (SELECT max(n) FROM events) AND {FREE} LIMIT {PRUNED_AT_ONCE}"
+    ))?;
+    let mut rows = 0;
+    let ended: Vec<(i64, [u8; 16])> = watches
+        .query_map([before], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (n, id) in ended {
+        rows += forget(db, id, i64::MAX)?;
+        let polls = "DELETE FROM polls WHERE watch = ?1";
+        rows += db.prepare_cached(polls)?.execute([id])?;
+        rows += db
+            .prepare_cached("DELETE FROM watches WHERE n = ?1")?
+            .execute([n])?;
+    }
+    let ids: Vec<[u8; 16]> = own
+        .query_map([before], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for id in ids {
+        rows += forget(db, id, before)?;
+    }
+    Ok(rows)
+}
+
+/// Deletes what belongs to a watch and was seen before.
+fn forget(db: &Connection, watch: [u8; 16], before: i64) -> Result<usize, Failure> {
+    let deliveries = "DELETE FROM deliveries WHERE watch = ?1
+        AND seq IN (SELECT seq FROM events WHERE watch = ?1 AND wall_ms < ?2)";
+    let events = "DELETE FROM events WHERE watch = ?1 AND wall_ms < ?2
+        AND n < (SELECT max(n) FROM events)";
+    let mut rows = 0;
+    for sql in [deliveries, events] {
+        rows += db.prepare_cached(sql)?.execute(params![watch, before])?;
+    }
+    Ok(rows)
+}
+
+fn watch(db: &Connection, id: WatchId) -> Result<Option<SavedWatch>, Failure> {
+    WATCHES.read_one(db, "WHERE id = ?1", [id.0], saved_watch)
+}
+
+fn put_watch(db: &Connection, watch: SavedWatch) -> Result<(), Failure> {
+    let n = match WATCHES.number_where(db, "id = ?1", [watch.id.0])? {
+        Some(n) => n,
+        None => WATCHES.next(db)?,
+    };
+    WATCHES.put(
+        db,
+        vec![
+            n.into(),
+            blob(watch.id),
+            watch.job.to_string().into(),
+            watch.row.into(),
+            watch.ended_wall_ms.into(),
+            added_by_word(watch.added_by).to_owned().into(),
+        ],
+    )
+}
+
+fn put_event(db: &Connection, n: i64, event: StoredEvent) -> Result<(), Failure> {
+    let same = params![event.id.watch.0, event.id.seq];
+    if EVENTS
+        .number_where(db, "watch = ?1 AND seq = ?2", same)?
+        .is_some()
+    {
+        return Err(told_already(event.id).into());
+    }
+    EVENTS.put(
+        db,
+        vec![
+            n.into(),
+            blob(event.id.watch),
+            i64::from(event.id.seq).into(),
+            event.wall_ms.into(),
+            event.record.into(),
+        ],
+    )
+}
+
+fn put_delivery(db: &Connection, row: delivery::Row) -> Result<(), Failure> {
+    let n = match number_of(db, &row.id)? {
+        Some(n) => n,
+        None => DELIVERIES.next(db)?,
+    };
+    let (state, due_ms, why) = match row.standing {
+        Standing::Waiting { due_ms } => ("waiting", Some(due_ms), None),
+        Standing::GivenUp(why) => ("given_up", None, Some(why)),
+        Standing::Delivered => ("delivered", None, None),
+        Standing::Discarded => ("discarded", None, None),
+    };
+    let (error, exit_status) = match why {
+        Some(why) => (Some(why.error), why.exit_status),
+        None => (None, None),
+    };
+    DELIVERIES.put(
+        db,
+        vec![
+            n.into(),
+            blob(row.id.event.watch),
+            i64::from(row.id.event.seq).into(),
+            row.id.hook.to_string().into(),
+            row.body.into(),
+            i64::from(row.attempts).into(),
+            state.to_owned().into(),
+            due_ms.into(),
+            error.into(),
+            exit_status.map(i64::from).into(),
+        ],
+    )
+}
+
+fn number_of(db: &Connection, id: &DeliveryId) -> Result<Option<i64>, Failure> {
+    let same = params![id.event.watch.0, id.event.seq, &*id.hook];
+    DELIVERIES.number_where(db, DELIVERY, same)
+}
+
+fn delivery(db: &Connection, id: &DeliveryId) -> Result<Option<delivery::Row>, Failure> {
+    let same = params![id.event.watch.0, id.event.seq, &*id.hook];
+    DELIVERIES.read_one(db, &format!("WHERE {DELIVERY}"), same, saved_delivery)
+}
+
+fn saved_watch(row: &Row<'_>) -> Result<SavedWatch, Failure> {
+    Ok(SavedWatch {
+        id: WatchId(row.get(1)?),
+        job: job(row, 2)?,
+        row: row.get(3)?,
+        ended_wall_ms: row.get(4)?,
+        added_by: added_by(&row.get::<_, String>(5)?)?,
+    })
+}
+
+fn event(row: &Row<'_>) -> Result<StoredEvent, Failure> {
+    Ok(StoredEvent {
+        offset: row.get::<_, i64>(0)?.cast_unsigned(),
+        id: EventId {
+            watch: WatchId(row.get(1)?),
+            seq: row.get(2)?,
+        },
+        wall_ms: row.get(3)?,
+        record: row.get(4)?,
+    })
+}
+
+fn saved_delivery(row: &Row<'_>) -> Result<delivery::Row, Failure> {
+    let state: String = row.get(6)?;
+    let standing = match state.as_str() {
+        "waiting" => Standing::Waiting {
+            due_ms: row.get(7)?,
+        },
+        "given_up" => Standing::GivenUp(Why {
+            error: row.get(8)?,
+            exit_status: row.get(9)?,
+        }),
+        "delivered" => Standing::Delivered,
+        "discarded" => Standing::Discarded,
+        word => return Err(strange("state", word)),
+    };
+    Ok(delivery::Row {
+        id: DeliveryId {
+            event: EventId {
+                watch: WatchId(row.get(1)?),
+                seq: row.get(2)?,
+            },
+            hook: row.get::<_, String>(3)?.into(),
+        },
+        body: row.get(4)?,
+        attempts: row.get(5)?,
+        standing,
+    })
+}
+
+fn job(row: &Row<'_>, column: usize) -> Result<JobRef, Failure> {
+    let name: String = row.get(column)?;
+    name.parse().map_err(|_| strange("job", &name))
+}
+
+/// Sound by its checksum, so it was written: by a program that knew more words.
+fn strange(what: &str, word: &str) -> Failure {
+    Failure::Damaged(format!("{word:?} is no {what}"))
+}
+
+fn blob(id: WatchId) -> Value {
+    Value::Blob(id.0.to_vec())
+}
+
+const ADDED_BY: [(&str, AddedBy); 4] = [
+    (
+        "",
+        AddedBy {
+            file: false,
+            socket: false,
+        },
+    ),
+    (
+        "file",
+        AddedBy {
+            file: true,
+            socket: false,
+        },
+    ),
+    (
+        "socket",
+        AddedBy {
+            file: false,
+            socket: true,
+        },
+    ),
+    (
+        "file,socket",
+        AddedBy {
+            file: true,
+            socket: true,
+        },
+    ),
+];
+
+fn added_by_word(by: AddedBy) -> &'static str {
+    ADDED_BY
+        .iter()
+        .find(|(_, b)| *b == by)
+        .map_or("", |(word, _)| word)
+}
+
+fn added_by(word: &str) -> Result<AddedBy, Failure> {
+    let known = ADDED_BY.iter().find(|(w, _)| *w == word);
+    known
+        .map(|&(_, by)| by)
+        .ok_or_else(|| strange("origin", word))
+}

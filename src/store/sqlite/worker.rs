@@ -1,0 +1,271 @@
+//! The thread that owns the file: takes all that waits, commits it as one transaction, answers each.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tokio::sync::{mpsc, oneshot};
+
+use super::place::Place;
+use super::{Failure, tables};
+use crate::core::event::WatchId;
+use crate::store::{Note, POLLS_KEPT, StoreError};
+
+/// What may wait before the asking side has to.
+pub(super) const QUEUE: usize = 1024;
+/// Notes are written this often at most.
+const NOTES_EVERY: Duration = Duration::from_secs(1);
+/// Pages in the WAL from which on they are moved into the file: 4 MiB, as SQLite's own default.
+const CHECKPOINT_PAGES: i64 = 1000;
+
+/// What the thread is asked.
+pub(super) enum Request {
+    Task(Box<dyn Task>),
+    Note(Note),
+    Close(oneshot::Sender<()>),
+}
+
+/// Something to do within a transaction, and somebody to answer once it is committed.
+pub(super) trait Task: Send {
+    /// The watch whose row it writes: a note from before must not overwrite it.
+    fn watch(&self) -> Option<WatchId>;
+    fn run(&mut self, db: &Connection) -> Result<(), Failure>;
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+/// A closure as a task.
+pub(super) struct Ask<F, T> {
+    watch: Option<WatchId>,
+    work: Option<F>,
+    done: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Ask<F, T> {
+    pub(super) fn new(
+        watch: Option<WatchId>,
+        work: F,
+        reply: oneshot::Sender<Result<T, StoreError>>,
+    ) -> Self {
+        Self {
+            watch,
+            work: Some(work),
+            done: None,
+            reply,
+        }
+    }
+}
+
+impl<F, T> Task for Ask<F, T>
+where
+    F: FnOnce(&Connection) -> Result<T, Failure> + Send,
+    T: Send,
+{
+    fn watch(&self) -> Option<WatchId> {
+        self.watch
+    }
+
+    fn run(&mut self, db: &Connection) -> Result<(), Failure> {
+        if let Some(work) = self.work.take() {
+            self.done = Some(work(db)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let never_ran = || StoreError::Fatal("the store did not come to it".to_owned());
+        let Self { done, reply, .. } = *self;
+        // Nobody listens any more where the asking future was dropped.
+        let _ = reply.send(outcome.and_then(|()| done.ok_or_else(never_ran)));
+    }
+}
+
+/// Polls of one watch that wait to be written.
+#[derive(Default)]
+struct Noted {
+    /// None where a commit has written a newer row since.
+    row: Option<String>,
+    polls: Vec<String>,
+}
+
+/// The thread's own.
+pub(super) struct Worker {
+    db: Connection,
+    /// Let go of with the thread's end, after the connection.
+    _place: Place,
+    notes: HashMap<WatchId, Noted>,
+    notes_written: Option<Instant>,
+}
+
+impl Worker {
+    pub(super) fn new(db: Connection, place: Place) -> Self {
+        Self {
+            db,
+            _place: place,
+            notes: HashMap::new(),
+            notes_written: None,
+        }
+    }
+
+    /// Works until it is closed or nobody can ask any more. After an error that leaves the disk in doubt it answers
+    /// everything with that error.
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut doubt = None;
+        let mut closing = None;
+        while closing.is_none() {
+            let Some(first) = requests.blocking_recv() else {
+                break;
+            };
+            let mut group: Vec<Box<dyn Task>> = Vec::new();
+            let mut next = Some(first);
+            while let Some(request) = next.take() {
+                match request {
+                    Request::Task(task) => {
+                        if let Some(noted) = task.watch().and_then(|id| self.notes.get_mut(&id)) {
+                            noted.row = None;
+                        }
+                        group.push(task);
+                    }
+                    Request::Note(note) => self.take_note(note),
+                    Request::Close(reply) => {
+                        closing = Some(reply);
+                        break;
+                    }
+                }
+                if group.len() < QUEUE {
+                    next = requests.try_recv().ok();
+                }
+            }
+            if let Some(error) = &doubt {
+                refuse(group, error);
+            } else if let Err(error) = self.commit_and_answer(group, closing.is_some()) {
+                tracing::error!(%error, "the state file failed; nothing is recorded any more");
+                doubt = Some(error);
+            }
+        }
+        if doubt.is_some() {
+            // What the disk did is not known: leave it to the next start to look.
+            let _ = self
+                .db
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        drop(self);
+        if let Some(reply) = closing {
+            let _ = reply.send(());
+        }
+    }
+
+    fn take_note(&mut self, note: Note) {
+        let noted = self.notes.entry(note.watch).or_default();
+        noted.row = Some(note.row);
+        noted.polls.push(note.poll);
+        if noted.polls.len() > POLLS_KEPT {
+            noted.polls.remove(0);
+        }
+    }
+
+    /// Err where the file can't be trusted any more; everybody has got an answer all the same.
+    fn commit_and_answer(
+        &mut self,
+        mut group: Vec<Box<dyn Task>>,
+        last: bool,
+    ) -> Result<(), StoreError> {
+        let mut outcomes = Vec::with_capacity(group.len());
+        match self.transaction(&mut group, &mut outcomes, last) {
+            Ok(()) => {
+                for (task, outcome) in group.into_iter().zip(outcomes) {
+                    task.answer(outcome);
+                }
+                self.checkpoint(CHECKPOINT_PAGES)
+            }
+            Err(failure) => {
+                if !self.db.is_autocommit() {
+                    let _ = self.db.execute_batch("ROLLBACK");
+                }
+                let error = StoreError::from(failure);
+                refuse(group, &error);
+                match error {
+                    // A WAL that is in the file can be written anew in its place.
+                    StoreError::Full(_) => self.checkpoint(1),
+                    StoreError::Refused(reason) | StoreError::Fatal(reason) => {
+                        Err(StoreError::Fatal(reason))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs every task in one transaction. What one task alone is refused is undone alone.
+    fn transaction(
+        &mut self,
+        group: &mut [Box<dyn Task>],
+        outcomes: &mut Vec<Result<(), StoreError>>,
+        last: bool,
+    ) -> Result<(), Failure> {
+        let due = self
+            .notes_written
+            .is_none_or(|at| at.elapsed() >= NOTES_EVERY);
+        let with_notes = !self.notes.is_empty() && (due || last);
+        if group.is_empty() && !with_notes {
+            return Ok(());
+        }
+        self.execute("BEGIN")?;
+        for task in group {
+            self.execute("SAVEPOINT task")?;
+            let outcome = match task.run(&self.db).map_err(StoreError::from) {
+                Err(refusal @ StoreError::Refused(_)) => {
+                    self.execute("ROLLBACK TO task")?;
+                    Err(refusal)
+                }
+                Err(error) => return Err(error.into()),
+                Ok(()) => Ok(()),
+            };
+            self.execute("RELEASE task")?;
+            outcomes.push(outcome);
+        }
+        if with_notes {
+            self.notes_written = Some(Instant::now());
+            for (id, noted) in self.notes.drain() {
+                tables::note(&self.db, id, noted.row, noted.polls)?;
+            }
+        }
+        self.execute("COMMIT")
+    }
+
+    /// Moves the WAL into the file once it is long. SQLite would do so by itself, and not tell of an error.
+    fn checkpoint(&self, from_pages: i64) -> Result<(), StoreError> {
+        let pages = |mode: &str| -> Result<i64, Failure> {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            Ok(self
+                .db
+                .prepare_cached(&sql)?
+                .query_row([], |row| row.get(1))?)
+        };
+        let moved = pages("NOOP").and_then(|waiting| {
+            if waiting >= from_pages {
+                pages("PASSIVE")
+            } else {
+                Ok(waiting)
+            }
+        });
+        match moved.map_err(StoreError::from) {
+            // On a full disk the WAL is read and written as before.
+            Ok(_) | Err(StoreError::Full(_)) => Ok(()),
+            Err(StoreError::Fatal(reason) | StoreError::Refused(reason)) => {
+                Err(StoreError::Fatal(reason))
+            }
+        }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Failure> {
+        self.db.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}
+
+fn refuse(group: Vec<Box<dyn Task>>, error: &StoreError) {
+    for task in group {
+        task.answer(Err(error.clone()));
+    }
+}
