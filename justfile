@@ -24,7 +24,7 @@ shipped:
 picture:
     docs/picture.sh
 
-# One benchmark: schedule, poll, idle, start, oneshot or decode.
+# One benchmark: schedule, poll, idle, start, oneshot, decode or store.
 bench NAME *ARGS:
     cargo bench --bench {{ NAME }} -- {{ ARGS }}
 
