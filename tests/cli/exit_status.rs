@@ -190,11 +190,12 @@ fn a_mistyped_id_is_not_found_after_its_grace_and_the_right_one_completes() {
         .watch(&["--not-found-grace", "300ms", "diff/1243", "diff/1234"])
         .run()
         .expect(5);
-    assert_eq!(done.end_of("diff/1243")["event_type"], "job.not_found");
+    let end = done.end_of("diff/1243");
+    assert_eq!(end["event_type"], "job.not_found");
     assert_eq!(done.end_of("diff/1234")["event_type"], "job.completed");
-    let hits = stage.hits("diff/1243");
-    assert!(hits.len() >= 2);
-    assert!(hits.last().unwrap().at - hits[0].at >= 300, "{hits:?}");
+    assert!(stage.hits("diff/1243").len() >= 2);
+    // The grace runs from the first answer, which the server's own times do not tell.
+    assert!(end["elapsed_ms"].as_u64() >= Some(300), "{end}");
 }
 
 #[test]
