@@ -178,13 +178,10 @@ fn a_server_that_is_busy_for_one_job_is_not_asked_about_another() {
         .iter()
         .position(|hit| hit.served.contains("429"))
         .unwrap();
-    // What was on its way when the answer came does not count.
-    let later = log
-        .iter()
-        .skip(busy + 1)
-        .find(|hit| hit.at > log[busy].at + 200)
-        .unwrap();
-    assert!(later.at >= log[busy].at + 1000, "{log:?}");
+    // One request can have been on its way when the answer came; none follows it before the pause is over.
+    let later: Vec<_> = log.iter().skip(busy + 1).collect();
+    assert!(later.len() > 1, "{log:?}");
+    assert!(later[1].at >= log[busy].at + 1000, "{log:?}");
 }
 
 #[test]
