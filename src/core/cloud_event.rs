@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use super::event::{Event, Record, rfc3339_ms};
+use super::event::{Event, Record};
+use super::time::rfc3339_ms;
 
 /// The CloudEvents object, to be serialized.
 #[derive(Debug, Serialize)]

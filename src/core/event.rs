@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use super::job::{JobKind, JobRef, JobState, Outcome, Reason};
 use super::status::{Files, Names};
+use super::time::{rfc3339_ms, span};
 use super::verdict::ErrorKind;
 
 /// Which watch of a job, of all that ever were: random, made with the watch.
@@ -408,35 +409,6 @@ pub struct Record<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'a str>,
-}
-
-/// Unix milliseconds as RFC 3339 in UTC, with milliseconds. Outside the years 1970 to 9999, the nearest end.
-pub fn rfc3339_ms(wall_ms: i64) -> String {
-    const LAST: u64 = 253_402_300_799_999;
-    let ms = u64::try_from(wall_ms).unwrap_or(0).min(LAST);
-    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
-}
-
-/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
-pub fn span(ms: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
-    let Some(first) = UNITS.iter().position(|&(unit, _)| ms >= unit) else {
-        return format!("{ms}ms");
-    };
-    let mut left = ms;
-    let mut parts = Vec::new();
-    for (unit, name) in UNITS.into_iter().skip(first).take(2) {
-        if left >= unit {
-            parts.push(format!("{}{name}", left / unit));
-        }
-        left %= unit;
-    }
-    parts.join(" ")
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]
