@@ -6,7 +6,7 @@
 //!
 //! [`decode`] turns the bytes of an answer into a [`status::Status`]; [`verdict`] says what a failed request
 //! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
-//! ask again. [`delivery`] is an event on its way to a hook.
+//! ask again. [`delivery`] is an event on its way to a hook; [`reconcile`] says what a list of jobs in a file changes.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod event;
 pub mod job;
 pub mod limits;
+pub mod reconcile;
 pub mod schedule;
 pub mod status;
 pub mod time;

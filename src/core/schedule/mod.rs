@@ -13,12 +13,14 @@ mod calibration;
 mod clock;
 mod forecast;
 mod inspection;
+mod saved;
 mod trace;
 
 use std::time::Duration;
 
 pub use calibration::{KindMemory, Memory, Samples, Source};
 pub use clock::ServerClock;
+pub use saved::SavedTrace;
 pub use trace::Trace;
 
 /// What bounds and steers the schedule.
