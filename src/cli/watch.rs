@@ -5,17 +5,16 @@ use std::io;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
-use super::one_shot::{Delivering, Finished, Run};
+use super::one_shot::{Finished, Run};
 use super::ready::{Ready, ready};
 use super::{INTERNAL, USAGE, complain};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
-use crate::engine::{SeededDice, SystemClock};
-use crate::hooks::Hooks;
+use crate::hooks::Actions;
 use crate::os::privacy;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
-use crate::store::{self, calibration};
+use crate::store::calibration;
 
 /// Watches the jobs to their end.
 pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
@@ -93,7 +92,8 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     if !plan.settings.hooks.is_empty() {
         privacy::keep();
     }
-    let hooks = hooks(&plan.settings)?;
+    let ca_file = plan.settings.api.ca_file.as_deref();
+    let actions = Actions::new(&plan.settings.hooks, ca_file).map_err(|e| Stopped::usage(&e))?;
     let filter = env
         .text(diagnostics::VARIABLE)
         .map_err(|e| Stopped::usage(&e))?;
@@ -111,7 +111,7 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
             plan.settings,
             plan.options,
             plan.client,
-            hooks,
+            actions,
             report,
             cache.as_ref(),
         )?;
@@ -120,16 +120,4 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
     finished.map_err(|e: io::Error| Stopped::internal(&e))
-}
-
-fn hooks(settings: &Settings) -> Result<Delivering, Stopped> {
-    let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
-    Hooks::new(
-        &settings.hooks,
-        settings.api.ca_file.as_deref(),
-        store::Memory,
-        SystemClock::start(),
-        SeededDice::new(seed),
-    )
-    .map_err(|e| Stopped::usage(&e))
 }

@@ -4,9 +4,10 @@
 //! types.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use super::event::EventId;
+use super::event::{EventId, NoId};
 use super::time::Moment;
 
 /// A delivery's identity: `<event>/<hook>`. Made of what is delivered to whom, so it is the same after a crash.
@@ -21,6 +22,18 @@ pub struct DeliveryId {
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.event, self.hook)
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = NoId;
+
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        let (event, hook) = text.split_once('/').ok_or(NoId)?;
+        Ok(Self {
+            event: event.parse()?,
+            hook: hook.into(),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,22 @@ impl fmt::Debug for WatchId {
     }
 }
 
+/// A text is not the identity of a watch, of an event or of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id")]
+pub struct NoId;
+
+impl FromStr for WatchId {
+    type Err = NoId;
+
+    /// 32 hexadecimal digits, as it is displayed.
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).map_err(|_| NoId)?;
+        digits.then_some(Self(number.to_be_bytes())).ok_or(NoId)
+    }
+}
+
 /// An event's identity, the same wherever and however often it appears: `<watch>-<seq>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId {
@@ -44,6 +61,18 @@ pub struct EventId {
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.watch, self.seq)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = NoId;
+
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        let (watch, seq) = text.split_once('-').ok_or(NoId)?;
+        Ok(Self {
+            watch: watch.parse()?,
+            seq: seq.parse().map_err(|_| NoId)?,
+        })
     }
 }
 
@@ -252,6 +281,9 @@ pub struct GivenUp {
     /// What was to be delivered, for people: `job.failed of diff/1234`.
     #[serde(skip)]
     pub what: String,
+    /// Whether what was to be delivered tells of a delivery given up itself: then nobody is told of this one.
+    #[serde(skip)]
+    pub of_hook_failed: bool,
 }
 
 /// The count of ends in `watch.finished`.

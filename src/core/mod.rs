@@ -6,7 +6,8 @@
 //!
 //! [`decode`] turns the bytes of an answer into a [`status::Status`]; [`verdict`] says what a failed request
 //! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
-//! ask again. [`delivery`] is an event on its way to a hook, [`poll`] what is kept of each request for people to look at.
+//! ask again. [`delivery`] is an event on its way to a hook; [`reconcile`] says what a list of jobs in a file changes;
+//! [`poll`] is what people are shown of a request.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -17,6 +18,7 @@ pub mod event;
 pub mod job;
 pub mod limits;
 pub mod poll;
+pub mod reconcile;
 pub mod schedule;
 pub mod status;
 pub mod time;

@@ -13,26 +13,33 @@ pub trait Clock {
 }
 
 /// The machine's clocks.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     start: Instant,
+    /// What `up_ms` was then.
+    base_ms: u64,
 }
 
 impl SystemClock {
-    /// A clock whose `up_ms` begins at 0 now.
+    /// A clock whose `up_ms` begins at the wall time, so that there are numbers for what was before the process.
     pub fn start() -> Self {
         Self {
             start: Instant::now(),
+            base_ms: wall_ms(),
         }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Moment {
-            up_ms: millis(self.start.elapsed()),
-            wall_ms: wall.map_or(0, |since| millis(since).cast_signed()),
+            up_ms: self.base_ms.saturating_add(millis(self.start.elapsed())),
+            wall_ms: wall_ms().cast_signed(),
         }
     }
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, millis)
 }

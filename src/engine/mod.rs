@@ -18,6 +18,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod voice;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -34,6 +35,7 @@ use gate::{Admission, Gate, Heard, Turn};
 use pace::Pace;
 use slots::{Phase, Slots};
 use timers::Timers;
+pub use voice::Voice;
 
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
@@ -43,7 +45,7 @@ use crate::core::status::Status;
 use crate::core::time::Moment;
 use crate::core::verdict::{ErrorKind, PollError};
 use crate::core::watch::{Answer, Context, Dice, Effects, Input, Next, Watch};
-use crate::store::{Commit, Store, StoreError};
+use crate::store::{AddedBy, Commit, SavedWatch, Store, StoreError};
 
 /// A status as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +88,10 @@ pub struct Engine<A, S, C> {
     max_in_flight: usize,
     memory: Memory,
     has_learnt: bool,
+    /// The store can't be trusted any more, and why.
+    fatal: Option<StoreError>,
+    /// Nothing more is asked; only what is being committed is waited for.
+    winding_up: bool,
     server_clock: ServerClock,
     gate: Gate,
     pace: Pace,
@@ -133,6 +139,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             max_in_flight: throttle.max_in_flight.max(1),
             memory,
             has_learnt: false,
+            fatal: None,
+            winding_up: false,
             server_clock: ServerClock::default(),
             gate: Gate::default(),
             pace: Pace::new(throttle.max_requests_per_second, now),
@@ -147,9 +155,21 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     /// Begins to watch `job`, which is due at once. The caller sees to it that it is not watched already.
     pub fn watch(&mut self, id: WatchId, job: JobRef, about: Option<Arc<About>>) {
-        let now = self.clock.now();
-        let slot = self.slots.insert(Watch::new(id, job, about, now));
-        self.arm(slot, now.up_ms);
+        self.resume(Watch::new(id, job, about, self.clock.now()));
+    }
+
+    /// Goes on with a watch where it was. The caller sees to it that its job is not watched already.
+    pub fn resume(&mut self, watch: Watch) {
+        let at = watch.wake_at(&self.limits);
+        let slot = self.slots.insert(watch);
+        self.arm(slot, at);
+    }
+
+    /// Ends one watch, if it is there. [`Engine::advance`] returns the event.
+    pub fn stop_one(&mut self, id: WatchId, outcome: Outcome) {
+        if let Some(slot) = self.slots.find(id) {
+            self.stop(slot, outcome);
+        }
     }
 
     /// Ends every watch, in the order in which they began. [`Engine::advance`] returns the events.
@@ -157,6 +177,26 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         for slot in self.slots.all() {
             self.stop(slot, outcome);
         }
+    }
+
+    /// Takes over another client, other limits, another throttle. What is under way goes on as it began.
+    pub fn configure(&mut self, api: A, limits: Limits, throttle: Throttle) {
+        self.api = Rc::new(api);
+        self.limits = limits;
+        self.max_in_flight = throttle.max_in_flight.max(1);
+        self.pace = Pace::new(throttle.max_requests_per_second, self.clock.now().up_ms);
+    }
+
+    /// Ends no watch, but asks nothing more and drops the requests under way. [`Engine::advance`] goes on to return
+    /// what is being committed; [`Engine::is_settled`] says when that is over.
+    pub fn wind_up(&mut self) {
+        self.winding_up = true;
+        self.polls.clear();
+    }
+
+    /// Whether nothing is being committed and everything has been told.
+    pub fn is_settled(&self) -> bool {
+        self.commits.is_empty() && self.tellable.is_empty()
     }
 
     /// Whether nothing is watched and everything has been told.
@@ -186,10 +226,16 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     /// Drives everything until there is something to tell, and returns it; never empty. Pends for ever when
     /// nothing is watched. Cancel-safe: nothing is lost when the future is dropped.
-    pub async fn advance(&mut self) -> Vec<Event> {
+    ///
+    /// # Errors
+    /// The store can't be trusted any more ([`StoreError::Fatal`]): the process has to end.
+    pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
             if !self.tellable.is_empty() {
-                return self.tellable.drain(..).collect();
+                return Ok(self.tellable.drain(..).collect());
+            }
+            if let Some(error) = &self.fatal {
+                return Err(error.clone());
             }
             let wake = self.start_due().map(|at| at.max(self.woke_at + TICK_MS));
             let sleep = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
@@ -208,6 +254,9 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// Steps with every watch that is due, as far as asking is allowed. Returns when to look again; None where
     /// only something under way can change anything.
     fn start_due(&mut self) -> Option<u64> {
+        if self.winding_up {
+            return None;
+        }
         loop {
             let (due, slot) = self.timers.first()?;
             let moment = self.clock.now();
@@ -293,10 +342,12 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             return;
         }
         self.slots.set_phase(slot, Phase::Committing);
+        let row = self.row(&watch, &effects, now);
         let store = Rc::clone(&self.store);
         self.commits.push(Box::pin(async move {
             let result = store
                 .commit(Commit {
+                    watch: row,
                     events: &effects.events,
                     ..Commit::default()
                 })
@@ -310,6 +361,24 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }));
     }
 
+    /// The watch as the store keeps it, where it does.
+    fn row(&self, watch: &Watch, effects: &Effects, now: Moment) -> Option<SavedWatch> {
+        if !S::KEEPS_WATCHES {
+            return None;
+        }
+        let outcome = match effects.next {
+            Next::End { outcome, .. } => Some(outcome),
+            Next::Poll { .. } | Next::Wait { .. } => None,
+        };
+        Some(SavedWatch {
+            id: watch.id(),
+            job: watch.job(),
+            row: watch.save(now, outcome),
+            ended_wall_ms: outcome.map(|_| now.wall_ms),
+            added_by: AddedBy::default(),
+        })
+    }
+
     fn committed(&mut self, done: Committed) {
         let Committed {
             slot,
@@ -320,6 +389,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         let stop = self.slots.take_stop(slot);
         match result {
             Ok(()) => self.take_over(slot, watch, effects, self.clock.now()),
+            Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
             Err(error) => {
                 tracing::error!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
                 let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
@@ -347,6 +417,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.tellable.extend(effects.events);
         match effects.next {
             Next::Wait { until } => self.arm(slot, until),
+            Next::Poll { .. } if self.winding_up => {}
             Next::Poll { diff_info } => {
                 self.pace.take(now.up_ms);
                 self.slots.set_phase(slot, Phase::Asking);

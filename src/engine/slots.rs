@@ -1,5 +1,6 @@
 //! The watches, each in a numbered place that stays its own until it ends.
 
+use crate::core::event::WatchId;
 use crate::core::job::Outcome;
 use crate::core::watch::Watch;
 
@@ -106,6 +107,13 @@ impl Slots {
 
     pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
         self.places.iter().flatten().map(|s| &s.watch)
+    }
+
+    /// The place of this watch.
+    pub(super) fn find(&self, id: WatchId) -> Option<u32> {
+        let is_it = |place: &Option<Slot>| place.as_ref().is_some_and(|s| s.watch.id() == id);
+        let at = self.places.iter().position(is_it)?;
+        u32::try_from(at).ok()
     }
 
     /// The numbers of all places that are taken.

@@ -166,7 +166,7 @@ async fn finish<A: Api + 'static, S: Store + 'static, C: Clock>(
 ) -> Vec<(u64, Event)> {
     let mut told = Vec::new();
     while !engine.is_done() {
-        let events = engine.advance().await;
+        let events = engine.advance().await.unwrap();
         let now = engine.now().up_ms;
         told.extend(events.into_iter().map(|e| (now, e)));
     }
@@ -315,7 +315,7 @@ async fn a_failed_commit_loses_nothing_and_repeats_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_could_not_be_committed_is_not_forgotten() {
     let (mut engine, _) = Bench::of(1).engine(Flaky(Cell::new(0), |n| n == 2), |_, _| running(1.0));
-    let watching = engine.advance().await;
+    let watching = engine.advance().await.unwrap();
     engine.stop_all(Outcome::TimedOut);
     let told = finish(&mut engine).await;
     assert_eq!(watching[0].kind.as_str(), "job.watching");
@@ -337,7 +337,8 @@ async fn a_probe_that_ends_instead_of_asking_leaves_the_asking_to_another() {
     let mut told = Vec::new();
     while engine.now().up_ms < 50_000 {
         let events = tokio::time::timeout(Duration::from_secs(1), engine.advance()).await;
-        told.extend(events.unwrap_or_default().into_iter().map(|e| (0, e)));
+        let events = events.map_or_else(|_| Vec::new(), Result::unwrap);
+        told.extend(events.into_iter().map(|e| (0, e)));
     }
     tokio::time::advance(Duration::from_secs(25)).await;
     told.extend(finish(&mut engine).await);

@@ -1,11 +1,14 @@
 //! Hooks: what users want done when something is told.
 //!
 //! [`Hooks`] is the shell around [`queue`], which decides everything: it owns clock and dice, has every change recorded
-//! before it is true, and makes the attempts, by `exec` (with the help of [`supervise`]) or by `webhook` (signed by
-//! `signature`). Whoever owns it offers it what is told and selects over [`Hooks::advance`], next to the engine's. A
-//! hook that hangs, dies or floods costs a place of its own `max_running` and nothing else.
+//! before it is true, and lets [`Actions`] make the attempts, by `exec` (with the help of [`supervise`]) or by `webhook`
+//! (signed by `signature`). What is told reaches it through the [`Outbox`], the store that everybody commits to. Whoever
+//! owns it selects over [`Hooks::advance`], next to the engine's. A hook that hangs, dies or floods costs a place of its
+//! own `max_running` and nothing else.
 
+mod actions;
 mod exec;
+mod outbox;
 pub mod queue;
 mod signature;
 pub mod supervise;
@@ -16,10 +19,8 @@ mod tests_support;
 pub mod told;
 mod webhook;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -27,36 +28,41 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::config::settings::{HookAction, HookSpec};
-use crate::core::delivery::{Change, DeliveryId, Failure};
-use crate::core::event::GivenUp;
+pub use actions::{Actions, Perform, Trying};
+pub use outbox::Outbox;
+
+use crate::config::settings::HookSpec;
+use crate::core::delivery::{Change, DeliveryId, Failure, Row};
+use crate::core::event::{Event, EventType, Facts};
 use crate::core::time::Moment;
-use crate::engine::{Clock, SeededDice, retry};
+use crate::engine::{Clock, SeededDice, Voice, retry};
 use crate::store::{Commit, Store, StoreError};
-use exec::Program;
-use queue::{Attempt, GaveUp, Queue};
-use told::Told;
+use queue::{Attempt, Listed, Queue};
+use told::NotTold;
 
 /// How long after a change could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Delivers. See the module's page.
-pub struct Hooks<S, C> {
-    queue: Queue,
-    actions: BTreeMap<Arc<str>, Action>,
-    store: Rc<S>,
+pub struct Hooks<S, C, P> {
+    queue: Rc<RefCell<Queue>>,
+    perform: P,
+    outbox: Outbox<S, C>,
+    voice: Rc<Voice<C>>,
     clock: C,
     dice: SeededDice,
     work: FuturesUnordered<LocalBoxFuture<'static, Done>>,
-    gave_up: Vec<GaveUp>,
+    /// Recorded and not yet handed over.
+    tellable: Vec<Event>,
+    /// The store can't be trusted any more, and why.
+    fatal: Option<StoreError>,
+    /// No attempt begins any more.
+    winding_up: bool,
     stop: watch::Sender<bool>,
 }
 
-#[derive(Clone)]
-enum Action {
-    Run(Rc<Program>),
-    Post(Rc<webhook::Webhook>),
-}
+/// What becomes of a delivery, with the event that tells of it where it is given up.
+type Settling = (Change, Option<Event>);
 
 /// What has come of something under way.
 enum Done {
@@ -65,66 +71,89 @@ enum Done {
     /// An attempt is over.
     Tried(DeliveryId, Attempt),
     /// What came of it is on record, or could not be put there.
-    Settled(Change, Result<(), StoreError>),
+    Settled(Settling, Result<(), StoreError>),
 }
 
-impl<S: Store + 'static, C: Clock> Hooks<S, C> {
-    /// Nothing to deliver yet. `ca_file` holds certificate authorities trusted besides the system's.
-    ///
-    /// # Errors
-    /// What keeps a webhook's client from being set up, for the user.
+impl<S, C, P> Hooks<S, C, P>
+where
+    S: Store + Clone + 'static,
+    C: Clock + Clone + 'static,
+    P: Perform,
+{
+    /// Delivers what is committed through `outbox` from now on, to these hooks.
     pub fn new(
         specs: &[HookSpec],
-        ca_file: Option<&Path>,
-        store: S,
+        perform: P,
+        outbox: Outbox<S, C>,
+        voice: Rc<Voice<C>>,
         clock: C,
         dice: SeededDice,
-    ) -> Result<Self, String> {
-        let mut actions = BTreeMap::new();
-        for spec in specs {
-            let action = match &spec.action {
-                HookAction::Run { program, args, env } => {
-                    Action::Run(Rc::new(Program::new(spec, program, args, env)))
-                }
-                HookAction::Webhook { url, secrets } => {
-                    Action::Post(Rc::new(webhook::Webhook::new(spec, url, secrets, ca_file)?))
-                }
-            };
-            actions.insert(Arc::clone(&spec.name), action);
-        }
-        Ok(Self {
-            queue: Queue::new(specs),
-            actions,
-            store: Rc::new(store),
+    ) -> Self {
+        let queue = Rc::clone(outbox.queue());
+        queue.borrow_mut().configure(specs);
+        Self {
+            queue,
+            perform,
+            outbox,
+            voice,
             clock,
             dice,
             work: FuturesUnordered::new(),
-            gave_up: Vec::new(),
+            tellable: Vec::new(),
+            fatal: None,
+            winding_up: false,
             stop: watch::Sender::new(false),
-        })
-    }
-
-    /// Delivers this event to every hook that wants it.
-    pub fn offer(&mut self, told: Told) {
-        let now = self.clock.now();
-        let told = Arc::new(told);
-        for id in self.queue.wanted(&told) {
-            self.queue.add(&id, Arc::clone(&told), now);
         }
     }
 
-    /// Whether everything that was offered has been delivered or given up, and told of.
-    pub fn is_idle(&self) -> bool {
-        self.queue.is_idle() && self.gave_up.is_empty()
+    /// Goes on with what a store kept.
+    ///
+    /// # Errors
+    /// What is kept is no event of ours.
+    pub fn load(&mut self, rows: Vec<Row>) -> Result<(), NotTold> {
+        let now = self.clock.now();
+        for row in rows {
+            let gone = self.queue.borrow_mut().load(row, now)?;
+            gone.into_iter().for_each(|change| self.settle(change));
+        }
+        Ok(())
     }
 
-    /// Drives everything until something is given up, and returns that, or until the last delivery has arrived, and
-    /// returns nothing. Pends for ever when there is nothing to deliver. Cancel-safe: nothing is lost when the future
-    /// is dropped.
-    pub async fn advance(&mut self) -> Vec<GaveUp> {
+    /// Takes over another list of hooks. What waits for one that is gone is given up; an attempt under way is the last.
+    pub fn configure(&mut self, specs: &[HookSpec], perform: P) {
+        let gone = self.queue.borrow_mut().configure(specs);
+        self.perform = perform;
+        gone.into_iter().for_each(|change| self.settle(change));
+    }
+
+    /// Whether everything has been delivered or given up, and told of.
+    pub fn is_idle(&self) -> bool {
+        self.queue.borrow().is_idle() && self.tellable.is_empty()
+    }
+
+    /// How many deliveries are not done, those given up not counted.
+    pub fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// All that is not done, or was given up and is kept.
+    pub fn list(&self) -> Vec<Listed> {
+        self.queue.borrow().list(self.clock.now())
+    }
+
+    /// Drives everything until there is something to tell, and returns that (`hook.failed`), or until the last delivery
+    /// has arrived, and returns nothing. Pends for ever when there is nothing to deliver. Cancel-safe: nothing is lost
+    /// when the future is dropped.
+    ///
+    /// # Errors
+    /// The store can't be trusted any more ([`StoreError::Fatal`]): the process has to end.
+    pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
-            if !self.gave_up.is_empty() {
-                return std::mem::take(&mut self.gave_up);
+            if !self.tellable.is_empty() {
+                return Ok(std::mem::take(&mut self.tellable));
+            }
+            if let Some(error) = &self.fatal {
+                return Err(error.clone());
             }
             let wake = self.start_due();
             let wait = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
@@ -132,8 +161,8 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
                 biased;
                 Some(done) = self.work.next() => {
                     self.done(done);
-                    if self.queue.is_idle() {
-                        return std::mem::take(&mut self.gave_up);
+                    if self.queue.borrow().is_idle() && self.fatal.is_none() {
+                        return Ok(std::mem::take(&mut self.tellable));
                     }
                 }
                 () = sleep(Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => {}
@@ -142,23 +171,70 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
         }
     }
 
+    /// From here on no attempt begins. [`Hooks::advance`] goes on with those under way; [`Hooks::is_settled`] says when
+    /// they are over.
+    pub fn wind_up(&mut self) {
+        self.winding_up = true;
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        self.work.is_empty() && self.tellable.is_empty()
+    }
+
     /// Starts nothing more, and ends what is under way: TERM, and KILL five seconds later. Resolves when all has ended.
     /// What was cut off counts as not tried.
     pub async fn stop(&mut self) {
+        self.wind_up();
         self.stop.send_replace(true);
         while let Some(done) = self.work.next().await {
             self.done(done);
         }
     }
 
-    /// Gives up all that is not delivered, for this reason, and returns it with what was given up before.
-    pub fn give_up_all(&mut self, why: &str) -> Vec<GaveUp> {
+    /// From here on no hook hears of deliveries given up: there is no time for it.
+    pub fn tell_no_failures(&mut self) {
+        self.queue.borrow_mut().tell_no_failures();
+    }
+
+    /// Gives up all that is not delivered, for this reason, what is being tried included. Returns what there is to
+    /// tell.
+    pub async fn give_up_all(&mut self, why: &str) -> Vec<Event> {
         self.work.clear();
-        let now = self.clock.now();
-        for change in self.queue.give_up_all(why) {
-            self.gave_up.extend(self.queue.apply(&change, now));
+        let changes = self.queue.borrow().give_up_all(why);
+        for change in changes {
+            let settling = self.settling(change);
+            let result = record(&self.outbox, &settling).await;
+            self.done(Done::Settled(settling, result));
         }
-        std::mem::take(&mut self.gave_up)
+        std::mem::take(&mut self.tellable)
+    }
+
+    /// Tries a delivery anew that was given up; false where there is none.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub async fn retry(&mut self, id: DeliveryId) -> Result<bool, StoreError> {
+        self.decide(Change::Retry { id }).await
+    }
+
+    /// Forgets a delivery that was given up; false where there is none.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub async fn discard(&mut self, id: DeliveryId) -> Result<bool, StoreError> {
+        self.decide(Change::Discard { id }).await
+    }
+
+    async fn decide(&mut self, change: Change) -> Result<bool, StoreError> {
+        if !self.queue.borrow().was_given_up(change.id()) {
+            return Ok(false);
+        }
+        let settling = (change, None);
+        record(&self.outbox, &settling).await?;
+        let now = self.clock.now();
+        self.queue.borrow_mut().apply(&settling.0, now);
+        Ok(true)
     }
 
     fn is_stopping(&self) -> bool {
@@ -167,27 +243,31 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
 
     /// Begins whatever is due. Returns when to look again.
     fn start_due(&mut self) -> Option<u64> {
-        if self.is_stopping() {
+        if self.winding_up {
             return None;
         }
-        while let Some(change) = self.queue.begin(self.clock.now()) {
+        let now = self.clock.now();
+        let mut queue = self.queue.borrow_mut();
+        while let Some(change) = queue.begin(now) {
             let Change::Begin { id, attempt } = &change else {
                 continue;
             };
             let (id, attempt) = (id.clone(), *attempt);
-            let store = Rc::clone(&self.store);
+            let outbox = self.outbox.clone();
             self.work.push(Box::pin(async move {
-                let result = record(&*store, &change).await;
+                let result = record(&outbox, &(change, None)).await;
                 Done::Begun(id, attempt, result)
             }));
         }
-        self.queue.wake()
+        queue.wake()
     }
 
     fn done(&mut self, done: Done) {
         let now = self.clock.now();
         match done {
-            Done::Begun(id, attempt, Ok(())) if !self.is_stopping() => {
+            Done::Begun(_, _, Err(error @ StoreError::Fatal(_)))
+            | Done::Settled(_, Err(error @ StoreError::Fatal(_))) => self.fatal = Some(error),
+            Done::Begun(id, attempt, Ok(())) if !self.winding_up => {
                 self.attempt(id, attempt, now);
             }
             Done::Begun(id, _, Ok(())) => self.put_back(&id, now, None),
@@ -200,73 +280,79 @@ impl<S: Store + 'static, C: Clock> Hooks<S, C> {
                 self.put_back(&id, now, Some(why));
             }
             Done::Tried(id, attempt) => {
-                let change = self
-                    .queue
-                    .settle(id, attempt, now, retry::ceiling, &mut self.dice);
-                self.settle(change, Duration::ZERO);
+                let queue = self.queue.borrow();
+                let change = queue.settle(id, attempt, now, retry::ceiling, &mut self.dice);
+                drop(queue);
+                self.settle(change);
             }
-            Done::Settled(change, Ok(())) => self.gave_up.extend(self.queue.apply(&change, now)),
+            Done::Settled((change, event), Ok(())) => {
+                self.queue.borrow_mut().apply(&change, now);
+                self.tellable.extend(event);
+            }
             // Nobody knows when it will be: the attempt is on record without an end, and runs again after the start.
             Done::Settled(_, Err(error)) if self.is_stopping() => {
                 tracing::error!(%error, "what came of an attempt could not be recorded; it is made again");
             }
-            Done::Settled(change, Err(error)) => {
+            Done::Settled(settling, Err(error)) => {
                 tracing::error!(%error, "what came of an attempt could not be recorded; once more");
-                self.settle(change, RECORD_AGAIN);
+                self.record(settling, RECORD_AGAIN);
             }
         }
     }
 
     fn attempt(&mut self, id: DeliveryId, attempt: u32, now: Moment) {
-        let action = self.actions.get(&id.hook).cloned();
-        let (Some(action), Some(told)) = (action, self.queue.told(&id).map(Arc::clone)) else {
-            return self.put_back(&id, now.plus(RECORD_AGAIN), None);
-        };
+        let told = self.queue.borrow().told(&id).cloned();
         let stop = self.stop.subscribe();
-        self.work.push(Box::pin(async move {
-            let result = match action {
-                Action::Run(program) => program.attempt(&id, &told, attempt, stop).await,
-                Action::Post(webhook) => {
-                    webhook.attempt(&id, &told, now.wall_ms / 1000, stop).await
-                }
-            };
-            Done::Tried(id, result)
-        }));
-    }
-
-    fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
-        if let Some(change) = self.queue.put_back(id, until, why) {
-            self.settle(change, Duration::ZERO);
+        let perform = &self.perform;
+        let trying = told.and_then(|told| perform.attempt(&id, &told, attempt, now.wall_ms, stop));
+        match trying {
+            Some(trying) => self
+                .work
+                .push(Box::pin(async move { Done::Tried(id, trying.await) })),
+            None => self.put_back(&id, now.plus(RECORD_AGAIN), None),
         }
     }
 
-    fn settle(&mut self, change: Change, after: Duration) {
-        let store = Rc::clone(&self.store);
+    fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
+        let gone = self.queue.borrow_mut().put_back(id, until, why);
+        gone.into_iter().for_each(|change| self.settle(change));
+    }
+
+    fn settle(&mut self, change: Change) {
+        let settling = self.settling(change);
+        self.record(settling, Duration::ZERO);
+    }
+
+    /// The change, with what is to be told of it.
+    fn settling(&self, change: Change) -> Settling {
+        let given_up = self.queue.borrow().gives_up(&change);
+        let event = given_up.map(|(delivery, error)| {
+            let facts = Facts {
+                error: Some(error),
+                delivery: Some(Box::new(delivery)),
+                ..Facts::default()
+            };
+            self.voice.event(EventType::HookFailed, facts)
+        });
+        (change, event)
+    }
+
+    fn record(&mut self, settling: Settling, after: Duration) {
+        let outbox = self.outbox.clone();
         self.work.push(Box::pin(async move {
             sleep(after).await;
-            let result = record(&*store, &change).await;
-            Done::Settled(change, result)
+            let result = record(&outbox, &settling).await;
+            Done::Settled(settling, result)
         }));
     }
 }
 
-/// Writes a change down before it is true.
-async fn record(store: &impl Store, change: &Change) -> Result<(), StoreError> {
-    let changes = std::slice::from_ref(change);
+/// Writes a change down before it is true, with what is to be told of it.
+async fn record(store: &impl Store, (change, event): &Settling) -> Result<(), StoreError> {
     let commit = Commit {
-        changes,
+        events: event.as_slice(),
+        changes: std::slice::from_ref(change),
         ..Commit::default()
     };
     store.commit(commit).await
-}
-
-/// What `hook.failed` tells of a delivery given up.
-pub fn given_up(gave_up: &GaveUp) -> GivenUp {
-    GivenUp {
-        hook: gave_up.id.hook.to_string(),
-        delivery: gave_up.id.to_string(),
-        attempt: gave_up.attempts,
-        exit_status: gave_up.why.exit_status,
-        what: gave_up.told.what(),
-    }
 }

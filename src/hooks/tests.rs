@@ -5,9 +5,12 @@ use std::rc::Rc;
 
 use super::tests_support::{event, hook};
 use super::*;
+use crate::config::settings::HookAction;
+use crate::core::event::WatchId;
 use crate::engine::SystemClock;
 
-/// Takes the beginnings and nothing after them; counts what it refused.
+/// Takes events and beginnings and nothing after them; counts what it refused.
+#[derive(Clone)]
 struct Broken(Rc<Cell<u32>>);
 
 impl Store for Broken {
@@ -33,18 +36,21 @@ async fn a_stop_ends_where_nothing_can_be_recorded_any_more() {
         secrets: Vec::new(),
     };
     let record = Broken(Rc::clone(&refused));
-    let mut hooks = Hooks::new(
-        &[spec],
-        None,
-        record,
-        SystemClock::start(),
-        SeededDice::new(1),
-    )
-    .unwrap();
-    hooks.offer(Told::of(&event(1, "job.failed"), "test").unwrap());
+    let clock = SystemClock::start();
+    let outbox = Outbox::new(record, clock, "test");
+    let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
+    let specs = [spec];
+    let actions = Actions::new(&specs, None).unwrap();
+    let dice = SeededDice::new(1);
+    let mut hooks = Hooks::new(&specs, actions, outbox.clone(), voice, clock, dice);
+    let commit = Commit {
+        events: &[event(1, "job.failed")],
+        ..Commit::default()
+    };
+    outbox.commit(commit).await.unwrap();
     while refused.get() < 2 {
         tokio::select! {
-            gave_up = hooks.advance() => assert_eq!(gave_up, [], "nothing is true before it is recorded"),
+            told = hooks.advance() => assert_eq!(told.unwrap(), [], "nothing is true before it is recorded"),
             () = sleep(Duration::from_millis(100)) => {}
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::config::hook_env::OF_THE_EVENT;
-use crate::core::event::{Event, EventId, EventType, WatchId};
+use crate::core::event::{Event, EventId, EventType};
 use crate::core::job::JobRef;
 
 /// The most bytes of one variable of the environment.
@@ -39,8 +39,7 @@ impl Told {
     pub fn parse(body: String) -> Result<Self, NotTold> {
         let Read { data } = serde_json::from_str(&body).map_err(|e| NotTold(e.to_string()))?;
         let id = EventId {
-            watch: watch_id(&data.watch)
-                .ok_or_else(|| NotTold("its watch has no id".to_owned()))?,
+            watch: (data.watch.parse()).map_err(|_| NotTold("its watch has no id".to_owned()))?,
             seq: data.seq,
         };
         let job = data.job.map(|job| job.parse::<JobRef>()).transpose();
@@ -123,11 +122,6 @@ struct Data {
     state: Option<String>,
     progress: Option<u8>,
     error: Option<String>,
-}
-
-fn watch_id(hex: &str) -> Option<WatchId> {
-    let number = u128::from_str_radix(hex, 16).ok()?;
-    (hex.len() == 32).then(|| WatchId(number.to_be_bytes()))
 }
 
 /// One line without control characters, in at most [`LONGEST_VALUE`] bytes: scripts print what they get.

@@ -51,7 +51,7 @@ pub struct SavedWatch {
 /// What is to be taken over whole or not at all.
 #[derive(Debug, Default)]
 pub struct Commit<'a> {
-    /// A watch as it will be, new or known.
+    /// A watch as it will be, new or known. Who asked for a known one stays as it is: [`Archive::accept`] says that.
     pub watch: Option<SavedWatch>,
     /// What is to be told of it, in order.
     pub events: &'a [Event],
@@ -94,6 +94,17 @@ pub struct AcceptedJob {
     pub labels: String,
 }
 
+/// What the file's list, or a client, changes in what is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accept {
+    /// The file's list, where it is taken over anew.
+    pub jobs: Option<Vec<AcceptedJob>>,
+    /// The watches that begin.
+    pub begin: Vec<SavedWatch>,
+    /// Who asks for these watches from now on.
+    pub added_by: Vec<(WatchId, AddedBy)>,
+}
+
 /// What a start goes on from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
@@ -109,6 +120,9 @@ pub struct Loaded {
 
 /// A place that remembers: what the engine and the hooks need of it.
 pub trait Store {
+    /// Whether watches are kept: where they are not, nobody needs to write them down.
+    const KEEPS_WATCHES: bool = true;
+
     /// Resolves once all of it is safe. After an error nothing of it was taken.
     fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
 
@@ -122,6 +136,8 @@ pub trait Store {
 pub struct Memory;
 
 impl Store for Memory {
+    const KEEPS_WATCHES: bool = false;
+
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         Ok(())
     }
@@ -165,12 +181,8 @@ pub trait Archive: Store {
         wall_ms: i64,
     ) -> impl Future<Output = Result<Vec<SavedWatch>, StoreError>>;
 
-    /// Takes over the file's list, and in the same step the watches that begin or change by it.
-    fn set_accepted(
-        &self,
-        jobs: Vec<AcceptedJob>,
-        watches: Vec<SavedWatch>,
-    ) -> impl Future<Output = Result<(), StoreError>>;
+    /// Takes over who wants what watched: whole or not at all.
+    fn accept(&self, accept: Accept) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Keeps what ends have taught.
     fn save_calibrations(&self, json: String) -> impl Future<Output = Result<(), StoreError>>;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::{
-    AcceptedJob, Archive, Commit, Loaded, Note, POLLS_KEPT, SavedWatch, Store, StoreError,
+    Accept, AcceptedJob, Archive, Commit, Loaded, Note, POLLS_KEPT, SavedWatch, Store, StoreError,
     StoredEvent,
 };
 use crate::core::delivery::Row;
@@ -47,7 +47,12 @@ impl Model {
 impl Kept {
     fn save(&mut self, watch: SavedWatch) {
         match self.watches.iter_mut().find(|w| w.id == watch.id) {
-            Some(known) => *known = watch,
+            Some(known) => {
+                *known = SavedWatch {
+                    added_by: known.added_by,
+                    ..watch
+                };
+            }
             None => self.watches.push(watch),
         }
     }
@@ -190,15 +195,18 @@ impl Archive for Model {
         Ok(kept.watches.iter().filter(late).cloned().collect())
     }
 
-    async fn set_accepted(
-        &self,
-        jobs: Vec<AcceptedJob>,
-        watches: Vec<SavedWatch>,
-    ) -> Result<(), StoreError> {
+    async fn accept(&self, accept: Accept) -> Result<(), StoreError> {
         let kept = &mut *self.0.borrow_mut();
-        kept.accepted = jobs;
-        for watch in watches {
+        if let Some(jobs) = accept.jobs {
+            kept.accepted = jobs;
+        }
+        for watch in accept.begin {
             kept.save(watch);
+        }
+        for (id, added_by) in accept.added_by {
+            if let Some(watch) = kept.watches.iter_mut().find(|w| w.id == id) {
+                watch.added_by = added_by;
+            }
         }
         Ok(())
     }

@@ -100,10 +100,11 @@ pub(crate) async fn filled(path: &Path, watches: u64) {
         job: job(n),
         labels: "{\"build\":\"7\"}".to_owned(),
     });
-    store
-        .set_accepted(accepted.collect(), Vec::new())
-        .await
-        .unwrap();
+    let accept = forgewatch::store::Accept {
+        jobs: Some(accepted.collect()),
+        ..Default::default()
+    };
+    store.accept(accept).await.unwrap();
     store
         .save_calibrations("{\"lives\":3}".to_owned())
         .await

@@ -4,7 +4,8 @@ use forgewatch::core::delivery::{Change, Failure, Row, Standing};
 use forgewatch::core::event::EventId;
 use forgewatch::core::time::Moment;
 use forgewatch::store::{
-    AcceptedJob, Archive, Commit, Loaded, Model, Note, POLLS_KEPT, Sqlite, Store, StoreError,
+    Accept, AcceptedJob, AddedBy, Archive, Commit, Loaded, Model, Note, POLLS_KEPT, SavedWatch,
+    Sqlite, Store, StoreError,
 };
 
 use crate::samples::{delivery, ended, event, id, job, state_in, step, wall, wanted, watch};
@@ -70,6 +71,7 @@ both! {
     the_newest_polls_are_kept
     the_newest_watch_of_a_job_is_found
     the_list_and_its_watches_are_taken_over_together
+    who_asked_for_a_watch_is_changed_by_itself_and_by_no_step
     pruning_forgets_what_nobody_needs
 }
 
@@ -406,19 +408,41 @@ fn listed(n: u64) -> AcceptedJob {
 
 async fn the_list_and_its_watches_are_taken_over_together(home: &impl Home) {
     let (store, _) = home.open();
-    let both = vec![listed(1), listed(2)];
-    store
-        .set_accepted(both, vec![watch(1, 0), watch(2, 0)])
-        .await
-        .unwrap();
-    store
-        .set_accepted(vec![listed(3), listed(2)], vec![watch(3, 0)])
-        .await
-        .unwrap();
+    let accept = |jobs: &[u64], begin: &[u64]| Accept {
+        jobs: Some(jobs.iter().map(|&n| listed(n)).collect()),
+        begin: begin.iter().map(|&n| watch(n, 0)).collect(),
+        ..Accept::default()
+    };
+    store.accept(accept(&[1, 2], &[1, 2])).await.unwrap();
+    store.accept(accept(&[3, 2], &[3])).await.unwrap();
     home.close(store).await;
     let (store, loaded) = home.open();
     assert_eq!(loaded.accepted, [listed(3), listed(2)]);
     assert_eq!(loaded.watches, [watch(1, 0), watch(2, 0), watch(3, 0)]);
+    home.close(store).await;
+}
+
+async fn who_asked_for_a_watch_is_changed_by_itself_and_by_no_step(home: &impl Home) {
+    let (store, _) = home.open();
+    let both = AddedBy {
+        file: true,
+        socket: true,
+    };
+    let accept = Accept {
+        begin: vec![watch(1, 0)],
+        added_by: vec![(id(1), both), (id(9), both)],
+        ..Accept::default()
+    };
+    store.accept(accept).await.unwrap();
+    step(&store, 1, 1).await.unwrap();
+    home.close(store).await;
+    let (store, loaded) = home.open();
+    let kept = SavedWatch {
+        added_by: both,
+        ..watch(1, 1)
+    };
+    assert_eq!(loaded.watches, [kept]);
+    assert_eq!(loaded.accepted, []);
     home.close(store).await;
 }
 
@@ -437,7 +461,7 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
         };
         let ended_wall_ms = (n != 3).then_some(if n == 4 { 100 } else { 50 });
         let commit = Commit {
-            watch: Some(forgewatch::store::SavedWatch {
+            watch: Some(SavedWatch {
                 ended_wall_ms,
                 ..watch(n, 1)
             }),
@@ -454,10 +478,11 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
     };
     store.commit(commit).await.unwrap();
     step(&store, 3, 2).await.unwrap();
-    store
-        .set_accepted(vec![listed(1)], Vec::new())
-        .await
-        .unwrap();
+    let accept = Accept {
+        jobs: Some(vec![listed(1)]),
+        ..Accept::default()
+    };
+    store.accept(accept).await.unwrap();
 
     while store.prune(100).await.unwrap() > 0 {}
     let told = |events: Vec<forgewatch::store::StoredEvent>| -> Vec<EventId> {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,16 +20,16 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use super::exit::{Ends, is_failure, status_of_unread};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
-use crate::core::event::{About, Event, EventId, EventType, Facts, WatchId};
+use crate::core::event::{About, Event, EventType, Facts, WatchId};
 use crate::core::job::{JobRef, Outcome, Reason};
 use crate::core::schedule::Memory;
 use crate::core::status::Names;
 use crate::core::time::Moment;
-use crate::engine::{Engine, SeededDice, SystemClock, Throttle};
-use crate::hooks::Hooks;
+use crate::engine::{Engine, SeededDice, SystemClock, Throttle, Voice};
+use crate::hooks::{Actions, Hooks, Outbox};
 use crate::os::signals::{Stop, Stops};
 use crate::report::{Report, Row};
-use crate::store::{self, calibration};
+use crate::store::{self, Commit, Store, calibration};
 
 /// The bars move this often.
 const FRAME: Duration = Duration::from_millis(100);
@@ -46,14 +47,17 @@ pub(super) struct Finished {
     pub(super) ends: Vec<(JobRef, Outcome)>,
 }
 
-type Watching = Engine<Client, store::Memory, SystemClock>;
-/// Its hooks, which deliver from memory.
-pub(super) type Delivering = Hooks<store::Memory, SystemClock>;
+/// What is told goes to the hooks from memory.
+type Telling = Outbox<store::Memory, SystemClock>;
+type Watching = Engine<Client, Telling, SystemClock>;
+type Delivering = Hooks<store::Memory, SystemClock, Actions>;
 
 /// A one-shot under way.
 pub(super) struct Run {
     engine: Watching,
+    outbox: Telling,
     hooks: Delivering,
+    voice: Rc<Voice<SystemClock>>,
     /// A delivery was given up.
     hook_failed: bool,
     /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
@@ -61,9 +65,6 @@ pub(super) struct Run {
     options: OneShot,
     report: Report,
     stops: Stops,
-    /// The watcher's own events: an id of this process, and how many there were.
-    id: WatchId,
-    seq: u32,
     began: Moment,
     /// Events that the reader has not taken yet.
     untold: VecDeque<Event>,
@@ -82,7 +83,7 @@ impl Run {
         settings: Settings,
         options: OneShot,
         client: Client,
-        hooks: Delivering,
+        actions: Actions,
         report: Report,
         calibration: Option<&PathBuf>,
     ) -> io::Result<Self> {
@@ -91,13 +92,22 @@ impl Run {
             max_requests_per_second: settings.api.max_requests_per_second,
         };
         let memory = calibration.map_or_else(Memory::default, |path| calibration::load(path));
-        let dice = SeededDice::new(getrandom::u64().map_err(no_entropy)?);
         let clock = SystemClock::start();
+        let voice = Rc::new(Voice::new(new_id()?, clock));
+        let outbox = Outbox::new(store::Memory, clock, &voice.id().to_string());
+        let hooks = Hooks::new(
+            &settings.hooks,
+            actions,
+            outbox.clone(),
+            Rc::clone(&voice),
+            clock,
+            dice()?,
+        );
         let mut engine = Engine::new(
             client,
-            store::Memory,
+            outbox.clone(),
             clock,
-            dice,
+            dice()?,
             settings.limits,
             throttle,
             memory,
@@ -114,13 +124,13 @@ impl Run {
         Ok(Self {
             began: engine.now(),
             engine,
+            outbox,
             hooks,
+            voice,
             hook_failed: false,
             hooks_until: None,
             report,
             stops: Stops::catch()?,
-            id: new_id()?,
-            seq: 0,
             untold: VecDeque::new(),
             ended: Vec::new(),
             ends: Ends::default(),
@@ -137,13 +147,11 @@ impl Run {
     pub(super) async fn until_done(mut self, calibration: Option<&PathBuf>) -> Finished {
         let jobs = self.engine.watches().count();
         let jobs = Some(u32::try_from(jobs).unwrap_or(u32::MAX));
-        self.tell_own(
-            EventType::WatchStarted,
-            Facts {
-                jobs,
-                ..Facts::default()
-            },
-        );
+        let facts = Facts {
+            jobs,
+            ..Facts::default()
+        };
+        self.tell_own(EventType::WatchStarted, facts).await;
         self.drive().await;
         self.end_hooks().await;
 
@@ -157,7 +165,7 @@ impl Run {
             elapsed_ms: Some(self.elapsed_ms()),
             ..Facts::default()
         };
-        self.tell_own(EventType::WatchFinished, facts);
+        self.tell_own(EventType::WatchFinished, facts).await;
         self.end_hooks().await;
         // A hook that wanted to hear of the very end can fail too, and a signal can come.
         let (status, _) = self.status();
@@ -205,7 +213,8 @@ impl Run {
                     self.out_of_time();
                 }
                 events = self.engine.advance(), if stopping || self.untold.is_empty() => {
-                    for event in events {
+                    // Memory does not fail.
+                    for event in events.unwrap_or_default() {
                         self.take_note(event);
                     }
                     // A job's final line and its bar are never seen together.
@@ -214,7 +223,7 @@ impl Run {
                 told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
                     self.untold.drain(..told);
                 }
-                gave_up = self.hooks.advance() => self.hooks_failed(gave_up),
+                failed = self.hooks.advance() => self.hooks_failed(failed.unwrap_or_default()),
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => self.heartbeat(),
             }
@@ -258,30 +267,20 @@ impl Run {
                 self.engine.stop_all(Outcome::Abandoned(Reason::FailFast));
             }
         }
-        self.offer(&event);
         self.untold.push_back(event);
     }
 
     /// Tells one of the watcher's own events.
-    fn tell_own(&mut self, kind: EventType, facts: Facts) {
-        let event = self.own(kind, facts);
-        self.offer(&event);
-        self.untold.push_back(event);
-    }
-
-    fn own(&mut self, kind: EventType, facts: Facts) -> Event {
-        self.seq += 1;
-        Event {
-            id: EventId {
-                watch: self.id,
-                seq: self.seq,
-            },
-            kind,
-            wall_ms: self.engine.now().wall_ms,
-            job: None,
-            about: None,
-            facts,
+    async fn tell_own(&mut self, kind: EventType, facts: Facts) {
+        let event = self.voice.event(kind, facts);
+        let commit = Commit {
+            events: std::slice::from_ref(&event),
+            ..Commit::default()
+        };
+        if let Err(error) = self.outbox.commit(commit).await {
+            tracing::error!(event_id = %event.id, %error, "no hook hears of an event");
         }
+        self.untold.push_back(event);
     }
 
     /// What is left to tell, and then the screen as it was found. A reader that is slow is waited for, until a signal
@@ -343,6 +342,10 @@ fn ticks(every: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+fn dice() -> io::Result<SeededDice> {
+    getrandom::u64().map(SeededDice::new).map_err(no_entropy)
 }
 
 fn new_id() -> io::Result<WatchId> {

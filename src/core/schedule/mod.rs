@@ -13,6 +13,7 @@ mod calibration;
 mod clock;
 mod forecast;
 mod inspection;
+mod saved;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use calibration::{KindMemory, Memory, Samples, Source};
 pub use clock::ServerClock;
+pub use saved::SavedTrace;
 pub use trace::Trace;
 
 /// What bounds and steers the schedule.

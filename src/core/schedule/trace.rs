@@ -10,7 +10,7 @@ use super::forecast::{self, Forecast};
 use super::{Bound, Plan, Policy, Rules, Seen, Why, inspection};
 
 /// How many answers are kept, the latest among them.
-const MARKS: usize = 5;
+pub(super) const MARKS: usize = 5;
 /// The code of an unknown progress; the others are half percents.
 const NO_PROGRESS: u8 = u8::MAX;
 /// The coarsest grain of an ETA that is told apart, seconds.
@@ -28,20 +28,20 @@ const BACKOFF: (f32, f32) = (1.5, 30.0);
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trace {
     /// When the first answer came; the only absolute time.
-    since_up_ms: u64,
+    pub(super) since_up_ms: u64,
     /// Seconds since the first answer, rising; those of the first `len` count.
-    at: [f32; MARKS],
+    pub(super) at: [f32; MARKS],
     /// When the end was expected, seconds since the first answer; NaN where not told.
-    eta: [f32; MARKS],
+    pub(super) eta: [f32; MARKS],
     /// Half percents, or `NO_PROGRESS`.
-    progress: [u8; MARKS],
-    len: u8,
+    pub(super) progress: [u8; MARKS],
+    pub(super) len: u8,
     /// The coarsest of 60, 10 and 1 s that divides every ETA so far.
-    grain: u8,
+    pub(super) grain: u8,
     /// How many answers there were.
-    answers: u16,
+    pub(super) answers: u16,
     /// How old the job was at the first answer by `jobstart`, seconds; 0 where not told.
-    born: f32,
+    pub(super) born: f32,
 }
 
 /// One answer, unpacked.

@@ -9,6 +9,7 @@ mod answered;
 mod failed;
 #[cfg(test)]
 mod properties;
+mod saved;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -17,6 +18,8 @@ pub(crate) mod tests_support;
 use std::num::NonZeroI64;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use saved::{NotSaved, outcome_of};
 
 use super::event::{About, Event, EventId, EventType, Facts, WatchId};
 use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
@@ -299,8 +302,13 @@ impl Watch {
         self.trouble.as_ref()?.failing.as_ref()
     }
 
-    /// The next moment at which there is something to do without an answer.
-    fn wake_at(&self, limits: &Limits) -> u64 {
+    /// The user's labels and the server's names, where there are any.
+    pub fn about(&self) -> Option<&Arc<About>> {
+        self.about.as_ref()
+    }
+
+    /// The next moment at which there is something to do without an answer, by the clock of [`Moment::up_ms`].
+    pub fn wake_at(&self, limits: &Limits) -> u64 {
         let Some(failing) = self.failing() else {
             return self.poll_at;
         };

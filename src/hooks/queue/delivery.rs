@@ -1,9 +1,10 @@
-//! How an attempt at a delivery went, and what is told of one that was given up.
+//! How an attempt at a delivery went, and how deliveries are shown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::told::Told;
+use super::lanes::Delivery;
 use crate::core::delivery::{DeliveryId, Failure};
 
 /// How an attempt went.
@@ -22,15 +23,48 @@ pub enum Attempt {
     Refused(Failure),
 }
 
-/// A delivery that has just been given up, for `hook.failed`.
+/// A delivery as people are shown it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GaveUp {
+pub struct Listed {
     /// The delivery.
     pub id: DeliveryId,
-    /// What was to be delivered.
+    /// What is to be delivered.
     pub told: Arc<Told>,
-    /// How many attempts there were.
+    /// How many attempts were begun.
     pub attempts: u32,
+    /// Where it stands.
+    pub stands: Stands,
     /// What went wrong last.
-    pub why: Failure,
+    pub last: Option<Failure>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// For its turn, or for this wall time, Unix milliseconds.
+    Waiting {
+        /// Not before.
+        due_ms: i64,
+    },
+    /// It is being tried.
+    Running,
+    /// It is kept, and not tried until somebody asks for it.
+    GivenUp,
+}
+
+impl Listed {
+    pub(super) fn of(
+        id: DeliveryId,
+        delivery: &Delivery,
+        stands: Stands,
+        last: Option<&Failure>,
+    ) -> Self {
+        Self {
+            id,
+            told: Arc::clone(&delivery.told),
+            attempts: delivery.attempts,
+            stands,
+            last: last.cloned(),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::super::told::Told;
 use crate::config::hooks::ALL_OF_JOBS;
 use crate::config::settings::HookSpec;
 use crate::core::delivery::Failure;
-use crate::core::event::{EventId, WatchId};
+use crate::core::event::{Event, EventId, WatchId};
 use crate::core::job::JobKind;
 
 /// One hook: its rules, and its lanes by watch.
@@ -63,12 +63,12 @@ impl Rules {
         }
     }
 
-    fn want(&self, told: &Told) -> bool {
-        let job = told.job();
+    fn want(&self, event: &Event) -> bool {
+        let (kind, job) = (event.kind.as_str(), event.job);
         let of_type = self
             .on
             .iter()
-            .any(|on| on == told.kind() || (on == ALL_OF_JOBS && told.kind().starts_with("job.")));
+            .any(|on| on == kind || (on == ALL_OF_JOBS && kind.starts_with("job.")));
         let of_kind = self
             .kinds
             .as_ref()
@@ -78,8 +78,13 @@ impl Rules {
 }
 
 impl Hook {
-    pub(super) fn wants(&self, told: &Told) -> bool {
-        self.rules.as_ref().is_some_and(|rules| rules.want(told))
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.want(event))
+    }
+
+    pub(super) fn is_running(&self, event: EventId) -> bool {
+        let lane = self.lanes.get(&event.watch);
+        lane.is_some_and(|lane| lane.running == Some(event.seq))
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -109,11 +114,7 @@ impl Hook {
 
     /// Those of them that are not being tried.
     pub(super) fn waiting(&self) -> impl Iterator<Item = EventId> {
-        let running = |event: &EventId| {
-            let lane = self.lanes.get(&event.watch);
-            lane.is_some_and(|lane| lane.running == Some(event.seq))
-        };
-        self.events().filter(move |event| !running(event))
+        self.events().filter(|&event| !self.is_running(event))
     }
 
     /// Adds one, unless it is there.

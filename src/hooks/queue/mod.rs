@@ -22,10 +22,10 @@ use std::time::Duration;
 use super::told::{NotTold, Told};
 use crate::config::settings::HookSpec;
 use crate::core::delivery::{Change, DeliveryId, Failure, Row, Standing};
-use crate::core::event::EventId;
+use crate::core::event::{Event, EventId, GivenUp};
 use crate::core::time::Moment;
 use crate::core::watch::Dice;
-pub use delivery::{Attempt, GaveUp};
+pub use delivery::{Attempt, Listed, Stands};
 use lanes::{Delivery, Hook, Rules};
 
 /// The longest that a receiver can put off the next attempt.
@@ -39,6 +39,8 @@ const HOOK_GONE: &str = "the hook is no longer in the configuration";
 pub struct Queue {
     hooks: BTreeMap<Arc<str>, Hook>,
     given_up: BTreeMap<DeliveryId, (Delivery, Failure)>,
+    /// There is no time left to tell of what is given up.
+    is_hasty: bool,
     /// How many were ever added: of two that are due at once, the one added first goes first.
     added: u64,
 }
@@ -69,14 +71,24 @@ impl Queue {
     }
 
     /// The deliveries that this event causes, to be recorded with it, and then [`Queue::add`]ed.
-    pub fn wanted(&self, told: &Told) -> Vec<DeliveryId> {
-        let hooks = self.hooks.iter().filter(|(_, hook)| hook.wants(told));
+    pub fn wanted(&self, event: &Event) -> Vec<DeliveryId> {
+        // Who cannot be told of anything cannot be told of that.
+        let of_failure = |given_up: &GivenUp| self.is_hasty || given_up.of_hook_failed;
+        if event.facts.delivery.as_deref().is_some_and(of_failure) {
+            return Vec::new();
+        }
+        let hooks = self.hooks.iter().filter(|(_, hook)| hook.wants(event));
         hooks
             .map(|(name, _)| DeliveryId {
-                event: told.id(),
+                event: event.id,
                 hook: Arc::clone(name),
             })
             .collect()
+    }
+
+    /// From here on nobody hears of deliveries given up.
+    pub fn tell_no_failures(&mut self) {
+        self.is_hasty = true;
     }
 
     /// Adds a delivery that is due at once. One that is there already stays as it is.
@@ -189,8 +201,25 @@ impl Queue {
         }
     }
 
-    /// Puts a recorded change into force. Returns what is to be told, where something was given up.
-    pub fn apply(&mut self, change: &Change, now: Moment) -> Option<GaveUp> {
+    /// What `hook.failed` tells of this change, and what went wrong; None where nothing is given up by it.
+    pub fn gives_up(&self, change: &Change) -> Option<(GivenUp, String)> {
+        let Change::GiveUp { id, why } = change else {
+            return None;
+        };
+        let delivery = self.hooks.get(&id.hook)?.get(id.event)?;
+        let given_up = GivenUp {
+            hook: id.hook.to_string(),
+            delivery: id.to_string(),
+            attempt: delivery.attempts,
+            exit_status: why.exit_status,
+            what: delivery.told.what(),
+            of_hook_failed: delivery.told.is_hook_failed(),
+        };
+        Some((given_up, why.error.clone()))
+    }
+
+    /// Puts a recorded change into force.
+    pub fn apply(&mut self, change: &Change, now: Moment) {
         match change {
             Change::Begin { .. } => {}
             Change::Wait { id, until, why } => self.end(id, |delivery| {
@@ -199,23 +228,17 @@ impl Queue {
             }),
             Change::Deliver { id } => drop(self.remove(id)),
             Change::GiveUp { id, why } => {
-                let delivery = self.remove(id)?;
-                let gave_up = GaveUp {
-                    id: id.clone(),
-                    told: Arc::clone(&delivery.told),
-                    attempts: delivery.attempts,
-                    why: why.clone(),
-                };
-                self.given_up.insert(id.clone(), (delivery, why.clone()));
-                return Some(gave_up);
+                if let Some(delivery) = self.remove(id) {
+                    self.given_up.insert(id.clone(), (delivery, why.clone()));
+                }
             }
             Change::Retry { id } => {
-                let (delivery, _) = self.given_up.remove(id)?;
-                self.insert(id, delivery.told, 0, now.up_ms);
+                if let Some((delivery, _)) = self.given_up.remove(id) {
+                    self.insert(id, delivery.told, 0, now.up_ms);
+                }
             }
             Change::Discard { id } => drop(self.given_up.remove(id)),
         }
-        None
     }
 
     /// Gives up all that is not delivered, for this reason; what is being tried included.
@@ -232,9 +255,41 @@ impl Queue {
         self.hooks.values().all(Hook::is_idle)
     }
 
-    /// What was given up and is still kept, and why.
-    pub fn given_up(&self) -> impl Iterator<Item = (&DeliveryId, &Failure)> {
-        self.given_up.iter().map(|(id, (_, why))| (id, why))
+    /// How many there are to deliver.
+    pub fn len(&self) -> usize {
+        self.hooks.values().map(|hook| hook.events().count()).sum()
+    }
+
+    /// Whether this one was given up and is still kept.
+    pub fn was_given_up(&self, id: &DeliveryId) -> bool {
+        self.given_up.contains_key(id)
+    }
+
+    /// All that is to deliver, by hook and event, and then what was given up and is still kept.
+    pub fn list(&self, now: Moment) -> Vec<Listed> {
+        let open = self.hooks.iter().flat_map(|(name, hook)| {
+            hook.events().filter_map(move |event| {
+                let hook_name = Arc::clone(name);
+                let id = DeliveryId {
+                    event,
+                    hook: hook_name,
+                };
+                let delivery = hook.get(event)?;
+                let stands = if hook.is_running(event) {
+                    Stands::Running
+                } else {
+                    let left = delivery.due.saturating_sub(now.up_ms);
+                    Stands::Waiting {
+                        due_ms: now.plus(Duration::from_millis(left)).wall_ms,
+                    }
+                };
+                Some(Listed::of(id, delivery, stands, delivery.last.as_ref()))
+            })
+        });
+        let given_up = self.given_up.iter().map(|(id, (delivery, why))| {
+            Listed::of(id.clone(), delivery, Stands::GivenUp, Some(why))
+        });
+        open.chain(given_up).collect()
     }
 
     fn delivery(&mut self, told: Arc<Told>, attempts: u32, due: u64) -> Delivery {

@@ -204,6 +204,7 @@ fn hook_failed() -> Event {
             attempt: 9,
             exit_status: Some(3),
             what: "job.failed of diff/1234".to_owned(),
+            of_hook_failed: false,
         })),
         ..Facts::default()
     };

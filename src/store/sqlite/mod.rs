@@ -18,9 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use rescue::{Rescue, RescueError, check, recover};
 
-use super::{
-    AcceptedJob, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored,
-};
+use super::{Accept, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored};
 use crate::core::delivery::Row;
 use crate::core::event::WatchId;
 use crate::core::job::JobRef;
@@ -233,13 +231,8 @@ impl Archive for Sqlite {
             .await
     }
 
-    async fn set_accepted(
-        &self,
-        jobs: Vec<AcceptedJob>,
-        watches: Vec<SavedWatch>,
-    ) -> Result<(), StoreError> {
-        self.ask(None, |db| tables::set_accepted(db, jobs, watches))
-            .await
+    async fn accept(&self, accept: Accept) -> Result<(), StoreError> {
+        self.ask(None, |db| tables::accept(db, accept)).await
     }
 
     async fn save_calibrations(&self, json: String) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use crate::core::delivery::{self, Change, DeliveryId, Failure as Why, Standing};
 use crate::core::event::{EventId, WatchId};
 use crate::core::job::JobRef;
 use crate::store::{
-    AcceptedJob, AddedBy, POLLS_KEPT, SavedWatch, StoredEvent, changed, not_of_this_commit,
+    Accept, AcceptedJob, AddedBy, POLLS_KEPT, SavedWatch, StoredEvent, changed, not_of_this_commit,
     told_already, wanted_already,
 };
 
@@ -33,8 +33,9 @@ pub(super) fn commit(db: &Connection, step: Step) -> Result<(), Failure> {
         let row = changed(delivery(db, change.id())?, &change)?;
         put_delivery(db, row)?;
     }
-    if let Some(watch) = step.watch {
-        put_watch(db, watch)?;
+    if let Some(step) = step.watch {
+        let added_by = watch(db, step.id)?.map_or(step.added_by, |known| known.added_by);
+        put_watch(db, SavedWatch { added_by, ..step })?;
     }
     let told: Vec<EventId> = step.events.iter().map(|event| event.id).collect();
     for (n, event) in (EVENTS.next(db)?..).zip(step.events) {
@@ -148,19 +149,23 @@ pub(super) fn accepted(db: &Connection) -> Result<Vec<AcceptedJob>, Failure> {
     })
 }
 
-pub(super) fn set_accepted(
-    db: &Connection,
-    jobs: Vec<AcceptedJob>,
-    watches: Vec<SavedWatch>,
-) -> Result<(), Failure> {
-    db.prepare_cached("DELETE FROM accepted")?.execute([])?;
-    for (n, accepted) in (1_i64..).zip(jobs) {
-        let job = accepted.job.to_string();
-        ACCEPTED.put(db, vec![n.into(), job.into(), accepted.labels.into()])?;
+pub(super) fn accept(db: &Connection, accept: Accept) -> Result<(), Failure> {
+    if let Some(jobs) = accept.jobs {
+        db.prepare_cached("DELETE FROM accepted")?.execute([])?;
+        for (n, accepted) in (1_i64..).zip(jobs) {
+            let job = accepted.job.to_string();
+            ACCEPTED.put(db, vec![n.into(), job.into(), accepted.labels.into()])?;
+        }
     }
-    watches
-        .into_iter()
-        .try_for_each(|watch| put_watch(db, watch))
+    for begun in accept.begin {
+        put_watch(db, begun)?;
+    }
+    for (id, added_by) in accept.added_by {
+        if let Some(known) = watch(db, id)? {
+            put_watch(db, SavedWatch { added_by, ..known })?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn calibrations(db: &Connection) -> Result<Option<String>, Failure> {

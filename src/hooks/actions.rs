@@ -1,0 +1,85 @@
+//! What the hooks of the configuration do: how each makes its attempts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::watch;
+
+use super::exec::Program;
+use super::queue::Attempt;
+use super::told::Told;
+use super::webhook::Webhook;
+use crate::config::settings::{HookAction, HookSpec};
+use crate::core::delivery::DeliveryId;
+
+/// One attempt under way. Dropped, it is cut off.
+pub type Trying = LocalBoxFuture<'static, Attempt>;
+
+/// Makes attempts. [`Actions`] runs programs and asks webhooks; a simulation brings its own.
+pub trait Perform {
+    /// Begins an attempt of the delivery's hook; None where there is no such hook. `attempt` counts from 1, `wall_ms`
+    /// is now. Once `stop` holds true the attempt is ended.
+    fn attempt(
+        &self,
+        id: &DeliveryId,
+        told: &Arc<Told>,
+        attempt: u32,
+        wall_ms: i64,
+        stop: watch::Receiver<bool>,
+    ) -> Option<Trying>;
+}
+
+/// The hooks' programs and webhooks, by name.
+#[derive(Default)]
+pub struct Actions(BTreeMap<Arc<str>, Action>);
+
+#[derive(Clone)]
+enum Action {
+    Run(Rc<Program>),
+    Post(Rc<Webhook>),
+}
+
+impl Actions {
+    /// Those of these hooks. `ca_file` holds certificate authorities trusted besides the system's. Opens nothing else.
+    ///
+    /// # Errors
+    /// What keeps a webhook's client from being set up, for the user.
+    pub fn new(specs: &[HookSpec], ca_file: Option<&Path>) -> Result<Self, String> {
+        let mut actions = BTreeMap::new();
+        for spec in specs {
+            let action = match &spec.action {
+                HookAction::Run { program, args, env } => {
+                    Action::Run(Rc::new(Program::new(spec, program, args, env)))
+                }
+                HookAction::Webhook { url, secrets } => {
+                    Action::Post(Rc::new(Webhook::new(spec, url, secrets, ca_file)?))
+                }
+            };
+            actions.insert(Arc::clone(&spec.name), action);
+        }
+        Ok(Self(actions))
+    }
+}
+
+impl Perform for Actions {
+    fn attempt(
+        &self,
+        id: &DeliveryId,
+        told: &Arc<Told>,
+        attempt: u32,
+        wall_ms: i64,
+        stop: watch::Receiver<bool>,
+    ) -> Option<Trying> {
+        let action = self.0.get(&id.hook)?.clone();
+        let (id, told) = (id.clone(), Arc::clone(told));
+        Some(Box::pin(async move {
+            match action {
+                Action::Run(program) => program.attempt(&id, &told, attempt, stop).await,
+                Action::Post(webhook) => webhook.attempt(&id, &told, wall_ms / 1000, stop).await,
+            }
+        }))
+    }
+}

@@ -1,0 +1,88 @@
+//! A store that sees to it that no event is forgotten: with each event it commits the deliveries that hooks are owed.
+//!
+//! The engine and [`super::Hooks`] commit through it. An event and its deliveries are on the disk together or not at
+//! all, and only then the deliveries are in the [`Queue`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::queue::Queue;
+use super::told::Told;
+use crate::core::delivery::Row;
+use crate::core::event::Event;
+use crate::engine::Clock;
+use crate::store::{Commit, Note, Store, StoreError};
+
+/// See the module's page. Clones share store and queue.
+#[derive(Clone, Debug)]
+pub struct Outbox<S, C> {
+    store: S,
+    queue: Rc<RefCell<Queue>>,
+    clock: C,
+    /// The watcher's name in what hooks get.
+    instance: Rc<str>,
+}
+
+impl<S: Store, C: Clock> Outbox<S, C> {
+    /// Commits to `store`; `instance` names the watcher in what hooks get.
+    pub fn new(store: S, clock: C, instance: &str) -> Self {
+        Self {
+            store,
+            queue: Rc::default(),
+            clock,
+            instance: instance.into(),
+        }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The deliveries that are not done.
+    pub(super) fn queue(&self) -> &Rc<RefCell<Queue>> {
+        &self.queue
+    }
+
+    /// What hooks are owed of these events.
+    fn owed(&self, events: &[Event]) -> Result<Vec<(Row, Arc<Told>)>, StoreError> {
+        let queue = self.queue.borrow();
+        let mut owed = Vec::new();
+        for event in events {
+            let wanted = queue.wanted(event);
+            if wanted.is_empty() {
+                continue;
+            }
+            let told = Told::of(event, &self.instance)
+                .map_err(|error| StoreError::Refused(error.to_string()))?;
+            let told = Arc::new(told);
+            for id in wanted {
+                owed.push((Row::new(id, told.body().to_owned()), Arc::clone(&told)));
+            }
+        }
+        Ok(owed)
+    }
+}
+
+impl<S: Store, C: Clock> Store for Outbox<S, C> {
+    const KEEPS_WATCHES: bool = S::KEEPS_WATCHES;
+
+    async fn commit(&self, mut commit: Commit<'_>) -> Result<(), StoreError> {
+        let owed = self.owed(commit.events)?;
+        commit
+            .deliveries
+            .extend(owed.iter().map(|(row, _)| row.clone()));
+        self.store.commit(commit).await?;
+        let now = self.clock.now();
+        let mut queue = self.queue.borrow_mut();
+        for (row, told) in owed {
+            queue.add(&row.id, told, now);
+        }
+        Ok(())
+    }
+
+    fn note(&self, note: Note) {
+        self.store.note(note);
+    }
+}
