@@ -55,7 +55,7 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
         preset: Preset::Value("forgewatch-ops"),
         flag: None,
         variable: None,
-        doc: "The group that may use the socket, besides root and the daemon's user; without such a group, it warns.",
+        doc: "The group that may use the socket, besides root and the daemon's user. The daemon warns if there is none.",
     },
     Key {
         section: "control",

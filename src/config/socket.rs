@@ -83,13 +83,11 @@ fn of_file(source: &Source) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
         .and_then(|control| control.get_ref().as_table())
         .and_then(|control| control.get("socket"))
     else {
-        return match broken.is_empty() {
-            true => Ok(None),
-            false => Err(ConfigError::new(
-                from,
-                "not TOML; `forgewatch check` says where",
-            )),
-        };
+        if broken.is_empty() {
+            return Ok(None);
+        }
+        let what = "not TOML; `forgewatch check` says where";
+        return Err(ConfigError::new(from, what));
     };
     let error = |what| ConfigError::new(from.clone(), format!("control.socket: {what}"));
     let text = value.get_ref().as_str();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forgewatch::config;
+use forgewatch::config::{self, Given};
 
 use crate::place::Place;
 
@@ -85,6 +85,22 @@ fn a_client_finds_the_socket_in_a_file_that_is_wrong_everywhere_else() {
 }
 
 #[test]
+fn a_client_makes_out_a_socket_whose_quotes_are_missing() {
+    let place = Place::new()
+        .file("unquoted.toml", "[control]\nsocket = /x.sock\n")
+        .file(
+            "unclosed.toml",
+            "[control]\nsocket = \"/x.sock\ngroup = \"x\"\n",
+        );
+    for name in ["unquoted.toml", "unclosed.toml"] {
+        assert_eq!(
+            found(&place, None, Some(name)),
+            format!("/x.sock (control.socket of ./{name})")
+        );
+    }
+}
+
+#[test]
 fn a_file_that_tells_no_socket_is_passed_over_and_it_is_said_why() {
     let place = Place::new()
         .file("silent.toml", "[control]\ngroup = 'x'\n")
@@ -104,4 +120,23 @@ fn a_file_that_tells_no_socket_is_passed_over_and_it_is_said_why() {
     .map(|name| found(&place, None, Some(name)))
     .collect();
     insta::assert_snapshot!("passed_over", said.join("\n"));
+}
+
+#[test]
+fn a_client_looks_where_the_daemon_listens() {
+    let api = "[api]\naccount_service_id = 1\n";
+    let quiet = Place::new().file("f.toml", api);
+    let of_file = Place::new().file("f.toml", format!("{api}{OF_FILE}"));
+    let of_both = Place::new()
+        .file("f.toml", format!("{api}{OF_FILE}"))
+        .var("FORGEWATCH_SOCKET", "v.sock");
+    for place in [quiet, of_file, of_both] {
+        let given = Given {
+            config: Some(place.path("f.toml")),
+            ..Given::default()
+        };
+        let control = place.load_daemon(&given).unwrap().settings.control;
+        let found = config::find_socket(None, given.config.as_deref(), &place.env());
+        assert_eq!(found.path, control.socket);
+    }
 }
