@@ -16,6 +16,9 @@
 //! machines, and to [`hooks`], which runs what the user wants done; and turns the ends of the jobs into an exit
 //! status.
 //!
+//! [`control`] is the Unix socket through which people speak to a daemon: the words, the daemon's end, and the end
+//! that the client commands of [`cli`] hold.
+//!
 //! [`sim`] stands in for the Clanforge endpoints: tests, `demo` and `simulate` use it. It knows [`core`] alone.
 //!
 //! A poll's walk, then: a timer falls due in [`engine`]; [`clanforge`] asks; [`core::decode`] reads;
@@ -24,6 +27,7 @@
 pub mod clanforge;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod engine;
 pub mod hooks;

@@ -133,6 +133,9 @@ pub struct WatchArgs {
     /// When the API is asked.
     #[command(flatten)]
     pub schedule: ScheduleArgs,
+    /// What is kept.
+    #[command(flatten)]
+    pub keep: KeepArgs,
 }
 
 /// Which jobs.
@@ -255,6 +258,15 @@ pub struct ScheduleArgs {
     pub give_up_after: Option<String>,
 }
 
+/// What is kept.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "State")]
+pub struct KeepArgs {
+    /// The file to keep the state in [default: /var/lib/forgewatch/state.db, none with --until-done]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub state: Option<String>,
+}
+
 /// `forgewatch demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
@@ -366,6 +378,7 @@ impl WatchArgs {
             ("--max-interval", schedule.max_interval),
             ("--not-found-grace", schedule.not_found_grace),
             ("--give-up-after", schedule.give_up_after),
+            ("--state", self.keep.state),
         ];
         Given {
             config: self.config.config,
@@ -385,6 +398,7 @@ impl WatchArgs {
             fail_fast: self.one_shot.fail_fast,
             heartbeat: self.one_shot.heartbeat,
             squashed_as: self.one_shot.squashed_as,
+            ..Given::default()
         }
     }
 }

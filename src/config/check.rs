@@ -12,7 +12,7 @@ use super::error::{ConfigError, Origin, quoted};
 use super::file::Source;
 use super::hooks;
 use super::jobs;
-use super::keys::{self, Key, LATER, SECTIONS};
+use super::keys::{self, DAEMONS, Key, LATER, SECTIONS};
 use super::nearest::nearest;
 use super::read;
 use super::settings::{HookSpec, JobSpec};
@@ -20,7 +20,7 @@ use super::settings::{HookSpec, JobSpec};
 /// How much of a file is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All of it: the file was named, or is being checked. A section whose feature is not there yet is refused.
+    /// All of it: the file was named, or is the daemon's. A section whose feature is not there yet is refused.
     Whole,
     /// `[api]` and `[schedule]`: a one-shot found the file by default. The machine's daemon may have the rest of it
     /// for itself, so that is passed over, right or wrong.
@@ -74,6 +74,7 @@ pub(super) fn file(
         match name.get_ref().as_ref() {
             section @ ("api" | "schedule") => checked.settings(section, value, draft),
             _ if scope == Scope::ApiAndSchedule && is_section(name.get_ref()) => {}
+            section if DAEMONS.contains(&section) => checked.settings(section, value, draft),
             "jobs" => lists.jobs = jobs::from_file(value, &mut checked),
             "hooks" => lists.hooks = hooks::from_file(value, env, &mut checked),
             later if LATER.contains(&later) => {
@@ -190,7 +191,7 @@ fn unknown_section(name: &str) -> String {
     match nearest(name, SECTIONS.into_iter().chain(LATER)) {
         Some(near) => format!("unknown section {}; did you mean {near}?", quoted(name)),
         None => format!(
-            "unknown section {}; there are [api], [schedule], [[jobs]], [[hooks]]",
+            "unknown section {}; there are [api], [schedule], [state], [control], [[jobs]], [[hooks]]",
             quoted(name)
         ),
     }
@@ -200,11 +201,12 @@ fn unknown_section(name: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::draft::Purpose;
     use super::*;
 
     fn errors(text: &str) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        let mut draft = Draft::with_defaults(&mut errors);
+        let mut draft = Draft::with_defaults(Purpose::Daemon, &mut errors);
         let source = Source {
             path: "f".into(),
             named: true,

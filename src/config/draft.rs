@@ -7,15 +7,25 @@ use std::time::Duration;
 use url::Url;
 
 use super::error::{ConfigError, Origin};
-use super::keys::{KEYS, Key, Preset};
+use super::keys::{self, Key, Preset};
 use super::read;
-use super::settings::{Api, HookSpec, JobSpec, Settings};
+use super::settings::{Api, Control, HookSpec, JobSpec, Settings, State};
 use crate::core::limits::{JobFailed, Limits};
 use crate::core::schedule::{Policy, Rules};
+
+/// What the settings are for: a few things are not the same in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A watch that ends.
+    OneShot,
+    /// The daemon.
+    Daemon,
+}
 
 /// Every value of the table of keys, and where each came from.
 #[derive(Debug)]
 pub(super) struct Draft {
+    purpose: Purpose,
     pub(super) base_url: Option<Url>,
     pub(super) account_service_id: u64,
     pub(super) credentials_file: Option<PathBuf>,
@@ -37,7 +47,12 @@ pub(super) struct Draft {
     pub(super) not_found_grace: Duration,
     /// None is never.
     pub(super) give_up_after: Option<Duration>,
-    /// In the order of [`KEYS`]: who spoke last; None where nobody did.
+    pub(super) state: PathBuf,
+    pub(super) retain: Duration,
+    pub(super) socket: PathBuf,
+    pub(super) group: String,
+    pub(super) stop_grace: Duration,
+    /// In the order of [`keys::settings`]: who spoke last; None where nobody did.
     origins: Vec<Option<Origin>>,
 }
 
@@ -46,9 +61,9 @@ const ONE_SHOT_GIVES_UP_AFTER: Duration = Duration::from_mins(10);
 
 impl Draft {
     /// The compiled defaults, as the table of keys says them.
-    pub(super) fn with_defaults(errors: &mut Vec<ConfigError>) -> Self {
-        let mut draft = Self::blank();
-        for key in KEYS {
+    pub(super) fn with_defaults(purpose: Purpose, errors: &mut Vec<ConfigError>) -> Self {
+        let mut draft = Self::blank(purpose);
+        for key in keys::settings() {
             if let Preset::Value(text) = key.preset {
                 draft.set(key, text, &Origin::Default, errors);
             }
@@ -57,8 +72,9 @@ impl Draft {
     }
 
     /// Before the defaults of the table, which overwrite what is not optional here.
-    fn blank() -> Self {
+    fn blank(purpose: Purpose) -> Self {
         Self {
+            purpose,
             base_url: None,
             account_service_id: 0,
             credentials_file: None,
@@ -78,8 +94,13 @@ impl Draft {
             stalled_after: Duration::ZERO,
             unreachable_after: Duration::ZERO,
             not_found_grace: Duration::ZERO,
-            give_up_after: Some(ONE_SHOT_GIVES_UP_AFTER),
-            origins: vec![None; KEYS.len()],
+            give_up_after: (purpose == Purpose::OneShot).then_some(ONE_SHOT_GIVES_UP_AFTER),
+            state: PathBuf::new(),
+            retain: Duration::ZERO,
+            socket: PathBuf::new(),
+            group: String::new(),
+            stop_grace: Duration::ZERO,
+            origins: vec![None; keys::settings().count()],
         }
     }
 
@@ -99,22 +120,21 @@ impl Draft {
 
     /// Notes who said what `key` is, rightly or wrongly: one that is wrong is not also missing.
     pub(super) fn spoken(&mut self, key: &Key, origin: &Origin) {
-        let slots = KEYS.iter().zip(&mut self.origins);
+        let slots = keys::settings().zip(&mut self.origins);
         for (_, slot) in slots.filter(|(k, _)| k.section == key.section && k.name == key.name) {
             *slot = Some(origin.clone());
         }
     }
 
     fn origin(&self, section: &str, name: &str) -> Option<&Origin> {
-        let mut slots = KEYS.iter().zip(&self.origins);
+        let mut slots = keys::settings().zip(&self.origins);
         let (_, origin) = slots.find(|(key, _)| key.section == section && key.name == name)?;
         origin.as_ref()
     }
 
     /// Finds the keys that nobody set and somebody has to.
     pub(super) fn find_missing(&self, errors: &mut Vec<ConfigError>) {
-        let settings = KEYS.iter().filter(|key| key.section != "jobs");
-        for key in settings.filter(|key| matches!(key.preset, Preset::Required { .. })) {
+        for key in keys::settings().filter(|key| matches!(key.preset, Preset::Required { .. })) {
             if self.origin(key.section, key.name).is_none() {
                 errors.push(ConfigError::new(Origin::Nowhere, missing(key)));
             }
@@ -143,7 +163,7 @@ impl Draft {
         }
     }
 
-    /// The settings of a one-shot. None without a base URL, which is an error already told.
+    /// The settings. None without a base URL, which is an error already told.
     pub(super) fn into_settings(
         self,
         jobs: Vec<JobSpec>,
@@ -174,7 +194,16 @@ impl Draft {
                 give_up_after: self.give_up_after,
                 jobfailed: self.jobfailed,
                 diff_info: self.diff_info,
-                refusal_ends: true,
+                refusal_ends: self.purpose == Purpose::OneShot,
+            },
+            state: State {
+                path: self.state,
+                retain: self.retain,
+            },
+            control: Control {
+                socket: self.socket,
+                group: self.group,
+                stop_grace: self.stop_grace,
             },
             jobs,
             hooks,

@@ -10,13 +10,14 @@ use secrecy::SecretString;
 use super::error::{ConfigError, Origin};
 
 /// The variables anything of ours looks at.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "FORGEWATCH_CONFIG",
     "FORGEWATCH_BASE_URL",
     "FORGEWATCH_ACCOUNT_SERVICE_ID",
     "FORGEWATCH_CREDENTIALS_FILE",
     "FORGEWATCH_OUTPUT",
     "FORGEWATCH_LOG",
+    "FORGEWATCH_SOCKET",
     "HOME",
     "XDG_CONFIG_HOME",
     "XDG_CACHE_HOME",

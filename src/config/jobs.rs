@@ -1,5 +1,6 @@
 //! Which jobs: the command line's, or the file's. Each job once, where it was first named.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -10,9 +11,37 @@ use super::Given;
 use super::check::Checked;
 use super::error::{ConfigError, Origin, quoted};
 use super::file;
+use super::keys::{Key, Kind, Preset};
 use super::read;
 use super::settings::JobSpec;
 use crate::core::job::{JobId, JobKind, JobRef, JobRefError};
+
+/// The keys of `[[jobs]]`: a part of the table of [`super::keys`].
+pub(super) const JOB_KEYS: &[Key] = &[
+    Key {
+        section: "jobs",
+        name: "job",
+        kind: Kind::Job,
+        preset: Preset::Required {
+            example: "diff/1234",
+        },
+        flag: None,
+        variable: None,
+        doc: "A job to watch, when the command line names none.",
+    },
+    Key {
+        section: "jobs",
+        name: "labels",
+        kind: Kind::Labels,
+        preset: Preset::Unset {
+            example: "{ build = \"8812\" }",
+            meaning: "none",
+        },
+        flag: None,
+        variable: None,
+        doc: "Told with every event of the job.",
+    },
+];
 
 /// The user's labels of a job.
 type Labels = BTreeMap<String, String>;
@@ -72,13 +101,25 @@ pub(super) fn from_command_line(
         }
     }
     if let Some(path) = &given.jobs_file {
-        match file::jobs(path) {
+        match list_of(given, path) {
             Ok(text) => from_list(&text, path, &mut list, errors),
             Err(e) => errors.push(e),
         }
     }
     let named = given.jobs.len() + given.diffs.len() + given.updates.len();
     (named > 0 || given.jobs_file.is_some()).then_some(list.jobs)
+}
+
+/// What the list at `path` says; standard input only the first time it is asked.
+fn list_of<'a>(given: &'a Given, path: &Path) -> Result<Cow<'a, str>, ConfigError> {
+    if path != Path::new("-") {
+        return file::jobs(path).map(Cow::Owned);
+    }
+    if let Some(text) = given.standard_input.get() {
+        return Ok(Cow::Borrowed(text));
+    }
+    let text = file::jobs(path)?;
+    Ok(Cow::Borrowed(given.standard_input.get_or_init(|| text)))
 }
 
 /// The end of a message about an ID that is none: u64's largest is the bound.

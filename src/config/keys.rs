@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::daemon_keys::DAEMON_KEYS;
 use super::draft::Draft;
 use super::hook_keys::HOOK_KEYS;
+use super::jobs::JOB_KEYS;
 use crate::core::limits::JobFailed;
 use crate::core::schedule::Policy;
 
@@ -83,6 +85,10 @@ pub(super) enum Kind {
     },
     /// A path; in a file, relative to that file's folder.
     File { set: fn(&mut Draft, PathBuf) },
+    /// The path of a socket; the same, but no longer than the system takes.
+    Socket { set: fn(&mut Draft, PathBuf) },
+    /// The name of a group of users.
+    Group { set: fn(&mut Draft, &str) },
     /// The API's base; see [`super::base_url`].
     BaseUrl { set: fn(&mut Draft, Url) },
     /// A job's name; see [`super::jobs`].
@@ -103,13 +109,18 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// Every key there is, in the order of the example file.
+/// Every key there is. In a section, they are in the order of the example file.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    KEYS.iter().chain(HOOK_KEYS)
+    settings().chain(JOB_KEYS).chain(HOOK_KEYS)
 }
 
-/// The keys but for those of hooks.
-pub(super) const KEYS: &[Key] = &[
+/// The keys that stand once, in a section of their own: those of neither jobs nor hooks.
+pub(super) fn settings() -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().chain(DAEMON_KEYS)
+}
+
+/// The keys of `[api]` and `[schedule]`, which everybody uses who asks the API.
+const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "base_url",
@@ -379,29 +390,6 @@ pub(super) const KEYS: &[Key] = &[
         variable: None,
         doc: "How long asking may fail before that is a job's end, or never.",
     },
-    Key {
-        section: "jobs",
-        name: "job",
-        kind: Kind::Job,
-        preset: Preset::Required {
-            example: "diff/1234",
-        },
-        flag: None,
-        variable: None,
-        doc: "A job to watch, when the command line names none.",
-    },
-    Key {
-        section: "jobs",
-        name: "labels",
-        kind: Kind::Labels,
-        preset: Preset::Unset {
-            example: "{ build = \"8812\" }",
-            meaning: "none",
-        },
-        flag: None,
-        variable: None,
-        doc: "Told with every event of the job.",
-    },
 ];
 
 /// The durations of a one-shot's flags, which no file has: shortest and longest.
@@ -410,9 +398,11 @@ pub(super) const ONE_SHOT_SPAN: (Duration, Duration) = (MILLISECOND, YEAR);
 pub(super) const HEARTBEAT: Duration = MINUTE;
 
 /// The sections with keys of ours.
-pub(super) const SECTIONS: [&str; 4] = ["api", "schedule", "jobs", "hooks"];
+pub(super) const SECTIONS: [&str; 6] = ["api", "schedule", "state", "control", "jobs", "hooks"];
+/// Those of them that are the daemon's alone.
+pub(super) const DAEMONS: [&str; 2] = ["state", "control"];
 /// The sections whose feature is not there yet.
-pub(super) const LATER: [&str; 3] = ["state", "control", "http"];
+pub(super) const LATER: [&str; 1] = ["http"];
 
 impl Key {
     /// `section.name`, as messages call it.

@@ -9,7 +9,7 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 use super::keys::{self, Key, Kind, Preset, SECTIONS};
 use super::read;
 
-/// The example file: every key of `[api]` and `[schedule]` at its default, those without one commented out.
+/// The example file: every key at its default, those without one commented out.
 pub fn example() -> String {
     let mut out = String::from(
         "# forgewatch's configuration: every key, at its default. A key behind a # has none, and shows an example.\n\
@@ -21,6 +21,9 @@ pub fn example() -> String {
                 "# Jobs to watch when the command line names none; any number of these tables.\n# [[jobs]]".to_owned()
             }
             "hooks" => "# What to do when something is told; any number of these tables.\n# [[hooks]]".to_owned(),
+            "state" | "control" => {
+                format!("# The daemon's: watch --until-done never uses this section.\n[{section}]")
+            }
             _ => format!("[{section}]"),
         };
         let _ = writeln!(out, "\n{header}");
@@ -115,7 +118,8 @@ fn takes(kind: &Kind) -> String {
             let words: Vec<String> = words.iter().map(|word| format!("`{word:?}`")).collect();
             words.join(" or ")
         }
-        Kind::File { .. } => "path; relative to the file's folder".to_owned(),
+        Kind::File { .. } | Kind::Socket { .. } => "path; relative to the file's folder".to_owned(),
+        Kind::Group { .. } => "name of a group".to_owned(),
         Kind::BaseUrl { .. } => "URL".to_owned(),
         Kind::Job => "`diff/ID` or `update/ID`".to_owned(),
         Kind::Labels => "table of texts".to_owned(),
@@ -128,7 +132,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::check::{self, Scope};
-    use super::super::draft::Draft;
+    use super::super::draft::{Draft, Purpose};
     use super::super::env::Env;
     use super::super::error::ConfigError;
     use super::super::file::Source;
@@ -171,7 +175,7 @@ mod tests {
     /// What reading `text` makes of the defaults.
     fn draft(text: &str) -> Draft {
         let mut errors = Vec::new();
-        let mut draft = Draft::with_defaults(&mut errors);
+        let mut draft = Draft::with_defaults(Purpose::Daemon, &mut errors);
         let source = Source {
             path: "forgewatch.toml".into(),
             named: true,

@@ -1,7 +1,7 @@
 //! What the user wants: the command line over the environment over the file over the defaults, merged and checked.
 //!
-//! `cli` calls [`load`] (or [`inspect`], for `check`) and [`credentials::find`]; everybody else reads
-//! [`settings`]. All errors are told at once, each with its place and what would do.
+//! `cli` calls [`load`] for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_socket`] for
+//! the daemon's clients, and [`credentials::find`]; everybody else reads [`settings`]. All errors are told at once, each with its place and what would do.
 //!
 //! Inside, `keys` is the one table of what can be written; `read` reads a value, `check` walks a file's tree, `draft`
 //! puts the layers together, `jobs` and `hooks` make the lists, and [`manual`] writes the table down for people.
@@ -9,6 +9,7 @@
 pub mod base_url;
 mod check;
 pub mod credentials;
+mod daemon_keys;
 mod draft;
 pub mod env;
 pub mod error;
@@ -23,20 +24,25 @@ pub(crate) mod nearest;
 mod on_event;
 mod program;
 mod read;
+mod restart;
 pub mod settings;
+mod socket;
 pub(crate) mod webhook;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
+pub use restart::needs_restart;
+pub use socket::{SocketAt, find_socket};
 
 use crate::core::job::JobRef;
 use check::Scope;
-use draft::Draft;
+use draft::{Draft, Purpose};
 use error::{Origin, quoted};
-use keys::{HEARTBEAT, KEYS, ONE_SHOT_SPAN};
+use keys::{DAEMONS, HEARTBEAT, Key, ONE_SHOT_SPAN};
 use settings::{JobSpec, OneShot, Output, Settings, SquashedAs};
 
 /// What the command line says. Values are texts as they were given, read and checked here.
@@ -54,6 +60,9 @@ pub struct Given {
     pub updates: Vec<String>,
     /// `--jobs-file`; `-` is standard input.
     pub jobs_file: Option<PathBuf>,
+    /// What standard input said, once it was read for `jobs_file`: it says nothing a second time, and a daemon that
+    /// loads again would take that for a list without jobs.
+    pub standard_input: OnceLock<String>,
     /// `--label`s, `NAME=VALUE`.
     pub labels: Vec<String>,
     /// `--on-event`s, `TYPE=COMMAND`.
@@ -92,7 +101,7 @@ pub struct Loaded {
 /// Of a file found by default `[api]` and `[schedule]` are taken, and the rest is passed over: a one-shot is no
 /// second daemon, and must not fail for what it never uses. A file that was named is taken whole.
 pub fn load(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
-    let loaded = assemble(given, env, Scope::ApiAndSchedule)?;
+    let loaded = assemble(given, env, Purpose::OneShot)?;
     if loaded.settings.jobs.is_empty() {
         let what = "no jobs to watch; name some: diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
                     in a file named with --config";
@@ -101,14 +110,20 @@ pub fn load(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
     Ok(loaded)
 }
 
-/// The configuration as it stands, for `check`: every section counts, wherever the file was found, and there need
-/// not be any jobs.
+/// The configuration of the daemon, at its start and whenever it reads it again.
+///
+/// The whole file counts, wherever it was found. Jobs on the command line replace the file's; there need not be any.
+pub fn load_daemon(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
+    assemble(given, env, Purpose::Daemon)
+}
+
+/// The configuration as a daemon without arguments would take it, for `check`.
 pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors> {
     let given = Given {
         config: config.map(Path::to_owned),
         ..Given::default()
     };
-    assemble(&given, env, Scope::Whole)
+    load_daemon(&given, env)
 }
 
 /// The defaults, for these jobs of a simulator: neither the environment nor any file has a say. Only a request
@@ -151,9 +166,9 @@ pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
     Ok(flag.unwrap_or(of_variable))
 }
 
-fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, ConfigErrors> {
+fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
-    let mut draft = Draft::with_defaults(&mut errors);
+    let mut draft = Draft::with_defaults(purpose, &mut errors);
 
     let source = file::config(given.config.as_deref(), env);
     let source = source.unwrap_or_else(|error| {
@@ -161,17 +176,16 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
         None
     });
     let of_file = source.as_ref().and_then(|source| {
-        let scope = if source.named {
-            Scope::Whole
-        } else {
-            of_default_file
+        let scope = match purpose {
+            Purpose::OneShot if !source.named => Scope::ApiAndSchedule,
+            _ => Scope::Whole,
         };
         check::file(source, scope, env, &mut draft, &mut errors)
     });
     // A file that could not be read or parsed says nothing of what it lacks.
     let whole = errors.is_empty() || of_file.is_some();
-    environment(env, &mut draft, &mut errors);
-    flags(given, &mut draft, &mut errors);
+    environment(env, purpose, &mut draft, &mut errors);
+    flags(given, purpose, &mut draft, &mut errors);
     if whole {
         draft.find_missing(&mut errors);
     }
@@ -184,7 +198,7 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
     let on_events = on_event::from_command_line(&given.on_events, env, &mut errors);
     let hooks = on_event::join(of_file.hooks, on_events);
     label_all(&mut jobs, given, &mut errors);
-    let one_shot = one_shot(given, &mut errors);
+    let one_shot = one_shot(given, purpose, &mut errors);
     let output = output(given.output, env).unwrap_or_else(|error| {
         errors.push(error);
         Output::default()
@@ -203,8 +217,14 @@ fn assemble(given: &Given, env: &Env, of_default_file: Scope) -> Result<Loaded, 
     })
 }
 
-fn environment(env: &Env, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
-    for key in KEYS {
+/// The keys whose flags and variables have a say: those of the daemon's sections are nothing to a one-shot.
+fn spoken_to(purpose: Purpose) -> impl Iterator<Item = &'static Key> {
+    keys::settings()
+        .filter(move |key| purpose == Purpose::Daemon || !DAEMONS.contains(&key.section))
+}
+
+fn environment(env: &Env, purpose: Purpose, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
+    for key in spoken_to(purpose) {
         let Some(variable) = key.variable else {
             continue;
         };
@@ -216,9 +236,9 @@ fn environment(env: &Env, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
     }
 }
 
-fn flags(given: &Given, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
+fn flags(given: &Given, purpose: Purpose, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
     for (flag, text) in &given.flags {
-        for key in KEYS.iter().filter(|key| key.flag == Some(flag)) {
+        for key in spoken_to(purpose).filter(|key| key.flag == Some(flag)) {
             draft.set(key, text, &Origin::Flag(flag), errors);
         }
     }
@@ -232,7 +252,7 @@ fn label_all(jobs: &mut [JobSpec], given: &Given, errors: &mut Vec<ConfigError>)
     }
 }
 
-fn one_shot(given: &Given, errors: &mut Vec<ConfigError>) -> OneShot {
+fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> OneShot {
     let (min, max) = ONE_SHOT_SPAN;
     let mut span = |flag, text: &Option<String>, example| -> Option<Duration> {
         let read = read::duration(text.as_deref()?, min, max, example);
@@ -256,5 +276,18 @@ fn one_shot(given: &Given, errors: &mut Vec<ConfigError>) -> OneShot {
             None
         }),
         squashed_as: given.squashed_as,
+        state: match purpose {
+            Purpose::OneShot => state_file(given, errors),
+            Purpose::Daemon => None,
+        },
     }
+}
+
+/// The file that `--state` names for a one-shot.
+fn state_file(given: &Given, errors: &mut Vec<ConfigError>) -> Option<PathBuf> {
+    const FLAG: &str = "--state";
+    let (_, text) = given.flags.iter().rfind(|(flag, _)| *flag == FLAG)?;
+    read::file(text)
+        .map_err(|what| errors.push(ConfigError::new(Origin::Flag(FLAG), what)))
+        .ok()
 }

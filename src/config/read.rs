@@ -25,6 +25,8 @@ pub(super) fn text(key: &Key, text: &str, draft: &mut Draft) -> Result<(), Strin
         Kind::Switch { set } => set(draft, switch(text)?),
         Kind::Word { words, set } => set(draft, word(text, words)?),
         Kind::File { set } => set(draft, file(text)?),
+        Kind::Socket { set } => set(draft, socket(file(text)?)?),
+        Kind::Group { set } => set(draft, group(text)?),
         Kind::BaseUrl { set } => set(draft, base_url::parse(text)?),
         // [[jobs]] and [[hooks]] have readers of their own.
         Kind::Job | Kind::Labels | Kind::OfHook { .. } => {}
@@ -40,11 +42,12 @@ pub(super) fn toml(
     draft: &mut Draft,
 ) -> Result<(), String> {
     let written = plain(key, value)?;
-    if let Kind::File { set } = key.kind {
-        set(draft, folder.join(file(&written)?));
-        return Ok(());
+    match key.kind {
+        Kind::File { set } => set(draft, folder.join(file(&written)?)),
+        Kind::Socket { set } => set(draft, socket(folder.join(file(&written)?))?),
+        _ => text(key, &written, draft)?,
     }
-    text(key, &written, draft)
+    Ok(())
 }
 
 /// A TOML value of the type the kind wants, as a flag would say it.
@@ -254,12 +257,38 @@ fn listed(words: &[&str]) -> String {
 
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
-        return Err("the path is empty; name a file, or take the key out".to_owned());
+        return Err("the path is empty; name a file, or leave it out".to_owned());
     }
     if text.contains('\0') {
         return Err("no path holds a zero byte; name a file".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// The longest path a socket can have, in bytes: Linux has room for 108 and ends it with a zero (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// A path that fits into the address of a socket.
+fn socket(path: PathBuf) -> Result<PathBuf, String> {
+    if path.as_os_str().len() > LONGEST_SOCKET {
+        return Err(format!(
+            "{} is too long for a socket; a path of up to {LONGEST_SOCKET} bytes would do",
+            quoted(&path.to_string_lossy())
+        ));
+    }
+    Ok(path)
+}
+
+/// What can be a name in the system's list of groups, whose lines are fields with colons between.
+fn group(text: &str) -> Result<&str, String> {
+    let good = |c: char| !c.is_control() && !c.is_whitespace() && !":,/".contains(c);
+    if text.is_empty() || text.len() > 255 || text.starts_with('-') || !text.chars().all(good) {
+        return Err(format!(
+            "{} is no name of a group; write e.g. \"forgewatch-ops\"",
+            quoted(text)
+        ));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -35,6 +35,27 @@ pub struct Api {
     pub max_body: u64,
 }
 
+/// What the daemon keeps, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The state file. It can't change while the daemon runs.
+    pub path: PathBuf,
+    /// How long ended watches, and their events and deliveries, are kept.
+    pub retain: Duration,
+}
+
+/// How the daemon is talked to, and how it stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The socket; short enough for an address. It can't change while the daemon runs.
+    pub socket: PathBuf,
+    /// The name of the group whose members may use the socket, besides root and the daemon's own user. The machine
+    /// may have no such group, which is no reason not to start.
+    pub group: String,
+    /// How long running hooks may go on at the daemon's stop, before they are ended.
+    pub stop_grace: Duration,
+}
+
 /// A job to watch, with what the user says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {
@@ -104,6 +125,10 @@ pub struct Settings {
     pub api: Api,
     /// By what bounds jobs are watched.
     pub limits: Limits,
+    /// What the daemon keeps. A one-shot has [`OneShot::state`] instead.
+    pub state: State,
+    /// How the daemon is talked to. Nothing to a one-shot.
+    pub control: Control,
     /// What to watch, in the order given, each once.
     pub jobs: Vec<JobSpec>,
     /// What to do when something is told, in the order given.
@@ -123,6 +148,8 @@ pub struct OneShot {
     pub heartbeat: Option<Duration>,
     /// How squashed jobs count; None is apart.
     pub squashed_as: Option<SquashedAs>,
+    /// The state file to keep, if `--state` named one: the file's `[state]` is the daemon's.
+    pub state: Option<PathBuf>,
 }
 
 /// What a squashed job counts as.

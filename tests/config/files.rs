@@ -32,8 +32,8 @@ max_interval = "2d"
 progress_step = 0x65
 give_up_after = "nevr"
 [shedule]
-[state]
-path = "x"
+[http]
+listen = "x"
 [[hooks]]
 name = "x"
 [[jobs]]
@@ -153,7 +153,7 @@ fn jobs_of_a_named_file_are_watched_unless_the_command_line_names_some() {
 }
 
 const OF_A_DAEMON: &str = "[api]\naccount_service_id = 7\n[schedule]\nmin_interval = '2s'\n\
-     [state]\npath = '/nowhere'\n[[hooks]]\nname = 'x'\n[[jobs]]\njob = 'diff/1'\n";
+     [state]\nretain = 'soon'\n[control]\ngroup = 1\n[[hooks]]\nname = 'x'\n[[jobs]]\njob = 'diff/1'\n";
 
 #[test]
 fn of_a_file_found_by_default_a_one_shot_takes_api_and_schedule_only() {
@@ -177,7 +177,8 @@ fn of_a_file_found_by_default_a_one_shot_takes_api_and_schedule_only() {
     let error = place.load(&given).unwrap_err().to_string();
     assert!(error.starts_with("no jobs to watch"), "{error}");
     let error = config::inspect(None, &place.env()).unwrap_err().to_string();
-    assert!(error.contains(":5:2: state: not yet"), "{error}");
+    assert!(error.contains(":6:10: state.retain: "), "{error}");
+    assert!(error.contains(":8:9: control.group: "), "{error}");
 }
 
 #[test]

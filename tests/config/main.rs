@@ -7,5 +7,7 @@
 
 mod command_line;
 mod credentials;
+mod daemon;
 mod files;
 mod place;
+mod socket;

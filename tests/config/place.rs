@@ -59,6 +59,10 @@ impl Place {
         config::load(given, &self.env())
     }
 
+    pub(crate) fn load_daemon(&self, given: &Given) -> Result<Loaded, ConfigErrors> {
+        config::load_daemon(given, &self.env())
+    }
+
     /// Runs the program: its exit status and all it printed.
     pub(crate) fn run(&self, args: &[&str]) -> String {
         self.run_with_input(args, "")

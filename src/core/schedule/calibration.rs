@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::core::job::JobKind;
 
 /// Where an estimate of the time left comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The ETA, taken at its word.
     Eta,

@@ -16,7 +16,10 @@ mod inspection;
 mod saved;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use calibration::{KindMemory, Memory, Samples, Source};
 pub use clock::ServerClock;
@@ -72,22 +75,27 @@ pub struct Plan {
 }
 
 /// What a plan was made from, for `show`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Why {
-    /// The calibrated estimates of the time left in seconds, in the order of [`Source::ALL`].
+    /// The calibrated estimates of the time left in seconds, in the order of [`Source::ALL`]; in JSON by their names.
+    #[serde(default, serialize_with = "by_name", deserialize_with = "from_names")]
     pub estimates: [Option<f32>; Source::ALL.len()],
     /// What the lives of earlier jobs say of the time left, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<f32>,
     /// The estimate with the smallest error; None where there is none and lives alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighs_most: Option<Source>,
     /// How likely the ETA is to be kept to its grain, 0 to 1.
     pub kept: f32,
     /// What the wait was cut or stretched by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
 }
 
 /// What a wait was cut or stretched by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// It would have been shorter than `min_interval`.
     MinInterval,
@@ -95,4 +103,19 @@ pub enum Bound {
     MaxInterval,
     /// The job may be over within seconds: a new watch asks again soon.
     ShortJob,
+}
+
+fn by_name<S: Serializer>(
+    estimates: &[Option<f32>; Source::ALL.len()],
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    let told = Source::ALL.into_iter().zip(estimates);
+    s.collect_map(told.filter_map(|(source, left)| left.map(|left| (source, left))))
+}
+
+fn from_names<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<[Option<f32>; Source::ALL.len()], D::Error> {
+    let told = BTreeMap::<Source, f32>::deserialize(d)?;
+    Ok(Source::ALL.map(|source| told.get(&source).copied()))
 }

@@ -1,0 +1,24 @@
+//! What a running daemon can't take over from a configuration it reads again.
+
+use std::path::Path;
+
+use super::settings::Settings;
+
+/// The keys that are not the same in `new` as in `old` and hold from a daemon's start to its end: a sentence each,
+/// with both values.
+pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
+    let fixed: [(&str, &Path, &Path); 2] = [
+        ("state.path", &old.state.path, &new.state.path),
+        ("control.socket", &old.control.socket, &new.control.socket),
+    ];
+    let changed = fixed.into_iter().filter(|(_, old, new)| old != new);
+    changed
+        .map(|(key, old, new)| {
+            format!(
+                "{key}: {} stays in use, {} needs a restart",
+                old.display(),
+                new.display()
+            )
+        })
+        .collect()
+}
