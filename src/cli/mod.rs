@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check;
+mod daemon;
 mod demo;
 mod exit;
 mod generate;

@@ -7,8 +7,6 @@
 
 mod asked;
 mod orders;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

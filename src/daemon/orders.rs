@@ -130,7 +130,7 @@ where
             announced: 0,
             tellable: Vec::new(),
             ends: Tally {
-                outcome: "stopped",
+                outcome: Tally::STOPPED,
                 ..Tally::default()
             },
             began,
