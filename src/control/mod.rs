@@ -1,5 +1,14 @@
 //! The control socket: how people and their scripts speak to a running daemon.
 //!
-//! [`protocol`] has the words. One request a connection: a line of JSON goes in, lines of JSON come out.
+//! [`protocol`] has the words: a line of JSON goes in, lines of JSON come out. [`server`] is the daemon's end,
+//! [`client`] the other, which the commands in `cli/client` hold.
+//!
+//! Within the daemon's end, `place` is the socket in the file system, closed to others from its first instant; `peer`
+//! says who may speak; `connection` is one client from its first byte to its last.
 
+pub mod client;
+mod connection;
+mod peer;
+mod place;
 pub mod protocol;
+pub mod server;

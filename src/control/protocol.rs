@@ -2,7 +2,8 @@
 //!
 //! A client connects, writes one [`Request`] as a line of JSON, and reads [`Answer`]s, a line each, until the daemon
 //! closes the connection. There is one answer, but for [`Request::Events`]: as many as there are events, and
-//! [`Answer::Done`] behind the last unless the client wanted to follow.
+//! [`Answer::Done`] behind the last unless the client wanted to follow. Such a one keeps its own end open: closing it
+//! says that it has gone.
 //!
 //! Names and texts in answers may be somebody else's. JSON escapes them; whoever shows them to people makes them harmless.
 
@@ -56,7 +57,7 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
-    /// Read the configuration file anew. [`Answer::Done`] once it is in force.
+    /// Read the configuration file anew. [`Answer::Reloaded`] once it is in force.
     Reload,
     /// The deliveries that are not done. [`Answer::Deliveries`].
     Hooks,
@@ -70,6 +71,20 @@ pub enum Request {
         /// Its [`DeliveryLine::id`].
         delivery: String,
     },
+}
+
+impl Request {
+    /// What it changes, in a word; None where it only looks.
+    pub fn change(&self) -> Option<&'static str> {
+        match self {
+            Self::Add { .. } => Some("add"),
+            Self::Remove { .. } => Some("remove"),
+            Self::Reload => Some("reload"),
+            Self::RetryHook { .. } => Some("retry"),
+            Self::DiscardHook { .. } => Some("discard"),
+            Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::Hooks => None,
+        }
+    }
 }
 
 /// From where on events are told.
@@ -111,6 +126,11 @@ pub enum Answer {
         offset: u64,
         /// Its log record: the stored text, a JSON object.
         record: Box<RawValue>,
+    },
+    /// To [`Request::Reload`].
+    Reloaded {
+        /// What the file says otherwise than what stays in force until a restart, a sentence each.
+        needs_restart: Vec<String>,
     },
     /// It is done; of events, there are no more.
     Done,

@@ -1,0 +1,188 @@
+//! One client, from its first byte to its last.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::peer::Doorman;
+use super::protocol::{Answer, MAX_REQUEST, Request, Since};
+use super::server::Asked;
+use crate::store::{Archive, Sqlite, StoreError, StoredEvent};
+
+/// How long a client may take to send its request.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// How long it may take to take an answer, or a page of events.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How many events are read and written at a time.
+const PAGE: usize = 256;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) doorman: Doorman,
+    pub(super) store: Sqlite,
+    pub(super) ask: mpsc::Sender<Asked>,
+    /// Changes whenever there are new events; its sender goes when the daemon stops.
+    pub(super) news: watch::Receiver<()>,
+    /// The right to follow.
+    pub(super) followers: Semaphore,
+}
+
+/// Hears a client's request and answers it. What goes wrong with the connection is the client's business alone.
+pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
+    let Ok(peer) = stream.peer_cred() else {
+        return;
+    };
+    let (uid, pid) = (peer.uid(), peer.pid().unwrap_or_default());
+    if !shared.doorman.admits(&peer) {
+        tracing::warn!(uid, pid, "refused a client of the control socket");
+        let why = format!(
+            "user {uid} may not control this daemon: neither root, nor its own user, nor known as a member of its \
+             control.group"
+        );
+        let _ = say(&mut stream, &Answer::refused(why)).await;
+        return;
+    }
+    let answer = match hear(&mut stream).await {
+        Err(why) => Answer::refused(why),
+        Ok(Request::Events { since, follow }) => {
+            let _ = tell(&mut stream, shared, since, follow).await;
+            return;
+        }
+        Ok(request) => {
+            if let Some(change) = request.change() {
+                tracing::info!(uid, pid, change, "asked for through the control socket");
+            }
+            of_daemon(request, shared).await
+        }
+    };
+    let _ = say(&mut stream, &answer).await;
+}
+
+/// Reads the request. Err says why there is none.
+async fn hear(stream: &mut UnixStream) -> Result<Request, String> {
+    let mut line = Vec::new();
+    // The limit is the reader's: no longer line is ever held.
+    let mut limited = BufReader::new(stream.take(MAX_REQUEST as u64));
+    match timeout(REQUEST_TIME, limited.read_until(b'\n', &mut line)).await {
+        Err(_) => Err(format!(
+            "no whole request came within {} s",
+            REQUEST_TIME.as_secs()
+        )),
+        Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
+        Ok(Ok(_)) if line.last() == Some(&b'\n') => serde_json::from_slice(&line)
+            .map_err(|error| format!("the daemon does not understand the request: {error}")),
+        Ok(Ok(MAX_REQUEST)) => Err(format!(
+            "the request is longer than {} KiB",
+            MAX_REQUEST / 1024
+        )),
+        Ok(Ok(_)) => Err("the request broke off: it is one line of JSON".to_owned()),
+    }
+}
+
+/// Has the daemon answer.
+async fn of_daemon(request: Request, shared: &Shared) -> Answer {
+    let stopping = || Answer::refused("the daemon is stopping");
+    let (reply, answer) = oneshot::channel();
+    match shared.ask.send(Asked { request, reply }).await {
+        Ok(()) => answer.await.unwrap_or_else(|_| stopping()),
+        Err(_) => stopping(),
+    }
+}
+
+/// Tells the events, and goes on as they come for one who follows, until either side goes.
+async fn tell(
+    stream: &mut UnixStream,
+    shared: &Shared,
+    since: Since,
+    follow: bool,
+) -> io::Result<()> {
+    let _follower = if follow {
+        let Ok(follower) = shared.followers.try_acquire() else {
+            let busy =
+                "as many follow already as the daemon bears; go without --follow, or try later";
+            return say(stream, &Answer::refused(busy)).await;
+        };
+        Some(follower)
+    } else {
+        None
+    };
+    let mut news = shared.news.clone();
+    let mut after = match start(&shared.store, since).await {
+        Ok(after) => after,
+        Err(error) => return say(stream, &unreadable(&error)).await,
+    };
+    loop {
+        // Before the look, so that what comes after it is news.
+        news.mark_unchanged();
+        let page = match shared.store.events_since(after, PAGE).await {
+            Ok(page) => page,
+            Err(error) => return say(stream, &unreadable(&error)).await,
+        };
+        let whole = page.len() == PAGE;
+        after = page.last().map_or(after, |event| event.offset);
+        write(stream, &lines(page)?).await?;
+        if whole {
+            continue;
+        }
+        if !follow {
+            return say(stream, &Answer::Done).await;
+        }
+        tokio::select! {
+            more = news.changed() => if more.is_err() {
+                return Ok(());
+            },
+            () = gone(stream) => return Ok(()),
+        }
+    }
+}
+
+/// The offset behind which a stream begins.
+async fn start(store: &Sqlite, since: Since) -> Result<u64, StoreError> {
+    match since {
+        Since::Beginning => Ok(0),
+        Since::After(offset) => Ok(offset),
+        Since::At(wall_ms) => store.offset_before(wall_ms).await,
+        Since::Now => store.offset_before(i64::MAX).await,
+    }
+}
+
+fn unreadable(error: &StoreError) -> Answer {
+    Answer::refused(format!("the events can't be read: {error}"))
+}
+
+/// A page of events, a line each.
+fn lines(page: Vec<StoredEvent>) -> io::Result<String> {
+    let mut text = String::new();
+    for event in page {
+        let record = RawValue::from_string(event.record)?;
+        let offset = event.offset;
+        text.push_str(&line(&Answer::Event { offset, record })?);
+    }
+    Ok(text)
+}
+
+fn line(answer: &Answer) -> io::Result<String> {
+    let mut line = serde_json::to_string(answer)?;
+    line.push('\n');
+    Ok(line)
+}
+
+async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+    write(stream, &line(answer)?).await
+}
+
+async fn write(stream: &mut UnixStream, text: &str) -> io::Result<()> {
+    timeout(ANSWER_TIME, stream.write_all(text.as_bytes())).await?
+}
+
+/// Resolves when the client closes its end. What it still says is not heard.
+async fn gone(stream: &mut UnixStream) {
+    let mut unheard = [0; 64];
+    while !matches!(stream.read(&mut unheard).await, Ok(0) | Err(_)) {}
+}

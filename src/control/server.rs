@@ -1,0 +1,140 @@
+//! The daemon's end of the control socket.
+//!
+//! The daemon owns a [`Server`] and selects over [`Server::next`]; each client is a task beside it. What only the daemon
+//! knows comes out as an [`Asked`]; events are told from the store, and [`Server::news`] wakes those who follow them.
+//!
+//! A client can be slow, silent or hostile and harms nobody: there is a bound on how many there are, on what a request
+//! takes in bytes and time, and on how long an answer waits to be taken.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use super::connection::{Shared, serve};
+use super::peer::{self, Doorman};
+use super::place::Place;
+use super::protocol::{Answer, Request};
+use crate::store::Sqlite;
+
+pub use super::place::BindError;
+
+/// How many clients are served at once; more wait, in the kernel's queue.
+const CONNECTIONS: usize = 16;
+/// How many of them may follow events, which has no end: the rest is for those who want one thing.
+const FOLLOWERS: usize = 12;
+/// How long to wait after a failed accept: it fails for want of file descriptors, and closing takes a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request that the daemon itself answers: any but [`Request::Events`].
+#[derive(Debug)]
+pub struct Asked {
+    /// What is wanted.
+    pub request: Request,
+    /// Where the answer goes. The client may have gone. Dropped, it says that the daemon is stopping.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// The socket and all who speak through it. Dropped, the socket is gone, clients that wait are told that the daemon
+/// is stopping, and those that follow see their stream end.
+#[derive(Debug)]
+pub struct Server {
+    asked: mpsc::Receiver<Asked>,
+    news: watch::Sender<()>,
+    accepting: AbortHandle,
+    _place: Place,
+}
+
+impl Server {
+    /// Listens at `path`, for root, this process's user and the members of `group`. Has to be called within a runtime.
+    ///
+    /// A group that does not exist, or that this user can't give a file to, is a warning: then nobody speaks through it.
+    ///
+    /// # Errors
+    /// Where somebody answers at `path` already, where it is anything but a socket, and where the system gives none. A
+    /// socket that nobody answers at is replaced.
+    pub fn bind(path: &Path, group: &str, store: Sqlite) -> Result<Self, BindError> {
+        let gid = peer::group(group).unwrap_or_default();
+        if gid.is_none() {
+            tracing::warn!(
+                group,
+                "there is no such group: only root and the daemon's own user can use the control socket"
+            );
+        }
+        let (listener, place) = Place::listen(path, gid)?;
+        let fail = |error: std::io::Error| BindError::Io {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        listener.set_nonblocking(true).map_err(fail)?;
+        let listener = UnixListener::from_std(listener).map_err(fail)?;
+
+        let (ask, asked) = mpsc::channel(CONNECTIONS);
+        let (news, heard) = watch::channel(());
+        let shared = Shared {
+            doorman: Doorman::new(rustix::process::geteuid().as_raw(), gid),
+            store,
+            ask,
+            news: heard,
+            followers: Semaphore::new(FOLLOWERS),
+        };
+        let accepting = tokio::spawn(accept(listener, Arc::new(shared)));
+        Ok(Self {
+            asked,
+            news,
+            accepting: accepting.abort_handle(),
+            _place: place,
+        })
+    }
+
+    /// The next request that the daemon has to answer. Cancel-safe.
+    pub async fn next(&mut self) -> Asked {
+        match self.asked.recv().await {
+            Some(asked) => asked,
+            // Whoever accepts holds the other end, as long as this lives.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Wakes those who follow: events were committed.
+    pub fn news(&self) {
+        self.news.send_replace(());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Serves whoever comes, each in a task of its own.
+async fn accept(listener: UnixListener, shared: Arc<Shared>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut failing = false;
+    loop {
+        // Nobody closes it.
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                failing = false;
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    serve(stream, &shared).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "no client of the control socket can be served");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
