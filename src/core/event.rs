@@ -410,7 +410,9 @@ impl Event {
                 1 => "1 line was dropped, since nobody read it".to_owned(),
                 n => format!("{n} lines were dropped, since nobody read them"),
             },
-            EventType::WatchFinished if facts.tally.is_some_and(|t| t.outcome == Tally::STOPPED) => {
+            EventType::WatchFinished
+                if facts.tally.is_some_and(|t| t.outcome == Tally::STOPPED) =>
+            {
                 match facts.jobs.unwrap_or(0) {
                     1 => "stopped; 1 job is watched on after the next start".to_owned(),
                     jobs => format!("stopped; {jobs} jobs are watched on after the next start"),

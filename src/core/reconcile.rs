@@ -46,7 +46,10 @@ pub fn reconcile(
             Some(_) => {}
         }
     }
-    for (&job, by) in live.iter().filter(|(job, by)| by.file && !listed.contains(job)) {
+    for (&job, by) in live
+        .iter()
+        .filter(|(job, by)| by.file && !listed.contains(job))
+    {
         if by.socket {
             result.added_by.push((job, AddedBy { file: false, ..*by }));
         } else {
@@ -89,7 +92,10 @@ mod tests {
 
     #[test]
     fn a_first_start_watches_the_whole_file_in_its_order() {
-        assert_eq!(done(&[9, 2, 5], &[], &BTreeMap::new()).watch, jobs(&[9, 2, 5]));
+        assert_eq!(
+            done(&[9, 2, 5], &[], &BTreeMap::new()).watch,
+            jobs(&[9, 2, 5])
+        );
     }
 
     #[test]
@@ -112,13 +118,19 @@ mod tests {
     #[test]
     fn what_was_also_asked_for_by_hand_stays_when_the_file_forgets_it() {
         let done = done(&[], &[1], &live(&[1], BOTH));
-        assert_eq!((done.remove, done.added_by), (vec![], vec![(jobs(&[1])[0], HAND)]));
+        assert_eq!(
+            (done.remove, done.added_by),
+            (vec![], vec![(jobs(&[1])[0], HAND)])
+        );
     }
 
     #[test]
     fn what_is_watched_by_hand_already_is_not_watched_twice() {
         let done = done(&[1], &[], &live(&[1], HAND));
-        assert_eq!((done.watch, done.added_by), (vec![], vec![(jobs(&[1])[0], BOTH)]));
+        assert_eq!(
+            (done.watch, done.added_by),
+            (vec![], vec![(jobs(&[1])[0], BOTH)])
+        );
     }
 
     #[test]

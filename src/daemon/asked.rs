@@ -100,7 +100,12 @@ where
     pub async fn list(&self, all: bool) -> Answer {
         let mut lines: Vec<JobLine> = self.engine.watches().map(|w| self.running(w)).collect();
         if all {
-            match self.outbox.store().ended_since(self.forgotten_before()).await {
+            match self
+                .outbox
+                .store()
+                .ended_since(self.forgotten_before())
+                .await
+            {
                 Ok(ended) => lines.extend(ended.iter().filter_map(|saved| self.ended(saved))),
                 Err(error) => return refused(&error),
             }
@@ -116,7 +121,11 @@ where
         let shown = async {
             let line = match running {
                 Some(watch) => self.running(watch),
-                None => match store.newest_of(job).await?.and_then(|saved| self.ended(&saved)) {
+                None => match store
+                    .newest_of(job)
+                    .await?
+                    .and_then(|saved| self.ended(&saved))
+                {
                     Some(line) => line,
                     None => return Ok(None),
                 },
@@ -146,7 +155,9 @@ where
         };
         match shown.await {
             Ok(Some(shown)) => Answer::Job(Box::new(shown)),
-            Ok(None) => Answer::refused(format!("{job} is not known here; forgewatch list shows what is watched")),
+            Ok(None) => Answer::refused(format!(
+                "{job} is not known here; forgewatch list shows what is watched"
+            )),
             Err(error) => refused(&error),
         }
     }

@@ -80,7 +80,10 @@ where
         seed: u64,
     ) -> Result<Self, StartError> {
         let began = clock.now();
-        let voice = Rc::new(Voice::new(ids().map_err(StartError::Entropy)?, clock.clone()));
+        let voice = Rc::new(Voice::new(
+            ids().map_err(StartError::Entropy)?,
+            clock.clone(),
+        ));
         let outbox = Outbox::new(store, clock.clone(), &voice.id().to_string());
         let dice = |n: u64| SeededDice::new(seed.wrapping_add(n));
         let mut hooks = Hooks::new(

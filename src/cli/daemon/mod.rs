@@ -9,7 +9,6 @@ mod telling;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, OptionFuture};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -20,7 +19,7 @@ use super::watch::{Stopped, mode_of};
 use crate::config::settings::{HookAction, HookSpec, Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{Answer, Request};
-use crate::control::{Asked, Server};
+use crate::control::server::{Asked, Server};
 use crate::core::event::{Event, EventType, Facts, WatchId};
 use crate::core::job::JobRef;
 use crate::daemon::{Daemon, Orders, StartError};
@@ -75,14 +74,14 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> Result<(), Stopped> {
 }
 
 /// Reads the configuration, and all that it names. Err has a line an error.
-fn read(
-    given: &Given,
-    env: &Env,
-) -> Result<(Settings, Orders<Renewing, Actions>, Output), String> {
+fn read(given: &Given, env: &Env) -> Result<(Settings, Orders<Renewing, Actions>, Output), String> {
     let Ready { loaded, client, .. } = ready(config::load_daemon(given, env), env)?;
     let mut settings = loaded.settings;
     let socket = absolute(&settings.control.socket)?;
-    settings.hooks.iter_mut().for_each(|hook| tell_socket(hook, &socket));
+    settings
+        .hooks
+        .iter_mut()
+        .for_each(|hook| tell_socket(hook, &socket));
     let perform = Actions::new(&settings.hooks, settings.api.ca_file.as_deref())?;
     let api = Renewing::new(
         client,
@@ -398,9 +397,7 @@ impl Service {
             store.close().await;
             let _ = timeout(STUCK_READER, telling.report.close()).await;
         };
-        let second = async {
-            while !matches!(signals.next().await, Signal::Stop(_)) {}
-        };
+        let second = async { while !matches!(signals.next().await, Signal::Stop(_)) {} };
         tokio::select! {
             biased;
             () = second => {}

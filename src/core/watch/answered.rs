@@ -112,10 +112,9 @@ impl Step<'_> {
         let failure_to_confirm = self.watch.trouble.is_some();
         let (wait, why) = match rules.policy {
             _ if failure_to_confirm => (rules.min_interval, Cause::Confirmation),
-            _ if answer.at_least > plan.wait => (
-                answer.at_least.min(rules.max_interval),
-                Cause::LargeAnswer,
-            ),
+            _ if answer.at_least > plan.wait => {
+                (answer.at_least.min(rules.max_interval), Cause::LargeAnswer)
+            }
             Policy::Inspection => (plan.wait, Cause::Forecast(plan.why)),
             Policy::Exponential => {
                 let bound = plan.why.bound;
