@@ -37,3 +37,12 @@ fuzz SECONDS="600":
 # The simulator alone, ten times faster.
 simulate *ARGS:
     cargo run --release -- simulate --speed 10 {{ ARGS }}
+
+# Onto this machine, or into DESTDIR: program, unit, group, man pages, completions; a configuration if there is none.
+install PREFIX="/usr" DESTDIR="":
+    cargo build --release --locked
+    PREFIX={{ PREFIX }} DESTDIR={{ DESTDIR }} systemd/install.sh install
+
+# Takes away what `install` put there, except configuration, state and group.
+uninstall PREFIX="/usr" DESTDIR="":
+    PREFIX={{ PREFIX }} DESTDIR={{ DESTDIR }} systemd/install.sh uninstall

@@ -4,6 +4,7 @@
 pub mod args;
 mod check;
 pub mod client;
+mod daemon;
 mod demo;
 mod exit;
 mod generate;

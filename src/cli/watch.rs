@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::args::WatchArgs;
 use super::one_shot::{Finished, Run};
 use super::ready::{Ready, ready};
-use super::{INTERNAL, USAGE, complain};
+use super::{FAILED, INTERNAL, USAGE, complain, daemon};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
@@ -16,16 +16,16 @@ use crate::os::privacy;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
 use crate::store::calibration;
 
-/// Watches the jobs to their end.
+/// Watches the jobs to their end, or, without `--until-done`, until a signal ends it.
 pub(super) fn run(args: WatchArgs, env: &Env) -> ExitCode {
-    if !args.until_done {
-        complain(
-            &"watch: the daemon is not there yet; add --until-done to watch jobs to their end",
-        );
-        return ExitCode::from(USAGE);
-    }
-    match prepare(args, env).and_then(|plan| until_done(plan, env)) {
-        Ok(finished) => ExitCode::from(finished.status),
+    let status = if args.until_done {
+        let finished = prepare(args, env).and_then(|plan| until_done(plan, env));
+        finished.map(|finished| finished.status)
+    } else {
+        daemon::run(args, env).map(|()| 0)
+    };
+    match status {
+        Ok(status) => ExitCode::from(status),
         Err(Stopped { status, why }) => {
             complain(&why);
             ExitCode::from(status)
@@ -58,6 +58,14 @@ impl Stopped {
         }
     }
 
+    /// It could not be done.
+    pub(super) fn failed(why: &impl fmt::Display) -> Self {
+        Self {
+            status: FAILED,
+            why: why.to_string(),
+        }
+    }
+
     /// The machine gives no thread, no entropy, no event queue.
     pub(super) fn internal(why: &impl fmt::Display) -> Self {
         Self {
@@ -82,13 +90,7 @@ fn prepare(args: WatchArgs, env: &Env) -> Result<Plan, Stopped> {
 /// Sets up output and engine, and watches to the end.
 pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     let facts = Facts::gather();
-    let mode = match plan.output {
-        Output::Auto => facts.auto(),
-        Output::Progress => Mode::Progress,
-        Output::Text => Mode::Text,
-        Output::Json => Mode::Json,
-        Output::Quiet => Mode::Quiet,
-    };
+    let mode = mode_of(plan.output, &facts);
     if !plan.settings.hooks.is_empty() {
         privacy::keep();
     }
@@ -120,4 +122,15 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
     finished.map_err(|e: io::Error| Stopped::internal(&e))
+}
+
+/// What is printed, where nothing else is said by what the streams are.
+pub(super) fn mode_of(output: Output, facts: &Facts) -> Mode {
+    match output {
+        Output::Auto => facts.auto(),
+        Output::Progress => Mode::Progress,
+        Output::Text => Mode::Text,
+        Output::Json => Mode::Json,
+        Output::Quiet => Mode::Quiet,
+    }
 }

@@ -57,7 +57,7 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
-    /// Read the configuration file anew. [`Answer::Reloaded`] once it is in force.
+    /// Read the configuration file anew. [`Answer::Done`] once it is in force.
     Reload,
     /// The deliveries that are not done. [`Answer::Deliveries`].
     Hooks,
@@ -126,11 +126,6 @@ pub enum Answer {
         offset: u64,
         /// Its log record: the stored text, a JSON object.
         record: Box<RawValue>,
-    },
-    /// To [`Request::Reload`].
-    Reloaded {
-        /// What the file says otherwise than what stays in force until a restart, a sentence each.
-        needs_restart: Vec<String>,
     },
     /// It is done; of events, there are no more.
     Done,

@@ -99,6 +99,10 @@ pub enum EventType {
     Ended(Outcome),
     /// The watcher began.
     WatchStarted,
+    /// The watcher goes by another configuration from here on.
+    WatchReloaded,
+    /// Lines were dropped, since nobody read them.
+    WatchLagged,
     /// The watcher ended.
     WatchFinished,
     /// A delivery to a hook was given up.
@@ -107,7 +111,7 @@ pub enum EventType {
 
 impl EventType {
     /// The names of all types, in the order in which the manual lists them.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 22] = [
         "job.watching",
         "job.state_changed",
         "job.progressed",
@@ -126,6 +130,8 @@ impl EventType {
         "job.removed",
         "job.abandoned",
         "watch.started",
+        "watch.reloaded",
+        "watch.lagged",
         "watch.finished",
         "hook.failed",
     ];
@@ -153,6 +159,8 @@ impl EventType {
                 Outcome::Abandoned(_) => "job.abandoned",
             },
             Self::WatchStarted => "watch.started",
+            Self::WatchReloaded => "watch.reloaded",
+            Self::WatchLagged => "watch.lagged",
             Self::WatchFinished => "watch.finished",
             Self::HookFailed => "hook.failed",
         }
@@ -172,7 +180,8 @@ impl EventType {
             Self::Ended(Outcome::Squashed | Outcome::Abandoned(_))
             | Self::EtaSlipped
             | Self::Stalled
-            | Self::Unreachable => "WARN",
+            | Self::Unreachable
+            | Self::WatchLagged => "WARN",
             _ => "INFO",
         }
     }
@@ -264,6 +273,20 @@ pub struct Facts {
     /// Which delivery was given up, of `hook.failed`.
     #[serde(flatten)]
     pub delivery: Option<Box<GivenUp>>,
+    /// What was not written, of `watch.lagged`.
+    #[serde(flatten)]
+    pub lag: Option<Box<Lag>>,
+}
+
+/// The lines that a `watch.lagged` is about. The events themselves are kept: `forgewatch events` has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lag {
+    /// How many lines were dropped, one after the other.
+    pub lines_dropped: u64,
+    /// The id of the first event among them.
+    pub first_dropped: String,
+    /// The id of the last.
+    pub last_dropped: String,
 }
 
 /// The delivery that a `hook.failed` is about.
@@ -299,6 +322,11 @@ pub struct Tally {
     pub other: u32,
     /// What the exit status says, in a word.
     pub outcome: &'static str,
+}
+
+impl Tally {
+    /// The outcome of a daemon's stop, which ends no watch.
+    pub const STOPPED: &'static str = "stopped";
 }
 
 impl Event {
@@ -377,6 +405,19 @@ impl Event {
                 1 => "watching 1 job".to_owned(),
                 jobs => format!("watching {jobs} jobs"),
             },
+            EventType::WatchReloaded => "the configuration was taken over".to_owned(),
+            EventType::WatchLagged => match facts.lag.as_deref().map_or(0, |l| l.lines_dropped) {
+                1 => "1 line was dropped, since nobody read it".to_owned(),
+                n => format!("{n} lines were dropped, since nobody read them"),
+            },
+            EventType::WatchFinished
+                if facts.tally.is_some_and(|t| t.outcome == Tally::STOPPED) =>
+            {
+                match facts.jobs.unwrap_or(0) {
+                    1 => "stopped; 1 job is watched on after the next start".to_owned(),
+                    jobs => format!("stopped; {jobs} jobs are watched on after the next start"),
+                }
+            }
             EventType::WatchFinished => {
                 let Tally {
                     completed,

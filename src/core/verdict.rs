@@ -23,7 +23,7 @@ pub enum Verdict {
 }
 
 /// A daemon does not end for a refusal: somebody will mend the credentials. It asks this seldom.
-const REFUSED_INTERVAL: Duration = Duration::from_mins(5);
+pub const REFUSED_INTERVAL: Duration = Duration::from_mins(5);
 
 /// What came before, the failure being judged included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::core::time::millis;
-use crate::core::verdict::{ErrorKind, PollError};
+use crate::core::verdict::{ErrorKind, PollError, REFUSED_INTERVAL};
 
 /// How far back requests are counted.
 const WINDOW_MS: u64 = 5_000;
@@ -112,7 +112,16 @@ impl Gate {
         mut wait: impl FnMut(u8) -> Duration,
     ) -> Turn {
         let Heard { slot, result, .. } = heard;
-        let failed = result.is_err_and(|e| e.kind.is_outage());
+        let refused = |e: &PollError| heard.refusal_pauses && e.kind == ErrorKind::Unauthorized;
+        let failed = result.is_err_and(|e| e.kind.is_outage() || refused(e));
+        let is_refused = result.is_err_and(refused);
+        let mut wait = |failures| {
+            if is_refused {
+                REFUSED_INTERVAL
+            } else {
+                wait(failures)
+            }
+        };
         self.count(now, slot, failed);
         let mut turn = Turn::None;
         if let Some(outage) = &mut self.outage {
@@ -182,6 +191,8 @@ impl Gate {
 /// What came of one request, and what else is going on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard<'a> {
+    /// Whether wrong credentials (401) stop the asking for all: where nobody ends for them, somebody will mend them.
+    pub(super) refusal_pauses: bool,
     pub(super) slot: u32,
     pub(super) result: Result<(), &'a PollError>,
     /// Jobs watched.
@@ -223,6 +234,7 @@ mod tests {
         gate.heard(
             now,
             Heard {
+                refusal_pauses: true,
                 slot,
                 result,
                 watched,

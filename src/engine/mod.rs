@@ -40,12 +40,13 @@ pub use voice::Voice;
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
+use crate::core::poll::Poll;
 use crate::core::schedule::{Memory, Samples, ServerClock};
 use crate::core::status::Status;
 use crate::core::time::Moment;
 use crate::core::verdict::{ErrorKind, PollError};
 use crate::core::watch::{Answer, Context, Dice, Effects, Input, Next, Watch};
-use crate::store::{AddedBy, Commit, SavedWatch, Store, StoreError};
+use crate::store::{AddedBy, Commit, Note, SavedWatch, Store, StoreError};
 
 /// A status as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]
@@ -361,6 +362,20 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }));
     }
 
+    /// Has the store keep a poll, where it keeps any.
+    fn note(&self, watch: &Watch, poll: Option<Poll>, now: Moment) {
+        if !S::KEEPS_WATCHES {
+            return;
+        }
+        if let Some(Ok(poll)) = poll.map(|poll| serde_json::to_string(&poll)) {
+            self.store.note(Note {
+                watch: watch.id(),
+                row: watch.save(now, None),
+                poll,
+            });
+        }
+    }
+
     /// The watch as the store keeps it, where it does.
     fn row(&self, watch: &Watch, effects: &Effects, now: Moment) -> Option<SavedWatch> {
         if !S::KEEPS_WATCHES {
@@ -413,6 +428,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// The step is in force from here on.
     fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
         let (job, id) = (watch.job(), watch.id());
+        self.note(&watch, effects.poll, now);
         self.slots.replace(slot, watch);
         self.tellable.extend(effects.events);
         match effects.next {
@@ -474,6 +490,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// What one result says about the API as a whole.
     fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
         let heard = Heard {
+            refusal_pauses: !self.limits.refusal_ends,
             slot,
             result,
             watched: self.slots.len(),

@@ -18,20 +18,12 @@ use crate::core::delivery::{Change, DeliveryId, Row, Standing};
 use crate::core::event::{Event, EventId, WatchId};
 use crate::core::job::JobRef;
 
+pub use crate::core::reconcile::AddedBy;
 pub use model::Model;
 pub use sqlite::{OpenError, Rescue, RescueError, Sqlite, check, recover};
 
 /// How many polls of a watch are kept, the newest.
 pub const POLLS_KEPT: usize = 64;
-
-/// Who asked for a watch. One that the file and a client asked for stays when either lets it go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AddedBy {
-    /// The configuration file lists its job.
-    pub file: bool,
-    /// A client added it through the control socket.
-    pub socket: bool,
-}
 
 /// A watch as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

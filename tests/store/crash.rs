@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use forgewatch::store::{Archive, Sqlite};
@@ -12,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::samples::{event, id, state_in, step, watch};
 
+/// The variable that names the file to a writer.
 const FILE: &str = "STORE_CRASH_FILE";
 const WATCHES: u64 = 8;
 
@@ -41,6 +43,16 @@ async fn child_commits_until_it_is_killed() {
     }
 }
 
+/// This binary, by itself or behind another program, as a writer of that file: it says `acked` and the numbers of each
+/// step once it is committed.
+pub(crate) fn writer(mut binary: Command, path: &Path) -> Command {
+    binary
+        .args(["--exact", "crash::child_commits_until_it_is_killed"])
+        .arg("--nocapture")
+        .env(FILE, path);
+    binary
+}
+
 fn seq_of(row: &str) -> u32 {
     let row: serde_json::Value = serde_json::from_str(row).unwrap();
     row["seq"].as_u64().unwrap() as u32
@@ -52,13 +64,7 @@ async fn twenty_kills_lose_nothing_that_was_acked_and_leave_nothing_half() {
     let path = state_in(&folder);
     let mut acked = BTreeSet::new();
     for round in 0..20_usize {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "crash::child_commits_until_it_is_killed",
-                "--nocapture",
-            ])
-            .env(FILE, &path)
+        let mut child = writer(Command::new(env::current_exe().unwrap()), &path)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -80,7 +86,8 @@ async fn twenty_kills_lose_nothing_that_was_acked_and_leave_nothing_half() {
     assert!(acked.len() > 1000, "{} commits", acked.len());
 }
 
-fn note_ack(line: &str, acked: &mut BTreeSet<(u64, u32)>) -> bool {
+/// Reads a writer's line; false where it says something else.
+pub(crate) fn note_ack(line: &str, acked: &mut BTreeSet<(u64, u32)>) -> bool {
     // libtest's own words may stand in front, on the same line.
     let Some((_, numbers)) = line.split_once("acked ") else {
         return false;
@@ -93,7 +100,8 @@ fn note_ack(line: &str, acked: &mut BTreeSet<(u64, u32)>) -> bool {
     false
 }
 
-async fn check(path: &std::path::Path, acked: &BTreeSet<(u64, u32)>) {
+/// All that was acked is there, whole, and nothing is there by half.
+pub(crate) async fn check(path: &Path, acked: &BTreeSet<(u64, u32)>) {
     let (store, loaded) = Sqlite::open(path).unwrap();
     for n in 1..=WATCHES {
         let events = store.events_of(id(n)).await.unwrap();
@@ -124,7 +132,8 @@ async fn a_sync_that_fails_ends_the_commits_and_loses_nothing_that_was_acked() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    let output = Command::new("strace")
+    let mut strace = Command::new("strace");
+    strace
         .args([
             "-f",
             "-o",
@@ -132,15 +141,8 @@ async fn a_sync_that_fails_ends_the_commits_and_loses_nothing_that_was_acked() {
             "-e",
             "inject=fsync,fdatasync:error=EIO:when=40",
         ])
-        .arg(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "crash::child_commits_until_it_is_killed",
-            "--nocapture",
-        ])
-        .env(FILE, &path)
-        .output()
-        .unwrap();
+        .arg(env::current_exe().unwrap());
+    let output = writer(strace, &path).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     if !stdout.contains("acked") {

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
+mod disk;
 mod faults;
 mod file;
+mod power_cut;
 mod rescue;
 mod samples;
 mod suite;

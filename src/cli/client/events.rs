@@ -1,5 +1,7 @@
 //! `forgewatch events`.
 
+use std::fmt::Write;
+
 use serde_json::value::RawValue;
 
 use super::args::{EventsArgs, SinceArg};
@@ -32,7 +34,7 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
         if since == before {
             let mut undone = daemon.unanswered(&cut);
             if let Since::After(offset) = since {
-                undone.why += &format!("\nto go on where it ended: --since {offset}");
+                let _ = write!(undone.why, "\nto go on where it ended: --since {offset}");
             }
             return Err(undone);
         }

@@ -7,7 +7,8 @@ use super::{Answer, Next, Outcome, Slip, Step, Trouble, whole_percent};
 use crate::core::event::{EventType, Facts};
 use crate::core::job::JobState;
 use crate::core::limits::JobFailed;
-use crate::core::schedule::Seen;
+use crate::core::poll::{Brought, Cause};
+use crate::core::schedule::{Policy, Seen};
 use crate::core::status::{Names, Status};
 use crate::core::time::millis;
 
@@ -109,12 +110,24 @@ impl Step<'_> {
         self.watch.trace = trace;
         self.watch.expected = plan.left.map_or(0, |left| now.plus(left).up_ms);
         let failure_to_confirm = self.watch.trouble.is_some();
-        let wait = if failure_to_confirm {
-            rules.min_interval
-        } else {
-            plan.wait.max(answer.at_least).min(rules.max_interval)
+        let (wait, why) = match rules.policy {
+            _ if failure_to_confirm => (rules.min_interval, Cause::Confirmation),
+            _ if answer.at_least > plan.wait => {
+                (answer.at_least.min(rules.max_interval), Cause::LargeAnswer)
+            }
+            Policy::Inspection => (plan.wait, Cause::Forecast(plan.why)),
+            Policy::Exponential => {
+                let bound = plan.why.bound;
+                (plan.wait, Cause::Steps { bound })
+            }
         };
-        self.watch.poll_at = now.plus(wait).up_ms;
+        self.watch.poll_at = now.plus(wait.min(rules.max_interval)).up_ms;
+        let brought = Brought::Status {
+            state: status.state.map(|state| state.as_str().into()),
+            progress: status.progress.map(whole_percent),
+            eta_seconds: eta_seconds(answer),
+        };
+        self.keep_poll(brought, why);
     }
 
     fn tell_changes(&mut self, before: Option<JobState>, answer: &Answer) {

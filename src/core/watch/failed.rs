@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use super::{Dice, Failing, Next, Outcome, Step, Trouble};
 use crate::core::event::{EventType, Facts};
+use crate::core::poll::{Brought, Cause};
 use crate::core::verdict::{ErrorKind, Past, PollError, Verdict, judge};
+
+/// Characters of an error that are kept with a poll.
+const KEPT_OF_ERROR: usize = 200;
 
 impl Step<'_> {
     pub(super) fn failed(&mut self, error: PollError, dice: &mut impl Dice) -> Next {
@@ -16,11 +20,9 @@ impl Step<'_> {
             Verdict::SlowDown { at_least } => at_least,
             Verdict::Retry => Duration::ZERO,
         };
-        self.watch.poll_at = self
-            .cx
-            .now
-            .plus(self.retry_wait(&past, at_least, dice))
-            .up_ms;
+        let wait = self.retry_wait(&past, at_least, dice);
+        self.watch.poll_at = self.cx.now.plus(wait).up_ms;
+        self.keep_failure(&error, wait <= at_least);
         // The server does know its own mind about a job that is not there: asking works.
         if error.kind == ErrorKind::NotFound {
             self.works_again();
@@ -28,6 +30,24 @@ impl Step<'_> {
             return end;
         }
         self.wait()
+    }
+
+    /// Keeps the failed poll. `asked_for`: the wait is the one that the verdict demands.
+    fn keep_failure(&mut self, error: &PollError, asked_for: bool) {
+        let failures = self.watch.trouble.as_ref().map_or(0, |t| t.failures);
+        let refused = matches!(error.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden);
+        let why = match error.kind {
+            _ if asked_for && refused && error.retry_after.is_none() => Cause::Refused,
+            _ if asked_for && error.retry_after.is_some() => Cause::RetryAfter,
+            ErrorKind::NotFound => Cause::NotFound,
+            _ => Cause::Backoff { failures },
+        };
+        let brought = Brought::Failure {
+            error: error.message.chars().take(KEPT_OF_ERROR).collect(),
+            error_kind: error.kind.as_str().into(),
+            http_status: error.http_status,
+        };
+        self.keep_poll(brought, why);
     }
 
     pub(super) fn held(&mut self, kind: ErrorKind) -> Next {

@@ -24,6 +24,7 @@ pub use saved::{NotSaved, outcome_of};
 use super::event::{About, Event, EventId, EventType, Facts, WatchId};
 use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
 use super::limits::Limits;
+use super::poll::{Brought, Cause, Poll};
 use super::schedule::{Memory, Samples, Trace};
 use super::status::Status;
 use super::time::{Moment, millis};
@@ -83,6 +84,8 @@ pub enum Input {
 pub struct Effects {
     /// To be told, in this order, once the step is committed.
     pub events: Vec<Event>,
+    /// What is kept of the request that came back, for people; None without one, and at an end.
+    pub poll: Option<Poll>,
     /// What to do with the watch now.
     pub next: Next,
 }
@@ -210,6 +213,7 @@ impl Watch {
             watch: self.clone(),
             cx,
             events: Vec::new(),
+            poll: None,
         };
         let next = match input {
             Input::Due => step.due(),
@@ -222,6 +226,7 @@ impl Watch {
             step.watch,
             Effects {
                 events: step.events,
+                poll: step.poll,
                 next,
             },
         )
@@ -329,6 +334,7 @@ struct Step<'a> {
     watch: Watch,
     cx: &'a Context<'a>,
     events: Vec<Event>,
+    poll: Option<Poll>,
 }
 
 impl Step<'_> {
@@ -382,6 +388,17 @@ impl Step<'_> {
         Next::Wait {
             until: self.watch.wake_at(self.cx.limits),
         }
+    }
+
+    /// Keeps what a request brought and why the next one is when it is.
+    fn keep_poll(&mut self, brought: Brought, why: Cause) {
+        let now = self.cx.now;
+        self.poll = Some(Poll {
+            wall_ms: now.wall_ms,
+            brought,
+            next_poll_ms: self.watch.poll_at.saturating_sub(now.up_ms),
+            why,
+        });
     }
 
     fn emit(&mut self, kind: EventType, facts: Facts) {

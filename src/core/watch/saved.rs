@@ -110,7 +110,7 @@ impl NotSaved {
     }
 }
 
-/// How a watch that was written down had ended; None where it had not.
+/// How a watch that was written down had ended, as its ending event's type has it behind `job.`; None where it had not.
 pub fn outcome_of(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Ended {
@@ -128,7 +128,10 @@ impl Watch {
         };
         let about = self.about.as_deref().cloned().unwrap_or_default();
         let saved = Saved {
-            outcome: outcome.map(|o| EventType::Ended(o).as_str().to_owned()),
+            outcome: outcome.map(|o| {
+                let name = EventType::Ended(o).as_str();
+                name.strip_prefix("job.").unwrap_or(name).to_owned()
+            }),
             watch: self.id.to_string(),
             job: self.job().to_string(),
             labels: about.labels,

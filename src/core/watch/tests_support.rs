@@ -107,7 +107,7 @@ impl Story {
             },
             alone: self.alone,
         };
-        let (watch, Effects { events, next }) = self.watch.step(input, &cx, &mut self.dice);
+        let (watch, Effects { events, next, .. }) = self.watch.step(input, &cx, &mut self.dice);
         self.watch = watch;
         self.told.extend(events);
         self.next = next;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::event::{About, Event, EventId, EventType, Facts, GivenUp, Tally, WatchId};
+use crate::core::event::{About, Event, EventId, EventType, Facts, GivenUp, Lag, Tally, WatchId};
 use crate::core::job::{JobState, Outcome, Reason};
 use crate::core::status::{FileSum, Files, Names};
 use crate::core::verdict::ErrorKind;
@@ -192,7 +192,24 @@ pub(super) fn every_event() -> Vec<Event> {
     };
     events.push(watcher(EventType::WatchFinished, 2, Some(tally)));
     events.push(hook_failed());
+    events.push(watcher(EventType::WatchReloaded, 4, None));
+    events.push(lagged());
     events
+}
+
+fn lagged() -> Event {
+    let facts = Facts {
+        lag: Some(Box::new(Lag {
+            lines_dropped: 3,
+            first_dropped: format!("{}-4", WatchId([0xa5; 16])),
+            last_dropped: format!("{}-6", WatchId([0xa5; 16])),
+        })),
+        ..Facts::default()
+    };
+    Event {
+        job: None,
+        ..job(EventType::WatchLagged, 5, facts)
+    }
 }
 
 fn hook_failed() -> Event {

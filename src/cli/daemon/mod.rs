@@ -1,0 +1,413 @@
+//! `forgewatch watch` without `--until-done`: the daemon and what surrounds it on a machine.
+//!
+//! [`crate::daemon`] watches, remembers and delivers. Here are the signals, the control socket, the service manager, the
+//! output, and the reading of the configuration, at the start and at a reload.
+
+mod renewing;
+mod telling;
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::{LocalBoxFuture, OptionFuture};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use super::args::WatchArgs;
+use super::ready::{Ready, ready};
+use super::watch::{Stopped, mode_of};
+use crate::config::settings::{HookAction, HookSpec, Output, Settings};
+use crate::config::{self, Env, Given};
+use crate::control::protocol::{Answer, Request};
+use crate::control::server::{Asked, Server};
+use crate::core::event::{Event, EventType, Facts, WatchId};
+use crate::core::job::JobRef;
+use crate::daemon::{Daemon, Orders, StartError};
+use crate::engine::{SystemClock, Throttle};
+use crate::hooks::Actions;
+use crate::os::signals::{Signal, Signals};
+use crate::os::{notify, privacy};
+use crate::report::{Facts as Surroundings, Mode, Report, Streams, diagnostics};
+use crate::store::{Sqlite, StoreError};
+use renewing::Renewing;
+use telling::Telling;
+
+/// The state cannot be used.
+const UNUSABLE: u8 = 78;
+/// The status line is renewed this often at most.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// While hooks are waited for at the stop, the service manager is asked for this much more time, again and again.
+const EXTENSION: Duration = Duration::from_secs(10);
+/// How long the end of the output is waited for where nobody reads.
+const STUCK_READER: Duration = Duration::from_secs(4);
+
+type Watching = Daemon<Renewing, Sqlite, SystemClock, Actions>;
+
+/// Watches until a signal ends it. Ok is an end in order.
+pub(super) fn run(args: WatchArgs, env: &Env) -> Result<(), Stopped> {
+    let given = args.into_given();
+    let (settings, orders, output) = read(&given, env).map_err(|e| Stopped::usage(&e))?;
+    let surroundings = Surroundings::gather();
+    let mode = match output {
+        Output::Auto => Mode::Json,
+        output => mode_of(output, &surroundings),
+    };
+    // Hooks run as the same user, and the credentials are none of their business.
+    privacy::keep();
+    let filter = env
+        .text(diagnostics::VARIABLE)
+        .map_err(|e| Stopped::usage(&e))?;
+    let report = Report::start(mode, surroundings.style(mode), Streams::standard())
+        .map_err(|e| Stopped::internal(&e))?;
+    diagnostics::install(report.diagnostics(), filter).map_err(|e| Stopped::usage(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Stopped::internal(&e))?;
+    let ended = runtime.block_on(async {
+        let service = Service::start(given, env.clone(), settings, orders, report).await?;
+        service.run().await
+    });
+    // A name lookup under way blocks a thread that nobody needs to wait for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Reads the configuration, and all that it names. Err has a line an error.
+fn read(given: &Given, env: &Env) -> Result<(Settings, Orders<Renewing, Actions>, Output), String> {
+    let Ready { loaded, client, .. } = ready(config::load_daemon(given, env), env)?;
+    let mut settings = loaded.settings;
+    let socket = absolute(&settings.control.socket)?;
+    settings
+        .hooks
+        .iter_mut()
+        .for_each(|hook| tell_socket(hook, &socket));
+    let perform = Actions::new(&settings.hooks, settings.api.ca_file.as_deref())?;
+    let api = Renewing::new(
+        client,
+        settings.api.clone(),
+        loaded.credentials_file,
+        env.clone(),
+    );
+    let orders = Orders {
+        api,
+        throttle: Throttle {
+            max_in_flight: settings.api.max_in_flight,
+            max_requests_per_second: settings.api.max_requests_per_second,
+        },
+        limits: settings.limits.clone(),
+        jobs: settings.jobs.clone(),
+        hooks: settings.hooks.clone(),
+        perform,
+        retain: settings.state.retain,
+    };
+    Ok((settings, orders, loaded.output))
+}
+
+/// A hook runs elsewhere, and has to find the socket from there.
+fn absolute(socket: &Path) -> Result<std::path::PathBuf, String> {
+    std::path::absolute(socket).map_err(|e| format!("{}: {e}", socket.display()))
+}
+
+fn tell_socket(hook: &mut HookSpec, socket: &Path) {
+    if let HookAction::Run { env, .. } = &mut hook.action {
+        env.push(("FORGEWATCH_SOCKET".to_owned(), socket.into()));
+    }
+}
+
+/// A daemon at work.
+struct Service {
+    given: Given,
+    env: Env,
+    settings: Settings,
+    daemon: Watching,
+    store: Sqlite,
+    server: Server,
+    signals: Signals,
+    telling: Telling,
+    /// Clients that wait for the end of a watch to be on record.
+    removing: Vec<Removing>,
+    /// The status line as it was told last.
+    status: String,
+    /// Something has changed since.
+    is_stale: bool,
+}
+
+struct Removing {
+    left: Vec<JobRef>,
+    answer: Answer,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// Why the loop was left.
+enum Leave {
+    Stop,
+    Failed(StoreError),
+}
+
+impl Service {
+    async fn start(
+        given: Given,
+        env: Env,
+        settings: Settings,
+        orders: Orders<Renewing, Actions>,
+        report: Report,
+    ) -> Result<Self, Stopped> {
+        let unusable = |why: String| Stopped {
+            status: UNUSABLE,
+            why,
+        };
+        let signals = Signals::catch().map_err(|e| Stopped::internal(&e))?;
+        let (store, loaded) =
+            Sqlite::open(&settings.state.path).map_err(|error| unusable(error.to_string()))?;
+        let path = settings.state.path.display();
+        let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
+        let daemon = Daemon::start(
+            orders,
+            store.clone(),
+            loaded,
+            SystemClock::start(),
+            Box::new(new_id),
+            seed,
+        );
+        let daemon = daemon.await.map_err(|error| match error {
+            StartError::Row(why) => unusable(format!(
+                "{path}: the state is damaged: {why}; rescue what is readable with: forgewatch state recover --from \
+                 {path}"
+            )),
+            StartError::Store(error) => Stopped::failed(&format!("{path}: {error}")),
+            StartError::Entropy(why) => Stopped::internal(&why),
+        })?;
+        let control = &settings.control;
+        let server = Server::bind(&control.socket, &control.group, store.clone())
+            .map_err(|e| Stopped::failed(&e))?;
+        Ok(Self {
+            given,
+            env,
+            settings,
+            daemon,
+            store,
+            server,
+            signals,
+            telling: Telling::new(report),
+            removing: Vec::new(),
+            status: String::new(),
+            is_stale: false,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), Stopped> {
+        self.status = self.daemon.standing().to_string();
+        notify::ready(&self.status);
+        let left = self.drive().await;
+        notify::stopping();
+        match left {
+            Leave::Stop => {
+                self.stop().await;
+                Ok(())
+            }
+            Leave::Failed(error) => {
+                let _ = timeout(STUCK_READER, self.telling.report.close()).await;
+                Err(Stopped::failed(&error))
+            }
+        }
+    }
+
+    async fn drive(&mut self) -> Leave {
+        let beat = notify::watchdog_interval();
+        let mut beats = interval(beat.unwrap_or(Duration::MAX / 4));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut status = interval(STATUS_EVERY);
+        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut flushing: Option<LocalBoxFuture<'static, Result<(), StoreError>>> = None;
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Signal::Stop(_) => return Leave::Stop,
+                    Signal::Reload => {
+                        if let Err(errors) = self.reload().await {
+                            for error in errors {
+                                tracing::error!(error, "the configuration stays as it was");
+                            }
+                        }
+                    }
+                    Signal::Summary => self.summary(),
+                },
+                told = self.daemon.advance() => match told {
+                    Ok(events) => self.told(&events),
+                    Err(error) => return Leave::Failed(error),
+                },
+                asked = self.server.next() => self.answer(asked).await,
+                // Alive is who gets here, with a store that answers.
+                _ = beats.tick(), if beat.is_some() && flushing.is_none() => {
+                    let store = self.store.clone();
+                    flushing = Some(Box::pin(async move { store.flush().await }));
+                }
+                Some(flushed) = OptionFuture::from(flushing.as_mut()), if flushing.is_some() => {
+                    flushing = None;
+                    match flushed {
+                        Err(error @ StoreError::Fatal(_)) => return Leave::Failed(error),
+                        // A full disk is no hang: it gets better once there is room.
+                        _ => notify::watchdog(),
+                    }
+                }
+                _ = status.tick(), if self.is_stale => self.tell_status(),
+            }
+        }
+    }
+
+    /// What is on record: told, and whoever waited for it is answered.
+    fn told(&mut self, events: &[Event]) {
+        self.is_stale = true;
+        self.server.news();
+        if let Some(lag) = self.telling.tell(events) {
+            let facts = Facts {
+                lag: Some(Box::new(lag)),
+                ..Facts::default()
+            };
+            self.daemon.announce(EventType::WatchLagged, facts);
+        }
+        for removing in &mut self.removing {
+            removing.left.retain(|&job| self.daemon.is_live(job));
+        }
+        for done in self.removing.extract_if(.., |r| r.left.is_empty()) {
+            // Whoever asked may have gone.
+            let _ = done.reply.send(done.answer);
+        }
+    }
+
+    async fn answer(&mut self, asked: Asked) {
+        let Asked { request, reply } = asked;
+        let daemon = &mut self.daemon;
+        let answer = match request {
+            Request::Add {
+                jobs,
+                labels,
+                again,
+            } => daemon.add(jobs, labels, again).await,
+            Request::Remove { jobs } => {
+                let (removed, unknown) = daemon.remove(jobs);
+                self.removing.push(Removing {
+                    left: removed.clone(),
+                    answer: Answer::Removed { removed, unknown },
+                    reply,
+                });
+                return self.told(&[]);
+            }
+            Request::List { all } => daemon.list(all).await,
+            Request::Show { job } => daemon.show(job).await,
+            Request::Hooks => daemon.hooks(),
+            Request::RetryHook { delivery } => daemon.retry_hook(&delivery).await,
+            Request::DiscardHook { delivery } => daemon.discard_hook(&delivery).await,
+            Request::Reload => match self.reload().await {
+                Ok(()) => Answer::Done,
+                Err(errors) => Answer::Refused { errors },
+            },
+            // The connection answers it from the store.
+            Request::Events { .. } => Answer::refused("events are not asked of the daemon itself"),
+        };
+        self.is_stale = true;
+        let _ = reply.send(answer);
+    }
+
+    /// Takes the configuration anew, whole or not at all.
+    async fn reload(&mut self) -> Result<(), Vec<String>> {
+        notify::reloading();
+        let result = self.take_over().await;
+        self.status = self.daemon.standing().to_string();
+        notify::ready(&self.status);
+        result
+    }
+
+    async fn take_over(&mut self) -> Result<(), Vec<String>> {
+        let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let (settings, orders, _) = read(&self.given, &self.env).map_err(lines)?;
+        let restart = config::needs_restart(&self.settings, &settings);
+        if !restart.is_empty() {
+            return Err(restart);
+        }
+        self.daemon.reload(orders).await.map_err(lines)?;
+        self.settings = settings;
+        Ok(())
+    }
+
+    fn summary(&self) {
+        let standing = self.daemon.standing();
+        let ends = self.daemon.ends();
+        tracing::info!(
+            watching = standing.watching,
+            unreachable = standing.unreachable,
+            deliveries_waiting = standing.deliveries_waiting,
+            completed = ends.completed,
+            failed = ends.failed,
+            squashed = ends.squashed,
+            other = ends.other,
+            "summary: {standing}"
+        );
+    }
+
+    fn tell_status(&mut self) {
+        self.is_stale = false;
+        let status = self.daemon.standing().to_string();
+        if status != self.status {
+            notify::status(&status);
+            self.status = status;
+        }
+    }
+
+    /// Stops in order: requests are dropped, what is being recorded is waited for, hooks have `stop_grace`. A second
+    /// signal ends it at once.
+    async fn stop(self) {
+        let Self {
+            settings,
+            mut daemon,
+            store,
+            server,
+            mut signals,
+            mut telling,
+            ..
+        } = self;
+        drop(server);
+        let orderly = async {
+            daemon.wind_up();
+            let grace = Instant::now() + settings.control.stop_grace;
+            let mut extensions = interval(EXTENSION / 4);
+            while !daemon.is_settled() {
+                tokio::select! {
+                    biased;
+                    told = daemon.advance() => match told {
+                        Ok(events) => drop(telling.tell(&events)),
+                        Err(error) => {
+                            tracing::error!(%error, "the stop is not in order");
+                            break;
+                        }
+                    },
+                    _ = extensions.tick() => notify::extend(EXTENSION),
+                    () = sleep_until(grace) => {
+                        tracing::warn!("the hooks take too long and are ended");
+                        notify::extend(EXTENSION);
+                        daemon.stop_hooks().await;
+                    }
+                }
+            }
+            let finished = daemon.finished().await;
+            telling.tell(finished.as_slice());
+            drop(daemon);
+            store.close().await;
+            let _ = timeout(STUCK_READER, telling.report.close()).await;
+        };
+        let second = async { while !matches!(signals.next().await, Signal::Stop(_)) {} };
+        tokio::select! {
+            biased;
+            () = second => {}
+            () = orderly => {}
+        }
+    }
+}
+
+fn new_id() -> Result<WatchId, String> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|e| e.to_string())?;
+    Ok(WatchId(id))
+}

@@ -1,0 +1,317 @@
+//! What clients are told: the words are [`crate::control::protocol`]'s, the facts the engine's and the store's.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::{Daemon, Live};
+use crate::config::settings::JobSpec;
+use crate::control::protocol::{
+    AddedJob, Answer, DeliveryLine, How, JobLine, JobShown, Stands as Word,
+};
+use crate::core::delivery::{DeliveryId, Row, Standing};
+use crate::core::job::{JobRef, Outcome};
+use crate::core::poll::{Cause, Poll};
+use crate::core::reconcile::AddedBy;
+use crate::core::watch::{Watch, outcome_of};
+use crate::engine::{Api, Clock};
+use crate::hooks::Perform;
+use crate::hooks::queue::{Listed, Stands};
+use crate::hooks::told::Told;
+use crate::store::{Accept, Archive, SavedWatch, StoreError};
+
+impl<A, S, C, P> Daemon<A, S, C, P>
+where
+    A: Api + 'static,
+    S: Archive + Clone + 'static,
+    C: Clock + Clone + 'static,
+    P: Perform,
+{
+    /// Watches these jobs. One that is watched stays as it is, and so does one whose watch ended within `retain` unless
+    /// `again` says otherwise. All of them or none.
+    pub async fn add(
+        &mut self,
+        jobs: Vec<JobRef>,
+        labels: BTreeMap<String, String>,
+        again: bool,
+    ) -> Answer {
+        let mut accept = Accept::default();
+        let (mut begin, mut added) = (Vec::new(), Vec::new());
+        for job in jobs {
+            let (id, how) = match self.live.get(&job) {
+                Some(live) => {
+                    let by_client = AddedBy {
+                        socket: true,
+                        ..live.added_by
+                    };
+                    accept.added_by.push((live.id, by_client));
+                    (live.id, How::Watched)
+                }
+                None => match self.remembered(job).await {
+                    Err(error) => return refused(&error),
+                    Ok(Some((saved, outcome))) if !again => (saved.id, How::Ended(outcome)),
+                    Ok(_) => {
+                        let labels = labels.clone();
+                        match self.new_watch(JobSpec { job, labels }, BY_CLIENT) {
+                            Err(error) => return Answer::refused(error),
+                            Ok((watch, saved)) => {
+                                accept.begin.push(saved);
+                                let id = watch.id();
+                                begin.push(watch);
+                                (id, How::Begun)
+                            }
+                        }
+                    }
+                },
+            };
+            let watch = id.to_string();
+            added.push(AddedJob { job, watch, how });
+        }
+        if accept != Accept::default()
+            && let Err(error) = self.outbox.store().accept(accept).await
+        {
+            return refused(&error);
+        }
+        for line in added.iter().filter(|line| line.how == How::Watched) {
+            if let Some(Live { added_by, .. }) = self.live.get_mut(&line.job) {
+                added_by.socket = true;
+            }
+        }
+        for watch in begin {
+            self.begin(watch, BY_CLIENT);
+        }
+        Answer::Added(added)
+    }
+
+    /// Ends the watches of these jobs with `job.removed`; [`Daemon::advance`] tells when that is on record. Returns
+    /// which are to end, and which are not watched.
+    pub fn remove(&mut self, jobs: Vec<JobRef>) -> (Vec<JobRef>, Vec<JobRef>) {
+        let (removed, unknown): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|&job| self.is_live(job));
+        for job in &removed {
+            if let Some(live) = self.live.get(job) {
+                self.engine.stop_one(live.id, Outcome::Removed);
+            }
+        }
+        (removed, unknown)
+    }
+
+    /// What is watched; with `all`, what ended within `retain` too.
+    pub async fn list(&self, all: bool) -> Answer {
+        let mut lines: Vec<JobLine> = self.engine.watches().map(|w| self.running(w)).collect();
+        if all {
+            match self
+                .outbox
+                .store()
+                .ended_since(self.forgotten_before())
+                .await
+            {
+                Ok(ended) => lines.extend(ended.iter().filter_map(|saved| self.ended(saved))),
+                Err(error) => return refused(&error),
+            }
+        }
+        lines.sort_by_key(|line| (line.began_ms.unwrap_or(i64::MAX), line.job));
+        Answer::Jobs(lines)
+    }
+
+    /// All that is known of a job's newest watch.
+    pub async fn show(&self, job: JobRef) -> Answer {
+        let running = self.engine.watches().find(|watch| watch.job() == job);
+        let store = self.outbox.store();
+        let shown = async {
+            let line = match running {
+                Some(watch) => self.running(watch),
+                None => match store
+                    .newest_of(job)
+                    .await?
+                    .and_then(|saved| self.ended(&saved))
+                {
+                    Some(line) => line,
+                    None => return Ok(None),
+                },
+            };
+            let Ok(id) = line.watch.parse() else {
+                return Ok(None);
+            };
+            let events = store.events_of(id).await?;
+            let polls = store.polls(id).await?;
+            let polls: Vec<Poll> = polls
+                .iter()
+                .filter_map(|poll| serde_json::from_str(poll).ok())
+                .collect();
+            // A watch that is held asks no more on its own, whatever its last poll said.
+            let held = running.is_some_and(Watch::is_held).then_some(Cause::Outage);
+            let planned = running.and_then(|_| Some(polls.last()?.why));
+            Ok(Some(JobShown {
+                why: held.or(planned),
+                line,
+                events: events
+                    .into_iter()
+                    .filter_map(|event| RawValue::from_string(event.record).ok())
+                    .collect(),
+                polls,
+                deliveries: self.deliveries(store.deliveries_of(id).await?),
+            }))
+        };
+        match shown.await {
+            Ok(Some(shown)) => Answer::Job(Box::new(shown)),
+            Ok(None) => Answer::refused(format!(
+                "{job} is not known here; forgewatch list shows what is watched"
+            )),
+            Err(error) => refused(&error),
+        }
+    }
+
+    /// The deliveries that are not done.
+    pub fn hooks(&self) -> Answer {
+        Answer::Deliveries(self.hooks.list().iter().map(listed).collect())
+    }
+
+    /// Tries a delivery anew that was given up.
+    pub async fn retry_hook(&mut self, id: &str) -> Answer {
+        match id.parse::<DeliveryId>() {
+            Ok(delivery) => decided(id, self.hooks.retry(delivery).await),
+            Err(_) => no_delivery(id),
+        }
+    }
+
+    /// Forgets a delivery that was given up.
+    pub async fn discard_hook(&mut self, id: &str) -> Answer {
+        match id.parse::<DeliveryId>() {
+            Ok(delivery) => decided(id, self.hooks.discard(delivery).await),
+            Err(_) => no_delivery(id),
+        }
+    }
+
+    /// The newest watch of a job, and how it ended, where that is not too long ago.
+    async fn remembered(&self, job: JobRef) -> Result<Option<(SavedWatch, String)>, StoreError> {
+        let saved = self.outbox.store().newest_of(job).await?;
+        let after = self.forgotten_before();
+        let saved = saved.filter(|s| s.ended_wall_ms.is_some_and(|at| at >= after));
+        Ok(saved.and_then(|saved| {
+            let outcome = outcome_of(&saved.row)?;
+            Some((saved, outcome))
+        }))
+    }
+
+    fn running(&self, watch: &Watch) -> JobLine {
+        let now = self.clock.now();
+        let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        JobLine {
+            left_ms: watch.left(now).map(ms),
+            next_poll_ms: Some(ms(watch.next_poll(now))),
+            unreachable: watch.is_unreachable(),
+            ..self.line(watch)
+        }
+    }
+
+    /// None where the row cannot be read, which no row of ours can be.
+    fn ended(&self, saved: &SavedWatch) -> Option<JobLine> {
+        let watch = Watch::load(&saved.row, self.clock.now(), &self.limits).ok()?;
+        Some(JobLine {
+            outcome: outcome_of(&saved.row),
+            ended_ms: saved.ended_wall_ms,
+            ..self.line(&watch)
+        })
+    }
+
+    fn line(&self, watch: &Watch) -> JobLine {
+        let now = self.clock.now();
+        let began = watch.first_poll().map(|at| {
+            let ago = i64::try_from(now.up_ms.saturating_sub(at)).unwrap_or(i64::MAX);
+            now.wall_ms.saturating_sub(ago)
+        });
+        JobLine {
+            job: watch.job(),
+            watch: watch.id().to_string(),
+            labels: watch.about().map(|a| a.labels.clone()).unwrap_or_default(),
+            state: watch.state().map(|state| state.as_str().to_owned()),
+            progress: watch.progress().map(|p| p.clamp(0.0, 100.0) as u8),
+            left_ms: None,
+            next_poll_ms: None,
+            requests: watch.requests(),
+            unreachable: false,
+            outcome: None,
+            began_ms: began,
+            ended_ms: None,
+        }
+    }
+
+    /// What the store keeps of deliveries; what is under way only the hooks know.
+    fn deliveries(&self, rows: Vec<Row>) -> Vec<DeliveryLine> {
+        let open: BTreeMap<String, DeliveryLine> = (self.hooks.list().iter().map(listed))
+            .map(|line| (line.id.clone(), line))
+            .collect();
+        rows.into_iter()
+            .filter_map(|row| open.get(&row.id.to_string()).cloned().or_else(|| kept(row)))
+            .collect()
+    }
+}
+
+const BY_CLIENT: AddedBy = AddedBy {
+    file: false,
+    socket: true,
+};
+
+fn refused(error: &StoreError) -> Answer {
+    Answer::refused(error.to_string())
+}
+
+fn decided(id: &str, done: Result<bool, StoreError>) -> Answer {
+    match done {
+        Ok(true) => Answer::Done,
+        Ok(false) => no_delivery(id),
+        Err(error) => refused(&error),
+    }
+}
+
+fn no_delivery(id: &str) -> Answer {
+    Answer::refused(format!(
+        "no delivery {id} was given up; forgewatch hooks list shows them"
+    ))
+}
+
+/// A delivery as the hooks have it.
+fn listed(delivery: &Listed) -> DeliveryLine {
+    let (standing, due_ms) = match delivery.stands {
+        Stands::Waiting { due_ms } => (Word::Waiting, Some(due_ms)),
+        Stands::Running => (Word::Running, None),
+        Stands::GivenUp => (Word::GivenUp, None),
+    };
+    DeliveryLine {
+        standing,
+        due_ms,
+        error: delivery.last.as_ref().map(|why| why.error.clone()),
+        ..line(&delivery.id, &delivery.told, delivery.attempts)
+    }
+}
+
+/// A delivery as the store has it.
+fn kept(row: Row) -> Option<DeliveryLine> {
+    let told = Told::parse(row.body).ok()?;
+    let (standing, due_ms, error) = match row.standing {
+        Standing::Waiting { due_ms } => (Word::Waiting, Some(due_ms), None),
+        Standing::GivenUp(why) => (Word::GivenUp, None, Some(why.error)),
+        Standing::Delivered => (Word::Delivered, None, None),
+        Standing::Discarded => (Word::Discarded, None, None),
+    };
+    Some(DeliveryLine {
+        standing,
+        due_ms,
+        error,
+        ..line(&row.id, &told, row.attempts)
+    })
+}
+
+fn line(id: &DeliveryId, told: &Told, attempts: u32) -> DeliveryLine {
+    DeliveryLine {
+        id: id.to_string(),
+        hook: id.hook.to_string(),
+        event_type: told.kind().to_owned(),
+        job: told.job(),
+        attempts,
+        standing: Word::Waiting,
+        due_ms: None,
+        error: None,
+    }
+}

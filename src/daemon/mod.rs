@@ -1,0 +1,275 @@
+//! A watch that goes on for months: engine, hooks and store as one, so that nothing is lost between them.
+//!
+//! [`Daemon::start`] goes on from what the store has kept; [`Daemon::advance`] drives everything and returns the events
+//! that are on record and may be told; `asked` answers what clients want. The command that owns it (`cli::daemon`) adds
+//! signals, socket, service manager and output. It knows no sockets and no processes itself, so that a simulation can
+//! run it on virtual time, against a world that fails in every way there is.
+
+mod asked;
+mod orders;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::sleep;
+
+pub use orders::{Orders, StartError};
+
+use crate::core::event::{Event, EventType, Facts, Tally, WatchId};
+use crate::core::job::{JobRef, Outcome};
+use crate::core::limits::Limits;
+use crate::core::reconcile::AddedBy;
+use crate::core::time::{Moment, millis};
+use crate::engine::{Api, Clock, Engine, Voice};
+use crate::hooks::{Hooks, Outbox, Perform};
+use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
+
+/// How often what is older than `retain` is looked for.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// How long after one of the watcher's own events could not be recorded it is tried again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
+/// Watches, and remembers. See the module's page.
+pub struct Daemon<A, S, C, P> {
+    engine: Engine<A, Outbox<S, C>, C>,
+    hooks: Hooks<S, C, P>,
+    outbox: Outbox<S, C>,
+    voice: Rc<Voice<C>>,
+    clock: C,
+    /// Makes the ids of new watches.
+    ids: Ids,
+    limits: Limits,
+    /// How long ended watches are remembered.
+    retain: Duration,
+    /// The watches that run, and who asked for each.
+    live: BTreeMap<JobRef, Live>,
+    /// The file's list as it was accepted last.
+    accepted: Vec<AcceptedJob>,
+    chores: FuturesUnordered<LocalBoxFuture<'static, Chore>>,
+    /// Own events on their way into the store.
+    announced: usize,
+    /// On record and not yet handed over.
+    tellable: Vec<Event>,
+    ends: Tally,
+    began: Moment,
+}
+
+/// Makes a new random id; Err where the machine gives no entropy.
+pub type Ids = Box<dyn FnMut() -> Result<WatchId, String>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    id: WatchId,
+    added_by: AddedBy,
+}
+
+/// What a chore has come to.
+enum Chore {
+    /// The event is on record.
+    Announced(Event),
+    /// It is time to look for what is too old.
+    Prune,
+    /// The store failed for good.
+    Failed(StoreError),
+    Done,
+}
+
+/// How it stands, for people and for the service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Watches that run.
+    pub watching: usize,
+    /// Those of them that cannot be asked.
+    pub unreachable: usize,
+    /// Deliveries that are not done, those given up not counted.
+    pub deliveries_waiting: usize,
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            watching,
+            unreachable,
+            deliveries_waiting,
+        } = self;
+        write!(
+            f,
+            "watching {watching}, unreachable {unreachable}, deliveries waiting {deliveries_waiting}"
+        )
+    }
+}
+
+impl<A, S, C, P> Daemon<A, S, C, P>
+where
+    A: Api + 'static,
+    S: Archive + Clone + 'static,
+    C: Clock + Clone + 'static,
+    P: Perform,
+{
+    /// Drives everything until there is something to tell, and returns it; never empty. Cancel-safe: nothing is lost
+    /// when the future is dropped.
+    ///
+    /// # Errors
+    /// The store can't be trusted any more: the process has to end, and its next self to open the store anew.
+    pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
+        loop {
+            if !self.tellable.is_empty() {
+                return Ok(std::mem::take(&mut self.tellable));
+            }
+            tokio::select! {
+                biased;
+                told = self.engine.advance() => {
+                    let told = told?;
+                    told.iter().for_each(|event| self.take_note(event));
+                    self.tellable.extend(told);
+                }
+                told = self.hooks.advance() => self.tellable.extend(told?),
+                Some(done) = self.chores.next() => match done {
+                    Chore::Announced(event) => {
+                        self.announced -= 1;
+                        self.tellable.push(event);
+                    }
+                    Chore::Prune => self.prune(),
+                    Chore::Failed(error) => return Err(error),
+                    Chore::Done => {}
+                },
+            }
+        }
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let unreachable = self.engine.watches().filter(|w| w.is_unreachable());
+        Standing {
+            watching: self.live.len(),
+            unreachable: unreachable.count(),
+            deliveries_waiting: self.hooks.waiting(),
+        }
+    }
+
+    /// How many watches ended in which way since the start.
+    pub fn ends(&self) -> Tally {
+        self.ends
+    }
+
+    /// Whether this job is watched, or its end is not on record yet.
+    pub fn is_live(&self, job: JobRef) -> bool {
+        self.live.contains_key(&job)
+    }
+
+    /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
+    pub fn announce(&mut self, kind: EventType, facts: Facts) {
+        let event = self.voice.event(kind, facts);
+        let outbox = self.outbox.clone();
+        self.announced += 1;
+        self.chores.push(Box::pin(async move {
+            loop {
+                match record(&outbox, &event).await {
+                    Ok(()) => return Chore::Announced(event),
+                    Err(error @ StoreError::Fatal(_)) => return Chore::Failed(error),
+                    Err(_) => sleep(RECORD_AGAIN).await,
+                }
+            }
+        }));
+    }
+
+    /// Begins the stop: nothing is asked any more, no hook is started. [`Daemon::advance`] goes on with what is under
+    /// way; [`Daemon::is_settled`] says when that is over.
+    pub fn wind_up(&mut self) {
+        self.engine.wind_up();
+        self.hooks.wind_up();
+    }
+
+    /// Whether nothing is under way any more.
+    pub fn is_settled(&self) -> bool {
+        let told = self.tellable.is_empty() && self.announced == 0;
+        told && self.engine.is_settled() && self.hooks.is_settled()
+    }
+
+    /// Ends the hooks under way: TERM, and KILL five seconds later. Their attempts are made again after the next start.
+    pub async fn stop_hooks(&mut self) {
+        self.hooks.stop().await;
+    }
+
+    /// The last event of all, once it is on record; None where that can't be. No watch ends by it.
+    pub async fn finished(&mut self) -> Option<Event> {
+        let facts = Facts {
+            jobs: Some(count(self.live.len())),
+            tally: Some(self.ends),
+            elapsed_ms: Some(self.clock.now().up_ms.saturating_sub(self.began.up_ms)),
+            ..Facts::default()
+        };
+        let event = self.voice.event(EventType::WatchFinished, facts);
+        match record(&self.outbox, &event).await {
+            Ok(()) => Some(event),
+            Err(error) => {
+                tracing::error!(%error, "the stop could not be recorded");
+                None
+            }
+        }
+    }
+
+    fn take_note(&mut self, event: &Event) {
+        let (EventType::Ended(outcome), Some(job)) = (event.kind, event.job) else {
+            return;
+        };
+        self.live.remove(&job);
+        let count = match outcome {
+            Outcome::Completed => &mut self.ends.completed,
+            Outcome::Failed => &mut self.ends.failed,
+            Outcome::Squashed => &mut self.ends.squashed,
+            _ => &mut self.ends.other,
+        };
+        *count += 1;
+        if outcome.is_the_servers() {
+            self.keep_what_was_learnt();
+        }
+    }
+
+    fn keep_what_was_learnt(&self) {
+        let Ok(json) = serde_json::to_string(self.engine.memory()) else {
+            return;
+        };
+        let store = self.outbox.store().clone();
+        self.chores.push(Box::pin(async move {
+            // It costs a few requests more where it is lost.
+            if let Err(error) = store.save_calibrations(json).await {
+                tracing::debug!(%error, "what was learnt is not kept");
+            }
+            Chore::Done
+        }));
+    }
+
+    fn prune(&self) {
+        let store = self.outbox.store().clone();
+        let before = self.forgotten_before();
+        self.chores.push(Box::pin(async move {
+            while let Ok(rows @ 1..) = store.prune(before).await {
+                tracing::debug!(rows, "forgotten");
+            }
+            sleep(PRUNE_EVERY).await;
+            Chore::Prune
+        }));
+    }
+
+    /// Watches that ended before this wall time are forgotten.
+    fn forgotten_before(&self) -> i64 {
+        let retain = i64::try_from(millis(self.retain)).unwrap_or(i64::MAX);
+        self.clock.now().wall_ms.saturating_sub(retain)
+    }
+}
+
+async fn record(store: &impl Store, event: &Event) -> Result<(), StoreError> {
+    let commit = Commit {
+        events: std::slice::from_ref(event),
+        ..Commit::default()
+    };
+    store.commit(commit).await
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,272 @@
+//! What the configuration orders, at the start and at a reload: taken over whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+
+use super::{Daemon, Ids, Live, count};
+use crate::config::settings::{HookSpec, JobSpec};
+use crate::core::event::{About, EventType, Facts, Tally};
+use crate::core::job::{JobRef, Outcome};
+use crate::core::limits::Limits;
+use crate::core::reconcile::{AddedBy, Reconciled, reconcile};
+use crate::core::schedule::Memory;
+use crate::core::status::Names;
+use crate::core::watch::Watch;
+use crate::engine::{Api, Clock, Engine, SeededDice, Throttle, Voice};
+use crate::hooks::{Hooks, Outbox, Perform};
+use crate::store::{Accept, AcceptedJob, Archive, Loaded, SavedWatch, StoreError};
+
+/// What a configuration comes to: everything that a reload can change.
+pub struct Orders<A, P> {
+    /// Asks the API.
+    pub api: A,
+    /// How hard it may be asked.
+    pub throttle: Throttle,
+    /// By what bounds jobs are watched.
+    pub limits: Limits,
+    /// The list of the file, each job once.
+    pub jobs: Vec<JobSpec>,
+    /// The hooks.
+    pub hooks: Vec<HookSpec>,
+    /// Makes their attempts.
+    pub perform: P,
+    /// How long ended watches are remembered.
+    pub retain: Duration,
+}
+
+/// Why a daemon can't go on from what the store kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A row is sound, and still is nothing that this program wrote.
+    #[error("{0}")]
+    Row(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The machine gives no random numbers.
+    #[error("{0}")]
+    Entropy(String),
+}
+
+/// What is to be recorded before the orders are in force.
+struct Planned {
+    accept: Accept,
+    /// The watches that begin.
+    begin: Vec<Watch>,
+    reconciled: Reconciled,
+}
+
+impl<A, S, C, P> Daemon<A, S, C, P>
+where
+    A: Api + 'static,
+    S: Archive + Clone + 'static,
+    C: Clock + Clone + 'static,
+    P: Perform,
+{
+    /// Goes on from what the store has kept, by these orders. `seed` is for the jitter.
+    ///
+    /// # Errors
+    /// What was kept can't be read, or the new list can't be recorded.
+    pub async fn start(
+        orders: Orders<A, P>,
+        store: S,
+        loaded: Loaded,
+        clock: C,
+        mut ids: Ids,
+        seed: u64,
+    ) -> Result<Self, StartError> {
+        let began = clock.now();
+        let voice = Rc::new(Voice::new(
+            ids().map_err(StartError::Entropy)?,
+            clock.clone(),
+        ));
+        let outbox = Outbox::new(store, clock.clone(), &voice.id().to_string());
+        let dice = |n: u64| SeededDice::new(seed.wrapping_add(n));
+        let mut hooks = Hooks::new(
+            &orders.hooks,
+            orders.perform,
+            outbox.clone(),
+            Rc::clone(&voice),
+            clock.clone(),
+            dice(0),
+        );
+        hooks
+            .load(loaded.deliveries)
+            .map_err(|error| StartError::Row(error.to_string()))?;
+        let memory: Option<Memory> = loaded
+            .calibrations
+            .and_then(|json| serde_json::from_str(&json).ok());
+        let mut engine = Engine::new(
+            orders.api,
+            outbox.clone(),
+            clock.clone(),
+            dice(1),
+            orders.limits.clone(),
+            orders.throttle,
+            memory.unwrap_or_default(),
+        );
+        let mut live = BTreeMap::new();
+        for saved in loaded.watches {
+            let watch = Watch::load(&saved.row, began, &orders.limits)
+                .map_err(|error| StartError::Row(format!("{}: {error}", saved.job)))?;
+            let id = watch.id();
+            let added_by = saved.added_by;
+            live.insert(saved.job, Live { id, added_by });
+            engine.resume(watch);
+        }
+        let mut daemon = Self {
+            engine,
+            hooks,
+            outbox,
+            voice,
+            clock,
+            ids,
+            limits: orders.limits,
+            retain: orders.retain,
+            live,
+            accepted: loaded.accepted,
+            chores: FuturesUnordered::new(),
+            announced: 0,
+            tellable: Vec::new(),
+            ends: Tally {
+                outcome: Tally::STOPPED,
+                ..Tally::default()
+            },
+            began,
+        };
+        let planned = daemon.plan(orders.jobs).map_err(StartError::Entropy)?;
+        daemon.record(&planned).await?;
+        daemon.carry_out(planned);
+        daemon.announce(EventType::WatchStarted, daemon.jobs());
+        daemon.prune();
+        Ok(daemon)
+    }
+
+    /// Takes over new orders. On an error everything is as it was.
+    ///
+    /// # Errors
+    /// The new list can't be recorded, for the user.
+    pub async fn reload(&mut self, orders: Orders<A, P>) -> Result<(), String> {
+        let planned = self.plan(orders.jobs)?;
+        self.record(&planned).await.map_err(|e| e.to_string())?;
+        self.limits = orders.limits.clone();
+        self.retain = orders.retain;
+        self.engine
+            .configure(orders.api, orders.limits, orders.throttle);
+        self.hooks.configure(&orders.hooks, orders.perform);
+        self.carry_out(planned);
+        self.announce(EventType::WatchReloaded, self.jobs());
+        Ok(())
+    }
+
+    /// A new watch, and how it is kept.
+    pub(super) fn new_watch(
+        &mut self,
+        spec: JobSpec,
+        added_by: AddedBy,
+    ) -> Result<(Watch, SavedWatch), String> {
+        let now = self.clock.now();
+        let about = (!spec.labels.is_empty()).then(|| {
+            Arc::new(About {
+                labels: spec.labels,
+                names: Names::default(),
+            })
+        });
+        let watch = Watch::new((self.ids)()?, spec.job, about, now);
+        let saved = SavedWatch {
+            id: watch.id(),
+            job: spec.job,
+            row: watch.save(now, None),
+            ended_wall_ms: None,
+            added_by,
+        };
+        Ok((watch, saved))
+    }
+
+    /// Begins a watch that is on record.
+    pub(super) fn begin(&mut self, watch: Watch, added_by: AddedBy) {
+        let id = watch.id();
+        self.live.insert(watch.job(), Live { id, added_by });
+        self.engine.resume(watch);
+    }
+
+    fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<Planned, String> {
+        let listed: Vec<JobRef> = jobs.iter().map(|spec| spec.job).collect();
+        let accepted: BTreeSet<JobRef> = self.accepted.iter().map(|a| a.job).collect();
+        let live = self.live.iter().map(|(&job, l)| (job, l.added_by));
+        let reconciled = reconcile(&listed, &accepted, &live.collect());
+        let mut accept = Accept {
+            jobs: Some(jobs.iter().map(accepted_job).collect()),
+            ..Accept::default()
+        };
+        let new: BTreeSet<JobRef> = reconciled.watch.iter().copied().collect();
+        let mut begin = Vec::new();
+        for spec in jobs.into_iter().filter(|spec| new.contains(&spec.job)) {
+            let (watch, saved) = self.new_watch(spec, OF_THE_FILE)?;
+            begin.push(watch);
+            accept.begin.push(saved);
+        }
+        for (job, by) in &reconciled.added_by {
+            let id = self.live.get(job).map(|live| (live.id, *by));
+            accept.added_by.extend(id);
+        }
+        Ok(Planned {
+            accept,
+            begin,
+            reconciled,
+        })
+    }
+
+    async fn record(&self, planned: &Planned) -> Result<(), StoreError> {
+        let Accept {
+            jobs,
+            begin,
+            added_by,
+        } = &planned.accept;
+        let same_list = jobs.as_ref().is_none_or(|jobs| *jobs == self.accepted);
+        if same_list && begin.is_empty() && added_by.is_empty() {
+            return Ok(());
+        }
+        self.outbox.store().accept(planned.accept.clone()).await
+    }
+
+    fn carry_out(&mut self, planned: Planned) {
+        self.accepted = planned.accept.jobs.unwrap_or_default();
+        for watch in planned.begin {
+            self.begin(watch, OF_THE_FILE);
+        }
+        for (job, by) in planned.reconciled.added_by {
+            if let Some(live) = self.live.get_mut(&job) {
+                live.added_by = by;
+            }
+        }
+        for job in planned.reconciled.remove {
+            if let Some(live) = self.live.get(&job) {
+                self.engine.stop_one(live.id, Outcome::Removed);
+            }
+        }
+    }
+
+    fn jobs(&self) -> Facts {
+        Facts {
+            jobs: Some(count(self.live.len())),
+            ..Facts::default()
+        }
+    }
+}
+
+const OF_THE_FILE: AddedBy = AddedBy {
+    file: true,
+    socket: false,
+};
+
+fn accepted_job(spec: &JobSpec) -> AcceptedJob {
+    AcceptedJob {
+        job: spec.job,
+        labels: serde_json::to_string(&spec.labels).unwrap_or_default(),
+    }
+}
