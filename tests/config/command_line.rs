@@ -15,8 +15,26 @@ use crate::place::{Place, jobs, with_flags};
 fn every_command_has_its_help() {
     let place = Place::new();
     insta::assert_snapshot!("help", place.run(&["--help"]));
-    for command in ["watch", "demo", "simulate", "check", "completions", "man"] {
+    for command in [
+        "watch",
+        "demo",
+        "simulate",
+        "check",
+        "add",
+        "remove",
+        "list",
+        "show",
+        "events",
+        "reload",
+        "hooks",
+        "completions",
+        "man",
+    ] {
         insta::assert_snapshot!(format!("help-{command}"), place.run(&[command, "--help"]));
+    }
+    for command in ["list", "retry"] {
+        let help = place.run(&["hooks", command, "--help"]);
+        insta::assert_snapshot!(format!("help-hooks-{command}"), help);
     }
 }
 

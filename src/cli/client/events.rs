@@ -7,16 +7,16 @@ use serde_json::value::RawValue;
 use super::args::{EventsArgs, SinceArg};
 use super::{Daemon, Undone, now_ms, print, refused};
 use crate::config::Env;
-use crate::control::client::ClientError;
+use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request, Since};
 use crate::core::time::millis;
 use crate::report::json;
 
-/// How one connection's stream ended.
-enum End {
-    /// There are no more, or nobody reads them.
-    All,
-    /// In the middle.
+/// Why a stream ended before its end.
+enum Stop {
+    /// For a reason that asking again does not change.
+    Undone(Undone),
+    /// The connection was cut, or there was none.
     Cut(ClientError),
 }
 
@@ -24,21 +24,28 @@ enum End {
 pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
     let daemon = Daemon::find(&args.daemon, env);
     let mut since = begin(args);
+    let mut printed = None;
     loop {
-        let before = since;
-        let cut = match stream(&daemon, args.follow, &mut since)? {
-            End::All => return Ok(()),
-            End::Cut(error) => error,
+        let before = printed;
+        let error = match stream(&daemon, args.follow, since, &mut printed) {
+            Ok(()) => return Ok(()),
+            Err(Stop::Undone(undone)) => return Err(undone),
+            Err(Stop::Cut(error)) => error,
         };
-        // A daemon does not wait for a reader that rests, such as a pager: where it was, one can go on.
-        if since == before {
-            let mut undone = daemon.unanswered(&cut);
-            if let Since::After(offset) = since {
-                let _ = write!(undone.why, "\nto go on where it ended: --since {offset}");
-            }
-            return Err(undone);
+        // A daemon does not wait for a reader that rests, such as a pager: one can go on where it was.
+        match printed {
+            Some(offset) if printed != before => since = Since::After(offset),
+            _ => return Err(cut(&daemon, &error, printed)),
         }
     }
+}
+
+fn cut(daemon: &Daemon, error: &ClientError, printed: Option<u64>) -> Undone {
+    let mut undone = daemon.unanswered(error);
+    if let Some(offset) = printed {
+        let _ = write!(undone.why, "; to go on where it ended: --since {offset}");
+    }
+    undone
 }
 
 fn begin(args: &EventsArgs) -> Since {
@@ -50,27 +57,30 @@ fn begin(args: &EventsArgs) -> Since {
     }
 }
 
-/// Prints what comes through one connection; `since` moves along.
-fn stream(daemon: &Daemon, follow: bool, since: &mut Since) -> Result<End, Undone> {
-    let request = Request::Events {
-        since: *since,
-        follow,
-    };
-    for answer in daemon.ask(&request)? {
-        match answer {
-            Ok(Answer::Event { offset, record }) => {
-                if !print(&(json::line(&with_offset(offset, &record)) + "\n"))? {
-                    return Ok(End::All);
+/// Prints what comes through one connection, and keeps the offset of the last that was printed. Ok where there is no
+/// more, or nobody reads it.
+fn stream(
+    daemon: &Daemon,
+    follow: bool,
+    since: Since,
+    printed: &mut Option<u64>,
+) -> Result<(), Stop> {
+    let request = Request::Events { since, follow };
+    for answer in client::ask(&daemon.at.path, &request).map_err(Stop::Cut)? {
+        match answer.map_err(Stop::Cut)? {
+            Answer::Event { offset, record } => {
+                let line = json::line(&with_offset(offset, &record)) + "\n";
+                if !print(&line).map_err(Stop::Undone)? {
+                    return Ok(());
                 }
-                *since = Since::After(offset);
+                *printed = Some(offset);
             }
-            Ok(Answer::Done) => return Ok(End::All),
-            Ok(Answer::Refused { errors }) => return Err(refused(&errors)),
-            Ok(_) => return Err(Undone::beside_the_point()),
-            Err(error) => return Ok(End::Cut(error)),
+            Answer::Done => return Ok(()),
+            Answer::Refused { errors } => return Err(Stop::Undone(refused(&errors))),
+            _ => return Err(Stop::Undone(Undone::beside_the_point())),
         }
     }
-    Ok(End::Cut(ClientError::BrokenOff))
+    Err(Stop::Cut(ClientError::BrokenOff))
 }
 
 /// The record with its offset as the first field. One that is no object comes back as it is.

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use super::{FAILED, USAGE, complain};
 use crate::config::{self, Env, SocketAt};
-use crate::control::client::{self, Answers, ClientError};
+use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request};
 use crate::report::neutral::{LIMIT, neutral};
 use args::DaemonArgs;
@@ -73,11 +73,6 @@ impl Daemon {
         Self { at }
     }
 
-    /// Asks what has many answers.
-    fn ask(&self, request: &Request) -> Result<Answers, Undone> {
-        client::ask(&self.at.path, request).map_err(|error| self.unanswered(&error))
-    }
-
     /// Asks what has one answer. A refusal is an error.
     fn ask_once(&self, request: &Request) -> Result<Answer, Undone> {
         match client::ask_once(&self.at.path, request) {
@@ -92,11 +87,11 @@ impl Daemon {
         let at = &self.at;
         Undone::failed(match error {
             ClientError::Absent(error) => format!(
-                "no daemon answers at {at}: {error}\nstart one with `forgewatch watch`, or say where it listens: \
+                "no daemon answers at {at}: {error}; start one with `forgewatch watch`, or say where it listens: \
                  --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file"
             ),
             ClientError::Forbidden(error) => format!(
-                "{at}: {error}\nroot, the daemon's own user and the members of its control.group may use it"
+                "{at}: {error}; root, the daemon's own user and the members of its control.group may use it"
             ),
             ClientError::TooLong => format!("{error}; ask for less at once"),
             ClientError::Silent | ClientError::BrokenOff | ClientError::Nonsense(_) => {

@@ -1,6 +1,6 @@
 //! Tables: a head, a line a row, columns as wide as they need to be.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthStr;
@@ -18,14 +18,8 @@ pub(super) struct Paper {
 impl Paper {
     /// Standard output as it is.
     pub(super) fn stdout() -> Self {
-        let stdout = io::stdout();
-        let width = stdout
-            .is_terminal()
-            .then(|| terminal_size_of(stdout))
-            .flatten()
-            // Some pseudo-terminals were never told their size.
-            .filter(|(Width(width), _)| *width > 0)
-            .map(|(Width(width), _)| usize::from(width));
+        // None too for a pseudo-terminal that was never told its size.
+        let width = terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width));
         let more = if Facts::gather().utf8 { "…" } else { "..." };
         Self { width, more }
     }
