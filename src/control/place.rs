@@ -81,7 +81,7 @@ impl Place {
             0o600
         };
         fs::set_permissions(&inside, Permissions::from_mode(mode)).map_err(fail)?;
-        let made = fs::symlink_metadata(&inside).map_err(fail)?;
+        let socket = fs::symlink_metadata(&inside).map_err(fail)?;
         // Unlike a rename, a link replaces nothing: whoever came first keeps the place.
         fs::hard_link(&inside, path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => BindError::InUse {
@@ -91,7 +91,7 @@ impl Place {
         })?;
         let place = Self {
             path: path.to_owned(),
-            id: (made.dev(), made.ino()),
+            id: (socket.dev(), socket.ino()),
         };
         Ok((listener, place))
     }
