@@ -11,6 +11,10 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use super::client::args as client;
+use super::client::args::{
+    AddArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs,
+};
 use crate::config::Given;
 use crate::config::settings::{Output, SquashedAs};
 
@@ -48,6 +52,31 @@ pub enum Command {
     /// Say whether configuration, credentials and hooks are in order
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Have the daemon watch jobs
+    #[command(after_help = client::ADD_EXAMPLES)]
+    Add(AddArgs),
+    /// Have the daemon watch jobs no longer
+    ///
+    /// Their watches end with job.removed, and nothing follows. The jobs themselves go on.
+    #[command(after_help = client::REMOVE_EXAMPLES)]
+    Remove(RemoveArgs),
+    /// List what the daemon watches
+    #[command(after_help = client::LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Show all that the daemon knows of a job: its history, its next poll and why then
+    #[command(after_help = client::SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// Print what happened, a JSON record a line
+    #[command(after_help = client::EVENTS_EXAMPLES)]
+    Events(EventsArgs),
+    /// Have the daemon read its configuration file anew
+    ///
+    /// The file is taken whole or, with anything wrong in it, not at all.
+    #[command(after_help = client::RELOAD_EXAMPLES)]
+    Reload(ReloadArgs),
+    /// Look after deliveries to hooks that wait or were given up
+    #[command(after_help = client::HOOKS_EXAMPLES)]
+    Hooks(HooksArgs),
     /// Look into a state file, or rescue what is readable of a damaged one
     #[command(hide = true, after_help = STATE_EXAMPLES)]
     State(StateArgs),
@@ -115,6 +144,9 @@ pub struct WatchArgs {
     /// The jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
+    /// What the user says about them.
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// How long, and what counts.
     #[command(flatten)]
     pub one_shot: OneShotArgs,
@@ -154,6 +186,12 @@ pub struct JobArgs {
     /// A file with a job a line; `#` starts a comment, `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub jobs_file: Option<PathBuf>,
+}
+
+/// What the user says about the jobs.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Jobs")]
+pub struct LabelArgs {
     /// A label told with every event of these jobs; can be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
@@ -390,7 +428,7 @@ impl WatchArgs {
             diffs: self.jobs.diff,
             updates: self.jobs.update,
             jobs_file: self.jobs.jobs_file,
-            labels: self.jobs.labels,
+            labels: self.labels.labels,
             on_events: self.hooks.on_events,
             output: self.output.output,
             timeout: self.one_shot.timeout,

@@ -186,3 +186,100 @@ async fn gone(stream: &mut UnixStream) {
     let mut unheard = [0; 64];
     while !matches!(stream.read(&mut unheard).await, Ok(0) | Err(_)) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+
+    /// One client's connection to a daemon that answers with this text.
+    struct Scene {
+        client: UnixStream,
+        server: UnixStream,
+        shared: Shared,
+        asked: mpsc::Receiver<Asked>,
+        _news: watch::Sender<()>,
+        _state: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let state = tempfile::tempdir().unwrap();
+            let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
+            let (client, server) = UnixStream::pair().unwrap();
+            let (ask, asked) = mpsc::channel(1);
+            let (news, heard) = watch::channel(());
+            let shared = Shared {
+                doorman: Doorman::new(rustix::process::geteuid().as_raw(), None),
+                store,
+                ask,
+                news: heard,
+                followers: Semaphore::new(1),
+            };
+            Self {
+                client,
+                server,
+                shared,
+                asked,
+                _news: news,
+                _state: state,
+            }
+        }
+    }
+
+    async fn all(client: &mut UnixStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_told_so_and_let_go() {
+        let mut scene = Scene::new();
+        let began = Instant::now();
+        serve(scene.server, &scene.shared).await;
+        assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
+        let told = all(&mut scene.client).await;
+        assert!(told.contains("no whole request came within 5 s"), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_dribbles_has_no_more_time_than_others() {
+        let scene = Scene::new();
+        let mut client = scene.client;
+        let dribble = tokio::spawn(async move {
+            while client.write_all(b" ").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let began = Instant::now();
+        serve(scene.server, &scene.shared).await;
+        assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
+        dribble.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_take_its_answer_is_let_go() {
+        let mut scene = Scene::new();
+        scene.client.write_all(b"\"hooks\"\n").await.unwrap();
+        let daemon = async {
+            let asked = scene.asked.recv().await.unwrap();
+            assert_eq!(asked.request, Request::Hooks);
+            let long = Answer::refused("x".repeat(8 << 20));
+            asked.reply.send(long).unwrap();
+        };
+        let began = Instant::now();
+        tokio::join!(serve(scene.server, &scene.shared), daemon);
+        assert_eq!(began.elapsed().as_secs(), ANSWER_TIME.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_request_the_daemon_lets_fall_is_answered_all_the_same() {
+        let mut scene = Scene::new();
+        scene.client.write_all(b"\"reload\"\n").await.unwrap();
+        let daemon = async { drop(scene.asked.recv().await) };
+        tokio::join!(serve(scene.server, &scene.shared), daemon);
+        let told = all(&mut scene.client).await;
+        assert!(told.contains("the daemon is stopping"), "{told}");
+    }
+}

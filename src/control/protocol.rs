@@ -399,9 +399,7 @@ mod tests {
             }],
         };
         let text = serde_json::to_string(&Answer::Job(Box::new(shown))).unwrap();
-        insta::assert_snapshot!(text, @r#"
-        {"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"left_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"began_ms":1800000000000,"why":{"by":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"standing":"given_up","error":"exit status 1"}]}}
-        "#);
+        insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"left_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"began_ms":1800000000000,"why":{"by":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"standing":"given_up","error":"exit status 1"}]}}"#);
         let Answer::Job(back) = serde_json::from_str(&text).unwrap() else {
             panic!("{text}");
         };

@@ -21,7 +21,7 @@ use crate::core::job::{JobRef, JobState, Outcome};
 
 pub mod diagnostics;
 mod frame;
-mod json;
+pub mod json;
 mod mode;
 pub mod neutral;
 mod paint;
@@ -29,6 +29,7 @@ mod progress;
 mod text;
 mod writer;
 
+pub(crate) use frame::cut_to_width;
 pub use mode::{Facts, Mode, Style};
 pub use paint::Size;
 pub use writer::{SizeOf, Streams};
