@@ -185,7 +185,13 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.api = Rc::new(api);
         self.limits = limits;
         self.max_in_flight = throttle.max_in_flight.max(1);
-        self.pace = Pace::new(throttle.max_requests_per_second, self.clock.now().up_ms);
+        let now = self.clock.now().up_ms;
+        self.pace = Pace::new(throttle.max_requests_per_second, now);
+        // Credentials and addresses may be mended by it; what the server asked for still holds.
+        self.gate.reopen();
+        self.pace.return_gently(now);
+        self.ask_now(self.slots.refused());
+        self.ask_now(self.slots.held());
     }
 
     /// Ends no watch, but asks nothing more and drops the requests under way. [`Engine::advance`] goes on to return
@@ -376,18 +382,29 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }
                 self.pace.return_gently(until);
             }
+            Turn::Down if result.is_err_and(|e| e.kind == ErrorKind::Unauthorized) => {
+                tracing::warn!(
+                    "the API refuses the credentials: one request every five minutes until they are mended"
+                );
+            }
             Turn::Down => tracing::warn!("the API is down: one request at a time until it is back"),
             Turn::Up => {
                 tracing::info!("the API is back");
                 self.pace.return_gently(now);
-                for slot in self.slots.held() {
-                    self.disarm(slot);
-                    if let Some(watch) = self.slots.watch_mut(slot) {
-                        watch.ask_at(now);
-                    }
-                    self.arm(slot, now);
-                }
+                self.ask_now(self.slots.held());
             }
+        }
+    }
+
+    /// Lets these ask as soon as the gate and the pace let them.
+    fn ask_now(&mut self, slots: Vec<u32>) {
+        let now = self.clock.now().up_ms;
+        for slot in slots {
+            self.disarm(slot);
+            if let Some(watch) = self.slots.watch_mut(slot) {
+                watch.ask_at(now);
+            }
+            self.arm(slot, now);
         }
     }
 

@@ -32,7 +32,8 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
         if since == before {
             let mut undone = daemon.unanswered(&cut);
             if let Since::After(offset) = since {
-                undone.why += &format!("\nto go on where it ended: --since {offset}");
+                let why = undone.why;
+                undone.why = format!("{why}\nto go on where it ended: --since {offset}");
             }
             return Err(undone);
         }
