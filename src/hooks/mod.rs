@@ -62,7 +62,7 @@ pub struct Hooks<S, C, P> {
 }
 
 /// What becomes of a delivery, with the event that tells of it where it is given up.
-type Settling = (Change, Option<Event>);
+type Settling = (Change, Option<Box<Event>>);
 
 /// What has come of something under way.
 enum Done {
@@ -114,7 +114,7 @@ where
         let now = self.clock.now();
         for row in rows {
             let gone = self.queue.borrow_mut().load(row, now)?;
-            gone.into_iter().for_each(|change| self.settle(change));
+            self.settle_all(gone);
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ where
     pub fn configure(&mut self, specs: &[HookSpec], perform: P) {
         let gone = self.queue.borrow_mut().configure(specs);
         self.perform = perform;
-        gone.into_iter().for_each(|change| self.settle(change));
+        self.settle_all(gone);
     }
 
     /// Whether everything has been delivered or given up, and told of.
@@ -133,7 +133,7 @@ where
 
     /// How many deliveries are not done, those given up not counted.
     pub fn waiting(&self) -> usize {
-        self.queue.borrow().len()
+        self.queue.borrow().waiting()
     }
 
     /// All that is not done, or was given up and is kept.
@@ -287,7 +287,7 @@ where
             }
             Done::Settled((change, event), Ok(())) => {
                 self.queue.borrow_mut().apply(&change, now);
-                self.tellable.extend(event);
+                self.tellable.extend(event.map(|event| *event));
             }
             // Nobody knows when it will be: the attempt is on record without an end, and runs again after the start.
             Done::Settled(_, Err(error)) if self.is_stopping() => {
@@ -315,7 +315,13 @@ where
 
     fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
         let gone = self.queue.borrow_mut().put_back(id, until, why);
-        gone.into_iter().for_each(|change| self.settle(change));
+        self.settle_all(gone);
+    }
+
+    fn settle_all(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.settle(change);
+        }
     }
 
     fn settle(&mut self, change: Change) {
@@ -332,7 +338,7 @@ where
                 delivery: Some(Box::new(delivery)),
                 ..Facts::default()
             };
-            self.voice.event(EventType::HookFailed, facts)
+            Box::new(self.voice.event(EventType::HookFailed, facts))
         });
         (change, event)
     }
@@ -350,7 +356,7 @@ where
 /// Writes a change down before it is true, with what is to be told of it.
 async fn record(store: &impl Store, (change, event): &Settling) -> Result<(), StoreError> {
     let commit = Commit {
-        events: event.as_slice(),
+        events: event.as_deref().map_or(&[], std::slice::from_ref),
         changes: std::slice::from_ref(change),
         ..Commit::default()
     };
