@@ -339,7 +339,7 @@ fn show_tells_where_a_job_stands_and_what_led_there() {
           {"something":"else"}
 
         Last polls:
-          2027-01-15T08:00:01.000Z  rate_limited 429, the server is busy \x1b[2J; the next after 1m: the server asked for this pause
+          2027-01-15T08:00:01.000Z  rate_limited: the server is busy \x1b[2J; the next after 1m: the server asked for this pause
           2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; the next after 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
 
         Deliveries:

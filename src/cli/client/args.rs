@@ -14,7 +14,8 @@ Examples:
   forgewatch add --update 77,78 --label build=8812
   create-diffs | forgewatch add --jobs-file -
 
-A job that is being watched, or has ended and is not forgotten yet, stays as it is; the answer says so.
+A job that is being watched, or has ended and is not forgotten yet, stays as it is; the answer
+says so.
 
 Exit status: 0, 1 when it could not be done, 2 for a usage error.";
 
@@ -45,8 +46,8 @@ Examples:
   forgewatch events --follow | jq -r 'select(.event_type == \"job.failed\") | .job'
   forgewatch events --follow --since 4711
 
-Each record has the fields of `--output json`, and before them its offset: given to --since, it goes on behind that
-record.
+Each record has the fields of `--output json`, and before them its offset. With that offset,
+--since goes on behind the record.
 
 Exit status: 0, 1 when it could not be done or the daemon ended, 2 for a usage error.";
 

@@ -125,15 +125,10 @@ fn told(record: &RawValue) -> String {
 fn polled(poll: &Poll) -> String {
     let mut brought = Vec::new();
     match &poll.brought {
+        // What went wrong names an HTTP status itself.
         Brought::Failure {
-            error,
-            error_kind,
-            http_status,
-        } => {
-            let status = http_status.map(|status| format!(" {status}"));
-            brought.push(format!("{error_kind}{}", status.unwrap_or_default()));
-            brought.push(error.clone());
-        }
+            error, error_kind, ..
+        } => brought.push(format!("{error_kind}: {error}")),
         Brought::Status {
             state,
             progress,
