@@ -13,7 +13,7 @@ use forgewatch::core::schedule::{Source, Why};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::stage::{Stage, program, wall};
+use crate::stage::{Stage, impostor, program, wall};
 
 fn job(name: &str) -> JobRef {
     name.parse().unwrap()
@@ -436,6 +436,27 @@ fn a_socket_that_nobody_listens_at_is_no_daemon() {
         .run()
         .expect(1);
     assert!(done.stderr.contains("no daemon answers at s"), "{done:?}");
+}
+
+#[test]
+fn an_answer_that_is_none_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, (says, why)) in [
+        ("", "broke off"),
+        ("\"done\"", "broke off"),
+        ("SSH-2.0-x\r\n", "not understood"),
+        ("\"finished\"\n", "not understood"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = name.to_string();
+        let impostor = impostor(&folder.path().join(&name), vec![says.to_owned()]);
+        let reload = program(folder.path(), &["reload", "--socket", &name]).run();
+        let done = reload.expect(1);
+        assert!(done.stderr.contains(why), "{done:?}");
+        assert_eq!(impostor.join().unwrap(), ["\"reload\"\n"]);
+    }
 }
 
 #[test]

@@ -2,15 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 
-use forgewatch::control::protocol::{Answer, Since};
+use forgewatch::control::protocol::{Answer, Request, Since};
 use serde_json::Value;
 
-use crate::stage::{Client, Stage, wall};
+use crate::stage::{Client, Stage, impostor, program, wall};
 
 fn request(since: Since, follow: bool) -> String {
-    let request = forgewatch::control::protocol::Request::Events { since, follow };
+    let request = Request::Events { since, follow };
     serde_json::to_string(&request).unwrap() + "\n"
 }
 
@@ -135,21 +134,67 @@ fn the_command_prints_a_record_a_line_with_its_offset_first() {
 fn following_ends_with_the_daemon_and_says_where_to_go_on() {
     let mut stage = Stage::obedient();
     stage.commit(1..=1);
-    let mut child = stage
-        .program(&["events", "--follow", "--since", "0"])
-        .start();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = stdout.next().unwrap().unwrap();
+    let follow = stage.program(&["events", "--follow", "--since", "0"]);
+    let follow = follow.follow();
+    let first = follow.line().unwrap();
     stage.commit(2..=2);
-    let second = stdout.next().unwrap().unwrap();
+    let second = follow.line().unwrap();
     let offset = records(&second)[0]["offset"].as_u64().unwrap();
     assert!(records(&first)[0]["offset"].as_u64().unwrap() < offset);
     stage.stop();
-    assert!(stdout.next().is_none());
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let (status, stderr) = follow.wait();
+    assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stderr.contains(&format!("--since {offset}")), "{stderr}");
+}
+
+#[test]
+fn following_begins_with_what_comes() {
+    let stage = Stage::obedient();
+    stage.commit(1..=3);
+    let follow = stage.program(&["events", "--follow"]).follow();
+    // It listens by the time that one of the events that keep coming arrives.
+    let mut number = 3;
+    let first = loop {
+        number += 1;
+        stage.commit(number..=number);
+        if let Some(line) = follow.line_by_now() {
+            break line;
+        }
+    };
+    assert!(records(&first)[0]["seq"].as_u64().unwrap() > 3, "{first}");
+}
+
+#[test]
+fn a_stream_that_is_cut_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let event =
+        |offset| format!("{{\"event\":{{\"offset\":{offset},\"record\":{{\"seq\":1}}}}}}\n");
+    let socket = folder.path().join("s");
+    let impostor = impostor(
+        &socket,
+        vec![
+            event(3) + &event(5),
+            // In the middle of a line.
+            event(8) + "{\"event\":{\"off",
+            event(9) + "\"done\"\n",
+        ],
+    );
+    let done = program(folder.path(), &["events", "--socket", "s"]).run();
+    let done = done.expect(0);
+    let offsets: Vec<Value> = records(&done.stdout)
+        .into_iter()
+        .map(|record| record["offset"].clone())
+        .collect();
+    assert_eq!(offsets, [3, 5, 8, 9]);
+    let asked: Vec<Request> = impostor
+        .join()
+        .unwrap()
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let wanted = [Since::Beginning, Since::After(5), Since::After(8)];
+    let follow = false;
+    assert_eq!(asked, wanted.map(|since| Request::Events { since, follow }));
 }
 
 #[test]
@@ -171,16 +216,12 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
 fn ctrl_c_ends_following_as_it_ends_any_program() {
     let stage = Stage::obedient();
     stage.commit(1..=1);
-    let mut child = stage
-        .program(&["events", "--follow", "--since", "0"])
-        .start();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut String::new()).unwrap();
-    let kill = format!("kill -INT {}", child.id());
-    let sent = Command::new("sh").args(["-c", &kill]).status();
-    assert!(sent.unwrap().success());
-    let output = child.wait_with_output().unwrap();
+    let follow = stage.program(&["events", "--follow", "--since", "0"]);
+    let follow = follow.follow();
+    follow.line().unwrap();
+    follow.interrupt();
+    let (status, stderr) = follow.wait();
     // What a shell calls 130.
-    assert_eq!(output.status.signal(), Some(2), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(status.signal(), Some(2), "{stderr}");
+    assert!(stderr.is_empty(), "{stderr}");
 }

@@ -2,11 +2,11 @@
 //! writes whatever bytes it likes.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -263,6 +263,21 @@ impl Program {
         self.0.spawn().unwrap()
     }
 
+    /// Starts it, to be read line by line.
+    pub(crate) fn follow(self) -> Running {
+        let mut child = self.start();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Running { child, lines }
+    }
+
     pub(crate) fn run(self) -> Done {
         let output = self.start().wait_with_output().unwrap();
         Done {
@@ -271,6 +286,65 @@ impl Program {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// The program under way, its standard output line by line; killed when the test gives up on it.
+pub(crate) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// The next line, None behind the last.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the program prints nothing"),
+        }
+    }
+
+    /// The next line, if it is there.
+    pub(crate) fn line_by_now(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
+    /// Presses Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// Its end, and what it said on standard error.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
+        assert_eq!(self.line(), None);
+        let mut stderr = String::new();
+        let mut stream = self.child.stderr.take().unwrap();
+        stream.read_to_string(&mut stderr).unwrap();
+        (self.child.wait().unwrap(), stderr)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Something else behind a socket: says each of these to a client of its own and hangs up. Returns what was asked.
+pub(crate) fn impostor(socket: &Path, says: Vec<String>) -> JoinHandle<Vec<String>> {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let serve = |says: String| {
+            let (stream, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            BufReader::new(&stream).read_line(&mut asked).unwrap();
+            (&stream).write_all(says.as_bytes()).unwrap();
+            asked
+        };
+        says.into_iter().map(serve).collect()
+    })
 }
 
 /// How the program ended.
