@@ -131,6 +131,11 @@ impl Report {
         self.mode == Mode::Progress && self.style.bars
     }
 
+    /// Whether [`Report::event`] would not have to wait.
+    pub fn has_room(&self) -> bool {
+        self.queue.capacity() > 0
+    }
+
     /// Tells one event. Waits while the queue is full; dropped while it waits, nothing was told.
     pub async fn event(&mut self, event: &Event) {
         match self.mode {

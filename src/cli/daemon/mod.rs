@@ -252,7 +252,10 @@ impl Service {
                         _ => notify::watchdog(),
                     }
                 }
-                _ = status.tick(), if self.is_stale => self.tell_status(),
+                _ = status.tick(), if self.is_stale || self.telling.owes() => {
+                    self.confess();
+                    self.tell_status();
+                }
             }
         }
     }
@@ -261,19 +264,25 @@ impl Service {
     fn told(&mut self, events: &[Event]) {
         self.is_stale = true;
         self.server.news();
-        if let Some(lag) = self.telling.tell(events) {
-            let facts = Facts {
-                lag: Some(Box::new(lag)),
-                ..Facts::default()
-            };
-            self.daemon.announce(EventType::WatchLagged, facts);
-        }
+        self.telling.tell(events);
+        self.confess();
         for removing in &mut self.removing {
             removing.left.retain(|&job| self.daemon.is_live(job));
         }
         for done in self.removing.extract_if(.., |r| r.left.is_empty()) {
             // Whoever asked may have gone.
             let _ = done.reply.send(done.answer);
+        }
+    }
+
+    /// Says which lines are missing, once somebody reads again.
+    fn confess(&mut self) {
+        if let Some(lag) = self.telling.confession() {
+            let facts = Facts {
+                lag: Some(Box::new(lag)),
+                ..Facts::default()
+            };
+            self.daemon.announce(EventType::WatchLagged, facts);
         }
     }
 
@@ -377,7 +386,7 @@ impl Service {
                 tokio::select! {
                     biased;
                     told = daemon.advance() => match told {
-                        Ok(events) => drop(telling.tell(&events)),
+                        Ok(events) => telling.tell(&events),
                         Err(error) => {
                             tracing::error!(%error, "the stop is not in order");
                             break;
