@@ -43,7 +43,7 @@ impl Home {
     /// Writes the configuration anew.
     pub(crate) fn configure(&self, toml: &str) {
         let head = format!(
-            "[api]\nbase_url = '{}'\naccount_service_id = 5678\n\
+            "[api]\nbase_url = '{}'\naccount_service_id = 5678\nmax_requests_per_second = 10000\n\
              [schedule]\nmin_interval = '20ms'\nmax_interval = '200ms'\n\
              [state]\npath = '{}'\n[control]\nsocket = '{}'\n",
             self.stage.server.base_url(),
@@ -191,7 +191,10 @@ impl Daemon {
                 Ok(line) => self.seen.push(line),
                 Err(error) => {
                     let last = self.seen.len().saturating_sub(50);
-                    panic!("no {what}: {error}; the last were {:#?}", &self.seen[last..]);
+                    panic!(
+                        "no {what}: {error}; the last were {:#?}",
+                        &self.seen[last..]
+                    );
                 }
             }
         }

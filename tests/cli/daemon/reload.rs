@@ -49,7 +49,7 @@ fn a_bad_file_changes_nothing_and_every_error_is_told() {
     let bad = "[[jobs]]\njob = 'diff/x'\n[http2]\nlisten = 1\n";
     home.configure(bad);
     let refused = home.client(&["reload"]).expect(1);
-    for what in ["fw.toml:12:7", "diff/x", "http2"] {
+    for what in ["fw.toml:13:7", "diff/x", "http2"] {
         assert!(refused.stderr.contains(what), "{what}: {refused:?}");
     }
     daemon.signal("HUP");
