@@ -63,9 +63,11 @@ webhook = "https://hooks.example.net/forgewatch"
 secret_files = ["/run/credentials/forgewatch.service/webhook"]
 "#;
 
-/// Leaves a note, and shows that it may use the network. The first attempts for diff/11 and diff/12 go on until they are
+/// Prints what no log likes, leaves a note, and shows that it may use the network. The first attempts for diff/11 and diff/12 go on until they are
 /// ended, and the latter does not listen to a mere TERM.
 const NOTE: &str = r#"#!/bin/bash
+head -c 60000 /dev/zero | tr '\0' '\001'
+echo; echo '<0>forged'
 note() { echo "$FORGEWATCH_EVENT_ID $FORGEWATCH_ATTEMPT $FORGEWATCH_JOB $1" >>/var/lib/forgewatch/notes; }
 exec 3<>/dev/tcp/127.0.0.1/8080 || exit 1
 case $FORGEWATCH_JOB/$FORGEWATCH_ATTEMPT in

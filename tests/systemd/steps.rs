@@ -24,6 +24,7 @@ pub(crate) const STEPS: &[Step] = &[
     ("a hang: it is restarted", hang),
     ("a stop under a hook: it runs again", stop_under_hook),
     ("a damaged state: it can be rescued", damage),
+    ("a read-only state: it fails once", read_only),
     ("the journal: records and no secret", journal),
 ];
 
@@ -162,6 +163,8 @@ fn hang(machine: &Machine) {
     let main = machine.property("MainPID");
     machine.ok(&["kill", "-STOP", &main]);
     await_restart(machine, &main, 1);
+    machine.ok(&["rm", drop_in]);
+    machine.ok(&["systemctl", "daemon-reload"]);
 }
 
 fn stop_under_hook(machine: &Machine) {
@@ -202,6 +205,19 @@ fn damage(machine: &Machine) {
     machine.await_watching(4);
 }
 
+fn read_only(machine: &Machine) {
+    machine.ok(&["systemctl", "stop", UNIT]);
+    let state = "/var/lib/private/forgewatch";
+    machine.ok(&["mount", "--bind", state, state]);
+    machine.ok(&["mount", "-o", "remount,bind,ro", state]);
+    machine.fails(&["systemctl", "start", UNIT]);
+    assert_eq!(machine.property("ExecMainStatus"), "78");
+    assert_eq!(machine.property("NRestarts"), "0");
+    machine.ok(&["umount", state]);
+    machine.ok(&["systemctl", "start", UNIT]);
+    machine.await_watching(4);
+}
+
 fn journal(machine: &Machine) {
     let schema = serde_json::from_str(include_str!("../../config/schema/event.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
@@ -219,6 +235,15 @@ fn journal(machine: &Machine) {
     }
     assert!(events > 10, "{records:#?}");
 
+    let loud = [
+        "journalctl",
+        "--unit",
+        UNIT,
+        "--output",
+        "cat",
+        "--priority",
+    ];
+    assert_eq!(machine.ok(&[&loud[..], &["emerg"]].concat()), "", "forged");
     let all = machine.ok(&["journalctl", "--unit", UNIT, "--output", "export"]);
     let basic = "Y2FuYXJ5LWFjY2VzczpjYW5hcnktMHhzZWNyZXQ=";
     for secret in [SECRET, ACCESS, WEBHOOK_KEY, basic] {
