@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use super::peer::Doorman;
 use super::protocol::{Answer, MAX_REQUEST, Request, Since};
@@ -16,6 +16,8 @@ use crate::store::{Archive, Sqlite, StoreError, StoredEvent};
 
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// The same where others wait for its place.
+const CROWDED_TIME: Duration = Duration::from_millis(500);
 /// How long it may take to take an answer, or a page of events.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How many events are read and written at a time.
@@ -31,6 +33,8 @@ pub(super) struct Shared {
     pub(super) news: watch::Receiver<()>,
     /// The right to follow.
     pub(super) followers: Semaphore,
+    /// Tells those that have not been heard yet that others wait.
+    pub(super) crowded: Notify,
 }
 
 /// Hears a client's request and answers it. What goes wrong with the connection is the client's business alone.
@@ -48,7 +52,12 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
         let _ = say(&mut stream, &Answer::refused(why)).await;
         return;
     }
-    let answer = match hear(&mut stream).await {
+    let heard = tokio::select! {
+        biased;
+        heard = hear(&mut stream) => heard,
+        () = in_the_way(shared) => Err("no whole request came, and others wait".to_owned()),
+    };
+    let answer = match heard {
         Err(why) => Answer::refused(why),
         Ok(Request::Events { since, follow }) => {
             let _ = tell(&mut stream, shared, since, follow).await;
@@ -62,6 +71,12 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
         }
     };
     let _ = say(&mut stream, &answer).await;
+}
+
+/// Resolves when a client that is still not heard takes the place of others.
+async fn in_the_way(shared: &Shared) {
+    sleep(CROWDED_TIME).await;
+    shared.crowded.notified().await;
 }
 
 /// Reads the request. Err says why there is none.
@@ -215,6 +230,7 @@ mod tests {
                 ask,
                 news: heard,
                 followers: Semaphore::new(1),
+                crowded: Notify::new(),
             };
             Self {
                 client,
@@ -256,6 +272,26 @@ mod tests {
         serve(scene.server, &scene.shared).await;
         assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
         dribble.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_makes_room_for_others_after_a_moment() {
+        let mut scene = Scene::new();
+        let began = Instant::now();
+        let crowd = async {
+            loop {
+                scene.shared.crowded.notify_waiters();
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            () = serve(scene.server, &scene.shared) => {}
+            () = crowd => {}
+        }
+        let moment = CROWDED_TIME..CROWDED_TIME + Duration::from_millis(200);
+        assert!(moment.contains(&began.elapsed()), "{:?}", began.elapsed());
+        let told = all(&mut scene.client).await;
+        assert!(told.contains("and others wait"), "{told}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forgewatch::control::server::BindError;
+use forgewatch::control::server::{BindError, Server};
 
-use crate::stage::{NO_GROUP, Stage, bind};
+use crate::stage::{NO_GROUP, Stage, bind, with_store};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -35,9 +35,11 @@ fn it_is_closed_to_others_from_its_first_instant() {
             }
             seen
         });
-        for _ in 0..100 {
-            bind(&path, NO_GROUP, |server| drop(server.unwrap()));
-        }
+        with_store(async |store| {
+            for _ in 0..200 {
+                Server::bind(&path, NO_GROUP, store.clone()).unwrap();
+            }
+        });
         done.store(true, Ordering::Relaxed);
         assert!(watcher.join().unwrap() > 0, "never looked in time");
     });

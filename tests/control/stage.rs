@@ -159,19 +159,24 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+/// Does something with a store of its own.
+pub(crate) fn with_store<T>(work: impl AsyncFnOnce(&Sqlite) -> T) -> T {
+    let state = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
+        let result = work(&store).await;
+        store.close().await;
+        result
+    })
+}
+
 /// Listens at `path` as a daemon does, for no longer than the answer is looked at.
 pub(crate) fn bind<T>(
     path: &Path,
     group: &str,
     look: impl FnOnce(Result<Server, BindError>) -> T,
 ) -> T {
-    let state = tempfile::tempdir().unwrap();
-    runtime().block_on(async {
-        let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
-        let result = look(Server::bind(path, group, store.clone()));
-        store.close().await;
-        result
-    })
+    with_store(async |store| look(Server::bind(path, group, store.clone())))
 }
 
 /// An event of the watcher's own, seen that many seconds after the first.

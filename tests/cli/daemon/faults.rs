@@ -119,7 +119,7 @@ fn a_reader_that_stops_reading_loses_lines_and_is_told_which() {
     loop {
         asked += 100;
         home.stage.await_hits("diff/1", asked);
-        home.client(&["add", "diff/9"]).expect(0);
+        home.client(&["add", "--again", "diff/9"]).expect(0);
         home.client(&["remove", "diff/9"]).expect(0);
         home.client(&["hooks", "list"]).expect(0);
         if asked >= 600 {

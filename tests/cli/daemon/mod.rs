@@ -84,6 +84,7 @@ impl Home {
 
     /// Starts the daemon, and waits until it is ready.
     pub(crate) fn start(&self) -> Daemon {
+        self.forget_notices();
         let daemon = Daemon::spawn(self.command());
         self.await_notice("READY=1");
         daemon
@@ -91,6 +92,7 @@ impl Home {
 
     /// The same with a variable more.
     pub(crate) fn start_with(&self, name: &str, value: &str) -> Daemon {
+        self.forget_notices();
         let mut command = self.command();
         command.env(name, value);
         let daemon = Daemon::spawn(command);
@@ -103,6 +105,13 @@ impl Home {
         let config = self.path("fw.toml");
         let args = ["watch", "--config", config.to_str().unwrap()];
         self.stage.place.program(&args).run()
+    }
+
+    /// What an earlier daemon has told is none of the next one's.
+    fn forget_notices(&self) {
+        self.notices.set_nonblocking(true).unwrap();
+        while self.notices.recv(&mut [0; 4096]).is_ok() {}
+        self.notices.set_nonblocking(false).unwrap();
     }
 
     /// Waits until the service manager would have been told this; returns the whole datagram.
@@ -172,14 +181,18 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn await_line(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
+        if let Some(at) = self.seen.iter().position(&wanted) {
+            return self.seen.remove(at);
+        }
         loop {
-            if let Some(at) = self.seen.iter().position(&wanted) {
-                return self.seen.remove(at);
-            }
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
+                Ok(line) if wanted(&line) => return line,
                 Ok(line) => self.seen.push(line),
-                Err(error) => panic!("no {what}: {error}; there were {:#?}", self.seen),
+                Err(error) => {
+                    let last = self.seen.len().saturating_sub(50);
+                    panic!("no {what}: {error}; the last were {:#?}", &self.seen[last..]);
+                }
             }
         }
     }

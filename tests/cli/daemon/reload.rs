@@ -49,7 +49,7 @@ fn a_bad_file_changes_nothing_and_every_error_is_told() {
     let bad = "[[jobs]]\njob = 'diff/x'\n[http2]\nlisten = 1\n";
     home.configure(bad);
     let refused = home.client(&["reload"]).expect(1);
-    for what in ["fw.toml:9:7", "diff/x", "http2"] {
+    for what in ["fw.toml:12:7", "diff/x", "http2"] {
         assert!(refused.stderr.contains(what), "{what}: {refused:?}");
     }
     daemon.signal("HUP");
@@ -91,7 +91,7 @@ fn what_cannot_change_while_it_runs_is_named() {
 fn the_deliveries_of_a_hook_that_left_the_file_are_given_up_and_can_be_retried_once_it_is_back() {
     let home = Home::new(&job("diff/1", ""), "");
     let script = home.script("hook", "test -e fine && echo $FORGEWATCH_EVENT_ID >> told");
-    let hooks = hook("next", "'job.completed'", &script, "retries = 1000");
+    let hooks = hook("next", "'job.completed'", &script, "retries = 100");
     home.configure(&(listed("diff/1") + &hooks));
     let mut daemon = home.start();
     let end = daemon.await_event("job.completed", "diff/1");
