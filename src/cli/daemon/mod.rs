@@ -357,8 +357,10 @@ impl Service {
     }
 
     fn tell_status(&mut self) {
-        self.is_stale = false;
-        let status = self.daemon.standing().to_string();
+        let standing = self.daemon.standing();
+        // A delivery that arrives tells of nothing.
+        self.is_stale = standing.deliveries_waiting > 0;
+        let status = standing.to_string();
         if status != self.status {
             notify::status(&status);
             self.status = status;
