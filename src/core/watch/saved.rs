@@ -217,6 +217,8 @@ impl Watch {
                 missing: trouble.missing,
                 missing_since: past(trouble.missing_since),
                 failed_since: trouble.failed_since.map(past),
+                // The stored time of the next request says it, too.
+                not_before: 0,
             })
         });
         Ok(Self {
