@@ -36,10 +36,12 @@ pub(crate) fn answer_removals(stage: &Stage, daemon: &Simulated, removing: &mut 
 
 fn begin(stage: &Stage, wish: Wish) -> usize {
     let (life, began) = (stage.world.life(), stage.world.stamp());
+    let wall_off = stage.wall.off();
     stage.world.trace(|| format!("client: {wish:?}"));
     stage.world.log(|log| {
         log.commands.push(Command {
             life,
+            wall_off,
             began,
             done: None,
             wish,

@@ -92,7 +92,6 @@ impl Stage {
         world.log(|log| {
             let (ready, wound_up) = (None, None);
             log.lives.push(Life {
-                began,
                 ready,
                 wound_up,
                 ended: began,

@@ -38,7 +38,6 @@ pub(crate) struct Log {
 /// One process.
 #[derive(Debug)]
 pub(crate) struct Life {
-    pub(crate) began: Stamp,
     /// When the start was over; None where it never was.
     pub(crate) ready: Option<Stamp>,
     /// When the orderly stop began.
@@ -228,6 +227,8 @@ pub(crate) struct ToldOut {
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) life: usize,
+    /// How far the wall clock was off.
+    pub(crate) wall_off: i64,
     pub(crate) began: Stamp,
     /// When it was answered that it is done.
     pub(crate) done: Option<Stamp>,

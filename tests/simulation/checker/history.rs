@@ -179,18 +179,17 @@ impl<'a> History<'a> {
     }
 
     fn is_wanted_by_a_client(&self, write: &Write, watch: &SavedWatch) -> bool {
-        let wish = Wish::Add {
-            job: watch.job,
-            may_begin: true,
-        };
-        let of_it = |at: &Stamp| *at < write.submitted;
-        let mut commands = self
-            .log
-            .commands
-            .iter()
-            .filter(|c| c.life == write.life && of_it(&c.began));
-        commands.any(|command| {
-            command.wish == wish && command.done.is_none_or(|at| write.submitted < at)
+        let mut commands = self.log.commands.iter().filter(|command| {
+            let under_way = command.began < write.submitted
+                && command.done.is_none_or(|at| write.submitted < at);
+            command.life == write.life && under_way
+        });
+        commands.any(|command| match command.wish {
+            // Whether its last watch is still remembered nobody can say where the clock was set in between.
+            Wish::Add { job, may_begin } => {
+                job == watch.job && (may_begin || command.wall_off != write.wall_off)
+            }
+            _ => false,
         })
     }
 
@@ -253,7 +252,7 @@ impl<'a> History<'a> {
         }
         for write in &self.log.writes {
             let stopped = self.log.lives[write.life].end == End::Stopped;
-            if let (true, Some(at)) = (stopped, write.taken()) {
+            if let (true, Some(at), Some(Ok(()))) = (stopped, write.taken(), &write.reply) {
                 for event in write.events() {
                     if !told.contains_key(&(write.life, event.id)) {
                         findings.add(
