@@ -2,7 +2,9 @@
 //!
 //! It tells the test that it is ready as it tells a service manager, so nothing here guesses how long that takes.
 
+mod evidence;
 mod faults;
+mod kills;
 mod lifecycle;
 mod reload;
 
