@@ -55,7 +55,7 @@ fn killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice() {
         let added = if life % 2 == 0 { to_add.next() } else { None };
         let (lines, answered) = live(&home, LONGEST_LIFE.mul_f64(dice.roll()), added);
         printed.extend(lines);
-        unanswered.extend(added.filter(|_| !answered));
+        unanswered.extend(added.filter(|_| !answered).map(String::as_str));
     }
     printed.extend(undisturbed(&home, &unanswered));
 
@@ -119,11 +119,12 @@ fn live(home: &Home, delay: Duration, added: Option<&String>) -> (Vec<Value>, bo
 }
 
 /// The last life: what nobody was told is watched is added once more, and all comes to its end.
-fn undisturbed(home: &Home, unanswered: &[&String]) -> Vec<Value> {
+fn undisturbed(home: &Home, unanswered: &[&str]) -> Vec<Value> {
     // Its signs of life say when to look again.
     let daemon = home.start_with("WATCHDOG_USEC", "400000");
-    for job in unanswered {
-        home.client(&["add", job]).expect(0);
+    if !unanswered.is_empty() {
+        let add = ["add"].into_iter().chain(unanswered.iter().copied());
+        home.client(&add.collect::<Vec<_>>()).expect(0);
     }
     let is_over = || {
         [&["list", "--json"][..], &["hooks", "list", "--json"]]

@@ -2,6 +2,7 @@
 //!
 //! It tells the test that it is ready as it tells a service manager, so nothing here guesses how long that takes.
 
+mod chain;
 mod evidence;
 mod faults;
 mod kills;
