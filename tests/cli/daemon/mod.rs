@@ -2,7 +2,10 @@
 //!
 //! It tells the test that it is ready as it tells a service manager, so nothing here guesses how long that takes.
 
+mod chain;
+mod evidence;
 mod faults;
+mod kills;
 mod lifecycle;
 mod reload;
 
