@@ -304,7 +304,7 @@ impl Stage {
                     Ok(events) => self.tell(events),
                     Err(_) => return End::Failed,
                 },
-                () = sleep_until((Instant::now() + Duration::from_secs(20)).min(until)) => {}
+                () = sleep_until((Instant::now() + Duration::from_mins(5)).min(until)) => {}
             }
         }
     }
