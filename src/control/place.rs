@@ -126,8 +126,12 @@ impl Drop for Closed {
     }
 }
 
-/// Gives the socket to the group; whether that went well. Who is no member of it may not.
+/// Gives the socket to the group; whether it is the group's now. Who is no member of it may not; a hardened unit may not
+/// for any group, but makes it this one's in the first place (`Group=`).
 fn give(socket: &Path, gid: u32) -> bool {
+    if fs::symlink_metadata(socket).is_ok_and(|made| made.gid() == gid) {
+        return true;
+    }
     match chown(socket, None, Some(gid)) {
         Ok(()) => true,
         Err(error) => {

@@ -16,6 +16,9 @@ const FAILED_AT_LEAST: usize = 3;
 /// The longest hold for all; what a server asks for beyond it holds the one job.
 const LONGEST_HOLD: Duration = Duration::from_mins(1);
 
+/// How long after nobody was there who might probe that is looked at again.
+const NOBODY_TO_ASK: Duration = Duration::from_secs(1);
+
 /// The gate. Times are [`crate::core::time::Moment::up_ms`].
 #[derive(Debug, Default)]
 pub(super) struct Gate {
@@ -101,6 +104,13 @@ impl Gate {
     pub(super) fn probe(&mut self, slot: u32) {
         if let Some(outage) = &mut self.outage {
             outage.probing = Some(slot);
+        }
+    }
+
+    /// Nobody may ask for all now: it is looked at again soon, as somebody may have come by then who may.
+    pub(super) fn put_off_probe(&mut self, now: u64) {
+        if let Some(outage) = &mut self.outage {
+            outage.probe_at = now.saturating_add(millis(NOBODY_TO_ASK));
         }
     }
 

@@ -271,7 +271,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             return Some(match self.gate.admit(now) {
                 Admission::Down { kind, probe_at } => {
                     if probe_at.is_some_and(|at| at <= now) {
-                        self.probe(slot, moment);
+                        self.probe(moment);
                         continue;
                     }
                     if due <= now {
@@ -300,8 +300,14 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.step(slot, input, now);
     }
 
-    /// Sends one request to see whether the API is back.
-    fn probe(&mut self, slot: u32, now: Moment) {
+    /// Sends one request to see whether the API is back, if the server lets anybody ask.
+    fn probe(&mut self, now: Moment) {
+        let Some((free, slot)) = self.slots.prober(now.up_ms) else {
+            return self.gate.put_off_probe(now.up_ms);
+        };
+        if free > now.up_ms {
+            return self.gate.put_off_probe(now.up_ms);
+        }
         self.gate.probe(slot);
         if let Some(watch) = self.slots.watch_mut(slot) {
             watch.ask_at(now.up_ms);
@@ -333,8 +339,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         let Polled { slot, id, result } = done;
         let now = self.clock.now();
         self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
-        // A watch that was ended while it was being asked is gone, and its slot may be another's by now.
-        if self.slots.watch(slot).is_none_or(|w| w.id() != id) {
+        // A watch that was to end while it was being asked hears no answer any more: its end is being committed, or it
+        // is gone, and its slot may be another's by now.
+        let is_it = self.slots.watch(slot).is_some_and(|w| w.id() == id);
+        if !is_it || self.slots.phase(slot) != Some(Phase::Asking) {
             return;
         }
         let input = match result {

@@ -125,6 +125,19 @@ impl Slots {
             .collect()
     }
 
+    /// Who asks for all when the API is down, and from when on: of those that wait, the one that may be asked the
+    /// soonest, and of several the one that is due first.
+    pub(super) fn prober(&self, now: u64) -> Option<(u64, u32)> {
+        let waiting = (0_u32..).zip(&self.places).filter_map(|(at, slot)| {
+            let slot = slot.as_ref()?;
+            let Phase::Waiting(due) = slot.phase else {
+                return None;
+            };
+            Some((slot.watch.not_before().max(now), due, at))
+        });
+        waiting.min().map(|(free, _, slot)| (free, slot))
+    }
+
     /// The places of the watches that are not asked because the API is down.
     pub(super) fn held(&self) -> Vec<u32> {
         self.waiting(Watch::is_held)

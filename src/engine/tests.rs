@@ -27,7 +27,7 @@ impl Clock for VirtualClock {
     }
 }
 
-type Answer = Result<Status, ErrorKind>;
+type Answer = Result<Status, PollError>;
 
 /// What the world did: every request with its time, and how many were under way at once.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl<F: Fn(u64, JobRef) -> Answer> Api for World<F> {
                 date: None,
                 at_least,
             }),
-            Err(kind) => Err(error(kind)),
+            Err(error) => Err(error),
         }
     }
 }
@@ -96,6 +96,18 @@ impl<F: Fn(usize) -> bool> Store for Flaky<F> {
         } else {
             Ok(())
         }
+    }
+
+    fn note(&self, _: store::Note) {}
+}
+
+/// Every commit takes a second.
+struct Slow;
+
+impl Store for Slow {
+    async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
     }
 
     fn note(&self, _: store::Note) {}
@@ -226,7 +238,7 @@ async fn while_the_api_is_down_only_a_probe_asks_and_the_return_is_gentle() {
     bench.limits.give_up_after = None;
     let (mut engine, seen) = bench.engine(store::Memory, |now, _| match now {
         0..60_000 => running(1.0),
-        60_000..660_000 => Err(ErrorKind::Server),
+        60_000..660_000 => Err(error(ErrorKind::Server)),
         660_000..1_200_000 => running(2.0),
         _ => running(100.0),
     });
@@ -254,7 +266,8 @@ async fn while_the_api_is_down_only_a_probe_asks_and_the_return_is_gentle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_one_shot_gives_all_of_them_up_though_only_a_probe_asks() {
-    let (mut engine, seen) = Bench::of(40).engine(store::Memory, |_, _| Err(ErrorKind::Connect));
+    let (mut engine, seen) =
+        Bench::of(40).engine(store::Memory, |_, _| Err(error(ErrorKind::Connect)));
     let told = finish(&mut engine).await;
     assert_eq!(
         types(&told).iter().filter(|&&t| t == "job.gave_up").count(),
@@ -272,7 +285,7 @@ async fn a_one_shot_gives_all_of_them_up_though_only_a_probe_asks() {
 async fn one_job_that_fails_among_others_slows_nobody() {
     let (mut engine, seen) = Bench::of(9).engine(store::Memory, |now, job| {
         if job.id.get() == 1 {
-            Err(ErrorKind::Server)
+            Err(error(ErrorKind::Server))
         } else {
             running((now / 1000) as f32)
         }
@@ -330,8 +343,8 @@ async fn a_probe_that_ends_instead_of_asking_leaves_the_asking_to_another() {
     bench.latency = Duration::ZERO;
     // The first job fails from the start and is given up during the outage; the others have more time.
     let (mut engine, seen) = bench.engine(store::Memory, |now, job| match now {
-        _ if job.id.get() == 1 && now < 70_000 => Err(ErrorKind::Server),
-        20_000..70_000 => Err(ErrorKind::Server),
+        _ if job.id.get() == 1 && now < 70_000 => Err(error(ErrorKind::Server)),
+        20_000..70_000 => Err(error(ErrorKind::Server)),
         _ => running((now / 1000).min(100) as f32),
     });
     // A process that was stopped over the moment of both: probe and give-up fall due in one pass.
@@ -354,6 +367,32 @@ async fn a_probe_that_ends_instead_of_asking_leaves_the_asking_to_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_asks_for_no_job_that_the_server_wants_left_alone() {
+    let mut bench = Bench::of(3);
+    bench.limits.give_up_after = None;
+    // Two jobs are to be left alone for half an hour each time; the third may ask for all.
+    let (mut engine, seen) = bench.engine(store::Memory, |now, job| match job.id.get() {
+        _ if now > 7_200_000 => running(100.0),
+        3 => Err(error(ErrorKind::Server)),
+        _ => Err(PollError {
+            http_status: Some(503),
+            retry_after: Some(Duration::from_mins(30)),
+            ..error(ErrorKind::Server)
+        }),
+    });
+    finish(&mut engine).await;
+    for id in [1, 2] {
+        let requests = seen.requests.borrow();
+        let asked: Vec<u64> = requests
+            .iter()
+            .filter(|(_, j)| j.id.get() == id)
+            .map(|(at, _)| *at)
+            .collect();
+        assert!(asked.is_sorted_by(|a, b| b - a >= 1_800_000), "{asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_ends_each_watch_once_even_while_it_is_asked() {
     let mut bench = Bench::of(4);
     bench.latency = Duration::from_secs(20);
@@ -370,11 +409,34 @@ async fn stopping_ends_each_watch_once_even_while_it_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_while_the_end_is_being_committed_is_not_heard() {
+    for silent in [false, true] {
+        let mut bench = Bench::of(1);
+        bench.latency = Duration::from_secs(5);
+        let (mut engine, seen) = bench.engine(Slow, |_, _| running(1.0));
+        let mut told = Vec::new();
+        // The second answer brings nothing new, so that there is no second commit either.
+        while seen.requests.borrow().len() < if silent { 2 } else { 1 } {
+            let events = tokio::time::timeout(Duration::from_millis(100), engine.advance()).await;
+            told.extend(events.map_or_else(|_| Vec::new(), Result::unwrap));
+        }
+        let more = tokio::time::timeout(Duration::from_millis(4_500), engine.advance()).await;
+        assert!(more.is_err(), "nothing is known yet");
+        engine.stop_all(Outcome::Removed);
+        let more = tokio::time::timeout(Duration::from_mins(10), finish(&mut engine)).await;
+        told.extend(more.unwrap().into_iter().map(|(_, event)| event));
+        let told: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
+        let before: &[&str] = if silent { &["job.watching"] } else { &[] };
+        assert_eq!(told, [before, &["job.removed"]].concat());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_seed_gives_the_same_trace() {
     let trace = || async {
         let (mut engine, seen) =
             Bench::of(20).engine(store::Memory, |now, job| match now / 1000 % 7 {
-                3 => Err(ErrorKind::Timeout),
+                3 => Err(error(ErrorKind::Timeout)),
                 _ => running((now / (500 + 20 * job.id.get())) as f32),
             });
         let told = finish(&mut engine).await;

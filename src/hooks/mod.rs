@@ -32,7 +32,7 @@ pub use actions::{Actions, Perform, Trying};
 pub use outbox::Outbox;
 
 use crate::config::settings::HookSpec;
-use crate::core::delivery::{Change, DeliveryId, Failure, Row};
+use crate::core::delivery::{Change, DeliveryId, Row};
 use crate::core::event::{Event, EventType, Facts};
 use crate::core::time::Moment;
 use crate::engine::{Clock, SeededDice, Voice, retry};
@@ -113,17 +113,15 @@ where
     pub fn load(&mut self, rows: Vec<Row>) -> Result<(), NotTold> {
         let now = self.clock.now();
         for row in rows {
-            let gone = self.queue.borrow_mut().load(row, now)?;
-            self.settle_all(gone);
+            self.queue.borrow_mut().load(row, now)?;
         }
         Ok(())
     }
 
     /// Takes over another list of hooks. What waits for one that is gone is given up; an attempt under way is the last.
     pub fn configure(&mut self, specs: &[HookSpec], perform: P) {
-        let gone = self.queue.borrow_mut().configure(specs);
+        self.queue.borrow_mut().configure(specs);
         self.perform = perform;
-        self.settle_all(gone);
     }
 
     /// Whether everything has been delivered or given up, and told of.
@@ -241,12 +239,16 @@ where
         *self.stop.borrow()
     }
 
-    /// Begins whatever is due. Returns when to look again.
+    /// Begins whatever is due, and gives up what has lost its hook. Returns when to look again.
     fn start_due(&mut self) -> Option<u64> {
         if self.winding_up {
             return None;
         }
         let now = self.clock.now();
+        let leaving = self.queue.borrow_mut().leaving();
+        for change in leaving {
+            self.settle(change);
+        }
         let mut queue = self.queue.borrow_mut();
         while let Some(change) = queue.begin(now) {
             let Change::Begin { id, attempt } = &change else {
@@ -270,14 +272,16 @@ where
             Done::Begun(id, attempt, Ok(())) if !self.winding_up => {
                 self.attempt(id, attempt, now);
             }
-            Done::Begun(id, _, Ok(())) => self.put_back(&id, now, None),
+            Done::Begun(id, _, Ok(())) => self.queue.borrow_mut().put_back(&id, now, None),
             Done::Begun(id, _, Err(error)) => {
-                tracing::error!(delivery = %id, %error, "an attempt could not be recorded, and waits");
-                self.put_back(&id, now.plus(RECORD_AGAIN), None);
+                tracing::debug!(delivery = %id, %error, "an attempt could not be recorded, and waits");
+                self.queue
+                    .borrow_mut()
+                    .put_back(&id, now.plus(RECORD_AGAIN), None);
             }
             // Cut off: it runs again, here or after the next start.
             Done::Tried(id, Attempt::Failed { why, .. }) if self.is_stopping() => {
-                self.put_back(&id, now, Some(why));
+                self.queue.borrow_mut().put_back(&id, now, Some(why));
             }
             Done::Tried(id, attempt) => {
                 let queue = self.queue.borrow();
@@ -294,7 +298,7 @@ where
                 tracing::error!(%error, "what came of an attempt could not be recorded; it is made again");
             }
             Done::Settled(settling, Err(error)) => {
-                tracing::error!(%error, "what came of an attempt could not be recorded; once more");
+                tracing::debug!(%error, "what came of an attempt could not be recorded; once more");
                 self.record(settling, RECORD_AGAIN);
             }
         }
@@ -309,18 +313,10 @@ where
             Some(trying) => self
                 .work
                 .push(Box::pin(async move { Done::Tried(id, trying.await) })),
-            None => self.put_back(&id, now.plus(RECORD_AGAIN), None),
-        }
-    }
-
-    fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
-        let gone = self.queue.borrow_mut().put_back(id, until, why);
-        self.settle_all(gone);
-    }
-
-    fn settle_all(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            self.settle(change);
+            None => self
+                .queue
+                .borrow_mut()
+                .put_back(&id, now.plus(RECORD_AGAIN), None),
         }
     }
 

@@ -238,6 +238,8 @@ impl Service {
                     Ok(events) => self.told(&events),
                     Err(error) => return Leave::Failed(error),
                 },
+                // Whatever failed, a client's request or a poll's note: the next start opens it anew.
+                error = self.store.failed() => return Leave::Failed(error),
                 asked = self.server.next() => self.answer(asked).await,
                 // Alive is who gets here, with a store that answers.
                 _ = beats.tick(), if beat.is_some() && flushing.is_none() => {
@@ -357,8 +359,10 @@ impl Service {
     }
 
     fn tell_status(&mut self) {
-        self.is_stale = false;
-        let status = self.daemon.standing().to_string();
+        let standing = self.daemon.standing();
+        // A delivery that arrives tells of nothing.
+        self.is_stale = standing.deliveries_waiting > 0;
+        let status = standing.to_string();
         if status != self.status {
             notify::status(&status);
             self.status = status;

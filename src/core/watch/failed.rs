@@ -22,6 +22,9 @@ impl Step<'_> {
         };
         let wait = self.retry_wait(&past, at_least, dice);
         self.watch.poll_at = self.cx.now.plus(wait).up_ms;
+        if let Some(trouble) = self.watch.trouble.as_mut() {
+            trouble.not_before = self.cx.now.plus(at_least).up_ms;
+        }
         self.keep_failure(&error, wait <= at_least);
         // The server does know its own mind about a job that is not there: asking works.
         if error.kind == ErrorKind::NotFound {

@@ -93,7 +93,7 @@ pub struct Effects {
 /// How a watch goes on.
 #[derive(Debug)]
 pub enum Next {
-    /// Ask the job's status now and step with what comes of it.
+    /// Ask the job's status now and step with what comes of it. There is nothing to tell with it.
     Poll {
         /// Ask for the names of game, image and machine too.
         diff_info: bool,
@@ -167,6 +167,8 @@ struct Trouble {
     missing_since: u64,
     /// With `jobfailed = "count"`: when the state 6 was first seen.
     failed_since: Option<u64>,
+    /// The server, or a refusal, wants it left alone until then, whoever asks.
+    not_before: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -304,6 +306,14 @@ impl Watch {
         self.failing().is_some_and(|f| f.held)
     }
 
+    /// Not to be asked before then, not even for all of them: the server's `Retry-After`, or a refusal. By the clock of
+    /// [`Moment::up_ms`]; long past where nobody said so.
+    pub fn not_before(&self) -> u64 {
+        self.trouble
+            .as_ref()
+            .map_or(0, |trouble| trouble.not_before)
+    }
+
     /// Lets the next [`Input::Due`] ask if it comes at `up_ms` or later.
     pub fn ask_at(&mut self, up_ms: u64) {
         self.poll_at = up_ms;
@@ -349,7 +359,8 @@ impl Step<'_> {
             return end;
         }
         let now = self.cx.now.up_ms;
-        if now < self.watch.poll_at {
+        // What there is to tell is committed first: the next step, due at once, asks as the limits on asking allow.
+        if now < self.watch.poll_at || !self.events.is_empty() {
             return self.wait();
         }
         if self.watch.requests == 0 {

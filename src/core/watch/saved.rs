@@ -220,6 +220,8 @@ impl Watch {
                 missing: trouble.missing,
                 missing_since: past(trouble.missing_since),
                 failed_since: trouble.failed_since.map(past),
+                // The stored time of the next request says it, too.
+                not_before: 0,
             })
         });
         Ok(Self {
@@ -279,8 +281,8 @@ mod tests {
         let now = later(story.now, 300, 0);
         let watch = reload(&story.watch, story.now, now);
         assert_eq!(
-            watch.next_poll(now),
-            wait - std::time::Duration::from_millis(300)
+            watch.next_poll(now) + std::time::Duration::from_millis(300),
+            wait
         );
         assert_eq!(
             (watch.id(), watch.job()),

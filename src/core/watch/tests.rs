@@ -257,6 +257,20 @@ fn asking_that_fails_is_told_on_time_though_no_request_falls_there() {
 }
 
 #[test]
+fn what_there_is_to_tell_is_told_before_it_is_asked_again() {
+    let story = Story::of("diff/7").take(Input::Due);
+    let story = story.fails(ErrorKind::Connect).at(130).take(Input::Due);
+    assert_eq!(story.types(), ["unreachable"]);
+    let Next::Wait { until } = story.next else {
+        panic!("{:?}", story.next)
+    };
+    assert!(until <= story.now.up_ms, "due at once");
+    let story = story.take(Input::Due);
+    assert!(matches!(story.next, Next::Poll { .. }), "{:?}", story.next);
+    assert_eq!(story.types(), ["unreachable"]);
+}
+
+#[test]
 fn a_one_shot_gives_up_in_the_end_and_a_daemon_never_does() {
     let fail = |story: Story| story.fails(ErrorKind::BadResponse).at(600).take(Input::Due);
     let story = fail(Story::of("diff/7").take(Input::Due));
@@ -379,7 +393,7 @@ fn names_are_asked_for_until_there_was_an_answer_and_told_from_then_on() {
     let asks = |story: &Story| matches!(story.next, Next::Poll { diff_info: true });
     let story = Story::of("diff/7").take(Input::Due);
     assert!(asks(&story));
-    let story = story.fails(ErrorKind::Timeout).at(400).take(Input::Due);
+    let story = story.fails(ErrorKind::Timeout).at(100).take(Input::Due);
     assert!(asks(&story));
     let names = Names {
         game: Some("Quake".to_owned()),

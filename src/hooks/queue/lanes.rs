@@ -51,6 +51,8 @@ pub(super) struct Delivery {
     pub(super) due: u64,
     /// Of two that are due at once, the lower goes first.
     pub(super) order: u64,
+    /// It is being given up: there is no attempt at it any more, and no second giving up.
+    pub(super) leaves: bool,
 }
 
 impl Rules {
@@ -112,9 +114,16 @@ impl Hook {
         lanes.flat_map(|(&watch, lane)| lane.waiting.keys().map(move |&seq| EventId { watch, seq }))
     }
 
-    /// Those of them that are not being tried.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = EventId> {
-        self.events().filter(|&event| !self.is_running(event))
+    /// Those of them that wait for an attempt are to be given up; which they are.
+    pub(super) fn leave(&mut self) -> Vec<EventId> {
+        let waits = |event: &EventId| {
+            !self.is_running(*event) && self.get(*event).is_some_and(|delivery| !delivery.leaves)
+        };
+        let leaving: Vec<EventId> = self.events().filter(waits).collect();
+        for event in &leaving {
+            self.end(*event, |delivery| delivery.leaves = true);
+        }
+        leaving
     }
 
     /// Adds one, unless it is there.
@@ -171,7 +180,7 @@ impl Hook {
         }
         match lane.waiting.values().next() {
             None => drop(self.lanes.remove(&watch)),
-            Some(head) if lane.running.is_none() => {
+            Some(head) if lane.running.is_none() && !head.leaves => {
                 lane.ready = Some((head.due, head.order));
                 self.ready.insert((head.due, head.order, watch));
             }

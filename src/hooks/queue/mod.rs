@@ -53,21 +53,31 @@ impl Queue {
         queue
     }
 
-    /// Takes over another list of hooks. Returns what becomes of the deliveries of those that are gone; one that is
-    /// being tried has this attempt left.
-    pub fn configure(&mut self, hooks: &[HookSpec]) -> Vec<Change> {
+    /// Takes over another list of hooks. [`Queue::leaving`] says what becomes of the deliveries of those that are gone;
+    /// one that is being tried has this attempt left.
+    pub fn configure(&mut self, hooks: &[HookSpec]) {
         for hook in self.hooks.values_mut() {
             hook.rules = None;
         }
         for spec in hooks {
             self.hooks.entry(Arc::clone(&spec.name)).or_default().rules = Some(Rules::of(spec));
         }
-        let gone = self.hooks.iter().filter(|(_, hook)| hook.rules.is_none());
-        gone.flat_map(|(name, hook)| {
-            let waiting = hook.waiting();
-            waiting.map(|event| give_up(name, hook, event, HOOK_GONE))
-        })
-        .collect()
+    }
+
+    /// What becomes of the deliveries whose hook has gone, each told once: whichever way they came here, from a store, with
+    /// a commit that was under way when the hook left, or back from an attempt that could not be made.
+    pub fn leaving(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let gone = self
+            .hooks
+            .iter_mut()
+            .filter(|(_, hook)| hook.rules.is_none());
+        for (name, hook) in gone {
+            for event in hook.leave() {
+                changes.push(give_up(name, hook, event, HOOK_GONE));
+            }
+        }
+        changes
     }
 
     /// The deliveries that this event causes, to be recorded with it, and then [`Queue::add`]ed.
@@ -98,11 +108,10 @@ impl Queue {
     }
 
     /// Adds what a store kept. A time far off was written by a clock that was wrong: no wait is longer than an hour.
-    /// Returns what becomes of the delivery where its hook has gone.
     ///
     /// # Errors
     /// What is kept is no event of ours.
-    pub fn load(&mut self, row: Row, now: Moment) -> Result<Option<Change>, NotTold> {
+    pub fn load(&mut self, row: Row, now: Moment) -> Result<(), NotTold> {
         let Row { id, attempts, .. } = row;
         match row.standing {
             Standing::Waiting { due_ms } => {
@@ -110,20 +119,15 @@ impl Queue {
                 let left = left.min(LONGEST_FLOOR.as_millis() as u64);
                 let told = Arc::new(Told::parse(row.body)?);
                 self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
-                let Some(hook) = self.hooks.get(&id.hook) else {
-                    return Ok(None);
-                };
-                let is_gone = hook.rules.is_none();
-                Ok(is_gone.then(|| give_up(&id.hook, hook, id.event, HOOK_GONE)))
             }
             Standing::GivenUp(why) => {
                 let told = Arc::new(Told::parse(row.body)?);
                 let delivery = self.delivery(told, attempts, now.up_ms);
                 self.given_up.insert(id, (delivery, why));
-                Ok(None)
             }
-            Standing::Delivered | Standing::Discarded => Ok(None),
+            Standing::Delivered | Standing::Discarded => {}
         }
+        Ok(())
     }
 
     /// Sets the oldest due delivery aside for an attempt, if there is one and its hook has room. It begins once the
@@ -143,20 +147,13 @@ impl Queue {
     }
 
     /// Takes back what [`Queue::begin`] set aside, as it could not be recorded, or was cut off for `why`: due again at
-    /// `until`. Returns what becomes of the delivery where its hook has gone.
-    pub fn put_back(
-        &mut self,
-        id: &DeliveryId,
-        until: Moment,
-        why: Option<Failure>,
-    ) -> Option<Change> {
+    /// `until`.
+    pub fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
         self.end(id, |delivery| {
             delivery.attempts = delivery.attempts.saturating_sub(1);
             delivery.due = until.up_ms;
             delivery.last = why.or(delivery.last.take());
         });
-        let hook = self.hooks.get(&id.hook)?;
-        (hook.rules.is_none()).then(|| give_up(&id.hook, hook, id.event, HOOK_GONE))
     }
 
     /// When [`Queue::begin`] is worth calling again: monotonic milliseconds. None where only the end of an attempt
@@ -300,6 +297,7 @@ impl Queue {
             last: None,
             due,
             order: self.added,
+            leaves: false,
         }
     }
 

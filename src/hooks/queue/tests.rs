@@ -230,7 +230,8 @@ fn the_deliveries_of_a_hook_that_has_gone_are_given_up() {
     let mut running = begin(&mut queue, 0);
     running.dedup();
     assert_eq!(running, ["1-1#1"]);
-    let changes = queue.configure(&[hook("other", &["job.*"], 8, 1)]);
+    queue.configure(&[hook("other", &["job.*"], 8, 1)]);
+    let changes = queue.leaving();
     assert_eq!(changes.len(), 1, "the one under way has this attempt left");
     let (gave_up, why) = apply(&mut queue, &changes[0], 0).unwrap();
     assert_eq!(gave_up.delivery, id(2, 1).to_string());
@@ -243,10 +244,36 @@ fn an_attempt_that_could_not_begin_is_the_end_where_its_hook_has_gone() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
     offer(&mut queue, &told(1, 1, "job.failed"), at(0));
     begin(&mut queue, 0);
-    assert_eq!(queue.configure(&[]), []);
-    let change = queue.put_back(&id(1, 1), at(1_000), None).unwrap();
+    queue.configure(&[]);
+    assert_eq!(queue.leaving(), []);
+    queue.put_back(&id(1, 1), at(1_000), None);
+    let change = queue.leaving().remove(0);
     assert!(apply(&mut queue, &change, 0).is_some());
     assert!(queue.is_idle());
+}
+
+#[test]
+fn what_is_being_given_up_is_not_given_up_again_nor_tried() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
+    offer(&mut queue, &told(1, 1, "job.failed"), at(0));
+    queue.configure(&[]);
+    assert_eq!(queue.leaving().len(), 1);
+    // Before that is on record, the file is read again, twice.
+    queue.configure(&[]);
+    assert_eq!(queue.leaving(), []);
+    queue.configure(&[hook("h", &["job.*"], 8, 1)]);
+    assert_eq!(begin(&mut queue, 1_000), [""; 0]);
+}
+
+#[test]
+fn a_delivery_that_arrives_after_its_hook_has_gone_is_given_up() {
+    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
+    let late = told(1, 1, "job.failed");
+    queue.configure(&[]);
+    assert_eq!(queue.leaving(), []);
+    // Its event was being committed when the hook left.
+    queue.add(&id(1, 1), Arc::new(Told::of(&late, "test").unwrap()), at(0));
+    assert_eq!(queue.leaving().len(), 1);
 }
 
 #[test]
@@ -303,17 +330,18 @@ fn what_was_stored_goes_on_where_it_was() {
             attempts,
             standing,
         };
-        queue.load(row, now).unwrap()
+        queue.load(row, now).unwrap();
     };
     let due = |ms: i64| Standing::Waiting {
         due_ms: now.wall_ms.saturating_add(ms),
     };
-    assert_eq!(load(1, 3, due(-1_000), "h"), None);
-    assert_eq!(load(2, 1, due(2_000), "h"), None);
-    assert_eq!(load(3, 1, due(i64::MAX), "h"), None);
-    assert_eq!(load(4, 9, Standing::GivenUp(Failure::new("x")), "h"), None);
-    assert!(load(5, 0, due(0), "gone").is_some());
-    assert_eq!(load(6, 1, Standing::Delivered, "h"), None);
+    load(1, 3, due(-1_000), "h");
+    load(2, 1, due(2_000), "h");
+    load(3, 1, due(i64::MAX), "h");
+    load(4, 9, Standing::GivenUp(Failure::new("x")), "h");
+    load(5, 0, due(0), "gone");
+    load(6, 1, Standing::Delivered, "h");
+    assert_eq!(queue.leaving().len(), 1, "the one whose hook has gone");
     assert_eq!(begin(&mut queue, 5_000), ["1-1#4"]);
     assert_eq!(begin(&mut queue, 7_000), ["2-1#2"]);
     assert_eq!(begin(&mut queue, 3_604_999), [""; 0]);

@@ -136,6 +136,7 @@ fn a_hook_cut_off_by_the_stop_runs_again_after_the_start() {
     let tries = home.lines("tries");
     assert_eq!(tries.len(), 2, "{tries:?}");
     assert!(tries.iter().all(|line| line.starts_with(id)), "{tries:?}");
+    home.await_notice("STATUS=watching 0, unreachable 0, deliveries waiting 0");
     let list = home.client(&["hooks", "list", "--json"]).expect(0);
     assert_eq!(list.stdout.trim(), "[]");
     daemon.end("TERM");

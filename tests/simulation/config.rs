@@ -1,0 +1,138 @@
+//! What the configuration file says, and what it says next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forgewatch::config::settings::{HookAction, HookSpec, JobSpec};
+use forgewatch::core::job::{JobKind, JobRef};
+use forgewatch::core::limits::{JobFailed, Limits};
+use forgewatch::core::schedule::{Policy, Rules};
+use forgewatch::engine::Throttle;
+
+use crate::dice::Dice;
+
+/// One state of the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) jobs: Vec<JobSpec>,
+    pub(crate) hooks: Vec<HookSpec>,
+    pub(crate) limits: Limits,
+    pub(crate) throttle: Throttle,
+    pub(crate) retain: Duration,
+}
+
+impl Config {
+    /// The first file of a lifetime, about some of these jobs.
+    pub(crate) fn first(dice: &mut Dice, jobs: &[JobRef]) -> Self {
+        let policy = if dice.chance(0.3) {
+            Policy::Inspection
+        } else {
+            Policy::Exponential
+        };
+        let mut config = Self {
+            jobs: Vec::new(),
+            hooks: Vec::new(),
+            limits: Limits {
+                schedule: Rules {
+                    policy,
+                    request_cost: Duration::from_secs(dice.pick(&[1, 5, 30])),
+                    min_interval: Duration::from_secs(dice.pick(&[1, 2, 5])),
+                    max_interval: Duration::from_secs(dice.pick(&[60, 600])),
+                },
+                progress_step: dice.pick(&[10, 25]),
+                stalled_after: Duration::from_secs(dice.pick(&[120, 1800])),
+                unreachable_after: Duration::from_secs(120),
+                not_found_grace: Duration::from_secs(60),
+                give_up_after: None,
+                jobfailed: if dice.chance(0.2) {
+                    JobFailed::Count
+                } else {
+                    JobFailed::Flag
+                },
+                diff_info: true,
+                refusal_ends: false,
+            },
+            throttle: Throttle {
+                max_in_flight: dice.pick(&[2, 32]),
+                max_requests_per_second: dice.pick(&[2.0, 20.0]),
+            },
+            retain: Duration::from_secs(dice.pick(&[300, 3600, 30 * 86_400])),
+        };
+        config.jobs = some_jobs(dice, jobs);
+        config.hooks = some_hooks(dice);
+        config
+    }
+
+    /// The file after somebody has edited it.
+    pub(crate) fn edited(&self, dice: &mut Dice, jobs: &[JobRef]) -> Self {
+        let mut config = self.clone();
+        if dice.chance(0.7) {
+            config.jobs = some_jobs(dice, jobs);
+        }
+        if dice.chance(0.5) {
+            config.hooks = some_hooks(dice);
+        }
+        config.limits.schedule.max_interval = Duration::from_secs(dice.pick(&[60, 600]));
+        config
+    }
+
+    pub(crate) fn hook(&self, name: &str) -> Option<&HookSpec> {
+        self.hooks.iter().find(|hook| &*hook.name == name)
+    }
+}
+
+fn some_jobs(dice: &mut Dice, jobs: &[JobRef]) -> Vec<JobSpec> {
+    let listed = jobs.iter().filter(|_| dice.chance(0.7));
+    listed
+        .map(|&job| JobSpec {
+            job,
+            labels: [("build".to_owned(), job.to_string())].into(),
+        })
+        .collect()
+}
+
+/// How often a hook of this name is tried again: the same in every state of the file.
+pub(crate) fn retries(name: &str) -> u32 {
+    match name {
+        "all" => 8,
+        "ends" => 3,
+        _ => 0,
+    }
+}
+
+fn some_hooks(dice: &mut Dice) -> Vec<HookSpec> {
+    let hook = |name: &str, on: &[&str], kinds: Option<Vec<JobKind>>, max_running| HookSpec {
+        name: Arc::from(name),
+        on: on.iter().map(|&on| on.to_owned()).collect(),
+        kinds,
+        // Nobody runs it: the simulated hooks go by the name.
+        action: HookAction::Run {
+            program: PathBuf::from("/bin/true"),
+            args: Vec::new(),
+            env: Vec::new(),
+        },
+        timeout: Duration::from_secs(20),
+        retries: retries(name),
+        max_running,
+    };
+    let ends = [
+        "job.completed",
+        "job.failed",
+        "job.squashed",
+        "job.not_found",
+        "job.removed",
+    ];
+    let own = [
+        "hook.failed",
+        "watch.started",
+        "job.state_changed",
+        "job.progressed",
+    ];
+    let all = [
+        hook("all", &["job.*"], None, dice.pick(&[1, 4])),
+        hook("ends", &ends, Some(vec![JobKind::Update]), 1),
+        hook("own", &own, None, 2),
+    ];
+    all.into_iter().filter(|_| dice.chance(0.8)).collect()
+}
