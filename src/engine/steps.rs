@@ -79,7 +79,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             Ok(()) => self.take_over(slot, watch, effects, self.clock.now()),
             Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
             Err(error) => {
-                tracing::error!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
+                // Debug: a store that fails every step tells of it once.
+                tracing::debug!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
                 let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
                 if let Some(old) = self.slots.watch_mut(slot) {
                     old.ask_at(again);

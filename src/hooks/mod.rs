@@ -274,7 +274,7 @@ where
             }
             Done::Begun(id, _, Ok(())) => self.queue.borrow_mut().put_back(&id, now, None),
             Done::Begun(id, _, Err(error)) => {
-                tracing::error!(delivery = %id, %error, "an attempt could not be recorded, and waits");
+                tracing::debug!(delivery = %id, %error, "an attempt could not be recorded, and waits");
                 self.queue
                     .borrow_mut()
                     .put_back(&id, now.plus(RECORD_AGAIN), None);
@@ -298,7 +298,7 @@ where
                 tracing::error!(%error, "what came of an attempt could not be recorded; it is made again");
             }
             Done::Settled(settling, Err(error)) => {
-                tracing::error!(%error, "what came of an attempt could not be recorded; once more");
+                tracing::debug!(%error, "what came of an attempt could not be recorded; once more");
                 self.record(settling, RECORD_AGAIN);
             }
         }

@@ -232,6 +232,8 @@ impl Service {
                     Ok(events) => self.told(&events),
                     Err(error) => return Leave::Failed(error),
                 },
+                // Whatever failed, a client's request or a poll's note: the next start opens it anew.
+                error = self.store.failed() => return Leave::Failed(error),
                 asked = self.server.next() => self.answer(asked).await,
                 // Alive is who gets here, with a store that answers.
                 _ = beats.tick(), if beat.is_some() && flushing.is_none() => {

@@ -60,7 +60,7 @@ fn killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice() {
     printed.extend(undisturbed(&home, &unanswered));
 
     let evidence = Evidence {
-        events: remembered(&home),
+        events: home.remembered(),
         printed,
         told: home.lines("told"),
     };
@@ -101,55 +101,31 @@ fn jobs(count: usize, dice: &mut SeededDice) -> String {
 /// One life: started, given a job where there is one, killed after `delay`. Returns what it printed, and whether it said
 /// that it watches the job.
 fn live(home: &Home, delay: Duration, added: Option<&String>) -> (Vec<Value>, bool) {
-    let mut answered = false;
-    let lines = thread::scope(|scope| {
-        let daemon = match added {
-            Some(_) => home.start(),
-            None => Daemon::spawn(home.command()),
-        };
-        let adding = added.map(|job| scope.spawn(|| home.client(&["add", job]).status == 0));
-        // The one thing that has to happen at a moment which nothing announces.
-        thread::sleep(delay);
-        let (status, lines) = daemon.end("KILL");
-        assert_eq!(status, None, "it ended by itself: {lines:#?}");
-        answered = adding.is_some_and(|adding| adding.join().unwrap());
-        lines
-    });
+    let daemon = match added {
+        Some(_) => home.start(),
+        None => Daemon::spawn(home.command()),
+    };
+    let adding = added.map(|job| home.start_client(&["add", job]));
+    // The one thing that has to happen at a moment which nothing announces.
+    thread::sleep(delay);
+    let (status, lines) = daemon.end("KILL");
+    assert_eq!(status, None, "it ended by itself: {lines:#?}");
+    let answered = adding.is_some_and(|adding| adding.wait().status == 0);
     (lines, answered)
 }
 
 /// The last life: what nobody was told is watched is added once more, and all comes to its end.
 fn undisturbed(home: &Home, unanswered: &[&str]) -> Vec<Value> {
-    // Its signs of life say when to look again.
     let daemon = home.start_with("WATCHDOG_USEC", "400000");
     if !unanswered.is_empty() {
         let add = ["add"].into_iter().chain(unanswered.iter().copied());
         home.client(&add.collect::<Vec<_>>()).expect(0);
     }
-    let is_over = || {
-        [&["list", "--json"][..], &["hooks", "list", "--json"]]
-            .iter()
-            .all(|args| home.client(args).expect(0).stdout.trim() == "[]")
-    };
-    while !is_over() {
-        home.await_notice("WATCHDOG=1");
-    }
+    home.await_rest();
     let (status, lines) = daemon.end("TERM");
     assert_eq!(status, Some(0));
     let state = home.path("state.db");
     home.client(&["state", "check", state.to_str().unwrap()])
         .expect(0);
     lines
-}
-
-/// What the state remembers, once nothing happens any more.
-fn remembered(home: &Home) -> Vec<Value> {
-    let daemon = home.start();
-    let events = home.client(&["events"]).expect(0);
-    daemon.end("TERM");
-    events
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }

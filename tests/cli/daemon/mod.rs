@@ -3,6 +3,7 @@
 //! It tells the test that it is ready as it tells a service manager, so nothing here guesses how long that takes.
 
 mod chain;
+mod disk;
 mod evidence;
 mod faults;
 mod kills;
@@ -20,12 +21,12 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::place::{Done, PATIENCE, Stage};
+use crate::place::{Done, PATIENCE, Running, Stage};
 
 /// A stage with a configuration for the daemon.
 pub(crate) struct Home {
     pub(crate) stage: Stage,
-    notices: UnixDatagram,
+    notices: Receiver<String>,
 }
 
 impl Home {
@@ -33,7 +34,7 @@ impl Home {
     pub(crate) fn new(script: &str, toml: &str) -> Self {
         let stage = Stage::new(script);
         let notices = UnixDatagram::bind(stage.place.path("notify")).unwrap();
-        notices.set_read_timeout(Some(PATIENCE)).unwrap();
+        let notices = hear(notices);
         let home = Self { stage, notices };
         home.configure(toml);
         home
@@ -63,8 +64,12 @@ impl Home {
 
     /// The program with these arguments, which finds the daemon.
     pub(crate) fn client(&self, args: &[&str]) -> Done {
+        self.start_client(args).wait()
+    }
+
+    fn start_client(&self, args: &[&str]) -> Running {
         let program = self.stage.place.program(args);
-        program.env("FORGEWATCH_SOCKET", self.socket()).run()
+        program.env("FORGEWATCH_SOCKET", self.socket()).start()
     }
 
     fn command(&self) -> Command {
@@ -112,22 +117,38 @@ impl Home {
 
     /// What an earlier daemon has told is none of the next one's.
     fn forget_notices(&self) {
-        self.notices.set_nonblocking(true).unwrap();
-        while self.notices.recv(&mut [0; 4096]).is_ok() {}
-        self.notices.set_nonblocking(false).unwrap();
+        while self.notices.try_recv().is_ok() {}
     }
 
     /// Waits until the service manager would have been told this; returns the whole datagram.
     pub(crate) fn await_notice(&self, line: &str) -> String {
         loop {
-            let mut buffer = [0; 4096];
-            let read = self.notices.recv(&mut buffer);
-            let length = read.unwrap_or_else(|e| panic!("{line} was never told: {e}"));
-            let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            let text = self.notices.recv_timeout(PATIENCE);
+            let text = text.unwrap_or_else(|e| panic!("{line} was never told: {e}"));
             if text.lines().any(|told| told.starts_with(line)) {
                 return text;
             }
         }
+    }
+
+    /// Waits until nothing is watched and nothing is left to be delivered. The daemon's signs of life say when to look
+    /// again, so it was started with a watchdog.
+    pub(crate) fn await_rest(&self) {
+        let is_none = |args: &[&str]| self.client(args).expect(0).stdout.trim() == "[]";
+        while !(is_none(&["list", "--json"]) && is_none(&["hooks", "list", "--json"])) {
+            self.await_notice("WATCHDOG=1");
+        }
+    }
+
+    /// What a daemon that is started now says has happened.
+    pub(crate) fn remembered(&self) -> Vec<Value> {
+        let daemon = self.start();
+        let events = self.client(&["events"]).expect(0).stdout;
+        daemon.end("TERM");
+        let lines = events.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// What a hook has written there, a line each.
@@ -238,6 +259,21 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Every datagram that comes. Somebody always reads, as with a service manager: a full queue would hold the daemon up.
+fn hear(socket: UnixDatagram) -> Receiver<String> {
+    let (send, notices) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if send.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    notices
 }
 
 /// Every line it prints, as JSON, to the end.
