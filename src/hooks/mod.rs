@@ -246,7 +246,9 @@ where
         }
         let now = self.clock.now();
         let leaving = self.queue.borrow_mut().leaving();
-        leaving.into_iter().for_each(|change| self.settle(change));
+        for change in leaving {
+            self.settle(change);
+        }
         let mut queue = self.queue.borrow_mut();
         while let Some(change) = queue.begin(now) {
             let Change::Begin { id, attempt } = &change else {
