@@ -11,6 +11,10 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use super::client::args as client;
+use super::client::args::{
+    AddArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs,
+};
 use crate::config::Given;
 use crate::config::settings::{Output, SquashedAs};
 
@@ -32,10 +36,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch jobs to their end
+    /// Watch jobs: to their end with --until-done, for months without
     ///
-    /// Asks Clanforge's API how each job stands, as often as it is worth, tells of every change, and ends when every
-    /// job has ended.
+    /// Asks Clanforge's API how each job stands, as often as it is worth, and tells of every change. With --until-done
+    /// it ends when every job has ended. Without, it is the daemon: it remembers across restarts what it watches, takes
+    /// jobs from its file and through its socket, and ends on SIGTERM.
     Watch(Box<WatchArgs>),
     /// Watch a handful of simulated jobs to their end: the first thing to run
     ///
@@ -48,8 +53,33 @@ pub enum Command {
     /// Say whether configuration, credentials and hooks are in order
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Have the daemon watch jobs
+    #[command(after_help = client::ADD_EXAMPLES)]
+    Add(AddArgs),
+    /// Have the daemon watch jobs no longer
+    ///
+    /// Their watches end with job.removed, and nothing follows. The jobs themselves go on.
+    #[command(after_help = client::REMOVE_EXAMPLES)]
+    Remove(RemoveArgs),
+    /// List what the daemon watches
+    #[command(after_help = client::LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Show all that the daemon knows of a job: its history, its next poll and why then
+    #[command(after_help = client::SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// Print what happened, a JSON record a line
+    #[command(after_help = client::EVENTS_EXAMPLES)]
+    Events(EventsArgs),
+    /// Have the daemon read its configuration file anew
+    ///
+    /// The file is taken whole or, with anything wrong in it, not at all.
+    #[command(after_help = client::RELOAD_EXAMPLES)]
+    Reload(ReloadArgs),
+    /// Look after deliveries to hooks that wait or were given up
+    #[command(after_help = client::HOOKS_EXAMPLES)]
+    Hooks(HooksArgs),
     /// Look into a state file, or rescue what is readable of a damaged one
-    #[command(hide = true, after_help = STATE_EXAMPLES)]
+    #[command(after_help = STATE_EXAMPLES)]
     State(StateArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
@@ -67,6 +97,7 @@ Examples:
   forgewatch watch --until-done --update 77,78 --timeout 2h --fail-fast
   create-diffs | forgewatch watch --until-done --jobs-file - --output json
   forgewatch watch --until-done update/77 --on-event job.completed=./create-diff
+  forgewatch watch --config /etc/forgewatch/forgewatch.toml
 
 Exit status with --until-done; of several, the first in the order 130/143, 4, 6, 124, 1, 5, 3, 7:
   0        every job completed
@@ -78,12 +109,13 @@ Exit status with --until-done; of several, the first in the order 130/143, 4, 6,
   6        the API was unreachable or talked nonsense for longer than --give-up-after
   7        all would be 0, but a hook was given up
   70       internal error: a bug
+  78       the file of --state cannot be used: read-only, damaged, of a newer forgewatch, or in use
   124      --timeout or --job-timeout ran out
   130/143  interrupted by SIGINT/SIGTERM (a second one does not wait for hooks)
 
 Environment: FORGEWATCH_CONFIG, FORGEWATCH_BASE_URL, FORGEWATCH_ACCOUNT_SERVICE_ID,
 FORGEWATCH_ACCESS_KEY with FORGEWATCH_SECRET_KEY, FORGEWATCH_CREDENTIALS_FILE,
-FORGEWATCH_OUTPUT and FORGEWATCH_LOG. A flag goes before them, they go before the file.";
+FORGEWATCH_OUTPUT, FORGEWATCH_LOG and, for the daemon, FORGEWATCH_SOCKET. A flag goes before them, they go before the file.";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
@@ -115,6 +147,9 @@ pub struct WatchArgs {
     /// The jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
+    /// What the user says about them.
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// How long, and what counts.
     #[command(flatten)]
     pub one_shot: OneShotArgs,
@@ -154,6 +189,12 @@ pub struct JobArgs {
     /// A file with a job a line; `#` starts a comment, `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub jobs_file: Option<PathBuf>,
+}
+
+/// What the user says about the jobs.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Jobs")]
+pub struct LabelArgs {
     /// A label told with every event of these jobs; can be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
@@ -390,7 +431,7 @@ impl WatchArgs {
             diffs: self.jobs.diff,
             updates: self.jobs.update,
             jobs_file: self.jobs.jobs_file,
-            labels: self.jobs.labels,
+            labels: self.labels.labels,
             on_events: self.hooks.on_events,
             output: self.output.output,
             timeout: self.one_shot.timeout,

@@ -1,7 +1,9 @@
-//! The command line: the definitions are in [`args`], each command has a file of its own.
+//! The command line: the definitions are in [`args`], each command has a file of its own. Those that speak to a daemon
+//! are in [`client`].
 
 pub mod args;
 mod check;
+pub mod client;
 mod daemon;
 mod demo;
 mod exit;
@@ -29,6 +31,8 @@ use args::{Cli, Command};
 const FAILED: u8 = 1;
 /// Usage or configuration error; nothing was asked of the API.
 const USAGE: u8 = 2;
+/// The state cannot be used: read-only, damaged, of a newer program, or in use.
+const UNUSABLE: u8 = 78;
 /// A bug, or a machine that gives nothing.
 pub const INTERNAL: u8 = 70;
 
@@ -47,6 +51,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Demo(args) => demo::run(&args, env),
         Command::Simulate(args) => simulate::run(&args, env),
         Command::Check(args) => check::run(&args, env),
+        Command::Add(args) => client::done(client::jobs::add(args, env)),
+        Command::Remove(args) => client::done(client::jobs::remove(args, env)),
+        Command::List(args) => client::done(client::list::run(&args, env)),
+        Command::Show(args) => client::done(client::show::run(&args, env)),
+        Command::Events(args) => client::done(client::events::run(&args, env)),
+        Command::Reload(args) => client::done(client::reload::run(&args, env)),
+        Command::Hooks(args) => client::done(client::hooks::run(&args, env)),
         Command::State(args) => state::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),

@@ -29,6 +29,7 @@ pub mod settings;
 mod socket;
 pub(crate) mod webhook;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -164,6 +165,22 @@ pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
         ConfigError::new(Origin::Variable(VARIABLE), what)
     })?;
     Ok(flag.unwrap_or(of_variable))
+}
+
+/// The jobs that a command line names, each once, and its labels: for a command that has others watch them.
+///
+/// # Errors
+/// What is no job and no label, and where no job is named at all.
+pub fn named_jobs(given: &Given) -> Result<(Vec<JobRef>, BTreeMap<String, String>), ConfigErrors> {
+    let mut errors = Vec::new();
+    let labels = jobs::labels_of_command_line(&given.labels, &mut errors);
+    let named = jobs::from_command_line(given, &mut errors).unwrap_or_default();
+    if named.is_empty() && errors.is_empty() {
+        let what = "no jobs; name some: diff/1234, --diff 1234, --update 77 or --jobs-file FILE";
+        errors.push(ConfigError::new(Origin::Nowhere, what));
+    }
+    ConfigErrors::check(errors)?;
+    Ok((named.into_iter().map(|spec| spec.job).collect(), labels))
 }
 
 fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, ConfigErrors> {

@@ -64,7 +64,7 @@ pub(super) fn secret(folder: &Path, file: &str) -> Result<SecretString, String> 
     let unreadable = |e| format!("{shown} cannot be read: {e}; name a file with a line {PREFIX}…");
     let mut file = File::open(&path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
-    if meta.mode() & 0o077 != 0 {
+    if meta.mode() & forbidden(&path) != 0 {
         return Err(format!(
             "{shown} is open to others than its owner (mode {:04o}); chmod 600 {shown}",
             meta.mode() & 0o7777
@@ -86,6 +86,17 @@ pub(super) fn secret(folder: &Path, file: &str) -> Result<SecretString, String> 
     })
 }
 
+/// The bits of the mode that open a key to others. What systemd hands over lies in a folder that is closed to all but the
+/// unit's user, whose right to read is an entry in an ACL and so looks like the group's (`systemd.exec(5)`,
+/// `LoadCredential=`).
+fn forbidden(path: &Path) -> u32 {
+    if path.starts_with("/run/credentials") {
+        0o037
+    } else {
+        0o077
+    }
+}
+
 fn key(line: &str) -> Option<SecretString> {
     let code = line.strip_prefix(PREFIX)?;
     let key = Zeroizing::new(STANDARD.decode(code).ok()?);
@@ -98,6 +109,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn the_group_may_seem_to_read_what_systemd_handed_over_and_nothing_else() {
+        let handed_over = Path::new("/run/credentials/forgewatch.service/webhook");
+        assert_eq!(0o440 & forbidden(handed_over), 0);
+        assert_ne!(0o444 & forbidden(handed_over), 0);
+        assert_ne!(
+            0o440 & forbidden(Path::new("/etc/forgewatch/webhook.secret")),
+            0
+        );
+    }
 
     #[test]
     fn https_anywhere_and_http_to_this_machine_are_taken() {

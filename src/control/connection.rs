@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use super::peer::Doorman;
 use super::protocol::{Answer, MAX_REQUEST, Request, Since};
@@ -16,6 +16,8 @@ use crate::store::{Archive, Sqlite, StoreError, StoredEvent};
 
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// The same where others wait for its place.
+const CROWDED_TIME: Duration = Duration::from_millis(500);
 /// How long it may take to take an answer, or a page of events.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How many events are read and written at a time.
@@ -31,6 +33,8 @@ pub(super) struct Shared {
     pub(super) news: watch::Receiver<()>,
     /// The right to follow.
     pub(super) followers: Semaphore,
+    /// Tells those that have not been heard yet that others wait.
+    pub(super) crowded: Notify,
 }
 
 /// Hears a client's request and answers it. What goes wrong with the connection is the client's business alone.
@@ -48,7 +52,12 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
         let _ = say(&mut stream, &Answer::refused(why)).await;
         return;
     }
-    let answer = match hear(&mut stream).await {
+    let heard = tokio::select! {
+        biased;
+        heard = hear(&mut stream) => heard,
+        () = in_the_way(shared) => Err("no whole request came, and others wait".to_owned()),
+    };
+    let answer = match heard {
         Err(why) => Answer::refused(why),
         Ok(Request::Events { since, follow }) => {
             let _ = tell(&mut stream, shared, since, follow).await;
@@ -62,6 +71,12 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
         }
     };
     let _ = say(&mut stream, &answer).await;
+}
+
+/// Resolves when a client that is still not heard takes the place of others.
+async fn in_the_way(shared: &Shared) {
+    sleep(CROWDED_TIME).await;
+    shared.crowded.notified().await;
 }
 
 /// Reads the request. Err says why there is none.
@@ -185,4 +200,122 @@ async fn write(stream: &mut UnixStream, text: &str) -> io::Result<()> {
 async fn gone(stream: &mut UnixStream) {
     let mut unheard = [0; 64];
     while !matches!(stream.read(&mut unheard).await, Ok(0) | Err(_)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+
+    /// One client's connection to a daemon that answers with this text.
+    struct Scene {
+        client: UnixStream,
+        server: UnixStream,
+        shared: Shared,
+        asked: mpsc::Receiver<Asked>,
+        _news: watch::Sender<()>,
+        _state: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let state = tempfile::tempdir().unwrap();
+            let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
+            let (client, server) = UnixStream::pair().unwrap();
+            let (ask, asked) = mpsc::channel(1);
+            let (news, heard) = watch::channel(());
+            let shared = Shared {
+                doorman: Doorman::new(rustix::process::geteuid().as_raw(), None),
+                store,
+                ask,
+                news: heard,
+                followers: Semaphore::new(1),
+                crowded: Notify::new(),
+            };
+            Self {
+                client,
+                server,
+                shared,
+                asked,
+                _news: news,
+                _state: state,
+            }
+        }
+    }
+
+    async fn all(client: &mut UnixStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_told_so_and_let_go() {
+        let mut scene = Scene::new();
+        let began = Instant::now();
+        serve(scene.server, &scene.shared).await;
+        assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
+        let told = all(&mut scene.client).await;
+        assert!(told.contains("no whole request came within 5 s"), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_dribbles_has_no_more_time_than_others() {
+        let scene = Scene::new();
+        let mut client = scene.client;
+        let dribble = tokio::spawn(async move {
+            while client.write_all(b" ").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let began = Instant::now();
+        serve(scene.server, &scene.shared).await;
+        assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
+        dribble.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_makes_room_for_others_after_a_moment() {
+        let mut scene = Scene::new();
+        let began = Instant::now();
+        let crowd = async {
+            loop {
+                scene.shared.crowded.notify_waiters();
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            () = serve(scene.server, &scene.shared) => {}
+            () = crowd => {}
+        }
+        let moment = CROWDED_TIME..CROWDED_TIME + Duration::from_millis(200);
+        assert!(moment.contains(&began.elapsed()), "{:?}", began.elapsed());
+        let told = all(&mut scene.client).await;
+        assert!(told.contains("and others wait"), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_take_its_answer_is_let_go() {
+        let mut scene = Scene::new();
+        scene.client.write_all(b"\"hooks\"\n").await.unwrap();
+        let daemon = async {
+            let asked = scene.asked.recv().await.unwrap();
+            assert_eq!(asked.request, Request::Hooks);
+            let long = Answer::refused("x".repeat(8 << 20));
+            asked.reply.send(long).unwrap();
+        };
+        let began = Instant::now();
+        tokio::join!(serve(scene.server, &scene.shared), daemon);
+        assert_eq!(began.elapsed().as_secs(), ANSWER_TIME.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_request_the_daemon_lets_fall_is_answered_all_the_same() {
+        let mut scene = Scene::new();
+        scene.client.write_all(b"\"reload\"\n").await.unwrap();
+        let daemon = async { drop(scene.asked.recv().await) };
+        tokio::join!(serve(scene.server, &scene.shared), daemon);
+        let told = all(&mut scene.client).await;
+        assert!(told.contains("the daemon is stopping"), "{told}");
+    }
 }

@@ -81,7 +81,7 @@ impl Place {
             0o600
         };
         fs::set_permissions(&inside, Permissions::from_mode(mode)).map_err(fail)?;
-        let made = fs::symlink_metadata(&inside).map_err(fail)?;
+        let socket = fs::symlink_metadata(&inside).map_err(fail)?;
         // Unlike a rename, a link replaces nothing: whoever came first keeps the place.
         fs::hard_link(&inside, path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => BindError::InUse {
@@ -91,7 +91,7 @@ impl Place {
         })?;
         let place = Self {
             path: path.to_owned(),
-            id: (made.dev(), made.ino()),
+            id: (socket.dev(), socket.ino()),
         };
         Ok((listener, place))
     }
@@ -126,8 +126,12 @@ impl Drop for Closed {
     }
 }
 
-/// Gives the socket to the group; whether that went well. Who is no member of it may not.
+/// Gives the socket to the group; whether it is the group's now. Who is no member of it may not; a hardened unit may not
+/// for any group, but makes it this one's in the first place (`Group=`).
 fn give(socket: &Path, gid: u32) -> bool {
+    if fs::symlink_metadata(socket).is_ok_and(|made| made.gid() == gid) {
+        return true;
+    }
     match chown(socket, None, Some(gid)) {
         Ok(()) => true,
         Err(error) => {

@@ -57,7 +57,7 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
-    /// Read the configuration file anew. [`Answer::Reloaded`] once it is in force.
+    /// Read the configuration file anew. [`Answer::Done`] once it is in force.
     Reload,
     /// The deliveries that are not done. [`Answer::Deliveries`].
     Hooks,
@@ -126,11 +126,6 @@ pub enum Answer {
         offset: u64,
         /// Its log record: the stored text, a JSON object.
         record: Box<RawValue>,
-    },
-    /// To [`Request::Reload`].
-    Reloaded {
-        /// What the file says otherwise than what stays in force until a restart, a sentence each.
-        needs_restart: Vec<String>,
     },
     /// It is done; of events, there are no more.
     Done,
@@ -399,9 +394,7 @@ mod tests {
             }],
         };
         let text = serde_json::to_string(&Answer::Job(Box::new(shown))).unwrap();
-        insta::assert_snapshot!(text, @r#"
-        {"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"left_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"began_ms":1800000000000,"why":{"by":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"standing":"given_up","error":"exit status 1"}]}}
-        "#);
+        insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"left_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"began_ms":1800000000000,"why":{"by":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"standing":"given_up","error":"exit status 1"}]}}"#);
         let Answer::Job(back) = serde_json::from_str(&text).unwrap() else {
             panic!("{text}");
         };

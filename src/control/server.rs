@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
 
 use super::connection::{Shared, serve};
 use super::peer::{self, Doorman};
@@ -22,12 +23,12 @@ use crate::store::Sqlite;
 
 pub use super::place::BindError;
 
-/// How many clients are served at once; more wait, in the kernel's queue.
+/// How many clients are served at once; more wait in the kernel's queue, until one is done or was silent for too long.
 const CONNECTIONS: usize = 16;
 /// How many of them may follow events, which has no end: the rest is for those who want one thing.
 const FOLLOWERS: usize = 12;
-/// How long to wait after a failed accept: it fails for want of file descriptors, and closing takes a moment.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait for room, and for file descriptors, before silent clients are asked to make some.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A request that the daemon itself answers: any but [`Request::Events`].
 #[derive(Debug)]
@@ -80,6 +81,7 @@ impl Server {
             ask,
             news: heard,
             followers: Semaphore::new(FOLLOWERS),
+            crowded: Notify::new(),
         };
         let accepting = tokio::spawn(accept(listener, Arc::new(shared)));
         Ok(Self {
@@ -113,13 +115,10 @@ impl Drop for Server {
 
 /// Serves whoever comes, each in a task of its own.
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut failing = false;
     loop {
-        // Nobody closes it.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
+        let place = room(&places, &shared).await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
@@ -129,12 +128,24 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
                     drop(place);
                 });
             }
+            // For want of file descriptors: clients have some.
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "no client of the control socket can be served");
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                shared.crowded.notify_waiters();
+                sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Waits for a place, and has silent clients make room where there is none.
+async fn room(places: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(Ok(place)) = timeout(PAUSE, Arc::clone(places).acquire_owned()).await {
+            return place;
+        }
+        shared.crowded.notify_waiters();
     }
 }

@@ -69,7 +69,7 @@ struct Live {
 /// What a chore has come to.
 enum Chore {
     /// The event is on record.
-    Announced(Event),
+    Announced(Box<Event>),
     /// It is time to look for what is too old.
     Prune,
     /// The store failed for good.
@@ -123,14 +123,16 @@ where
                 biased;
                 told = self.engine.advance() => {
                     let told = told?;
-                    told.iter().for_each(|event| self.take_note(event));
+                    for event in &told {
+                        self.take_note(event);
+                    }
                     self.tellable.extend(told);
                 }
                 told = self.hooks.advance() => self.tellable.extend(told?),
                 Some(done) = self.chores.next() => match done {
                     Chore::Announced(event) => {
                         self.announced -= 1;
-                        self.tellable.push(event);
+                        self.tellable.push(*event);
                     }
                     Chore::Prune => self.prune(),
                     Chore::Failed(error) => return Err(error),
@@ -168,7 +170,7 @@ where
         self.chores.push(Box::pin(async move {
             loop {
                 match record(&outbox, &event).await {
-                    Ok(()) => return Chore::Announced(event),
+                    Ok(()) => return Chore::Announced(Box::new(event)),
                     Err(error @ StoreError::Fatal(_)) => return Chore::Failed(error),
                     Err(_) => sleep(RECORD_AGAIN).await,
                 }

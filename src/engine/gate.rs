@@ -93,6 +93,13 @@ impl Gate {
         }
     }
 
+    /// Something that may have mended an outage has happened: everybody may ask again.
+    pub(super) fn reopen(&mut self) {
+        self.outage = None;
+        self.in_a_row = 0;
+        self.failed.clear();
+    }
+
     /// This slot asks for all.
     pub(super) fn probe(&mut self, slot: u32) {
         if let Some(outage) = &mut self.outage {

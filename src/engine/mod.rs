@@ -15,6 +15,7 @@ mod gate;
 mod pace;
 pub mod retry;
 mod slots;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -40,13 +41,12 @@ pub use voice::Voice;
 use crate::core::event::{About, Event, WatchId};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::limits::Limits;
-use crate::core::poll::Poll;
-use crate::core::schedule::{Memory, Samples, ServerClock};
+use crate::core::schedule::{Memory, ServerClock};
 use crate::core::status::Status;
 use crate::core::time::Moment;
 use crate::core::verdict::{ErrorKind, PollError};
-use crate::core::watch::{Answer, Context, Dice, Effects, Input, Next, Watch};
-use crate::store::{AddedBy, Commit, Note, SavedWatch, Store, StoreError};
+use crate::core::watch::{Answer, Dice, Effects, Input, Watch};
+use crate::store::{Store, StoreError};
 
 /// A status as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +185,13 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.api = Rc::new(api);
         self.limits = limits;
         self.max_in_flight = throttle.max_in_flight.max(1);
-        self.pace = Pace::new(throttle.max_requests_per_second, self.clock.now().up_ms);
+        let now = self.clock.now().up_ms;
+        self.pace = Pace::new(throttle.max_requests_per_second, now);
+        // Credentials and addresses may be mended by it; what the server asked for still holds.
+        self.gate.reopen();
+        self.pace.return_gently(now);
+        self.ask_now(self.slots.refused());
+        self.ask_now(self.slots.held());
     }
 
     /// Ends no watch, but asks nothing more and drops the requests under way. [`Engine::advance`] goes on to return
@@ -329,141 +335,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }
     }
 
-    /// Lets the core decide, and carries it out: at once where nothing is told, after the commit otherwise.
-    fn step(&mut self, slot: u32, input: Input, now: Moment) {
-        self.disarm(slot);
-        let Some(watch) = self.slots.watch(slot) else {
-            return;
-        };
-        let cx = Context {
-            now,
-            server_now_ms: self.server_clock.now_ms(now.wall_ms),
-            limits: &self.limits,
-            memory: &self.memory,
-            backoff: retry::ceiling,
-            alone: self.slots.nobody_else_is_answered(slot),
-        };
-        let (watch, effects) = watch.step(input, &cx, &mut self.dice);
-        if effects.events.is_empty() {
-            self.take_over(slot, watch, effects, now);
-            return;
-        }
-        self.slots.set_phase(slot, Phase::Committing);
-        let row = self.row(&watch, &effects, now);
-        let store = Rc::clone(&self.store);
-        self.commits.push(Box::pin(async move {
-            let result = store
-                .commit(Commit {
-                    watch: row,
-                    events: &effects.events,
-                    ..Commit::default()
-                })
-                .await;
-            Committed {
-                slot,
-                watch,
-                effects,
-                result,
-            }
-        }));
-    }
-
-    /// Has the store keep a poll, where it keeps any.
-    fn note(&self, watch: &Watch, poll: Option<Poll>, now: Moment) {
-        if !S::KEEPS_WATCHES {
-            return;
-        }
-        if let Some(Ok(poll)) = poll.map(|poll| serde_json::to_string(&poll)) {
-            self.store.note(Note {
-                watch: watch.id(),
-                row: watch.save(now, None),
-                poll,
-            });
-        }
-    }
-
-    /// The watch as the store keeps it, where it does.
-    fn row(&self, watch: &Watch, effects: &Effects, now: Moment) -> Option<SavedWatch> {
-        if !S::KEEPS_WATCHES {
-            return None;
-        }
-        let outcome = match effects.next {
-            Next::End { outcome, .. } => Some(outcome),
-            Next::Poll { .. } | Next::Wait { .. } => None,
-        };
-        Some(SavedWatch {
-            id: watch.id(),
-            job: watch.job(),
-            row: watch.save(now, outcome),
-            ended_wall_ms: outcome.map(|_| now.wall_ms),
-            added_by: AddedBy::default(),
-        })
-    }
-
-    fn committed(&mut self, done: Committed) {
-        let Committed {
-            slot,
-            watch,
-            effects,
-            result,
-        } = done;
-        let stop = self.slots.take_stop(slot);
-        match result {
-            Ok(()) => self.take_over(slot, watch, effects, self.clock.now()),
-            Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
-            Err(error) => {
-                tracing::error!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
-                let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
-                if let Some(old) = self.slots.watch_mut(slot) {
-                    old.ask_at(again);
-                }
-                self.arm(slot, again);
-                // What the core decided it will decide again; what came from outside must not be forgotten.
-                if let Next::End { outcome, .. } = effects.next
-                    && !outcome.is_the_servers()
-                {
-                    self.slots.stop_later(slot, outcome);
-                }
-            }
-        }
-        if let Some(outcome) = stop {
-            self.stop(slot, outcome);
-        }
-    }
-
-    /// The step is in force from here on.
-    fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
-        let (job, id) = (watch.job(), watch.id());
-        self.note(&watch, effects.poll, now);
-        self.slots.replace(slot, watch);
-        self.tellable.extend(effects.events);
-        match effects.next {
-            Next::Wait { until } => self.arm(slot, until),
-            Next::Poll { .. } if self.winding_up => {}
-            Next::Poll { diff_info } => {
-                self.pace.take(now.up_ms);
-                self.slots.set_phase(slot, Phase::Asking);
-                let api = Rc::clone(&self.api);
-                self.polls.push(Box::pin(async move {
-                    Polled {
-                        slot,
-                        id,
-                        result: api.ask(job, diff_info).await,
-                    }
-                }));
-            }
-            Next::End { samples, .. } => {
-                // An end in the first answer teaches nothing.
-                if let Some(samples) = samples.filter(|samples| *samples != Samples::default()) {
-                    self.memory.learn(job.kind, &samples);
-                    self.has_learnt = true;
-                }
-                self.gate.not_asking(slot);
-                self.slots.remove(slot);
-            }
-        }
-    }
-
     fn polled(&mut self, done: Polled) {
         let Polled { slot, id, result } = done;
         let now = self.clock.now();
@@ -519,18 +390,29 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }
                 self.pace.return_gently(until);
             }
+            Turn::Down if result.is_err_and(|e| e.kind == ErrorKind::Unauthorized) => {
+                tracing::warn!(
+                    "the API refuses the credentials: one request every five minutes until they are mended"
+                );
+            }
             Turn::Down => tracing::warn!("the API is down: one request at a time until it is back"),
             Turn::Up => {
                 tracing::info!("the API is back");
                 self.pace.return_gently(now);
-                for slot in self.slots.held() {
-                    self.disarm(slot);
-                    if let Some(watch) = self.slots.watch_mut(slot) {
-                        watch.ask_at(now);
-                    }
-                    self.arm(slot, now);
-                }
+                self.ask_now(self.slots.held());
             }
+        }
+    }
+
+    /// Lets these ask as soon as the gate and the pace let them.
+    fn ask_now(&mut self, slots: Vec<u32>) {
+        let now = self.clock.now().up_ms;
+        for slot in slots {
+            self.disarm(slot);
+            if let Some(watch) = self.slots.watch_mut(slot) {
+                watch.ask_at(now);
+            }
+            self.arm(slot, now);
         }
     }
 

@@ -140,10 +140,19 @@ impl Slots {
 
     /// The places of the watches that are not asked because the API is down.
     pub(super) fn held(&self) -> Vec<u32> {
-        let held = |slot: &Slot| slot.watch.is_held() && matches!(slot.phase, Phase::Waiting(_));
+        self.waiting(Watch::is_held)
+    }
+
+    /// The places of the watches whose last request was refused (401, 403).
+    pub(super) fn refused(&self) -> Vec<u32> {
+        self.waiting(Watch::is_refused)
+    }
+
+    fn waiting(&self, which: impl Fn(&Watch) -> bool) -> Vec<u32> {
+        let is_one = |slot: &Slot| which(&slot.watch) && matches!(slot.phase, Phase::Waiting(_));
         (0_u32..)
             .zip(&self.places)
-            .filter(|(_, slot)| slot.as_ref().is_some_and(held))
+            .filter(|(_, slot)| slot.as_ref().is_some_and(is_one))
             .map(|(at, _)| at)
             .collect()
     }

@@ -12,6 +12,7 @@ use crate::core::job::{JobState, Reason};
 use crate::core::time::millis;
 use crate::core::watch::tests_support::{EPOCH_S, error, limits};
 use crate::store;
+use crate::store::Commit;
 
 /// tokio's paused clock as both clocks.
 struct VirtualClock(Instant);

@@ -22,8 +22,9 @@ const OURSELVES: &str = "/proc/self/exe";
 const MAX_REPORT: u64 = 1 << 20;
 /// What the supervisor may take beyond the time-out, TERM and KILL before it is given up itself.
 const SLACK: Duration = Duration::from_secs(20);
-/// One record of the log holds this much of an output: more of a text is cut there.
-const PART: usize = 8 * 1024;
+/// One record of the log holds this much of an output. In JSON a byte can take six, and the journal breaks lines at
+/// 48 KiB (`LineMax=`, `journald.conf(5)`).
+const PART: usize = 6 * 1024;
 
 /// A program to run.
 #[derive(Debug)]

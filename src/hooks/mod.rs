@@ -62,7 +62,7 @@ pub struct Hooks<S, C, P> {
 }
 
 /// What becomes of a delivery, with the event that tells of it where it is given up.
-type Settling = (Change, Option<Event>);
+type Settling = (Change, Option<Box<Event>>);
 
 /// What has come of something under way.
 enum Done {
@@ -131,7 +131,7 @@ where
 
     /// How many deliveries are not done, those given up not counted.
     pub fn waiting(&self) -> usize {
-        self.queue.borrow().len()
+        self.queue.borrow().waiting()
     }
 
     /// All that is not done, or was given up and is kept.
@@ -274,7 +274,7 @@ where
             }
             Done::Begun(id, _, Ok(())) => self.queue.borrow_mut().put_back(&id, now, None),
             Done::Begun(id, _, Err(error)) => {
-                tracing::error!(delivery = %id, %error, "an attempt could not be recorded, and waits");
+                tracing::debug!(delivery = %id, %error, "an attempt could not be recorded, and waits");
                 self.queue
                     .borrow_mut()
                     .put_back(&id, now.plus(RECORD_AGAIN), None);
@@ -291,14 +291,14 @@ where
             }
             Done::Settled((change, event), Ok(())) => {
                 self.queue.borrow_mut().apply(&change, now);
-                self.tellable.extend(event);
+                self.tellable.extend(event.map(|event| *event));
             }
             // Nobody knows when it will be: the attempt is on record without an end, and runs again after the start.
             Done::Settled(_, Err(error)) if self.is_stopping() => {
                 tracing::error!(%error, "what came of an attempt could not be recorded; it is made again");
             }
             Done::Settled(settling, Err(error)) => {
-                tracing::error!(%error, "what came of an attempt could not be recorded; once more");
+                tracing::debug!(%error, "what came of an attempt could not be recorded; once more");
                 self.record(settling, RECORD_AGAIN);
             }
         }
@@ -334,7 +334,7 @@ where
                 delivery: Some(Box::new(delivery)),
                 ..Facts::default()
             };
-            self.voice.event(EventType::HookFailed, facts)
+            Box::new(self.voice.event(EventType::HookFailed, facts))
         });
         (change, event)
     }
@@ -352,7 +352,7 @@ where
 /// Writes a change down before it is true, with what is to be told of it.
 async fn record(store: &impl Store, (change, event): &Settling) -> Result<(), StoreError> {
     let commit = Commit {
-        events: event.as_slice(),
+        events: event.as_deref().map_or(&[], std::slice::from_ref),
         changes: std::slice::from_ref(change),
         ..Commit::default()
     };

@@ -1,9 +1,10 @@
 //! A store that sees to it that no event is forgotten: with each event it commits the deliveries that hooks are owed.
 //!
 //! The engine and [`super::Hooks`] commit through it. An event and its deliveries are on the disk together or not at
-//! all, and only then the deliveries are in the [`Queue`].
+//! all, and only then the deliveries are in the [`Queue`]. So it is here too that a failing store is told of: a
+//! full disk once, however many commits it fails, and once more when that is over.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Outbox<S, C> {
     clock: C,
     /// The watcher's name in what hooks get.
     instance: Rc<str>,
+    /// The disk was full when something was last to be recorded.
+    is_full: Rc<Cell<bool>>,
 }
 
 impl<S: Store, C: Clock> Outbox<S, C> {
@@ -32,6 +35,7 @@ impl<S: Store, C: Clock> Outbox<S, C> {
             queue: Rc::default(),
             clock,
             instance: instance.into(),
+            is_full: Rc::default(),
         }
     }
 
@@ -43,6 +47,22 @@ impl<S: Store, C: Clock> Outbox<S, C> {
     /// The deliveries that are not done.
     pub(super) fn queue(&self) -> &Rc<RefCell<Queue>> {
         &self.queue
+    }
+
+    fn tell_of_failures(&self, committed: &Result<(), StoreError>) {
+        match committed {
+            Ok(()) if self.is_full.replace(false) => {
+                tracing::info!("there is room again: what had to wait is recorded and told");
+            }
+            Err(error @ StoreError::Full(_)) if !self.is_full.replace(true) => {
+                tracing::error!(%error, "nothing is told and no hook is started until there is room; asking goes on");
+            }
+            Err(error @ StoreError::Refused(_)) => {
+                tracing::error!(%error, "what was to be recorded was refused, and waits");
+            }
+            // Nothing new; or the process ends by it, and says so.
+            Ok(()) | Err(StoreError::Full(_) | StoreError::Fatal(_)) => {}
+        }
     }
 
     /// What hooks are owed of these events.
@@ -66,14 +86,18 @@ impl<S: Store, C: Clock> Outbox<S, C> {
 }
 
 impl<S: Store, C: Clock> Store for Outbox<S, C> {
-    const KEEPS_WATCHES: bool = S::KEEPS_WATCHES;
+    fn keeps_watches(&self) -> bool {
+        self.store.keeps_watches()
+    }
 
     async fn commit(&self, mut commit: Commit<'_>) -> Result<(), StoreError> {
         let owed = self.owed(commit.events)?;
         commit
             .deliveries
             .extend(owed.iter().map(|(row, _)| row.clone()));
-        self.store.commit(commit).await?;
+        let committed = self.store.commit(commit).await;
+        self.tell_of_failures(&committed);
+        committed?;
         let now = self.clock.now();
         let mut queue = self.queue.borrow_mut();
         for (row, told) in owed {

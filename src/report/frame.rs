@@ -274,7 +274,7 @@ fn short(span: Duration) -> String {
 }
 
 /// The text, or as much of it as fits into `room` columns with `mark` at its end.
-pub(super) fn cut_to_width(text: &str, room: usize, mark: &str) -> String {
+pub(crate) fn cut_to_width(text: &str, room: usize, mark: &str) -> String {
     if text.width() <= room {
         return text.to_owned();
     }

@@ -1,6 +1,7 @@
 //! One JSON object a line, and nothing else.
 //!
-//! [`super::Report`] prints event records with it, [`super::diagnostics`] its own lines.
+//! [`super::Report`] prints event records with it, [`super::diagnostics`] its own lines, the client commands what the
+//! daemon answers.
 
 use serde::Serialize;
 use std::fmt::Write;
@@ -12,7 +13,7 @@ use super::neutral::is_harmful;
 /// JSON leaves DEL, C1 controls, bidi marks and the Unicode line separators as they are; terminals and log viewers
 /// would act on them, and some build servers on `##vso[` anywhere in a line. Here they are `\uXXXX`: another
 /// spelling of the same value.
-pub(super) fn line(value: &impl Serialize) -> String {
+pub fn line(value: &impl Serialize) -> String {
     match serde_json::to_string(value) {
         Ok(text) => escape(text),
         // Not for records: numbers, strings and maps with strings as keys always serialise.

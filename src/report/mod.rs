@@ -21,7 +21,7 @@ use crate::core::job::{JobRef, JobState, Outcome};
 
 pub mod diagnostics;
 mod frame;
-mod json;
+pub mod json;
 mod mode;
 pub mod neutral;
 mod paint;
@@ -29,6 +29,7 @@ mod progress;
 mod text;
 mod writer;
 
+pub(crate) use frame::cut_to_width;
 pub use mode::{Facts, Mode, Style};
 pub use paint::Size;
 pub use writer::{SizeOf, Streams};
@@ -128,6 +129,11 @@ impl Report {
     /// Whether [`Report::rows`] shows anything, and so is worth calling.
     pub fn wants_rows(&self) -> bool {
         self.mode == Mode::Progress && self.style.bars
+    }
+
+    /// Whether [`Report::event`] would not have to wait.
+    pub fn has_room(&self) -> bool {
+        self.queue.capacity() > 0
     }
 
     /// Tells one event. Waits while the queue is full; dropped while it waits, nothing was told.

@@ -9,6 +9,7 @@
 mod bad_input;
 mod bodies;
 mod cache;
+mod daemon;
 mod demo;
 mod exit_status;
 mod faults;
@@ -19,6 +20,7 @@ mod place;
 mod proxy;
 mod secrets;
 mod simulate;
+mod state;
 mod streams;
 mod terminal;
 mod tls;

@@ -15,8 +15,26 @@ use crate::place::{Place, jobs, with_flags};
 fn every_command_has_its_help() {
     let place = Place::new();
     insta::assert_snapshot!("help", place.run(&["--help"]));
-    for command in ["watch", "demo", "simulate", "check", "completions", "man"] {
+    for command in [
+        "watch",
+        "demo",
+        "simulate",
+        "check",
+        "add",
+        "remove",
+        "list",
+        "show",
+        "events",
+        "reload",
+        "hooks",
+        "completions",
+        "man",
+    ] {
         insta::assert_snapshot!(format!("help-{command}"), place.run(&[command, "--help"]));
+    }
+    for command in ["list", "retry"] {
+        let help = place.run(&["hooks", command, "--help"]);
+        insta::assert_snapshot!(format!("help-hooks-{command}"), help);
     }
 }
 
@@ -119,8 +137,8 @@ fn intervals_that_contradict_each_other_are_told() {
 
 #[test]
 fn usage_errors_are_told_before_anything_is_read() {
-    let place = Place::new().file("f.toml", "nonsense");
-    let mut said = place.run(&["watch", "--config", "f.toml", "diff/1"]);
+    let place = Place::new();
+    let mut said = String::new();
     for args in [
         &["watch", "--timeout", "5m", "diff/1"][..],
         &["watch", "--until-done", "--policy", "fast"],
@@ -227,10 +245,20 @@ fn every_command_and_the_file_have_a_man_page() {
     assert_eq!(
         pages,
         [
+            "forgewatch-add.1",
             "forgewatch-check.1",
             "forgewatch-completions.1",
             "forgewatch-demo.1",
+            "forgewatch-events.1",
+            "forgewatch-hooks-discard.1",
+            "forgewatch-hooks-list.1",
+            "forgewatch-hooks-retry.1",
+            "forgewatch-hooks.1",
+            "forgewatch-list.1",
             "forgewatch-man.1",
+            "forgewatch-reload.1",
+            "forgewatch-remove.1",
+            "forgewatch-show.1",
             "forgewatch-simulate.1",
             "forgewatch-watch.1",
             "forgewatch.1",

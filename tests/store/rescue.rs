@@ -5,7 +5,7 @@ use std::process::Command;
 
 use forgewatch::store::{OpenError, RescueError, Sqlite, check, recover};
 
-use crate::samples::{contents, filled, state_in};
+use crate::samples::{contents, filled, job, state_in, watch};
 
 const PAGE: usize = 4096;
 
@@ -157,4 +157,32 @@ async fn the_commands_say_what_they_found_and_what_to_do() {
     let (status, error) = run(&["recover", "--from", "state.db"]);
     assert_eq!(status, Some(1));
     insta::assert_snapshot!(error, @"error: state.db.recovered is there already; name another with --to");
+}
+
+#[tokio::test]
+async fn a_job_whose_watch_is_lost_looks_new_to_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_in(&folder);
+    filled(&path, 3).await;
+    // Within a watch, where its checksum alone notices. Pages fill from behind: the first to be found is the last, of 3.
+    let mut bytes = fs::read(&path).unwrap();
+    let row = watch(3, 3).row;
+    let at = bytes.windows(row.len()).position(|w| w == row.as_bytes());
+    bytes[at.unwrap() + 20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    let to = folder.path().join("rescued.db");
+    let tables = recover(&path, &to).unwrap();
+    for (name, rescued, lost) in [("watches", 2, 1), ("accepted", 2, 1), ("events", 9, 0)] {
+        let table = tables.iter().find(|t| t.table == name).unwrap();
+        assert_eq!((table.rescued, table.lost), (rescued, lost), "{name}");
+    }
+    let (store, loaded) = Sqlite::open(&to).unwrap();
+    let jobs: Vec<_> = loaded
+        .accepted
+        .iter()
+        .map(|accepted| accepted.job)
+        .collect();
+    assert_eq!(jobs, [job(1), job(2)]);
+    store.close().await;
 }

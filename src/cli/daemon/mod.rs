@@ -32,8 +32,6 @@ use crate::store::{Sqlite, StoreError};
 use renewing::Renewing;
 use telling::Telling;
 
-/// The state cannot be used.
-const UNUSABLE: u8 = 78;
 /// The status line is renewed this often at most.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// While hooks are waited for at the stop, the service manager is asked for this much more time, again and again.
@@ -153,13 +151,9 @@ impl Service {
         orders: Orders<Renewing, Actions>,
         report: Report,
     ) -> Result<Self, Stopped> {
-        let unusable = |why: String| Stopped {
-            status: UNUSABLE,
-            why,
-        };
         let signals = Signals::catch().map_err(|e| Stopped::internal(&e))?;
         let (store, loaded) =
-            Sqlite::open(&settings.state.path).map_err(|error| unusable(error.to_string()))?;
+            Sqlite::open(&settings.state.path).map_err(|error| Stopped::unusable(&error))?;
         let path = settings.state.path.display();
         let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
         let daemon = Daemon::start(
@@ -171,7 +165,7 @@ impl Service {
             seed,
         );
         let daemon = daemon.await.map_err(|error| match error {
-            StartError::Row(why) => unusable(format!(
+            StartError::Row(why) => Stopped::unusable(&format!(
                 "{path}: the state is damaged: {why}; rescue what is readable with: forgewatch state recover --from \
                  {path}"
             )),
@@ -238,6 +232,8 @@ impl Service {
                     Ok(events) => self.told(&events),
                     Err(error) => return Leave::Failed(error),
                 },
+                // Whatever failed, a client's request or a poll's note: the next start opens it anew.
+                error = self.store.failed() => return Leave::Failed(error),
                 asked = self.server.next() => self.answer(asked).await,
                 // Alive is who gets here, with a store that answers.
                 _ = beats.tick(), if beat.is_some() && flushing.is_none() => {
@@ -252,7 +248,10 @@ impl Service {
                         _ => notify::watchdog(),
                     }
                 }
-                _ = status.tick(), if self.is_stale => self.tell_status(),
+                _ = status.tick(), if self.is_stale || self.telling.owes() => {
+                    self.confess();
+                    self.tell_status();
+                }
             }
         }
     }
@@ -261,19 +260,25 @@ impl Service {
     fn told(&mut self, events: &[Event]) {
         self.is_stale = true;
         self.server.news();
-        if let Some(lag) = self.telling.tell(events) {
-            let facts = Facts {
-                lag: Some(Box::new(lag)),
-                ..Facts::default()
-            };
-            self.daemon.announce(EventType::WatchLagged, facts);
-        }
+        self.telling.tell(events);
+        self.confess();
         for removing in &mut self.removing {
             removing.left.retain(|&job| self.daemon.is_live(job));
         }
         for done in self.removing.extract_if(.., |r| r.left.is_empty()) {
             // Whoever asked may have gone.
             let _ = done.reply.send(done.answer);
+        }
+    }
+
+    /// Says which lines are missing, once somebody reads again.
+    fn confess(&mut self) {
+        if let Some(lag) = self.telling.confession() {
+            let facts = Facts {
+                lag: Some(Box::new(lag)),
+                ..Facts::default()
+            };
+            self.daemon.announce(EventType::WatchLagged, facts);
         }
     }
 
@@ -348,8 +353,10 @@ impl Service {
     }
 
     fn tell_status(&mut self) {
-        self.is_stale = false;
-        let status = self.daemon.standing().to_string();
+        let standing = self.daemon.standing();
+        // A delivery that arrives tells of nothing.
+        self.is_stale = standing.deliveries_waiting > 0;
+        let status = standing.to_string();
         if status != self.status {
             notify::status(&status);
             self.status = status;
@@ -377,7 +384,7 @@ impl Service {
                 tokio::select! {
                     biased;
                     told = daemon.advance() => match told {
-                        Ok(events) => drop(telling.tell(&events)),
+                        Ok(events) => telling.tell(&events),
                         Err(error) => {
                             tracing::error!(%error, "the stop is not in order");
                             break;

@@ -12,7 +12,7 @@ pub(super) struct Telling {
     /// What was dropped since the reader last took something.
     lag: Option<Lag>,
     /// A `watch.lagged` is on its way to the reader.
-    confessed: bool,
+    confessing: bool,
 }
 
 impl Telling {
@@ -20,33 +20,35 @@ impl Telling {
         Self {
             report,
             lag: None,
-            confessed: false,
+            confessing: false,
         }
     }
 
-    /// Tells them, as far as the reader goes along. Returns what is to be announced as `watch.lagged`.
-    pub(super) fn tell(&mut self, events: &[Event]) -> Option<Lag> {
-        let mut to_confess = None;
+    /// Tells them, as far as the reader goes along.
+    pub(super) fn tell(&mut self, events: &[Event]) {
         for event in events {
-            let is_lagged = event.kind == EventType::WatchLagged;
+            let is_confession = event.kind == EventType::WatchLagged;
+            self.confessing &= !is_confession;
             // Unconstrained: the queue is full or not, and the runtime's sense of fairness does not come into it.
             let told = unconstrained(self.report.event(event)).now_or_never();
-            match told {
-                Some(()) if is_lagged => self.confessed = false,
-                Some(()) => {
-                    // There is room again: what is missing before this line is told of now.
-                    if let Some(lag) = self.lag.take_if(|_| !self.confessed) {
-                        self.confessed = true;
-                        to_confess = Some(lag);
-                    }
-                }
-                None => {
-                    self.confessed &= !is_lagged;
-                    self.drop_one(event);
-                }
+            if told.is_none() {
+                self.drop_one(event);
             }
         }
-        to_confess
+    }
+
+    /// Whether lines are missing that nobody was told of.
+    pub(super) fn owes(&self) -> bool {
+        self.lag.is_some() && !self.confessing
+    }
+
+    /// What is to be announced as `watch.lagged`, once the reader goes along again.
+    pub(super) fn confession(&mut self) -> Option<Lag> {
+        if !self.owes() || !self.report.has_room() {
+            return None;
+        }
+        self.confessing = true;
+        self.lag.take()
     }
 
     fn drop_one(&mut self, event: &Event) {

@@ -275,6 +275,12 @@ impl Watch {
         self.failing().is_some_and(|f| f.told)
     }
 
+    /// Whether the last request for it was refused (401, 403).
+    pub fn is_refused(&self) -> bool {
+        let refused = [ErrorKind::Unauthorized, ErrorKind::Forbidden];
+        self.failing().is_some_and(|f| refused.contains(&f.kind))
+    }
+
     /// Whether there was an answer yet that told a status.
     pub fn is_answered(&self) -> bool {
         self.answered

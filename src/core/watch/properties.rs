@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::tests_support::{EPOCH_S, SeededDice, Story, error, limits};
-use super::{Answer, Input, Next};
+use super::{Answer, Input, Next, Watch};
 use crate::core::event::{Event, EventType};
 use crate::core::job::JobState;
 use crate::core::limits::{JobFailed, Limits};
@@ -143,6 +143,25 @@ proptest! {
         let kinds: Vec<EventType> = told.iter().filter(of_answers).map(|e| e.kind).collect();
         let watching = kinds.iter().filter(|&&k| k == EventType::Watching).count();
         prop_assert!(kinds.is_empty() || (kinds[0] == EventType::Watching && watching == 1), "{:?}", kinds);
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_back_whole(limits in bounds(), inputs in inputs()) {
+        let mut broken = None;
+        tell(&limits, &inputs, |story, _| {
+            let text = story.watch.save(story.now, None);
+            let mut read = Watch::load(&text, story.now, &limits).unwrap();
+            // The one thing that is not taken on trust.
+            if read.next_poll(story.now) > limits.schedule.max_interval {
+                broken = Some(format!("{:?}", read.next_poll(story.now)));
+            }
+            read.poll_at = story.watch.poll_at;
+            let again = read.save(story.now, None);
+            if again != text {
+                broken = Some(format!("{text}\n{again}"));
+            }
+        });
+        prop_assert_eq!(broken, None);
     }
 
     #[test]

@@ -199,9 +199,12 @@ impl Watch {
         let latest = now
             .up_ms
             .saturating_add(millis(limits.schedule.max_interval));
-        // Whether the API is still down nobody knows.
-        let held = |trouble: &SavedTrouble| trouble.failing.as_ref().is_some_and(|f| f.held);
-        let is_held = row.trouble.as_ref().is_some_and(held);
+        // Whether the API is still down nobody knows, and the credentials may have been mended.
+        let is_over = |f: &SavedFailing| {
+            f.held || matches!(f.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
+        };
+        let failing = row.trouble.as_ref().and_then(|t| t.failing.as_ref());
+        let ask_now = failing.is_some_and(is_over);
         let trouble = row.trouble.map(|trouble| {
             Box::new(Trouble {
                 failing: trouble.failing.map(|failing| Failing {
@@ -229,7 +232,7 @@ impl Watch {
             trouble,
             trace: Trace::restore(&row.trace, past),
             first_poll: past(row.first_poll),
-            poll_at: if is_held {
+            poll_at: if ask_now {
                 now.up_ms
             } else {
                 up(row.poll_at).clamp(now.up_ms, latest)
@@ -248,5 +251,118 @@ impl Watch {
             stalled: row.stalled,
             asked_names: row.asked_names,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::Input;
+    use crate::core::watch::tests_support::{Story, error, limits};
+
+    const DAY_MS: i64 = 86_400_000;
+
+    /// The moment `after_ms` later, in a process whose clock began elsewhere, with the wall clock off by `skew_ms`.
+    fn later(now: Moment, after_ms: u64, skew_ms: i64) -> Moment {
+        Moment {
+            up_ms: 5_000_000_000_000 + after_ms,
+            wall_ms: now.wall_ms + after_ms.cast_signed() + skew_ms,
+        }
+    }
+
+    fn reload(watch: &Watch, saved_at: Moment, now: Moment) -> Watch {
+        Watch::load(&watch.save(saved_at, None), now, &limits()).unwrap()
+    }
+
+    #[test]
+    fn what_is_read_back_in_time_waits_what_was_left() {
+        let story = Story::of("diff/9").at(0).take(Input::Due).running(10.0);
+        let story = story.at(40).running(30.0);
+        let wait = story.watch.next_poll(story.now);
+        let now = later(story.now, 300, 0);
+        let watch = reload(&story.watch, story.now, now);
+        assert_eq!(
+            watch.next_poll(now) + std::time::Duration::from_millis(300),
+            wait
+        );
+        assert_eq!(
+            (watch.id(), watch.job()),
+            (story.watch.id(), story.watch.job())
+        );
+        assert_eq!(
+            (watch.state(), watch.progress()),
+            (story.watch.state(), Some(30.0))
+        );
+        assert_eq!(watch.first_poll(), Some(now.up_ms - 40_300));
+    }
+
+    #[test]
+    fn a_clock_that_jumped_makes_nobody_wait_longer_than_the_longest_interval() {
+        let story = Story::of("diff/9").at(0).running(10.0).at(40).running(30.0);
+        for skew in [
+            -400 * DAY_MS,
+            -DAY_MS,
+            DAY_MS,
+            400 * DAY_MS,
+            i64::MIN / 4,
+            i64::MAX / 4,
+        ] {
+            let now = later(story.now, 0, skew);
+            let watch = reload(&story.watch, story.now, now);
+            assert!(
+                watch.next_poll(now) <= limits().schedule.max_interval,
+                "{skew}"
+            );
+            assert!(watch.first_poll() <= Some(now.up_ms), "{skew}");
+        }
+    }
+
+    #[test]
+    fn who_was_held_or_refused_asks_at_once() {
+        let held = Story::of("diff/9")
+            .at(0)
+            .running(10.0)
+            .at(40)
+            .take(Input::Held(ErrorKind::Server));
+        let mut refused = Story::of("diff/9").with(|limits| limits.refusal_ends = false);
+        refused = refused
+            .at(0)
+            .take(Input::Failed(error(ErrorKind::Unauthorized)));
+        for story in [held, refused] {
+            assert!(story.watch.next_poll(story.now) > std::time::Duration::from_secs(1));
+            let now = later(story.now, 10, 0);
+            assert!(
+                reload(&story.watch, story.now, now)
+                    .next_poll(now)
+                    .is_zero()
+            );
+        }
+    }
+
+    #[test]
+    fn an_end_is_written_down_with_its_name() {
+        let story = Story::of("diff/9").at(0).running(10.0);
+        assert_eq!(outcome_of(&story.watch.save(story.now, None)), None);
+        let ended = story.watch.save(story.now, Some(Outcome::TimedOut));
+        assert_eq!(outcome_of(&ended).as_deref(), Some("timed_out"));
+    }
+
+    #[test]
+    fn what_is_no_watch_is_an_error_and_what_is_half_of_one_too() {
+        let story = Story::of("diff/9").at(0).running(10.0);
+        let text = story.watch.save(story.now, None);
+        for cut in 0..text.len() {
+            assert!(
+                Watch::load(&text[..cut], story.now, &limits()).is_err(),
+                "{cut}"
+            );
+        }
+        for (from, to) in [
+            ("diff/9", "diff/0"),
+            ("0707", "07"),
+            ("\"poll_at\":", "\"poll\":"),
+        ] {
+            assert!(Watch::load(&text.replacen(from, to, 1), story.now, &limits()).is_err());
+        }
     }
 }

@@ -253,7 +253,7 @@ impl Queue {
     }
 
     /// How many there are to deliver.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.hooks.values().map(|hook| hook.events().count()).sum()
     }
 

@@ -14,7 +14,7 @@ mod worker;
 use std::path::PathBuf;
 
 use rusqlite::{Connection, ErrorCode, ffi};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rescue::{Rescue, RescueError, check, recover};
 
@@ -28,6 +28,7 @@ use worker::{Ask, Request};
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     requests: mpsc::Sender<Request>,
+    failed: watch::Receiver<Option<StoreError>>,
 }
 
 /// Why a state file can't be used; its text says what to do. The daemon ends with 78.
@@ -155,6 +156,17 @@ impl Sqlite {
     /// last thing of an orderly stop but [`Sqlite::close`].
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.ask(None, |_| Ok(())).await
+    }
+
+    /// Resolves once the file can't be trusted any more, whoever asked what then failed: with a
+    /// [`StoreError::Fatal`]. Pends for ever otherwise. Cancel-safe.
+    pub async fn failed(&self) -> StoreError {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(error)) => error.clone(),
+            // Closed in order.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Commits what waits, closes the file and lets go of it. Every later call fails.

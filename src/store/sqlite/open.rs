@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::row::TABLES;
 use super::schema::{self, Found, STEPS};
@@ -36,12 +36,13 @@ impl Sqlite {
             .map_err(|failure| failed(path, failure))?;
         let loaded = load(&db).map_err(|failure| failed(path, failure))?;
         let (requests, waiting) = mpsc::channel(QUEUE);
-        let worker = Worker::new(db, place);
+        let (doubt, failed) = watch::channel(None);
+        let worker = Worker::new(db, place, doubt);
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(waiting))
             .map_err(|error| place::failed(path, &error))?;
-        Ok((Self { requests }, loaded))
+        Ok((Self { requests, failed }, loaded))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -92,7 +92,13 @@ pub fn recover(from: &Path, to: &Path) -> Result<Vec<Rescue>, RescueError> {
             let _ = fs::remove_file(&to);
             Err(RescueError::Nothing(from.to_owned()))
         }
-        Ok(tables) => Ok(tables),
+        Ok(tables) => {
+            // Rescued by root, it is still the daemon's. Anybody else has made it for themselves.
+            if let Ok(old) = fs::metadata(&file) {
+                let _ = chown(&to, Some(old.uid()), Some(old.gid()));
+            }
+            Ok(tables)
+        }
         Err(error) => {
             let _ = fs::remove_file(&to);
             Err(error)
@@ -177,9 +183,21 @@ fn salvage(copy: &Copy, to: &Path) -> Result<Vec<Rescue>, Failure> {
         for table in TABLES {
             tables.push(Salvage::of(table).run(&old, &new)?);
         }
-        Ok(())
+        forget_unwatched(&new, &mut tables)
     })?;
     Ok(tables)
+}
+
+/// A job of the list that has no watch left has lost it. It leaves the list, or the next start would take it for one that
+/// has ended, and never watch it again.
+fn forget_unwatched(new: &Connection, tables: &mut [Rescue]) -> Result<(), Failure> {
+    let sql = "DELETE FROM accepted WHERE job NOT IN (SELECT job FROM watches)";
+    let forgotten = new.execute(sql, [])? as u64;
+    if let Some(accepted) = tables.iter_mut().find(|table| table.table == "accepted") {
+        accepted.rescued -= forgotten;
+        accepted.lost += forgotten;
+    }
+    Ok(())
 }
 
 /// Where header or definitions are damaged, those of a new file take their place: both live in the first page, and a

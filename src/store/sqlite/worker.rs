@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::place::Place;
 use super::{Failure, tables};
@@ -94,15 +94,22 @@ pub(super) struct Worker {
     db: Connection,
     /// Let go of with the thread's end, after the connection.
     _place: Place,
+    /// What left the disk in doubt, once something has.
+    doubt: watch::Sender<Option<StoreError>>,
     notes: HashMap<WatchId, Noted>,
     notes_written: Option<Instant>,
 }
 
 impl Worker {
-    pub(super) fn new(db: Connection, place: Place) -> Self {
+    pub(super) fn new(
+        db: Connection,
+        place: Place,
+        doubt: watch::Sender<Option<StoreError>>,
+    ) -> Self {
         Self {
             db,
             _place: place,
+            doubt,
             notes: HashMap::new(),
             notes_written: None,
         }
@@ -111,7 +118,6 @@ impl Worker {
     /// Works until it is closed or nobody can ask any more. After an error that leaves the disk in doubt it answers
     /// everything with that error.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut doubt = None;
         let mut closing = None;
         while closing.is_none() {
             let Some(first) = requests.blocking_recv() else {
@@ -137,14 +143,15 @@ impl Worker {
                     next = requests.try_recv().ok();
                 }
             }
-            if let Some(error) = &doubt {
-                refuse(group, error);
+            let doubt = self.doubt.borrow().clone();
+            if let Some(error) = doubt {
+                refuse(group, &error);
             } else if let Err(error) = self.commit_and_answer(group, closing.is_some()) {
                 tracing::error!(%error, "the state file failed; nothing is recorded any more");
-                doubt = Some(error);
+                self.doubt.send_replace(Some(error));
             }
         }
-        if doubt.is_some() {
+        if self.doubt.borrow().is_some() {
             // What the disk did is not known: leave it to the next start to look.
             let _ = self
                 .db

@@ -1,0 +1,91 @@
+//! `forgewatch hooks`.
+
+use std::io::{self, Write};
+
+use super::args::{DeliveryArgs, HooksArgs, HooksCommand, HooksListArgs};
+use super::list::next;
+use super::table::{Paper, table};
+use super::{Daemon, Undone, now_ms, print};
+use crate::config::Env;
+use crate::control::protocol::{Answer, DeliveryLine, Request, Stands};
+use crate::report::json;
+use crate::report::neutral::{LIMIT, neutral};
+
+/// Does what is asked with deliveries.
+pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), Undone> {
+    match &args.command {
+        HooksCommand::List(args) => list(args, env),
+        HooksCommand::Retry(args) => {
+            let retry = |delivery| Request::RetryHook { delivery };
+            decide(args, env, retry, "is tried again")
+        }
+        HooksCommand::Discard(args) => {
+            let discard = |delivery| Request::DiscardHook { delivery };
+            decide(args, env, discard, "was discarded")
+        }
+    }
+}
+
+fn decide(
+    args: &DeliveryArgs,
+    env: &Env,
+    request: impl FnOnce(String) -> Request,
+    what: &str,
+) -> Result<(), Undone> {
+    let request = request(args.id.clone());
+    match Daemon::find(&args.daemon, env).ask_once(&request)? {
+        Answer::Done => print(&format!("{} {what}\n", neutral(&args.id, LIMIT))).map(drop),
+        _ => Err(Undone::beside_the_point()),
+    }
+}
+
+fn list(args: &HooksListArgs, env: &Env) -> Result<(), Undone> {
+    let Answer::Deliveries(deliveries) =
+        Daemon::find(&args.daemon, env).ask_once(&Request::Hooks)?
+    else {
+        return Err(Undone::beside_the_point());
+    };
+    if args.json {
+        return print(&(json::line(&deliveries) + "\n")).map(drop);
+    }
+    if deliveries.is_empty() {
+        let _ = writeln!(io::stderr(), "no deliveries wait, and none was given up");
+        return Ok(());
+    }
+    print(&lines(&deliveries, now_ms(), &Paper::stdout())).map(drop)
+}
+
+/// A line a delivery, under a head.
+pub(super) fn lines(deliveries: &[DeliveryLine], now_ms: i64, paper: &Paper) -> String {
+    let head = ["ID", "EVENT", "JOB", "STANDING", "ATTEMPTS", "DUE", "ERROR"];
+    let rows = deliveries.iter().map(|delivery| {
+        let due = delivery.due_ms.map(|at| {
+            let ms = u64::try_from(at.saturating_sub(now_ms));
+            next(ms.unwrap_or(0))
+        });
+        vec![
+            neutral(&delivery.id, LIMIT),
+            neutral(&delivery.event_type, LIMIT),
+            delivery.job.map(|job| job.to_string()).unwrap_or_default(),
+            standing(delivery.standing).to_owned(),
+            delivery.attempts.to_string(),
+            due.unwrap_or_default(),
+            delivery
+                .error
+                .as_deref()
+                .map(|error| neutral(error, LIMIT))
+                .unwrap_or_default(),
+        ]
+    });
+    table(&head, rows.collect(), paper)
+}
+
+fn standing(standing: Stands) -> &'static str {
+    match standing {
+        Stands::Waiting => "waiting",
+        Stands::Running => "running",
+        Stands::GivenUp => "given up",
+        Stands::Delivered => "delivered",
+        Stands::Discarded => "discarded",
+    }
+}

@@ -1,0 +1,149 @@
+//! From a decision to its effects: committed first where something is told, and only then in force.
+
+use std::rc::Rc;
+
+use super::slots::Phase;
+use super::{Api, Clock, Committed, Engine, Polled, retry};
+use crate::core::poll::Poll;
+use crate::core::schedule::Samples;
+use crate::core::time::Moment;
+use crate::core::watch::{Context, Effects, Input, Next, Watch};
+use crate::store::{AddedBy, Commit, Note, SavedWatch, Store, StoreError};
+
+impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
+    /// Lets the core decide, and carries it out: at once where nothing is told, after the commit otherwise.
+    pub(super) fn step(&mut self, slot: u32, input: Input, now: Moment) {
+        self.disarm(slot);
+        let Some(watch) = self.slots.watch(slot) else {
+            return;
+        };
+        let cx = Context {
+            now,
+            server_now_ms: self.server_clock.now_ms(now.wall_ms),
+            limits: &self.limits,
+            memory: &self.memory,
+            backoff: retry::ceiling,
+            alone: self.slots.nobody_else_is_answered(slot),
+        };
+        let (watch, effects) = watch.step(input, &cx, &mut self.dice);
+        if effects.events.is_empty() {
+            self.take_over(slot, watch, effects, now);
+            return;
+        }
+        self.slots.set_phase(slot, Phase::Committing);
+        let row = self
+            .store
+            .keeps_watches()
+            .then(|| row(&watch, &effects, now));
+        let store = Rc::clone(&self.store);
+        self.commits.push(Box::pin(async move {
+            let result = store
+                .commit(Commit {
+                    watch: row,
+                    events: &effects.events,
+                    ..Commit::default()
+                })
+                .await;
+            Committed {
+                slot,
+                watch,
+                effects,
+                result,
+            }
+        }));
+    }
+
+    /// Has the store keep a poll, where it keeps any.
+    fn note(&self, watch: &Watch, poll: Option<Poll>, now: Moment) {
+        if !self.store.keeps_watches() {
+            return;
+        }
+        if let Some(Ok(poll)) = poll.map(|poll| serde_json::to_string(&poll)) {
+            self.store.note(Note {
+                watch: watch.id(),
+                row: watch.save(now, None),
+                poll,
+            });
+        }
+    }
+
+    pub(super) fn committed(&mut self, done: Committed) {
+        let Committed {
+            slot,
+            watch,
+            effects,
+            result,
+        } = done;
+        let stop = self.slots.take_stop(slot);
+        match result {
+            Ok(()) => self.take_over(slot, watch, effects, self.clock.now()),
+            Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
+            Err(error) => {
+                // Debug: a store that fails every step tells of it once.
+                tracing::debug!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
+                let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
+                if let Some(old) = self.slots.watch_mut(slot) {
+                    old.ask_at(again);
+                }
+                self.arm(slot, again);
+                // What the core decided it will decide again; what came from outside must not be forgotten.
+                if let Next::End { outcome, .. } = effects.next
+                    && !outcome.is_the_servers()
+                {
+                    self.slots.stop_later(slot, outcome);
+                }
+            }
+        }
+        if let Some(outcome) = stop {
+            self.stop(slot, outcome);
+        }
+    }
+
+    /// The step is in force from here on.
+    fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
+        let (job, id) = (watch.job(), watch.id());
+        self.note(&watch, effects.poll, now);
+        self.slots.replace(slot, watch);
+        self.tellable.extend(effects.events);
+        match effects.next {
+            Next::Wait { until } => self.arm(slot, until),
+            Next::Poll { .. } if self.winding_up => {}
+            Next::Poll { diff_info } => {
+                self.pace.take(now.up_ms);
+                self.slots.set_phase(slot, Phase::Asking);
+                let api = Rc::clone(&self.api);
+                self.polls.push(Box::pin(async move {
+                    Polled {
+                        slot,
+                        id,
+                        result: api.ask(job, diff_info).await,
+                    }
+                }));
+            }
+            Next::End { samples, .. } => {
+                // An end in the first answer teaches nothing.
+                if let Some(samples) = samples.filter(|samples| *samples != Samples::default()) {
+                    self.memory.learn(job.kind, &samples);
+                    self.has_learnt = true;
+                }
+                self.gate.not_asking(slot);
+                self.slots.remove(slot);
+            }
+        }
+    }
+}
+
+/// The watch as the store keeps it.
+fn row(watch: &Watch, effects: &Effects, now: Moment) -> SavedWatch {
+    let outcome = match effects.next {
+        Next::End { outcome, .. } => Some(outcome),
+        Next::Poll { .. } | Next::Wait { .. } => None,
+    };
+    SavedWatch {
+        id: watch.id(),
+        job: watch.job(),
+        row: watch.save(now, outcome),
+        ended_wall_ms: outcome.map(|_| now.wall_ms),
+        added_by: AddedBy::default(),
+    }
+}

@@ -1,0 +1,521 @@
+//! The commands: what they ask, what they print, how they end.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use forgewatch::control::protocol::{
+    AddedJob, Answer, DeliveryLine, How, JobLine, JobShown, Request, Stands,
+};
+use forgewatch::core::job::JobRef;
+use forgewatch::core::poll::{Brought, Cause, Poll};
+use forgewatch::core::schedule::{Source, Why};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::stage::{Stage, impostor, program, wall};
+
+fn job(name: &str) -> JobRef {
+    name.parse().unwrap()
+}
+
+/// A job about which nothing is known yet.
+fn unasked(name: &str) -> JobLine {
+    JobLine {
+        job: job(name),
+        watch: "a5".repeat(16),
+        labels: [].into(),
+        state: None,
+        progress: None,
+        left_ms: None,
+        next_poll_ms: Some(0),
+        requests: 0,
+        unreachable: false,
+        outcome: None,
+        began_ms: None,
+        ended_ms: None,
+    }
+}
+
+fn running(name: &str) -> JobLine {
+    JobLine {
+        labels: [("build", "8812"), ("stage", "live")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        state: Some("running".to_owned()),
+        progress: Some(40),
+        left_ms: Some(129_300),
+        next_poll_ms: Some(11_200),
+        requests: 7,
+        began_ms: Some(wall(0)),
+        ..unasked(name)
+    }
+}
+
+/// Jobs in every state, the last with a label that is up to no good.
+fn jobs() -> Vec<JobLine> {
+    let hostile = "\x1b[2J\u{202e}::error::x\nforged   1".to_owned();
+    vec![
+        running("diff/1234"),
+        JobLine {
+            unreachable: true,
+            ..running("update/77")
+        },
+        unasked("diff/18446744073709551615"),
+        JobLine {
+            labels: [("note".to_owned(), hostile)].into(),
+            next_poll_ms: None,
+            left_ms: None,
+            state: Some("completed".to_owned()),
+            outcome: Some("completed".to_owned()),
+            ended_ms: Some(wall(9)),
+            ..running("diff/7")
+        },
+    ]
+}
+
+fn delivery() -> DeliveryLine {
+    DeliveryLine {
+        id: format!("{}-3/chat", "a5".repeat(16)),
+        hook: "chat".to_owned(),
+        event_type: "job.failed".to_owned(),
+        job: Some(job("diff/1234")),
+        attempts: 8,
+        standing: Stands::GivenUp,
+        due_ms: None,
+        error: Some("exit status 1: \x1b[31mno\nroute".to_owned()),
+    }
+}
+
+fn shown() -> JobShown {
+    let record = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+    let mut estimates = [None; Source::ALL.len()];
+    estimates[Source::Eta as usize] = Some(130.0);
+    estimates[Source::Progress as usize] = Some(128.0);
+    let why = Cause::Forecast(Why {
+        estimates,
+        weighs_most: Some(Source::Eta),
+        ..Why::default()
+    });
+    let poll = |at, brought, next_poll_ms, why| Poll {
+        wall_ms: wall(at),
+        brought,
+        next_poll_ms,
+        why,
+    };
+    let refused = Brought::Failure {
+        error: "the server is busy \x1b[2J".to_owned(),
+        error_kind: "rate_limited".into(),
+        http_status: Some(429),
+    };
+    let status = Brought::Status {
+        state: Some("running".into()),
+        progress: Some(40),
+        eta_seconds: Some(-30),
+    };
+    JobShown {
+        line: running("diff/1234"),
+        why: Some(why),
+        events: vec![
+            record(
+                r#"{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching","message":"diff/1234 is running at 10 %"}"#,
+            ),
+            record(
+                r#"{"timestamp":"2027-01-15T08:00:01.000Z","event_type":"job.unreachable","message":"diff/1234 cannot be asked","error":"\u001b[2J429"}"#,
+            ),
+            record(r#"{"something":"else"}"#),
+        ],
+        polls: vec![
+            poll(1, refused, 60_000, Cause::RetryAfter),
+            poll(61, status, 11_400, why),
+        ],
+        deliveries: vec![delivery()],
+    }
+}
+
+#[test]
+fn add_says_of_each_job_what_became_of_it() {
+    let stage = Stage::answering(|request| {
+        let Request::Add { jobs, .. } = request else {
+            panic!("{request:?}");
+        };
+        let hows = [How::Begun, How::Watched, How::Ended("completed".to_owned())];
+        let added = jobs.iter().zip(hows).map(|(&job, how)| AddedJob {
+            job,
+            watch: "a5".repeat(16),
+            how,
+        });
+        Answer::Added(added.collect())
+    });
+    let args = ["add", "diff/1", "--update", "7,8", "--label", "build=8812"];
+    insta::assert_snapshot!(stage.run(&args).shown(&stage), @r"
+        diff/1 is watched from now on
+        update/7 is being watched already
+        update/8 has ended (completed) and stays as it is; --again watches it anew
+        [0]
+        ");
+    let Request::Add {
+        jobs,
+        labels,
+        again,
+    } = stage.asked()
+    else {
+        panic!("something else was asked");
+    };
+    assert_eq!(jobs, ["diff/1", "update/7", "update/8"].map(job));
+    assert_eq!(labels.get("build").map(String::as_str), Some("8812"));
+    assert!(!again);
+    stage.run(&["add", "diff/1", "--again"]).expect(0);
+    assert!(matches!(stage.asked(), Request::Add { again: true, .. }));
+}
+
+#[test]
+fn more_jobs_than_a_request_holds_are_asked_for_in_several() {
+    let stage = Stage::answering(|request| {
+        let Request::Add { jobs, .. } = request else {
+            panic!("{request:?}");
+        };
+        let added = jobs.iter().map(|&job| AddedJob {
+            job,
+            watch: String::new(),
+            how: How::Begun,
+        });
+        Answer::Added(added.collect())
+    });
+    let names = (0..2_500u64).map(|n| format!("update/{}\n", u64::MAX - n));
+    let list = stage.folder.path().join("jobs");
+    fs::write(&list, names.collect::<String>()).unwrap();
+    let done = stage.run(&["add", "--jobs-file", "jobs"]).expect(0);
+    assert_eq!(done.stdout.lines().count(), 2_500);
+    let mut asked = 0;
+    for _ in 0..3 {
+        let Request::Add { jobs, .. } = stage.asked() else {
+            panic!("something else was asked");
+        };
+        asked += jobs.len();
+    }
+    assert_eq!(asked, 2_500);
+}
+
+#[test]
+fn jobs_come_from_standard_input_too() {
+    let stage = Stage::answering(|_| Answer::Removed {
+        removed: vec![job("diff/5")],
+        unknown: Vec::new(),
+    });
+    let mut program = stage.program(&["remove", "--jobs-file", "-"]);
+    program.0.stdin(Stdio::piped());
+    let mut child = program.start();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"diff/5 # done\n\n")
+        .unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    let jobs = vec![job("diff/5")];
+    assert_eq!(stage.asked(), Request::Remove { jobs });
+}
+
+#[test]
+fn removing_what_is_not_watched_is_a_failure_but_the_others_go() {
+    let stage = Stage::answering(|_| Answer::Removed {
+        removed: vec![job("diff/1")],
+        unknown: vec![job("update/7")],
+    });
+    let done = stage.run(&["remove", "diff/1", "update/7"]);
+    insta::assert_snapshot!(done.shown(&stage), @r"
+        diff/1 is no longer watched
+        error: update/7 is not watched
+        [1]
+        ");
+}
+
+#[test]
+fn list_is_a_table_without_anything_that_a_terminal_obeys() {
+    let stage = Stage::answering(|request| match request {
+        Request::List { all } => Answer::Jobs(jobs().split_off(usize::from(*all))),
+        _ => panic!("{request:?}"),
+    });
+    insta::assert_snapshot!(stage.run(&["list"]).shown(&stage), @r"
+        JOB                         STATE         PROGRESS   LEFT    NEXT   REQUESTS   LABELS
+        diff/1234                   running       40%        2m10s   12s    7          build=8812,stage=live
+        update/77                   unreachable   40%        2m10s   12s    7          build=8812,stage=live
+        diff/18446744073709551615   asking        -          -       now    0          -
+        diff/7                      completed     40%        -       -      7          note=\x1b[2J\u{202e}::error::x\nforged   1
+        [0]
+        ");
+    let all = stage.run(&["list", "--all"]).expect(0).stdout;
+    assert!(all.lines().next().unwrap().contains("ENDED"), "{all}");
+}
+
+#[test]
+fn list_fits_the_terminal_and_is_whole_elsewhere() {
+    let stage = Stage::answering(|_| Answer::Jobs(jobs()));
+    let exe = env!("CARGO_BIN_EXE_forgewatch");
+    let mut terminal = stage.program(&[]);
+    terminal.0 = Command::new("script");
+    let line = format!("stty rows 20 cols 60; exec {exe} list");
+    terminal
+        .0
+        .args(["-qefc", &line, "/dev/null"])
+        .env("LANG", "C.UTF-8")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let done = terminal
+        .env("FORGEWATCH_SOCKET", stage.socket())
+        .run()
+        .expect(0);
+    assert_eq!(done.stdout.lines().count(), 5, "{}", done.stdout);
+    for line in done.stdout.lines() {
+        assert!(line.trim_end().chars().count() <= 60, "{line}");
+    }
+    assert!(done.stdout.contains('…'), "{}", done.stdout);
+    let piped = stage.run(&["list"]).expect(0).stdout;
+    assert!(piped.contains("build=8812,stage=live"), "{piped}");
+}
+
+#[test]
+fn nothing_to_list_is_said_aside() {
+    let stage = Stage::answering(|request| match request {
+        Request::List { .. } => Answer::Jobs(Vec::new()),
+        _ => Answer::Deliveries(Vec::new()),
+    });
+    for args in [&["list"][..], &["hooks", "list"]] {
+        let done = stage.run(args).expect(0);
+        assert!(
+            done.stdout.is_empty() && !done.stderr.is_empty(),
+            "{done:?}"
+        );
+    }
+    for args in [&["list", "--json"][..], &["hooks", "list", "--json"]] {
+        assert_eq!(stage.run(args).expect(0).stdout, "[]\n");
+    }
+}
+
+#[test]
+fn json_is_what_the_daemon_said_on_one_harmless_line() {
+    let stage = Stage::answering(|request| match request {
+        Request::List { .. } => Answer::Jobs(jobs()),
+        Request::Show { .. } => Answer::Job(Box::new(shown())),
+        _ => Answer::Deliveries(vec![delivery()]),
+    });
+    for (args, said) in [
+        (&["list", "--json"][..], serde_json::to_value(jobs())),
+        (
+            &["show", "diff/1234", "--json"],
+            serde_json::to_value(shown()),
+        ),
+        (
+            &["hooks", "list", "--json"],
+            serde_json::to_value([delivery()]),
+        ),
+    ] {
+        let stdout = stage.run(args).expect(0).stdout;
+        let printed: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(printed, said.unwrap());
+        assert_eq!(stdout.lines().count(), 1);
+        assert!(!stdout.contains(['\x1b', '\u{202e}']), "{stdout}");
+    }
+}
+
+#[test]
+fn show_tells_where_a_job_stands_and_what_led_there() {
+    let stage = Stage::answering(|_| Answer::Job(Box::new(shown())));
+    insta::assert_snapshot!(stage.run(&["show", "diff/1234"]).shown(&stage), @r#"
+        Job:       diff/1234
+        Watch:     a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5
+        State:     running
+        Progress:  40%
+        Left:      about 2m 9s
+        Labels:    build=8812,stage=live
+        Requests:  7 since 2027-01-15T08:00:00.000Z
+        Next poll: in 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
+
+        History:
+          2027-01-15T08:00:00.000Z  job.watching       diff/1234 is running at 10 %
+          2027-01-15T08:00:01.000Z  job.unreachable    diff/1234 cannot be asked: \x1b[2J429
+          {"something":"else"}
+
+        Last polls:
+          2027-01-15T08:00:01.000Z  rate_limited: the server is busy \x1b[2J; the next after 1m: the server asked for this pause
+          2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; the next after 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
+
+        Deliveries:
+          ID                                        EVENT        JOB         STANDING   ATTEMPTS   DUE   ERROR
+          a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-3/chat   job.failed   diff/1234   given up   8          -     exit status 1: \x1b[31mno\nroute
+        [0]
+        "#);
+    let job = job("diff/1234");
+    assert_eq!(stage.asked(), Request::Show { job });
+}
+
+#[test]
+fn deliveries_are_listed_retried_and_discarded() {
+    let stage = Stage::answering(|request| match request {
+        Request::Hooks => Answer::Deliveries(vec![delivery()]),
+        Request::DiscardHook { .. } => Answer::refused("there is no delivery x/y given up"),
+        _ => Answer::Done,
+    });
+    let id = delivery().id;
+    let done = [
+        stage.run(&["hooks", "list"]),
+        stage.run(&["hooks", "retry", &id]),
+        stage.run(&["hooks", "discard", "x/y"]),
+    ];
+    let shown: Vec<String> = done.iter().map(|done| done.shown(&stage)).collect();
+    insta::assert_snapshot!(shown.join("\n"), @r"
+        ID                                        EVENT        JOB         STANDING   ATTEMPTS   DUE   ERROR
+        a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-3/chat   job.failed   diff/1234   given up   8          -     exit status 1: \x1b[31mno\nroute
+        [0]
+        a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-3/chat is tried again
+        [0]
+        error: there is no delivery x/y given up
+        [1]
+        ");
+    stage.asked();
+    assert_eq!(stage.asked(), Request::RetryHook { delivery: id });
+}
+
+#[test]
+fn a_bad_file_is_told_line_by_line_when_it_is_reloaded() {
+    let stage = Stage::answering(|_| Answer::Refused {
+        errors: vec![
+            "/etc/f.toml:3:1: api.timeout: write e.g. \"30s\"".to_owned(),
+            "/etc/f.toml:9:1: \x1b[2J is not a key".to_owned(),
+        ],
+    });
+    insta::assert_snapshot!(stage.run(&["reload"]).shown(&stage), @r#"
+        error: /etc/f.toml:3:1: api.timeout: write e.g. "30s"
+        error: /etc/f.toml:9:1: \x1b[2J is not a key
+        [1]
+        "#);
+}
+
+#[test]
+fn without_a_daemon_it_says_where_it_looked_and_what_would_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.toml");
+    fs::write(
+        &file,
+        "[control]\nsocket = '/nowhere/file.sock'\n[api]\nbroken = true\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let ask = |args: &[&str], variable: &str| {
+        let args = [&["list", "--config", file][..], args].concat();
+        let program = program(folder.path(), &args).env("FORGEWATCH_SOCKET", variable);
+        let done = program.run().expect(1);
+        assert!(done.stdout.is_empty());
+        done.stderr.replace(file, "f.toml")
+    };
+    let said = [
+        ask(
+            &["--socket", "/nowhere/flag.sock"],
+            "/nowhere/variable.sock",
+        ),
+        ask(&[], "/nowhere/variable.sock"),
+        ask(&[], ""),
+    ];
+    insta::assert_snapshot!(said.join("\n"), @r"
+        error: no daemon answers at /nowhere/flag.sock (from --socket): No such file or directory (os error 2); start one with `forgewatch watch`, or say where it listens: --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file
+
+        error: no daemon answers at /nowhere/variable.sock (from FORGEWATCH_SOCKET): No such file or directory (os error 2); start one with `forgewatch watch`, or say where it listens: --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file
+
+        error: no daemon answers at /nowhere/file.sock (control.socket of f.toml): No such file or directory (os error 2); start one with `forgewatch watch`, or say where it listens: --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file
+        ");
+}
+
+#[test]
+fn a_socket_that_nobody_listens_at_is_no_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let done = program(folder.path(), &["reload", "--socket", "s"])
+        .run()
+        .expect(1);
+    assert!(done.stderr.contains("no daemon answers at s"), "{done:?}");
+}
+
+#[test]
+fn an_answer_that_is_none_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, (says, why)) in [
+        ("", "broke off"),
+        ("\"done\"", "broke off"),
+        ("SSH-2.0-x\r\n", "not understood"),
+        ("\"finished\"\n", "not understood"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = name.to_string();
+        let impostor = impostor(&folder.path().join(&name), vec![says.to_owned()]);
+        let reload = program(folder.path(), &["reload", "--socket", &name]).run();
+        let done = reload.expect(1);
+        assert!(done.stderr.contains(why), "{done:?}");
+        assert_eq!(impostor.join().unwrap(), ["\"reload\"\n"]);
+    }
+}
+
+#[test]
+fn usage_errors_are_told_at_once_and_nothing_is_asked() {
+    let stage = Stage::obedient();
+    let said: Vec<String> = [
+        &["add"][..],
+        &["add", "diff/x", "--update", "0", "--label", "no"],
+        &["remove", "1234"],
+        &["remove", "diff/1", "--label", "a=b"],
+        &["show", "diff/0"],
+        &["events", "--since", "yesterday"],
+        &["hooks"],
+    ]
+    .iter()
+    .map(|args| {
+        let done = stage.run(args).expect(2);
+        assert!(done.stdout.is_empty(), "{done:?}");
+        done.stderr
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .fold(format!("$ {}", args.join(" ")), |all, line| {
+                all + "\n" + line
+            })
+    })
+    .collect();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+        $ add
+        error: no jobs; name some: diff/1234, --diff 1234, --update 77 or --jobs-file FILE
+        $ add diff/x --update 0 --label no
+        error: --label: "no" is not NAME=VALUE; write e.g. build=8812
+        error: JOB: "diff/x" is not a job; an ID is a whole number from 1 to 18446744073709551615
+        error: --update: "0" is not an ID; an ID is a whole number from 1 to 18446744073709551615
+        $ remove 1234
+        error: JOB: "1234" is not a job; write e.g. diff/1234 or update/77
+        $ remove diff/1 --label a=b
+        error: unexpected argument '--label' found
+        $ show diff/0
+        error: invalid value 'diff/0' for '<JOB>': "0" is not a job ID: it is a whole number from 1 to 18446744073709551615
+        $ events --since yesterday
+        error: invalid value 'yesterday' for '--since <DURATION or OFFSET>': a duration such as 10m or 1h 30m, or an offset such as 4711, would do
+        $ hooks
+        Look after deliveries to hooks that wait or were given up
+        "#);
+    assert!(!stage.was_asked());
+}
+
+#[test]
+fn an_answer_to_something_else_is_no_success() {
+    let stage = Stage::answering(|_| Answer::Deliveries(Vec::new()));
+    for args in [
+        &["add", "diff/1"][..],
+        &["remove", "diff/1"],
+        &["list"],
+        &["show", "diff/1"],
+        &["reload"],
+        &["hooks", "retry", "x/y"],
+    ] {
+        let done = stage.run(args).expect(1);
+        assert!(done.stderr.contains("another version"), "{done:?}");
+    }
+}
