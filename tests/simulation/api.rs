@@ -127,7 +127,7 @@ impl Server {
             .get(&job)
             .map(|life| life.say(now, server_s, world))
         {
-            Some(Said::Status(status)) => status,
+            Some(Said::Status(status)) => *status,
             Some(Said::NotFound) | None => return Err(error(ErrorKind::NotFound, Some(404))),
             Some(Said::Gone) => return Err(error(ErrorKind::Gone, Some(410))),
         };

@@ -23,7 +23,7 @@ pub(crate) struct Life {
 
 /// What the server says of a job.
 pub(crate) enum Said {
-    Status(Status),
+    Status(Box<Status>),
     /// 404.
     NotFound,
     /// 410.
@@ -163,7 +163,7 @@ impl Life {
         };
         if is_over {
             self.over(&mut status, &quirk);
-            return Said::Status(status);
+            return Said::Status(Box::new(status));
         }
         if quirk(Fault::StateFalls) {
             status.state = Some(JobState::Pending);
@@ -186,7 +186,7 @@ impl Life {
         if quirk(Fault::EtaMissing) {
             status.eta = None;
         }
-        Said::Status(status)
+        Said::Status(Box::new(status))
     }
 
     /// Makes it the answer of a job that is over.

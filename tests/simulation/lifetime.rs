@@ -220,7 +220,7 @@ impl Stage {
                 life,
                 since,
                 config,
-            })
+            });
         });
     }
 

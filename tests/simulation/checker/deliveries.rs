@@ -225,13 +225,16 @@ fn wall_stood_still(history: &History<'_>, write: &Write, attempt: &Attempted) -
     writes.all(|other| other.wall_off == write.wall_off)
 }
 
+/// A delivery, and when it was tried first.
+type FirstTry<'a> = (&'a DeliveryId, Option<Stamp>);
+
 /// A hook hears of a watch's events in their order.
 fn check_order(
     history: &History<'_>,
     attempts: &BTreeMap<&DeliveryId, Vec<&Attempted>>,
     findings: &mut Findings,
 ) {
-    let mut lanes: BTreeMap<(WatchId, &str), Vec<(&DeliveryId, Option<Stamp>)>> = BTreeMap::new();
+    let mut lanes: BTreeMap<(WatchId, &str), Vec<FirstTry<'_>>> = BTreeMap::new();
     // The watcher's own events stand for themselves: two that come at once may go in either order.
     for &id in history
         .deliveries

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forgewatch::core::event::WatchId;
+use forgewatch::core::job::JobRef;
 use forgewatch::core::verdict::{ErrorKind, PollError};
 
 use super::history::History;
@@ -165,7 +166,7 @@ fn check_waits(
         let mut last: Option<&Asked> = None;
         for this in asked.iter().filter(|asked| asked.watch == Some(id)) {
             let at = this.request.asked;
-            check_too_late(asked, since, at, longest, watched.job.to_string(), findings);
+            check_too_late(asked, since, at, longest, watched.job, findings);
             if let Some(last) = last {
                 check_too_soon(log, last, at, findings);
             }
@@ -176,14 +177,7 @@ fn check_waits(
             last = Some(this);
         }
         if life.end != End::Failed {
-            check_too_late(
-                asked,
-                since,
-                until,
-                longest,
-                watched.job.to_string(),
-                findings,
-            );
+            check_too_late(asked, since, until, longest, watched.job, findings);
         }
     }
 }
@@ -194,7 +188,7 @@ fn check_too_late(
     since: Stamp,
     at: Stamp,
     longest: u64,
-    job: String,
+    job: JobRef,
     findings: &mut Findings,
 ) {
     let troubles = asked
@@ -218,7 +212,7 @@ fn check_too_soon(log: &Log, last: &Asked<'_>, at: Stamp, findings: &mut Finding
         return;
     };
     let config = config_at(log, last.request.life, answered);
-    let least = match last.error() {
+    let floor = match last.error() {
         None => config.limits.schedule.min_interval,
         Some(error) => error.retry_after.unwrap_or_default(),
     };
@@ -230,9 +224,9 @@ fn check_too_soon(log: &Log, last: &Asked<'_>, at: Stamp, findings: &mut Finding
             .map_or(answered, |(settled, _)| *settled);
         write.taken().is_none() && answered < settled && write.submitted < at
     });
-    if !taken_back && at.ms < answered.ms + least.as_millis() as u64 {
+    if !taken_back && at.ms < answered.ms + floor.as_millis() as u64 {
         let job = last.request.job;
-        let early = answered.ms + least.as_millis() as u64 - at.ms;
+        let early = answered.ms + floor.as_millis() as u64 - at.ms;
         findings.add(
             Rule::AskedTooSoon,
             at,
