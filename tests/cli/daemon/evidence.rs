@@ -42,7 +42,7 @@ impl Evidence {
         let watches = self.watches();
         let jobs: Vec<&str> = watches
             .iter()
-            .map(|events| text(&events[0], "job"))
+            .map(|events| text(events[0], "job"))
             .collect();
         let distinct: BTreeSet<&str> = jobs.iter().copied().collect();
         assert_eq!(
