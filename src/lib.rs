@@ -11,10 +11,15 @@
 //! chunk into the decoder. It gives every step to a [`store`] before anybody can see it, and hands over the events
 //! that are safe to tell.
 //!
-//! [`cli`] owns an engine: it reads the command line and, through [`config`], environment and file; it selects over
-//! the engine, deadlines and signals ([`os`]), gives events to [`report`], which prints them for people and
-//! machines, and to [`hooks`], which runs what the user wants done; and turns the ends of the jobs into an exit
-//! status.
+//! [`hooks`] runs what the user wants done. Everybody commits through its outbox, which adds to each event the
+//! deliveries that hooks are owed: both are on the disk, or neither.
+//!
+//! [`daemon`] is engine, hooks and store as one, for a watch that goes on for months. It knows no sockets and no
+//! processes, so that `tests/simulation` can run it in a world that fails in every way there is.
+//!
+//! [`cli`] owns an engine, or a daemon: it reads the command line and, through [`config`], environment and file; it
+//! selects over it, deadlines, signals and the service manager ([`os`]); it gives events to [`report`], which prints
+//! them for people and machines, and turns the ends of the jobs into an exit status.
 //!
 //! [`control`] is the Unix socket through which people speak to a daemon: the words, the daemon's end, and the end
 //! that the client commands of [`cli`] hold.

@@ -115,7 +115,7 @@ fn the_exit_statuses_are_those_of_the_help() {
         .skip(2)
         .take_while(|line| line.starts_with('|'))
         .collect();
-    assert_eq!(rows.len(), 11, "{rows:?}");
+    assert_eq!(rows.len(), 12, "{rows:?}");
     for row in rows {
         let status = row.split('|').nth(1).unwrap().trim().replace(", ", "/");
         let known = help

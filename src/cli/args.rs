@@ -36,10 +36,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch jobs to their end
+    /// Watch jobs: to their end with --until-done, for months without
     ///
-    /// Asks Clanforge's API how each job stands, as often as it is worth, tells of every change, and ends when every
-    /// job has ended.
+    /// Asks Clanforge's API how each job stands, as often as it is worth, and tells of every change. With --until-done
+    /// it ends when every job has ended. Without, it is the daemon: it remembers across restarts what it watches, takes
+    /// jobs from its file and through its socket, and ends on SIGTERM.
     Watch(Box<WatchArgs>),
     /// Watch a handful of simulated jobs to their end: the first thing to run
     ///
@@ -78,7 +79,7 @@ pub enum Command {
     #[command(after_help = client::HOOKS_EXAMPLES)]
     Hooks(HooksArgs),
     /// Look into a state file, or rescue what is readable of a damaged one
-    #[command(hide = true, after_help = STATE_EXAMPLES)]
+    #[command(after_help = STATE_EXAMPLES)]
     State(StateArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
@@ -96,6 +97,7 @@ Examples:
   forgewatch watch --until-done --update 77,78 --timeout 2h --fail-fast
   create-diffs | forgewatch watch --until-done --jobs-file - --output json
   forgewatch watch --until-done update/77 --on-event job.completed=./create-diff
+  forgewatch watch --config /etc/forgewatch/forgewatch.toml
 
 Exit status with --until-done; of several, the first in the order 130/143, 4, 6, 124, 1, 5, 3, 7:
   0        every job completed
@@ -107,12 +109,13 @@ Exit status with --until-done; of several, the first in the order 130/143, 4, 6,
   6        the API was unreachable or talked nonsense for longer than --give-up-after
   7        all would be 0, but a hook was given up
   70       internal error: a bug
+  78       the file of --state cannot be used: read-only, damaged, of a newer forgewatch, or in use
   124      --timeout or --job-timeout ran out
   130/143  interrupted by SIGINT/SIGTERM (a second one does not wait for hooks)
 
 Environment: FORGEWATCH_CONFIG, FORGEWATCH_BASE_URL, FORGEWATCH_ACCOUNT_SERVICE_ID,
 FORGEWATCH_ACCESS_KEY with FORGEWATCH_SECRET_KEY, FORGEWATCH_CREDENTIALS_FILE,
-FORGEWATCH_OUTPUT and FORGEWATCH_LOG. A flag goes before them, they go before the file.";
+FORGEWATCH_OUTPUT, FORGEWATCH_LOG and, for the daemon, FORGEWATCH_SOCKET. A flag goes before them, they go before the file.";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:

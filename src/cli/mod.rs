@@ -31,6 +31,8 @@ use args::{Cli, Command};
 const FAILED: u8 = 1;
 /// Usage or configuration error; nothing was asked of the API.
 const USAGE: u8 = 2;
+/// The state cannot be used: read-only, damaged, of a newer program, or in use.
+const UNUSABLE: u8 = 78;
 /// A bug, or a machine that gives nothing.
 pub const INTERNAL: u8 = 70;
 

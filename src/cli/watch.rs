@@ -5,9 +5,9 @@ use std::io;
 use std::process::ExitCode;
 
 use super::args::WatchArgs;
-use super::one_shot::{Finished, Run};
+use super::one_shot::{Finished, Kept, Run};
 use super::ready::{Ready, ready};
-use super::{FAILED, INTERNAL, USAGE, complain, daemon};
+use super::{FAILED, INTERNAL, UNUSABLE, USAGE, complain, daemon};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env};
@@ -66,6 +66,14 @@ impl Stopped {
         }
     }
 
+    /// The state cannot be used.
+    pub(super) fn unusable(why: &impl fmt::Display) -> Self {
+        Self {
+            status: UNUSABLE,
+            why: why.to_string(),
+        }
+    }
+
     /// The machine gives no thread, no entropy, no event queue.
     pub(super) fn internal(why: &impl fmt::Display) -> Self {
         Self {
@@ -103,6 +111,7 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
         .map_err(|e| Stopped::internal(&e))?;
     diagnostics::install(report.diagnostics(), filter).map_err(|e| Stopped::usage(&e))?;
 
+    let kept = Kept::open(plan.options.state.as_deref()).map_err(|e| Stopped::unusable(&e))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -116,7 +125,9 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
             actions,
             report,
             cache.as_ref(),
-        )?;
+            kept,
+        )
+        .await?;
         Ok(run.until_done(cache.as_ref()).await)
     });
     // A name lookup under way blocks a thread that nobody needs to wait for.

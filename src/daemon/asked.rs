@@ -1,6 +1,6 @@
 //! What clients are told: the words are [`crate::control::protocol`]'s, the facts the engine's and the store's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
@@ -37,7 +37,9 @@ where
     ) -> Answer {
         let mut accept = Accept::default();
         let (mut begin, mut added) = (Vec::new(), Vec::new());
-        for job in jobs {
+        let mut named = BTreeSet::new();
+        // Said twice is meant once: a job has one watch.
+        for job in jobs.into_iter().filter(|&job| named.insert(job)) {
             let (id, how) = match self.live.get(&job) {
                 Some(live) => {
                     let by_client = AddedBy {

@@ -31,7 +31,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             return;
         }
         self.slots.set_phase(slot, Phase::Committing);
-        let row = S::KEEPS_WATCHES.then(|| row(&watch, &effects, now));
+        let row = self
+            .store
+            .keeps_watches()
+            .then(|| row(&watch, &effects, now));
         let store = Rc::clone(&self.store);
         self.commits.push(Box::pin(async move {
             let result = store
@@ -52,7 +55,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     /// Has the store keep a poll, where it keeps any.
     fn note(&self, watch: &Watch, poll: Option<Poll>, now: Moment) {
-        if !S::KEEPS_WATCHES {
+        if !self.store.keeps_watches() {
             return;
         }
         if let Some(Ok(poll)) = poll.map(|poll| serde_json::to_string(&poll)) {

@@ -86,7 +86,9 @@ impl<S: Store, C: Clock> Outbox<S, C> {
 }
 
 impl<S: Store, C: Clock> Store for Outbox<S, C> {
-    const KEEPS_WATCHES: bool = S::KEEPS_WATCHES;
+    fn keeps_watches(&self) -> bool {
+        self.store.keeps_watches()
+    }
 
     async fn commit(&self, mut commit: Commit<'_>) -> Result<(), StoreError> {
         let owed = self.owed(commit.events)?;

@@ -113,7 +113,9 @@ pub struct Loaded {
 /// A place that remembers: what the engine and the hooks need of it.
 pub trait Store {
     /// Whether watches are kept: where they are not, nobody needs to write them down.
-    const KEEPS_WATCHES: bool = true;
+    fn keeps_watches(&self) -> bool {
+        true
+    }
 
     /// Resolves once all of it is safe. After an error nothing of it was taken.
     fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
@@ -128,7 +130,9 @@ pub trait Store {
 pub struct Memory;
 
 impl Store for Memory {
-    const KEEPS_WATCHES: bool = false;
+    fn keeps_watches(&self) -> bool {
+        false
+    }
 
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         Ok(())

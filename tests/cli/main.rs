@@ -20,6 +20,7 @@ mod place;
 mod proxy;
 mod secrets;
 mod simulate;
+mod state;
 mod streams;
 mod terminal;
 mod tls;

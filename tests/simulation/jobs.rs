@@ -212,7 +212,7 @@ impl Life {
 
 /// All jobs that there are.
 pub(crate) fn populate(world: &World) -> BTreeMap<JobRef, Life> {
-    let many = world.roll(|dice| dice.spread(6));
+    let many = world.roll(|dice| dice.spread(5));
     let job = |n: u64| {
         let kind = world.roll(|dice| dice.pick(&["diff", "update"]));
         format!("{kind}/{n}").parse().unwrap()

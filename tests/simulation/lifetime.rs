@@ -74,7 +74,7 @@ pub(crate) fn live(seed: u64, bug: Option<Bug>, tracing: Tracing) -> Story {
             server,
             bug,
         };
-        let lives = stage.world.roll(|dice| dice.between(1, 4));
+        let lives = stage.world.roll(|dice| dice.between(1, 3));
         for _ in 0..lives {
             stage.life(false).await;
             stage.wait_for_the_next().await;
@@ -304,7 +304,7 @@ impl Stage {
                     Ok(events) => self.tell(events),
                     Err(_) => return End::Failed,
                 },
-                () = sleep_until((Instant::now() + Duration::from_secs(20)).min(until)) => {}
+                () = sleep_until((Instant::now() + Duration::from_mins(5)).min(until)) => {}
             }
         }
     }

@@ -28,5 +28,6 @@ mod hooks;
 mod jobs;
 mod lifetime;
 mod log;
+mod outage;
 mod teeth;
 mod world;

@@ -32,8 +32,6 @@ use crate::store::{Sqlite, StoreError};
 use renewing::Renewing;
 use telling::Telling;
 
-/// The state cannot be used.
-const UNUSABLE: u8 = 78;
 /// The status line is renewed this often at most.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// While hooks are waited for at the stop, the service manager is asked for this much more time, again and again.
@@ -153,13 +151,9 @@ impl Service {
         orders: Orders<Renewing, Actions>,
         report: Report,
     ) -> Result<Self, Stopped> {
-        let unusable = |why: String| Stopped {
-            status: UNUSABLE,
-            why,
-        };
         let signals = Signals::catch().map_err(|e| Stopped::internal(&e))?;
         let (store, loaded) =
-            Sqlite::open(&settings.state.path).map_err(|error| unusable(error.to_string()))?;
+            Sqlite::open(&settings.state.path).map_err(|error| Stopped::unusable(&error))?;
         let path = settings.state.path.display();
         let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
         let daemon = Daemon::start(
@@ -171,7 +165,7 @@ impl Service {
             seed,
         );
         let daemon = daemon.await.map_err(|error| match error {
-            StartError::Row(why) => unusable(format!(
+            StartError::Row(why) => Stopped::unusable(&format!(
                 "{path}: the state is damaged: {why}; rescue what is readable with: forgewatch state recover --from \
                  {path}"
             )),

@@ -26,7 +26,7 @@ impl Run {
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
-        while !self.hooks.is_idle() && Instant::now() < limit {
+        while !self.hooks.is_idle() && self.broken.is_none() && Instant::now() < limit {
             tokio::select! {
                 biased;
                 stop = self.stops.next() => {
@@ -40,7 +40,10 @@ impl Run {
                 told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
                     self.untold.drain(..told);
                 }
-                failed = self.hooks.advance() => self.hooks_failed(failed.unwrap_or_default()),
+                failed = self.hooks.advance() => {
+                    let failed = self.unbroken(failed);
+                    self.hooks_failed(failed);
+                }
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => self.heartbeat(),
             }

@@ -4,9 +4,10 @@
 //! the screen and the exit status.
 
 mod hooks_end;
+mod kept;
 mod rows;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use super::UNUSABLE;
 use super::exit::{Ends, is_failure, status_of_unread};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
@@ -25,11 +27,14 @@ use crate::core::job::{JobRef, Outcome, Reason};
 use crate::core::schedule::Memory;
 use crate::core::status::Names;
 use crate::core::time::Moment;
+use crate::core::watch::Watch;
 use crate::engine::{Engine, SeededDice, SystemClock, Throttle, Voice};
 use crate::hooks::{Actions, Hooks, Outbox};
 use crate::os::signals::{Stop, Stops};
 use crate::report::{Report, Row};
-use crate::store::{self, Commit, Store, calibration};
+use crate::store::{Commit, Loaded, Store, StoreError, calibration};
+pub(super) use kept::Kept;
+use kept::Left;
 
 /// The bars move this often.
 const FRAME: Duration = Duration::from_millis(100);
@@ -47,10 +52,10 @@ pub(super) struct Finished {
     pub(super) ends: Vec<(JobRef, Outcome)>,
 }
 
-/// What is told goes to the hooks from memory.
-type Telling = Outbox<store::Memory, SystemClock>;
+/// What is told goes to the hooks through it.
+type Telling = Outbox<Kept, SystemClock>;
 type Watching = Engine<Client, Telling, SystemClock>;
-type Delivering = Hooks<store::Memory, SystemClock, Actions>;
+type Delivering = Hooks<Kept, SystemClock, Actions>;
 
 /// A one-shot under way.
 pub(super) struct Run {
@@ -70,6 +75,8 @@ pub(super) struct Run {
     untold: VecDeque<Event>,
     ended: Vec<Row>,
     ends: Ends,
+    /// What is kept can't be trusted any more, and why.
+    broken: Option<StoreError>,
     stop: Option<Stop>,
     /// When the whole watch has to be over.
     deadline: Option<Instant>,
@@ -79,13 +86,14 @@ pub(super) struct Run {
 
 impl Run {
     /// Sets everything up; nothing is asked yet. `calibration` names the file of what earlier ends taught.
-    pub(super) fn new(
+    pub(super) async fn new(
         settings: Settings,
         options: OneShot,
         client: Client,
         actions: Actions,
         report: Report,
         calibration: Option<&PathBuf>,
+        (kept, loaded): (Kept, Loaded),
     ) -> io::Result<Self> {
         let throttle = Throttle {
             max_in_flight: settings.api.max_in_flight,
@@ -94,8 +102,8 @@ impl Run {
         let memory = calibration.map_or_else(Memory::default, |path| calibration::load(path));
         let clock = SystemClock::start();
         let voice = Rc::new(Voice::new(new_id()?, clock));
-        let outbox = Outbox::new(store::Memory, clock, &voice.id().to_string());
-        let hooks = Hooks::new(
+        let outbox = Outbox::new(kept.clone(), clock, &voice.id().to_string());
+        let mut hooks = Hooks::new(
             &settings.hooks,
             actions,
             outbox.clone(),
@@ -103,6 +111,8 @@ impl Run {
             clock,
             dice()?,
         );
+        hooks.load(loaded.deliveries).map_err(io::Error::other)?;
+        let limits = settings.limits.clone();
         let mut engine = Engine::new(
             client,
             outbox.clone(),
@@ -112,14 +122,21 @@ impl Run {
             throttle,
             memory,
         );
+        let jobs = settings.jobs.iter().map(|spec| spec.job);
+        let mut left = (kept.left(jobs, loaded.watches).await).map_err(io::Error::other)?;
+        let (mut ends, mut ended) = (Ends::default(), Vec::new());
         for spec in settings.jobs {
-            let about = (!spec.labels.is_empty()).then(|| {
-                Arc::new(About {
-                    labels: spec.labels,
-                    names: Names::default(),
-                })
-            });
-            engine.watch(new_id()?, spec.job, about);
+            match left.remove(&spec.job) {
+                Some(Left::Running(saved)) => {
+                    let watch = Watch::load(&saved.row, engine.now(), &limits);
+                    engine.resume(watch.map_err(io::Error::other)?);
+                }
+                Some(Left::Ended(outcome)) => {
+                    ends.count(outcome);
+                    ended.push(rows::ended_before(spec.job, outcome));
+                }
+                None => engine.watch(new_id()?, spec.job, about(spec.labels)),
+            }
         }
         Ok(Self {
             began: engine.now(),
@@ -132,8 +149,9 @@ impl Run {
             report,
             stops: Stops::catch()?,
             untold: VecDeque::new(),
-            ended: Vec::new(),
-            ends: Ends::default(),
+            ended,
+            ends,
+            broken: None,
             stop: None,
             deadline: options
                 .timeout
@@ -169,6 +187,8 @@ impl Run {
         self.end_hooks().await;
         // A hook that wanted to hear of the very end can fail too, and a signal can come.
         let (status, _) = self.status();
+        let status = self.broken.as_ref().map_or(status, |_| UNUSABLE);
+        self.outbox.store().close().await;
         let ends = self
             .ended
             .iter()
@@ -201,7 +221,7 @@ impl Run {
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
-        while !self.engine.is_done() {
+        while !self.engine.is_done() && self.broken.is_none() {
             let stopping = self.patience.is_some();
             tokio::select! {
                 biased;
@@ -213,8 +233,7 @@ impl Run {
                     self.out_of_time();
                 }
                 events = self.engine.advance(), if stopping || self.untold.is_empty() => {
-                    // Memory does not fail.
-                    for event in events.unwrap_or_default() {
+                    for event in self.unbroken(events) {
                         self.take_note(event);
                     }
                     // A job's final line and its bar are never seen together.
@@ -223,11 +242,23 @@ impl Run {
                 told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
                     self.untold.drain(..told);
                 }
-                failed = self.hooks.advance() => self.hooks_failed(failed.unwrap_or_default()),
+                failed = self.hooks.advance() => {
+                    let failed = self.unbroken(failed);
+                    self.hooks_failed(failed);
+                }
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => self.heartbeat(),
             }
         }
+    }
+
+    /// The events, or none and a note of why there will be none any more.
+    fn unbroken(&mut self, events: Result<Vec<Event>, StoreError>) -> Vec<Event> {
+        events.unwrap_or_else(|error| {
+            tracing::error!(%error, "the watch ends here");
+            self.broken = Some(error);
+            Vec::new()
+        })
     }
 
     /// A signal: everything is to stop, at the second one without waiting for reader or hooks.
@@ -342,6 +373,15 @@ fn ticks(every: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+fn about(labels: BTreeMap<String, String>) -> Option<Arc<About>> {
+    (!labels.is_empty()).then(|| {
+        Arc::new(About {
+            labels,
+            names: Names::default(),
+        })
+    })
 }
 
 fn dice() -> io::Result<SeededDice> {

@@ -67,3 +67,17 @@ pub(super) fn ended(event: &Event, job: JobRef, outcome: Outcome) -> Row {
         elapsed: Duration::from_millis(event.facts.elapsed_ms.unwrap_or(0)),
     }
 }
+
+/// How a job ended in an earlier run, of which nothing else is shown.
+pub(super) fn ended_before(job: JobRef, outcome: Outcome) -> Row {
+    Row {
+        job,
+        state: None,
+        progress: None,
+        left: None,
+        next_poll: None,
+        outcome: Some(outcome),
+        unreachable: false,
+        elapsed: Duration::ZERO,
+    }
+}

@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn what_is_read_back_in_time_waits_what_was_left() {
-        let story = Story::of("diff/9").at(0).running(10.0).at(40).running(30.0);
+        let story = Story::of("diff/9").at(0).take(Input::Due).running(10.0);
+        let story = story.at(40).running(30.0);
         let wait = story.watch.next_poll(story.now);
         let now = later(story.now, 300, 0);
         let watch = reload(&story.watch, story.now, now);

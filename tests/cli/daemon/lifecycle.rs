@@ -188,3 +188,19 @@ fn the_watchdog_is_fed_while_timers_and_store_go_on() {
     }
     daemon.end("TERM");
 }
+
+#[test]
+fn a_job_named_twice_in_one_request_has_one_watch() {
+    use std::io::{BufRead, BufReader, Write};
+    let home = Home::new(&job("diff/5", LONG), "");
+    let mut daemon = home.start();
+    let mut socket = std::os::unix::net::UnixStream::connect(home.socket()).unwrap();
+    let request = "{\"add\":{\"jobs\":[\"diff/5\",\"diff/5\"]}}\n";
+    socket.write_all(request.as_bytes()).unwrap();
+    let answer = BufReader::new(socket).lines().next().unwrap().unwrap();
+    assert_eq!(answer.matches("begun").count(), 1, "{answer}");
+    daemon.await_event("job.watching", "diff/5");
+    let list = home.client(&["list", "--json"]).expect(0);
+    assert_eq!(list.stdout.matches("diff/5").count(), 1, "{list:?}");
+    daemon.end("TERM");
+}

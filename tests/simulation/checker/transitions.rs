@@ -92,7 +92,7 @@ impl<'a> Told<'a> {
         let expected_words: Vec<&str> = expected.iter().map(|kind| kind.as_str()).collect();
         // It died, or was ended by somebody, in the very moment of the answer.
         let interrupted =
-            write.is_none() && (life.ended.ms == at.ms || self.is_ending(request.life, *at));
+            write.is_none() && (life.ended.ms == at.ms || self.is_ending(request, *at));
         let counts = self.config.limits.jobfailed == JobFailed::Count
             && status.state == Some(JobState::Failed);
         if told != expected_words && !interrupted && !counts {
@@ -108,8 +108,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Whether an ending that came from elsewhere is on its way to the disk.
-    fn is_ending(&self, life: usize, at: Stamp) -> bool {
+    /// Whether an ending that came from elsewhere was given to the disk while this request was under way, taken or not.
+    fn is_ending(&self, request: &Request, at: Stamp) -> bool {
         let ending = |write: &Write| match &write.op {
             Op::Commit {
                 watch: Some(watch),
@@ -120,16 +120,12 @@ impl<'a> Told<'a> {
             }
             _ => false,
         };
-        let under_way = |write: &Write| {
-            write.life == life
-                && write.submitted < at
-                && write.outcome.as_ref().is_none_or(|(done, _)| at < *done)
-        };
+        let meanwhile = |write: &Write| request.asked < write.submitted && write.submitted < at;
         self.history
             .log
             .writes
             .iter()
-            .any(|write| under_way(write) && ending(write))
+            .any(|write| meanwhile(write) && ending(write))
     }
 
     /// What this answer has to be told by, after what is on record.
