@@ -12,11 +12,11 @@ use crate::place::{Done, PATIENCE, Place, Program, Stage, faulty, files_below, j
 use crate::tls::Authority;
 
 /// Keys that look different in every encoding.
-const ACCESS: &str = "CanaryAccess/7+x";
-const SECRET: &str = "CanarySecret=&9/z?";
+pub(crate) const ACCESS: &str = "CanaryAccess/7+x";
+pub(crate) const SECRET: &str = "CanarySecret=&9/z?";
 
 /// A script whose server takes these keys.
-fn script(jobs: &str) -> String {
+pub(crate) fn script(jobs: &str) -> String {
     format!("access_key = '{ACCESS}'\nsecret_key = '{SECRET}'\n{jobs}")
 }
 
@@ -50,7 +50,7 @@ fn forms() -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_clean(what: &str, text: &[u8]) {
+pub(crate) fn assert_clean(what: &str, text: &[u8]) {
     let text = String::from_utf8_lossy(text).into_owned();
     let unescaped = text.replace("\\/", "/");
     for form in forms() {

@@ -183,10 +183,28 @@ impl Sqlite {
         watch: Option<WatchId>,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::Fatal("the store has stopped".to_owned());
         let (reply, answer) = oneshot::channel();
         let task = Request::Task(Box::new(Ask::new(watch, work, reply)));
-        self.requests.send(task).await.map_err(|_| gone())?;
+        self.request(task, answer).await
+    }
+
+    /// Reads what is committed, beside the transaction: that can fail on a full disk, and reading goes on there.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let read = Request::Read(Box::new(Ask::new(None, work, reply)));
+        self.request(read, answer).await
+    }
+
+    async fn request<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let gone = || StoreError::Fatal("the store has stopped".to_owned());
+        self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -212,35 +230,33 @@ impl Store for Sqlite {
 
 impl Archive for Sqlite {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
-        self.ask(None, move |db| tables::deliveries_of(db, watch))
-            .await
+        self.read(move |db| tables::deliveries_of(db, watch)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        self.ask(None, move |db| tables::events_since(db, after, limit))
+        self.read(move |db| tables::events_since(db, after, limit))
             .await
     }
 
     async fn offset_before(&self, wall_ms: i64) -> Result<u64, StoreError> {
-        self.ask(None, move |db| tables::offset_before(db, wall_ms))
+        self.read(move |db| tables::offset_before(db, wall_ms))
             .await
     }
 
     async fn events_of(&self, watch: WatchId) -> Result<Vec<StoredEvent>, StoreError> {
-        self.ask(None, move |db| tables::events_of(db, watch)).await
+        self.read(move |db| tables::events_of(db, watch)).await
     }
 
     async fn polls(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.ask(None, move |db| tables::polls(db, watch)).await
+        self.read(move |db| tables::polls(db, watch)).await
     }
 
     async fn newest_of(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.ask(None, move |db| tables::newest_of(db, job)).await
+        self.read(move |db| tables::newest_of(db, job)).await
     }
 
     async fn ended_since(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.ask(None, move |db| tables::ended_since(db, wall_ms))
-            .await
+        self.read(move |db| tables::ended_since(db, wall_ms)).await
     }
 
     async fn accept(&self, accept: Accept) -> Result<(), StoreError> {
@@ -305,8 +321,10 @@ mod tests {
                 tables::save_calibrations(db, "within".to_owned())?;
                 Err::<(), _>(failing(code))
             });
-            let (beside, full) = tokio::join!(save(&store, "beside"), full);
+            let beside = save(&store, "beside");
+            let (beside, full, read) = tokio::join!(beside, full, store.events_since(0, 1));
             assert!(matches!(full, Err(StoreError::Full(_))));
+            assert_eq!(read, Ok(Vec::new()), "what is there can be read");
             let kept = store.ask(None, tables::calibrations).await.unwrap();
             assert_ne!(kept.as_deref(), Some("within"));
             if let Err(error) = beside {

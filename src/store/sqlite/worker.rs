@@ -22,11 +22,13 @@ const CHECKPOINT_PAGES: i64 = 1000;
 /// What the thread is asked.
 pub(super) enum Request {
     Task(Box<dyn Task>),
+    /// Only looks at what is committed: done at once, outside any transaction.
+    Read(Box<dyn Task>),
     Note(Note),
     Close(oneshot::Sender<()>),
 }
 
-/// Something to do within a transaction, and somebody to answer once it is committed.
+/// Something to do, and somebody to answer once it is done, and committed where it writes.
 pub(super) trait Task: Send {
     /// The watch whose row it writes: a note from before must not overwrite it.
     fn watch(&self) -> Option<WatchId>;
@@ -133,6 +135,7 @@ impl Worker {
                         }
                         group.push(task);
                     }
+                    Request::Read(task) => self.read(task),
                     Request::Note(note) => self.take_note(note),
                     Request::Close(reply) => {
                         closing = Some(reply);
@@ -147,8 +150,7 @@ impl Worker {
             if let Some(error) = doubt {
                 refuse(group, &error);
             } else if let Err(error) = self.commit_and_answer(group, closing.is_some()) {
-                tracing::error!(%error, "the state file failed; nothing is recorded any more");
-                self.doubt.send_replace(Some(error));
+                self.give_up(error);
             }
         }
         if self.doubt.borrow().is_some() {
@@ -161,6 +163,22 @@ impl Worker {
         if let Some(reply) = closing {
             let _ = reply.send(());
         }
+    }
+
+    fn give_up(&mut self, error: StoreError) {
+        tracing::error!(%error, "the state file failed; nothing is recorded any more");
+        self.doubt.send_replace(Some(error));
+    }
+
+    fn read(&mut self, mut task: Box<dyn Task>) {
+        let doubt = self.doubt.borrow().clone();
+        let outcome = doubt.map_or_else(|| task.run(&self.db).map_err(StoreError::from), Err);
+        if let Err(error @ StoreError::Fatal(_)) = &outcome
+            && self.doubt.borrow().is_none()
+        {
+            self.give_up(error.clone());
+        }
+        task.answer(outcome);
     }
 
     fn take_note(&mut self, note: Note) {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Home, listed};
-use crate::place::{faulty, job};
+use crate::place::{PATIENCE, faulty, job};
 
 const LONG: &str = "duration = '10m'\n";
 
@@ -114,11 +114,12 @@ fn a_reader_that_stops_reading_loses_lines_and_is_told_which() {
     let config: String = all.iter().map(|name| listed(name)).collect();
     let home = Home::new(&script, &config);
     let mut command = home.command();
-    // Everything there is to say, so that the queue is full after a few polls of all.
+    // Everything there is to say, so that the queue is full after some polls of all: each makes ten lines or so.
     command.env("FORGEWATCH_LOG", "trace");
     let child = command.spawn().unwrap();
     home.await_notice("READY=1");
-    home.stage.await_hits("diff/1", 30);
+    let server = &home.stage.server;
+    assert!(server.wait_for_hits(None, 3000, PATIENCE));
     home.client(&["remove", "diff/1", "diff/2"]).expect(0);
     let kept = home.client(&["events"]).expect(0);
     let mut daemon = super::Daemon::of(child);

@@ -9,6 +9,7 @@ mod faults;
 mod kills;
 mod lifecycle;
 mod reload;
+mod secrets;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,0 +1,246 @@
+//! The daemon under the load it is built for, for minutes: 10,000 jobs, 500 polls a second, 100 hooks a minute, against
+//! the simulator in this process. Runs only where `LOAD_SECONDS` is set, and means something in `--release` only.
+//!
+//! Every job is to be asked 20 s after its last answer, so how late a poll is can be read off the simulator's log.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use forgewatch::core::job::JobRef;
+use forgewatch::sim::{Script, Server};
+
+const JOBS: u64 = 10_000;
+/// Between the answer of a job and the next question: 10,000 of them make 500 polls a second.
+const INTERVAL_MS: u64 = 20_000;
+/// A little above, so that the first polls of all are spread over the first interval.
+const MOST_REQUESTS: u64 = 600;
+/// Between two ends, each of which is a hook: 100 a minute.
+const END_EVERY_MS: u64 = 600;
+/// What the start takes until every job has been asked and the memory has settled.
+const WARM_UP: Duration = Duration::from_secs(45);
+/// A sign of life comes twice as often.
+const WATCHDOG: Duration = Duration::from_secs(2);
+
+const MOST_MEMORY_KIB: u64 = 64 << 10;
+const MOST_GROWTH_KIB: u64 = 4 << 10;
+const LATEST_MS: u64 = 250;
+
+#[test]
+fn ten_thousand_jobs_are_asked_in_time_in_little_memory() {
+    let Ok(seconds) = env::var("LOAD_SECONDS") else {
+        let _ = writeln!(io::stderr(), "skipped: LOAD_SECONDS is not set");
+        return;
+    };
+    let load = Duration::from_secs(seconds.parse().unwrap());
+    let ends = u64::try_from(load.as_millis()).unwrap() / END_EVERY_MS;
+    let server = Server::start(Script::parse(&jobs(ends)).unwrap()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let notices = UnixDatagram::bind(home.path().join("notify")).unwrap();
+    let daemon = start(home.path(), &server.base_url());
+    let (ready, alive) = hear(notices);
+    ready.recv_timeout(Duration::from_mins(1)).unwrap();
+
+    // Load takes its time: nothing announces that there has been enough of it.
+    thread::sleep(WARM_UP);
+    let from = server.log().len();
+    let (before, hooks, beats) = (
+        Usage::of(&daemon.0),
+        delivered(home.path()),
+        alive.load(Ordering::Relaxed),
+    );
+    thread::sleep(load);
+    let (after, beats) = (Usage::of(&daemon.0), alive.load(Ordering::Relaxed) - beats);
+    let hooks = delivered(home.path()) - hooks;
+
+    let log = server.log();
+    let polls = log.len() - from;
+    let late = lateness(&log, from);
+    let at = |share: f64| late[((late.len() - 1) as f64 * share) as usize];
+    let (p50, p99, worst) = (at(0.5), at(0.99), at(1.0));
+    let share = |ticks: u64| ticks as f64 / load.as_secs_f64();
+    let _ = writeln!(
+        io::stderr(),
+        "{JOBS} jobs for {load:?}: {:.0} polls/s, {:.0} hooks/min; late by {p50} ms (p50), {p99} ms (p99), {worst} ms \
+         (worst); RSS {} KiB, then {} KiB, {} KiB at most; processor: main {:.1} %, store {:.1} %; {beats} signs of life",
+        polls as f64 / load.as_secs_f64(),
+        hooks as f64 * 60.0 / load.as_secs_f64(),
+        before.rss_kib,
+        after.rss_kib,
+        after.peak_kib,
+        share(after.main - before.main),
+        share(after.store - before.store),
+    );
+    assert!(polls as f64 > 450.0 * load.as_secs_f64(), "{polls} polls");
+    assert!(
+        hooks as f64 > 80.0 * load.as_secs_f64() / 60.0,
+        "{hooks} hooks"
+    );
+    assert!(p99 < LATEST_MS, "p99 of lateness: {p99} ms");
+    assert!(after.peak_kib < MOST_MEMORY_KIB, "{} KiB", after.peak_kib);
+    let grown = after.rss_kib.saturating_sub(before.rss_kib);
+    assert!(grown < MOST_GROWTH_KIB, "grew by {grown} KiB");
+    // A sign of life is one of the store too: it waits until all that was asked before is on the disk.
+    let due = load.as_secs_f64() / (WATCHDOG.as_secs_f64() / 2.0);
+    assert!(beats as f64 > 0.8 * due, "{beats} of {due} signs of life");
+    assert!(
+        share(after.store - before.store) < 50.0,
+        "the store is the limit"
+    );
+}
+
+/// Most go on for longer than the test; so many end, one after the other, from the warm-up's end on.
+fn jobs(ends: u64) -> String {
+    (1..=JOBS).fold(String::new(), |mut script, n| {
+        let warm = u64::try_from(WARM_UP.as_millis()).unwrap();
+        let ms = if n <= ends {
+            warm + n * END_EVERY_MS
+        } else {
+            36_000_000
+        };
+        let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
+        script
+    })
+}
+
+/// Killed when the test gives up on it.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(home: &Path, base_url: &str) -> Daemon {
+    let place = home.display();
+    let hook = home.join("hook");
+    fs::write(
+        &hook,
+        format!("#!/bin/sh\necho $FORGEWATCH_JOB >> '{place}/told'\n"),
+    )
+    .unwrap();
+    fs::set_permissions(&hook, Permissions::from_mode(0o700)).unwrap();
+    let mut config = format!(
+        "[api]\nbase_url = '{base_url}'\naccount_service_id = 5678\nmax_requests_per_second = {MOST_REQUESTS}\n\
+         [schedule]\nmin_interval = '{INTERVAL_MS}ms'\nmax_interval = '{INTERVAL_MS}ms'\n\
+         [state]\npath = '{place}/state.db'\n[control]\nsocket = '{place}/control.sock'\n\
+         [[hooks]]\nname = 'next'\non = ['job.completed']\nrun = ['{place}/hook']\n"
+    );
+    for n in 1..=JOBS {
+        let _ = writeln!(config, "[[jobs]]\njob = 'diff/{n}'");
+    }
+    fs::write(home.join("fw.toml"), config).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
+        .args(["watch", "--config"])
+        .arg(home.join("fw.toml"))
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", "/usr/bin:/bin")
+        .env("NOTIFY_SOCKET", home.join("notify"))
+        .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string())
+        .env("FORGEWATCH_ACCESS_KEY", "sim")
+        .env("FORGEWATCH_SECRET_KEY", "sim")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn();
+    Daemon(child.unwrap())
+}
+
+/// When it is ready, and how often it has said that it is alive.
+fn hear(notices: UnixDatagram) -> (mpsc::Receiver<()>, Arc<AtomicUsize>) {
+    let (tell, ready) = mpsc::channel();
+    let alive = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&alive);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = notices.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            if text.contains("READY=1") {
+                let _ = tell.send(());
+            }
+            if text.contains("WATCHDOG=1") {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    (ready, alive)
+}
+
+fn delivered(home: &Path) -> usize {
+    let told = fs::read_to_string(home.join("told"));
+    told.map_or(0, |text| text.lines().count())
+}
+
+/// By how much polls from the `from`-th request on came after their time, in milliseconds, sorted. The time between
+/// question and answer is counted as lateness too.
+fn lateness(log: &[forgewatch::sim::Hit], from: usize) -> Vec<u64> {
+    let mut last: BTreeMap<JobRef, u64> = BTreeMap::new();
+    let mut late = Vec::new();
+    for (n, hit) in log.iter().enumerate() {
+        let Some(job) = hit.job else { continue };
+        let before = last.insert(job, hit.at);
+        if let Some(before) = before.filter(|_| n >= from) {
+            late.push((hit.at - before).saturating_sub(INTERVAL_MS));
+        }
+    }
+    late.sort_unstable();
+    late
+}
+
+/// What a process has taken so far. Processor times in hundredths of a second, the kernel's unit for `/proc`.
+struct Usage {
+    rss_kib: u64,
+    peak_kib: u64,
+    main: u64,
+    store: u64,
+}
+
+impl Usage {
+    fn of(child: &Child) -> Self {
+        let proc = Path::new("/proc").join(child.id().to_string());
+        let status = fs::read_to_string(proc.join("status")).unwrap();
+        let kib = |name: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let (mut main, mut store) = (0, 0);
+        for task in fs::read_dir(proc.join("task")).unwrap() {
+            let task = task.unwrap().path();
+            let Ok(stat) = fs::read_to_string(task.join("stat")) else {
+                continue;
+            };
+            // proc_pid_stat(5): utime and stime are the 14th and 15th, the name in parentheses the 2nd.
+            let (head, tail) = stat.rsplit_once(')').unwrap();
+            let fields: Vec<&str> = tail.split_whitespace().collect();
+            let ticks: u64 = fields[11..13]
+                .iter()
+                .map(|f| f.parse::<u64>().unwrap())
+                .sum();
+            match head.split_once('(').unwrap().1 {
+                "store" => store += ticks,
+                "forgewatch" => main += ticks,
+                _ => {}
+            }
+        }
+        Self {
+            rss_kib: kib("VmRSS:"),
+            peak_kib: kib("VmHWM:"),
+            main,
+            store,
+        }
+    }
+}
