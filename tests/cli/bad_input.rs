@@ -140,7 +140,9 @@ fn a_bad_file_is_named_with_line_and_column_and_all_its_errors() {
             "min_interval",
         ],
     );
-    let later = stage.place.file("later.toml", "[http]\nlisten = '127.0.0.1:1'\n");
+    let later = stage
+        .place
+        .file("later.toml", "[http]\nlisten = '127.0.0.1:1'\n");
     let watch = stage.watch(&["--config", later.to_str().unwrap(), "diff/1"]);
     expect_refused(&stage, watch, &["http", "not yet"]);
     let watch = stage.watch(&["--config", "/nowhere/f.toml", "diff/1"]);

@@ -9,6 +9,7 @@ mod telling;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, OptionFuture};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -392,9 +393,14 @@ impl Service {
                     },
                     _ = extensions.tick() => notify::extend(EXTENSION),
                     () = sleep_until(grace) => {
-                        tracing::warn!("the hooks take too long and are ended");
+                        tracing::warn!("what is under way takes too long and is ended");
                         notify::extend(EXTENSION);
                         daemon.stop_hooks().await;
+                        // What the disk has not taken by now it may never take: the next start finds it undone.
+                        while let Some(Ok(events)) = daemon.advance().now_or_never() {
+                            telling.tell(&events);
+                        }
+                        break;
                     }
                 }
             }

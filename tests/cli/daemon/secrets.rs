@@ -22,7 +22,12 @@ fn assert_without_key(what: &str, text: &[u8]) {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     let hex: Vec<String> = KEY.iter().map(|byte| format!("{byte:02x}")).collect();
     let raw = String::from_utf8(KEY.to_vec()).unwrap();
-    for form in [raw, BASE64_STANDARD.encode(KEY), hex.concat(), format!("{KEY:?}")] {
+    for form in [
+        raw,
+        BASE64_STANDARD.encode(KEY),
+        hex.concat(),
+        format!("{KEY:?}"),
+    ] {
         assert!(
             !text.contains(&form.to_ascii_lowercase()),
             "{what} holds {form}"
