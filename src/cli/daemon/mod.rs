@@ -396,8 +396,8 @@ impl Service {
                         tracing::warn!("what is under way takes too long and is ended");
                         notify::extend(EXTENSION);
                         daemon.stop_hooks().await;
-                        // What is on record by now is told. What a full disk does not take is done after the start.
-                        if let Some(Ok(events)) = daemon.advance().now_or_never() {
+                        // What the disk has not taken by now it may never take: the next start finds it undone.
+                        while let Some(Ok(events)) = daemon.advance().now_or_never() {
                             telling.tell(&events);
                         }
                         break;

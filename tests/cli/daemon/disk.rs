@@ -67,7 +67,7 @@ fn fill_the_disk() {
     let disk = home.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
         .arg(&disk)
         .output();
     if !mount.as_ref().is_ok_and(|done| done.status.success()) {
@@ -75,7 +75,8 @@ fn fill_the_disk() {
     }
     let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> told";
     let hooks = hook("note", "'job.*'", &home.script("note", note), "");
-    home.configure(&(names.iter().map(|name| listed(name)).collect::<String>() + &hooks));
+    let jobs: String = names.iter().map(|name| listed(name)).collect();
+    home.configure(&format!("stop_grace = '200ms'\n{jobs}{hooks}"));
     let config = fs::read_to_string(home.path("fw.toml")).unwrap();
     let config = config.replace("state.db", "disk/state.db");
     home.stage.place.file("fw.toml", config);
@@ -116,8 +117,14 @@ fn fill_the_disk() {
             .is_some_and(|text| text.starts_with("there is room again"))
     });
     home.await_rest();
+    // With something to record, and nowhere to record it, it ends all the same.
+    fill(&disk.join("filler"));
+    for _ in 0..50 {
+        home.client(&["reload"]).expect(0);
+    }
     let (status, printed) = daemon.end("TERM");
     assert_eq!(status, Some(0));
+    fs::remove_file(disk.join("filler")).unwrap();
     let errors = printed.iter().filter(|line| line["level"] == "ERROR");
     assert!(errors.count() < JOBS, "an error a step: {printed:#?}");
     let evidence = Evidence {
