@@ -93,11 +93,11 @@ impl Gate {
         }
     }
 
-    /// Something that may have mended an outage has happened: everybody may ask again.
-    pub(super) fn reopen(&mut self) {
-        self.outage = None;
+    /// Something that may have mended an outage has happened: everybody may ask again. Whether there was one.
+    pub(super) fn reopen(&mut self) -> bool {
         self.in_a_row = 0;
         self.failed.clear();
+        self.outage.take().is_some()
     }
 
     /// This slot asks for all.

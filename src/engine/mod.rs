@@ -186,10 +186,11 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.limits = limits;
         self.max_in_flight = throttle.max_in_flight.max(1);
         let now = self.clock.now().up_ms;
-        self.pace = Pace::new(throttle.max_requests_per_second, now);
+        self.pace.configure(throttle.max_requests_per_second);
         // Credentials and addresses may be mended by it; what the server asked for still holds.
-        self.gate.reopen();
-        self.pace.return_gently(now);
+        if self.gate.reopen() {
+            self.pace.return_gently(now);
+        }
         self.ask_now(self.slots.refused());
         self.ask_now(self.slots.held());
     }
@@ -390,12 +391,16 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 }
                 self.pace.return_gently(until);
             }
-            Turn::Down if result.is_err_and(|e| e.kind == ErrorKind::Unauthorized) => {
-                tracing::warn!(
+            Turn::Down => {
+                self.pace.down(now);
+                let refused = result.is_err_and(|e| e.kind == ErrorKind::Unauthorized);
+                let what = if refused {
                     "the API refuses the credentials: one request every five minutes until they are mended"
-                );
+                } else {
+                    "the API is down: one request at a time until it is back"
+                };
+                tracing::warn!("{what}");
             }
-            Turn::Down => tracing::warn!("the API is down: one request at a time until it is back"),
             Turn::Up => {
                 tracing::info!("the API is back");
                 self.pace.return_gently(now);

@@ -1,4 +1,5 @@
-//! How fast the API may be asked: a token bucket, and a gentle return after a pause.
+//! How fast the API may be asked: a token bucket, and a gentle return after a pause, no faster than half as much again
+//! as usual until nobody waits any more.
 
 /// After a pause the rate rises from this share of the configured one to all of it.
 const RETURN_SHARE: f64 = 0.5;
@@ -7,6 +8,13 @@ const RETURN_MS: f64 = 30_000.0;
 /// one and a half times the rate.
 const BURST_SECONDS: f64 = 0.5;
 
+/// The usual rate is a mean over about this long.
+const USUAL_MS: f64 = 60_000.0;
+/// Until nobody waits after a pause, the rate stays below this many times the usual one...
+const RETURN_TIMES: f64 = 1.5;
+/// ... which counts as this share of the configured one at least.
+const LEAST_USUAL: f64 = 0.25;
+
 /// The bucket. Times are [`crate::core::time::Moment::up_ms`].
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -14,7 +22,13 @@ pub(super) struct Pace {
     burst: f64,
     tokens: f64,
     filled_at: u64,
+    /// Requests a millisecond, as they go while nothing is wrong.
+    usual: f64,
+    /// While the API is down nothing is usual.
+    is_down: bool,
     returned_at: Option<u64>,
+    /// Since a pause somebody has always waited.
+    is_crowded: bool,
 }
 
 impl Pace {
@@ -25,8 +39,18 @@ impl Pace {
             burst,
             tokens: burst,
             filled_at: now,
+            usual: 0.0,
+            is_down: false,
             returned_at: None,
+            is_crowded: false,
         }
+    }
+
+    /// Another rate from here on.
+    pub(super) fn configure(&mut self, per_second: f64) {
+        self.per_ms = per_second / 1000.0;
+        self.burst = (per_second * BURST_SECONDS).max(1.0);
+        self.tokens = self.tokens.min(self.burst);
     }
 
     /// The first moment, `now` or later, at which one more request may go.
@@ -43,6 +67,15 @@ impl Pace {
     pub(super) fn take(&mut self, now: u64) {
         self.fill(now);
         self.tokens -= 1.0;
+        if !self.is_down && !self.is_crowded {
+            self.usual += 1.0 / USUAL_MS;
+        }
+    }
+
+    /// From now on only probes go.
+    pub(super) fn down(&mut self, now: u64) {
+        self.fill(now);
+        self.is_down = true;
     }
 
     /// From now on the rate climbs anew: everybody returns from a pause at once.
@@ -50,6 +83,8 @@ impl Pace {
         self.fill(now);
         self.tokens = self.tokens.min(1.0);
         self.returned_at = Some(now);
+        self.is_down = false;
+        self.is_crowded = true;
     }
 
     fn fill(&mut self, now: u64) {
@@ -57,13 +92,25 @@ impl Pace {
         let passed = now.saturating_sub(self.filled_at) as f64;
         self.tokens = (self.tokens + passed * rate).min(self.burst);
         self.filled_at = self.filled_at.max(now);
+        if self.is_down || self.is_crowded {
+            // The bucket only gets full where nobody takes from it.
+            let is_back = self.returned_at.is_some_and(|at| now > at);
+            self.is_crowded &= !(is_back && self.tokens >= self.burst.min(2.0));
+        } else {
+            self.usual *= (-passed / USUAL_MS).exp();
+        }
     }
 
     fn rate(&self, now: u64) -> f64 {
         let climbed = self
             .returned_at
             .map_or(1.0, |at| now.saturating_sub(at) as f64 / RETURN_MS);
-        self.per_ms * (RETURN_SHARE + (1.0 - RETURN_SHARE) * climbed.min(1.0))
+        let rate = self.per_ms * (RETURN_SHARE + (1.0 - RETURN_SHARE) * climbed.min(1.0));
+        if !self.is_crowded {
+            return rate;
+        }
+        let usual = self.usual.max(self.per_ms * LEAST_USUAL);
+        rate.min(usual * RETURN_TIMES)
     }
 }
 
@@ -94,12 +141,31 @@ mod tests {
 
     #[test]
     fn after_a_pause_the_rate_climbs_from_half() {
-        let mut pace = Pace::new(20.0, 0);
+        let mut pace = Pace::new(20.0, 100_000);
+        pace.usual = pace.per_ms;
         pace.return_gently(100_000);
         let counts = greedy(&mut pace, 100_000, 40);
         assert!((10..=11).contains(&counts[0]), "{counts:?}");
         assert!(counts.is_sorted_by(|a, b| *a <= b + 1), "{counts:?}");
         assert!(counts[31..].iter().all(|&n| n == 20), "{counts:?}");
+    }
+
+    #[test]
+    fn after_a_pause_nobody_who_waits_makes_it_much_faster_than_usual() {
+        let mut pace = Pace::new(20.0, 0);
+        // Five a second for ten minutes.
+        for now in (0..600_000).step_by(200) {
+            assert_eq!(pace.ready_at(now), now);
+            pace.take(now);
+        }
+        pace.down(600_000);
+        pace.return_gently(1_200_000);
+        let crowd = greedy(&mut pace, 1_200_000, 60);
+        assert!(crowd.iter().all(|&n| n <= 8), "{crowd:?}");
+        assert!(crowd.iter().sum::<u32>() > 400, "{crowd:?}");
+        // Nobody waits for a while: what is configured holds again.
+        let after = greedy(&mut pace, 1_270_000, 20);
+        assert!(after[10..].iter().all(|&n| n == 20), "{after:?}");
     }
 
     #[test]

@@ -29,8 +29,8 @@ use crate::clock::EPOCH_MS;
 use crate::dice::Dice;
 
 const JOBS: u64 = 1_000;
-/// Half of the default, which is meant for two thousand jobs.
-const REQUESTS_PER_SECOND: f64 = 10.0;
+/// The default.
+const REQUESTS_PER_SECOND: f64 = 20.0;
 /// Before it everything finds its pace. Seconds, as all that follows.
 const NORMAL_FROM: u64 = 600;
 const DOWN_FROM: u64 = 1_200;
