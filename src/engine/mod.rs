@@ -21,13 +21,13 @@ mod tests;
 mod timers;
 mod voice;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{AbortHandle, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use clock::{Clock, SystemClock};
@@ -101,6 +101,8 @@ pub struct Engine<A, S, C> {
     /// When a timer last woke it.
     woke_at: u64,
     polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
+    /// By their slots, the means to drop the requests under way.
+    asking: BTreeMap<u32, AbortHandle>,
     commits: FuturesUnordered<LocalBoxFuture<'static, Committed>>,
     /// Committed and not yet handed over.
     tellable: VecDeque<Event>,
@@ -109,7 +111,8 @@ pub struct Engine<A, S, C> {
 struct Polled {
     slot: u32,
     id: WatchId,
-    result: Result<Fetched, PollError>,
+    /// None where it was dropped.
+    result: Option<Result<Fetched, PollError>>,
 }
 
 struct Committed {
@@ -149,6 +152,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             timers: Timers::default(),
             woke_at: now.saturating_sub(TICK_MS),
             polls: FuturesUnordered::new(),
+            asking: BTreeMap::new(),
             commits: FuturesUnordered::new(),
             tellable: VecDeque::new(),
         }
@@ -200,6 +204,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     pub fn wind_up(&mut self) {
         self.winding_up = true;
         self.polls.clear();
+        self.asking.clear();
     }
 
     /// Whether nothing is being committed and everything has been told.
@@ -329,6 +334,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.slots.phase(slot) {
             Some(Phase::Waiting(_) | Phase::Asking) => {
+                // Nobody wants its answer: whoever watches the job next asks anew.
+                if let Some(request) = self.asking.remove(&slot) {
+                    request.abort();
+                }
                 self.step(slot, Input::Stop(outcome), self.clock.now());
             }
             Some(Phase::Committing) => self.slots.stop_later(slot, outcome),
@@ -338,6 +347,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     fn polled(&mut self, done: Polled) {
         let Polled { slot, id, result } = done;
+        let Some(result) = result else {
+            return;
+        };
+        self.asking.remove(&slot);
         let now = self.clock.now();
         self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
         // A watch that was to end while it was being asked hears no answer any more: its end is being committed, or it

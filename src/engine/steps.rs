@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use futures_util::future::{AbortHandle, Abortable};
+
 use super::slots::Phase;
 use super::{Api, Clock, Committed, Engine, Polled, retry};
 use crate::core::poll::Poll;
@@ -112,11 +114,15 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 self.pace.take(now.up_ms);
                 self.slots.set_phase(slot, Phase::Asking);
                 let api = Rc::clone(&self.api);
+                let (handle, registration) = AbortHandle::new_pair();
+                self.asking.insert(slot, handle);
+                let asked = async move { api.ask(job, diff_info).await };
+                let asked = Abortable::new(asked, registration);
                 self.polls.push(Box::pin(async move {
                     Polled {
                         slot,
                         id,
-                        result: api.ask(job, diff_info).await,
+                        result: asked.await.ok(),
                     }
                 }));
             }

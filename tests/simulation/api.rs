@@ -194,6 +194,24 @@ fn error(kind: ErrorKind, http_status: Option<u16>) -> PollError {
     }
 }
 
+/// A request under way; dropped before its answer, it says so.
+struct Open<'a> {
+    world: &'a World,
+    number: usize,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let at = self.world.stamp();
+        self.world.log(|log| {
+            let request = &mut log.requests[self.number];
+            if request.answer.is_none() {
+                request.dropped = Some(at);
+            }
+        });
+    }
+}
+
 impl Api for SimApi {
     async fn ask(&self, job: JobRef, _: bool) -> Result<Fetched, PollError> {
         let server = &self.0;
@@ -206,9 +224,11 @@ impl Api for SimApi {
                 job,
                 asked,
                 answer: None,
+                dropped: None,
             });
             log.requests.len() - 1
         });
+        let _open = Open { world, number };
         world.trace(|| format!("api: asked for {job}"));
         let fault = server.fault();
         yield_now().await;

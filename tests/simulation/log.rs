@@ -77,6 +77,8 @@ pub(crate) struct Request {
     pub(crate) asked: Stamp,
     /// When, and with what; None where the process died first.
     pub(crate) answer: Option<(Stamp, Result<Status, PollError>)>,
+    /// When it was let go of without an answer.
+    pub(crate) dropped: Option<Stamp>,
 }
 
 /// One thing that was given to the disk.

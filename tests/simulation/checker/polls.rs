@@ -94,7 +94,8 @@ fn config_at(log: &Log, life: usize, at: Stamp) -> &Config {
 fn check_together(log: &Log, asked: &[Asked<'_>], findings: &mut Findings) {
     for (number, this) in asked.iter().enumerate() {
         let at = this.request.asked;
-        let under_way = |other: &&Asked| other.answered().is_none_or(|answered| at < answered);
+        let over = |other: &Asked| other.answered().or(other.request.dropped);
+        let under_way = |other: &&Asked| over(other).is_none_or(|over| at < over);
         let others = || asked[..number].iter().filter(under_way);
         if this.watch.is_some() && others().any(|other| other.watch == this.watch) {
             findings.add(
