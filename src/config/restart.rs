@@ -7,9 +7,11 @@ use super::settings::Settings;
 /// The keys that are not the same in `new` as in `old` and hold from a daemon's start to its end: a sentence each,
 /// with both values.
 pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
-    let fixed: [(&str, &Path, &Path); 2] = [
+    let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
+    let fixed: [(&str, &Path, &Path); 3] = [
         ("state.path", &old.state.path, &new.state.path),
         ("control.socket", &old.control.socket, &new.control.socket),
+        ("control.group", old_group, new_group),
     ];
     let changed = fixed.into_iter().filter(|(_, old, new)| old != new);
     changed

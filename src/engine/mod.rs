@@ -327,7 +327,11 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             .slots
             .watch(slot)
             .is_some_and(|w| w.next_poll(now).is_zero());
-        let input = if due { Input::Held(kind) } else { Input::Due };
+        let input = match self.slots.take_stop(slot) {
+            Some(outcome) => Input::Stop(outcome),
+            None if due => Input::Held(kind),
+            None => Input::Due,
+        };
         self.step(slot, input, now);
     }
 

@@ -10,8 +10,10 @@ const BURST_SECONDS: f64 = 0.5;
 
 /// The usual rate is a mean over about this long.
 const USUAL_MS: f64 = 60_000.0;
-/// Until nobody waits after a pause, the rate stays below this many times the usual one...
+/// Until nobody waits after a pause, the rate stays below this many times the usual one, and after a quarter of an
+/// hour that many times for each quarter: what is usual may have changed...
 const RETURN_TIMES: f64 = 1.5;
+const RETURN_PATIENCE_MS: f64 = 900_000.0;
 /// ... which counts as this share of the configured one at least.
 const LEAST_USUAL: f64 = 0.25;
 
@@ -110,7 +112,8 @@ impl Pace {
             return rate;
         }
         let usual = self.usual.max(self.per_ms * LEAST_USUAL);
-        rate.min(usual * RETURN_TIMES)
+        let since = self.returned_at.map_or(0, |at| now.saturating_sub(at)) as f64;
+        rate.min(usual * RETURN_TIMES * (since / RETURN_PATIENCE_MS).max(1.0))
     }
 }
 
@@ -165,6 +168,12 @@ mod tests {
         assert!(crowd.iter().sum::<u32>() > 400, "{crowd:?}");
         // Nobody waits for a while: what is configured holds again.
         let after = greedy(&mut pace, 1_270_000, 20);
+        assert!(after[10..].iter().all(|&n| n == 20), "{after:?}");
+        // Nor does a crowd that never ends keep it down for ever.
+        let mut pace = Pace::new(20.0, 0);
+        pace.return_gently(0);
+        let after = greedy(&mut pace, 0, 3_000);
+        let after = &after[2_900..];
         assert!(after[10..].iter().all(|&n| n == 20), "{after:?}");
     }
 

@@ -83,7 +83,9 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             Err(error) => {
                 // Debug: a store that fails every step tells of it once.
                 tracing::debug!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
-                let again = self.clock.now().plus(retry::ceiling(1)).up_ms;
+                let now = self.clock.now();
+                let again = now.plus(retry::ceiling(1)).up_ms;
+                self.gate.probe_failed(now.up_ms, slot);
                 if let Some(old) = self.slots.watch_mut(slot) {
                     old.ask_at(again);
                 }

@@ -186,17 +186,18 @@ fn what_a_running_daemon_cannot_change_is_named_with_both_values() {
     let old = settings(&place, "/a.db");
     let mut same = old.clone();
     same.state.retain *= 2;
-    same.control.group.push('x');
     same.control.stop_grace += Duration::from_secs(1);
     same.jobs.clear();
     assert_eq!(config::needs_restart(&old, &same), [""; 0]);
 
-    let new = settings(&place.var("FORGEWATCH_SOCKET", "/b.sock"), "/b.db");
+    let mut new = settings(&place.var("FORGEWATCH_SOCKET", "/b.sock"), "/b.db");
+    new.control.group.push('x');
     assert_eq!(
         config::needs_restart(&old, &new),
         [
             "state.path: /a.db stays in use, /b.db needs a restart",
             "control.socket: /run/other.sock stays in use, /b.sock needs a restart",
+            "control.group: builders stays in use, buildersx needs a restart",
         ]
     );
 }

@@ -263,6 +263,7 @@ impl Service {
         self.server.news();
         self.telling.tell(events);
         self.confess();
+        self.removing.retain(|removing| !removing.reply.is_closed());
         for removing in &mut self.removing {
             removing.left.retain(|&job| self.daemon.is_live(job));
         }

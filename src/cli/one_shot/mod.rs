@@ -187,7 +187,8 @@ impl Run {
         self.end_hooks().await;
         // A hook that wanted to hear of the very end can fail too, and a signal can come.
         let (status, _) = self.status();
-        let status = self.broken.as_ref().map_or(status, |_| UNUSABLE);
+        let is_unusable = self.broken.is_some() && self.stop.is_none();
+        let status = if is_unusable { UNUSABLE } else { status };
         self.outbox.store().close().await;
         let ends = self
             .ended
@@ -245,6 +246,11 @@ impl Run {
                 failed = self.hooks.advance() => {
                     let failed = self.unbroken(failed);
                     self.hooks_failed(failed);
+                }
+                // A full disk, or one that hangs, takes no ends.
+                () = at(self.patience), if stopping => {
+                    let undone = "the ends could not be recorded in time".to_owned();
+                    self.broken = Some(StoreError::Full(undone));
                 }
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => self.heartbeat(),
