@@ -23,9 +23,14 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::config::Env;
+use crate::config::{Env, settings};
+use crate::core::event::WatchId;
+use crate::engine::Throttle;
 use crate::hooks::supervise;
 use args::{Cli, Command};
+
+/// Once it is to stop, a reader that does not read is waited for this long.
+const STUCK_READER: Duration = Duration::from_secs(4);
 
 /// It could not be done.
 const FAILED: u8 = 1;
@@ -64,6 +69,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::HookSupervisor(args) => {
             supervise::run(Duration::from_millis(args.timeout_ms), &args.command)
         }
+    }
+}
+
+/// A random id for a watch.
+fn new_id() -> Result<WatchId, getrandom::Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)?;
+    Ok(WatchId(id))
+}
+
+/// How hard the API may be asked, as the user wants it.
+fn throttle(api: &settings::Api) -> Throttle {
+    Throttle {
+        max_in_flight: api.max_in_flight,
+        max_requests_per_second: api.max_requests_per_second,
     }
 }
 

@@ -17,14 +17,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use super::args::WatchArgs;
 use super::ready::{Ready, ready};
 use super::watch::{Stopped, mode_of};
+use super::{STUCK_READER, new_id, throttle};
 use crate::config::settings::{HookAction, HookSpec, Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::core::event::{Event, EventType, Facts, WatchId};
+use crate::core::event::{Event, EventType, Facts};
 use crate::core::job::JobRef;
 use crate::daemon::{Daemon, Orders, StartError};
-use crate::engine::{SystemClock, Throttle};
+use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::os::signals::{Signal, Signals};
 use crate::os::{notify, privacy};
@@ -37,8 +38,6 @@ use telling::Telling;
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// While hooks are waited for at the stop, the service manager is asked for this much more time, again and again.
 const EXTENSION: Duration = Duration::from_secs(10);
-/// How long the end of the output is waited for where nobody reads.
-const STUCK_READER: Duration = Duration::from_secs(4);
 
 type Watching = Daemon<Renewing, Sqlite, SystemClock, Actions>;
 
@@ -90,10 +89,7 @@ fn read(given: &Given, env: &Env) -> Result<(Settings, Orders<Renewing, Actions>
     );
     let orders = Orders {
         api,
-        throttle: Throttle {
-            max_in_flight: settings.api.max_in_flight,
-            max_requests_per_second: settings.api.max_requests_per_second,
-        },
+        throttle: throttle(&settings.api),
         limits: settings.limits.clone(),
         jobs: settings.jobs.clone(),
         hooks: settings.hooks.clone(),
@@ -162,7 +158,7 @@ impl Service {
             store.clone(),
             loaded,
             SystemClock::start(),
-            Box::new(new_id),
+            Box::new(|| new_id().map_err(|e| e.to_string())),
             seed,
         );
         let daemon = daemon.await.map_err(|error| match error {
@@ -418,10 +414,4 @@ impl Service {
             () = orderly => {}
         }
     }
-}
-
-fn new_id() -> Result<WatchId, String> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|e| e.to_string())?;
-    Ok(WatchId(id))
 }

@@ -18,17 +18,17 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use super::UNUSABLE;
 use super::exit::{Ends, is_failure, status_of_unread};
+use super::{STUCK_READER, UNUSABLE, new_id, throttle};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
-use crate::core::event::{About, Event, EventType, Facts, WatchId};
+use crate::core::event::{About, Event, EventType, Facts};
 use crate::core::job::{JobRef, Outcome, Reason};
 use crate::core::schedule::Memory;
 use crate::core::status::Names;
 use crate::core::time::Moment;
 use crate::core::watch::Watch;
-use crate::engine::{Engine, SeededDice, SystemClock, Throttle, Voice};
+use crate::engine::{Engine, SeededDice, SystemClock, Voice};
 use crate::hooks::{Actions, Hooks, Outbox};
 use crate::os::signals::{Stop, Stops};
 use crate::report::{Report, Row};
@@ -38,8 +38,6 @@ use kept::Left;
 
 /// The bars move this often.
 const FRAME: Duration = Duration::from_millis(100);
-/// Once it is to stop, a reader that does not read is waited for this long.
-const STUCK_READER: Duration = Duration::from_secs(4);
 
 /// How a one-shot went.
 #[derive(Debug)]
@@ -95,13 +93,10 @@ impl Run {
         calibration: Option<&PathBuf>,
         (kept, loaded): (Kept, Loaded),
     ) -> io::Result<Self> {
-        let throttle = Throttle {
-            max_in_flight: settings.api.max_in_flight,
-            max_requests_per_second: settings.api.max_requests_per_second,
-        };
+        let throttle = throttle(&settings.api);
         let memory = calibration.map_or_else(Memory::default, |path| calibration::load(path));
         let clock = SystemClock::start();
-        let voice = Rc::new(Voice::new(new_id()?, clock));
+        let voice = Rc::new(Voice::new(new_id().map_err(no_entropy)?, clock));
         let outbox = Outbox::new(kept.clone(), clock, &voice.id().to_string());
         let mut hooks = Hooks::new(
             &settings.hooks,
@@ -135,7 +130,7 @@ impl Run {
                     ends.count(outcome);
                     ended.push(rows::ended_before(spec.job, outcome));
                 }
-                None => engine.watch(new_id()?, spec.job, about(spec.labels)),
+                None => engine.watch(new_id().map_err(no_entropy)?, spec.job, about(spec.labels)),
             }
         }
         Ok(Self {
@@ -392,12 +387,6 @@ fn about(labels: BTreeMap<String, String>) -> Option<Arc<About>> {
 
 fn dice() -> io::Result<SeededDice> {
     getrandom::u64().map(SeededDice::new).map_err(no_entropy)
-}
-
-fn new_id() -> io::Result<WatchId> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(no_entropy)?;
-    Ok(WatchId(id))
 }
 
 fn no_entropy(error: getrandom::Error) -> io::Error {
