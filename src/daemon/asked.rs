@@ -13,6 +13,7 @@ use crate::core::delivery::{DeliveryId, Row, Standing};
 use crate::core::job::{JobRef, Outcome};
 use crate::core::poll::{Cause, Poll};
 use crate::core::reconcile::AddedBy;
+use crate::core::time::millis;
 use crate::core::watch::{Watch, outcome_of};
 use crate::engine::{Api, Clock};
 use crate::hooks::Perform;
@@ -198,10 +199,9 @@ where
 
     fn running(&self, watch: &Watch) -> JobLine {
         let now = self.clock.now();
-        let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         JobLine {
-            left_ms: watch.left(now).map(ms),
-            next_poll_ms: Some(ms(watch.next_poll(now))),
+            left_ms: watch.left(now).map(millis),
+            next_poll_ms: Some(millis(watch.next_poll(now))),
             unreachable: watch.is_unreachable(),
             ..self.line(watch)
         }
