@@ -470,7 +470,9 @@ impl ValueEnum for Output {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.as_str()).help(match self {
-            Self::Auto => "json into the journal, progress on a terminal, text otherwise",
+            Self::Auto => {
+                "json in the daemon or the journal, progress on a terminal, text otherwise"
+            }
             Self::Progress => "a bar a job, on standard error",
             Self::Text => "a line a change, on standard output",
             Self::Json => "an object a line, on standard output",

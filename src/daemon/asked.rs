@@ -99,6 +99,11 @@ where
         (removed, unknown)
     }
 
+    /// The watches that run, for the screen.
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.engine.watches()
+    }
+
     /// What is watched; with `all`, what ended within `retain` too.
     pub async fn list(&self, all: bool) -> Answer {
         let mut lines: Vec<JobLine> = self.engine.watches().map(|w| self.running(w)).collect();
