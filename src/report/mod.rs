@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::core::event::Event;
 use crate::core::job::{JobRef, JobState, Outcome};
+use crate::core::status::whole_percent;
 use crate::core::time::Moment;
 use crate::core::watch::Watch;
 
@@ -95,9 +96,9 @@ impl Row {
         }
     }
 
-    /// Whole percent, rounded down: 100 means done.
+    /// Its progress as it is told.
     fn percent(&self) -> Option<u8> {
-        self.progress.map(|p| p.clamp(0.0, 100.0) as u8)
+        self.progress.map(whole_percent)
     }
 }
 
