@@ -397,7 +397,11 @@ fn speed_makes_jobs_faster_and_etas_stay_true() {
     let left = value["jobeta"].as_i64().unwrap() - value["jobcreated"].as_i64().unwrap();
     assert!((59..=60).contains(&left), "{left}");
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let started = Server::start_with(Script::example(), "127.0.0.1:0".parse().unwrap(), bad);
+        let started = Server::start_with(
+            Script::example().unwrap(),
+            "127.0.0.1:0".parse().unwrap(),
+            bad,
+        );
         assert_eq!(started.unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }
@@ -460,7 +464,7 @@ fn it_starts_and_stops_inside_a_runtime_and_serves_inside_the_caller_s() {
             status
         });
         let until = async { stopped.await.unwrap() };
-        forgewatch::sim::serve(listener, Script::example(), 1.0, until)
+        forgewatch::sim::serve(listener, Script::example().unwrap(), 1.0, until)
             .await
             .unwrap();
         assert_eq!(asking.join().unwrap(), 200);
@@ -497,7 +501,7 @@ fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
             .map(|(_, outcome)| outcome)
             .collect::<Vec<_>>()
     };
-    let demo = Script::demo();
+    let demo = Script::demo().unwrap();
     assert_eq!(demo.jobs().len(), 6);
     assert_eq!(
         outcomes(&demo)
@@ -506,7 +510,7 @@ fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
             .count(),
         1
     );
-    let example = Script::example();
+    let example = Script::example().unwrap();
     assert_eq!(outcomes(&example).len(), example.summary().lines().count());
     insta::assert_snapshot!(demo.summary(), @r"
     update/77  completes after 9s
