@@ -1,4 +1,5 @@
-//! The README's promises: its commands run, its tables are the program's own.
+//! The README's promises: its commands run, its tables are the program's own. And every command that the manuals and
+//! the help show is one that the program takes.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,19 +13,35 @@ use forgewatch::sim::{Script, Server};
 const README: &str = include_str!("../README.md");
 const FORGEWATCH: &str = env!("CARGO_BIN_EXE_forgewatch");
 
-/// The lines of the blocks fenced as `sh`.
-fn commands() -> Vec<&'static str> {
+/// The lines of the blocks fenced as `sh` or `console`.
+fn fenced(page: &str) -> Vec<&str> {
     let mut inside = false;
     let mut lines = Vec::new();
-    for line in README.lines() {
+    for line in page.lines() {
         match line {
-            "```sh" => inside = true,
+            "```sh" | "```console" => inside = true,
             "```" => inside = false,
             line if inside => lines.push(line),
             _ => {}
         }
     }
     lines
+}
+
+fn commands() -> Vec<&'static str> {
+    fenced(README)
+}
+
+/// What a line has forgewatch do, without what stands around it.
+fn asked_of_forgewatch(line: &str) -> Option<&str> {
+    let line = line.trim_start().trim_start_matches("$ ");
+    let line = line.trim_start_matches("sudo ");
+    let line = match line.strip_prefix("env ") {
+        Some(line) => line.split_once(' ')?.1,
+        None => line,
+    };
+    let line = line.split(['|', '>', '#']).next()?.trim_end();
+    line.starts_with("forgewatch ").then_some(line)
 }
 
 /// Runs a line as the README's reader would, with `forgewatch` on the path, in an empty home.
@@ -89,18 +106,52 @@ fn the_two_commands_are_the_ones_that_work() {
     let lines = commands();
     assert_eq!(lines[..2], ["cargo run --release -- demo", "cargo test"]);
     assert!(include_str!("../.ci/run").contains("\ncargo test --locked\n"));
-    // `demo` itself is run by tests/demo.rs.
+    // `demo` itself is run by tests/cli/demo.rs.
+}
+
+/// With `--help` behind it nothing is done, but what stands before that has to be known.
+fn expect_known(lines: &[&str], least: usize) {
+    let home = tempfile::tempdir().unwrap();
+    let lines = lines.iter().filter_map(|line| asked_of_forgewatch(line));
+    let known = lines.map(|line| {
+        let help = run(&format!("{line} --help"), home.path(), "http://127.0.0.1:9");
+        assert_eq!(help.status.code(), Some(0), "{line}: {help:?}");
+    });
+    assert!(known.count() >= least);
 }
 
 #[test]
-fn every_other_command_is_one_that_the_program_knows() {
+fn every_command_that_a_page_shows_is_one_that_the_program_takes() {
+    for (page, least) in [
+        (README, 8),
+        (include_str!("../docs/daemon.md"), 3),
+        (include_str!("../docs/hooks.md"), 1),
+        (include_str!("../docs/simulator.md"), 3),
+    ] {
+        expect_known(&fenced(page), least);
+    }
+}
+
+#[test]
+fn every_example_of_the_help_is_one_that_the_program_takes() {
     let home = tempfile::tempdir().unwrap();
-    for line in commands()
-        .into_iter()
-        .filter(|line| line.starts_with("forgewatch "))
-    {
-        let help = run(&format!("{line} --help"), home.path(), "http://127.0.0.1:9");
-        assert_eq!(help.status.code(), Some(0), "{line}: {help:?}");
+    for (command, least) in [
+        ("watch", 4),
+        ("simulate", 2),
+        ("add", 2),
+        ("remove", 2),
+        ("list", 2),
+        ("show", 2),
+        ("events", 3),
+        ("hooks", 3),
+        ("state", 2),
+        ("completions", 2),
+    ] {
+        let help = format!("forgewatch {command} --help");
+        let help = run(&help, home.path(), "http://127.0.0.1:9").stdout;
+        let help = String::from_utf8(help).unwrap();
+        let (_, examples) = help.split_once("Examples:").unwrap();
+        expect_known(&examples.lines().collect::<Vec<_>>(), least);
     }
 }
 
