@@ -18,7 +18,7 @@ lint:
 
 # Writes the files that are made from the table of configuration keys anew.
 shipped:
-    UPDATE_SHIPPED=1 cargo test --test config
+    UPDATE_SHIPPED=1 cargo test --lib config::manual
 
 # The picture in the README, from a real run.
 picture:
@@ -38,7 +38,7 @@ fuzz SECONDS="600":
 simulate *ARGS:
     cargo run --release -- simulate --speed 10 {{ ARGS }}
 
-# Onto this machine, or into DESTDIR: program, unit, group, man pages, completions; a configuration if there is none.
+# As root: program, unit, group, man pages, completions and a first configuration, onto this machine or into DESTDIR.
 install PREFIX="/usr" DESTDIR="":
     cargo build --release --locked
     PREFIX={{ PREFIX }} DESTDIR={{ DESTDIR }} systemd/install.sh install
