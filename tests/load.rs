@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 use forgewatch::core::job::JobRef;
 use forgewatch::sim::{Script, Server};
+use skip::skip;
 
 const JOBS: u64 = 10_000;
 /// Between the answer of a job and the next question: 10,000 of them make 500 polls a second.
@@ -41,8 +45,7 @@ const LATEST_MS: u64 = 250;
 #[test]
 fn ten_thousand_jobs_are_asked_in_time_in_little_memory() {
     let Ok(seconds) = env::var("LOAD_SECONDS") else {
-        let _ = writeln!(io::stderr(), "skipped: LOAD_SECONDS is not set");
-        return;
+        return skip("LOAD_SECONDS is not set");
     };
     let load = Duration::from_secs(seconds.parse().unwrap());
     let ends = u64::try_from(load.as_millis()).unwrap() / END_EVERY_MS;

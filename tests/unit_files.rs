@@ -3,11 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use skip::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_forgewatch");
 /// Whose figures the files quote; another version may weigh otherwise.
@@ -19,11 +23,6 @@ fn root() -> &'static Path {
 
 fn shipped(name: &str) -> String {
     fs::read_to_string(root().join("systemd").join(name)).unwrap()
-}
-
-/// Says so even where the harness keeps a passing test's output to itself.
-fn skip(why: &str) {
-    let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
 /// What `systemd-analyze` says; None where it is not there.

@@ -7,6 +7,7 @@ use std::process::Command;
 use forgewatch::store::{Archive, OpenError, Sqlite, StoreError};
 
 use crate::samples::{contents, filled, id, state_in, step};
+use crate::skip::skip;
 
 /// Numbers that are the same in every run.
 struct Dice(u64);
@@ -85,7 +86,7 @@ impl Tmpfs {
             .output()
             .is_ok_and(|output| output.status.success());
         if !mounted {
-            println!("skipped: needs root, to mount a small file system");
+            skip("needs root, to mount a small file system");
         }
         mounted.then(|| Self(at.to_owned()))
     }

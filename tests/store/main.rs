@@ -9,4 +9,6 @@ mod file;
 mod power_cut;
 mod rescue;
 mod samples;
+#[path = "../support/skip.rs"]
+mod skip;
 mod suite;

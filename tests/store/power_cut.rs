@@ -13,9 +13,8 @@ use rustix::process::{Pid, Signal, WaitOptions, geteuid, kill_process, waitpid};
 
 use crate::crash::{check, note_ack, writer};
 use crate::disk::Disk;
+use crate::skip::{SKIPPED, skip};
 
-/// What the scenario says where the disk cannot be had.
-const SKIPPED: &str = "skipped:";
 /// How many cuts; 10 without it.
 const CUTS: &str = "POWER_CUTS";
 /// A library that makes every sync a lie, for all writers but the first.
@@ -28,7 +27,8 @@ const NO_SYNC: &str = "int fsync(int file) { return 0; }\nint fdatasync(int file
 /// Runs [`power_is_cut_again_and_again`] in a mount namespace, which takes its mounts with it when it ends.
 fn scenario(settings: &[(&str, &str)]) -> Option<Output> {
     if !geteuid().is_root() {
-        return skip("power cuts need root");
+        skip("power cuts need root");
+        return None;
     }
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
@@ -40,20 +40,18 @@ fn scenario(settings: &[(&str, &str)]) -> Option<Output> {
         .output();
     let output = match output {
         Ok(output) => output,
-        Err(error) => return skip(&format!("power cuts need unshare: {error}")),
+        Err(error) => {
+            skip(&format!("power cuts need unshare: {error}"));
+            return None;
+        }
     };
     let said = String::from_utf8_lossy(&output.stderr);
-    match said.lines().find(|line| line.contains(SKIPPED)) {
-        Some(why) => skip(why),
-        None => Some(output),
+    // The scenario says so where the disk cannot be had.
+    if let Some((_, why)) = said.lines().find_map(|line| line.split_once(SKIPPED)) {
+        skip(why.trim());
+        return None;
     }
-}
-
-/// Says so even where the harness keeps a passing test's output to itself.
-fn skip<T>(why: &str) -> Option<T> {
-    let why = why.trim_start_matches(SKIPPED).trim();
-    let _ = writeln!(io::stderr(), "{SKIPPED} {why}");
-    None
+    Some(output)
 }
 
 #[test]
@@ -76,7 +74,7 @@ fn a_store_that_does_not_sync_is_caught_by_power_cuts() {
     let mut compile = Command::new("cc");
     compile.args(["-shared", "-fPIC", "-o"]).arg(&library);
     if !compile.arg(&source).status().is_ok_and(|s| s.success()) {
-        return skip("no cc, to make a sync a lie").unwrap_or_default();
+        return skip("no cc, to make a sync a lie");
     }
     let lie = library.to_str().unwrap();
     if let Some(output) = scenario(&[(CUTS, "4"), (LIE, lie)]) {
@@ -93,7 +91,7 @@ async fn power_is_cut_again_and_again() {
     }
     let disk = match Disk::new() {
         Ok(disk) => disk,
-        Err(why) => return skip(&why).unwrap_or_default(),
+        Err(why) => return skip(&why),
     };
     let path = disk.path().join("state.db");
     let cuts = env::var(CUTS).unwrap().parse().unwrap();
