@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use orders::{Orders, StartError};
 
@@ -31,6 +31,8 @@ use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// How long after one of the watcher's own events could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// How long a reload waits for the ends of jobs that it lists anew.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Watches, and remembers. See the module's page.
 pub struct Daemon<A, S, C, P> {
@@ -53,6 +55,8 @@ pub struct Daemon<A, S, C, P> {
     announced: usize,
     /// On record and not yet handed over.
     tellable: Vec<Event>,
+    /// The store can't be trusted any more.
+    failed: Option<StoreError>,
     ends: Tally,
     began: Moment,
 }
@@ -64,6 +68,18 @@ pub type Ids = Box<dyn FnMut() -> Result<WatchId, String>>;
 struct Live {
     id: WatchId,
     added_by: AddedBy,
+    /// Its end is on its way into the store.
+    is_leaving: bool,
+}
+
+impl Live {
+    fn new(id: WatchId, added_by: AddedBy) -> Self {
+        Self {
+            id,
+            added_by,
+            is_leaving: false,
+        }
+    }
 }
 
 /// What a chore has come to.
@@ -118,6 +134,9 @@ where
         loop {
             if !self.tellable.is_empty() {
                 return Ok(std::mem::take(&mut self.tellable));
+            }
+            if let Some(error) = &self.failed {
+                return Err(error.clone());
             }
             tokio::select! {
                 biased;
@@ -212,6 +231,37 @@ where
                 None
             }
         }
+    }
+
+    /// Ends the watch of this job, if there is one.
+    fn stop(&mut self, job: JobRef) {
+        if let Some(live) = self.live.get_mut(&job) {
+            live.is_leaving = true;
+            self.engine.stop_one(live.id, Outcome::Removed);
+        }
+    }
+
+    /// Goes on until none of these jobs has an end on its way into the store. Err names one whose end the store does not
+    /// take.
+    async fn have_left(&mut self, jobs: &[JobRef]) -> Result<(), JobRef> {
+        let until = Instant::now() + LEFT_WITHIN;
+        let mut told = Vec::new();
+        let left = loop {
+            let leaves = |job: &&JobRef| self.live.get(job).is_some_and(|live| live.is_leaving);
+            let Some(&job) = jobs.iter().find(leaves) else {
+                break Ok(());
+            };
+            match timeout_at(until, self.advance()).await {
+                Ok(Ok(events)) => told.extend(events),
+                Ok(Err(error)) => {
+                    self.failed = Some(error);
+                    break Err(job);
+                }
+                Err(_) => break Err(job),
+            }
+        };
+        self.tellable.splice(..0, told);
+        left
     }
 
     fn take_note(&mut self, event: &Event) {
