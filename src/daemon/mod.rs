@@ -8,7 +8,7 @@
 mod asked;
 mod orders;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ pub struct Daemon<A, S, C, P> {
     /// The file's list as it was accepted last.
     accepted: Vec<AcceptedJob>,
     chores: FuturesUnordered<LocalBoxFuture<'static, Chore>>,
-    /// Own events on their way into the store.
-    announced: usize,
+    /// Own events that are not on record yet. The first is on its way: they are recorded in their order.
+    announced: VecDeque<Event>,
     /// On record and not yet handed over.
     tellable: Vec<Event>,
     /// The store can't be trusted any more.
@@ -84,8 +84,8 @@ impl Live {
 
 /// What a chore has come to.
 enum Chore {
-    /// The event is on record.
-    Announced(Box<Event>),
+    /// The first of what is announced is on record.
+    Announced,
     /// It is time to look for what is too old.
     Prune,
     /// The store failed for good.
@@ -149,9 +149,9 @@ where
                 }
                 told = self.hooks.advance() => self.tellable.extend(told?),
                 Some(done) = self.chores.next() => match done {
-                    Chore::Announced(event) => {
-                        self.announced -= 1;
-                        self.tellable.push(*event);
+                    Chore::Announced => {
+                        self.tellable.extend(self.announced.pop_front());
+                        self.record_announced();
                     }
                     Chore::Prune => self.prune(),
                     Chore::Failed(error) => return Err(error),
@@ -183,13 +183,21 @@ where
 
     /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
     pub fn announce(&mut self, kind: EventType, facts: Facts) {
-        let event = self.voice.event(kind, facts);
+        self.announced.push_back(self.voice.event(kind, facts));
+        if self.announced.len() == 1 {
+            self.record_announced();
+        }
+    }
+
+    fn record_announced(&self) {
+        let Some(event) = self.announced.front().cloned() else {
+            return;
+        };
         let outbox = self.outbox.clone();
-        self.announced += 1;
         self.chores.push(Box::pin(async move {
             loop {
                 match record(&outbox, &event).await {
-                    Ok(()) => return Chore::Announced(Box::new(event)),
+                    Ok(()) => return Chore::Announced,
                     Err(error @ StoreError::Fatal(_)) => return Chore::Failed(error),
                     Err(_) => sleep(RECORD_AGAIN).await,
                 }
@@ -206,7 +214,7 @@ where
 
     /// Whether nothing is under way any more.
     pub fn is_settled(&self) -> bool {
-        let told = self.tellable.is_empty() && self.announced == 0;
+        let told = self.tellable.is_empty() && self.announced.is_empty();
         told && self.engine.is_settled() && self.hooks.is_settled()
     }
 

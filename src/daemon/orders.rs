@@ -1,6 +1,6 @@
 //! What the configuration orders, at the start and at a reload: taken over whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +129,7 @@ where
             live,
             accepted: loaded.accepted,
             chores: FuturesUnordered::new(),
-            announced: 0,
+            announced: VecDeque::new(),
             tellable: Vec::new(),
             failed: None,
             ends: Tally {
