@@ -1,5 +1,6 @@
 //! `forgewatch demo`: the whole thing at work on simulated jobs, in 20 seconds.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use secrecy::SecretString;
@@ -16,10 +17,11 @@ use crate::sim::{Script, Server};
 
 /// Watches the built-in script's jobs; 0 when each ended as scripted.
 pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
-    let script = Script::demo();
-    let mut expected = script.expected();
-    let finished = watch(script, args, env);
-    let Finished { status, stop, ends } = match finished {
+    let finished = Script::demo().map_err(internal).and_then(|script| {
+        let expected = script.expected();
+        Ok((expected, watch(script, args, env)?))
+    });
+    let (mut expected, Finished { status, stop, ends }) = match finished {
         Ok(finished) => finished,
         Err(Stopped { status, why }) => {
             complain(&why);
@@ -40,23 +42,17 @@ pub(super) fn run(args: &DemoArgs, env: &Env) -> ExitCode {
 }
 
 fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<Finished, Stopped> {
-    let internal = |why: String| Stopped {
-        status: INTERNAL,
-        why: format!("demo: {why}"),
-    };
     let secret = |key: &str| SecretString::from(key.to_owned());
     let credentials = Credentials::new(secret(script.access_key()), secret(script.secret_key()))
-        .map_err(|e| internal(e.to_owned()))?;
+        .map_err(internal)?;
     let (account, jobs) = (script.account_service_id(), script.jobs());
-    let server = Server::start(script).map_err(|e| internal(e.to_string()))?;
-    let loaded = config::for_simulator(&server.base_url(), account, &jobs)
-        .map_err(|e| internal(e.to_string()))?;
+    let server = Server::start(script).map_err(internal)?;
+    let loaded = config::for_simulator(&server.base_url(), account, &jobs).map_err(internal)?;
     let output = config::output(args.output.output, env).map_err(|e| Stopped {
         status: super::USAGE,
         why: e.to_string(),
     })?;
-    let client =
-        Client::new(&loaded.settings.api, &credentials).map_err(|e| internal(e.to_string()))?;
+    let client = Client::new(&loaded.settings.api, &credentials).map_err(internal)?;
     let plan = Plan {
         client,
         settings: loaded.settings,
@@ -65,4 +61,12 @@ fn watch(script: Script, args: &DemoArgs, env: &Env) -> Result<Finished, Stopped
         learns: false,
     };
     until_done(plan, env)
+}
+
+/// A bug, or a machine that gives nothing.
+fn internal(why: impl fmt::Display) -> Stopped {
+    Stopped {
+        status: INTERNAL,
+        why: format!("demo: {why}"),
+    }
 }

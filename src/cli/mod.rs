@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::config::{Env, settings};
 use crate::core::event::WatchId;
@@ -85,6 +86,13 @@ fn throttle(api: &settings::Api) -> Throttle {
         max_in_flight: api.max_in_flight,
         max_requests_per_second: api.max_requests_per_second,
     }
+}
+
+/// Ticks from one period on, and after a delay no faster than before.
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Prints each line of an error behind `error: `, as clap does with its own. A closed standard error is no reason to

@@ -57,7 +57,7 @@ fn log_by(env: &Env) -> Result<(), String> {
 
 fn script(args: &SimulateArgs) -> Result<Script, String> {
     let Some(path) = &args.script else {
-        return Ok(Script::example());
+        return Script::example().map_err(|e| format!("the built-in script: {e}"));
     };
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     // As errors of a configuration file are told.

@@ -32,6 +32,11 @@ pub struct Status {
     pub names: Names,
 }
 
+/// Progress as it is told: whole percent, rounded down, so that 100 is only told of what is done.
+pub fn whole_percent(progress: f32) -> u8 {
+    progress.clamp(0.0, 100.0) as u8
+}
+
 /// A diff's files, counted and summed, never kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Files {

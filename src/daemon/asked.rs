@@ -14,6 +14,7 @@ use crate::core::delivery::{DeliveryId, Row, Standing};
 use crate::core::job::JobRef;
 use crate::core::poll::{Cause, Poll};
 use crate::core::reconcile::AddedBy;
+use crate::core::status::whole_percent;
 use crate::core::time::millis;
 use crate::core::watch::{Watch, outcome_of};
 use crate::engine::{Api, Clock};
@@ -97,6 +98,11 @@ where
             self.stop(job);
         }
         (removed, unknown)
+    }
+
+    /// The watches that run, for the screen.
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.engine.watches()
     }
 
     /// What is watched; with `all`, what ended within `retain` too.
@@ -228,7 +234,7 @@ where
             watch: watch.id().to_string(),
             labels: watch.about().map(|a| a.labels.clone()).unwrap_or_default(),
             state: watch.state().map(|state| state.as_str().to_owned()),
-            progress: watch.progress().map(|p| p.clamp(0.0, 100.0) as u8),
+            progress: watch.progress().map(whole_percent),
             left_ms: None,
             next_poll_ms: None,
             requests: watch.requests(),

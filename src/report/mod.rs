@@ -1,8 +1,8 @@
 //! What people and machines read: a line or a record for each event, the bars, and diagnostics.
 //!
-//! `engine` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything
-//! that is printed, diagnostics included, goes through one queue to one writer thread: a slow reader never slows
-//! the asking, and nothing tears the bars. `cli` chooses the [`Mode`] from the [`Facts`] of the process.
+//! `cli` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything that
+//! is printed, diagnostics included, goes through one queue to one writer thread: a slow reader never slows the asking,
+//! and nothing tears the bars. `cli` chooses the [`Mode`] from the [`Facts`] of the process.
 //!
 //! | mode | events | bars | diagnostics |
 //! |---|---|---|---|
@@ -18,6 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::core::event::Event;
 use crate::core::job::{JobRef, JobState, Outcome};
+use crate::core::status::whole_percent;
+use crate::core::time::Moment;
+use crate::core::watch::Watch;
 
 pub mod diagnostics;
 mod frame;
@@ -37,6 +40,8 @@ pub use writer::{SizeOf, Streams};
 use diagnostics::Sink;
 use writer::{Message, Stream, Writer};
 
+/// How often whoever watches calls [`Report::rows`]: so often the bars move.
+pub const FRAME: Duration = Duration::from_millis(100);
 /// How many lines may wait to be written.
 const QUEUE: usize = 10_000;
 /// How long a report that was dropped waits for its writer.
@@ -64,6 +69,23 @@ pub struct Row {
 }
 
 impl Row {
+    /// Where a watched job stands now.
+    pub fn of(watch: &Watch, now: Moment) -> Self {
+        let since = watch
+            .first_poll()
+            .map_or(0, |at| now.up_ms.saturating_sub(at));
+        Self {
+            job: watch.job(),
+            state: watch.state(),
+            progress: watch.progress(),
+            left: watch.left(now),
+            next_poll: Some(watch.next_poll(now)),
+            outcome: None,
+            unreachable: watch.is_unreachable(),
+            elapsed: Duration::from_millis(since),
+        }
+    }
+
     /// The one word that says most about it.
     fn word(&self) -> &'static str {
         match (self.outcome, self.unreachable, self.state) {
@@ -74,9 +96,9 @@ impl Row {
         }
     }
 
-    /// Whole percent, rounded down: 100 means done.
+    /// Its progress as it is told.
     fn percent(&self) -> Option<u8> {
-        self.progress.map(|p| p.clamp(0.0, 100.0) as u8)
+        self.progress.map(whole_percent)
     }
 }
 

@@ -79,22 +79,16 @@ impl Script {
         })
     }
 
-    /// The script of `forgewatch demo`: six jobs that end within some 18 seconds, one of them badly.
-    ///
-    /// # Panics
-    /// Never: the text is compiled in, and a test reads it.
-    #[expect(clippy::expect_used, reason = "a compiled-in text; a test parses it")]
-    pub fn demo() -> Self {
-        Self::parse(DEMO).expect("the built-in demo is a script")
+    /// The script of `forgewatch demo`: six jobs that end within some 18 seconds, one of them badly. Like
+    /// [`Script::parse`], whose error a test rules out.
+    pub fn demo() -> Result<Self, ScriptError> {
+        Self::parse(DEMO)
     }
 
-    /// The script of `forgewatch simulate` without `--script`: `config/examples/simulator.toml`.
-    ///
-    /// # Panics
-    /// Never: the text is compiled in, and a test reads it.
-    #[expect(clippy::expect_used, reason = "a compiled-in text; a test parses it")]
-    pub fn example() -> Self {
-        Self::parse(EXAMPLE).expect("the shipped example is a script")
+    /// The script of `forgewatch simulate` without `--script`: `config/examples/simulator.toml`. Like
+    /// [`Script::parse`], whose error a test rules out.
+    pub fn example() -> Result<Self, ScriptError> {
+        Self::parse(EXAMPLE)
     }
 
     /// The access key the server wants. No secret: it opens nothing but the simulator.

@@ -1,5 +1,6 @@
 //! `progress` on a real terminal, which it leaves as it found it.
 
+use crate::daemon::{Home, listed};
 use crate::place::{Done, Stage, job};
 
 /// What a terminal shows after all that was printed.
@@ -54,6 +55,26 @@ fn ctrl_c_leaves_the_terminal_as_it_was() {
     let done = watch.wait().expect(130);
     let terminal = screen(&done, 20, 80);
     expect_left_alone(&terminal);
+}
+
+#[test]
+fn a_daemon_shows_the_bars_of_what_runs_and_takes_them_off_when_it_stops() {
+    let script = job("diff/1", "duration = '1h'") + &job("update/2", "ending = 'failed'");
+    let home = Home::new(&script, &(listed("diff/1") + &listed("update/2")));
+    let config = home.path("fw.toml").display().to_string();
+    let args = ["watch", "--config", &config, "--output", "progress"];
+    let watch = home.stage.place.program(&args);
+    let mut watch = watch.on_terminal(20, 200).start();
+    // Many more frames than one.
+    home.stage.await_hits("diff/1", 20);
+    watch.type_in("\u{3}");
+    let done = watch.wait().expect(0);
+    assert!(done.stdout.contains("diff/1        running"), "{done:?}");
+    let terminal = screen(&done, 20, 200);
+    let text = terminal.screen().contents();
+    expect_left_alone(&terminal);
+    assert!(!text.contains("diff/1"), "{text}");
+    assert_eq!(text.matches("update/2").count(), 1, "{text}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod renewing;
 mod stopping;
 mod telling;
 
+use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::args::WatchArgs;
 use super::ready::{Ready, ready};
 use super::watch::{Stopped, mode_of};
-use super::{STUCK_READER, new_id, throttle};
+use super::{STUCK_READER, new_id, throttle, ticks};
 use crate::config::settings::{HookAction, HookSpec, Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{Answer, Request};
@@ -29,7 +30,7 @@ use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::os::signals::{Signal, Signals};
 use crate::os::{notify, privacy};
-use crate::report::{Facts as Surroundings, Mode, Report, Streams, diagnostics};
+use crate::report::{FRAME, Facts as Surroundings, Mode, Report, Streams, diagnostics};
 use crate::store::{Sqlite, StoreError};
 use renewing::Renewing;
 use telling::Telling;
@@ -150,12 +151,13 @@ impl Service {
         let (store, loaded) =
             Sqlite::open(&settings.state.path).map_err(|error| Stopped::unusable(&error))?;
         let path = settings.state.path.display();
+        let clock = SystemClock::start();
         let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
         let daemon = Daemon::start(
             orders,
             store.clone(),
             loaded,
-            SystemClock::start(),
+            clock,
             Box::new(|| new_id().map_err(|e| e.to_string())),
             seed,
         );
@@ -178,7 +180,7 @@ impl Service {
             store,
             server,
             signals,
-            telling: Telling::new(report),
+            telling: Telling::new(report, clock),
             removing: Vec::new(),
             status: String::new(),
             is_stale: false,
@@ -192,6 +194,8 @@ impl Service {
         notify::stopping();
         match left {
             Leave::Stop => {
+                // Nobody is asked any more: bars would stand still.
+                self.telling.show(iter::empty());
                 self.stop().await;
                 Ok(())
             }
@@ -206,8 +210,8 @@ impl Service {
         let beat = notify::watchdog_interval();
         let mut beats = interval(beat.unwrap_or(Duration::MAX / 4));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut status = interval(STATUS_EVERY);
-        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut status = ticks(STATUS_EVERY);
+        let mut frames = ticks(FRAME);
         let mut flushing: Option<LocalBoxFuture<'static, Result<(), StoreError>>> = None;
         loop {
             tokio::select! {
@@ -247,6 +251,9 @@ impl Service {
                     self.confess();
                     self.tell_status();
                 }
+                _ = frames.tick(), if self.telling.report.wants_rows() => {
+                    self.telling.show(self.daemon.watches());
+                }
             }
         }
     }
@@ -255,6 +262,8 @@ impl Service {
     fn told(&mut self, events: &[Event]) {
         self.is_stale = true;
         self.server.news();
+        // A job's final line and its bar are never seen together.
+        self.telling.show(self.daemon.watches());
         self.telling.tell(events);
         self.confess();
         self.removing.retain(|removing| !removing.reply.is_closed());

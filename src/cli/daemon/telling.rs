@@ -1,14 +1,22 @@
-//! Tells events without ever waiting for the reader: what it does not take is counted, and told of once it reads again.
+//! Tells events and shows the bars without ever waiting for the reader: events that it does not take are counted, and
+//! told of once it reads again.
+
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::unconstrained;
 
 use crate::core::event::{Event, EventType, Lag};
-use crate::report::Report;
+use crate::core::time::Moment;
+use crate::core::watch::Watch;
+use crate::engine::{Clock, SystemClock};
+use crate::report::{Report, Row};
 
 /// A report that drops rather than waits.
 pub(super) struct Telling {
     pub(super) report: Report,
+    clock: SystemClock,
+    began: Moment,
     /// What was dropped since the reader last took something.
     lag: Option<Lag>,
     /// A `watch.lagged` is on its way to the reader.
@@ -16,11 +24,24 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    pub(super) fn new(report: Report) -> Self {
+    /// `clock` is the one that the watches go by.
+    pub(super) fn new(report: Report, clock: SystemClock) -> Self {
         Self {
             report,
+            clock,
+            began: clock.now(),
             lag: None,
             confessing: false,
+        }
+    }
+
+    /// Shows where these jobs stand, where bars are wanted at all.
+    pub(super) fn show<'a>(&mut self, watches: impl Iterator<Item = &'a Watch>) {
+        if self.report.wants_rows() {
+            let now = self.clock.now();
+            let rows: Vec<Row> = watches.map(|watch| Row::of(watch, now)).collect();
+            let elapsed = now.up_ms.saturating_sub(self.began.up_ms);
+            self.report.rows(&rows, Duration::from_millis(elapsed));
         }
     }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{FRAME, Run, tell, ticks};
+use super::{Run, tell};
+use crate::cli::ticks;
 use crate::core::event::Event;
+use crate::report::FRAME;
 
 /// How long the hooks are waited for at the end, at least.
 const HOOKS_WAIT: Duration = Duration::from_mins(1);

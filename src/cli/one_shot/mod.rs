@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::exit::{Ends, is_failure, status_of_unread};
-use super::{STUCK_READER, UNUSABLE, new_id, throttle};
+use super::{STUCK_READER, UNUSABLE, new_id, throttle, ticks};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
 use crate::core::event::{About, Event, EventType, Facts};
@@ -31,13 +31,10 @@ use crate::core::watch::Watch;
 use crate::engine::{Engine, SeededDice, SystemClock, Voice};
 use crate::hooks::{Actions, Hooks, Outbox};
 use crate::os::signals::{Stop, Stops};
-use crate::report::{Report, Row};
+use crate::report::{FRAME, Report, Row};
 use crate::store::{Commit, Loaded, Store, StoreError, calibration};
 pub(super) use kept::Kept;
 use kept::Left;
-
-/// The bars move this often.
-const FRAME: Duration = Duration::from_millis(100);
 
 /// How a one-shot went.
 #[derive(Debug)]
@@ -368,12 +365,6 @@ async fn at(moment: Option<Instant>) {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-fn ticks(every: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
 
 fn about(labels: BTreeMap<String, String>) -> Option<Arc<About>> {

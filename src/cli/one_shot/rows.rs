@@ -7,8 +7,6 @@ use futures_util::FutureExt;
 use super::Run;
 use crate::core::event::Event;
 use crate::core::job::{JobRef, Outcome};
-use crate::core::time::Moment;
-use crate::core::watch::Watch;
 use crate::report::Row;
 
 impl Run {
@@ -32,25 +30,8 @@ impl Run {
 
     pub(super) fn rows(&self) -> Vec<Row> {
         let now = self.engine.now();
-        let live = self.engine.watches().map(|watch| going(watch, now));
+        let live = self.engine.watches().map(|watch| Row::of(watch, now));
         self.ended.iter().cloned().chain(live).collect()
-    }
-}
-
-/// Where a watched job stands.
-fn going(watch: &Watch, now: Moment) -> Row {
-    let since = watch
-        .first_poll()
-        .map_or(0, |at| now.up_ms.saturating_sub(at));
-    Row {
-        job: watch.job(),
-        state: watch.state(),
-        progress: watch.progress(),
-        left: watch.left(now),
-        next_poll: Some(watch.next_poll(now)),
-        outcome: None,
-        unreachable: watch.is_unreachable(),
-        elapsed: Duration::from_millis(since),
     }
 }
 

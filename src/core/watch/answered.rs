@@ -3,13 +3,13 @@
 use std::num::NonZeroI64;
 use std::sync::Arc;
 
-use super::{Answer, Next, Outcome, Slip, Step, Trouble, whole_percent};
+use super::{Answer, Next, Outcome, Slip, Step, Trouble};
 use crate::core::event::{EventType, Facts};
 use crate::core::job::JobState;
 use crate::core::limits::JobFailed;
 use crate::core::poll::{Brought, Cause};
 use crate::core::schedule::{Policy, Seen};
-use crate::core::status::{Names, Status};
+use crate::core::status::{Names, Status, whole_percent};
 use crate::core::time::millis;
 
 /// A slip of the expected end is told when it is above this and above a quarter of what was left.

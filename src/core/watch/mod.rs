@@ -26,7 +26,7 @@ use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
 use super::limits::Limits;
 use super::poll::{Brought, Cause, Poll};
 use super::schedule::{Memory, Samples, Trace};
-use super::status::Status;
+use super::status::{Status, whole_percent};
 use super::time::{Moment, millis};
 use super::verdict::{ErrorKind, PollError};
 
@@ -457,9 +457,4 @@ impl Step<'_> {
             ..Facts::default()
         }
     }
-}
-
-/// Percent rounded down, so that 100 is only told of what is done.
-fn whole_percent(progress: f32) -> u8 {
-    progress.clamp(0.0, 100.0) as u8
 }

@@ -1,0 +1,199 @@
+//! What it answers about a job that goes as it should, and to whom.
+
+use crate::client::{Client, get};
+use crate::{diff, ended, start};
+
+#[test]
+fn a_running_diff_is_answered_as_the_vendor_does() {
+    let server = diff("");
+    let answer = Client::new(&server).status("diff/1");
+    assert_eq!(answer.status, 200);
+    let value = answer.json();
+    assert_eq!(value["jobstateid"], 4);
+    assert_eq!(value["jobstatename"], "Running");
+    assert_eq!(value["jobfailed"], 0);
+    assert_eq!(value["jobprogress"], 0);
+    assert!(value["joberror"].is_null());
+    assert!(value["jobstart"].is_string());
+    assert_eq!(value["added"], serde_json::json!([]));
+    assert_eq!(value["diffid"], 1);
+    assert!(value.get("success").is_none());
+    assert!(value.get("game").is_none());
+    let created = value["jobcreated"].as_i64().unwrap();
+    assert!(value["jobeta"].as_i64().unwrap() - created <= 60);
+}
+
+#[test]
+fn a_queued_update_has_not_started_and_says_success() {
+    let server = start("[[jobs]]\njob = \"update/7\"\nduration = \"60s\"\nqueued = \"50s\"\n");
+    let value = Client::new(&server).status("update/7").json();
+    assert_eq!(value["jobstateid"], 3);
+    assert!(value["jobstart"].is_null());
+    assert_eq!(value["success"], true);
+    assert_eq!(value["updateid"], 7);
+    assert!(value.get("added").is_none());
+}
+
+#[test]
+fn diff_info_brings_the_names() {
+    let server = diff("game = \"G\"\nimage = \"I\"\nmachine = \"M\"\n");
+    let value = Client::new(&server)
+        .send(&get(
+            "/cfp/v1/imagediff/1/status?accountserviceid=5678&diff_info=1",
+        ))
+        .json();
+    assert_eq!(value["game"]["name"], "G");
+    assert_eq!(value["image"]["name"], "I");
+    assert_eq!(value["machine"]["name"], "M");
+}
+
+#[test]
+fn every_ending_is_told_in_its_own_words() {
+    for (ending, state, failed, progress, error) in [
+        ("completed", 5, 0, 100, None),
+        ("failed", 6, 1, 99, Some("disk full")),
+        ("squashed", 7, 0, 99, None),
+        ("jobfailed_only", 4, 1, 99, Some("disk full")),
+        ("progress_only", 4, 0, 100, None),
+    ] {
+        let text = error
+            .map(|e| format!("error = {e:?}\n"))
+            .unwrap_or_default();
+        let (_server, mut client) = ended("update/7", &format!("ending = \"{ending}\"\n{text}"));
+        let value = client.status("update/7").json();
+        assert_eq!(value["jobstateid"], state, "{ending}");
+        assert_eq!(value["jobfailed"], failed, "{ending}");
+        assert_eq!(value["jobprogress"], progress, "{ending}");
+        assert_eq!(value["joberror"].as_str(), error, "{ending}");
+    }
+}
+
+#[test]
+fn a_finished_diff_lists_its_files_and_goes_on_behind_them() {
+    let (_server, mut client) = ended("diff/1", "files = { added = 3, modified = 2000 }\n");
+    let answer = client.status("diff/1");
+    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    let value = answer.json();
+    assert_eq!(value["added"].as_object().unwrap().len(), 3);
+    assert_eq!(value["modified"].as_object().unwrap().len(), 2000);
+    assert_eq!(value["removed"], serde_json::json!([]));
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(
+        text.find("\"jobupdated\"") > text.find("\"removed\""),
+        "a field stands behind the maps"
+    );
+}
+
+#[test]
+fn shapes_vary_the_spelling_and_not_the_meaning() {
+    let (_server, mut client) = ended("diff/1", "shape = \"strings\"\nfiles = { added = 1 }\n");
+    let value = client.status("diff/1").json();
+    assert_eq!(value["jobstateid"], "5");
+    assert_eq!(value["jobstatename"], "Complete");
+    assert_eq!(value["jobprogress"], "100.0");
+    assert!(value["jobstart"].is_i64());
+    let file = value["added"].as_object().unwrap().values().next().unwrap();
+    assert!(file["filesize"].is_string());
+    let (_server, mut client) = ended("diff/1", "shape = \"sparse\"\n");
+    let value = client.status("diff/1").json();
+    assert_eq!(value["jobstatename"], "Complete");
+    for missing in ["jobstateid", "joberror", "added", "diffid"] {
+        assert!(value.get(missing).is_none(), "{missing}");
+    }
+}
+
+#[test]
+fn the_door_is_checked_as_the_vendor_checks_it() {
+    let server = diff("");
+    let mut client = Client::new(&server);
+    let target = "/cfp/v1/imagediff/1/status?accountserviceid=5678";
+    let status = |client: &mut Client, request: &str| client.send(request).status;
+    let raw = |method: &str, target: &str, auth: &str| {
+        format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{auth}\r\n")
+    };
+    let good = "Authorization: Basic c2ltOnNpbQ==\r\n";
+    assert_eq!(status(&mut client, &raw("GET", target, good)), 200);
+    assert_eq!(status(&mut client, &raw("GET", target, "")), 401);
+    assert_eq!(
+        status(
+            &mut client,
+            &raw("GET", target, "Authorization: Basic c2ltOnNpbX==\r\n")
+        ),
+        401
+    );
+    assert_eq!(
+        status(
+            &mut client,
+            &raw("GET", target, "Authorization: Bearer x\r\n")
+        ),
+        401
+    );
+    assert_eq!(
+        status(&mut client, &raw("GET", "/cfp/v1/imagediff/1/status", good)),
+        403
+    );
+    assert_eq!(
+        status(
+            &mut client,
+            &raw("GET", "/cfp/v1/imagediff/1/status?accountserviceid=1", good)
+        ),
+        403
+    );
+    assert_eq!(
+        status(
+            &mut client,
+            &raw(
+                "GET",
+                "/cfp/v1/imagediff/2/status?accountserviceid=5678",
+                good
+            )
+        ),
+        404
+    );
+    assert_eq!(
+        status(&mut client, &raw("GET", "/cfp/v1/images", good)),
+        404
+    );
+    assert_eq!(
+        status(
+            &mut client,
+            &raw("POST", target, &format!("{good}Content-Length: 0\r\n"))
+        ),
+        405
+    );
+    let refused = client.send(&raw("GET", target, "")).json();
+    assert_eq!(refused["success"], false);
+}
+
+#[test]
+fn a_job_appears_when_its_script_says() {
+    let server =
+        start("[[jobs]]\njob = \"update/7\"\nduration = \"60s\"\nappears_after = \"50ms\"\n");
+    let mut client = Client::new(&server);
+    assert_eq!(client.status("update/7").status, 404);
+    while client.status("update/7").status == 404 {
+        std::thread::yield_now();
+    }
+    assert_eq!(client.status("update/7").json()["jobstateid"], 4);
+}
+
+#[test]
+fn answers_are_compressed_for_those_who_ask() {
+    let server = start("gzip = true\n[[jobs]]\njob = \"diff/1\"\nduration = \"60s\"\n");
+    let mut client = Client::new(&server);
+    let request = get("/cfp/v1/imagediff/1/status?accountserviceid=5678");
+    assert_eq!(client.send(&request).header("content-encoding"), None);
+    let asking = request.replace(
+        "Host: x\r\n",
+        "Host: x\r\nAccept-Encoding: br, gzip;q=0.9\r\n",
+    );
+    let answer = client.send(&asking);
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    std::io::Read::read_to_string(
+        &mut flate2::read::GzDecoder::new(answer.body.as_slice()),
+        &mut text,
+    )
+    .unwrap();
+    assert!(text.contains("\"jobstateid\":4"), "{text}");
+}

@@ -1,0 +1,46 @@
+//! The simulator over real sockets: what it answers, how it ends jobs, and how it breaks.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod client;
+mod clocks;
+mod faults;
+mod scripts;
+mod server;
+
+use std::time::Duration;
+
+use client::Client;
+use forgewatch::core::job::JobRef;
+use forgewatch::sim::{Script, Server};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn job(name: &str) -> JobRef {
+    name.parse().unwrap()
+}
+
+/// A server whose one job is a diff that takes a minute, with these lines added to it.
+fn diff(lines: &str) -> Server {
+    start(&format!(
+        "[[jobs]]\njob = \"diff/1\"\nduration = \"60s\"\n{lines}"
+    ))
+}
+
+fn start(script: &str) -> Server {
+    Server::start(Script::parse(script).unwrap()).unwrap()
+}
+
+/// A server whose one job, of so many milliseconds, has ended.
+fn ended(name: &str, lines: &str) -> (Server, Client) {
+    let server = start(&format!(
+        "[[jobs]]\njob = \"{name}\"\nduration = \"1ms\"\n{lines}"
+    ));
+    let mut client = Client::new(&server);
+    client.status(name);
+    while server.ended_at(job(name)).is_none() {
+        std::thread::yield_now();
+    }
+    (server, client)
+}
