@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use super::frame;
 use super::peer::Doorman;
 use super::protocol::{Answer, MAX_REQUEST, Request, Since};
 use super::server::Asked;
@@ -67,7 +68,10 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
             if let Some(change) = request.change() {
                 tracing::info!(uid, pid, change, "asked for through the control socket");
             }
-            of_daemon(request, shared).await
+            match of_daemon(request, &mut stream, shared).await {
+                Some(answer) => answer,
+                None => return,
+            }
         }
     };
     let _ = say(&mut stream, &answer).await;
@@ -90,23 +94,22 @@ async fn hear(stream: &mut UnixStream) -> Result<Request, String> {
             REQUEST_TIME.as_secs()
         )),
         Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
-        Ok(Ok(_)) if line.last() == Some(&b'\n') => serde_json::from_slice(&line)
-            .map_err(|error| format!("the daemon does not understand the request: {error}")),
-        Ok(Ok(MAX_REQUEST)) => Err(format!(
-            "the request is longer than {} KiB",
-            MAX_REQUEST / 1024
-        )),
-        Ok(Ok(_)) => Err("the request broke off: it is one line of JSON".to_owned()),
+        Ok(Ok(_)) => frame::request(&line).map_err(|why| why.to_string()),
     }
 }
 
-/// Has the daemon answer.
-async fn of_daemon(request: Request, shared: &Shared) -> Answer {
+/// Has the daemon answer; None where the client has gone meanwhile. What is asked reaches the daemon all the same.
+async fn of_daemon(request: Request, stream: &mut UnixStream, shared: &Shared) -> Option<Answer> {
     let stopping = || Answer::refused("the daemon is stopping");
     let (reply, answer) = oneshot::channel();
-    match shared.ask.send(Asked { request, reply }).await {
-        Ok(()) => answer.await.unwrap_or_else(|_| stopping()),
-        Err(_) => stopping(),
+    if shared.ask.send(Asked { request, reply }).await.is_err() {
+        return Some(stopping());
+    }
+    // With a full disk it takes as long as that lasts, and nobody needs a place who does not wait for it any more.
+    tokio::select! {
+        biased;
+        answer = answer => Some(answer.unwrap_or_else(|_| stopping())),
+        () = gone(stream) => None,
     }
 }
 
@@ -307,6 +310,39 @@ mod tests {
         let began = Instant::now();
         tokio::join!(serve(scene.server, &scene.shared), daemon);
         assert_eq!(began.elapsed().as_secs(), ANSWER_TIME.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_hangs_up_while_the_daemon_works_leaves_its_place() {
+        let mut scene = Scene::new();
+        let request = b"{\"remove\":{\"jobs\":[\"diff/1\"]}}\n";
+        scene.client.write_all(request).await.unwrap();
+        let daemon = async {
+            let asked = scene.asked.recv().await.unwrap();
+            drop(scene.client);
+            asked
+        };
+        let served = async { tokio::join!(serve(scene.server, &scene.shared), daemon).1 };
+        let asked = timeout(Duration::from_hours(1), served).await;
+        let asked = asked.expect("it keeps its place");
+        assert!(asked.reply.is_closed(), "the daemon does not learn of it");
+    }
+
+    #[tokio::test]
+    async fn what_a_client_says_while_the_daemon_works_is_no_hanging_up() {
+        let mut scene = Scene::new();
+        scene.client.write_all(b"\"hooks\"\nmore").await.unwrap();
+        let daemon = async {
+            let asked = scene.asked.recv().await.unwrap();
+            scene.client.write_all(b"and more").await.unwrap();
+            // The connection gets its turn, and hears that.
+            tokio::task::yield_now().await;
+            asked.reply.send(Answer::Done).unwrap();
+        };
+        tokio::join!(serve(scene.server, &scene.shared), daemon);
+        let mut told = [0; 7];
+        scene.client.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"\"done\"\n");
     }
 
     #[tokio::test]

@@ -4,10 +4,11 @@
 //! [`client`] the other, which the commands in `cli/client` hold.
 //!
 //! Within the daemon's end, `place` is the socket in the file system, closed to others from its first instant; `peer`
-//! says who may speak; `connection` is one client from its first byte to its last.
+//! says who may speak; `connection` is one client from its first byte to its last; [`frame`] makes requests of bytes.
 
 pub mod client;
 mod connection;
+pub mod frame;
 mod peer;
 mod place;
 pub mod protocol;

@@ -2,8 +2,10 @@
 //!
 //! A client connects, writes one [`Request`] as a line of JSON, and reads [`Answer`]s, a line each, until the daemon
 //! closes the connection. There is one answer, but for [`Request::Events`]: as many as there are events, and
-//! [`Answer::Done`] behind the last unless the client wanted to follow. Such a one keeps its own end open: closing it
-//! says that it has gone.
+//! [`Answer::Done`] behind the last unless the client wanted to follow.
+//!
+//! A client keeps its own end open until then. Closing it, to writing alone too, says that it has gone: it may be told
+//! nothing more. A request that was whole is carried out all the same.
 //!
 //! Names and texts in answers may be somebody else's. JSON escapes them; whoever shows them to people makes them harmless.
 

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
+use super::orders::not_left;
 use super::{Daemon, Live};
 use crate::config::settings::JobSpec;
 use crate::control::protocol::{
     AddedJob, Answer, DeliveryLine, How, JobLine, JobShown, Stands as Word,
 };
 use crate::core::delivery::{DeliveryId, Row, Standing};
-use crate::core::job::{JobRef, Outcome};
+use crate::core::job::JobRef;
 use crate::core::poll::{Cause, Poll};
 use crate::core::reconcile::AddedBy;
 use crate::core::status::whole_percent;
@@ -43,6 +44,7 @@ where
         // Said twice is meant once: a job has one watch.
         for job in jobs.into_iter().filter(|&job| named.insert(job)) {
             let (id, how) = match self.live.get(&job) {
+                Some(live) if live.is_leaving => return Answer::refused(not_left(job)),
                 Some(live) => {
                     let by_client = AddedBy {
                         socket: true,
@@ -92,10 +94,8 @@ where
     pub fn remove(&mut self, jobs: Vec<JobRef>) -> (Vec<JobRef>, Vec<JobRef>) {
         let (removed, unknown): (Vec<_>, Vec<_>) =
             jobs.into_iter().partition(|&job| self.is_live(job));
-        for job in &removed {
-            if let Some(live) = self.live.get(job) {
-                self.engine.stop_one(live.id, Outcome::Removed);
-            }
+        for &job in &removed {
+            self.stop(job);
         }
         (removed, unknown)
     }

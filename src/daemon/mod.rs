@@ -8,13 +8,13 @@
 mod asked;
 mod orders;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use orders::{Orders, StartError};
 
@@ -31,6 +31,8 @@ use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// How long after one of the watcher's own events could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// How long a reload waits for the ends of jobs that it lists anew.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Watches, and remembers. See the module's page.
 pub struct Daemon<A, S, C, P> {
@@ -49,10 +51,12 @@ pub struct Daemon<A, S, C, P> {
     /// The file's list as it was accepted last.
     accepted: Vec<AcceptedJob>,
     chores: FuturesUnordered<LocalBoxFuture<'static, Chore>>,
-    /// Own events on their way into the store.
-    announced: usize,
+    /// Own events that are not on record yet. The first is on its way: they are recorded in their order.
+    announced: VecDeque<Event>,
     /// On record and not yet handed over.
     tellable: Vec<Event>,
+    /// The store can't be trusted any more.
+    failed: Option<StoreError>,
     ends: Tally,
     began: Moment,
 }
@@ -64,12 +68,24 @@ pub type Ids = Box<dyn FnMut() -> Result<WatchId, String>>;
 struct Live {
     id: WatchId,
     added_by: AddedBy,
+    /// Its end is on its way into the store.
+    is_leaving: bool,
+}
+
+impl Live {
+    fn new(id: WatchId, added_by: AddedBy) -> Self {
+        Self {
+            id,
+            added_by,
+            is_leaving: false,
+        }
+    }
 }
 
 /// What a chore has come to.
 enum Chore {
-    /// The event is on record.
-    Announced(Box<Event>),
+    /// The first of what is announced is on record.
+    Announced,
     /// It is time to look for what is too old.
     Prune,
     /// The store failed for good.
@@ -119,6 +135,9 @@ where
             if !self.tellable.is_empty() {
                 return Ok(std::mem::take(&mut self.tellable));
             }
+            if let Some(error) = &self.failed {
+                return Err(error.clone());
+            }
             tokio::select! {
                 biased;
                 told = self.engine.advance() => {
@@ -130,9 +149,9 @@ where
                 }
                 told = self.hooks.advance() => self.tellable.extend(told?),
                 Some(done) = self.chores.next() => match done {
-                    Chore::Announced(event) => {
-                        self.announced -= 1;
-                        self.tellable.push(*event);
+                    Chore::Announced => {
+                        self.tellable.extend(self.announced.pop_front());
+                        self.record_announced();
                     }
                     Chore::Prune => self.prune(),
                     Chore::Failed(error) => return Err(error),
@@ -164,13 +183,21 @@ where
 
     /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
     pub fn announce(&mut self, kind: EventType, facts: Facts) {
-        let event = self.voice.event(kind, facts);
+        self.announced.push_back(self.voice.event(kind, facts));
+        if self.announced.len() == 1 {
+            self.record_announced();
+        }
+    }
+
+    fn record_announced(&self) {
+        let Some(event) = self.announced.front().cloned() else {
+            return;
+        };
         let outbox = self.outbox.clone();
-        self.announced += 1;
         self.chores.push(Box::pin(async move {
             loop {
                 match record(&outbox, &event).await {
-                    Ok(()) => return Chore::Announced(Box::new(event)),
+                    Ok(()) => return Chore::Announced,
                     Err(error @ StoreError::Fatal(_)) => return Chore::Failed(error),
                     Err(_) => sleep(RECORD_AGAIN).await,
                 }
@@ -187,7 +214,7 @@ where
 
     /// Whether nothing is under way any more.
     pub fn is_settled(&self) -> bool {
-        let told = self.tellable.is_empty() && self.announced == 0;
+        let told = self.tellable.is_empty() && self.announced.is_empty();
         told && self.engine.is_settled() && self.hooks.is_settled()
     }
 
@@ -212,6 +239,37 @@ where
                 None
             }
         }
+    }
+
+    /// Ends the watch of this job, if there is one.
+    fn stop(&mut self, job: JobRef) {
+        if let Some(live) = self.live.get_mut(&job) {
+            live.is_leaving = true;
+            self.engine.stop_one(live.id, Outcome::Removed);
+        }
+    }
+
+    /// Goes on until none of these jobs has an end on its way into the store. Err names one whose end the store does not
+    /// take.
+    async fn have_left(&mut self, jobs: &[JobRef]) -> Result<(), JobRef> {
+        let until = Instant::now() + LEFT_WITHIN;
+        let mut told = Vec::new();
+        let left = loop {
+            let leaves = |job: &&JobRef| self.live.get(job).is_some_and(|live| live.is_leaving);
+            let Some(&job) = jobs.iter().find(leaves) else {
+                break Ok(());
+            };
+            match timeout_at(until, self.advance()).await {
+                Ok(Ok(events)) => told.extend(events),
+                Ok(Err(error)) => {
+                    self.failed = Some(error);
+                    break Err(job);
+                }
+                Err(_) => break Err(job),
+            }
+        };
+        self.tellable.splice(..0, told);
+        left
     }
 
     fn take_note(&mut self, event: &Event) {

@@ -1,6 +1,6 @@
 //! What the configuration orders, at the start and at a reload: taken over whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use super::{Daemon, Ids, Live, count};
 use crate::config::settings::{HookSpec, JobSpec};
 use crate::core::event::{About, EventType, Facts, Tally};
-use crate::core::job::{JobRef, Outcome};
+use crate::core::job::JobRef;
 use crate::core::limits::Limits;
 use crate::core::reconcile::{AddedBy, Reconciled, reconcile};
 use crate::core::schedule::Memory;
@@ -114,8 +114,7 @@ where
             let watch = Watch::load(&saved.row, began, &orders.limits)
                 .map_err(|error| StartError::Row(format!("{}: {error}", saved.job)))?;
             let id = watch.id();
-            let added_by = saved.added_by;
-            live.insert(saved.job, Live { id, added_by });
+            live.insert(saved.job, Live::new(id, saved.added_by));
             engine.resume(watch);
         }
         let mut daemon = Self {
@@ -130,8 +129,9 @@ where
             live,
             accepted: loaded.accepted,
             chores: FuturesUnordered::new(),
-            announced: 0,
+            announced: VecDeque::new(),
             tellable: Vec::new(),
+            failed: None,
             ends: Tally {
                 outcome: Tally::STOPPED,
                 ..Tally::default()
@@ -151,6 +151,15 @@ where
     /// # Errors
     /// The new list can't be recorded, for the user.
     pub async fn reload(&mut self, orders: Orders<A, P>) -> Result<(), String> {
+        // What runs now and what is about to end can't be one watch: a job that is listed anew begins anew.
+        let is_new = |job: &JobRef| self.accepted.iter().all(|accepted| accepted.job != *job);
+        let new: Vec<JobRef> = orders
+            .jobs
+            .iter()
+            .map(|spec| spec.job)
+            .filter(is_new)
+            .collect();
+        self.have_left(&new).await.map_err(not_left)?;
         let planned = self.plan(orders.jobs)?;
         self.record(&planned).await.map_err(|e| e.to_string())?;
         self.limits = orders.limits.clone();
@@ -190,7 +199,7 @@ where
     /// Begins a watch that is on record.
     pub(super) fn begin(&mut self, watch: Watch, added_by: AddedBy) {
         let id = watch.id();
-        self.live.insert(watch.job(), Live { id, added_by });
+        self.live.insert(watch.job(), Live::new(id, added_by));
         self.engine.resume(watch);
     }
 
@@ -245,9 +254,7 @@ where
             }
         }
         for job in planned.reconciled.remove {
-            if let Some(live) = self.live.get(&job) {
-                self.engine.stop_one(live.id, Outcome::Removed);
-            }
+            self.stop(job);
         }
     }
 
@@ -257,6 +264,13 @@ where
             ..Facts::default()
         }
     }
+}
+
+/// Why a job can't be watched now.
+pub(super) fn not_left(job: JobRef) -> String {
+    format!(
+        "{job} is being removed, and that is not on record yet; try again once forgewatch list shows it no more"
+    )
 }
 
 const OF_THE_FILE: AddedBy = AddedBy {

@@ -114,17 +114,6 @@ impl Gate {
         }
     }
 
-    /// What this slot was to tell before it asked for all could not be recorded: not at once again.
-    pub(super) fn probe_failed(&mut self, now: u64, slot: u32) {
-        if self
-            .outage
-            .as_ref()
-            .is_some_and(|o| o.probing == Some(slot))
-        {
-            self.put_off_probe(now);
-        }
-    }
-
     /// This slot waits or is gone: if it was to ask for all, somebody else has to.
     pub(super) fn not_asking(&mut self, slot: u32) {
         if let Some(outage) = self.outage.as_mut().filter(|o| o.probing == Some(slot)) {

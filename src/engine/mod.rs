@@ -9,6 +9,7 @@
 //! the new watch in force and only then are its events returned. If the commit fails, the old watch stays and
 //! the job is asked again. While a job is asked or committed it has no timer, so it never has two requests.
 
+mod admission;
 mod clock;
 mod dice;
 mod gate;
@@ -32,7 +33,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use clock::{Clock, SystemClock};
 pub use dice::SeededDice;
-use gate::{Admission, Gate, Heard, Turn};
+use gate::Gate;
 use pace::Pace;
 use slots::{Phase, Slots};
 use timers::Timers;
@@ -44,8 +45,8 @@ use crate::core::limits::Limits;
 use crate::core::schedule::{Memory, ServerClock};
 use crate::core::status::Status;
 use crate::core::time::Moment;
-use crate::core::verdict::{ErrorKind, PollError};
-use crate::core::watch::{Answer, Dice, Effects, Input, Watch};
+use crate::core::verdict::PollError;
+use crate::core::watch::{Answer, Effects, Input, Watch};
 use crate::store::{Store, StoreError};
 
 /// A status as it came over the wire.
@@ -264,77 +265,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }
     }
 
-    /// Steps with every watch that is due, as far as asking is allowed. Returns when to look again; None where
-    /// only something under way can change anything.
-    fn start_due(&mut self) -> Option<u64> {
-        if self.winding_up {
-            return None;
-        }
-        loop {
-            let (due, slot) = self.timers.first()?;
-            let moment = self.clock.now();
-            let now = moment.up_ms;
-            return Some(match self.gate.admit(now) {
-                Admission::Down { kind, probe_at } => {
-                    if probe_at.is_some_and(|at| at <= now) {
-                        self.probe(moment);
-                        continue;
-                    }
-                    if due <= now {
-                        self.hold(slot, kind, moment);
-                        continue;
-                    }
-                    probe_at.map_or(due, |at| at.min(due))
-                }
-                _ if due > now => due,
-                Admission::At(at) => at,
-                Admission::Open if self.polls.len() >= self.max_in_flight => return None,
-                Admission::Open => {
-                    let ready_at = self.pace.ready_at(now);
-                    if ready_at <= now {
-                        self.due(slot, moment);
-                        continue;
-                    }
-                    ready_at
-                }
-            });
-        }
-    }
-
-    fn due(&mut self, slot: u32, now: Moment) {
-        let input = self.slots.take_stop(slot).map_or(Input::Due, Input::Stop);
-        self.step(slot, input, now);
-    }
-
-    /// Sends one request to see whether the API is back, if the server lets anybody ask.
-    fn probe(&mut self, now: Moment) {
-        let Some((free, slot)) = self.slots.prober(now.up_ms) else {
-            return self.gate.put_off_probe(now.up_ms);
-        };
-        if free > now.up_ms {
-            return self.gate.put_off_probe(now.up_ms);
-        }
-        self.gate.probe(slot);
-        if let Some(watch) = self.slots.watch_mut(slot) {
-            watch.ask_at(now.up_ms);
-        }
-        self.step(slot, Input::Due, now);
-    }
-
-    /// The API is down: a watch that is due has failed without asking; one that only wakes to tell does so.
-    fn hold(&mut self, slot: u32, kind: ErrorKind, now: Moment) {
-        let due = self
-            .slots
-            .watch(slot)
-            .is_some_and(|w| w.next_poll(now).is_zero());
-        let input = match self.slots.take_stop(slot) {
-            Some(outcome) => Input::Stop(outcome),
-            None if due => Input::Held(kind),
-            None => Input::Due,
-        };
-        self.step(slot, input, now);
-    }
-
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.slots.phase(slot) {
             Some(Phase::Waiting(_) | Phase::Asking) => {
@@ -382,60 +312,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             }
         };
         self.step(slot, input, now);
-    }
-
-    /// What one result says about the API as a whole.
-    fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
-        let heard = Heard {
-            refusal_pauses: !self.limits.refusal_ends,
-            slot,
-            result,
-            watched: self.slots.len(),
-            in_flight: self.polls.len(),
-        };
-        let dice = &mut self.dice;
-        let turn = self.gate.heard(now, heard, |failures| {
-            retry::ceiling(failures).mul_f64(dice.roll())
-        });
-        match turn {
-            Turn::None => {}
-            Turn::Held { until, again } => {
-                let for_ms = until.saturating_sub(now);
-                if again {
-                    tracing::debug!(for_ms, "the API asks for a longer pause");
-                } else {
-                    tracing::warn!(for_ms, "the API asks for a pause");
-                }
-                self.pace.return_gently(until);
-            }
-            Turn::Down => {
-                self.pace.down(now);
-                let refused = result.is_err_and(|e| e.kind == ErrorKind::Unauthorized);
-                let what = if refused {
-                    "the API refuses the credentials: one request every five minutes until they are mended"
-                } else {
-                    "the API is down: one request at a time until it is back"
-                };
-                tracing::warn!("{what}");
-            }
-            Turn::Up => {
-                tracing::info!("the API is back");
-                self.pace.return_gently(now);
-                self.ask_now(self.slots.held());
-            }
-        }
-    }
-
-    /// Lets these ask as soon as the gate and the pace let them.
-    fn ask_now(&mut self, slots: Vec<u32>) {
-        let now = self.clock.now().up_ms;
-        for slot in slots {
-            self.disarm(slot);
-            if let Some(watch) = self.slots.watch_mut(slot) {
-                watch.ask_at(now);
-            }
-            self.arm(slot, now);
-        }
     }
 
     fn arm(&mut self, slot: u32, at: u64) {

@@ -21,6 +21,8 @@ struct Slot {
     phase: Phase,
     /// It was to end while a commit was under way.
     stop: Option<Outcome>,
+    /// Steps in a row that could not be committed.
+    lost: u8,
 }
 
 /// The places. Ended watches leave theirs to the next that begins.
@@ -41,6 +43,7 @@ impl Slots {
             watch,
             phase: Phase::Committing,
             stop: None,
+            lost: 0,
         });
         let at = self.free.pop().unwrap_or(self.places.len() as u32);
         match self.places.get_mut(at as usize) {
@@ -105,6 +108,21 @@ impl Slots {
         self.get_mut(slot)?.stop.take()
     }
 
+    /// A step could not be committed: how many that makes in a row.
+    pub(super) fn lost(&mut self, slot: u32) -> u8 {
+        self.get_mut(slot).map_or(1, |place| {
+            place.lost = place.lost.saturating_add(1);
+            place.lost
+        })
+    }
+
+    /// A step is committed.
+    pub(super) fn kept(&mut self, slot: u32) {
+        if let Some(place) = self.get_mut(slot) {
+            place.lost = 0;
+        }
+    }
+
     pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
         self.places.iter().flatten().map(|s| &s.watch)
     }
@@ -126,11 +144,11 @@ impl Slots {
     }
 
     /// Who asks for all when the API is down, and from when on: of those that wait, the one that may be asked the
-    /// soonest, and of several the one that is due first.
+    /// soonest, and of several the one that is due first. Not one that is about to end.
     pub(super) fn prober(&self, now: u64) -> Option<(u64, u32)> {
         let waiting = (0_u32..).zip(&self.places).filter_map(|(at, slot)| {
             let slot = slot.as_ref()?;
-            let Phase::Waiting(due) = slot.phase else {
+            let (Phase::Waiting(due), None) = (slot.phase, slot.stop) else {
                 return None;
             };
             Some((slot.watch.not_before().max(now), due, at))

@@ -1,6 +1,7 @@
 //! From a decision to its effects: committed first where something is told, and only then in force.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
 
@@ -9,8 +10,11 @@ use super::{Api, Clock, Committed, Engine, Polled, retry};
 use crate::core::poll::Poll;
 use crate::core::schedule::Samples;
 use crate::core::time::Moment;
-use crate::core::watch::{Context, Effects, Input, Next, Watch};
+use crate::core::watch::{Context, Dice, Effects, Input, Next, Watch};
 use crate::store::{AddedBy, Commit, Note, SavedWatch, Store, StoreError};
+
+/// What a full store undid is tried again after this long at the most.
+const STORE_AGAIN: Duration = Duration::from_secs(30);
 
 impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// Lets the core decide, and carries it out: at once where nothing is told, after the commit otherwise.
@@ -78,18 +82,15 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         } = done;
         let stop = self.slots.take_stop(slot);
         match result {
-            Ok(()) => self.take_over(slot, watch, effects, self.clock.now()),
+            Ok(()) => {
+                self.slots.kept(slot);
+                self.take_over(slot, watch, effects, self.clock.now());
+            }
             Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
             Err(error) => {
                 // Debug: a store that fails every step tells of it once.
                 tracing::debug!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
-                let now = self.clock.now();
-                let again = now.plus(retry::ceiling(1)).up_ms;
-                self.gate.probe_failed(now.up_ms, slot);
-                if let Some(old) = self.slots.watch_mut(slot) {
-                    old.ask_at(again);
-                }
-                self.arm(slot, again);
+                self.take_back(slot, &watch);
                 // What the core decided it will decide again; what came from outside must not be forgotten.
                 if let Next::End { outcome, .. } = effects.next
                     && !outcome.is_the_servers()
@@ -101,6 +102,21 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         if let Some(outcome) = stop {
             self.stop(slot, outcome);
         }
+    }
+
+    /// The step to `lost` never was. A store that is full may be so for hours: the job is asked again, but each time
+    /// less soon.
+    fn take_back(&mut self, slot: u32, lost: &Watch) {
+        let now = self.clock.now();
+        let ceiling = retry::ceiling(self.slots.lost(slot)).min(STORE_AGAIN);
+        let wait = ceiling.mul_f64(self.dice.roll());
+        let again = now.plus(wait.max(self.limits.schedule.min_interval)).up_ms;
+        let Some(mut watch) = self.slots.watch(slot).cloned() else {
+            return;
+        };
+        let again = watch.take_back(lost, again);
+        self.slots.replace(slot, watch);
+        self.arm(slot, again);
     }
 
     /// The step is in force from here on.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::core::job::{JobState, Reason};
 use crate::core::time::millis;
+use crate::core::verdict::ErrorKind;
 use crate::core::watch::tests_support::{EPOCH_S, error, limits};
 use crate::store;
 use crate::store::Commit;
@@ -186,6 +187,21 @@ async fn finish<A: Api + 'static, S: Store + 'static, C: Clock>(
     told
 }
 
+/// Runs until that virtual time; every event with its own.
+async fn run_until<A: Api + 'static, S: Store + 'static, C: Clock>(
+    engine: &mut Engine<A, S, C>,
+    up_ms: u64,
+) -> Vec<(u64, Event)> {
+    let mut told = Vec::new();
+    let left = Duration::from_millis(up_ms.saturating_sub(engine.now().up_ms));
+    let end = Instant::now() + left;
+    while let Ok(events) = tokio::time::timeout_at(end, engine.advance()).await {
+        let now = engine.now().up_ms;
+        told.extend(events.unwrap().into_iter().map(|e| (now, e)));
+    }
+    told
+}
+
 fn types(told: &[(u64, Event)]) -> Vec<&'static str> {
     told.iter().map(|(_, e)| e.kind.as_str()).collect()
 }
@@ -337,33 +353,88 @@ async fn a_stop_that_could_not_be_committed_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_ends_instead_of_asking_leaves_the_asking_to_another() {
-    let mut bench = Bench::of(9);
-    bench.limits.give_up_after = Some(Duration::from_secs(60));
-    bench.latency = Duration::ZERO;
-    // The first job fails from the start and is given up during the outage; the others have more time.
-    let (mut engine, seen) = bench.engine(store::Memory, |now, job| match now {
-        _ if job.id.get() == 1 && now < 70_000 => Err(error(ErrorKind::Server)),
-        20_000..70_000 => Err(error(ErrorKind::Server)),
-        _ => running((now / 1000).min(100) as f32),
+async fn a_full_disk_keeps_nobody_from_asking_even_while_the_api_is_down() {
+    let full = Rc::new(Cell::new(false));
+    let is_full = Rc::clone(&full);
+    let mut bench = Bench::of(3);
+    bench.limits.give_up_after = None;
+    let store = Flaky(Cell::new(0), move |_| is_full.get());
+    let (mut engine, seen) = bench.engine(store, |now, _| match now {
+        20_000..900_000 => Err(error(ErrorKind::Server)),
+        _ => running((now / 100_000).min(100) as f32),
     });
-    // A process that was stopped over the moment of both: probe and give-up fall due in one pass.
-    let mut told = Vec::new();
-    while engine.now().up_ms < 50_000 {
-        let events = tokio::time::timeout(Duration::from_secs(1), engine.advance()).await;
-        let events = events.map_or_else(|_| Vec::new(), Result::unwrap);
-        told.extend(events.into_iter().map(|e| (0, e)));
+    run_until(&mut engine, 30_000).await;
+    full.set(true);
+    let told = run_until(&mut engine, 3_600_000).await;
+    assert_eq!(types(&told), Vec::<&str>::new());
+    let asked = |id, from: u64, to: u64| {
+        let requests = seen.requests.borrow();
+        let own = |&&(at, j): &&(u64, JobRef)| j == job(id) && (from..to).contains(&at);
+        requests.iter().filter(own).count()
+    };
+    let probes: usize = (1..=3).map(|id| asked(id, 30_000, 900_000)).sum();
+    assert!((3..60).contains(&probes), "{probes} while down");
+    for id in 1..=3 {
+        // Back, each is asked again, and those with something to tell not all the time.
+        let back = asked(id, 1_300_000, 3_600_000);
+        assert!((10..400).contains(&back), "{id}: {back} after the return");
     }
-    tokio::time::advance(Duration::from_secs(25)).await;
-    told.extend(finish(&mut engine).await);
-    let count = |name| types(&told).iter().filter(|&&t| t == name).count();
+    full.set(false);
+    let told = finish(&mut engine).await;
     assert_eq!(
-        (count("job.gave_up"), count("job.completed")),
-        (1, 8),
-        "{:?}",
         types(&told)
+            .iter()
+            .filter(|&&t| t == "job.completed")
+            .count(),
+        3
     );
-    assert!(seen.requests.borrow().iter().any(|(at, _)| *at >= 75_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_makes_nobody_ask_sooner_than_the_server_wants() {
+    let is_full = |n| n > 1;
+    let mut bench = Bench::of(2);
+    bench.limits.give_up_after = None;
+    let (mut engine, seen) = bench.engine(Flaky(Cell::new(0), is_full), |_, j| match j.id.get() {
+        1 => running(1.0),
+        _ => Err(PollError {
+            http_status: Some(503),
+            retry_after: Some(Duration::from_mins(30)),
+            ..error(ErrorKind::Server)
+        }),
+    });
+    run_until(&mut engine, 20_000_000).await;
+    let requests = seen.requests.borrow();
+    let own = requests.iter().filter(|(_, j)| *j == job(2));
+    let asked: Vec<u64> = own.map(|(at, _)| *at).collect();
+    assert!(asked.len() > 9, "{asked:?}");
+    assert!(asked.is_sorted_by(|a, b| b - a >= 1_800_000), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_waits_for_its_end_asks_for_nobody() {
+    let mut bench = Bench::of(2);
+    bench.limits.give_up_after = None;
+    let full = Rc::new(Cell::new(false));
+    let is_full = Rc::clone(&full);
+    let store = Flaky(Cell::new(0), move |_| is_full.get());
+    let (mut engine, seen) = bench.engine(store, |now, _| match now {
+        0..20_000 => running(1.0),
+        _ => Err(error(ErrorKind::Server)),
+    });
+    run_until(&mut engine, 60_000).await;
+    full.set(true);
+    let removed = engine.watches().next().unwrap().id();
+    engine.stop_one(removed, Outcome::Removed);
+    run_until(&mut engine, 3_600_000).await;
+    let requests = seen.requests.borrow();
+    let late = |id| {
+        requests
+            .iter()
+            .filter(|&&(at, j)| at > 60_000 && j == job(id))
+            .count()
+    };
+    assert!(late(1) == 0 && late(2) > 5, "{} {}", late(1), late(2));
 }
 
 #[tokio::test(start_paused = true)]

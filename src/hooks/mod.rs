@@ -51,7 +51,10 @@ pub struct Hooks<S, C, P> {
     voice: Rc<Voice<C>>,
     clock: C,
     dice: SeededDice,
-    work: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    /// Attempts under way.
+    attempts: Work,
+    /// Changes on their way into the store. None is dropped: nobody could say then whether it is on record.
+    records: Work,
     /// Recorded and not yet handed over.
     tellable: Vec<Event>,
     /// The store can't be trusted any more, and why.
@@ -98,7 +101,8 @@ where
             voice,
             clock,
             dice,
-            work: FuturesUnordered::new(),
+            attempts: FuturesUnordered::new(),
+            records: FuturesUnordered::new(),
             tellable: Vec::new(),
             fatal: None,
             winding_up: false,
@@ -157,7 +161,7 @@ where
             let wait = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
-                Some(done) = self.work.next() => {
+                Some(done) = next(&mut self.records, &mut self.attempts) => {
                     self.done(done);
                     if self.queue.borrow().is_idle() && self.fatal.is_none() {
                         return Ok(std::mem::take(&mut self.tellable));
@@ -177,7 +181,7 @@ where
 
     /// Whether nothing is under way.
     pub fn is_settled(&self) -> bool {
-        self.work.is_empty() && self.tellable.is_empty()
+        self.attempts.is_empty() && self.records.is_empty() && self.tellable.is_empty()
     }
 
     /// Starts nothing more, and ends what is under way: TERM, and KILL five seconds later. Resolves when all has ended.
@@ -185,7 +189,7 @@ where
     pub async fn stop(&mut self) {
         self.wind_up();
         self.stop.send_replace(true);
-        while let Some(done) = self.work.next().await {
+        while let Some(done) = next(&mut self.records, &mut self.attempts).await {
             self.done(done);
         }
     }
@@ -195,11 +199,13 @@ where
         self.queue.borrow_mut().tell_no_failures();
     }
 
-    /// Gives up all that is not delivered, for this reason, what is being tried included. Returns what there is to
-    /// tell.
+    /// Gives up all that is not delivered, for this reason, what is being tried included; it ends at once. What has
+    /// become of others already is waited for, and where it can't be recorded, that is all that becomes of them here.
+    /// Returns what there is to tell.
     pub async fn give_up_all(&mut self, why: &str) -> Vec<Event> {
-        self.work.clear();
-        let changes = self.queue.borrow().give_up_all(why);
+        self.attempts.clear();
+        self.stop().await;
+        let changes = self.queue.borrow_mut().give_up_all(why);
         for change in changes {
             let settling = self.settling(change);
             let result = record(&self.outbox, &settling).await;
@@ -256,7 +262,7 @@ where
             };
             let (id, attempt) = (id.clone(), *attempt);
             let outbox = self.outbox.clone();
-            self.work.push(Box::pin(async move {
+            self.records.push(Box::pin(async move {
                 let result = record(&outbox, &(change, None)).await;
                 Done::Begun(id, attempt, result)
             }));
@@ -284,7 +290,7 @@ where
                 self.queue.borrow_mut().put_back(&id, now, Some(why));
             }
             Done::Tried(id, attempt) => {
-                let queue = self.queue.borrow();
+                let mut queue = self.queue.borrow_mut();
                 let change = queue.settle(id, attempt, now, retry::ceiling, &mut self.dice);
                 drop(queue);
                 self.settle(change);
@@ -311,7 +317,7 @@ where
         let trying = told.and_then(|told| perform.attempt(&id, &told, attempt, now.wall_ms, stop));
         match trying {
             Some(trying) => self
-                .work
+                .attempts
                 .push(Box::pin(async move { Done::Tried(id, trying.await) })),
             None => self
                 .queue
@@ -341,11 +347,23 @@ where
 
     fn record(&mut self, settling: Settling, after: Duration) {
         let outbox = self.outbox.clone();
-        self.work.push(Box::pin(async move {
+        self.records.push(Box::pin(async move {
             sleep(after).await;
             let result = record(&outbox, &settling).await;
             Done::Settled(settling, result)
         }));
+    }
+}
+
+type Work = FuturesUnordered<LocalBoxFuture<'static, Done>>;
+
+/// The next that has come of either; None where nothing is under way. Cancel-safe.
+async fn next(records: &mut Work, attempts: &mut Work) -> Option<Done> {
+    tokio::select! {
+        biased;
+        Some(done) = records.next() => Some(done),
+        Some(done) = attempts.next() => Some(done),
+        else => None,
     }
 }
 

@@ -1,63 +1,199 @@
-//! The shell around the queue, with a record that breaks.
+//! The shell around the queue, with a record that is slow, or full.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+use tokio::sync::Semaphore;
 
 use super::tests_support::{event, hook};
 use super::*;
-use crate::config::settings::HookAction;
+use crate::core::delivery::Failure;
 use crate::core::event::WatchId;
 use crate::engine::SystemClock;
+use crate::hooks::queue::Stands;
+use crate::hooks::told::Told;
+use crate::store::Note;
 
-/// Takes events and beginnings and nothing after them; counts what it refused.
-#[derive(Clone)]
-struct Broken(Rc<Cell<u32>>);
+/// What a store does with the outcomes of deliveries; events and beginnings it always takes.
+#[derive(Clone, Default)]
+struct Ledger(Rc<Pages>);
 
-impl Store for Broken {
-    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        let begins = |change: &Change| matches!(change, Change::Begin { .. });
-        if commit.changes.iter().all(begins) {
-            return Ok(());
-        }
-        self.0.set(self.0.get() + 1);
-        Err(StoreError::Full("no space left".to_owned()))
-    }
-
-    fn note(&self, _: crate::store::Note) {}
+#[derive(Default)]
+struct Pages {
+    is_full: Cell<bool>,
+    refused: Cell<u32>,
+    /// Where there is one, each outcome waits for its permit.
+    permits: RefCell<Option<Rc<Semaphore>>>,
+    waiting: Cell<u32>,
+    /// All that was taken, in order: `seq word`, and the types of events told with it.
+    taken: RefCell<Vec<String>>,
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_ends_where_nothing_can_be_recorded_any_more() {
-    let refused = Rc::new(Cell::new(0));
-    let mut spec = hook("h", &["job.*"], 0, 1);
-    // Nobody is there.
-    spec.action = HookAction::Webhook {
-        url: "http://127.0.0.1:1/".parse().unwrap(),
-        secrets: Vec::new(),
-    };
-    let record = Broken(Rc::clone(&refused));
+impl Ledger {
+    fn taken(&self) -> Vec<String> {
+        self.0.taken.borrow().clone()
+    }
+}
+
+impl Store for Ledger {
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+        let pages = &self.0;
+        if commit.changes.iter().any(|c| word(c) != "begin") {
+            let permits = pages.permits.borrow().clone();
+            if let Some(permits) = permits {
+                pages.waiting.set(pages.waiting.get() + 1);
+                permits.acquire().await.unwrap().forget();
+            }
+            if pages.is_full.get() {
+                pages.refused.set(pages.refused.get() + 1);
+                return Err(StoreError::Full("no space left".to_owned()));
+            }
+        }
+        let changes = commit.changes.iter();
+        let changes = changes.map(|change| format!("{} {}", change.id().event.seq, word(change)));
+        let events = commit.events.iter().map(|e| e.kind.as_str().to_owned());
+        pages.taken.borrow_mut().extend(changes.chain(events));
+        Ok(())
+    }
+
+    fn note(&self, _: Note) {}
+}
+
+fn word(change: &Change) -> &'static str {
+    match change {
+        Change::Begin { .. } => "begin",
+        Change::Deliver { .. } => "deliver",
+        Change::Wait { .. } => "wait",
+        Change::GiveUp { .. } => "give up",
+        Change::Retry { .. } | Change::Discard { .. } => "decide",
+    }
+}
+
+/// Every attempt goes like this.
+struct Always(Attempt);
+
+impl Perform for Always {
+    fn attempt(
+        &self,
+        _: &DeliveryId,
+        _: &std::sync::Arc<Told>,
+        _: u32,
+        _: i64,
+        _: watch::Receiver<bool>,
+    ) -> Option<Trying> {
+        let attempt = self.0.clone();
+        Some(Box::pin(async { attempt }))
+    }
+}
+
+fn refused() -> Attempt {
+    Attempt::Refused(Failure::new("HTTP 410"))
+}
+
+/// Hooks that owe the events of these numbers, all of one watch, to one hook whose attempts go like this.
+async fn owing(
+    numbers: &[u32],
+    attempt: Attempt,
+    ledger: &Ledger,
+) -> Hooks<Ledger, SystemClock, Always> {
     let clock = SystemClock::start();
-    let outbox = Outbox::new(record, clock, "test");
+    let outbox = Outbox::new(ledger.clone(), clock, "test");
     let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
-    let specs = [spec];
-    let actions = Actions::new(&specs, None).unwrap();
+    let specs = [hook("h", &["job.*"], 0, 1)];
     let dice = SeededDice::new(1);
-    let mut hooks = Hooks::new(&specs, actions, outbox.clone(), voice, clock, dice);
+    let hooks = Hooks::new(&specs, Always(attempt), outbox.clone(), voice, clock, dice);
+    let events: Vec<Event> = numbers
+        .iter()
+        .map(|&seq| event(seq, "job.failed"))
+        .collect();
     let commit = Commit {
-        events: &[event(1, "job.failed")],
+        events: &events,
         ..Commit::default()
     };
     outbox.commit(commit).await.unwrap();
-    while refused.get() < 2 {
+    ledger.0.taken.borrow_mut().clear();
+    hooks
+}
+
+/// Goes on until it is so; nothing is told meanwhile.
+async fn until(hooks: &mut Hooks<Ledger, SystemClock, Always>, so: impl Fn() -> bool) {
+    while !so() {
         tokio::select! {
             told = hooks.advance() => assert_eq!(told.unwrap(), [], "nothing is true before it is recorded"),
             () = sleep(Duration::from_millis(100)) => {}
         }
     }
+}
+
+fn deliveries(told: &[Event]) -> Vec<&str> {
+    let given_up = told.iter().filter_map(|e| e.facts.delivery.as_deref());
+    given_up.map(|d| d.delivery.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_where_nothing_can_be_recorded_any_more() {
+    let ledger = Ledger::default();
+    ledger.0.is_full.set(true);
+    let mut hooks = owing(&[1], refused(), &ledger).await;
+    until(&mut hooks, || ledger.0.refused.get() >= 2).await;
     let stopped = tokio::time::timeout(Duration::from_mins(1), hooks.stop()).await;
     assert!(stopped.is_ok(), "it tries for ever");
     assert!(
         !hooks.is_idle(),
         "the attempt is made again after the start"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_giving_up_that_finds_the_disk_full_is_recorded_and_told_once_when_there_is_room() {
+    let ledger = Ledger::default();
+    ledger.0.is_full.set(true);
+    let mut hooks = owing(&[1], refused(), &ledger).await;
+    until(&mut hooks, || ledger.0.refused.get() >= 3).await;
+    assert_eq!(ledger.taken(), ["1 begin"]);
+    assert_eq!(hooks.list()[0].stands, Stands::Running);
+    ledger.0.is_full.set(false);
+    let told = hooks.advance().await.unwrap();
+    assert_eq!(
+        deliveries(&told),
+        [format!("{}/h", event(1, "job.failed").id)]
+    );
+    assert_eq!(hooks.list()[0].stands, Stands::GivenUp);
+    let more = tokio::time::timeout(Duration::from_hours(1), hooks.advance()).await;
+    assert!(more.is_err(), "it is told again: {more:?}");
+    assert_eq!(ledger.taken(), ["1 begin", "1 give up", "hook.failed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_recorded_while_all_is_given_up_keeps_its_one_outcome() {
+    let ledger = Ledger::default();
+    let permits = Rc::new(Semaphore::new(0));
+    *ledger.0.permits.borrow_mut() = Some(Rc::clone(&permits));
+    let mut hooks = owing(&[1, 2], Attempt::Delivered, &ledger).await;
+    until(&mut hooks, || ledger.0.waiting.get() == 1).await;
+    permits.add_permits(2);
+    let told = hooks.give_up_all("it is over").await;
+    assert_eq!(
+        deliveries(&told),
+        [format!("{}/h", event(2, "job.failed").id)]
+    );
+    assert_eq!(
+        ledger.taken(),
+        ["1 begin", "1 deliver", "2 give up", "hook.failed"]
+    );
+    assert!(hooks.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_not_given_up_for_want_of_room_on_the_disk() {
+    let ledger = Ledger::default();
+    ledger.0.is_full.set(true);
+    let mut hooks = owing(&[1], Attempt::Delivered, &ledger).await;
+    until(&mut hooks, || ledger.0.refused.get() >= 1).await;
+    let give_up = hooks.give_up_all("it is over");
+    let told = tokio::time::timeout(Duration::from_mins(1), give_up).await;
+    assert_eq!(told.expect("it tries for ever"), []);
+    ledger.0.is_full.set(false);
+    assert_eq!(hooks.give_up_all("it is over").await, []);
+    assert_eq!(ledger.taken(), ["1 begin"]);
 }

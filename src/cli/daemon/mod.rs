@@ -4,16 +4,16 @@
 //! output, and the reading of the configuration, at the start and at a reload.
 
 mod renewing;
+mod stopping;
 mod telling;
 
 use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, OptionFuture};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::args::WatchArgs;
 use super::ready::{Ready, ready};
@@ -23,7 +23,7 @@ use crate::config::settings::{HookAction, HookSpec, Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::core::event::{Event, EventType, Facts};
+use crate::core::event::{Event, EventType, Facts, Lag};
 use crate::core::job::JobRef;
 use crate::daemon::{Daemon, Orders, StartError};
 use crate::engine::SystemClock;
@@ -37,8 +37,6 @@ use telling::Telling;
 
 /// The status line is renewed this often at most.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// While hooks are waited for at the stop, the service manager is asked for this much more time, again and again.
-const EXTENSION: Duration = Duration::from_secs(10);
 
 type Watching = Daemon<Renewing, Sqlite, SystemClock, Actions>;
 
@@ -281,11 +279,7 @@ impl Service {
     /// Says which lines are missing, once somebody reads again.
     fn confess(&mut self) {
         if let Some(lag) = self.telling.confession() {
-            let facts = Facts {
-                lag: Some(Box::new(lag)),
-                ..Facts::default()
-            };
-            self.daemon.announce(EventType::WatchLagged, facts);
+            announce_lag(&mut self.daemon, lag);
         }
     }
 
@@ -370,52 +364,20 @@ impl Service {
         }
     }
 
-    /// Stops in order: requests are dropped, what is being recorded is waited for, hooks have `stop_grace`. A second
-    /// signal ends it at once.
+    /// Stops in order; a second signal ends it at once.
     async fn stop(self) {
         let Self {
             settings,
-            mut daemon,
+            daemon,
             store,
             server,
             mut signals,
-            mut telling,
+            telling,
             ..
         } = self;
         drop(server);
-        let orderly = async {
-            daemon.wind_up();
-            let grace = Instant::now() + settings.control.stop_grace;
-            let mut extensions = interval(EXTENSION / 4);
-            while !daemon.is_settled() {
-                tokio::select! {
-                    biased;
-                    told = daemon.advance() => match told {
-                        Ok(events) => telling.tell(&events),
-                        Err(error) => {
-                            tracing::error!(%error, "the stop is not in order");
-                            break;
-                        }
-                    },
-                    _ = extensions.tick() => notify::extend(EXTENSION),
-                    () = sleep_until(grace) => {
-                        tracing::warn!("what is under way takes too long and is ended");
-                        notify::extend(EXTENSION);
-                        daemon.stop_hooks().await;
-                        // What the disk has not taken by now it may never take: the next start finds it undone.
-                        while let Some(Ok(events)) = daemon.advance().now_or_never() {
-                            telling.tell(&events);
-                        }
-                        break;
-                    }
-                }
-            }
-            let finished = daemon.finished().await;
-            telling.tell(finished.as_slice());
-            drop(daemon);
-            store.close().await;
-            let _ = timeout(STUCK_READER, telling.report.close()).await;
-        };
+        let grace = settings.control.stop_grace;
+        let orderly = Box::pin(stopping::in_order(daemon, store, telling, grace));
         let second = async { while !matches!(signals.next().await, Signal::Stop(_)) {} };
         tokio::select! {
             biased;
@@ -423,4 +385,13 @@ impl Service {
             () = orderly => {}
         }
     }
+}
+
+/// Has it recorded which lines are missing.
+fn announce_lag(daemon: &mut Watching, lag: Lag) {
+    let facts = Facts {
+        lag: Some(Box::new(lag)),
+        ..Facts::default()
+    };
+    daemon.announce(EventType::WatchLagged, facts);
 }

@@ -72,6 +72,19 @@ impl Telling {
         self.lag.take()
     }
 
+    /// The same where nothing more is told after it but the end: it has to be said, whether anybody reads or not.
+    pub(super) fn last_confession(&mut self) -> Option<Lag> {
+        self.lag.take()
+    }
+
+    /// Tells the last events of all, and waits until everything is written: as long as the reader takes.
+    pub(super) async fn end(mut self, last: &[Event]) {
+        for event in last {
+            self.report.event(event).await;
+        }
+        self.report.close().await;
+    }
+
     fn drop_one(&mut self, event: &Event) {
         // A confession that was dropped confesses in the next one what it would have.
         let (lines, first, last) = match event.facts.lag.as_deref() {

@@ -319,6 +319,17 @@ impl Watch {
         self.poll_at = up_ms;
     }
 
+    /// A step from here to `lost` could not be committed. What the server asked for in it holds all the same; otherwise
+    /// the watch asks again at `up_ms`. Returns when it does.
+    pub fn take_back(&mut self, lost: &Self, up_ms: u64) -> u64 {
+        let not_before = lost.not_before();
+        if not_before > self.not_before() {
+            self.trouble.get_or_insert_default().not_before = not_before;
+        }
+        self.poll_at = up_ms.max(not_before);
+        self.poll_at
+    }
+
     fn failing(&self) -> Option<&Failing> {
         self.trouble.as_ref()?.failing.as_ref()
     }
@@ -355,14 +366,12 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn due(&mut self) -> Next {
-        if let Some(end) = self.overdue() {
-            return end;
-        }
         let now = self.cx.now.up_ms;
-        // What there is to tell is committed first: the next step, due at once, asks as the limits on asking allow.
-        if now < self.watch.poll_at || !self.events.is_empty() {
-            return self.wait();
+        if now < self.watch.poll_at {
+            return self.overdue().unwrap_or_else(|| self.wait());
         }
+        // Asked first, however long asking has failed: what is told of that is told with what comes of it. So neither a
+        // long sleep nor a disk that takes no record of it keeps a job from being asked.
         if self.watch.requests == 0 {
             self.watch.first_poll = now;
         }

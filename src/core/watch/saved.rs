@@ -218,7 +218,8 @@ impl Watch {
                 failures: trouble.failures,
                 refusals: trouble.refusals,
                 missing: trouble.missing,
-                missing_since: past(trouble.missing_since),
+                // Asleep or by a clock that jumped: how long nobody asked says nothing of how long the job is missing.
+                missing_since: now.up_ms,
                 failed_since: trouble.failed_since.map(past),
                 // The stored time of the next request says it, too.
                 not_before: 0,

@@ -51,8 +51,8 @@ pub(super) struct Delivery {
     pub(super) due: u64,
     /// Of two that are due at once, the lower goes first.
     pub(super) order: u64,
-    /// It is being given up: there is no attempt at it any more, and no second giving up.
-    pub(super) leaves: bool,
+    /// What becomes of it is being recorded: until that is in force it is not tried, and nothing else becomes of it.
+    pub(super) is_settling: bool,
 }
 
 impl Rules {
@@ -114,16 +114,30 @@ impl Hook {
         lanes.flat_map(|(&watch, lane)| lane.waiting.keys().map(move |&seq| EventId { watch, seq }))
     }
 
-    /// Those of them that wait for an attempt are to be given up; which they are.
-    pub(super) fn leave(&mut self) -> Vec<EventId> {
-        let waits = |event: &EventId| {
-            !self.is_running(*event) && self.get(*event).is_some_and(|delivery| !delivery.leaves)
+    /// Those of them of which nothing else is being recorded are to be given up, or those alone that wait for an
+    /// attempt; which they are.
+    pub(super) fn leave(&mut self, waiting_alone: bool) -> Vec<EventId> {
+        let leaves = |event: &EventId| {
+            let stays = waiting_alone && self.is_running(*event);
+            !stays
+                && self
+                    .get(*event)
+                    .is_some_and(|delivery| !delivery.is_settling)
         };
-        let leaving: Vec<EventId> = self.events().filter(waits).collect();
+        let leaving: Vec<EventId> = self.events().filter(leaves).collect();
         for event in &leaving {
-            self.end(*event, |delivery| delivery.leaves = true);
+            self.settle(*event);
         }
         leaving
+    }
+
+    /// What becomes of this one is decided. It keeps its place until that is in force.
+    pub(super) fn settle(&mut self, event: EventId) {
+        let lane = self.lanes.get_mut(&event.watch);
+        if let Some(delivery) = lane.and_then(|lane| lane.waiting.get_mut(&event.seq)) {
+            delivery.is_settling = true;
+        }
+        self.index(event.watch);
     }
 
     /// Adds one, unless it is there.
@@ -156,6 +170,7 @@ impl Hook {
             self.running = self.running.saturating_sub(1);
         }
         if let Some(delivery) = lane.waiting.get_mut(&event.seq) {
+            delivery.is_settling = false;
             then(delivery);
         }
         self.index(event.watch);
@@ -180,7 +195,7 @@ impl Hook {
         }
         match lane.waiting.values().next() {
             None => drop(self.lanes.remove(&watch)),
-            Some(head) if lane.running.is_none() && !head.leaves => {
+            Some(head) if lane.running.is_none() && !head.is_settling => {
                 lane.ready = Some((head.due, head.order));
                 self.ready.insert((head.due, head.order, watch));
             }

@@ -73,7 +73,7 @@ impl Queue {
             .iter_mut()
             .filter(|(_, hook)| hook.rules.is_none());
         for (name, hook) in gone {
-            for event in hook.leave() {
+            for event in hook.leave(true) {
                 changes.push(give_up(name, hook, event, HOOK_GONE));
             }
         }
@@ -168,15 +168,19 @@ impl Queue {
         Some(&self.hooks.get(&id.hook)?.get(id.event)?.told)
     }
 
-    /// What becomes of a delivery after this attempt. `backoff` is the longest wait after so many failures.
+    /// What becomes of a delivery after this attempt: nothing else does, until that is recorded and in force. `backoff` is
+    /// the longest wait after so many failures.
     pub fn settle(
-        &self,
+        &mut self,
         id: DeliveryId,
         attempt: Attempt,
         now: Moment,
         backoff: fn(u8) -> Duration,
         dice: &mut impl Dice,
     ) -> Change {
+        if let Some(hook) = self.hooks.get_mut(&id.hook) {
+            hook.settle(id.event);
+        }
         let hook = self.hooks.get(&id.hook);
         let delivery = hook.and_then(|hook| hook.get(id.event));
         let attempts = delivery.map_or(0, |delivery| delivery.attempts);
@@ -238,13 +242,16 @@ impl Queue {
         }
     }
 
-    /// Gives up all that is not delivered, for this reason; what is being tried included.
-    pub fn give_up_all(&self, why: &str) -> Vec<Change> {
-        let all = self
-            .hooks
-            .iter()
-            .flat_map(|(name, hook)| hook.events().map(|event| give_up(name, hook, event, why)));
-        all.collect()
+    /// Gives up all that is not delivered, for this reason; what is being tried included, and what is settled already
+    /// left alone.
+    pub fn give_up_all(&mut self, why: &str) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (name, hook) in &mut self.hooks {
+            for event in hook.leave(false) {
+                changes.push(give_up(name, hook, event, why));
+            }
+        }
+        changes
     }
 
     /// Whether there is nothing left to deliver, but for what was given up.
@@ -297,7 +304,7 @@ impl Queue {
             last: None,
             due,
             order: self.added,
-            leaves: false,
+            is_settling: false,
         }
     }
 

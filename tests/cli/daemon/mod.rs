@@ -3,10 +3,12 @@
 //! It tells the test that it is ready as it tells a service manager, so nothing here guesses how long that takes.
 
 mod chain;
+mod clients;
 mod disk;
 mod evidence;
 mod faults;
 mod kills;
+mod lagging;
 mod lifecycle;
 mod reload;
 mod secrets;

@@ -88,6 +88,23 @@ fn what_cannot_change_while_it_runs_is_named() {
 }
 
 #[test]
+fn another_group_is_not_taken_over_either_and_nothing_else_with_it() {
+    let home = Home::new(&job("diff/1", LONG), &listed("diff/1"));
+    let daemon = home.start();
+    home.configure(&("group = 'another-group'\n".to_owned() + &listed("diff/2")));
+    let refused = home.client(&["reload"]).expect(1);
+    assert!(refused.stderr.contains("control.group"), "{refused:?}");
+    assert!(refused.stderr.contains("needs a restart"), "{refused:?}");
+    assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
+    let list = home.client(&["list"]).expect(0).stdout;
+    assert!(
+        list.contains("diff/1") && !list.contains("diff/2"),
+        "{list}"
+    );
+    daemon.end("TERM");
+}
+
+#[test]
 fn the_deliveries_of_a_hook_that_left_the_file_are_given_up_and_can_be_retried_once_it_is_back() {
     let home = Home::new(&job("diff/1", ""), "");
     let script = home.script("hook", "test -e fine && echo $FORGEWATCH_EVENT_ID >> told");

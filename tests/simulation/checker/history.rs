@@ -16,6 +16,15 @@ pub(super) struct History<'a> {
     pub(super) watches: BTreeMap<WatchId, Watched<'a>>,
     pub(super) events: BTreeMap<EventId, (Stamp, &'a Event)>,
     pub(super) deliveries: BTreeMap<&'a DeliveryId, Delivery<'a>>,
+    /// Which jobs came into the file's list, or went from it.
+    lists: Vec<Listing<'a>>,
+}
+
+struct Listing<'a> {
+    write: &'a Write,
+    at: Stamp,
+    job: JobRef,
+    came: bool,
 }
 
 /// One watch.
@@ -50,6 +59,7 @@ impl<'a> History<'a> {
             watches: BTreeMap::new(),
             events: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            lists: Vec::new(),
         };
         let mut accepted: Vec<JobRef> = Vec::new();
         for write in &log.writes {
@@ -141,7 +151,7 @@ impl<'a> History<'a> {
     fn accept(
         &mut self,
         at: Stamp,
-        write: &Write,
+        write: &'a Write,
         accept: &Accept,
         accepted: &mut Vec<JobRef>,
         findings: &mut Findings,
@@ -174,7 +184,43 @@ impl<'a> History<'a> {
             self.watches.insert(watch.id, watched);
         }
         if let Some(listed) = listed {
+            let mut change = |job: &JobRef, came| {
+                let job = *job;
+                self.lists.push(Listing {
+                    write,
+                    at,
+                    job,
+                    came,
+                });
+            };
+            let came = listed.iter().filter(|job| !accepted.contains(job));
+            came.for_each(|job| change(job, true));
+            let went = accepted.iter().filter(|job| !listed.contains(job));
+            went.for_each(|job| change(job, false));
             *accepted = listed;
+        }
+    }
+
+    /// What the file newly lists is watched, and only who lets it go later than that can end it before its time.
+    pub(super) fn check_listed(&self, findings: &mut Findings) {
+        for Listing { write, at, job, .. } in self.lists.iter().filter(|l| l.came) {
+            let listed = write.submitted;
+            let covers = |w: &&Watched| {
+                w.job == *job && w.began <= *at && w.ended.is_none_or(|(end, _)| listed < end)
+            };
+            let end = match self.watches.values().find(covers).map(|w| w.ended) {
+                None => *at,
+                Some(Some((end, Ending::Removed))) => end,
+                Some(_) => continue,
+            };
+            let since = |let_go: Stamp| listed < let_go && let_go < end;
+            let by_file = |l: &Listing<'_>| !l.came && l.job == *job && since(l.at);
+            let by_hand = self.log.commands.iter().any(|command| {
+                matches!(command.wish, Wish::Remove(gone) if gone == *job) && since(command.began)
+            });
+            if !by_hand && !self.lists.iter().any(by_file) {
+                findings.add(Rule::ListedUnwatched, end, job.to_string());
+            }
         }
     }
 

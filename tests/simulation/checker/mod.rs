@@ -37,6 +37,8 @@ pub(crate) enum Rule {
     // Watches.
     /// A watch began that nobody asked for.
     WatchedUnasked,
+    /// A job that the file had newly listed is watched no more, though nobody has let it go since.
+    ListedUnwatched,
     /// A client was told that it is done, and it is not on record.
     PromiseBroken,
     // Deliveries.
@@ -111,6 +113,7 @@ pub(crate) fn check(log: &Log) -> Vec<Violation> {
     history.check_ends(&mut findings);
     history.check_told(&mut findings);
     history.check_promises(&mut findings);
+    history.check_listed(&mut findings);
     transitions::check(&history, &mut findings);
     deliveries::check(&history, &mut findings);
     polls::check(&history, &mut findings);

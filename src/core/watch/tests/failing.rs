@@ -36,22 +36,34 @@ fn asking_that_fails_is_told_on_time_though_no_request_falls_there() {
 }
 
 #[test]
-fn what_there_is_to_tell_is_told_before_it_is_asked_again() {
+fn a_watch_that_is_due_asks_first_however_long_asking_has_failed() {
     let story = Story::of("diff/7").take(Input::Due);
-    let story = story.fails(ErrorKind::Connect).at(130).take(Input::Due);
-    assert_eq!(story.types(), ["unreachable"]);
-    let Next::Wait { until } = story.next else {
-        panic!("{:?}", story.next)
-    };
-    assert!(until <= story.now.up_ms, "due at once");
-    let story = story.take(Input::Due);
+    let story = story.fails(ErrorKind::Connect).at(1_000).take(Input::Due);
     assert!(matches!(story.next, Next::Poll { .. }), "{:?}", story.next);
-    assert_eq!(story.types(), ["unreachable"]);
+    assert_eq!(story.types(), Vec::<&str>::new());
+    assert_eq!(story.running(0.0).types(), ["watching"]);
+}
+
+#[test]
+fn a_step_that_is_taken_back_keeps_what_the_server_asked_for() {
+    let story = Story::of("diff/7").take(Input::Due);
+    let before = story.watch.clone();
+    let lost = story.take(Input::Failed(PollError {
+        retry_after: Some(Duration::from_mins(5)),
+        ..error(ErrorKind::RateLimited)
+    }));
+    let (mut late, mut early) = (before.clone(), before);
+    assert_eq!(late.take_back(&lost.watch, 2_000_000), 2_000_000);
+    assert_eq!(early.take_back(&lost.watch, 2_000), 301_000);
+    assert_eq!(early.not_before(), 301_000);
 }
 
 #[test]
 fn a_one_shot_gives_up_in_the_end_and_a_daemon_never_does() {
-    let fail = |story: Story| story.fails(ErrorKind::BadResponse).at(600).take(Input::Due);
+    let fail = |story: Story| {
+        let story = story.fails(ErrorKind::BadResponse).at(600).take(Input::Due);
+        story.fails(ErrorKind::BadResponse)
+    };
     let story = fail(Story::of("diff/7").take(Input::Due));
     assert_eq!(story.types(), ["gave_up"]);
     let daemon = Story::of("diff/7")
@@ -79,7 +91,7 @@ fn a_watch_that_is_held_back_still_tells_what_its_own_last_request_met() {
         .at(60)
         .take(Input::Held(ErrorKind::Server))
         .at(700)
-        .take(Input::Due);
+        .take(Input::Held(ErrorKind::Server));
     let end = story.told.last().unwrap();
     assert_eq!(end.kind, EventType::Ended(Outcome::GaveUp));
     assert_eq!(end.facts.error_kind, Some(ErrorKind::Connect));

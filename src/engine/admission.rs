@@ -1,0 +1,134 @@
+//! Who asks now: what is due, as the gate and the pace let it; and what results say about both.
+
+use super::gate::{Admission, Heard, Turn};
+use super::{Api, Clock, Engine, retry};
+use crate::core::time::Moment;
+use crate::core::verdict::{ErrorKind, PollError};
+use crate::core::watch::{Dice, Input, Watch};
+use crate::store::Store;
+
+impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
+    /// Steps with every watch that is due, as far as asking is allowed. Returns when to look again; None where
+    /// only something under way can change anything.
+    pub(super) fn start_due(&mut self) -> Option<u64> {
+        if self.winding_up {
+            return None;
+        }
+        loop {
+            let (due, slot) = self.timers.first()?;
+            let moment = self.clock.now();
+            let now = moment.up_ms;
+            // An end asks nothing of the API.
+            if due <= now
+                && let Some(outcome) = self.slots.take_stop(slot)
+            {
+                self.step(slot, Input::Stop(outcome), moment);
+                continue;
+            }
+            return Some(match self.gate.admit(now) {
+                Admission::Down { kind, probe_at } => {
+                    if probe_at.is_some_and(|at| at <= now) {
+                        self.probe(moment);
+                        continue;
+                    }
+                    if due <= now {
+                        self.hold(slot, kind, moment);
+                        continue;
+                    }
+                    probe_at.map_or(due, |at| at.min(due))
+                }
+                _ if due > now => due,
+                Admission::At(at) => at,
+                Admission::Open if self.polls.len() >= self.max_in_flight => return None,
+                Admission::Open => {
+                    let ready_at = self.pace.ready_at(now);
+                    if ready_at <= now {
+                        self.step(slot, Input::Due, moment);
+                        continue;
+                    }
+                    ready_at
+                }
+            });
+        }
+    }
+
+    /// Sends one request to see whether the API is back, if the server lets anybody ask.
+    fn probe(&mut self, now: Moment) {
+        let Some((free, slot)) = self.slots.prober(now.up_ms) else {
+            return self.gate.put_off_probe(now.up_ms);
+        };
+        if free > now.up_ms {
+            return self.gate.put_off_probe(now.up_ms);
+        }
+        self.gate.probe(slot);
+        if let Some(watch) = self.slots.watch_mut(slot) {
+            watch.ask_at(now.up_ms);
+        }
+        self.step(slot, Input::Due, now);
+    }
+
+    /// The API is down: a watch that is due has failed without asking; one that only wakes to tell does so.
+    fn hold(&mut self, slot: u32, kind: ErrorKind, now: Moment) {
+        let is_due = |watch: &Watch| watch.next_poll(now).is_zero();
+        let input = if self.slots.watch(slot).is_some_and(is_due) {
+            Input::Held(kind)
+        } else {
+            Input::Due
+        };
+        self.step(slot, input, now);
+    }
+
+    /// What one result says about the API as a whole.
+    pub(super) fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
+        let heard = Heard {
+            refusal_pauses: !self.limits.refusal_ends,
+            slot,
+            result,
+            watched: self.slots.len(),
+            in_flight: self.polls.len(),
+        };
+        let dice = &mut self.dice;
+        let turn = self.gate.heard(now, heard, |failures| {
+            retry::ceiling(failures).mul_f64(dice.roll())
+        });
+        match turn {
+            Turn::None => {}
+            Turn::Held { until, again } => {
+                let for_ms = until.saturating_sub(now);
+                if again {
+                    tracing::debug!(for_ms, "the API asks for a longer pause");
+                } else {
+                    tracing::warn!(for_ms, "the API asks for a pause");
+                }
+                self.pace.return_gently(until);
+            }
+            Turn::Down => {
+                self.pace.down(now);
+                let refused = result.is_err_and(|e| e.kind == ErrorKind::Unauthorized);
+                let what = if refused {
+                    "the API refuses the credentials: one request every five minutes until they are mended"
+                } else {
+                    "the API is down: one request at a time until it is back"
+                };
+                tracing::warn!("{what}");
+            }
+            Turn::Up => {
+                tracing::info!("the API is back");
+                self.pace.return_gently(now);
+                self.ask_now(self.slots.held());
+            }
+        }
+    }
+
+    /// Lets these ask as soon as the gate and the pace let them.
+    pub(super) fn ask_now(&mut self, slots: Vec<u32>) {
+        let now = self.clock.now().up_ms;
+        for slot in slots {
+            self.disarm(slot);
+            if let Some(watch) = self.slots.watch_mut(slot) {
+                watch.ask_at(now);
+            }
+            self.arm(slot, now);
+        }
+    }
+}
