@@ -1,5 +1,6 @@
 //! The exit status of a one-shot, from how its jobs ended. Pure.
 
+use super::UNUSABLE;
 use crate::config::settings::SquashedAs;
 use crate::core::event::Tally;
 use crate::core::job::Outcome;
@@ -11,6 +12,15 @@ const REFUSED: u8 = 4;
 const GAVE_UP: u8 = 6;
 /// Time ran out, as timeout(1) says it.
 const TIMED_OUT: u8 = 124;
+
+/// What went wrong that is no job's end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flaws {
+    /// What `--state` names can't be trusted any more, or takes nothing in time.
+    pub(super) state_unusable: bool,
+    /// A delivery was given up.
+    pub(super) hook_failed: bool,
+}
 
 /// How many jobs ended in which way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,15 +50,18 @@ impl Ends {
         *count += 1;
     }
 
-    /// The status, and the word that `watch.finished` carries for it. `hook_failed`: a delivery was given up.
+    /// The status, and the word that `watch.finished` carries for it.
     pub(super) fn status(
         &self,
         squashed_as: Option<SquashedAs>,
         stop: Option<Stop>,
-        hook_failed: bool,
+        flaws: Flaws,
     ) -> (u8, &'static str) {
         if let Some(stop) = stop {
             return (stop.exit_status(), "interrupted");
+        }
+        if flaws.state_unusable {
+            return (UNUSABLE, "state_unusable");
         }
         let as_failure = squashed_as == Some(SquashedAs::Failure) && self.squashed > 0;
         let as_success = squashed_as == Some(SquashedAs::Success);
@@ -60,7 +73,7 @@ impl Ends {
             (self.failed > 0 || as_failure, (1, "failed")),
             (self.not_found > 0, (5, "not_found")),
             (self.squashed > 0 && !as_success, (3, "squashed")),
-            (hook_failed, (7, "hook_failed")),
+            (flaws.hook_failed, (7, "hook_failed")),
         ]
         .into_iter()
         .find_map(|(holds, status)| holds.then_some(status))
@@ -84,7 +97,7 @@ impl Ends {
 pub(super) fn status_of_unread(status: u8, stop: Option<Stop>) -> u8 {
     match (stop, status) {
         (Some(stop), _) => stop.exit_status(),
-        (None, REFUSED | GAVE_UP) => status,
+        (None, REFUSED | GAVE_UP | UNUSABLE) => status,
         (None, _) => TIMED_OUT,
     }
 }
@@ -102,6 +115,15 @@ pub(super) fn is_failure(outcome: Outcome, squashed_as: Option<SquashedAs>) -> b
 mod tests {
     use super::*;
     use crate::core::job::Reason;
+
+    const NONE: Flaws = Flaws {
+        state_unusable: false,
+        hook_failed: false,
+    };
+    const HOOK: Flaws = Flaws {
+        hook_failed: true,
+        ..NONE
+    };
 
     /// Every outcome that speaks for itself, in the order of precedence.
     const RANKED: [(Outcome, u8); 7] = [
@@ -127,7 +149,7 @@ mod tests {
         for (at, &(first, status)) in RANKED.iter().enumerate() {
             for &(second, _) in RANKED.iter().skip(at) {
                 assert_eq!(
-                    ends(&[second, first]).status(None, None, false).0,
+                    ends(&[second, first]).status(None, None, NONE).0,
                     status,
                     "{first:?}, {second:?}"
                 );
@@ -136,7 +158,7 @@ mod tests {
         let abandoned = Outcome::Abandoned(Reason::FailFast);
         assert_eq!(
             ends(&[abandoned, Outcome::Failed])
-                .status(None, None, false)
+                .status(None, None, NONE)
                 .0,
             1
         );
@@ -146,13 +168,11 @@ mod tests {
     fn a_signal_outranks_all() {
         for (outcome, _) in RANKED {
             assert_eq!(
-                ends(&[outcome]).status(None, Some(Stop::Interrupt), false),
+                ends(&[outcome]).status(None, Some(Stop::Interrupt), NONE),
                 (130, "interrupted")
             );
             assert_eq!(
-                ends(&[outcome])
-                    .status(None, Some(Stop::Terminate), false)
-                    .0,
+                ends(&[outcome]).status(None, Some(Stop::Terminate), NONE).0,
                 143
             );
         }
@@ -162,18 +182,31 @@ mod tests {
     fn a_hook_given_up_counts_where_all_else_is_well() {
         for (outcome, status) in RANKED {
             let status = if status == 0 { 7 } else { status };
-            assert_eq!(ends(&[outcome]).status(None, None, true).0, status);
+            assert_eq!(ends(&[outcome]).status(None, None, HOOK).0, status);
         }
-        let stopped = ends(&[]).status(None, Some(Stop::Interrupt), true);
+        let stopped = ends(&[]).status(None, Some(Stop::Interrupt), HOOK);
+        assert_eq!(stopped.0, 130);
+    }
+
+    #[test]
+    fn a_state_that_takes_nothing_outranks_all_but_a_signal() {
+        let unusable = Flaws {
+            state_unusable: true,
+            ..HOOK
+        };
+        for (outcome, _) in RANKED {
+            assert_eq!(ends(&[outcome]).status(None, None, unusable).0, UNUSABLE);
+        }
+        let stopped = ends(&[]).status(None, Some(Stop::Interrupt), unusable);
         assert_eq!(stopped.0, 130);
     }
 
     #[test]
     fn squashed_counts_as_what_the_user_says() {
         let squashed = ends(&[Outcome::Squashed, Outcome::Completed]);
-        assert_eq!(squashed.status(Some(SquashedAs::Success), None, false).0, 0);
-        assert_eq!(squashed.status(Some(SquashedAs::Failure), None, false).0, 1);
+        assert_eq!(squashed.status(Some(SquashedAs::Success), None, NONE).0, 0);
+        assert_eq!(squashed.status(Some(SquashedAs::Failure), None, NONE).0, 1);
         let missing = ends(&[Outcome::Squashed, Outcome::NotFound]);
-        assert_eq!(missing.status(Some(SquashedAs::Failure), None, false).0, 1);
+        assert_eq!(missing.status(Some(SquashedAs::Failure), None, NONE).0, 1);
     }
 }

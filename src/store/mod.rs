@@ -192,8 +192,8 @@ pub trait Archive: Store {
 /// Why something could not be made safe or read back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The disk is full: nothing was taken. The same may succeed later.
-    #[error("nothing can be recorded, the disk is full: {0}")]
+    /// The disk is full, or another program has the file to itself: nothing was taken. The same may succeed later.
+    #[error("nothing can be recorded for now: {0}")]
     Full(String),
     /// This alone was refused, as it contradicts what is stored; everything else goes on.
     #[error("{0}")]

@@ -1,6 +1,8 @@
 //! A one-shot that remembers: `--state`.
 
-use crate::place::{Stage, job};
+use rusqlite::Connection;
+
+use crate::place::{Running, Stage, job};
 
 #[test]
 fn a_one_shot_that_was_killed_goes_on_where_it_was() {
@@ -68,5 +70,52 @@ fn after_an_interruption_the_job_is_watched_anew() {
     assert_ne!(
         second.end_of("diff/1")["watch"],
         first.end_of("diff/1")["watch"]
+    );
+}
+
+/// Another program has the file for itself: for the watch it is as with a full disk.
+fn lock(stage: &Stage) -> Connection {
+    let db = Connection::open(stage.place.path("watch.db")).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    db
+}
+
+fn watching(stage: &Stage, args: &[&str]) -> Running {
+    let running = stage.watch(args).start();
+    // The second request follows what the first one brought, and that is on record.
+    stage.await_hits("diff/1", 2);
+    running
+}
+
+#[test]
+fn ends_that_can_not_be_recorded_are_not_waited_for_for_ever() {
+    let stage = Stage::new(&job("diff/1", "duration = '10m'"));
+    let args = ["diff/1", "--state", "watch.db", "--timeout", "8s"];
+    let first = watching(&stage, &args);
+    let lock = lock(&stage);
+    let first = first.wait().expect(78);
+    assert!(
+        first.stdout.contains("could not be recorded in time"),
+        "{first:?}"
+    );
+    assert_eq!(first.finished()["outcome"], "state_unusable", "{first:?}");
+    drop(lock);
+    let second = stage.watch(&args).run().expect(124);
+    let (begun, end) = (&first.events_of("diff/1")[0], second.end_of("diff/1"));
+    assert_eq!(begun["watch"], end["watch"], "it goes on where it was");
+    assert_eq!(end["event_type"], "job.timed_out");
+}
+
+#[test]
+fn a_signal_ends_a_watch_that_can_not_record_anything_any_more() {
+    let stage = Stage::new(&job("diff/1", "duration = '10m'"));
+    let args = ["diff/1", "--state", "watch.db"];
+    let first = watching(&stage, &args);
+    let _lock = lock(&stage);
+    first.signal("TERM");
+    let first = first.wait().expect(143);
+    assert!(
+        first.stdout.contains("could not be recorded in time"),
+        "{first:?}"
     );
 }

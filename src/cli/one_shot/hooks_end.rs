@@ -15,7 +15,7 @@ const HOOKS_WAIT: Duration = Duration::from_mins(1);
 impl Run {
     /// Tells of deliveries given up.
     pub(super) fn hooks_failed(&mut self, failed: Vec<Event>) {
-        self.hook_failed |= !failed.is_empty();
+        self.flaws.hook_failed |= !failed.is_empty();
         self.untold.extend(failed);
     }
 
@@ -28,7 +28,7 @@ impl Run {
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
-        while !self.hooks.is_idle() && self.broken.is_none() && Instant::now() < limit {
+        while !self.hooks.is_idle() && !self.flaws.state_unusable && Instant::now() < limit {
             tokio::select! {
                 biased;
                 stop = self.stops.next() => {
@@ -63,7 +63,7 @@ impl Run {
             .await;
         self.hooks_failed(failed);
         // That it was given up could not be recorded; it was not delivered all the same.
-        self.hook_failed |= !self.hooks.is_idle();
+        self.flaws.hook_failed |= !self.hooks.is_idle();
     }
 
     /// Ends what is under way in order, or at once where a signal asks for that.

@@ -18,8 +18,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::exit::{Ends, is_failure, status_of_unread};
-use super::{STUCK_READER, UNUSABLE, new_id, throttle, ticks};
+use super::exit::{Ends, Flaws, is_failure, status_of_unread};
+use super::{STUCK_READER, new_id, throttle, ticks};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
 use crate::core::event::{About, Event, EventType, Facts};
@@ -58,8 +58,7 @@ pub(super) struct Run {
     outbox: Telling,
     hooks: Delivering,
     voice: Rc<Voice<SystemClock>>,
-    /// A delivery was given up.
-    hook_failed: bool,
+    flaws: Flaws,
     /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
     hooks_until: Option<Instant>,
     options: OneShot,
@@ -70,8 +69,6 @@ pub(super) struct Run {
     untold: VecDeque<Event>,
     ended: Vec<Row>,
     ends: Ends,
-    /// What is kept can't be trusted any more, and why.
-    broken: Option<StoreError>,
     stop: Option<Stop>,
     /// When the whole watch has to be over.
     deadline: Option<Instant>,
@@ -136,14 +133,13 @@ impl Run {
             outbox,
             hooks,
             voice,
-            hook_failed: false,
+            flaws: Flaws::default(),
             hooks_until: None,
             report,
             stops: Stops::catch()?,
             untold: VecDeque::new(),
             ended,
             ends,
-            broken: None,
             stop: None,
             deadline: options
                 .timeout
@@ -179,9 +175,14 @@ impl Run {
         self.end_hooks().await;
         // A hook that wanted to hear of the very end can fail too, and a signal can come.
         let (status, _) = self.status();
-        let is_unusable = self.broken.is_some() && self.stop.is_none();
-        let status = if is_unusable { UNUSABLE } else { status };
         self.outbox.store().close().await;
+        let is_hasty = self
+            .hooks_until
+            .is_some_and(|until| until <= Instant::now());
+        if self.flaws.state_unusable && !is_hasty {
+            // So far the state was waited for, not the reader.
+            self.patience = Some(Instant::now() + STUCK_READER);
+        }
         let ends = self
             .ended
             .iter()
@@ -200,7 +201,7 @@ impl Run {
 
     fn status(&self) -> (u8, &'static str) {
         self.ends
-            .status(self.options.squashed_as, self.stop, self.hook_failed)
+            .status(self.options.squashed_as, self.stop, self.flaws)
     }
 
     /// Runs the engine until every watch has ended. Events are told on the way, but once all is to stop nobody waits
@@ -214,7 +215,7 @@ impl Run {
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
-        while !self.engine.is_done() && self.broken.is_none() {
+        while !self.engine.is_done() && !self.flaws.state_unusable {
             let stopping = self.patience.is_some();
             tokio::select! {
                 biased;
@@ -241,8 +242,8 @@ impl Run {
                 }
                 // A full disk, or one that hangs, takes no ends.
                 () = at(self.patience), if stopping => {
-                    let undone = "the ends could not be recorded in time".to_owned();
-                    self.broken = Some(StoreError::Full(undone));
+                    tracing::error!("the ends could not be recorded in time");
+                    self.flaws.state_unusable = true;
                 }
                 _ = frames.tick(), if self.report.wants_rows() => self.show(),
                 _ = beats.tick(), if beats_at_all => self.heartbeat(),
@@ -254,7 +255,7 @@ impl Run {
     fn unbroken(&mut self, events: Result<Vec<Event>, StoreError>) -> Vec<Event> {
         events.unwrap_or_else(|error| {
             tracing::error!(%error, "the watch ends here");
-            self.broken = Some(error);
+            self.flaws.state_unusable = true;
             Vec::new()
         })
     }
