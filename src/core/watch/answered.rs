@@ -3,7 +3,8 @@
 use std::num::NonZeroI64;
 use std::sync::Arc;
 
-use super::{Answer, Next, Outcome, Slip, Step, Trouble};
+use super::step::Step;
+use super::{Answer, Next, Outcome, Slip, Trouble};
 use crate::core::event::{EventType, Facts};
 use crate::core::job::JobState;
 use crate::core::limits::JobFailed;

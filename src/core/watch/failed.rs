@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Dice, Failing, Next, Outcome, Step, Trouble};
+use super::step::Step;
+use super::{Dice, Failing, Next, Outcome, Trouble};
 use crate::core::event::{EventType, Facts};
 use crate::core::poll::{Brought, Cause};
 use crate::core::verdict::{ErrorKind, Past, PollError, Verdict, judge};

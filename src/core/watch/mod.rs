@@ -10,6 +10,7 @@ mod failed;
 #[cfg(test)]
 mod properties;
 mod saved;
+mod step;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -21,14 +22,15 @@ use std::time::Duration;
 
 pub use saved::{NotSaved, outcome_of};
 
-use super::event::{About, Event, EventId, EventType, Facts, WatchId};
+use super::event::{About, Event, WatchId};
 use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
 use super::limits::Limits;
-use super::poll::{Brought, Cause, Poll};
+use super::poll::Poll;
 use super::schedule::{Memory, Samples, Trace};
-use super::status::{Status, whole_percent};
+use super::status::Status;
 use super::time::{Moment, millis};
 use super::verdict::{ErrorKind, PollError};
+use step::Step;
 
 /// A status, and what only the one who fetched it knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -353,108 +355,5 @@ impl Watch {
             at = at.min(after(limit));
         }
         at
-    }
-}
-
-/// A step under way: the watch as it will be, and what is to be told of it.
-struct Step<'a> {
-    watch: Watch,
-    cx: &'a Context<'a>,
-    events: Vec<Event>,
-    poll: Option<Poll>,
-}
-
-impl Step<'_> {
-    fn due(&mut self) -> Next {
-        let now = self.cx.now.up_ms;
-        if now < self.watch.poll_at {
-            return self.overdue().unwrap_or_else(|| self.wait());
-        }
-        // Asked first, however long asking has failed: what is told of that is told with what comes of it. So neither a
-        // long sleep nor a disk that takes no record of it keeps a job from being asked.
-        if self.watch.requests == 0 {
-            self.watch.first_poll = now;
-        }
-        self.watch.requests = self.watch.requests.saturating_add(1);
-        let wants_names = self.cx.limits.diff_info
-            && self.watch.job_kind == JobKind::Diff
-            && !self.watch.asked_names;
-        Next::Poll {
-            diff_info: wants_names,
-        }
-    }
-
-    fn stop(&mut self, outcome: Outcome) -> Next {
-        let eta = self.watch.eta.map(NonZeroI64::get);
-        let facts = Facts {
-            eta,
-            eta_seconds: eta.map(|eta| eta - self.cx.server_now_ms.div_euclid(1000)),
-            reason: match outcome {
-                Outcome::Abandoned(reason) => Some(reason),
-                _ => None,
-            },
-            ..self.facts()
-        };
-        let facts = self.with_trouble(facts);
-        self.end(outcome, facts)
-    }
-
-    /// Tells of the end. The only place that does.
-    fn end(&mut self, outcome: Outcome, facts: Facts) -> Next {
-        let own = matches!(
-            outcome,
-            Outcome::Completed | Outcome::Failed | Outcome::Squashed
-        );
-        let samples = own.then(|| self.watch.trace.samples(self.cx.now.up_ms));
-        self.emit(EventType::Ended(outcome), facts);
-        Next::End { outcome, samples }
-    }
-
-    fn wait(&self) -> Next {
-        Next::Wait {
-            until: self.watch.wake_at(self.cx.limits),
-        }
-    }
-
-    /// Keeps what a request brought and why the next one is when it is.
-    fn keep_poll(&mut self, brought: Brought, why: Cause) {
-        let now = self.cx.now;
-        self.poll = Some(Poll {
-            wall_ms: now.wall_ms,
-            brought,
-            next_poll_ms: self.watch.poll_at.saturating_sub(now.up_ms),
-            why,
-        });
-    }
-
-    fn emit(&mut self, kind: EventType, facts: Facts) {
-        self.watch.seq = self.watch.seq.saturating_add(1);
-        self.events.push(Event {
-            id: EventId {
-                watch: self.watch.id,
-                seq: self.watch.seq,
-            },
-            kind,
-            wall_ms: self.cx.now.wall_ms,
-            job: Some(self.watch.job()),
-            about: self.watch.about.clone(),
-            facts,
-        });
-    }
-
-    /// What every event of a job tells: the last that is known of it.
-    fn facts(&self) -> Facts {
-        let watch = &self.watch;
-        Facts {
-            state: watch
-                .answered
-                .then(|| watch.state.unwrap_or(JobState::Unknown(0))),
-            progress: watch.progress.map(whole_percent),
-            requests: Some(watch.requests),
-            elapsed_ms: watch
-                .first_poll()
-                .map(|at| self.cx.now.up_ms.saturating_sub(at)),
-            ..Facts::default()
-        }
     }
 }
