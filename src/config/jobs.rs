@@ -269,7 +269,10 @@ pub(super) fn labels_of_command_line(given: &[String], errors: &mut Vec<ConfigEr
 }
 
 /// A label's name is up to 63 letters, digits, `.`, `_`, `-` and `/`; its value up to 1024 characters of one line.
-fn label(name: &str, value: &str) -> Result<(String, String), String> {
+///
+/// # Errors
+/// It is none: what would do, for whoever wrote it.
+pub(crate) fn label(name: &str, value: &str) -> Result<(String, String), String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
         return Err(format!(

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
+pub(crate) use jobs::label;
 pub use restart::needs_restart;
 pub use socket::{SocketAt, find_socket};
 

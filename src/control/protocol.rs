@@ -11,9 +11,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::config::label;
 use crate::core::job::JobRef;
 use crate::core::poll::{Cause, Poll};
 
@@ -28,8 +30,8 @@ pub enum Request {
     Add {
         /// Which, each once.
         jobs: Vec<JobRef>,
-        /// Told with every event of those whose watch begins now.
-        #[serde(default)]
+        /// Told with every event of those whose watch begins now; such as a configuration file may have.
+        #[serde(default, deserialize_with = "labels")]
         labels: BTreeMap<String, String>,
         /// Begin a new watch of those that have ended.
         #[serde(default)]
@@ -87,6 +89,12 @@ impl Request {
             Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::Hooks => None,
         }
     }
+}
+
+fn labels<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let said = BTreeMap::<String, String>::deserialize(d)?;
+    let checked = said.iter().map(|(name, value)| label(name, value));
+    checked.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 /// From where on events are told.
@@ -348,11 +356,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_says_more_than_is_known_is_none() {
+    fn a_request_that_says_more_than_is_known_or_allowed_is_none() {
         for line in [
             r#"{"list":{"every":true}}"#,
             r#"{"add":{"jobs":["diff/0"]}}"#,
             r#"{"add":{}}"#,
+            r#"{"add":{"jobs":["diff/1"],"labels":{"no name":"1"}}}"#,
+            r#"{"add":{"jobs":["diff/1"],"labels":{"build":"1\n2"}}}"#,
             r#""stop""#,
         ] {
             assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");

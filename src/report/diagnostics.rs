@@ -32,11 +32,16 @@ use super::mode::Mode;
 use super::neutral::{LIMIT, neutral};
 use super::writer::{Message, Stream};
 use crate::config::nearest::nearest;
+use crate::core::event::{LONGEST_LINE, short, spelled};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The variable that sets the filter, in the syntax of `tracing`.
 pub const VARIABLE: &str = "FORGEWATCH_LOG";
+
+/// What all texts of a line take together in JSON at most: a line is as short as an event's record has to be, names and
+/// numbers included.
+const TEXTS: usize = LONGEST_LINE - 8 * 1024;
 
 /// Why diagnostics could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +223,9 @@ struct Line<'a> {
     message: String,
     #[serde(flatten)]
     fields: BTreeMap<&'static str, Value>,
+    /// How many more bytes its texts may take in JSON.
+    #[serde(skip)]
+    room: usize,
 }
 
 impl<'a> Line<'a> {
@@ -228,6 +236,7 @@ impl<'a> Line<'a> {
             target,
             message: String::new(),
             fields: BTreeMap::new(),
+            room: TEXTS,
         }
     }
 
@@ -239,6 +248,7 @@ impl<'a> Line<'a> {
             target,
             message,
             fields,
+            ..
         } = self;
         let mut out = format!(
             "{timestamp} {level:>5} {target}: {}",
@@ -275,6 +285,8 @@ impl<'a> Line<'a> {
 
     fn put_text(&mut self, field: &Field, mut text: String) {
         text.truncate(text.floor_char_boundary(LIMIT));
+        text.truncate(short(&text, self.room).len());
+        self.room = self.room.saturating_sub(spelled(&text));
         self.put(field, Value::String(text));
     }
 }

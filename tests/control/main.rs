@@ -9,7 +9,9 @@
 
 mod commands;
 mod events;
+mod failures;
 mod people;
 mod requests;
+mod samples;
 mod socket;
 mod stage;

@@ -2,6 +2,7 @@
 
 mod frames;
 mod lines;
+mod longest;
 mod samples;
 mod schema;
 mod screen;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::samples::{HOSTILE, MODERN, PLAIN, every_event, failure, handful};
-use crate::core::event::Event;
+use crate::core::event::{Event, LONGEST_LINE};
 use crate::report::diagnostics::{self, InstallError};
 use crate::report::{Mode, QUEUE, Report, Size, Streams, Style, json};
 
@@ -230,6 +230,27 @@ async fn a_reader_that_does_not_read_makes_events_wait_but_never_blocks() {
     assert_eq!(events.len(), QUEUE + 2);
     assert_eq!(others.len(), 1, "{others:?}");
     assert!(others[0].ends_with(r#""dropped":2}"#), "{others:?}");
+}
+
+#[tokio::test]
+async fn a_diagnostic_full_of_anything_is_a_line_that_no_journal_breaks() {
+    let out = Kept::default();
+    let (report, _) = start(Mode::Json, PLAIN, out.clone());
+    let subscriber = diagnostics::subscriber(report.diagnostics(), None).unwrap();
+    let text = "\u{1}\u{202e}".repeat(4_000);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::warn!(error = text, output = text, "{text}");
+    });
+    report.close().await;
+    let line = out.text();
+    assert!(line.len() < LONGEST_LINE, "{} bytes", line.len());
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(
+        told["message"]
+            .as_str()
+            .is_some_and(|m| text.starts_with(m))
+    );
+    assert_eq!(told["level"], "WARN");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use forgewatch::sim::Script;
@@ -30,21 +32,35 @@ fn on_a_full_disk_nothing_is_told_that_is_not_on_record_and_with_room_all_is_tol
     if env::var_os(INSIDE).is_some() {
         return fill_the_disk();
     }
-    // In a mount namespace, which takes its mounts with it when it ends.
-    if let Some(output) = inside() {
+    run_inside(
+        "on_a_full_disk_nothing_is_told_that_is_not_on_record_and_with_room_all_is_told_once",
+    );
+}
+
+#[test]
+fn clients_that_hang_up_while_the_disk_is_full_are_in_nobodys_way() {
+    if env::var_os(INSIDE).is_some() {
+        return hang_up();
+    }
+    run_inside("clients_that_hang_up_while_the_disk_is_full_are_in_nobodys_way");
+}
+
+/// Runs this test in a mount namespace, which takes its mounts with it when it ends.
+fn run_inside(test: &str) {
+    if let Some(output) = inside(test) {
         assert!(output.status.success(), "{output:#?}");
     }
 }
 
-fn inside() -> Option<Output> {
+fn inside(test: &str) -> Option<Output> {
     if !geteuid().is_root() {
         return skip("a full disk needs root");
     }
-    let name = "daemon::disk::on_a_full_disk_nothing_is_told_that_is_not_on_record_and_with_room_all_is_told_once";
+    let name = format!("daemon::disk::{test}");
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
         .arg(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", &name, "--nocapture"])
         .env(INSIDE, "1")
         .output();
     let output = match output {
@@ -64,29 +80,19 @@ fn fill_the_disk() {
         .map(|name| job(name, "duration = '2s'\nqueued = '200ms'\n"))
         .collect();
     let home = Home::new(&script, "");
-    let disk = home.path("disk");
-    fs::create_dir(&disk).unwrap();
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
-        .arg(&disk)
-        .output();
-    if !mount.as_ref().is_ok_and(|done| done.status.success()) {
-        return skip(&format!("a full disk needs mount: {mount:?}")).unwrap_or_default();
-    }
+    let Some(disk) = small_disk(&home) else {
+        return;
+    };
     let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> told";
     let hooks = hook("note", "'job.*'", &home.script("note", note), "");
     let jobs: String = names.iter().map(|name| listed(name)).collect();
     home.configure(&format!("stop_grace = '200ms'\n{jobs}{hooks}"));
-    let config = fs::read_to_string(home.path("fw.toml")).unwrap();
-    let config = config.replace("state.db", "disk/state.db");
-    home.stage.place.file("fw.toml", config);
+    keep_on_disk(&home);
 
     let mut daemon = home.start_with("WATCHDOG_USEC", "200000");
     daemon.await_event("job.watching", "diff/1");
     fill(&disk.join("filler"));
-    daemon.await_line("word of it", |line| {
-        line["level"] == "ERROR" && line["error"].to_string().contains("disk is full")
-    });
+    await_word_of_it(&mut daemon);
     // Asking goes on, past every job's end, and so do the signs of life.
     let is_over = |name: &String| home.stage.server.ended_at(name.parse().unwrap()).is_some();
     while !names.iter().all(is_over) {
@@ -135,6 +141,62 @@ fn fill_the_disk() {
     let expected = Script::parse(&script).unwrap().expected();
     let figures = evidence.check(&home.stage.server, &expected);
     assert_eq!(figures.executions, figures.events, "each delivered once");
+}
+
+fn hang_up() {
+    let names: Vec<String> = (1..=40).map(|n| format!("diff/{n}")).collect();
+    let all = |form: &dyn Fn(&String) -> String| names.iter().map(form).collect::<String>();
+    let script = all(&|name| job(name, "duration = '10m'"));
+    let home = Home::new(&script, &all(&|name| listed(name)));
+    let Some(disk) = small_disk(&home) else {
+        return;
+    };
+    keep_on_disk(&home);
+    let mut daemon = home.start();
+    fill(&disk.join("filler"));
+    // More than are served at once, and none of them can be answered.
+    let ask = |name: &String| {
+        let mut client = UnixStream::connect(home.socket()).unwrap();
+        writeln!(client, r#"{{"remove":{{"jobs":["{name}"]}}}}"#).unwrap();
+        client
+    };
+    let clients: Vec<UnixStream> = names.iter().map(ask).collect();
+    await_word_of_it(&mut daemon);
+    drop(clients);
+    home.client(&["list"]).expect(0);
+    fs::remove_file(disk.join("filler")).unwrap();
+    for name in &names {
+        daemon.await_event("job.removed", name);
+    }
+    assert_eq!(daemon.end("TERM").0, Some(0));
+}
+
+/// A disk that is soon full, in the home's folder.
+fn small_disk(home: &Home) -> Option<PathBuf> {
+    let disk = home.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+        .arg(&disk)
+        .output();
+    if !mount.as_ref().is_ok_and(|done| done.status.success()) {
+        return skip(&format!("a full disk needs mount: {mount:?}"));
+    }
+    Some(disk)
+}
+
+/// Has the daemon keep its state there.
+fn keep_on_disk(home: &Home) {
+    let config = fs::read_to_string(home.path("fw.toml")).unwrap();
+    let config = config.replace("state.db", "disk/state.db");
+    home.stage.place.file("fw.toml", config);
+}
+
+/// Waits until the daemon says that the disk is full.
+fn await_word_of_it(daemon: &mut Daemon) {
+    daemon.await_line("word of it", |line| {
+        line["level"] == "ERROR" && line["error"].to_string().contains("disk is full")
+    });
 }
 
 /// Takes all the room there is.

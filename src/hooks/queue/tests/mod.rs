@@ -1,13 +1,15 @@
-//! Each delivery rule, and all of them at once on anything that can happen.
+//! Each rule by itself; `giving_up` has those of deliveries that there is no attempt at any more, `properties` all of them
+//! at once, on anything that can happen.
+
+mod giving_up;
+mod properties;
 
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::core::event::WatchId;
 use crate::core::job::JobKind;
-use crate::engine::{SeededDice, retry};
+use crate::engine::retry;
 use crate::hooks::tests_support::{event, hook};
 
 /// The longest wait there is, every time.
@@ -222,98 +224,6 @@ fn what_could_not_be_recorded_was_no_attempt() {
 }
 
 #[test]
-fn the_deliveries_of_a_hook_that_has_gone_are_given_up() {
-    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1), hook("other", &["job.*"], 8, 1)]);
-    for watch in [1, 2] {
-        offer(&mut queue, &told(watch, 1, "job.failed"), at(0));
-    }
-    let mut running = begin(&mut queue, 0);
-    running.dedup();
-    assert_eq!(running, ["1-1#1"]);
-    queue.configure(&[hook("other", &["job.*"], 8, 1)]);
-    let changes = queue.leaving();
-    assert_eq!(changes.len(), 1, "the one under way has this attempt left");
-    let (gave_up, why) = apply(&mut queue, &changes[0], 0).unwrap();
-    assert_eq!(gave_up.delivery, id(2, 1).to_string());
-    assert_eq!(why, "the hook is no longer in the configuration");
-    assert!(settle(&mut queue, id(1, 1), failure(), 0).is_some());
-}
-
-#[test]
-fn an_attempt_that_could_not_begin_is_the_end_where_its_hook_has_gone() {
-    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
-    offer(&mut queue, &told(1, 1, "job.failed"), at(0));
-    begin(&mut queue, 0);
-    queue.configure(&[]);
-    assert_eq!(queue.leaving(), []);
-    queue.put_back(&id(1, 1), at(1_000), None);
-    let change = queue.leaving().remove(0);
-    assert!(apply(&mut queue, &change, 0).is_some());
-    assert!(queue.is_idle());
-}
-
-#[test]
-fn what_is_being_given_up_is_not_given_up_again_nor_tried() {
-    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
-    offer(&mut queue, &told(1, 1, "job.failed"), at(0));
-    queue.configure(&[]);
-    assert_eq!(queue.leaving().len(), 1);
-    // Before that is on record, the file is read again, twice.
-    queue.configure(&[]);
-    assert_eq!(queue.leaving(), []);
-    queue.configure(&[hook("h", &["job.*"], 8, 1)]);
-    assert_eq!(begin(&mut queue, 1_000), [""; 0]);
-}
-
-#[test]
-fn a_delivery_that_arrives_after_its_hook_has_gone_is_given_up() {
-    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1)]);
-    let late = told(1, 1, "job.failed");
-    queue.configure(&[]);
-    assert_eq!(queue.leaving(), []);
-    // Its event was being committed when the hook left.
-    queue.add(&id(1, 1), Arc::new(Told::of(&late, "test").unwrap()), at(0));
-    assert_eq!(queue.leaving().len(), 1);
-}
-
-#[test]
-fn what_is_given_up_without_an_attempt_tells_of_the_last_one() {
-    let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
-    for watch in 1..=4 {
-        offer(&mut queue, &told(watch, 1, "job.failed"), at(0));
-    }
-    begin(&mut queue, 0);
-    let failed = Failure {
-        exit_status: Some(3),
-        ..Failure::new("exit status 3")
-    };
-    let attempt = Attempt::Failed {
-        why: failed,
-        not_before: Duration::ZERO,
-    };
-    settle(&mut queue, id(1, 1), attempt, 0);
-    queue.put_back(&id(2, 1), at(0), Some(Failure::new("interrupted")));
-    queue.put_back(&id(3, 1), at(0), None);
-    let changes = queue.give_up_all("it is over");
-    let told: Vec<(String, Option<i32>)> = changes
-        .iter()
-        .map(|change| apply(&mut queue, change, 0).unwrap())
-        .map(|(given_up, why)| (why, given_up.exit_status))
-        .collect();
-    let text = str::to_owned;
-    assert_eq!(
-        told,
-        [
-            (text("it is over; the last attempt: exit status 3"), Some(3)),
-            (text("it is over; the last attempt: interrupted"), None),
-            (text("it is over"), None),
-            (text("it is over"), None),
-        ]
-    );
-    assert!(queue.is_idle());
-}
-
-#[test]
 fn what_was_stored_goes_on_where_it_was() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
     let now = at(5_000);
@@ -351,113 +261,4 @@ fn what_was_stored_goes_on_where_it_was() {
         "no wait is longer than an hour"
     );
     assert_eq!(given_up(&queue), 1);
-}
-
-/// What the world does.
-#[derive(Clone, Debug)]
-enum Move {
-    Offer(u8),
-    /// The n-th attempt under way ends like this: 0 well, 1 for good, else badly.
-    End(usize, u8),
-    Pass(u64),
-    /// The n-th attempt under way could not be recorded.
-    PutBack(usize),
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let one = prop_oneof![
-        3 => (0u8..4).prop_map(Move::Offer),
-        4 => (0usize..8, 0u8..5).prop_map(|(n, how)| Move::End(n, how)),
-        2 => (0u64..400_000).prop_map(Move::Pass),
-        1 => (0usize..8).prop_map(Move::PutBack),
-    ];
-    prop::collection::vec(one, 0..120)
-}
-
-/// Plays the moves, then delivers what is left. Returns all that happened, checked on the way.
-fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<String> {
-    let hooks = [
-        hook("h", &["job.*"], retries, max_running),
-        hook("i", &["job.*"], retries, 1),
-    ];
-    let mut queue = Queue::new(&hooks);
-    let mut dice = SeededDice::new(seed);
-    let (mut now, mut offered, mut trace) = (0, [0u32; 4], Vec::new());
-    let mut running: Vec<DeliveryId> = Vec::new();
-    let mut ended: BTreeMap<(Arc<str>, WatchId), Vec<u32>> = BTreeMap::new();
-    let mut moves = moves.iter().cloned();
-    loop {
-        let next = match moves.next() {
-            Some(next) => next,
-            None if queue.is_idle() => break,
-            None if running.is_empty() => Move::Pass(3_600_000),
-            None => Move::End(0, 0),
-        };
-        match next {
-            Move::Offer(watch) => {
-                offered[usize::from(watch)] += 1;
-                let told = told(watch, offered[usize::from(watch)], "job.progressed");
-                offer(&mut queue, &told, at(now));
-            }
-            Move::Pass(ms) => now += ms,
-            Move::PutBack(n) if n < running.len() => {
-                queue.put_back(&running.remove(n), at(now + 1), None);
-            }
-            Move::End(n, how) if n < running.len() => {
-                let id = running.remove(n);
-                let attempt = match how {
-                    0 => Attempt::Delivered,
-                    1 => Attempt::Refused(Failure::new("HTTP 410")),
-                    _ => failure(),
-                };
-                let change = queue.settle(id.clone(), attempt, at(now), retry::ceiling, &mut dice);
-                queue.apply(&change, at(now));
-                trace.push(format!("{change:?}"));
-                if !matches!(change, Change::Wait { .. }) {
-                    ended
-                        .entry((id.hook, id.event.watch))
-                        .or_default()
-                        .push(id.event.seq);
-                }
-            }
-            Move::PutBack(_) | Move::End(..) => {}
-        }
-        while let Some(change) = queue.begin(at(now)) {
-            trace.push(format!("{change:?}"));
-            let Change::Begin { id, attempt } = change else {
-                panic!("{change:?}");
-            };
-            assert!(attempt <= retries + 1, "{id} is tried too often");
-            let same = |other: &&DeliveryId| other.hook == id.hook;
-            let of_hook: Vec<&DeliveryId> = running.iter().filter(same).collect();
-            assert!(
-                of_hook.iter().all(|o| o.event.watch != id.event.watch),
-                "two of one queue"
-            );
-            assert!(of_hook.len() < if &*id.hook == "h" { max_running } else { 1 });
-            running.push(id);
-        }
-    }
-    for watch in 0..4u8 {
-        let all: Vec<u32> = (1..=offered[usize::from(watch)]).collect();
-        for hook in ["h", "i"] {
-            let of_queue = ended.remove(&(Arc::from(hook), WatchId([watch; 16])));
-            assert_eq!(
-                of_queue.unwrap_or_default(),
-                all,
-                "each ends once, in order"
-            );
-        }
-    }
-    trace
-}
-
-proptest! {
-    #[test]
-    fn every_delivery_ends_once_in_order_and_within_the_limits(
-        moves in moves(), seed: u64, retries in 0u32..4, max_running in 1usize..4
-    ) {
-        let trace = play(&moves, seed, retries, max_running);
-        prop_assert_eq!(play(&moves, seed, retries, max_running), trace, "the same seed, the same deliveries");
-    }
 }

@@ -1,0 +1,63 @@
+//! Which watch, and which of its events.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Which watch of a job, of all that ever were: random, made with the watch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(pub [u8; 16]);
+
+impl fmt::Display for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text is not the identity of a watch, of an event or of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id")]
+pub struct NoId;
+
+impl FromStr for WatchId {
+    type Err = NoId;
+
+    /// 32 hexadecimal digits, as it is displayed.
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).map_err(|_| NoId)?;
+        digits.then_some(Self(number.to_be_bytes())).ok_or(NoId)
+    }
+}
+
+/// An event's identity, the same wherever and however often it appears: `<watch>-<seq>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId {
+    /// The watch it belongs to; for the watcher's own events an id of the process.
+    pub watch: WatchId,
+    /// Counted from 1 within the watch.
+    pub seq: u32,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.watch, self.seq)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = NoId;
+
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        let (watch, seq) = text.split_once('-').ok_or(NoId)?;
+        Ok(Self {
+            watch: watch.parse()?,
+            seq: seq.parse().map_err(|_| NoId)?,
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! Whatever others put into an event, its line comes through a journal in one piece.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::samples::every_event;
+use crate::core::event::{About, Event, EventType, Facts, GivenUp, LONGEST_LINE, Lag, Tally};
+use crate::core::job::{JobState, Outcome, Reason};
+use crate::core::status::{FileSum, Files, Names};
+use crate::core::verdict::ErrorKind;
+use crate::report::json;
+
+/// What grows in JSON, each in its own way, and what does not.
+const PIECES: [&str; 15] = [
+    "\u{1}", "\n", "\"", "\\", "#", "##vso[", "\u{7f}", "\u{80}", "\u{202e}", "\u{2028}", "ä",
+    "世", "😀", "x", "long ",
+];
+
+/// Far more of it than any text is kept of.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        prop::sample::select(&PIECES[..]).prop_map(str::to_owned),
+        any::<String>(),
+    ];
+    (prop::collection::vec(piece, 1..6), 0usize..20_000).prop_map(|(pieces, bytes)| {
+        let piece = pieces.concat();
+        piece.repeat(bytes / piece.len().max(1))
+    })
+}
+
+fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
+    let many = prop::collection::vec(("[a-z0-9._/-]{1,63}", "\\PC{0,64}"), 1..400);
+    prop_oneof![many, prop::collection::vec((text(), text()), 1..20)]
+}
+
+/// An event with everything that any can have, all of it as long as can be.
+fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) -> Event {
+    let [
+        error,
+        state_name,
+        game,
+        image,
+        machine,
+        hook,
+        delivery,
+        what,
+        first,
+        last,
+    ] = texts;
+    let most = FileSum {
+        count: u64::MAX,
+        bytes: u64::MAX,
+    };
+    let facts = Facts {
+        state: Some(JobState::Completed),
+        previous_state: Some(JobState::Completed),
+        state_name: Some(state_name),
+        progress: Some(u8::MAX),
+        eta: Some(i64::MAX),
+        eta_seconds: Some(i64::MIN),
+        next_poll_ms: Some(u64::MAX),
+        error: Some(error),
+        error_kind: Some(ErrorKind::Disconnected),
+        http_status: Some(u16::MAX),
+        reason: Some(Reason::Interrupted),
+        requests: Some(u32::MAX),
+        elapsed_ms: Some(u64::MAX),
+        detection_delay_ms: Some(u64::MAX),
+        files: Some(Files {
+            added: most,
+            modified: most,
+            removed: most,
+        }),
+        jobs: Some(u32::MAX),
+        tally: Some(Tally {
+            completed: u32::MAX,
+            failed: u32::MAX,
+            squashed: u32::MAX,
+            other: u32::MAX,
+            outcome: "interrupted",
+        }),
+        delivery: Some(Box::new(GivenUp {
+            hook,
+            delivery,
+            attempt: u32::MAX,
+            exit_status: Some(i32::MIN),
+            what,
+            of_hook_failed: false,
+        })),
+        lag: Some(Box::new(Lag {
+            lines_dropped: u64::MAX,
+            first_dropped: first,
+            last_dropped: last,
+        })),
+    };
+    let mut event = every_event().remove(1);
+    event.kind = kind;
+    event.id.seq = u32::MAX;
+    event.job = Some(format!("update/{}", u64::MAX).parse().unwrap());
+    event.facts = facts;
+    event.about = Some(Arc::new(About {
+        labels: labels.into_iter().collect(),
+        names: Names {
+            game: Some(game),
+            image: Some(image),
+            machine: Some(machine),
+        },
+    }));
+    event
+}
+
+fn kinds() -> impl Strategy<Value = EventType> {
+    prop::sample::select(vec![
+        EventType::HookFailed,
+        EventType::WatchFinished,
+        EventType::Ended(Outcome::TimedOut),
+    ])
+}
+
+/// The event's record, checked: a line that no journal breaks, whole, with every field there is.
+fn checked(event: &Event) -> Result<(), TestCaseError> {
+    let line = json::line(&event.record()) + "\n";
+    prop_assert!(line.len() < LONGEST_LINE, "{} bytes", line.len());
+    let record: Value = serde_json::from_str(&line).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../config/schema/event.json")).unwrap();
+    for (key, rule) in schema["properties"].as_object().unwrap() {
+        prop_assert!(record.get(key).is_some(), "{} is missing", key);
+        let text = record[key].as_str().unwrap_or_default();
+        let most = rule["maxLength"].as_u64().unwrap_or(u64::MAX);
+        prop_assert!(text.len() as u64 <= most, "{}: {} bytes", key, text.len());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_record_full_of_anything_is_a_line_that_no_journal_breaks() {
+    for piece in PIECES {
+        let texts = std::array::from_fn(|_| piece.repeat(20_000));
+        let labels = (0..400).map(|n| (format!("{n:063}"), piece.repeat(1024)));
+        let event = fullest(EventType::HookFailed, texts, labels.collect());
+        if let Err(error) = checked(&event) {
+            panic!("{piece:?}: {error}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_record_of_anything_is_a_line_that_no_journal_breaks(
+        kind in kinds(), texts in prop::array::uniform10(text()), labels in labels()
+    ) {
+        checked(&fullest(kind, texts, labels))?;
+    }
+}
+
+#[test]
+fn what_is_not_too_long_is_told_whole() {
+    let [error, name] = [8 * 1024, 4 * 1024].map(|bytes| "x".repeat(bytes));
+    let texts = std::array::from_fn(|n| match n {
+        0 => error.clone(),
+        1..=4 => name.clone(),
+        _ => "chat".to_owned(),
+    });
+    let labels: Vec<_> = (0..10)
+        .map(|n| (format!("l{n}"), "v".repeat(1024)))
+        .collect();
+    let event = fullest(EventType::Progressed, texts, labels.clone());
+    let record: Value = serde_json::from_str(&json::line(&event.record())).unwrap();
+    assert_eq!(record["error"], error);
+    for key in ["state_name", "game", "image", "machine"] {
+        assert_eq!(record[key], name, "{key}");
+    }
+    for (name, value) in labels {
+        assert_eq!(record["labels"][name], value);
+    }
+    assert_eq!(record["hook"], "chat");
+}
