@@ -62,8 +62,8 @@ impl Run {
             .give_up_all("given up as the watch was over")
             .await;
         self.hooks_failed(failed);
-        // That it was given up could not be recorded; it was not delivered all the same.
-        self.flaws.hook_failed |= !self.hooks.is_idle();
+        // What became of the rest could not be recorded: the next run with this state delivers it, maybe again.
+        self.flaws.state_unusable |= !self.hooks.is_idle();
     }
 
     /// Ends what is under way in order, or at once where a signal asks for that.
