@@ -50,8 +50,18 @@ impl Redactor {
     /// The text without any of the keys, in whatever case they are written.
     pub(super) fn text(&self, text: &mut String) {
         for form in self.forms.iter().map(ExposeSecret::expose_secret) {
-            while let Some(at) = find(text, form) {
-                text.replace_range(at..at + form.len(), MARK);
+            // Lower case of ASCII moves no byte.
+            let lower = text.to_ascii_lowercase();
+            if lower.contains(form) {
+                let mut kept = String::with_capacity(text.len());
+                let mut from = 0;
+                for (at, _) in lower.match_indices(form) {
+                    kept.push_str(text.get(from..at).unwrap_or_default());
+                    kept.push_str(MARK);
+                    from = at + form.len();
+                }
+                kept.push_str(text.get(from..).unwrap_or_default());
+                *text = kept;
             }
         }
     }
@@ -70,14 +80,6 @@ impl Redactor {
             self.text(text);
         }
     }
-}
-
-/// Where `form`, in lower case, begins in `text`. Lower case of ASCII moves no byte.
-fn find(text: &str, form: &str) -> Option<usize> {
-    if text.len() < form.len() {
-        return None;
-    }
-    text.to_ascii_lowercase().find(form)
 }
 
 fn hex(text: &str) -> String {
@@ -137,6 +139,14 @@ mod tests {
                 "no [redacted] here, [redacted]",
                 "{form}"
             );
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_in_the_mark_itself_is_taken_out_once() {
+        for key in ["redacted", "[Redacted", "redacted]"] {
+            let said = redacted("key", key, &format!("the {key} was {key}"));
+            assert_eq!(said, "the [redacted] was [redacted]", "{key}");
         }
     }
 
