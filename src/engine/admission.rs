@@ -7,6 +7,10 @@ use crate::core::verdict::{ErrorKind, PollError};
 use crate::core::watch::{Dice, Input, Watch};
 use crate::store::Store;
 
+/// From so long a wait on, jobs are said to wait for the rate, and below the other no more.
+const LATE_MS: u64 = 10_000;
+const IN_TIME_MS: u64 = 1_000;
+
 impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// Steps with every watch that is due, as far as asking is allowed. Returns when to look again; None where
     /// only something under way can change anything.
@@ -41,6 +45,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 Admission::At(at) => at,
                 Admission::Open if self.polls.len() >= self.max_in_flight => return None,
                 Admission::Open => {
+                    self.judge_wait(now.saturating_sub(due));
                     let ready_at = self.pace.ready_at(now);
                     if ready_at <= now {
                         self.step(slot, Input::Due, moment);
@@ -49,6 +54,22 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                     ready_at
                 }
             });
+        }
+    }
+
+    /// Says when jobs want to be asked more often than is allowed, and when they do no more. `waited_ms`: how long the
+    /// first of those that are due has been.
+    fn judge_wait(&mut self, waited_ms: u64) {
+        if !self.is_late && waited_ms >= LATE_MS && !self.pace.is_crowded() {
+            self.is_late = true;
+            tracing::warn!(
+                jobs = self.slots.len(),
+                waited_ms,
+                "jobs wait longer than planned: they want more than api.max_requests_per_second"
+            );
+        } else if self.is_late && waited_ms <= IN_TIME_MS {
+            self.is_late = false;
+            tracing::info!("jobs are asked as planned again");
         }
     }
 
@@ -100,7 +121,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 } else {
                     tracing::warn!(for_ms, "the API asks for a pause");
                 }
-                self.pace.return_gently(until);
+                // While it is down nobody returns from anything.
+                if !self.gate.is_down() {
+                    self.pace.return_gently(until);
+                }
             }
             Turn::Down => {
                 self.pace.down(now);
@@ -129,6 +153,20 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                 watch.ask_at(now);
             }
             self.arm(slot, now);
+        }
+    }
+
+    /// Asks for nobody later than the limits now allow.
+    pub(super) fn bring_forward(&mut self) {
+        let now = self.clock.now();
+        for slot in self.slots.all_waiting() {
+            let Some(watch) = self.slots.watch_mut(slot) else {
+                continue;
+            };
+            watch.bring_forward(now, &self.limits);
+            let at = watch.wake_at(&self.limits);
+            self.disarm(slot);
+            self.arm(slot, at);
         }
     }
 }

@@ -100,6 +100,11 @@ impl Gate {
         self.outage.take().is_some()
     }
 
+    /// Whether the API as a whole is down.
+    pub(super) fn is_down(&self) -> bool {
+        self.outage.is_some()
+    }
+
     /// This slot asks for all.
     pub(super) fn probe(&mut self, slot: u32) {
         if let Some(outage) = &mut self.outage {
@@ -150,7 +155,9 @@ impl Gate {
                 outage.failures = outage.failures.saturating_add(1);
                 outage.probe_at = now.saturating_add(millis(wait(outage.failures)));
             }
-        } else if let (true, Err(error)) = (failed && self.all_fail(now, &heard), result) {
+        } else if let (true, Err(error)) =
+            (failed && self.all_fail(now, &heard, is_refused), result)
+        {
             let probe_at = now.saturating_add(millis(wait(1)));
             self.outage = Some(Outage {
                 kind: error.kind,
@@ -193,10 +200,12 @@ impl Gate {
         }
     }
 
-    fn all_fail(&self, now: u64, heard: &Heard) -> bool {
+    fn all_fail(&self, now: u64, heard: &Heard, is_refused: bool) -> bool {
         let failed = self.failed.len();
         if heard.watched < FAILED_AT_LEAST {
-            return self.in_a_row >= FAILED_AT_LEAST && failed >= heard.watched;
+            // Wrong credentials are no mishap that the next request may not meet.
+            let often_enough = is_refused || self.in_a_row >= FAILED_AT_LEAST;
+            return often_enough && failed >= heard.watched;
         }
         let worked = self
             .worked_at
@@ -329,6 +338,13 @@ mod tests {
         for (at, turn) in [(0, Turn::None), (30_000, Turn::None), (90_000, Turn::Down)] {
             assert_eq!(hear_of(&mut gate, at, 1, 1, 0, Some(&failed)), turn);
         }
+    }
+
+    #[test]
+    fn a_lone_job_that_is_refused_closes_it_at_once() {
+        let refused = error(ErrorKind::Unauthorized);
+        let turn = hear_of(&mut Gate::default(), 0, 1, 1, 0, Some(&refused));
+        assert_eq!(turn, Turn::Down);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub struct Engine<A, S, C> {
     pace: Pace,
     slots: Slots,
     timers: Timers,
+    /// It was said that jobs wait for their turn.
+    is_late: bool,
     /// When a timer last woke it.
     woke_at: u64,
     polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
@@ -151,6 +153,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             pace: Pace::new(throttle.max_requests_per_second, now),
             slots: Slots::default(),
             timers: Timers::default(),
+            is_late: false,
             woke_at: now.saturating_sub(TICK_MS),
             polls: FuturesUnordered::new(),
             asking: BTreeMap::new(),
@@ -198,6 +201,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }
         self.ask_now(self.slots.refused());
         self.ask_now(self.slots.held());
+        self.bring_forward();
     }
 
     /// Ends no watch, but asks nothing more and drops the requests under way. [`Engine::advance`] goes on to return
@@ -268,6 +272,8 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.slots.phase(slot) {
             Some(Phase::Waiting(_) | Phase::Asking) => {
+                // It may have been on its way to an end already.
+                self.slots.take_stop(slot);
                 // Nobody wants its answer: whoever watches the job next asks anew.
                 if let Some(request) = self.asking.remove(&slot) {
                     request.abort();

@@ -74,6 +74,11 @@ impl Pace {
         }
     }
 
+    /// Whether somebody has waited ever since a pause.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
     /// From now on only probes go.
     pub(super) fn down(&mut self, now: u64) {
         self.fill(now);
@@ -91,7 +96,9 @@ impl Pace {
 
     fn fill(&mut self, now: u64) {
         let rate = self.rate(now);
-        let passed = now.saturating_sub(self.filled_at) as f64;
+        // Before the return nobody asks, whoever waits, and that is not usual either.
+        let from = self.filled_at.max(self.returned_at.unwrap_or_default());
+        let passed = now.saturating_sub(from) as f64;
         self.tokens = (self.tokens + passed * rate).min(self.burst);
         self.filled_at = self.filled_at.max(now);
         if self.is_down || self.is_crowded {

@@ -104,6 +104,11 @@ impl Slots {
         }
     }
 
+    pub(super) fn is_to_end(&self, slot: u32) -> bool {
+        let place = self.places.get(slot as usize).and_then(Option::as_ref);
+        place.is_some_and(|place| place.stop.is_some())
+    }
+
     pub(super) fn take_stop(&mut self, slot: u32) -> Option<Outcome> {
         self.get_mut(slot)?.stop.take()
     }
@@ -164,6 +169,11 @@ impl Slots {
     /// The places of the watches whose last request was refused (401, 403).
     pub(super) fn refused(&self) -> Vec<u32> {
         self.waiting(Watch::is_refused)
+    }
+
+    /// The places of the watches that wait.
+    pub(super) fn all_waiting(&self) -> Vec<u32> {
+        self.waiting(|_| true)
     }
 
     fn waiting(&self, which: impl Fn(&Watch) -> bool) -> Vec<u32> {

@@ -80,27 +80,27 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             effects,
             result,
         } = done;
-        let stop = self.slots.take_stop(slot);
         match result {
             Ok(()) => {
                 self.slots.kept(slot);
+                let stop = self.slots.take_stop(slot);
                 self.take_over(slot, watch, effects, self.clock.now());
+                if let Some(outcome) = stop {
+                    self.stop(slot, outcome);
+                }
             }
             Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
             Err(error) => {
                 // Debug: a store that fails every step tells of it once.
                 tracing::debug!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
-                self.take_back(slot, &watch);
                 // What the core decided it will decide again; what came from outside must not be forgotten.
                 if let Next::End { outcome, .. } = effects.next
                     && !outcome.is_the_servers()
                 {
                     self.slots.stop_later(slot, outcome);
                 }
+                self.take_back(slot, &watch);
             }
-        }
-        if let Some(outcome) = stop {
-            self.stop(slot, outcome);
         }
     }
 
@@ -114,18 +114,28 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         let Some(mut watch) = self.slots.watch(slot).cloned() else {
             return;
         };
-        let again = watch.take_back(lost, again);
+        let asks_at = watch.take_back(lost, again);
         self.slots.replace(slot, watch);
-        self.arm(slot, again);
+        // An end asks nothing of the API, and so waits for nothing but the store.
+        let is_to_end = self.slots.is_to_end(slot);
+        self.arm(slot, if is_to_end { again } else { asks_at });
     }
 
     /// The step is in force from here on.
     fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
         let (job, id) = (watch.job(), watch.id());
         self.note(&watch, effects.poll, now);
+        let held = watch.is_held();
         self.slots.replace(slot, watch);
         self.tellable.extend(effects.events);
         match effects.next {
+            // It is on record only now that the API is back, which it was not told then.
+            Next::Wait { .. } if held && !self.gate.is_down() => {
+                if let Some(watch) = self.slots.watch_mut(slot) {
+                    watch.ask_at(now.up_ms);
+                }
+                self.arm(slot, now.up_ms);
+            }
             Next::Wait { until } => self.arm(slot, until),
             Next::Poll { .. } if self.winding_up => {}
             Next::Poll { diff_info } => {

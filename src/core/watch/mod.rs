@@ -321,6 +321,12 @@ impl Watch {
         self.poll_at = up_ms;
     }
 
+    /// Other limits are in force: it is asked no later than they allow, and no sooner than the server does.
+    pub fn bring_forward(&mut self, now: Moment, limits: &Limits) {
+        let latest = now.plus(limits.schedule.max_interval).up_ms;
+        self.poll_at = self.poll_at.min(latest.max(self.not_before()));
+    }
+
     /// A step from here to `lost` could not be committed. What the server asked for in it holds all the same; otherwise
     /// the watch asks again at `up_ms`. Returns when it does.
     pub fn take_back(&mut self, lost: &Self, up_ms: u64) -> u64 {

@@ -39,6 +39,9 @@ struct Saved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trouble: Option<SavedTrouble>,
     trace: SavedTrace,
+    /// When it was written.
+    #[serde(default)]
+    written: i64,
     first_poll: i64,
     poll_at: i64,
     moved_at: i64,
@@ -154,6 +157,7 @@ impl Watch {
                 failed_since: trouble.failed_since.map(wall),
             }),
             trace: self.trace.save(wall),
+            written: now.wall_ms,
             first_poll: wall(self.first_poll),
             poll_at: wall(self.poll_at),
             moved_at: wall(self.moved_at),
@@ -185,6 +189,13 @@ impl Watch {
                 .saturating_add_signed(wall.saturating_sub(now.wall_ms))
         };
         let past = |wall: i64| up(wall).min(now.up_ms);
+        // Asleep, or by a clock that jumped: while nobody asked, asking did not fail, nor was the job missing.
+        let asked = |wall: i64| match row.written {
+            0 => past(wall),
+            written => now
+                .up_ms
+                .saturating_sub(written.saturating_sub(wall).max(0).cast_unsigned()),
+        };
         let id = row.watch.parse().map_err(NotSaved::new)?;
         let job: JobRef = row.job.parse().map_err(NotSaved::new)?;
         let names = Names {
@@ -208,7 +219,7 @@ impl Watch {
         let trouble = row.trouble.map(|trouble| {
             Box::new(Trouble {
                 failing: trouble.failing.map(|failing| Failing {
-                    since: past(failing.since),
+                    since: asked(failing.since),
                     told: failing.told,
                     held: failing.held,
                     kind: failing.kind,
@@ -218,8 +229,7 @@ impl Watch {
                 failures: trouble.failures,
                 refusals: trouble.refusals,
                 missing: trouble.missing,
-                // Asleep or by a clock that jumped: how long nobody asked says nothing of how long the job is missing.
-                missing_since: now.up_ms,
+                missing_since: asked(trouble.missing_since),
                 failed_since: trouble.failed_since.map(past),
                 // The stored time of the next request says it, too.
                 not_before: 0,
@@ -315,6 +325,18 @@ mod tests {
                 "{skew}"
             );
             assert!(watch.first_poll() <= Some(now.up_ms), "{skew}");
+        }
+    }
+
+    #[test]
+    fn while_nobody_asked_asking_did_not_fail() {
+        let story = Story::of("diff/9").take(Input::Due);
+        let story = story.at(0).fails(ErrorKind::Connect).at(10);
+        for (after_ms, skew) in [(0, 0), (8 * 3_600_000, 0), (0, 400 * DAY_MS), (0, -DAY_MS)] {
+            let now = later(story.now, after_ms, skew);
+            let watch = reload(&story.watch, story.now, now);
+            let since = watch.failing().unwrap().since;
+            assert_eq!(now.up_ms - since, 10_000, "{after_ms} {skew}");
         }
     }
 

@@ -104,3 +104,57 @@ async fn a_probe_asks_for_no_job_that_the_server_wants_left_alone() {
         assert!(asked.is_sorted_by(|a, b| b - a >= 1_800_000), "{asked:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_maintenance_page_slows_the_return_no_more_than_any_outage() {
+    let mut bench = Bench::of(300);
+    bench.limits.give_up_after = None;
+    let (mut engine, seen) = bench.engine(store::Memory, |now, _| match now {
+        60_000..660_000 => Err(PollError {
+            http_status: Some(503),
+            // The page is there a while after the servers have gone.
+            retry_after: (now > 80_000).then_some(Duration::from_secs(20)),
+            ..error(ErrorKind::Server)
+        }),
+        _ => running(1.0),
+    });
+    run_until(&mut engine, 1_200_000).await;
+    let seconds = seen.per_second(1_200);
+    let usual: usize = seconds[20..50].iter().sum();
+    let back = seconds[660..].iter().position(|&n| n > 1).unwrap() + 660;
+    let after: usize = seconds[back + 10..back + 20].iter().sum();
+    assert!(
+        after * 3 * 2 > usual,
+        "{after} in ten seconds, {usual} in thirty before"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_longest_interval_holds_from_the_reload_on() {
+    let mut bench = Bench::of(1);
+    bench.limits.schedule.max_interval = Duration::from_hours(24);
+    let (limits, throttle) = (bench.limits.clone(), bench.throttle);
+    let eta = |now: u64| EPOCH_S + (now / 1000).cast_signed() + 80_000;
+    let answer = move |now, _| {
+        running(0.0).map(|status| Status {
+            eta: Some(eta(now)),
+            ..status
+        })
+    };
+    let (mut engine, seen) = bench.engine(store::Memory, answer);
+    run_until(&mut engine, 7_200_000).await;
+    let before = seen.requests.borrow().len();
+    let wait = engine.watches().next().unwrap().next_poll(engine.now());
+    assert!(wait > Duration::from_mins(2), "{wait:?}");
+    let api = World {
+        start: Instant::now(),
+        latency: Duration::ZERO,
+        seen: Rc::clone(&seen),
+        answer,
+    };
+    let mut shorter = limits;
+    shorter.schedule.max_interval = Duration::from_mins(1);
+    engine.configure(api, shorter, throttle);
+    run_until(&mut engine, 7_265_000).await;
+    assert!(seen.requests.borrow().len() > before);
+}

@@ -22,6 +22,20 @@ impl<F: Fn(usize) -> bool> Store for Flaky<F> {
 /// Every commit takes a second.
 struct Slow;
 
+/// Commits wait as long as this says so.
+struct Stuck(Rc<Cell<bool>>);
+
+impl Store for Stuck {
+    async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
+        while self.0.get() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    fn note(&self, _: store::Note) {}
+}
+
 impl Store for Slow {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -163,5 +177,54 @@ async fn an_answer_that_comes_while_the_end_is_being_committed_is_not_heard() {
         let told: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
         let before: &[&str] = if silent { &["job.watching"] } else { &[] };
         assert_eq!(told, [before, &["job.removed"]].concat());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_said_twice_is_not_tried_all_the_time() {
+    let full = Rc::new(Cell::new(false));
+    let is_full = Rc::clone(&full);
+    let tried = Rc::new(Cell::new(0));
+    let count = Rc::clone(&tried);
+    let store = Flaky(Cell::new(0), move |n| {
+        count.set(n);
+        is_full.get()
+    });
+    let (mut engine, _) = Bench::of(1).engine(store, |_, _| running(1.0));
+    run_until(&mut engine, 1_000).await;
+    full.set(true);
+    let id = engine.watches().next().unwrap().id();
+    for at in [10_000, 20_000, 30_000] {
+        engine.stop_one(id, Outcome::Removed);
+        // Once more while that one is on its way.
+        engine.stop_one(id, Outcome::Removed);
+        run_until(&mut engine, at).await;
+    }
+    run_until(&mut engine, 600_000).await;
+    assert!((10..150).contains(&tried.get()), "{}", tried.get());
+    full.set(false);
+    assert_eq!(types(&finish(&mut engine).await), ["job.removed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_being_recorded_when_the_api_came_back_is_asked_with_the_others() {
+    let stuck = Rc::new(Cell::new(false));
+    let mut bench = Bench::of(3);
+    bench.limits.give_up_after = None;
+    // The first job's trouble is told before the store gets stuck: so it can ask for all.
+    let (mut engine, seen) = bench.engine(Stuck(Rc::clone(&stuck)), |now, j| match now {
+        _ if j == job(1) && now < 200_000 => Err(error(ErrorKind::Server)),
+        20_000..200_000 => Err(error(ErrorKind::Server)),
+        _ => running(1.0),
+    });
+    run_until(&mut engine, 130_000).await;
+    stuck.set(true);
+    run_until(&mut engine, 700_000).await;
+    stuck.set(false);
+    run_until(&mut engine, 705_000).await;
+    let requests = seen.requests.borrow();
+    for id in 1..=3 {
+        let own = |&&(at, j): &&(u64, JobRef)| j == job(id) && at > 600_000;
+        assert!(requests.iter().any(|r| own(&r)), "{id}: {requests:?}");
     }
 }
