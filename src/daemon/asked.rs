@@ -57,7 +57,11 @@ where
                     Err(error) => return refused(&error),
                     Ok(Some((saved, outcome))) if !again => (saved.id, How::Ended(outcome)),
                     Ok(_) => {
-                        let labels = labels.clone();
+                        let labels = if labels.is_empty() {
+                            self.labels_in_the_file(job)
+                        } else {
+                            labels.clone()
+                        };
                         match self.new_watch(JobSpec { job, labels }, BY_CLIENT) {
                             Err(error) => return Answer::refused(error),
                             Ok((watch, saved)) => {
@@ -92,8 +96,9 @@ where
     /// Ends the watches of these jobs with `job.removed`; [`Daemon::advance`] tells when that is on record. Returns
     /// which are to end, and which are not watched.
     pub fn remove(&mut self, jobs: Vec<JobRef>) -> (Vec<JobRef>, Vec<JobRef>) {
-        let (removed, unknown): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(|&job| self.is_live(job));
+        let (removed, unknown): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .partition(|&job| self.live.contains_key(&job));
         for &job in &removed {
             self.stop(job);
         }
@@ -192,6 +197,14 @@ where
         }
     }
 
+    /// What the file calls this job, where it lists it.
+    fn labels_in_the_file(&self, job: JobRef) -> BTreeMap<String, String> {
+        let listed = self.accepted.iter().find(|accepted| accepted.job == job);
+        listed
+            .and_then(|listed| serde_json::from_str(&listed.labels).ok())
+            .unwrap_or_default()
+    }
+
     /// The newest watch of a job, and how it ended, where that is not too long ago.
     async fn remembered(&self, job: JobRef) -> Result<Option<(SavedWatch, String)>, StoreError> {
         let saved = self.outbox.store().newest_of(job).await?;
@@ -262,6 +275,8 @@ const BY_CLIENT: AddedBy = AddedBy {
 };
 
 fn refused(error: &StoreError) -> Answer {
+    // The client alone would know of it.
+    tracing::error!(%error, "what a client asked for could not be done");
     Answer::refused(error.to_string())
 }
 

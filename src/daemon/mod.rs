@@ -29,6 +29,8 @@ use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
 
 /// How often what is older than `retain` is looked for.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// The same after the start: a machine's clock may only be set some time after it came up.
+const FIRST_PRUNE: Duration = Duration::from_mins(10);
 /// How long after one of the watcher's own events could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// How long a reload waits for the ends of jobs that it lists anew.
@@ -88,6 +90,8 @@ enum Chore {
     Announced,
     /// It is time to look for what is too old.
     Prune,
+    /// What was too old is gone.
+    Pruned,
     /// The store failed for good.
     Failed(StoreError),
     Done,
@@ -154,6 +158,7 @@ where
                         self.record_announced();
                     }
                     Chore::Prune => self.prune(),
+                    Chore::Pruned => self.prune_after(PRUNE_EVERY),
                     Chore::Failed(error) => return Err(error),
                     Chore::Done => {}
                 },
@@ -176,9 +181,9 @@ where
         self.ends
     }
 
-    /// Whether this job is watched, or its end is not on record yet.
-    pub fn is_live(&self, job: JobRef) -> bool {
-        self.live.contains_key(&job)
+    /// The watch of this job, until its end is on record.
+    pub fn watch_of(&self, job: JobRef) -> Option<WatchId> {
+        self.live.get(&job).map(|live| live.id)
     }
 
     /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
@@ -310,7 +315,13 @@ where
             while let Ok(rows @ 1..) = store.prune(before).await {
                 tracing::debug!(rows, "forgotten");
             }
-            sleep(PRUNE_EVERY).await;
+            Chore::Pruned
+        }));
+    }
+
+    fn prune_after(&self, wait: Duration) {
+        self.chores.push(Box::pin(async move {
+            sleep(wait).await;
             Chore::Prune
         }));
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
+use tokio::time::sleep;
 
-use super::{Daemon, Ids, Live, count};
+use super::{Daemon, FIRST_PRUNE, Ids, Live, RECORD_AGAIN, count};
 use crate::config::settings::{HookSpec, JobSpec};
 use crate::core::event::{About, EventType, Facts, Tally};
 use crate::core::job::JobRef;
@@ -139,10 +140,20 @@ where
             began,
         };
         let planned = daemon.plan(orders.jobs).map_err(StartError::Entropy)?;
-        daemon.record(&planned).await?;
+        let mut is_told = false;
+        while let Err(error) = daemon.record(&planned).await {
+            if !matches!(error, StoreError::Full(_)) {
+                return Err(error.into());
+            }
+            if !is_told {
+                tracing::error!(%error, "the start waits for room");
+            }
+            is_told = true;
+            sleep(RECORD_AGAIN).await;
+        }
         daemon.carry_out(planned);
         daemon.announce(EventType::WatchStarted, daemon.jobs());
-        daemon.prune();
+        daemon.prune_after(FIRST_PRUNE);
         Ok(daemon)
     }
 

@@ -26,7 +26,7 @@ pub(crate) async fn run_one(stage: &Stage, daemon: &mut Simulated, removing: &mu
 /// Answers those whose jobs are not watched any more.
 pub(crate) fn answer_removals(stage: &Stage, daemon: &Simulated, removing: &mut Removing) {
     removing.retain(|&(job, number)| {
-        let waits = daemon.is_live(job);
+        let waits = daemon.watch_of(job).is_some();
         if !waits {
             done(stage, number);
         }

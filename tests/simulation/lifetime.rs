@@ -245,10 +245,6 @@ impl Stage {
         };
         let ready = world.stamp();
         world.trace(|| "ready");
-        if self.bug == Some(Bug::DeadlineNotClamped) && daemon.reload(self.orders()).await.is_err()
-        {
-            return End::Failed;
-        }
         world.log(|log| log.lives.last_mut().unwrap().ready = Some(ready));
         if is_calm {
             self.calmly(&mut daemon).await

@@ -37,7 +37,7 @@ pub(crate) enum Bug {
     RetryWithNewId,
     /// An ending is told twice.
     SecondEnding,
-    /// What a start reads of the next poll may lie anywhere.
+    /// The next poll, as a start reads it or a step decides it, may lie anywhere.
     DeadlineNotClamped,
     /// A receiver's `Retry-After` is no floor.
     RetryAfterAsCeiling,

@@ -3,7 +3,9 @@
 //! [`crate::daemon`] watches, remembers and delivers. Here are the signals, the control socket, the service manager, the
 //! output, and the reading of the configuration, at the start and at a reload.
 
+mod hearing;
 mod renewing;
+mod starting;
 mod stopping;
 mod telling;
 
@@ -23,7 +25,7 @@ use crate::config::settings::{HookAction, HookSpec, Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::core::event::{Event, EventType, Facts, Lag};
+use crate::core::event::{Event, EventType, Facts, Lag, WatchId};
 use crate::core::job::JobRef;
 use crate::daemon::{Daemon, Orders, StartError};
 use crate::engine::SystemClock;
@@ -32,6 +34,7 @@ use crate::os::signals::{Signal, Signals};
 use crate::os::{notify, privacy};
 use crate::report::{FRAME, Facts as Surroundings, Mode, Report, Streams, diagnostics};
 use crate::store::{Sqlite, StoreError};
+use hearing::Ear;
 use renewing::Renewing;
 use telling::Telling;
 
@@ -62,8 +65,12 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> Result<(), Stopped> {
         .build()
         .map_err(|e| Stopped::internal(&e))?;
     let ended = runtime.block_on(async {
-        let service = Service::start(given, env.clone(), settings, orders, report).await?;
-        service.run().await
+        let mut ear = Ear::new(Signals::catch().map_err(|e| Stopped::internal(&e))?);
+        let starting = Box::pin(Service::start(given, env.clone(), settings, orders, report));
+        match ear.unless_stopped(starting::in_time(starting)).await {
+            Some(service) => service?.run(ear).await,
+            None => Ok(()),
+        }
     });
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
@@ -117,7 +124,6 @@ struct Service {
     daemon: Watching,
     store: Sqlite,
     server: Server,
-    signals: Signals,
     telling: Telling,
     /// Clients that wait for the end of a watch to be on record.
     removing: Vec<Removing>,
@@ -128,7 +134,7 @@ struct Service {
 }
 
 struct Removing {
-    left: Vec<JobRef>,
+    left: Vec<(JobRef, WatchId)>,
     answer: Answer,
     reply: oneshot::Sender<Answer>,
 }
@@ -147,9 +153,7 @@ impl Service {
         orders: Orders<Renewing, Actions>,
         report: Report,
     ) -> Result<Self, Stopped> {
-        let signals = Signals::catch().map_err(|e| Stopped::internal(&e))?;
-        let (store, loaded) =
-            Sqlite::open(&settings.state.path).map_err(|error| Stopped::unusable(&error))?;
+        let (store, loaded) = starting::open(&settings.state.path).await?;
         let path = settings.state.path.display();
         let clock = SystemClock::start();
         let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
@@ -179,7 +183,6 @@ impl Service {
             daemon,
             store,
             server,
-            signals,
             telling: Telling::new(report, clock),
             removing: Vec::new(),
             status: String::new(),
@@ -187,16 +190,16 @@ impl Service {
         })
     }
 
-    async fn run(mut self) -> Result<(), Stopped> {
+    async fn run(mut self, mut ear: Ear) -> Result<(), Stopped> {
         self.status = self.daemon.standing().to_string();
         notify::ready(&self.status);
-        let left = self.drive().await;
+        let left = self.drive(&mut ear).await;
         notify::stopping();
         match left {
             Leave::Stop => {
                 // Nobody is asked any more: bars would stand still.
                 self.telling.show(iter::empty());
-                self.stop().await;
+                self.stop(ear).await;
                 Ok(())
             }
             Leave::Failed(error) => {
@@ -206,7 +209,7 @@ impl Service {
         }
     }
 
-    async fn drive(&mut self) -> Leave {
+    async fn drive(&mut self, ear: &mut Ear) -> Leave {
         let beat = notify::watchdog_interval();
         let mut beats = interval(beat.unwrap_or(Duration::MAX / 4));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -216,13 +219,14 @@ impl Service {
         loop {
             tokio::select! {
                 biased;
-                signal = self.signals.next() => match signal {
+                signal = ear.next() => match signal {
                     Signal::Stop(_) => return Leave::Stop,
                     Signal::Reload => {
-                        if let Err(errors) = self.reload().await {
-                            for error in errors {
-                                tracing::error!(error, "the configuration stays as it was");
-                            }
+                        let Some(reloaded) = ear.unless_stopped(self.reload()).await else {
+                            return Leave::Stop;
+                        };
+                        for error in reloaded.err().into_iter().flatten() {
+                            tracing::error!(error, "the configuration stays as it was");
                         }
                     }
                     Signal::Summary => self.summary(),
@@ -233,7 +237,11 @@ impl Service {
                 },
                 // Whatever failed, a client's request or a poll's note: the next start opens it anew.
                 error = self.store.failed() => return Leave::Failed(error),
-                asked = self.server.next() => self.answer(asked).await,
+                asked = self.server.next() => {
+                    if ear.unless_stopped(self.answer(asked)).await.is_none() {
+                        return Leave::Stop;
+                    }
+                }
                 // Alive is who gets here, with a store that answers.
                 _ = beats.tick(), if beat.is_some() && flushing.is_none() => {
                     let store = self.store.clone();
@@ -268,7 +276,9 @@ impl Service {
         self.confess();
         self.removing.retain(|removing| !removing.reply.is_closed());
         for removing in &mut self.removing {
-            removing.left.retain(|&job| self.daemon.is_live(job));
+            let daemon = &self.daemon;
+            let runs = |&mut (job, id): &mut (JobRef, WatchId)| daemon.watch_of(job) == Some(id);
+            removing.left.retain_mut(runs);
         }
         for done in self.removing.extract_if(.., |r| r.left.is_empty()) {
             // Whoever asked may have gone.
@@ -294,8 +304,11 @@ impl Service {
             } => daemon.add(jobs, labels, again).await,
             Request::Remove { jobs } => {
                 let (removed, unknown) = daemon.remove(jobs);
+                let left = removed
+                    .iter()
+                    .filter_map(|&job| Some((job, daemon.watch_of(job)?)));
                 self.removing.push(Removing {
-                    left: removed.clone(),
+                    left: left.collect(),
                     answer: Answer::Removed { removed, unknown },
                     reply,
                 });
@@ -365,20 +378,22 @@ impl Service {
     }
 
     /// Stops in order; a second signal ends it at once.
-    async fn stop(self) {
+    async fn stop(self, mut ear: Ear) {
         let Self {
             settings,
             daemon,
             store,
             server,
-            mut signals,
             telling,
+            removing,
             ..
         } = self;
+        // Whoever waits for an end is told that it may not come.
+        drop(removing);
         drop(server);
         let grace = settings.control.stop_grace;
         let orderly = Box::pin(stopping::in_order(daemon, store, telling, grace));
-        let second = async { while !matches!(signals.next().await, Signal::Stop(_)) {} };
+        let second = async { while !matches!(ear.next().await, Signal::Stop(_)) {} };
         tokio::select! {
             biased;
             () = second => {}

@@ -34,6 +34,17 @@ pub struct Sqlite {
 /// Why a state file can't be used; its text says what to do. The daemon ends with 78.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
+    /// The disk is full, or another program has the file to itself. The same may succeed later.
+    #[error(
+        "{path}: the state can't be written for now: {reason}; make room on its disk, or end the program that has it \
+         locked", path = path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// It can be read at most.
     #[error(
         "{path}: the state can't be written: {reason}; let this user write the file and its folder, or name \
