@@ -120,7 +120,7 @@ pub trait Store {
     /// Resolves once all of it is safe. After an error nothing of it was taken.
     fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
 
-    /// Keeps a poll with whatever is committed next; at most once a second is written for this alone.
+    /// Keeps a poll. Polls are written at most once a second, with what is asked next; a close writes the last.
     fn note(&self, note: Note);
 }
 

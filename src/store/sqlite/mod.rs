@@ -1,7 +1,7 @@
 //! The daemon's store: one SQLite file, one thread that owns it, and everybody else behind a bounded queue.
 //!
 //! Group commit without a timer: the thread takes all that waits, does it in one transaction, and answers each once
-//! the disk has it. `synchronous=FULL`: without it a power cut loses what was told to be safe.
+//! the disk has it. Then come the reads that waited with it, and then what has come meanwhile. `synchronous=FULL`: without it a power cut loses what was told to be safe.
 
 mod open;
 mod place;
@@ -152,8 +152,8 @@ impl From<Failure> for StoreError {
 }
 
 impl Sqlite {
-    /// Resolves when all that was asked or noted before is on the disk: the sign of life for a watchdog, and the
-    /// last thing of an orderly stop but [`Sqlite::close`].
+    /// Resolves when all that was asked before is on the disk: the sign of life for a watchdog. Notes may wait for
+    /// their second; only [`Sqlite::close`] writes the last of them.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.ask(None, |_| Ok(())).await
     }
