@@ -5,6 +5,7 @@
 
 mod open;
 mod place;
+mod prune;
 mod rescue;
 mod row;
 mod schema;
@@ -12,6 +13,8 @@ mod tables;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,6 +32,8 @@ use worker::{Ask, Request};
 pub struct Sqlite {
     requests: mpsc::Sender<Request>,
     failed: watch::Receiver<Option<StoreError>>,
+    /// The event up to which the watcher's own have been looked for, to forget the old ones.
+    pruned_to: Arc<AtomicI64>,
 }
 
 /// Why a state file can't be used; its text says what to do. The daemon ends with 78.
@@ -269,8 +274,15 @@ impl Archive for Sqlite {
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
-        self.ask(None, move |db| tables::prune(db, before_wall_ms))
-            .await
+        let pruned_to = Arc::clone(&self.pruned_to);
+        self.ask(None, move |db| {
+            let watches = prune::watches(db, before_wall_ms)?;
+            let after = pruned_to.load(Ordering::Relaxed);
+            let (own, next) = prune::own(db, before_wall_ms, after)?;
+            pruned_to.store(next, Ordering::Relaxed);
+            Ok(watches + own)
+        })
+        .await
     }
 }
 

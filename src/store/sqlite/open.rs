@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -42,7 +43,12 @@ impl Sqlite {
             .name("store".to_owned())
             .spawn(move || worker.run(waiting))
             .map_err(|error| place::failed(path, &error))?;
-        Ok((Self { requests, failed }, loaded))
+        let store = Self {
+            requests,
+            failed,
+            pruned_to: Arc::default(),
+        };
+        Ok((store, loaded))
     }
 }
 
