@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rescue::{Rescue, RescueError, check, recover};
@@ -36,7 +36,7 @@ pub struct Sqlite {
     pruned_to: Arc<AtomicI64>,
 }
 
-/// Why a state file can't be used; its text says what to do. The daemon ends with 78.
+/// Why a state file can't be used; its text says what to do. Nothing but [`OpenError::Full`] passes by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// It can be read at most.
@@ -45,6 +45,17 @@ pub enum OpenError {
          another with state.path or --state", path = path.display()
     )]
     ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The disk is full, or another program has the file to itself. The same may succeed later.
+    #[error(
+        "{path}: the state can't be written for now: {reason}; make room on its disk, or end the program that has it \
+         locked", path = path.display()
+    )]
+    Full {
         /// The file.
         path: PathBuf,
         /// What the system says.
@@ -144,12 +155,10 @@ impl From<Failure> for StoreError {
         let Some(cause) = error.sqlite_error() else {
             return Self::Fatal(text);
         };
+        if open::passes(&error) {
+            return Self::Full(text);
+        }
         match cause.code {
-            ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-                Self::Full(text)
-            }
-            // The index of the WAL could not grow.
-            _ if cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::Full(text),
             ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Refused(text),
             _ => Self::Fatal(text),
         }
@@ -288,6 +297,8 @@ impl Archive for Sqlite {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::ffi;
+
     use super::*;
 
     fn failing(code: std::ffi::c_int) -> Failure {
