@@ -120,7 +120,7 @@ pub trait Store {
     /// Resolves once all of it is safe. After an error nothing of it was taken.
     fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
 
-    /// Keeps a poll with whatever is committed next; at most once a second is written for this alone.
+    /// Keeps a poll. Polls are written at most once a second, with what is asked next; a close writes the last.
     fn note(&self, note: Note);
 }
 
@@ -185,7 +185,8 @@ pub trait Archive: Store {
 
     /// Forgets some watches that ended before this wall time, with all that belongs to them, and some of the
     /// watcher's own events; how many rows. Call it until that is 0: it does a little at a time, so that commits get
-    /// their turn. What stays: jobs on the accepted list, and what a delivery that is not done needs.
+    /// their turn. In a long history, own events may outlast many such rounds. What stays: jobs on the accepted list,
+    /// and what a delivery that is not done needs.
     fn prune(&self, before_wall_ms: i64) -> impl Future<Output = Result<usize, StoreError>>;
 }
 

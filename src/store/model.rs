@@ -108,7 +108,8 @@ impl Kept {
         let rows = |kept: &Self| kept.watches.len() + kept.events.len();
         let had = rows(self);
         let open = self.deliveries.iter().filter(|d| d.standing.is_open());
-        let needed: BTreeSet<[u8; 16]> = open.map(|d| d.id.event.watch.0).collect();
+        let open: BTreeSet<EventId> = open.map(|d| d.id.event).collect();
+        let needed: BTreeSet<[u8; 16]> = open.iter().map(|id| id.watch.0).collect();
         let listed: BTreeSet<JobRef> = self.accepted.iter().map(|a| a.job).collect();
         // Watches that run have their events, and so have those that go now: what is left is the watcher's own.
         let known: BTreeSet<[u8; 16]> = self.watches.iter().map(|w| w.id.0).collect();
@@ -118,11 +119,11 @@ impl Kept {
                 || needed.contains(&w.id.0)
         });
         let kept: BTreeSet<[u8; 16]> = self.watches.iter().map(|w| w.id.0).collect();
-        let stays = |id: [u8; 16], wall_ms: i64| {
-            let own = !known.contains(&id);
-            kept.contains(&id) || needed.contains(&id) || (own && wall_ms >= before)
+        let stays = |e: &StoredEvent| {
+            let own = !known.contains(&e.id.watch.0);
+            kept.contains(&e.id.watch.0) || (own && (e.wall_ms >= before || open.contains(&e.id)))
         };
-        self.events.retain(|_, e| stays(e.id.watch.0, e.wall_ms));
+        self.events.retain(|_, e| stays(e));
         let told: BTreeSet<EventId> = self.events.values().map(|e| e.id).collect();
         self.deliveries.retain(|d| told.contains(&d.id.event));
         self.polls.retain(|id, _| kept.contains(id));

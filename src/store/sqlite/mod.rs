@@ -1,10 +1,11 @@
 //! The daemon's store: one SQLite file, one thread that owns it, and everybody else behind a bounded queue.
 //!
 //! Group commit without a timer: the thread takes all that waits, does it in one transaction, and answers each once
-//! the disk has it. `synchronous=FULL`: without it a power cut loses what was told to be safe.
+//! the disk has it. Then come the reads that waited with it, and then what has come meanwhile. `synchronous=FULL`: without it a power cut loses what was told to be safe.
 
 mod open;
 mod place;
+mod prune;
 mod rescue;
 mod row;
 mod schema;
@@ -12,8 +13,10 @@ mod tables;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rescue::{Rescue, RescueError, check, recover};
@@ -29,9 +32,11 @@ use worker::{Ask, Request};
 pub struct Sqlite {
     requests: mpsc::Sender<Request>,
     failed: watch::Receiver<Option<StoreError>>,
+    /// The event up to which the watcher's own have been looked for, to forget the old ones.
+    pruned_to: Arc<AtomicI64>,
 }
 
-/// Why a state file can't be used; its text says what to do. The daemon ends with 78.
+/// Why a state file can't be used; its text says what to do. Nothing but [`OpenError::Full`] passes by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The disk is full, or another program has the file to itself. The same may succeed later.
@@ -51,6 +56,17 @@ pub enum OpenError {
          another with state.path or --state", path = path.display()
     )]
     ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The disk is full, or another program has the file to itself. The same may succeed later.
+    #[error(
+        "{path}: the state can't be written for now: {reason}; make room on its disk, or end the program that has it \
+         locked", path = path.display()
+    )]
+    Full {
         /// The file.
         path: PathBuf,
         /// What the system says.
@@ -150,12 +166,10 @@ impl From<Failure> for StoreError {
         let Some(cause) = error.sqlite_error() else {
             return Self::Fatal(text);
         };
+        if open::passes(&error) {
+            return Self::Full(text);
+        }
         match cause.code {
-            ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-                Self::Full(text)
-            }
-            // The index of the WAL could not grow.
-            _ if cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::Full(text),
             ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Refused(text),
             _ => Self::Fatal(text),
         }
@@ -163,8 +177,8 @@ impl From<Failure> for StoreError {
 }
 
 impl Sqlite {
-    /// Resolves when all that was asked or noted before is on the disk: the sign of life for a watchdog, and the
-    /// last thing of an orderly stop but [`Sqlite::close`].
+    /// Resolves when all that was asked before is on the disk: the sign of life for a watchdog. Notes may wait for
+    /// their second; only [`Sqlite::close`] writes the last of them.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.ask(None, |_| Ok(())).await
     }
@@ -280,13 +294,22 @@ impl Archive for Sqlite {
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
-        self.ask(None, move |db| tables::prune(db, before_wall_ms))
-            .await
+        let pruned_to = Arc::clone(&self.pruned_to);
+        self.ask(None, move |db| {
+            let watches = prune::watches(db, before_wall_ms)?;
+            let after = pruned_to.load(Ordering::Relaxed);
+            let (own, next) = prune::own(db, before_wall_ms, after)?;
+            pruned_to.store(next, Ordering::Relaxed);
+            Ok(watches + own)
+        })
+        .await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::ffi;
+
     use super::*;
 
     fn failing(code: std::ffi::c_int) -> Failure {

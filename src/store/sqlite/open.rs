@@ -4,11 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::{mpsc, watch};
 
 use super::row::TABLES;
@@ -42,7 +43,12 @@ impl Sqlite {
             .name("store".to_owned())
             .spawn(move || worker.run(waiting))
             .map_err(|error| place::failed(path, &error))?;
-        Ok((Self { requests, failed }, loaded))
+        let store = Self {
+            requests,
+            failed,
+            pruned_to: Arc::default(),
+        };
+        Ok((store, loaded))
     }
 }
 
@@ -104,15 +110,10 @@ fn prepare(db: &Connection) -> Result<(), Failure> {
             })?;
     }
     // Also where there is nothing to migrate: the header is written, so that a folder that is read-only is found
-    // now. A full disk is no reason not to start: asking goes on, and there may be space again.
-    let written = transaction(db, || schema::migrate(db, version, STEPS));
-    match written {
-        Err(Failure::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-            if version < STEPS.len() {
-                return Err(Failure::Sql(error));
-            }
-        }
-        other => other?,
+    // now. A disk that is full now is then no reason not to start: asking goes on, and there may be space again.
+    match transaction(db, || schema::migrate(db, version, STEPS)) {
+        Err(Failure::Sql(error)) if version == STEPS.len() && passes(&error) => {}
+        written => written?,
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
@@ -170,6 +171,15 @@ pub(super) fn transaction(
     done
 }
 
+/// Whether the same may succeed later, with nothing mended but room on the disk or another program gone.
+pub(super) fn passes(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|cause| match cause.code {
+        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
+        // The index of the WAL could not grow.
+        _ => cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE,
+    })
+}
+
 /// What a failure means for a start.
 pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
     let path = path.to_owned();
@@ -188,17 +198,57 @@ pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
         Failure::Sql(error) => error,
     };
     let reason = error.to_string();
+    if passes(&error) {
+        return OpenError::Full { path, reason };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             OpenError::ReadOnly { path, reason }
         }
-        Some(
-            ErrorCode::SystemIoFailure
-            | ErrorCode::DiskFull
-            | ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::OutOfMemory,
-        ) => OpenError::Io { path, reason },
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => OpenError::Io { path, reason },
         _ => OpenError::Corrupt { path, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_stays_and_from_damage() {
+        let sqlite = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            failed(Path::new("state.db"), Failure::Sql(error))
+        };
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_BUSY_RECOVERY,
+            ffi::SQLITE_LOCKED,
+        ] {
+            let error = sqlite(code);
+            assert!(matches!(error, OpenError::Full { .. }), "{code}: {error}");
+        }
+        let stays = sqlite(ffi::SQLITE_IOERR_READ);
+        assert!(matches!(stays, OpenError::Io { .. }), "{stays}");
+        let read_only = sqlite(ffi::SQLITE_READONLY);
+        assert!(
+            matches!(read_only, OpenError::ReadOnly { .. }),
+            "{read_only}"
+        );
+        let damage = sqlite(ffi::SQLITE_CORRUPT);
+        assert!(matches!(damage, OpenError::Corrupt { .. }), "{damage}");
+        for (kind, is_full) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::NotFound, false),
+        ] {
+            let error = failed(Path::new("state.db"), Failure::Io(kind.into()));
+            assert_eq!(matches!(error, OpenError::Full { .. }), is_full, "{error}");
+        }
+        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: the state can't be written for now: Error code 13: database or disk is full; make room on its disk, or end the program that has it locked");
     }
 }

@@ -62,17 +62,16 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// What the operating system's refusal means for a start.
 pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
+    let path = path.to_owned();
+    let reason = error.to_string();
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            OpenError::ReadOnly {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            }
+            OpenError::ReadOnly { path, reason }
         }
-        _ => OpenError::Io {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            OpenError::Full { path, reason }
+        }
+        _ => OpenError::Io { path, reason },
     }
 }
 

@@ -13,9 +13,6 @@ use crate::store::{
     told_already, wanted_already,
 };
 
-/// How many watches one call of [`prune`] forgets at most: some ten milliseconds.
-const PRUNED_AT_ONCE: i64 = 200;
-
 const OPEN: &str = "WHERE state IN ('waiting', 'given_up') ORDER BY n";
 const DELIVERY: &str = "watch = ?1 AND seq = ?2 AND hook = ?3";
 
@@ -176,55 +173,6 @@ pub(super) fn save_calibrations(db: &Connection, json: String) -> Result<(), Fai
     LEARNT.put(db, vec![1_i64.into(), json.into()])
 }
 
-/// Forgets watches that ended before this wall time, and the watcher's own events of before. The newest event
-/// stays, so that its number never comes again.
-pub(super) fn prune(db: &Connection, before: i64) -> Result<usize, Failure> {
-    const FREE: &str = "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.watch = old.watch
-        AND d.state IN ('waiting', 'given_up'))";
-    let mut watches = db.prepare_cached(&format!(
-        "SELECT n, watch FROM (SELECT n, id AS watch, ended_ms FROM watches
-             WHERE ended_ms < ?1 AND job NOT IN (SELECT job FROM accepted)) old
-         WHERE {FREE} ORDER BY n LIMIT {PRUNED_AT_ONCE}"
-    ))?;
-    let mut own = db.prepare_cached(&format!(
-        "SELECT DISTINCT old.watch FROM events old WHERE wall_ms < ?1
-             AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.id = old.watch)
-             AND n < (SELECT max(n) FROM events) AND {FREE} LIMIT {PRUNED_AT_ONCE}"
-    ))?;
-    let mut rows = 0;
-    let ended: Vec<(i64, [u8; 16])> = watches
-        .query_map([before], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    for (n, id) in ended {
-        rows += forget(db, id, i64::MAX)?;
-        let polls = "DELETE FROM polls WHERE watch = ?1";
-        rows += db.prepare_cached(polls)?.execute([id])?;
-        rows += db
-            .prepare_cached("DELETE FROM watches WHERE n = ?1")?
-            .execute([n])?;
-    }
-    let ids: Vec<[u8; 16]> = own
-        .query_map([before], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for id in ids {
-        rows += forget(db, id, before)?;
-    }
-    Ok(rows)
-}
-
-/// Deletes what belongs to a watch and was seen before.
-fn forget(db: &Connection, watch: [u8; 16], before: i64) -> Result<usize, Failure> {
-    let deliveries = "DELETE FROM deliveries WHERE watch = ?1
-        AND seq IN (SELECT seq FROM events WHERE watch = ?1 AND wall_ms < ?2)";
-    let events = "DELETE FROM events WHERE watch = ?1 AND wall_ms < ?2
-        AND n < (SELECT max(n) FROM events)";
-    let mut rows = 0;
-    for sql in [deliveries, events] {
-        rows += db.prepare_cached(sql)?.execute(params![watch, before])?;
-    }
-    Ok(rows)
-}
-
 fn watch(db: &Connection, id: WatchId) -> Result<Option<SavedWatch>, Failure> {
     WATCHES.read_one(db, "WHERE id = ?1", [id.0], saved_watch)
 }
@@ -309,7 +257,7 @@ fn delivery(db: &Connection, id: &DeliveryId) -> Result<Option<delivery::Row>, F
     DELIVERIES.read_one(db, &format!("WHERE {DELIVERY}"), same, saved_delivery)
 }
 
-fn saved_watch(row: &Row<'_>) -> Result<SavedWatch, Failure> {
+pub(super) fn saved_watch(row: &Row<'_>) -> Result<SavedWatch, Failure> {
     Ok(SavedWatch {
         id: WatchId(row.get(1)?),
         job: job(row, 2)?,

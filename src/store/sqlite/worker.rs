@@ -1,6 +1,7 @@
 //! The thread that owns the file: takes all that waits, commits it as one transaction, answers each.
 
 use std::collections::HashMap;
+use std::iter;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -22,7 +23,7 @@ const CHECKPOINT_PAGES: i64 = 1000;
 /// What the thread is asked.
 pub(super) enum Request {
     Task(Box<dyn Task>),
-    /// Only looks at what is committed: done at once, outside any transaction.
+    /// Only looks at what is committed: done outside any transaction, once the group that it came with is answered.
     Read(Box<dyn Task>),
     Note(Note),
     Close(oneshot::Sender<()>),
@@ -125,9 +126,11 @@ impl Worker {
             let Some(first) = requests.blocking_recv() else {
                 break;
             };
-            let mut group: Vec<Box<dyn Task>> = Vec::new();
-            let mut next = Some(first);
-            while let Some(request) = next.take() {
+            // What waits by now, and no more: who asks on and on must not put off the commit.
+            let waiting = requests.len();
+            let others = iter::from_fn(|| requests.try_recv().ok()).take(waiting);
+            let (mut group, mut reads) = (Vec::new(), Vec::new());
+            for request in iter::once(first).chain(others) {
                 match request {
                     Request::Task(task) => {
                         if let Some(noted) = task.watch().and_then(|id| self.notes.get_mut(&id)) {
@@ -135,15 +138,12 @@ impl Worker {
                         }
                         group.push(task);
                     }
-                    Request::Read(task) => self.read(task),
+                    Request::Read(task) => reads.push(task),
                     Request::Note(note) => self.take_note(note),
                     Request::Close(reply) => {
                         closing = Some(reply);
                         break;
                     }
-                }
-                if group.len() < QUEUE {
-                    next = requests.try_recv().ok();
                 }
             }
             let doubt = self.doubt.borrow().clone();
@@ -151,6 +151,9 @@ impl Worker {
                 refuse(group, &error);
             } else if let Err(error) = self.commit_and_answer(group, closing.is_some()) {
                 self.give_up(error);
+            }
+            for task in reads {
+                self.read(task);
             }
         }
         if self.doubt.borrow().is_some() {
@@ -292,5 +295,57 @@ impl Worker {
 fn refuse(group: Vec<Box<dyn Task>>, error: &StoreError) {
     for task in group {
         task.answer(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::store::Sqlite;
+
+    /// Queues a read that queues the next one before it is done, `more` times over.
+    fn read_on(requests: &mpsc::Sender<Request>, reads: &Arc<AtomicUsize>, more: usize) {
+        let (again, counted) = (requests.clone(), Arc::clone(reads));
+        let work = move |_: &Connection| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if more > 0 {
+                read_on(&again, &counted, more - 1);
+            }
+            Ok(())
+        };
+        let read = Request::Read(Box::new(Ask::new(None, work, oneshot::channel().0)));
+        assert!(requests.try_send(read).is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_read_that_came_later_is_done_before_a_commit_however_many_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Sqlite::open(&folder.path().join("state.db")).unwrap();
+        // Holds the thread until all that follows has queued up.
+        let (running, it_runs) = oneshot::channel();
+        let (release, released) = oneshot::channel::<()>();
+        let hold = store.read(move |_| {
+            let _ = running.send(());
+            let _ = released.blocking_recv();
+            Ok(())
+        });
+        let reads = Arc::new(AtomicUsize::new(0));
+        let read_before = Arc::clone(&reads);
+        let task = store.ask(None, move |_| Ok(read_before.load(Ordering::Relaxed)));
+        let queue = async {
+            it_runs.await.unwrap();
+            tokio::join!(task, async {
+                read_on(&store.requests, &reads, 50);
+                release.send(()).unwrap();
+            })
+            .0
+        };
+        let (_, before) = tokio::join!(hold, queue);
+        assert_eq!(before, Ok(0));
+        store.flush().await.unwrap();
+        store.close().await;
     }
 }

@@ -7,7 +7,7 @@ use forgewatch::store::{
 };
 
 use super::{Home, begin, failure};
-use crate::samples::{delivery, ended, event, id, job, step, wall, watch};
+use crate::samples::{delivery, ended, event, id, job, step, wall, wanted, watch};
 
 both! {
     a_note_keeps_row_and_poll_of_a_watch_that_runs
@@ -16,6 +16,7 @@ both! {
     the_list_and_its_watches_are_taken_over_together
     who_asked_for_a_watch_is_changed_by_itself_and_by_no_step
     pruning_forgets_what_nobody_needs
+    an_undone_delivery_keeps_its_own_event_and_no_other
 }
 
 fn note(n: u64, row: &str, poll: usize) -> Note {
@@ -190,5 +191,24 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
     let kept = [event(1, 1), event(2, 1), event(3, 1), event(3, 2)];
     let kept: Vec<EventId> = kept.iter().map(|e| e.id).collect();
     assert_eq!(told(store.events_since(0, 99).await.unwrap()), kept);
+    home.close(store).await;
+}
+
+async fn an_undone_delivery_keeps_its_own_event_and_no_other(home: &impl Home) {
+    let (store, _) = home.open();
+    // The watcher's own events, of one process: all under one id that no watch has.
+    let own = [event(99, 1), event(99, 2), event(99, 3)];
+    let commit = Commit {
+        events: &own,
+        deliveries: vec![wanted(99, 2)],
+        ..Commit::default()
+    };
+    store.commit(commit).await.unwrap();
+    step(&store, 1, 4).await.unwrap();
+    while store.prune(wall(9)).await.unwrap() > 0 {}
+    let told = store.events_of(id(99)).await.unwrap();
+    let told: Vec<EventId> = told.into_iter().map(|e| e.id).collect();
+    assert_eq!(told, [event(99, 2).id]);
+    assert_eq!(store.deliveries_of(id(99)).await.unwrap(), [wanted(99, 2)]);
     home.close(store).await;
 }
