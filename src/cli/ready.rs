@@ -28,13 +28,7 @@ pub(super) fn ready(loaded: Result<Loaded, ConfigErrors>, env: &Env) -> Result<R
 }
 
 fn with_client(loaded: Result<Loaded, ConfigErrors>, env: &Env) -> Result<Ready, String> {
-    let loaded = loaded.map_err(|errors| {
-        // Whether the file would have led to credentials nobody knows; what the environment says of them is known.
-        match credentials::from_environment(env) {
-            Err(pair) => format!("{errors}\n{pair}"),
-            Ok(_) => errors.to_string(),
-        }
-    })?;
+    let loaded = loaded.map_err(|errors| errors.to_string())?;
     let api = &loaded.settings.api;
     let (credentials, source) = credentials::find(loaded.credentials_file.as_deref(), env)
         .map_err(|error| match clanforge::check_ca_file(api) {

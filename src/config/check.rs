@@ -40,8 +40,8 @@ pub(super) struct Checked<'a> {
 /// What a file lists besides its settings.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// Its jobs, each once, in the file's order.
-    pub(super) jobs: Vec<JobSpec>,
+    /// Its jobs, each once, in the file's order; None where it has no such list.
+    pub(super) jobs: Option<Vec<JobSpec>>,
     /// Its hooks, in the file's order.
     pub(super) hooks: Vec<HookSpec>,
 }
@@ -75,7 +75,7 @@ pub(super) fn file(
             section @ ("api" | "schedule") => checked.settings(section, value, draft),
             _ if scope == Scope::ApiAndSchedule && is_section(name.get_ref()) => {}
             section if DAEMONS.contains(&section) => checked.settings(section, value, draft),
-            "jobs" => lists.jobs = jobs::from_file(value, &mut checked),
+            "jobs" => lists.jobs = Some(jobs::from_file(value, &mut checked)),
             "hooks" => lists.hooks = hooks::from_file(value, env, &mut checked),
             later if LATER.contains(&later) => {
                 let what = format!(
@@ -147,10 +147,11 @@ impl Checked<'_> {
                 self.unknown_key(section, name);
                 continue;
             };
-            if let Err(what) = read::toml(key, value.get_ref(), self.folder(), draft) {
+            let read = read::toml(key, value.get_ref(), self.folder(), draft);
+            draft.note(key, &self.place(value.span().start), read.is_ok());
+            if let Err(what) = read {
                 self.error(value.span().start, format!("{}: {what}", key.path()));
             }
-            draft.spoken(key, &self.place(value.span().start));
         }
     }
 

@@ -114,7 +114,7 @@ pub fn find(file: Option<&Path>, env: &Env) -> Result<(Credentials, Source), Con
 }
 
 /// The pair of the two variables; None where neither is set. Half a pair is an error.
-pub fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigError> {
+pub(super) fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigError> {
     let (there, missing) = match (env.secret(ACCESS_KEY)?, env.secret(SECRET_KEY)?) {
         (None, None) => return Ok(None),
         (Some(access), Some(secret)) => {

@@ -53,7 +53,14 @@ pub(super) struct Draft {
     pub(super) group: String,
     pub(super) stop_grace: Duration,
     /// In the order of [`keys::settings`]: who spoke last; None where nobody did.
-    origins: Vec<Option<Origin>>,
+    spoken: Vec<Option<Spoken>>,
+}
+
+/// Who said what a key is, and whether it could be read.
+#[derive(Clone, Debug)]
+struct Spoken {
+    origin: Origin,
+    is_good: bool,
 }
 
 /// How long a one-shot's asking may fail, where nobody says.
@@ -100,7 +107,7 @@ impl Draft {
             socket: PathBuf::new(),
             group: String::new(),
             stop_grace: Duration::ZERO,
-            origins: vec![None; keys::settings().count()],
+            spoken: vec![None; keys::settings().count()],
         }
     }
 
@@ -112,30 +119,39 @@ impl Draft {
         origin: &Origin,
         errors: &mut Vec<ConfigError>,
     ) {
-        if let Err(what) = read::text(key, text, self) {
+        let read = read::text(key, text, self);
+        self.note(key, origin, read.is_ok());
+        if let Err(what) = read {
             errors.push(ConfigError::new(origin.clone(), what));
         }
-        self.spoken(key, origin);
     }
 
     /// Notes who said what `key` is, rightly or wrongly: one that is wrong is not also missing.
-    pub(super) fn spoken(&mut self, key: &Key, origin: &Origin) {
-        let slots = keys::settings().zip(&mut self.origins);
+    pub(super) fn note(&mut self, key: &Key, origin: &Origin, is_good: bool) {
+        let slots = keys::settings().zip(&mut self.spoken);
         for (_, slot) in slots.filter(|(k, _)| k.section == key.section && k.name == key.name) {
-            *slot = Some(origin.clone());
+            *slot = Some(Spoken {
+                origin: origin.clone(),
+                is_good,
+            });
         }
     }
 
-    fn origin(&self, section: &str, name: &str) -> Option<&Origin> {
-        let mut slots = keys::settings().zip(&self.origins);
-        let (_, origin) = slots.find(|(key, _)| key.section == section && key.name == name)?;
-        origin.as_ref()
+    fn spoken(&self, section: &str, name: &str) -> Option<&Spoken> {
+        let mut slots = keys::settings().zip(&self.spoken);
+        let (_, spoken) = slots.find(|(key, _)| key.section == section && key.name == name)?;
+        spoken.as_ref()
+    }
+
+    /// Whether what the key is was not said wrongly: by whoever spoke last, if anybody did.
+    pub(super) fn is_good(&self, section: &str, name: &str) -> bool {
+        self.spoken(section, name).is_none_or(|s| s.is_good)
     }
 
     /// Finds the keys that nobody set and somebody has to.
     pub(super) fn find_missing(&self, errors: &mut Vec<ConfigError>) {
         for key in keys::settings().filter(|key| matches!(key.preset, Preset::Required { .. })) {
-            if self.origin(key.section, key.name).is_none() {
+            if self.spoken(key.section, key.name).is_none() {
                 errors.push(ConfigError::new(Origin::Nowhere, missing(key)));
             }
         }
@@ -143,7 +159,9 @@ impl Draft {
 
     /// Finds the values that are good each for itself and contradict each other.
     pub(super) fn cross_check(&self, errors: &mut Vec<ConfigError>) {
-        if self.min_interval > self.max_interval {
+        const BOTH: [&str; 2] = ["min_interval", "max_interval"];
+        let are_good = BOTH.iter().all(|name| self.is_good("schedule", name));
+        if are_good && self.min_interval > self.max_interval {
             let (min, max) = (
                 humantime::format_duration(self.min_interval),
                 humantime::format_duration(self.max_interval),
@@ -152,9 +170,9 @@ impl Draft {
                 "schedule.min_interval ({min}) is longer than schedule.max_interval ({max}); shorten the one or \
                  lengthen the other"
             );
-            let origin = ["min_interval", "max_interval"]
-                .into_iter()
-                .filter_map(|name| self.origin("schedule", name))
+            let origin = BOTH
+                .iter()
+                .filter_map(|name| Some(&self.spoken("schedule", name)?.origin))
                 .find(|origin| **origin != Origin::Default);
             errors.push(ConfigError::new(
                 origin.cloned().unwrap_or(Origin::Nowhere),

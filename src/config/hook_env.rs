@@ -42,30 +42,19 @@ pub(super) fn environment(
     all
 }
 
-/// The key `env`: each name with its text.
-pub(super) fn variables(value: &DeValue<'_>) -> Result<Vec<(String, OsString)>, String> {
-    let table = value
-        .as_table()
-        .ok_or_else(|| "write a table of texts, e.g. { STAGE = \"live\" }".to_owned())?;
-    let one = |name: &str, value: &DeValue<'_>| {
-        let name = variable(name.to_owned())?;
-        let text = value.as_str().ok_or_else(|| {
-            format!(
-                "{name}: {} is not a text; put it in quotes",
-                read::type_name(value)
-            )
-        })?;
-        if text.contains('\0') {
-            return Err(format!(
-                "{name}: no variable holds a zero byte; take it out"
-            ));
-        }
-        Ok((name, OsString::from(text)))
-    };
-    let pairs = table.iter();
-    pairs
-        .map(|(name, value)| one(name.get_ref(), value.get_ref()))
-        .collect()
+/// An entry of the key `env`: a name with its text.
+pub(super) fn assignment(name: &str, value: &DeValue<'_>) -> Result<(String, OsString), String> {
+    let name = variable(name.to_owned())?;
+    let text = value.as_str().ok_or_else(|| {
+        let found = read::type_name(value);
+        format!("{name}: {found} is not a text; put it in quotes")
+    })?;
+    if text.contains('\0') {
+        return Err(format!(
+            "{name}: no variable holds a zero byte; take it out"
+        ));
+    }
+    Ok((name, OsString::from(text)))
 }
 
 /// The name of a variable that a hook may have besides those the event sets.

@@ -1,5 +1,6 @@
 //! The hooks of the file: `[[hooks]]`. Those of the command line are in [`super::on_event`].
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use url::Url;
 use super::check::Checked;
 use super::env::Env;
 use super::error::quoted;
-use super::hook_env::{environment, variable, variables};
+use super::hook_env::{assignment, environment, variable};
 use super::hook_keys::{
     MAX_RUNNING, MAX_RUNNING_SPAN, RETRIES, RETRIES_SPAN, RUN_TIMEOUT, TIMEOUT_SPAN,
     WEBHOOK_TIMEOUT,
@@ -27,6 +28,7 @@ use crate::core::job::JobKind;
 
 /// The type that stands for all events of jobs.
 pub(crate) const ALL_OF_JOBS: &str = "job.*";
+
 /// The file's `[[hooks]]`. Programs and secrets are looked at here, so that a mistake is told before anything
 /// depends on it.
 pub(super) fn from_file(
@@ -35,6 +37,7 @@ pub(super) fn from_file(
     checked: &mut Checked<'_>,
 ) -> Vec<HookSpec> {
     let mut hooks: Vec<HookSpec> = Vec::new();
+    let mut names = BTreeSet::new();
     let Some(entries) = value.get_ref().as_array() else {
         checked.error(
             value.span().start,
@@ -52,23 +55,25 @@ pub(super) fn from_file(
             checked.error(start, what);
             continue;
         };
-        let Some(hook) = Entry::read(start, table, env, checked) else {
-            continue;
-        };
-        if hooks.iter().any(|other| other.name == hook.name) {
+        let before = checked.errors.len();
+        let entry = Entry::read(start, table, env, checked);
+        if let Some(name) = &entry.name
+            && !names.insert(name.clone())
+        {
             let what = format!(
                 "hooks.name: there is another hook {}; each needs a name of its own",
-                quoted(&hook.name)
+                quoted(name)
             );
             checked.error(start, what);
-            continue;
         }
-        hooks.push(hook);
+        if checked.errors.len() == before {
+            hooks.extend(entry.finish(env));
+        }
     }
     hooks
 }
 
-/// One table while it is read.
+/// One table while it is read: what was good in it.
 #[derive(Default)]
 struct Entry {
     name: Option<String>,
@@ -85,23 +90,12 @@ struct Entry {
 }
 
 impl Entry {
-    /// The hook, if nothing is wrong with it.
-    fn read(
-        start: usize,
-        table: &DeTable<'_>,
-        env: &Env,
-        checked: &mut Checked<'_>,
-    ) -> Option<HookSpec> {
-        let before = checked.errors.len();
+    /// Takes what is good; all else is told.
+    fn read(start: usize, table: &DeTable<'_>, env: &Env, checked: &mut Checked<'_>) -> Self {
         let mut entry = Self::default();
         for (name, value) in table {
-            let key = name.get_ref().as_ref();
-            match entry.take(key, value.get_ref(), env, checked) {
-                Some(Ok(())) => {}
-                Some(Err(what)) => {
-                    checked.error(value.span().start, format!("hooks.{key}: {what}"));
-                }
-                None => checked.unknown_key("hooks", name),
+            if !entry.take(name.get_ref(), value, env, checked) {
+                checked.unknown_key("hooks", name);
             }
         }
         for (key, example) in [("name", "\"next-step\""), ("on", "[\"job.completed\"]")] {
@@ -110,63 +104,63 @@ impl Entry {
                 checked.error(start, what);
             }
         }
-        if let Some(what) = contradiction(table) {
+        for what in contradictions(table) {
             checked.error(start, format!("hooks: {what}"));
         }
-        if checked.errors.len() > before {
-            return None;
-        }
-        entry.finish(env)
+        entry
     }
 
-    /// Takes one key over; None where there is no such key.
+    /// Takes one key over; false where there is no such key.
     fn take(
         &mut self,
         key: &str,
-        value: &DeValue<'_>,
+        value: &Spanned<DeValue<'_>>,
         env: &Env,
-        checked: &Checked<'_>,
-    ) -> Option<Result<(), String>> {
-        let folder = checked.folder();
-        Some(match key {
-            "name" => text(value).and_then(name).map(|v| self.name = Some(v)),
-            "on" => texts(value).and_then(types).map(|v| self.on = Some(v)),
-            "kinds" => texts(value).and_then(kinds).map(|v| self.kinds = Some(v)),
-            "run" => texts(value)
-                .and_then(|words| command(words, folder, env, Some(checked.owner())))
-                .map(|v| self.run = Some(v)),
-            "webhook" => text(value)
-                .and_then(|url| webhook::url(&url))
-                .map(|v| self.webhook = Some(v)),
-            "timeout" => text(value)
-                .and_then(|t| read::duration(&t, TIMEOUT_SPAN.0, TIMEOUT_SPAN.1, "5m"))
-                .map(|v| self.timeout = Some(v)),
-            "retries" => count(
-                value,
-                u64::from(*RETRIES_SPAN.start()),
-                u64::from(*RETRIES_SPAN.end()),
-            )
-            .map(|n| self.retries = Some(n as u32)),
-            "max_running" => count(
-                value,
-                *MAX_RUNNING_SPAN.start() as u64,
-                *MAX_RUNNING_SPAN.end() as u64,
-            )
-            .map(|n| self.max_running = Some(n as usize)),
-            "env" => variables(value).map(|v| self.env = v),
-            "pass_env" => texts(value)
-                .and_then(|names| names.into_iter().map(variable).collect())
-                .map(|v| self.pass_env = v),
-            "secret_files" => texts(value)
-                .and_then(|files| {
-                    files
-                        .iter()
-                        .map(|file| webhook::secret(folder, file))
-                        .collect()
-                })
-                .map(|v| self.secrets = v),
-            _ => return None,
-        })
+        checked: &mut Checked<'_>,
+    ) -> bool {
+        let (folder, owner) = (checked.folder().to_owned(), checked.owner());
+        let found = value.get_ref();
+        let mut at = At { key, checked };
+        match key {
+            "name" => self.name = at.good(value, text(found).and_then(name)),
+            "on" => self.on = at.each(value, event_type).and_then(|on| at.some(value, on)),
+            "kinds" => self.kinds = at.each(value, kind),
+            "run" => {
+                self.run = at
+                    .each(value, |word| Ok(word.to_owned()))
+                    .and_then(|words| at.good(value, command(words, &folder, env, Some(owner))));
+            }
+            "webhook" => {
+                let url = text(found).and_then(|url| webhook::url(&url));
+                self.webhook = at.good(value, url);
+            }
+            "timeout" => {
+                let (min, max) = TIMEOUT_SPAN;
+                let timeout = text(found).and_then(|t| read::duration(&t, min, max, "5m"));
+                self.timeout = at.good(value, timeout);
+            }
+            "retries" => {
+                let (min, max) = (*RETRIES_SPAN.start(), *RETRIES_SPAN.end());
+                let retries = count(found, u64::from(min), u64::from(max));
+                self.retries = at.good(value, retries).map(|n| n as u32);
+            }
+            "max_running" => {
+                let (min, max) = (*MAX_RUNNING_SPAN.start(), *MAX_RUNNING_SPAN.end());
+                let running = count(found, min as u64, max as u64);
+                self.max_running = at.good(value, running).map(|n| n as usize);
+            }
+            "env" => self.env = at.variables(value),
+            "pass_env" => {
+                let names = at.each(value, |name| variable(name.to_owned()));
+                self.pass_env = names.unwrap_or_default();
+            }
+            "secret_files" => {
+                let secrets = at.each(value, |file| webhook::secret(&folder, file));
+                self.secrets = secrets.unwrap_or_default();
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn finish(self, env: &Env) -> Option<HookSpec> {
@@ -193,26 +187,86 @@ impl Entry {
     }
 }
 
+/// A key while its value is read: what is wrong is told, and what is good comes back.
+struct At<'a, 'b> {
+    key: &'a str,
+    checked: &'a mut Checked<'b>,
+}
+
+impl At<'_, '_> {
+    fn good<T, V>(&mut self, place: &Spanned<V>, read: Result<T, String>) -> Option<T> {
+        read.map_err(|what| {
+            let what = format!("hooks.{}: {what}", self.key);
+            self.checked.error(place.span().start, what);
+        })
+        .ok()
+    }
+
+    /// An array of texts, each read like this. None where anything in it is wrong.
+    fn each<T>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let wrong = |found: &DeValue<'_>| {
+            let found = read::type_name(found);
+            format!("{found} is not an array of texts; write e.g. [\"one\", \"two\"]")
+        };
+        let items = value.get_ref().as_array().ok_or(value);
+        let items = items.map_err(|value| wrong(value.get_ref()));
+        let items = self.good(value, items)?;
+        let one = |item: &Spanned<DeValue<'_>>| {
+            let text = text(item.get_ref()).map_err(|_| wrong(item.get_ref()));
+            self.good(item, text.and_then(|text| read(&text)))
+        };
+        // All of them first: a mistake in one says nothing of the next.
+        let good: Vec<Option<T>> = items.iter().map(one).collect();
+        good.into_iter().collect()
+    }
+
+    /// A list with something in it.
+    fn some<T>(&mut self, value: &Spanned<DeValue<'_>>, list: Vec<T>) -> Option<Vec<T>> {
+        let empty = || "the list is empty; write e.g. [\"job.completed\"]".to_owned();
+        self.good(value, (!list.is_empty()).then_some(list).ok_or_else(empty))
+    }
+
+    /// A table of variables with their texts.
+    fn variables(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<(String, OsString)> {
+        let wrong = || "write a table of texts, e.g. { STAGE = \"live\" }".to_owned();
+        let table = value.get_ref().as_table().ok_or_else(wrong);
+        let pairs = self.good(value, table).into_iter().flatten();
+        pairs
+            .filter_map(|(name, value)| {
+                self.good(value, assignment(name.get_ref(), value.get_ref()))
+            })
+            .collect()
+    }
+}
+
 /// What keys say that do not go together.
-fn contradiction(table: &DeTable<'_>) -> Option<String> {
+fn contradictions(table: &DeTable<'_>) -> Vec<String> {
     let has = |key: &str| table.contains_key(key);
     let strange = |keys: &[&str], with: &str| {
-        let found = keys.iter().find(|key| has(key))?;
-        Some(format!("{found} means nothing to {with}; take it out"))
+        let found = keys.iter().filter(|key| has(key));
+        let told = found.map(|key| format!("{key} means nothing to {with}; take it out"));
+        told.collect::<Vec<_>>()
     };
     match (has("run"), has("webhook")) {
-        (true, true) => Some("both run and webhook; make two hooks of it".to_owned()),
+        (true, true) => vec!["both run and webhook; make two hooks of it".to_owned()],
         (false, false) => {
             let what =
                 "neither run nor webhook; write e.g. run = [\"/usr/local/libexec/create-diff\"]";
-            Some(what.to_owned())
+            vec![what.to_owned()]
         }
         (true, false) => strange(&["secret_files"], "a program"),
-        (false, true) if !has("secret_files") => {
-            let what = "a webhook is signed and needs secret_files; write e.g. secret_files = [\"webhook.secret\"]";
-            Some(what.to_owned())
+        (false, true) => {
+            let mut told = strange(&["env", "pass_env"], "a webhook");
+            if !has("secret_files") {
+                let what = "a webhook is signed and needs secret_files; write e.g. secret_files = [\"webhook.secret\"]";
+                told.push(what.to_owned());
+            }
+            told
         }
-        (false, true) => strange(&["env", "pass_env"], "a webhook"),
     }
 }
 
@@ -233,30 +287,22 @@ pub(super) fn command(
     Ok((program, words.collect()))
 }
 
-/// Types of events, each of which there is.
-pub(super) fn types(names: Vec<String>) -> Result<Vec<String>, String> {
-    if names.is_empty() {
-        return Err("the list is empty; write e.g. [\"job.completed\"]".to_owned());
-    }
+/// A type of events that there is.
+pub(super) fn event_type(name: &str) -> Result<String, String> {
     let known = || EventType::NAMES.into_iter().chain([ALL_OF_JOBS]);
-    for name in &names {
-        if known().all(|known| known != name) {
-            let hint = nearest(name, known()).map_or_else(
-                || "see docs/events.md for all of them".to_owned(),
-                |near| format!("did you mean {near}?"),
-            );
-            return Err(format!("{} is no type of event; {hint}", quoted(name)));
-        }
+    if known().any(|known| known == name) {
+        return Ok(name.to_owned());
     }
-    Ok(names)
+    let hint = nearest(name, known()).map_or_else(
+        || "see docs/events.md for all of them".to_owned(),
+        |near| format!("did you mean {near}?"),
+    );
+    Err(format!("{} is no type of event; {hint}", quoted(name)))
 }
 
-fn kinds(words: Vec<String>) -> Result<Vec<JobKind>, String> {
-    let kind = |word: String| {
-        let found = JobKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-        found.ok_or_else(|| format!("{} is neither \"diff\" nor \"update\"", quoted(&word)))
-    };
-    words.into_iter().map(kind).collect()
+fn kind(word: &str) -> Result<JobKind, String> {
+    let found = JobKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    found.ok_or_else(|| format!("{} is neither \"diff\" nor \"update\"", quoted(word)))
 }
 
 fn name(text: String) -> Result<String, String> {
@@ -275,17 +321,6 @@ fn text(value: &DeValue<'_>) -> Result<String, String> {
         .as_str()
         .map(str::to_owned)
         .ok_or_else(|| format!("{} is not a text in quotes", read::type_name(value)))
-}
-
-fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    let wrong = |found| format!("{found} is not an array of texts; write e.g. [\"one\", \"two\"]");
-    let items = value
-        .as_array()
-        .ok_or_else(|| wrong(read::type_name(value)))?;
-    items
-        .iter()
-        .map(|item| text(item.get_ref()).map_err(|_| wrong(read::type_name(item.get_ref()))))
-        .collect()
 }
 
 fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {

@@ -1,7 +1,8 @@
 //! What the user wants: the command line over the environment over the file over the defaults, merged and checked.
 //!
 //! `cli` calls [`load`] for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_socket`] for
-//! the daemon's clients, and [`credentials::find`]; everybody else reads [`settings`]. All errors are told at once, each with its place and what would do.
+//! the daemon's clients, and [`credentials::find`]; everybody else reads [`settings`]. All errors are told at once, each
+//! with its place and what would do; those of the credentials among them.
 //!
 //! Inside, `keys` is the one table of what can be written; `read` reads a value, `check` walks a file's tree, `draft`
 //! puts the layers together, `jobs` and `hooks` make the lists, and [`manual`] writes the table down for people.
@@ -103,13 +104,7 @@ pub struct Loaded {
 /// Of a file found by default `[api]` and `[schedule]` are taken, and the rest is passed over: a one-shot is no
 /// second daemon, and must not fail for what it never uses. A file that was named is taken whole.
 pub fn load(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
-    let loaded = assemble(given, env, Purpose::OneShot)?;
-    if loaded.settings.jobs.is_empty() {
-        let what = "no jobs to watch; name some: diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
-                    in a file named with --config";
-        return Err(ConfigError::new(Origin::Nowhere, what).into());
-    }
-    Ok(loaded)
+    assemble(given, env, Purpose::OneShot)
 }
 
 /// The configuration of the daemon, at its start and whenever it reads it again.
@@ -206,13 +201,15 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
     flags(given, purpose, &mut draft, &mut errors);
     if whole {
         draft.find_missing(&mut errors);
-    }
-    if errors.is_empty() {
         draft.cross_check(&mut errors);
     }
 
     let of_file = of_file.unwrap_or_default();
-    let mut jobs = jobs::from_command_line(given, &mut errors).unwrap_or(of_file.jobs);
+    let jobs = jobs::from_command_line(given, &mut errors).or(of_file.jobs);
+    if purpose == Purpose::OneShot {
+        find_no_jobs(jobs.as_deref(), whole, &mut errors);
+    }
+    let mut jobs = jobs.unwrap_or_default();
     let on_events = on_event::from_command_line(&given.on_events, env, &mut errors);
     let hooks = on_event::join(of_file.hooks, on_events);
     label_all(&mut jobs, given, &mut errors);
@@ -221,6 +218,9 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
         errors.push(error);
         Output::default()
     });
+    if !errors.is_empty() {
+        find_no_credentials(&draft, whole, env, &mut errors);
+    }
     ConfigErrors::check(errors)?;
     let credentials_file = draft.credentials_file.clone();
     let settings = draft
@@ -233,6 +233,33 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
         credentials_file,
         source: source.map(|source| source.path),
     })
+}
+
+/// Says that there is nothing to watch, where that is certain.
+fn find_no_jobs(jobs: Option<&[JobSpec]>, whole: bool, errors: &mut Vec<ConfigError>) {
+    let is_certain = match jobs {
+        None => whole,
+        // What was named may have been wrong.
+        Some(jobs) => jobs.is_empty() && errors.is_empty(),
+    };
+    if is_certain {
+        let what = "no jobs to watch; name some: diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
+                    in a file named with --config";
+        errors.push(ConfigError::new(Origin::Nowhere, what));
+    }
+}
+
+/// Says what is wrong with the credentials, where that is certain. Whoever gets a [`Loaded`] reads them; where there is
+/// none, nobody would before all else is mended.
+fn find_no_credentials(draft: &Draft, whole: bool, env: &Env, errors: &mut Vec<ConfigError>) {
+    let file = draft.credentials_file.as_deref();
+    let is_certain = (whole || file.is_some()) && draft.is_good("api", "credentials_file");
+    let found = if is_certain {
+        credentials::find(file, env).map(drop)
+    } else {
+        credentials::from_environment(env).map(drop)
+    };
+    errors.extend(found.err());
 }
 
 /// The keys whose flags and variables have a say: those of the daemon's sections are nothing to a one-shot.

@@ -7,7 +7,7 @@ use super::env::Env;
 use super::error::{ConfigError, Origin, quoted};
 use super::hook_env::environment;
 use super::hook_keys::{MAX_RUNNING, RETRIES, RUN_TIMEOUT};
-use super::hooks::{command, types};
+use super::hooks::{command, event_type};
 use super::settings::{HookAction, HookSpec};
 
 /// The hooks these say, in their order; what is wrong goes to `errors`.
@@ -20,26 +20,33 @@ pub(super) fn from_command_line(
     for (number, text) in (1..).zip(given) {
         match on_event(number, text, env) {
             Ok(hook) => hooks.push(hook),
-            Err(what) => errors.push(ConfigError::new(Origin::Flag("--on-event"), what)),
+            Err(wrong) => {
+                let error = |what| ConfigError::new(Origin::Flag("--on-event"), what);
+                errors.extend(wrong.into_iter().map(error));
+            }
         }
     }
     hooks
 }
 
-fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, String> {
+/// Err has all that is wrong with it.
+fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, Vec<String>> {
     let (kind, line) = text.split_once('=').ok_or_else(|| {
-        format!(
+        vec![format!(
             "{} is not TYPE=COMMAND; write e.g. job.failed='notify --urgent'",
             quoted(text)
-        )
+        )]
     })?;
-    let on = types(vec![kind.to_owned()])?;
-    let words = shlex::split(line)
-        .ok_or_else(|| format!("{}: a quote is not closed; close it", quoted(line)))?;
-    let (program, args) = command(words, Path::new(""), env, None)?;
+    let command = shlex::split(line)
+        .ok_or_else(|| format!("{}: a quote is not closed; close it", quoted(line)))
+        .and_then(|words| command(words, Path::new(""), env, None));
+    let (kind, (program, args)) = match (event_type(kind), command) {
+        (Ok(kind), Ok(command)) => (kind, command),
+        (kind, command) => return Err([kind.err(), command.err()].into_iter().flatten().collect()),
+    };
     Ok(HookSpec {
         name: format!("on-event-{number}").into(),
-        on,
+        on: vec![kind],
         kinds: None,
         action: HookAction::Run {
             program,

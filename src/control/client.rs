@@ -5,6 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
 use super::protocol::{Answer, MAX_REQUEST, Request};
 
 /// How long the daemon may take to answer. It reads a configuration or looks into its state at most.
@@ -44,21 +48,35 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Answers, ClientError> {
     if line.len() > MAX_REQUEST {
         return Err(ClientError::TooLong);
     }
-    let absent = |error: io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied => ClientError::Forbidden(error),
-        _ => ClientError::Absent(error),
-    };
-    let mut stream = UnixStream::connect(socket).map_err(absent)?;
+    let mut stream = connect(socket, PATIENCE)?;
     // One who follows waits as long as it takes until something happens.
     let patience = match request {
         Request::Events { follow: true, .. } => None,
         _ => Some(PATIENCE),
     };
-    stream.set_read_timeout(patience).map_err(absent)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(absent)?;
+    stream
+        .set_read_timeout(patience)
+        .map_err(ClientError::Absent)?;
     // A daemon that refuses may do so before it has heard all; its answer says why.
     let _ = stream.write_all(&line);
     Ok(Answers(BufReader::new(stream)))
+}
+
+/// Connects, and bounds how long that and what is written may take: where a daemon hangs, the kernel's queue of clients
+/// fills up, and one more would wait for a place in it without end.
+fn connect(socket: &Path, patience: Duration) -> Result<UnixStream, ClientError> {
+    let connected = || {
+        let flags = SocketFlags::CLOEXEC;
+        let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        set_socket_timeout(&stream, Timeout::Send, Some(patience))?;
+        rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)?;
+        Ok(UnixStream::from(stream))
+    };
+    connected().map_err(|error: Errno| match error {
+        Errno::AGAIN => ClientError::Silent,
+        Errno::ACCESS | Errno::PERM => ClientError::Forbidden(error.into()),
+        _ => ClientError::Absent(error.into()),
+    })
 }
 
 /// Asks what has one answer.
@@ -88,5 +106,34 @@ impl Iterator for Answers {
                 _ => ClientError::BrokenOff,
             })),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{bind, listen};
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_whose_queue_is_full_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let flags = SocketFlags::CLOEXEC;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        // Nobody accepts.
+        listen(&listener, 0).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match connect(&path, Duration::from_millis(50)) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            !waiting.is_empty() && matches!(error, ClientError::Silent),
+            "{error}"
+        );
     }
 }

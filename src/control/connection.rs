@@ -32,8 +32,8 @@ pub(super) struct Shared {
     pub(super) ask: mpsc::Sender<Asked>,
     /// Changes whenever there are new events; its sender goes when the daemon stops.
     pub(super) news: watch::Receiver<()>,
-    /// The right to follow.
-    pub(super) followers: Semaphore,
+    /// The right to read events.
+    pub(super) readers: Semaphore,
     /// Tells those that have not been heard yet that others wait.
     pub(super) crowded: Notify,
 }
@@ -120,15 +120,11 @@ async fn tell(
     since: Since,
     follow: bool,
 ) -> io::Result<()> {
-    let _follower = if follow {
-        let Ok(follower) = shared.followers.try_acquire() else {
-            let busy =
-                "as many follow already as the daemon bears; go without --follow, or try later";
-            return say(stream, &Answer::refused(busy)).await;
-        };
-        Some(follower)
-    } else {
-        None
+    // Whoever reads slowly takes as long as one who follows.
+    let Ok(_reader) = shared.readers.try_acquire() else {
+        let busy =
+            "as many read events already as the daemon bears; try again when one of them has ended";
+        return say(stream, &Answer::refused(busy)).await;
     };
     let mut news = shared.news.clone();
     let mut after = match start(&shared.store, since).await {
@@ -232,7 +228,7 @@ mod tests {
                 store,
                 ask,
                 news: heard,
-                followers: Semaphore::new(1),
+                readers: Semaphore::new(1),
                 crowded: Notify::new(),
             };
             Self {

@@ -25,8 +25,8 @@ pub use super::place::BindError;
 
 /// How many clients are served at once; more wait in the kernel's queue, until one is done or was silent for too long.
 const CONNECTIONS: usize = 16;
-/// How many of them may follow events, which has no end: the rest is for those who want one thing.
-const FOLLOWERS: usize = 12;
+/// How many of them may read events, which takes as long as they like: the rest is for those who want one thing.
+const READERS: usize = 12;
 /// How long to wait for room, and for file descriptors, before silent clients are asked to make some.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -80,7 +80,7 @@ impl Server {
             store,
             ask,
             news: heard,
-            followers: Semaphore::new(FOLLOWERS),
+            readers: Semaphore::new(READERS),
             crowded: Notify::new(),
         };
         let accepting = tokio::spawn(accept(listener, Arc::new(shared)));

@@ -126,6 +126,7 @@ fn bad_flags_and_variables_are_told_together_and_by_name() {
 #[test]
 fn intervals_that_contradict_each_other_are_told() {
     let error = Place::new()
+        .with_credentials()
         .load(&with_flags(&[("--max-interval", "500ms")]))
         .unwrap_err();
     assert_eq!(

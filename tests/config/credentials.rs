@@ -12,7 +12,10 @@ use crate::place::{Place, with_flags};
 fn a_variable_that_is_not_utf8_is_named() {
     let bad = OsString::from_vec(vec![0xff]);
     for name in ["FORGEWATCH_BASE_URL", "FORGEWATCH_OUTPUT"] {
-        let env = [(name.into(), bad.clone())].into_iter().collect();
+        let credentials = ["FORGEWATCH_ACCESS_KEY", "FORGEWATCH_SECRET_KEY"];
+        let credentials = credentials.map(|name| (name.into(), "x".into()));
+        let bad = (name.into(), bad.clone());
+        let env = credentials.into_iter().chain([bad]).collect();
         let error = config::load(&with_flags(&[]), &env).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -108,7 +108,7 @@ fn the_flag_and_the_variable_go_before_the_daemons_file() {
 
 #[test]
 fn a_one_shot_keeps_a_state_only_where_the_flag_names_it() {
-    let place = Place::new().file("f.toml", WHOLE);
+    let place = Place::new().with_credentials().file("f.toml", WHOLE);
     let kept = |given: &Given| place.load(given).unwrap().one_shot.state;
     let mut given = given(&place.path("f.toml"));
     assert_eq!(kept(&given), None);

@@ -104,6 +104,7 @@ fn a_file_that_cannot_be_used_is_told() {
 fn a_file_of_nonsense_is_not_told_line_by_line() {
     let lines: Vec<String> = (0..5000).map(|n| format!("x{n} = 1")).collect();
     let said = Place::new()
+        .with_credentials()
         .file("f.toml", lines.join("\n"))
         .run(&["check", "--config", "f.toml"]);
     assert_eq!(said.lines().count(), 102);

@@ -5,6 +5,7 @@
     reason = "a test that cannot set up its place has to fail"
 )]
 
+mod all_at_once;
 mod command_line;
 mod credentials;
 mod daemon;

@@ -85,22 +85,28 @@ fn who_follows_is_told_what_comes_until_the_daemon_ends() {
 }
 
 #[test]
-fn followers_leave_room_for_those_who_want_one_thing() {
+fn readers_of_events_leave_room_for_those_who_want_one_thing() {
     let stage = Stage::obedient();
-    stage.commit(1..=1);
-    let follow = |stage: &Stage| {
-        let mut client = stage.connect().send(request(Since::Beginning, true));
-        let line = client.line();
-        (client, line)
-    };
-    let followers: Vec<(Client, String)> = (0..12).map(|_| follow(&stage)).collect();
-    assert!(followers.iter().all(|(_, line)| line.contains("\"event\"")));
-    assert!(follow(&stage).1.contains("refused"));
-    assert_eq!(told(&stage, Since::Beginning), [1]);
-    stage.run(&["reload"]).expect(0);
-    // One that leaves makes room for another, as soon as that is noticed.
-    drop(followers);
-    while follow(&stage).1.contains("refused") {}
+    // More than a connection holds that nobody reads.
+    stage.commit(1..=3_000);
+    for follow in [true, false] {
+        let read = |stage: &Stage| {
+            let mut client = stage.connect().send(request(Since::Beginning, follow));
+            let line = client.line();
+            (client, line)
+        };
+        let readers: Vec<(Client, String)> = (0..12).map(|_| read(&stage)).collect();
+        assert!(readers.iter().all(|(_, line)| line.contains("\"event\"")));
+        for follow in [true, false] {
+            let heard = stage.connect().send(request(Since::Now, follow)).hear();
+            assert!(heard.contains("as many read events"), "{heard}");
+        }
+        stage.run(&["events"]).expect(1);
+        stage.run(&["reload"]).expect(0);
+        // One that leaves makes room for another, as soon as that is noticed.
+        drop(readers);
+        while read(&stage).1.contains("refused") {}
+    }
 }
 
 /// What the program printed, the offsets taken out.
