@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use rescue::{Rescue, RescueError, check, recover};
 
 use super::{Accept, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored};
-use crate::core::delivery::Row;
+use crate::core::delivery::{DeliveryId, Row};
 use crate::core::event::WatchId;
 use crate::core::job::JobRef;
 use worker::{Ask, Request};
@@ -231,6 +231,14 @@ impl Store for Sqlite {
 impl Archive for Sqlite {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
         self.read(move |db| tables::deliveries_of(db, watch)).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
+        self.read(move |db| tables::delivery(db, &id)).await
+    }
+
+    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
+        self.read(move |db| tables::given_up(db, limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
