@@ -75,6 +75,8 @@ pub enum Request {
         /// Its [`DeliveryLine::id`].
         delivery: String,
     },
+    /// Forget some of the deliveries that were given up; none are left once that was 0. [`Answer::Discarded`].
+    DiscardGivenUp,
 }
 
 impl Request {
@@ -85,7 +87,7 @@ impl Request {
             Self::Remove { .. } => Some("remove"),
             Self::Reload => Some("reload"),
             Self::RetryHook { .. } => Some("retry"),
-            Self::DiscardHook { .. } => Some("discard"),
+            Self::DiscardHook { .. } | Self::DiscardGivenUp => Some("discard"),
             Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::Hooks => None,
         }
     }
@@ -128,8 +130,15 @@ pub enum Answer {
     Jobs(Vec<JobLine>),
     /// To [`Request::Show`].
     Job(Box<JobShown>),
-    /// To [`Request::Hooks`], oldest first.
-    Deliveries(Vec<DeliveryLine>),
+    /// To [`Request::Hooks`].
+    Deliveries {
+        /// Some that are to be made, by hook and event, and the newest of those that were given up, oldest first.
+        lines: Vec<DeliveryLine>,
+        /// How many more there are.
+        more: usize,
+    },
+    /// To [`Request::DiscardGivenUp`]: how many were forgotten.
+    Discarded(usize),
     /// To [`Request::Events`].
     Event {
         /// Its place among all events: rises, with gaps.
@@ -325,6 +334,7 @@ mod tests {
             Request::RetryHook {
                 delivery: "a5-1/chat".to_owned(),
             },
+            Request::DiscardGivenUp,
         ];
         let lines = requests
             .each_ref()
@@ -338,6 +348,7 @@ mod tests {
         "reload"
         "hooks"
         {"retry_hook":{"delivery":"a5-1/chat"}}
+        "discard_given_up"
         "#);
         for (asked, line) in requests.iter().zip(lines) {
             assert_eq!(*asked, request(&line));

@@ -176,9 +176,23 @@ where
         }
     }
 
-    /// The deliveries that are not done.
-    pub fn hooks(&self) -> Answer {
-        Answer::Deliveries(self.hooks.list().iter().map(listed).collect())
+    /// The deliveries that are not done: at most [`LISTED`] that are to be made, and as many that were given up.
+    pub async fn hooks(&self) -> Answer {
+        let (given_up, all) = match self.outbox.store().given_up(LISTED).await {
+            Ok(found) => found,
+            Err(error) => return refused(&error),
+        };
+        let mut lines: Vec<DeliveryLine> = self.hooks.list(LISTED).iter().map(listed).collect();
+        // One whose giving up is on record and not yet in force is among those of the hooks.
+        let given_up = given_up
+            .into_iter()
+            .filter(|row| self.hooks.find(&row.id).is_none());
+        lines.extend(given_up.filter_map(kept));
+        let beyond = |count: usize| count.saturating_sub(LISTED);
+        Answer::Deliveries {
+            lines,
+            more: beyond(self.hooks.waiting()) + beyond(all),
+        }
     }
 
     /// Tries a delivery anew that was given up.
@@ -194,6 +208,14 @@ where
         match id.parse::<DeliveryId>() {
             Ok(delivery) => decided(id, self.hooks.discard(delivery).await),
             Err(_) => no_delivery(id),
+        }
+    }
+
+    /// Forgets some of the deliveries that were given up.
+    pub async fn discard_given_up(&mut self) -> Answer {
+        match self.hooks.discard_some().await {
+            Ok(discarded) => Answer::Discarded(discarded),
+            Err(error) => refused(&error),
         }
     }
 
@@ -260,14 +282,16 @@ where
 
     /// What the store keeps of deliveries; what is under way only the hooks know.
     fn deliveries(&self, rows: Vec<Row>) -> Vec<DeliveryLine> {
-        let open: BTreeMap<String, DeliveryLine> = (self.hooks.list().iter().map(listed))
-            .map(|line| (line.id.clone(), line))
-            .collect();
-        rows.into_iter()
-            .filter_map(|row| open.get(&row.id.to_string()).cloned().or_else(|| kept(row)))
-            .collect()
+        let line = |row: Row| match self.hooks.find(&row.id) {
+            Some(open) => Some(listed(&open)),
+            None => kept(row),
+        };
+        rows.into_iter().filter_map(line).collect()
     }
 }
+
+/// How many deliveries of either sort a client is told of at once.
+const LISTED: usize = 256;
 
 const BY_CLIENT: AddedBy = AddedBy {
     file: false,
@@ -299,7 +323,6 @@ fn listed(delivery: &Listed) -> DeliveryLine {
     let (standing, due_ms) = match delivery.stands {
         Stands::Waiting { due_ms } => (Word::Waiting, Some(due_ms)),
         Stands::Running => (Word::Running, None),
-        Stands::GivenUp => (Word::GivenUp, None),
     };
     DeliveryLine {
         standing,

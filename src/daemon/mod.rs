@@ -104,7 +104,7 @@ pub struct Standing {
     pub watching: usize,
     /// Those of them that cannot be asked.
     pub unreachable: usize,
-    /// Deliveries that are not done, those given up not counted.
+    /// Deliveries that are to be made.
     pub deliveries_waiting: usize,
 }
 

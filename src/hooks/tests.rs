@@ -12,7 +12,7 @@ use crate::core::event::WatchId;
 use crate::engine::SystemClock;
 use crate::hooks::queue::Stands;
 use crate::hooks::told::Told;
-use crate::store::Note;
+use crate::store::{Model, Note};
 
 /// What a store does with the outcomes of deliveries; events and beginnings it always takes.
 #[derive(Clone, Default)]
@@ -96,8 +96,19 @@ async fn owing(
     attempt: Attempt,
     ledger: &Ledger,
 ) -> Hooks<Ledger, SystemClock, Always> {
+    let hooks = owing_on(ledger.clone(), numbers, attempt).await;
+    ledger.0.taken.borrow_mut().clear();
+    hooks
+}
+
+/// The same, recorded in any store.
+async fn owing_on<S: Store + Clone + 'static>(
+    store: S,
+    numbers: &[u32],
+    attempt: Attempt,
+) -> Hooks<S, SystemClock, Always> {
     let clock = SystemClock::start();
-    let outbox = Outbox::new(ledger.clone(), clock, "test");
+    let outbox = Outbox::new(store, clock, "test");
     let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
     let specs = [hook("h", &["job.*"], 0, 1)];
     let dice = SeededDice::new(1);
@@ -111,7 +122,6 @@ async fn owing(
         ..Commit::default()
     };
     outbox.commit(commit).await.unwrap();
-    ledger.0.taken.borrow_mut().clear();
     hooks
 }
 
@@ -122,6 +132,13 @@ async fn until(hooks: &mut Hooks<Ledger, SystemClock, Always>, so: impl Fn() -> 
             told = hooks.advance() => assert_eq!(told.unwrap(), [], "nothing is true before it is recorded"),
             () = sleep(Duration::from_millis(100)) => {}
         }
+    }
+}
+
+fn id(seq: u32) -> DeliveryId {
+    DeliveryId {
+        event: event(seq, "job.failed").id,
+        hook: "h".into(),
     }
 }
 
@@ -151,14 +168,14 @@ async fn a_giving_up_that_finds_the_disk_full_is_recorded_and_told_once_when_the
     let mut hooks = owing(&[1], refused(), &ledger).await;
     until(&mut hooks, || ledger.0.refused.get() >= 3).await;
     assert_eq!(ledger.taken(), ["1 begin"]);
-    assert_eq!(hooks.list()[0].stands, Stands::Running);
+    assert_eq!(hooks.list(1)[0].stands, Stands::Running);
     ledger.0.is_full.set(false);
     let told = hooks.advance().await.unwrap();
     assert_eq!(
         deliveries(&told),
         [format!("{}/h", event(1, "job.failed").id)]
     );
-    assert_eq!(hooks.list()[0].stands, Stands::GivenUp);
+    assert_eq!(hooks.list(1), [], "from here on it is the store's");
     let more = tokio::time::timeout(Duration::from_hours(1), hooks.advance()).await;
     assert!(more.is_err(), "it is told again: {more:?}");
     assert_eq!(ledger.taken(), ["1 begin", "1 give up", "hook.failed"]);
@@ -196,4 +213,42 @@ async fn what_has_arrived_is_not_given_up_for_want_of_room_on_the_disk() {
     ledger.0.is_full.set(false);
     assert_eq!(hooks.give_up_all("it is over").await, []);
     assert_eq!(ledger.taken(), ["1 begin"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
+    let mut hooks = owing_on(Model::default(), &[1, 2, 3, 4], refused()).await;
+    while !hooks.is_idle() {
+        hooks.advance().await.unwrap();
+    }
+    assert_eq!((hooks.waiting(), hooks.list(9)), (0, Vec::new()));
+    assert_eq!(hooks.retry(id(2)).await, Ok(true));
+    let listed = hooks.find(&id(2)).unwrap();
+    assert_eq!((hooks.waiting(), listed.attempts), (1, 0), "it is as new");
+    assert_eq!(hooks.retry(id(2)).await, Ok(false), "it waits");
+    assert_eq!(hooks.discard(id(2)).await, Ok(false), "it waits");
+    assert_eq!(hooks.discard(id(1)).await, Ok(true));
+    assert_eq!(hooks.discard(id(1)).await, Ok(false), "it is gone");
+    assert_eq!(hooks.retry(id(5)).await, Ok(false), "there is none");
+    let told = hooks.advance().await.unwrap();
+    assert_eq!(deliveries(&told), [id(2).to_string()]);
+    assert_eq!(hooks.discard_some().await, Ok(3));
+    assert_eq!(hooks.discard_some().await, Ok(0));
+}
+
+#[tokio::test]
+async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
+    let store = Model::default();
+    let mut hooks = owing_on(store.clone(), &[1], refused()).await;
+    let (id, why) = (id(1), Failure::new("HTTP 410"));
+    let commit = Commit {
+        changes: &[Change::GiveUp {
+            id: id.clone(),
+            why,
+        }],
+        ..Commit::default()
+    };
+    store.commit(commit).await.unwrap();
+    assert_eq!(hooks.retry(id.clone()).await, Ok(false));
+    assert_eq!(hooks.discard(id).await, Ok(false));
 }

@@ -106,7 +106,8 @@ pub struct Loaded {
     pub accepted: Vec<AcceptedJob>,
     /// What ends have taught, as it was saved.
     pub calibrations: Option<String>,
-    /// Deliveries that wait, or whose attempt was cut off, or that were given up, oldest first.
+    /// Deliveries that wait, or whose attempt was cut off, oldest first. Those given up stay where they are: there can
+    /// be any number of them, and [`Archive::given_up`] shows them.
     pub deliveries: Vec<Row>,
 }
 
@@ -145,6 +146,13 @@ impl Store for Memory {
 pub trait Archive: Store {
     /// All deliveries of one watch's events, oldest first, whatever became of them.
     fn deliveries_of(&self, watch: WatchId) -> impl Future<Output = Result<Vec<Row>, StoreError>>;
+
+    /// One delivery, whatever became of it.
+    fn delivery(&self, id: DeliveryId) -> impl Future<Output = Result<Option<Row>, StoreError>>;
+
+    /// The newest `limit` of the deliveries that were given up, oldest first, and how many there are in all.
+    fn given_up(&self, limit: usize)
+    -> impl Future<Output = Result<(Vec<Row>, usize), StoreError>>;
 
     /// At most `limit` events behind the offset `after`, in order; 0 is before the first.
     fn events_since(

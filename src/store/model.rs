@@ -8,7 +8,7 @@ use super::{
     Accept, AcceptedJob, Archive, Commit, Loaded, Note, POLLS_KEPT, SavedWatch, Store, StoreError,
     StoredEvent,
 };
-use crate::core::delivery::Row;
+use crate::core::delivery::{DeliveryId, Row, Standing};
 use crate::core::event::{EventId, WatchId};
 use crate::core::job::JobRef;
 
@@ -39,7 +39,7 @@ impl Model {
             watches: kept.watches.iter().filter(running).cloned().collect(),
             accepted: kept.accepted.clone(),
             calibrations: kept.calibrations.clone(),
-            deliveries: kept.deliveries(|d| d.standing.is_open()),
+            deliveries: kept.deliveries(|d| matches!(d.standing, Standing::Waiting { .. })),
         }
     }
 }
@@ -154,6 +154,18 @@ impl Store for Model {
 impl Archive for Model {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
         Ok(self.0.borrow().deliveries(|d| d.id.event.watch == watch))
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
+        Ok(self.0.borrow().deliveries(|d| d.id == id).pop())
+    }
+
+    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
+        let given_up = |d: &Row| matches!(d.standing, Standing::GivenUp(_));
+        let mut rows = self.0.borrow().deliveries(given_up);
+        let all = rows.len();
+        rows.drain(..all.saturating_sub(limit));
+        Ok((rows, all))
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use forgewatch::control::protocol::{AddedJob, Answer, How, Request};
 use serde_json::Value;
 
-use crate::samples::{delivery, job, jobs, shown};
+use crate::samples::{deliveries, delivery, job, jobs, shown};
 use crate::stage::Stage;
 
 #[test]
@@ -157,7 +157,7 @@ fn list_fits_the_terminal_and_is_whole_elsewhere() {
 fn nothing_to_list_is_said_aside() {
     let stage = Stage::answering(|request| match request {
         Request::List { .. } => Answer::Jobs(Vec::new()),
-        _ => Answer::Deliveries(Vec::new()),
+        _ => deliveries(Vec::new()),
     });
     for args in [&["list"][..], &["hooks", "list"]] {
         let done = stage.run(args).expect(0);
@@ -176,7 +176,7 @@ fn json_is_what_the_daemon_said_on_one_harmless_line() {
     let stage = Stage::answering(|request| match request {
         Request::List { .. } => Answer::Jobs(jobs()),
         Request::Show { .. } => Answer::Job(Box::new(shown())),
-        _ => Answer::Deliveries(vec![delivery()]),
+        _ => deliveries(vec![delivery()]),
     });
     for (args, said) in [
         (&["list", "--json"][..], serde_json::to_value(jobs())),
@@ -231,7 +231,7 @@ fn show_tells_where_a_job_stands_and_what_led_there() {
 #[test]
 fn deliveries_are_listed_retried_and_discarded() {
     let stage = Stage::answering(|request| match request {
-        Request::Hooks => Answer::Deliveries(vec![delivery()]),
+        Request::Hooks => deliveries(vec![delivery()]),
         Request::DiscardHook { .. } => Answer::refused("there is no delivery x/y given up"),
         _ => Answer::Done,
     });
@@ -253,4 +253,20 @@ fn deliveries_are_listed_retried_and_discarded() {
         ");
     stage.asked();
     assert_eq!(stage.asked(), Request::RetryHook { delivery: id });
+}
+
+#[test]
+fn deliveries_that_are_not_shown_are_counted_aside() {
+    let stage = Stage::answering(|_| Answer::Deliveries {
+        lines: vec![delivery()],
+        more: 99_744,
+    });
+    for args in [&["hooks", "list"][..], &["hooks", "list", "--json"]] {
+        let done = stage.run(args).expect(0);
+        assert_eq!(
+            done.stderr,
+            "99744 more are not shown; of those given up these are the newest\n"
+        );
+        assert!(done.stdout.contains(&delivery().id), "{done:?}");
+    }
 }

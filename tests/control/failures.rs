@@ -4,6 +4,7 @@ use std::fs;
 
 use forgewatch::control::protocol::Answer;
 
+use crate::samples::deliveries;
 use crate::stage::{Stage, impostor, program};
 
 #[test]
@@ -134,7 +135,7 @@ fn usage_errors_are_told_at_once_and_nothing_is_asked() {
 
 #[test]
 fn an_answer_to_something_else_is_no_success() {
-    let stage = Stage::answering(|_| Answer::Deliveries(Vec::new()));
+    let stage = Stage::answering(|_| deliveries(Vec::new()));
     for args in [
         &["add", "diff/1"][..],
         &["remove", "diff/1"],
@@ -142,6 +143,7 @@ fn an_answer_to_something_else_is_no_success() {
         &["show", "diff/1"],
         &["reload"],
         &["hooks", "retry", "x/y"],
+        &["hooks", "discard", "--all"],
     ] {
         let done = stage.run(args).expect(1);
         assert!(done.stderr.contains("another version"), "{done:?}");

@@ -1,6 +1,6 @@
 //! What a daemon says: jobs in every state, deliveries, polls; some of it up to no good.
 
-use forgewatch::control::protocol::{DeliveryLine, JobLine, JobShown, Stands};
+use forgewatch::control::protocol::{Answer, DeliveryLine, JobLine, JobShown, Stands};
 use forgewatch::core::job::JobRef;
 use forgewatch::core::poll::{Brought, Cause, Poll};
 use forgewatch::core::schedule::{Source, Why};
@@ -78,6 +78,11 @@ pub(crate) fn delivery() -> DeliveryLine {
         due_ms: None,
         error: Some("exit status 1: \x1b[31mno\nroute".to_owned()),
     }
+}
+
+/// These, and there are no more.
+pub(crate) fn deliveries(lines: Vec<DeliveryLine>) -> Answer {
+    Answer::Deliveries { lines, more: 0 }
 }
 
 pub(crate) fn shown() -> JobShown {

@@ -112,7 +112,7 @@ async fn reload(stage: &Stage, daemon: &mut Simulated) {
 
 /// Tries one anew that was given up, or forgets it.
 async fn decide(stage: &Stage, daemon: &mut Simulated) {
-    let Answer::Deliveries(lines) = daemon.hooks() else {
+    let Answer::Deliveries { lines, .. } = daemon.hooks().await else {
         return;
     };
     let given_up =

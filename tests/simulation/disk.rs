@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::core::delivery::{Row, Standing};
+use forgewatch::core::delivery::{DeliveryId, Row};
 use forgewatch::core::event::WatchId;
 use forgewatch::core::job::JobRef;
 use forgewatch::store::{
@@ -81,9 +81,8 @@ impl Disk {
 
     /// Whether a delivery to this hook waits.
     pub(crate) fn owes(&self, hook: &str) -> bool {
-        let waits =
-            |row: &Row| &*row.id.hook == hook && matches!(row.standing, Standing::Waiting { .. });
-        self.0.model.load().deliveries.iter().any(waits)
+        let loaded = self.0.model.load();
+        loaded.deliveries.iter().any(|row| &*row.id.hook == hook)
     }
 
     /// The process is gone: chance decides how much of the queue was taken.
@@ -310,6 +309,14 @@ impl Store for Disk {
 impl Archive for Disk {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
         self.read(self.0.model.deliveries_of(watch)).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
+        self.read(self.0.model.delivery(id)).await
+    }
+
+    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
+        self.read(self.0.model.given_up(limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

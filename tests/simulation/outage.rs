@@ -133,6 +133,14 @@ impl Archive for Nowhere {
         Ok(Vec::new())
     }
 
+    async fn delivery(&self, _: DeliveryId) -> Result<Option<Row>, StoreError> {
+        Ok(None)
+    }
+
+    async fn given_up(&self, _: usize) -> Result<(Vec<Row>, usize), StoreError> {
+        Ok((Vec::new(), 0))
+    }
+
     async fn events_since(&self, _: u64, _: usize) -> Result<Vec<StoredEvent>, StoreError> {
         Ok(Vec::new())
     }

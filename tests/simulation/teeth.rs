@@ -117,6 +117,14 @@ impl Archive for PlantedStore {
         self.disk.deliveries_of(watch).await
     }
 
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
+        self.disk.delivery(id).await
+    }
+
+    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
+        self.disk.given_up(limit).await
+    }
+
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         self.disk.events_since(after, limit).await
     }

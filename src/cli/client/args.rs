@@ -59,6 +59,7 @@ Examples:
   forgewatch hooks list
   forgewatch hooks retry 6f0c3f5e8e4b4a3c9d5f1f2e3d4c5b6a-3/chat
   forgewatch hooks discard 6f0c3f5e8e4b4a3c9d5f1f2e3d4c5b6a-3/chat
+  forgewatch hooks discard --all
 
 Exit status: 0, 1 when it could not be done, 2 for a usage error.";
 
@@ -183,7 +184,7 @@ pub enum HooksCommand {
     /// Try a delivery that was given up once more
     Retry(DeliveryArgs),
     /// Forget a delivery that was given up
-    Discard(DeliveryArgs),
+    Discard(DiscardArgs),
 }
 
 /// `forgewatch hooks list`.
@@ -197,12 +198,26 @@ pub struct HooksListArgs {
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch hooks retry` and `discard`.
+/// `forgewatch hooks retry`.
 #[derive(Args, Debug)]
 pub struct DeliveryArgs {
     /// The delivery, as `hooks list` has it
     #[arg(value_name = "ID")]
     pub id: String,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// `forgewatch hooks discard`.
+#[derive(Args, Debug)]
+pub struct DiscardArgs {
+    /// The delivery, as `hooks list` has it
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub id: Option<String>,
+    /// All deliveries that were given up
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
     /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::args::{DeliveryArgs, HooksArgs, HooksCommand, HooksListArgs};
+use super::args::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
 use super::list::next;
 use super::table::{Paper, table};
 use super::{Daemon, Undone, now_ms, print};
@@ -17,42 +17,69 @@ pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), Undone> {
         HooksCommand::List(args) => list(args, env),
         HooksCommand::Retry(args) => {
             let retry = |delivery| Request::RetryHook { delivery };
-            decide(args, env, retry, "is tried again")
+            decide(&args.id, &args.daemon, env, retry, "is tried again")
         }
-        HooksCommand::Discard(args) => {
-            let discard = |delivery| Request::DiscardHook { delivery };
-            decide(args, env, discard, "was discarded")
-        }
+        HooksCommand::Discard(args) => match &args.id {
+            Some(id) => {
+                let discard = |delivery| Request::DiscardHook { delivery };
+                decide(id, &args.daemon, env, discard, "was discarded")
+            }
+            None => discard_all(&args.daemon, env),
+        },
     }
 }
 
 fn decide(
-    args: &DeliveryArgs,
+    id: &str,
+    daemon: &DaemonArgs,
     env: &Env,
     request: impl FnOnce(String) -> Request,
     what: &str,
 ) -> Result<(), Undone> {
-    let request = request(args.id.clone());
-    match Daemon::find(&args.daemon, env).ask_once(&request)? {
-        Answer::Done => print(&format!("{} {what}\n", neutral(&args.id, LIMIT))).map(drop),
+    let request = request(id.to_owned());
+    match Daemon::find(daemon, env).ask_once(&request)? {
+        Answer::Done => print(&format!("{} {what}\n", neutral(id, LIMIT))).map(drop),
         _ => Err(Undone::beside_the_point()),
     }
 }
 
+/// The daemon does some at a time, and other things in between.
+fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), Undone> {
+    let daemon = Daemon::find(daemon, env);
+    let mut discarded = 0;
+    loop {
+        match daemon.ask_once(&Request::DiscardGivenUp)? {
+            Answer::Discarded(0) => break,
+            Answer::Discarded(some) => discarded += some,
+            _ => return Err(Undone::beside_the_point()),
+        }
+    }
+    print(&format!("{discarded} deliveries were discarded\n")).map(drop)
+}
+
 fn list(args: &HooksListArgs, env: &Env) -> Result<(), Undone> {
-    let Answer::Deliveries(deliveries) =
-        Daemon::find(&args.daemon, env).ask_once(&Request::Hooks)?
+    let answer = Daemon::find(&args.daemon, env).ask_once(&Request::Hooks)?;
+    let Answer::Deliveries {
+        lines: deliveries,
+        more,
+    } = answer
     else {
         return Err(Undone::beside_the_point());
     };
     if args.json {
-        return print(&(json::line(&deliveries) + "\n")).map(drop);
-    }
-    if deliveries.is_empty() {
+        print(&(json::line(&deliveries) + "\n"))?;
+    } else if deliveries.is_empty() {
         let _ = writeln!(io::stderr(), "no deliveries wait, and none was given up");
-        return Ok(());
+    } else {
+        print(&lines(&deliveries, now_ms(), &Paper::stdout()))?;
     }
-    print(&lines(&deliveries, now_ms(), &Paper::stdout())).map(drop)
+    if more > 0 {
+        let _ = writeln!(
+            io::stderr(),
+            "{more} more are not shown; of those given up these are the newest"
+        );
+    }
+    Ok(())
 }
 
 /// A line a delivery, under a head.

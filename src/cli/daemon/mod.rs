@@ -316,9 +316,10 @@ impl Service {
             }
             Request::List { all } => daemon.list(all).await,
             Request::Show { job } => daemon.show(job).await,
-            Request::Hooks => daemon.hooks(),
+            Request::Hooks => daemon.hooks().await,
             Request::RetryHook { delivery } => daemon.retry_hook(&delivery).await,
             Request::DiscardHook { delivery } => daemon.discard_hook(&delivery).await,
+            Request::DiscardGivenUp => daemon.discard_given_up().await,
             Request::Reload => match self.reload().await {
                 Ok(()) => Answer::Done,
                 Err(errors) => Answer::Refused { errors },

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::told::Told;
-use super::lanes::Delivery;
 use crate::core::delivery::{DeliveryId, Failure};
 
 /// How an attempt went.
@@ -48,23 +47,4 @@ pub enum Stands {
     },
     /// It is being tried.
     Running,
-    /// It is kept, and not tried until somebody asks for it.
-    GivenUp,
-}
-
-impl Listed {
-    pub(super) fn of(
-        id: DeliveryId,
-        delivery: &Delivery,
-        stands: Stands,
-        last: Option<&Failure>,
-    ) -> Self {
-        Self {
-            id,
-            told: Arc::clone(&delivery.told),
-            attempts: delivery.attempts,
-            stands,
-            last: last.cloned(),
-        }
-    }
 }

@@ -177,12 +177,12 @@ impl Hook {
     }
 
     /// Takes one out.
-    pub(super) fn remove(&mut self, event: EventId) -> Option<Delivery> {
+    pub(super) fn remove(&mut self, event: EventId) {
         self.end(event, |_| {});
-        let lane = self.lanes.get_mut(&event.watch)?;
-        let delivery = lane.waiting.remove(&event.seq);
+        if let Some(lane) = self.lanes.get_mut(&event.watch) {
+            lane.waiting.remove(&event.seq);
+        }
         self.index(event.watch);
-        delivery
     }
 
     /// Brings [`Hook::ready`] in line with one lane; forgets an empty one.

@@ -4,7 +4,8 @@
 //! Each watch has a queue at each hook. One delivery of a queue runs at a time, so a hook hears of a job in order; its
 //! head alone is tried again: after 1 s, doubling, at most 5 min, with full jitter, and not before what
 //! `Retry-After` said. A delivery that waits for that holds no place of `max_running`, and of all that are due the
-//! oldest goes first. After `retries` it is given up and kept, and the next of its queue goes.
+//! oldest goes first. After `retries` it is given up, and the next of its queue goes: from then on the store alone has it,
+//! until somebody decides about it.
 //!
 //! Whatever is decided is a [`Change`], a value that a store can write down before it is true: [`Queue::begin`] and
 //! [`Queue::settle`] make one, the owner records it, [`Queue::apply`] puts it into force. So no attempt runs that is
@@ -34,11 +35,10 @@ const LONGEST_FLOOR: Duration = Duration::from_hours(1);
 /// Why there is no attempt any more at the deliveries of a hook that is not configured.
 const HOOK_GONE: &str = "the hook is no longer in the configuration";
 
-/// Every delivery that is not done.
+/// Every delivery that is to be made. One given up is forgotten here, so what a dead hook leaves behind takes no memory.
 #[derive(Debug, Default)]
 pub struct Queue {
     hooks: BTreeMap<Arc<str>, Hook>,
-    given_up: BTreeMap<DeliveryId, (Delivery, Failure)>,
     /// There is no time left to tell of what is given up.
     is_hasty: bool,
     /// How many were ever added: of two that are due at once, the one added first goes first.
@@ -120,12 +120,7 @@ impl Queue {
                 let told = Arc::new(Told::parse(row.body)?);
                 self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
             }
-            Standing::GivenUp(why) => {
-                let told = Arc::new(Told::parse(row.body)?);
-                let delivery = self.delivery(told, attempts, now.up_ms);
-                self.given_up.insert(id, (delivery, why));
-            }
-            Standing::Delivered | Standing::Discarded => {}
+            Standing::GivenUp(_) | Standing::Delivered | Standing::Discarded => {}
         }
         Ok(())
     }
@@ -220,25 +215,15 @@ impl Queue {
     }
 
     /// Puts a recorded change into force.
-    pub fn apply(&mut self, change: &Change, now: Moment) {
+    pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Begin { .. } => {}
+            // Of what is decided by people the queue knows nothing any more.
+            Change::Begin { .. } | Change::Retry { .. } | Change::Discard { .. } => {}
             Change::Wait { id, until, why } => self.end(id, |delivery| {
                 delivery.due = until.up_ms;
                 delivery.last = Some(why.clone());
             }),
-            Change::Deliver { id } => drop(self.remove(id)),
-            Change::GiveUp { id, why } => {
-                if let Some(delivery) = self.remove(id) {
-                    self.given_up.insert(id.clone(), (delivery, why.clone()));
-                }
-            }
-            Change::Retry { id } => {
-                if let Some((delivery, _)) = self.given_up.remove(id) {
-                    self.insert(id, delivery.told, 0, now.up_ms);
-                }
-            }
-            Change::Discard { id } => drop(self.given_up.remove(id)),
+            Change::Deliver { id } | Change::GiveUp { id, .. } => self.remove(id),
         }
     }
 
@@ -254,7 +239,7 @@ impl Queue {
         changes
     }
 
-    /// Whether there is nothing left to deliver, but for what was given up.
+    /// Whether there is nothing left to deliver.
     pub fn is_idle(&self) -> bool {
         self.hooks.values().all(Hook::is_idle)
     }
@@ -264,59 +249,57 @@ impl Queue {
         self.hooks.values().map(|hook| hook.events().count()).sum()
     }
 
-    /// Whether this one was given up and is still kept.
-    pub fn was_given_up(&self, id: &DeliveryId) -> bool {
-        self.given_up.contains_key(id)
-    }
-
-    /// All that is to deliver, by hook and event, and then what was given up and is still kept.
-    pub fn list(&self, now: Moment) -> Vec<Listed> {
-        let open = self.hooks.iter().flat_map(|(name, hook)| {
-            hook.events().filter_map(move |event| {
-                let hook_name = Arc::clone(name);
-                let id = DeliveryId {
-                    event,
-                    hook: hook_name,
-                };
-                let delivery = hook.get(event)?;
-                let stands = if hook.is_running(event) {
-                    Stands::Running
-                } else {
-                    let left = delivery.due.saturating_sub(now.up_ms);
-                    Stands::Waiting {
-                        due_ms: now.plus(Duration::from_millis(left)).wall_ms,
-                    }
-                };
-                Some(Listed::of(id, delivery, stands, delivery.last.as_ref()))
+    /// All that is to deliver, by hook and event.
+    pub fn list(&self, now: Moment) -> impl Iterator<Item = Listed> {
+        let ids = self.hooks.iter().flat_map(|(name, hook)| {
+            hook.events().map(move |event| DeliveryId {
+                event,
+                hook: Arc::clone(name),
             })
         });
-        let given_up = self.given_up.iter().map(|(id, (delivery, why))| {
-            Listed::of(id.clone(), delivery, Stands::GivenUp, Some(why))
-        });
-        open.chain(given_up).collect()
+        ids.filter_map(move |id| self.find(&id, now))
     }
 
-    fn delivery(&mut self, told: Arc<Told>, attempts: u32, due: u64) -> Delivery {
+    /// This one, where it is to be delivered.
+    pub fn find(&self, id: &DeliveryId, now: Moment) -> Option<Listed> {
+        let hook = self.hooks.get(&id.hook)?;
+        let delivery = hook.get(id.event)?;
+        let stands = if hook.is_running(id.event) {
+            Stands::Running
+        } else {
+            let left = delivery.due.saturating_sub(now.up_ms);
+            Stands::Waiting {
+                due_ms: now.plus(Duration::from_millis(left)).wall_ms,
+            }
+        };
+        Some(Listed {
+            id: id.clone(),
+            told: Arc::clone(&delivery.told),
+            attempts: delivery.attempts,
+            stands,
+            last: delivery.last.clone(),
+        })
+    }
+
+    fn insert(&mut self, id: &DeliveryId, told: Arc<Told>, attempts: u32, due: u64) {
         self.added += 1;
-        Delivery {
+        let delivery = Delivery {
             told,
             attempts,
             last: None,
             due,
             order: self.added,
             is_settling: false,
-        }
-    }
-
-    fn insert(&mut self, id: &DeliveryId, told: Arc<Told>, attempts: u32, due: u64) {
-        let delivery = self.delivery(told, attempts, due);
+        };
         let hook = self.hooks.entry(Arc::clone(&id.hook)).or_default();
         hook.add(id.event, delivery);
     }
 
     /// Takes a delivery out of its queue.
-    fn remove(&mut self, id: &DeliveryId) -> Option<Delivery> {
-        self.hooks.get_mut(&id.hook)?.remove(id.event)
+    fn remove(&mut self, id: &DeliveryId) {
+        if let Some(hook) = self.hooks.get_mut(&id.hook) {
+            hook.remove(id.event);
+        }
     }
 
     /// The attempt of this delivery is over.

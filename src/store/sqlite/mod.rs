@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use rescue::{Rescue, RescueError, check, recover};
 
 use super::{Accept, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored};
-use crate::core::delivery::Row;
+use crate::core::delivery::{DeliveryId, Row};
 use crate::core::event::WatchId;
 use crate::core::job::JobRef;
 use worker::{Ask, Request};
@@ -39,17 +39,6 @@ pub struct Sqlite {
 /// Why a state file can't be used; its text says what to do. Nothing but [`OpenError::Full`] passes by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The disk is full, or another program has the file to itself. The same may succeed later.
-    #[error(
-        "{path}: the state can't be written for now: {reason}; make room on its disk, or end the program that has it \
-         locked", path = path.display()
-    )]
-    Full {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
     /// It can be read at most.
     #[error(
         "{path}: the state can't be written: {reason}; let this user write the file and its folder, or name \
@@ -256,6 +245,14 @@ impl Store for Sqlite {
 impl Archive for Sqlite {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
         self.read(move |db| tables::deliveries_of(db, watch)).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
+        self.read(move |db| tables::delivery(db, &id)).await
+    }
+
+    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
+        self.read(move |db| tables::given_up(db, limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

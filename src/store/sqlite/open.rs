@@ -154,7 +154,7 @@ fn load(db: &Connection) -> Result<Loaded, Failure> {
         watches: tables::running_watches(db)?,
         accepted: tables::accepted(db)?,
         calibrations: tables::calibrations(db)?,
-        deliveries: tables::open_deliveries(db)?,
+        deliveries: tables::waiting_deliveries(db)?,
     })
 }
 

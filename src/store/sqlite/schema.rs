@@ -46,7 +46,8 @@ CREATE TABLE deliveries (
     crc INTEGER NOT NULL,
     UNIQUE (watch, seq, hook)
 ) STRICT;
-CREATE INDEX deliveries_open ON deliveries (n) WHERE state IN ('waiting', 'given_up');
+CREATE INDEX deliveries_waiting ON deliveries (n) WHERE state = 'waiting';
+CREATE INDEX deliveries_given_up ON deliveries (n) WHERE state = 'given_up';
 
 CREATE TABLE polls (
     n INTEGER PRIMARY KEY,

@@ -13,7 +13,6 @@ use crate::store::{
     told_already, wanted_already,
 };
 
-const OPEN: &str = "WHERE state IN ('waiting', 'given_up') ORDER BY n";
 const DELIVERY: &str = "watch = ?1 AND seq = ?2 AND hook = ?3";
 
 /// A commit that owns all it needs on its way to the store's thread.
@@ -94,8 +93,24 @@ pub(super) fn newest_of(db: &Connection, job: JobRef) -> Result<Option<SavedWatc
     WATCHES.read_one(db, newest, [job.to_string()], saved_watch)
 }
 
-pub(super) fn open_deliveries(db: &Connection) -> Result<Vec<delivery::Row>, Failure> {
-    DELIVERIES.read(db, OPEN, [], saved_delivery)
+pub(super) fn waiting_deliveries(db: &Connection) -> Result<Vec<delivery::Row>, Failure> {
+    let waiting = "WHERE state = 'waiting' ORDER BY n";
+    DELIVERIES.read(db, waiting, [], saved_delivery)
+}
+
+/// The newest of those that were given up, oldest first, and how many there are. No row is read for the number.
+pub(super) fn given_up(
+    db: &Connection,
+    limit: usize,
+) -> Result<(Vec<delivery::Row>, usize), Failure> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let newest = "WHERE state = 'given_up' ORDER BY n DESC LIMIT ?1";
+    let mut rows = DELIVERIES.read(db, newest, [limit], saved_delivery)?;
+    rows.reverse();
+    let all: i64 = db
+        .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 'given_up'")?
+        .query_row([], |row| row.get(0))?;
+    Ok((rows, usize::try_from(all).unwrap_or(usize::MAX)))
 }
 
 pub(super) fn deliveries_of(
@@ -252,7 +267,7 @@ fn number_of(db: &Connection, id: &DeliveryId) -> Result<Option<i64>, Failure> {
     DELIVERIES.number_where(db, DELIVERY, same)
 }
 
-fn delivery(db: &Connection, id: &DeliveryId) -> Result<Option<delivery::Row>, Failure> {
+pub(super) fn delivery(db: &Connection, id: &DeliveryId) -> Result<Option<delivery::Row>, Failure> {
     let same = params![id.event.watch.0, id.event.seq, &*id.hook];
     DELIVERIES.read_one(db, &format!("WHERE {DELIVERY}"), same, saved_delivery)
 }

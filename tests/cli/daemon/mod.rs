@@ -7,6 +7,7 @@ mod clients;
 mod disk;
 mod evidence;
 mod faults;
+mod given_up;
 mod kills;
 mod lagging;
 mod lifecycle;

@@ -9,7 +9,8 @@ use crate::samples::{delivery, event, step, wanted};
 
 both! {
     a_delivery_lives_by_its_rules
-    what_is_not_done_is_loaded_as_it_stands
+    what_waits_is_loaded_as_it_stands
+    the_newest_of_those_given_up_are_shown_and_all_are_counted
 }
 
 async fn a_delivery_lives_by_its_rules(home: &impl Home) {
@@ -79,7 +80,7 @@ async fn a_delivery_lives_by_its_rules(home: &impl Home) {
     assert_eq!(home.open().1.deliveries, []);
 }
 
-async fn what_is_not_done_is_loaded_as_it_stands(home: &impl Home) {
+async fn what_waits_is_loaded_as_it_stands(home: &impl Home) {
     let (store, _) = home.open();
     for n in 1..=4 {
         step(&store, n, 1).await.unwrap();
@@ -102,7 +103,43 @@ async fn what_is_not_done_is_loaded_as_it_stands(home: &impl Home) {
         standing: Standing::GivenUp(failure()),
         ..wanted(2, 1)
     };
-    assert_eq!(loaded.deliveries, [cut_off, given_up, wanted(4, 1)]);
+    assert_eq!(loaded.deliveries, [cut_off, wanted(4, 1)]);
+    assert_eq!(store.delivery(delivery(2, 1)).await, Ok(Some(given_up)));
+    assert_eq!(store.delivery(delivery(2, 2)).await, Ok(None));
     begin(&store, 1, 1, 2).await.unwrap();
+    home.close(store).await;
+}
+
+async fn the_newest_of_those_given_up_are_shown_and_all_are_counted(home: &impl Home) {
+    let (store, _) = home.open();
+    assert_eq!(store.given_up(3).await, Ok((Vec::new(), 0)));
+    for n in 1..=6 {
+        step(&store, n, 1).await.unwrap();
+    }
+    // Not in the order in which they were made; the third waits.
+    for n in [6, 2, 1, 5, 4] {
+        let (id, why) = (delivery(n, 1), failure());
+        change(&store, Change::GiveUp { id, why }).await.unwrap();
+    }
+    let given_up = |n| Row {
+        standing: Standing::GivenUp(failure()),
+        ..wanted(n, 1)
+    };
+    let newest = [4, 5, 6].map(given_up).to_vec();
+    assert_eq!(store.given_up(3).await, Ok((newest, 5)));
+    let all = [1, 2, 4, 5, 6].map(given_up).to_vec();
+    assert_eq!(store.given_up(usize::MAX).await, Ok((all, 5)));
+    // What is decided is none of them any more, and that lasts.
+    let (retried, discarded) = (delivery(6, 1), delivery(1, 1));
+    change(&store, Change::Retry { id: retried }).await.unwrap();
+    change(&store, Change::Discard { id: discarded })
+        .await
+        .unwrap();
+    home.close(store).await;
+    let (store, loaded) = home.open();
+    assert_eq!(loaded.deliveries, [wanted(3, 1), wanted(6, 1)]);
+    let left = [2, 4, 5].map(given_up).to_vec();
+    assert_eq!(store.given_up(3).await, Ok((left, 3)));
+    assert_eq!(store.given_up(0).await, Ok((Vec::new(), 3)));
     home.close(store).await;
 }

@@ -14,7 +14,7 @@ fn the_deliveries_of_a_hook_that_has_gone_are_given_up() {
     queue.configure(&[hook("other", &["job.*"], 8, 1)]);
     let changes = queue.leaving();
     assert_eq!(changes.len(), 1, "the one under way has this attempt left");
-    let (gave_up, why) = apply(&mut queue, &changes[0], 0).unwrap();
+    let (gave_up, why) = apply(&mut queue, &changes[0]).unwrap();
     assert_eq!(gave_up.delivery, id(2, 1).to_string());
     assert_eq!(why, "the hook is no longer in the configuration");
     assert!(settle(&mut queue, id(1, 1), failure(), 0).is_some());
@@ -29,7 +29,7 @@ fn an_attempt_that_could_not_begin_is_the_end_where_its_hook_has_gone() {
     assert_eq!(queue.leaving(), []);
     queue.put_back(&id(1, 1), at(1_000), None);
     let change = queue.leaving().remove(0);
-    assert!(apply(&mut queue, &change, 0).is_some());
+    assert!(apply(&mut queue, &change).is_some());
     assert!(queue.is_idle());
 }
 
@@ -78,7 +78,7 @@ fn what_is_given_up_without_an_attempt_tells_of_the_last_one() {
     let changes = queue.give_up_all("it is over");
     let told: Vec<(String, Option<i32>)> = changes
         .iter()
-        .map(|change| apply(&mut queue, change, 0).unwrap())
+        .map(|change| apply(&mut queue, change).unwrap())
         .map(|(given_up, why)| (why, given_up.exit_status))
         .collect();
     let text = str::to_owned;
@@ -112,7 +112,7 @@ fn what_is_settled_is_left_alone_when_all_is_given_up() {
     assert_eq!(queue.give_up_all("it is over"), [], "once");
     // Once it is in force that one waits on, it is as any other.
     for change in [arrived, waits].iter().chain(&changes) {
-        apply(&mut queue, change, 0);
+        apply(&mut queue, change);
     }
     assert_eq!(queue.give_up_all("it is over").len(), 1);
 }

@@ -53,15 +53,10 @@ fn offer(queue: &mut Queue, event: &Event, now: Moment) {
 }
 
 /// Puts a change into force. Returns what is told of it.
-fn apply(queue: &mut Queue, change: &Change, now: u64) -> Option<(GivenUp, String)> {
+fn apply(queue: &mut Queue, change: &Change) -> Option<(GivenUp, String)> {
     let given_up = queue.gives_up(change);
-    queue.apply(change, at(now));
+    queue.apply(change);
     given_up
-}
-
-fn given_up(queue: &Queue) -> usize {
-    let all = queue.list(at(0)).into_iter();
-    all.filter(|d| d.stands == Stands::GivenUp).count()
 }
 
 /// Begins all that can, as `watch-seq#attempt`.
@@ -93,7 +88,7 @@ fn settle(
     now: u64,
 ) -> Option<(GivenUp, String)> {
     let change = queue.settle(id, attempt, at(now), retry::ceiling, &mut Slow);
-    apply(queue, &change, now)
+    apply(queue, &change)
 }
 
 #[test]
@@ -179,7 +174,7 @@ fn waits_double_to_five_minutes_and_retry_after_is_a_floor_of_an_hour_at_most() 
 }
 
 #[test]
-fn after_its_retries_a_delivery_is_given_up_and_kept_and_the_next_goes() {
+fn after_its_retries_a_delivery_is_given_up_and_forgotten_and_the_next_goes() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 2, 1)]);
     for seq in [1, 2] {
         offer(&mut queue, &told(1, seq, "job.progressed"), at(0));
@@ -197,10 +192,13 @@ fn after_its_retries_a_delivery_is_given_up_and_kept_and_the_next_goes() {
         (gave_up.0.attempt, gave_up.1.as_str()),
         (3, "exit status 1")
     );
-    assert_eq!(given_up(&queue), 1);
+    assert_eq!(queue.find(&id(1, 1), at(30_000)), None);
+    assert_eq!(queue.waiting(), 1);
     assert_eq!(begin(&mut queue, 30_000), ["1-2#1"]);
 
-    queue.apply(&Change::Retry { id: id(1, 1) }, at(31_000));
+    // Somebody asks for it.
+    let again = Told::of(&told(1, 1, "job.progressed"), "test").unwrap();
+    queue.add(&id(1, 1), Arc::new(again), at(31_000));
     assert_eq!(begin(&mut queue, 31_000), [""; 0], "its queue is busy");
     settle(&mut queue, id(1, 2), Attempt::Delivered, 31_000);
     assert_eq!(begin(&mut queue, 31_000), ["1-1#1"]);
@@ -209,8 +207,7 @@ fn after_its_retries_a_delivery_is_given_up_and_kept_and_the_next_goes() {
         settle(&mut queue, id(1, 1), refused, 31_000).is_some(),
         "at once"
     );
-    queue.apply(&Change::Discard { id: id(1, 1) }, at(31_000));
-    assert!(queue.is_idle() && given_up(&queue) == 0);
+    assert!(queue.is_idle() && queue.list(at(31_000)).next().is_none());
 }
 
 #[test]
@@ -260,5 +257,8 @@ fn what_was_stored_goes_on_where_it_was() {
         ["3-1#2"],
         "no wait is longer than an hour"
     );
-    assert_eq!(given_up(&queue), 1);
+    // Those that were given up, or done, are the store's alone.
+    for watch in [4, 6] {
+        assert_eq!(queue.find(&id(watch, 1), now), None);
+    }
 }

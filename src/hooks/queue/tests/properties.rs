@@ -63,7 +63,7 @@ fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<Stri
                     _ => failure(),
                 };
                 let change = queue.settle(id.clone(), attempt, at(now), retry::ceiling, &mut dice);
-                queue.apply(&change, at(now));
+                queue.apply(&change);
                 trace.push(format!("{change:?}"));
                 if !matches!(change, Change::Wait { .. }) {
                     ended
