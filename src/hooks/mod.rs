@@ -174,7 +174,8 @@ where
     }
 
     /// From here on no attempt begins. [`Hooks::advance`] goes on with those under way; [`Hooks::is_settled`] says when
-    /// they are over.
+    /// they are over. One that fails meanwhile counts as cut off: the stop itself may be why, as when what the hook
+    /// asks is not there any more.
     pub fn wind_up(&mut self) {
         self.winding_up = true;
     }
@@ -185,7 +186,7 @@ where
     }
 
     /// Starts nothing more, and ends what is under way: TERM, and KILL five seconds later. Resolves when all has ended.
-    /// What was cut off counts as not tried.
+    /// What was cut off is tried again, here or after the next start.
     pub async fn stop(&mut self) {
         self.wind_up();
         self.stop.send_replace(true);
@@ -201,7 +202,7 @@ where
 
     /// Gives up all that is not delivered, for this reason, what is being tried included; it ends at once. What has
     /// become of others already is waited for, and where it can't be recorded, that is all that becomes of them here.
-    /// Returns what there is to tell.
+    /// Returns what there is to tell. What is committed from then on is delivered as ever.
     pub async fn give_up_all(&mut self, why: &str) -> Vec<Event> {
         self.attempts.clear();
         self.stop().await;
@@ -211,6 +212,8 @@ where
             let result = record(&self.outbox, &settling).await;
             self.done(Done::Settled(settling, result));
         }
+        self.winding_up = false;
+        self.stop.send_replace(false);
         std::mem::take(&mut self.tellable)
     }
 
@@ -285,8 +288,8 @@ where
                     .borrow_mut()
                     .put_back(&id, now.plus(RECORD_AGAIN), None);
             }
-            // Cut off: it runs again, here or after the next start.
-            Done::Tried(id, Attempt::Failed { why, .. }) if self.is_stopping() => {
+            // Cut off, or as good as that: it runs again, here or after the next start.
+            Done::Tried(id, Attempt::Failed { why, .. }) if self.winding_up => {
                 self.queue.borrow_mut().put_back(&id, now, Some(why));
             }
             Done::Tried(id, attempt) => {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::tests_support::{event, hook};
 use super::*;
@@ -69,8 +70,8 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-/// Every attempt goes like this.
-struct Always(Attempt);
+/// Every attempt takes as long, and goes like this.
+struct Always(Duration, Attempt);
 
 impl Perform for Always {
     fn attempt(
@@ -81,8 +82,11 @@ impl Perform for Always {
         _: i64,
         _: watch::Receiver<bool>,
     ) -> Option<Trying> {
-        let attempt = self.0.clone();
-        Some(Box::pin(async { attempt }))
+        let (takes, attempt) = (self.0, self.1.clone());
+        Some(Box::pin(async move {
+            sleep(takes).await;
+            attempt
+        }))
     }
 }
 
@@ -96,28 +100,38 @@ async fn owing(
     attempt: Attempt,
     ledger: &Ledger,
 ) -> Hooks<Ledger, SystemClock, Always> {
-    let clock = SystemClock::start();
-    let outbox = Outbox::new(ledger.clone(), clock, "test");
-    let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
-    let specs = [hook("h", &["job.*"], 0, 1)];
-    let dice = SeededDice::new(1);
-    let hooks = Hooks::new(&specs, Always(attempt), outbox.clone(), voice, clock, dice);
+    let hooks = with(Always(Duration::ZERO, attempt), ledger);
     let events: Vec<Event> = numbers
         .iter()
         .map(|&seq| event(seq, "job.failed"))
         .collect();
-    let commit = Commit {
-        events: &events,
-        ..Commit::default()
-    };
-    outbox.commit(commit).await.unwrap();
+    owe(&hooks, &events).await;
     ledger.0.taken.borrow_mut().clear();
     hooks
 }
 
+/// One hook whose attempts go like this.
+fn with(perform: Always, ledger: &Ledger) -> Hooks<Ledger, SystemClock, Always> {
+    let clock = SystemClock::start();
+    let outbox = Outbox::new(ledger.clone(), clock, "test");
+    let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
+    let specs = [hook("h", &["job.*"], 0, 2)];
+    Hooks::new(&specs, perform, outbox, voice, clock, SeededDice::new(1))
+}
+
+async fn owe(hooks: &Hooks<Ledger, SystemClock, Always>, events: &[Event]) {
+    let commit = Commit {
+        events,
+        ..Commit::default()
+    };
+    hooks.outbox.commit(commit).await.unwrap();
+}
+
 /// Goes on until it is so; nothing is told meanwhile.
 async fn until(hooks: &mut Hooks<Ledger, SystemClock, Always>, so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_hours(1);
     while !so() {
+        assert!(Instant::now() < end, "it does not come to pass");
         tokio::select! {
             told = hooks.advance() => assert_eq!(told.unwrap(), [], "nothing is true before it is recorded"),
             () = sleep(Duration::from_millis(100)) => {}
@@ -196,4 +210,41 @@ async fn what_has_arrived_is_not_given_up_for_want_of_room_on_the_disk() {
     ledger.0.is_full.set(false);
     assert_eq!(hooks.give_up_all("it is over").await, []);
     assert_eq!(ledger.taken(), ["1 begin"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_after_all_was_given_up_is_delivered() {
+    let ledger = Ledger::default();
+    let mut hooks = owing(&[], Attempt::Delivered, &ledger).await;
+    assert_eq!(hooks.give_up_all("it is over").await, []);
+    owe(&hooks, &[event(1, "job.failed")]).await;
+    until(&mut hooks, || ledger.taken().len() == 3).await;
+    assert_eq!(ledger.taken(), ["job.failed", "1 begin", "1 deliver"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_while_all_winds_up_is_made_again_after_the_next_start() {
+    let failed = Attempt::Failed {
+        why: Failure::new("nobody listens"),
+        not_before: Duration::ZERO,
+    };
+    for (attempt, becomes) in [
+        (failed, vec!["1 begin"]),
+        (Attempt::Delivered, vec!["1 begin", "1 deliver"]),
+        (refused(), vec!["1 begin", "1 give up", "hook.failed"]),
+    ] {
+        let ledger = Ledger::default();
+        let mut hooks = with(Always(Duration::from_secs(3), attempt), &ledger);
+        owe(&hooks, &[event(1, "job.failed")]).await;
+        ledger.0.taken.borrow_mut().clear();
+        until(&mut hooks, || !ledger.taken().is_empty()).await;
+        hooks.wind_up();
+        while !hooks.is_settled() {
+            tokio::select! {
+                told = hooks.advance() => drop(told.unwrap()),
+                () = sleep(Duration::from_millis(100)) => {}
+            }
+        }
+        assert_eq!(ledger.taken(), becomes);
+    }
 }
