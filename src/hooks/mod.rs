@@ -64,8 +64,8 @@ pub struct Hooks<S, C, P> {
     stop: watch::Sender<bool>,
 }
 
-/// What becomes of a delivery, with the event that tells of it where it is given up.
-type Settling = (Change, Option<Box<Event>>);
+/// What becomes of a delivery, with what there is to tell of it where it is given up.
+type Settling = (Change, Option<Box<Facts>>);
 
 /// What has come of something under way.
 enum Done {
@@ -73,8 +73,8 @@ enum Done {
     Begun(DeliveryId, u32, Result<(), StoreError>),
     /// An attempt is over.
     Tried(DeliveryId, Attempt),
-    /// What came of it is on record, or could not be put there.
-    Settled(Settling, Result<(), StoreError>),
+    /// What came of it is on record, with the event that tells of it, or could not be put there.
+    Settled(Settling, Result<Option<Box<Event>>, StoreError>),
 }
 
 impl<S, C, P> Hooks<S, C, P>
@@ -209,7 +209,7 @@ where
         let changes = self.queue.borrow_mut().give_up_all(why);
         for change in changes {
             let settling = self.settling(change);
-            let result = record(&self.outbox, &settling).await;
+            let result = record(&self.outbox, &self.voice, &settling).await;
             self.done(Done::Settled(settling, result));
         }
         self.winding_up = false;
@@ -237,10 +237,9 @@ where
         if !self.queue.borrow().was_given_up(change.id()) {
             return Ok(false);
         }
-        let settling = (change, None);
-        record(&self.outbox, &settling).await?;
+        commit(&self.outbox, &change, None).await?;
         let now = self.clock.now();
-        self.queue.borrow_mut().apply(&settling.0, now);
+        self.queue.borrow_mut().apply(&change, now);
         Ok(true)
     }
 
@@ -266,7 +265,7 @@ where
             let (id, attempt) = (id.clone(), *attempt);
             let outbox = self.outbox.clone();
             self.records.push(Box::pin(async move {
-                let result = record(&outbox, &(change, None)).await;
+                let result = commit(&outbox, &change, None).await;
                 Done::Begun(id, attempt, result)
             }));
         }
@@ -298,7 +297,7 @@ where
                 drop(queue);
                 self.settle(change);
             }
-            Done::Settled((change, event), Ok(())) => {
+            Done::Settled((change, _), Ok(event)) => {
                 self.queue.borrow_mut().apply(&change, now);
                 self.tellable.extend(event.map(|event| *event));
             }
@@ -337,22 +336,22 @@ where
     /// The change, with what is to be told of it.
     fn settling(&self, change: Change) -> Settling {
         let given_up = self.queue.borrow().gives_up(&change);
-        let event = given_up.map(|(delivery, error)| {
-            let facts = Facts {
+        let facts = given_up.map(|(delivery, error)| {
+            Box::new(Facts {
                 error: Some(error),
                 delivery: Some(Box::new(delivery)),
                 ..Facts::default()
-            };
-            Box::new(self.voice.event(EventType::HookFailed, facts))
+            })
         });
-        (change, event)
+        (change, facts)
     }
 
     fn record(&mut self, settling: Settling, after: Duration) {
         let outbox = self.outbox.clone();
+        let voice = Rc::clone(&self.voice);
         self.records.push(Box::pin(async move {
             sleep(after).await;
-            let result = record(&outbox, &settling).await;
+            let result = record(&outbox, &voice, &settling).await;
             Done::Settled(settling, result)
         }));
     }
@@ -370,10 +369,28 @@ async fn next(records: &mut Work, attempts: &mut Work) -> Option<Done> {
     }
 }
 
+/// Writes down what becomes of a delivery, and returns the event that tells of it. The event is made as it is handed to
+/// the store, anew where that has failed before: so events are on record in the order of their numbers, though one may
+/// have to wait for room on the disk and the next finds some.
+async fn record<C: Clock>(
+    store: &impl Store,
+    voice: &Voice<C>,
+    (change, facts): &Settling,
+) -> Result<Option<Box<Event>>, StoreError> {
+    let facts = facts.as_deref().cloned();
+    let event = facts.map(|facts| Box::new(voice.event(EventType::HookFailed, facts)));
+    commit(store, change, event.as_deref()).await?;
+    Ok(event)
+}
+
 /// Writes a change down before it is true, with what is to be told of it.
-async fn record(store: &impl Store, (change, event): &Settling) -> Result<(), StoreError> {
+async fn commit(
+    store: &impl Store,
+    change: &Change,
+    event: Option<&Event>,
+) -> Result<(), StoreError> {
     let commit = Commit {
-        events: event.as_deref().map_or(&[], std::slice::from_ref),
+        events: event.map_or(&[], std::slice::from_ref),
         changes: std::slice::from_ref(change),
         ..Commit::default()
     };

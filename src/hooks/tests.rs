@@ -22,6 +22,8 @@ struct Ledger(Rc<Pages>);
 #[derive(Default)]
 struct Pages {
     is_full: Cell<bool>,
+    /// The next outcome finds no room.
+    refuses_once: Cell<bool>,
     refused: Cell<u32>,
     /// Where there is one, each outcome waits for its permit.
     permits: RefCell<Option<Rc<Semaphore>>>,
@@ -45,7 +47,7 @@ impl Store for Ledger {
                 pages.waiting.set(pages.waiting.get() + 1);
                 permits.acquire().await.unwrap().forget();
             }
-            if pages.is_full.get() {
+            if pages.is_full.get() || pages.refuses_once.take() {
                 pages.refused.set(pages.refused.get() + 1);
                 return Err(StoreError::Full("no space left".to_owned()));
             }
@@ -247,4 +249,21 @@ async fn an_attempt_that_fails_while_all_winds_up_is_made_again_after_the_next_s
         }
         assert_eq!(ledger.taken(), becomes);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_on_record_and_told_in_the_order_of_their_numbers() {
+    let ledger = Ledger::default();
+    let mut hooks = owing(&[], refused(), &ledger).await;
+    let mut of_another = event(2, "job.failed");
+    of_another.id.watch = WatchId([2; 16]);
+    owe(&hooks, &[event(1, "job.failed"), of_another]).await;
+    ledger.0.taken.borrow_mut().clear();
+    ledger.0.refuses_once.set(true);
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(hooks.advance().await.unwrap());
+    }
+    assert_eq!(ledger.0.refused.get(), 1);
+    assert!(told[0].id.seq < told[1].id.seq, "{told:#?}");
 }
