@@ -53,8 +53,8 @@ pub struct Daemon<A, S, C, P> {
     /// The file's list as it was accepted last.
     accepted: Vec<AcceptedJob>,
     chores: FuturesUnordered<LocalBoxFuture<'static, Chore>>,
-    /// Own events that are not on record yet. The first is on its way: they are recorded in their order.
-    announced: VecDeque<Event>,
+    /// What own events are to tell that are not on record yet. The first is on its way: they are recorded in their order.
+    announced: VecDeque<(EventType, Facts)>,
     /// On record and not yet handed over.
     tellable: Vec<Event>,
     /// The store can't be trusted any more.
@@ -87,7 +87,7 @@ impl Live {
 /// What a chore has come to.
 enum Chore {
     /// The first of what is announced is on record.
-    Announced,
+    Announced(Box<Event>),
     /// It is time to look for what is too old.
     Prune,
     /// What was too old is gone.
@@ -153,8 +153,9 @@ where
                 }
                 told = self.hooks.advance() => self.tellable.extend(told?),
                 Some(done) = self.chores.next() => match done {
-                    Chore::Announced => {
-                        self.tellable.extend(self.announced.pop_front());
+                    Chore::Announced(event) => {
+                        self.tellable.push(*event);
+                        self.announced.pop_front();
                         self.record_announced();
                     }
                     Chore::Prune => self.prune(),
@@ -188,21 +189,24 @@ where
 
     /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
     pub fn announce(&mut self, kind: EventType, facts: Facts) {
-        self.announced.push_back(self.voice.event(kind, facts));
+        self.announced.push_back((kind, facts));
         if self.announced.len() == 1 {
             self.record_announced();
         }
     }
 
     fn record_announced(&self) {
-        let Some(event) = self.announced.front().cloned() else {
+        let Some((kind, facts)) = self.announced.front().cloned() else {
             return;
         };
         let outbox = self.outbox.clone();
+        let voice = Rc::clone(&self.voice);
         self.chores.push(Box::pin(async move {
             loop {
+                // Numbered as it is handed to the store: the hooks tell of what they give up in the same voice.
+                let event = Box::new(voice.event(kind, facts.clone()));
                 match record(&outbox, &event).await {
-                    Ok(()) => return Chore::Announced,
+                    Ok(()) => return Chore::Announced(event),
                     Err(error @ StoreError::Fatal(_)) => return Chore::Failed(error),
                     Err(_) => sleep(RECORD_AGAIN).await,
                 }

@@ -176,6 +176,14 @@ fn log(id: &DeliveryId, attempt: u32, result: &Attempt, report: &Report) {
             }
         }
     }
+    if report.is_left {
+        tracing::warn!(
+            event_id,
+            hook,
+            attempt,
+            "a hook left processes behind that can't be ended"
+        );
+    }
     match result {
         Attempt::Delivered => tracing::info!(event_id, hook, attempt, "delivered"),
         Attempt::Failed { why, .. } | Attempt::Refused(why) => {

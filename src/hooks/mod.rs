@@ -68,8 +68,8 @@ pub struct Hooks<S, C, P> {
     stop: watch::Sender<bool>,
 }
 
-/// What becomes of a delivery, with the event that tells of it where it is given up.
-type Settling = (Change, Option<Box<Event>>);
+/// What becomes of a delivery, with what there is to tell of it where it is given up.
+type Settling = (Change, Option<Box<Facts>>);
 
 /// What has come of something under way.
 enum Done {
@@ -77,8 +77,8 @@ enum Done {
     Begun(DeliveryId, u32, Result<(), StoreError>),
     /// An attempt is over.
     Tried(DeliveryId, Attempt),
-    /// What came of it is on record, or could not be put there.
-    Settled(Settling, Result<(), StoreError>),
+    /// What came of it is on record, with the event that tells of it, or could not be put there.
+    Settled(Settling, Result<Option<Box<Event>>, StoreError>),
 }
 
 impl<S, C, P> Hooks<S, C, P>
@@ -184,7 +184,8 @@ where
     }
 
     /// From here on no attempt begins. [`Hooks::advance`] goes on with those under way; [`Hooks::is_settled`] says when
-    /// they are over.
+    /// they are over. One that fails meanwhile counts as cut off: the stop itself may be why, as when what the hook
+    /// asks is not there any more.
     pub fn wind_up(&mut self) {
         self.winding_up = true;
     }
@@ -195,7 +196,7 @@ where
     }
 
     /// Starts nothing more, and ends what is under way: TERM, and KILL five seconds later. Resolves when all has ended.
-    /// What was cut off counts as not tried.
+    /// What was cut off is tried again, here or after the next start.
     pub async fn stop(&mut self) {
         self.wind_up();
         self.stop.send_replace(true);
@@ -211,16 +212,18 @@ where
 
     /// Gives up all that is not delivered, for this reason, what is being tried included; it ends at once. What has
     /// become of others already is waited for, and where it can't be recorded, that is all that becomes of them here.
-    /// Returns what there is to tell.
+    /// Returns what there is to tell. What is committed from then on is delivered as ever.
     pub async fn give_up_all(&mut self, why: &str) -> Vec<Event> {
         self.attempts.clear();
         self.stop().await;
         let changes = self.queue.borrow_mut().give_up_all(why);
         for change in changes {
             let settling = self.settling(change);
-            let result = record(&self.outbox, &settling).await;
+            let result = record(&self.outbox, &self.voice, &settling).await;
             self.done(Done::Settled(settling, result));
         }
+        self.winding_up = false;
+        self.stop.send_replace(false);
         std::mem::take(&mut self.tellable)
     }
 
@@ -238,7 +241,7 @@ where
         let told = Told::parse(row.body)
             .map_err(|error| StoreError::Refused(format!("delivery {id}: {error}")))?;
         let retry = Change::Retry { id: id.clone() };
-        record(&self.outbox, &(retry, None)).await?;
+        commit(&self.outbox, &retry, None).await?;
         let now = self.clock.now();
         self.queue.borrow_mut().add(&id, Arc::new(told), now);
         Ok(true)
@@ -255,7 +258,7 @@ where
         if self.given_up(&id).await?.is_none() {
             return Ok(false);
         }
-        record(&self.outbox, &(Change::Discard { id }, None)).await?;
+        commit(&self.outbox, &Change::Discard { id }, None).await?;
         Ok(true)
     }
 
@@ -314,7 +317,7 @@ where
             let (id, attempt) = (id.clone(), *attempt);
             let outbox = self.outbox.clone();
             self.records.push(Box::pin(async move {
-                let result = record(&outbox, &(change, None)).await;
+                let result = commit(&outbox, &change, None).await;
                 Done::Begun(id, attempt, result)
             }));
         }
@@ -336,8 +339,8 @@ where
                     .borrow_mut()
                     .put_back(&id, now.plus(RECORD_AGAIN), None);
             }
-            // Cut off: it runs again, here or after the next start.
-            Done::Tried(id, Attempt::Failed { why, .. }) if self.is_stopping() => {
+            // Cut off, or as good as that: it runs again, here or after the next start.
+            Done::Tried(id, Attempt::Failed { why, .. }) if self.winding_up => {
                 self.queue.borrow_mut().put_back(&id, now, Some(why));
             }
             Done::Tried(id, attempt) => {
@@ -346,7 +349,7 @@ where
                 drop(queue);
                 self.settle(change);
             }
-            Done::Settled((change, event), Ok(())) => {
+            Done::Settled((change, _), Ok(event)) => {
                 self.queue.borrow_mut().apply(&change);
                 self.tellable.extend(event.map(|event| *event));
             }
@@ -385,22 +388,22 @@ where
     /// The change, with what is to be told of it.
     fn settling(&self, change: Change) -> Settling {
         let given_up = self.queue.borrow().gives_up(&change);
-        let event = given_up.map(|(delivery, error)| {
-            let facts = Facts {
+        let facts = given_up.map(|(delivery, error)| {
+            Box::new(Facts {
                 error: Some(error),
                 delivery: Some(Box::new(delivery)),
                 ..Facts::default()
-            };
-            Box::new(self.voice.event(EventType::HookFailed, facts))
+            })
         });
-        (change, event)
+        (change, facts)
     }
 
     fn record(&mut self, settling: Settling, after: Duration) {
         let outbox = self.outbox.clone();
+        let voice = Rc::clone(&self.voice);
         self.records.push(Box::pin(async move {
             sleep(after).await;
-            let result = record(&outbox, &settling).await;
+            let result = record(&outbox, &voice, &settling).await;
             Done::Settled(settling, result)
         }));
     }
@@ -418,10 +421,28 @@ async fn next(records: &mut Work, attempts: &mut Work) -> Option<Done> {
     }
 }
 
+/// Writes down what becomes of a delivery, and returns the event that tells of it. The event is made as it is handed to
+/// the store, anew where that has failed before: so events are on record in the order of their numbers, though one may
+/// have to wait for room on the disk and the next finds some.
+async fn record<C: Clock>(
+    store: &impl Store,
+    voice: &Voice<C>,
+    (change, facts): &Settling,
+) -> Result<Option<Box<Event>>, StoreError> {
+    let facts = facts.as_deref().cloned();
+    let event = facts.map(|facts| Box::new(voice.event(EventType::HookFailed, facts)));
+    commit(store, change, event.as_deref()).await?;
+    Ok(event)
+}
+
 /// Writes a change down before it is true, with what is to be told of it.
-async fn record(store: &impl Store, (change, event): &Settling) -> Result<(), StoreError> {
+async fn commit(
+    store: &impl Store,
+    change: &Change,
+    event: Option<&Event>,
+) -> Result<(), StoreError> {
     let commit = Commit {
-        events: event.as_deref().map_or(&[], std::slice::from_ref),
+        events: event.map_or(&[], std::slice::from_ref),
         changes: std::slice::from_ref(change),
         ..Commit::default()
     };

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::tests_support::{event, hook};
 use super::*;
@@ -21,6 +22,8 @@ struct Ledger(Rc<Pages>);
 #[derive(Default)]
 struct Pages {
     is_full: Cell<bool>,
+    /// The next outcome finds no room.
+    refuses_once: Cell<bool>,
     refused: Cell<u32>,
     /// Where there is one, each outcome waits for its permit.
     permits: RefCell<Option<Rc<Semaphore>>>,
@@ -44,7 +47,7 @@ impl Store for Ledger {
                 pages.waiting.set(pages.waiting.get() + 1);
                 permits.acquire().await.unwrap().forget();
             }
-            if pages.is_full.get() {
+            if pages.is_full.get() || pages.refuses_once.take() {
                 pages.refused.set(pages.refused.get() + 1);
                 return Err(StoreError::Full("no space left".to_owned()));
             }
@@ -69,8 +72,8 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-/// Every attempt goes like this.
-struct Always(Attempt);
+/// Every attempt takes as long, and goes like this.
+struct Always(Duration, Attempt);
 
 impl Perform for Always {
     fn attempt(
@@ -81,8 +84,11 @@ impl Perform for Always {
         _: i64,
         _: watch::Receiver<bool>,
     ) -> Option<Trying> {
-        let attempt = self.0.clone();
-        Some(Box::pin(async { attempt }))
+        let (takes, attempt) = (self.0, self.1.clone());
+        Some(Box::pin(async move {
+            sleep(takes).await;
+            attempt
+        }))
     }
 }
 
@@ -96,38 +102,38 @@ async fn owing(
     attempt: Attempt,
     ledger: &Ledger,
 ) -> Hooks<Ledger, SystemClock, Always> {
-    let hooks = owing_on(ledger.clone(), numbers, attempt).await;
-    ledger.0.taken.borrow_mut().clear();
-    hooks
-}
-
-/// The same, recorded in any store.
-async fn owing_on<S: Store + Clone + 'static>(
-    store: S,
-    numbers: &[u32],
-    attempt: Attempt,
-) -> Hooks<S, SystemClock, Always> {
-    let clock = SystemClock::start();
-    let outbox = Outbox::new(store, clock, "test");
-    let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
-    let specs = [hook("h", &["job.*"], 0, 1)];
-    let dice = SeededDice::new(1);
-    let hooks = Hooks::new(&specs, Always(attempt), outbox.clone(), voice, clock, dice);
+    let hooks = with(Always(Duration::ZERO, attempt), ledger.clone());
     let events: Vec<Event> = numbers
         .iter()
         .map(|&seq| event(seq, "job.failed"))
         .collect();
+    owe(&hooks, &events).await;
+    ledger.0.taken.borrow_mut().clear();
+    hooks
+}
+
+/// One hook whose attempts go like this, recorded there.
+fn with<S: Store + Clone + 'static>(perform: Always, store: S) -> Hooks<S, SystemClock, Always> {
+    let clock = SystemClock::start();
+    let outbox = Outbox::new(store, clock, "test");
+    let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
+    let specs = [hook("h", &["job.*"], 0, 2)];
+    Hooks::new(&specs, perform, outbox, voice, clock, SeededDice::new(1))
+}
+
+async fn owe<S: Store + Clone + 'static>(hooks: &Hooks<S, SystemClock, Always>, events: &[Event]) {
     let commit = Commit {
-        events: &events,
+        events,
         ..Commit::default()
     };
-    outbox.commit(commit).await.unwrap();
-    hooks
+    hooks.outbox.commit(commit).await.unwrap();
 }
 
 /// Goes on until it is so; nothing is told meanwhile.
 async fn until(hooks: &mut Hooks<Ledger, SystemClock, Always>, so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_hours(1);
     while !so() {
+        assert!(Instant::now() < end, "it does not come to pass");
         tokio::select! {
             told = hooks.advance() => assert_eq!(told.unwrap(), [], "nothing is true before it is recorded"),
             () = sleep(Duration::from_millis(100)) => {}
@@ -217,7 +223,9 @@ async fn what_has_arrived_is_not_given_up_for_want_of_room_on_the_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
-    let mut hooks = owing_on(Model::default(), &[1, 2, 3, 4], refused()).await;
+    let mut hooks = with(Always(Duration::ZERO, refused()), Model::default());
+    let events: Vec<Event> = (1..=4).map(|seq| event(seq, "job.failed")).collect();
+    owe(&hooks, &events).await;
     while !hooks.is_idle() {
         hooks.advance().await.unwrap();
     }
@@ -239,7 +247,8 @@ async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
 #[tokio::test]
 async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
     let store = Model::default();
-    let mut hooks = owing_on(store.clone(), &[1], refused()).await;
+    let mut hooks = with(Always(Duration::ZERO, refused()), store.clone());
+    owe(&hooks, &[event(1, "job.failed")]).await;
     let (id, why) = (id(1), Failure::new("HTTP 410"));
     let commit = Commit {
         changes: &[Change::GiveUp {
@@ -251,4 +260,58 @@ async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
     store.commit(commit).await.unwrap();
     assert_eq!(hooks.retry(id.clone()).await, Ok(false));
     assert_eq!(hooks.discard(id).await, Ok(false));
+}
+
+#[tokio::test]
+async fn what_is_told_after_all_was_given_up_is_delivered() {
+    let ledger = Ledger::default();
+    let mut hooks = owing(&[], Attempt::Delivered, &ledger).await;
+    assert_eq!(hooks.give_up_all("it is over").await, []);
+    owe(&hooks, &[event(1, "job.failed")]).await;
+    until(&mut hooks, || ledger.taken().len() == 3).await;
+    assert_eq!(ledger.taken(), ["job.failed", "1 begin", "1 deliver"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_while_all_winds_up_is_made_again_after_the_next_start() {
+    let failed = Attempt::Failed {
+        why: Failure::new("nobody listens"),
+        not_before: Duration::ZERO,
+    };
+    for (attempt, becomes) in [
+        (failed, vec!["1 begin"]),
+        (Attempt::Delivered, vec!["1 begin", "1 deliver"]),
+        (refused(), vec!["1 begin", "1 give up", "hook.failed"]),
+    ] {
+        let ledger = Ledger::default();
+        let mut hooks = with(Always(Duration::from_secs(3), attempt), ledger.clone());
+        owe(&hooks, &[event(1, "job.failed")]).await;
+        ledger.0.taken.borrow_mut().clear();
+        until(&mut hooks, || !ledger.taken().is_empty()).await;
+        hooks.wind_up();
+        while !hooks.is_settled() {
+            tokio::select! {
+                told = hooks.advance() => drop(told.unwrap()),
+                () = sleep(Duration::from_millis(100)) => {}
+            }
+        }
+        assert_eq!(ledger.taken(), becomes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_on_record_and_told_in_the_order_of_their_numbers() {
+    let ledger = Ledger::default();
+    let mut hooks = owing(&[], refused(), &ledger).await;
+    let mut of_another = event(2, "job.failed");
+    of_another.id.watch = WatchId([2; 16]);
+    owe(&hooks, &[event(1, "job.failed"), of_another]).await;
+    ledger.0.taken.borrow_mut().clear();
+    ledger.0.refuses_once.set(true);
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(hooks.advance().await.unwrap());
+    }
+    assert_eq!(ledger.0.refused.get(), 1);
+    assert!(told[0].id.seq < told[1].id.seq, "{told:#?}");
 }

@@ -1,13 +1,22 @@
 //! The supervisor of one hook, spoken to as the watcher does: whatever the hook does, it ends, whole, and bounded.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::geteuid;
 use serde_json::{Value, json};
 
 use crate::place::PATIENCE;
+use skip::skip;
+
+#[path = "../support/skip.rs"]
+mod skip;
+
+const FORGEWATCH: &str = env!("CARGO_BIN_EXE_forgewatch");
 
 /// A supervisor under way; killed when the test gives up on it.
 struct Supervisor {
@@ -17,8 +26,14 @@ struct Supervisor {
 
 impl Supervisor {
     fn start(timeout: Duration, command: &[&str], event: &[u8]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
-            .args(["hook-supervisor", "--timeout-ms"])
+        Self::start_by(&[], timeout, command, event)
+    }
+
+    /// Started by another program, which becomes it.
+    fn start_by(by: &[&str], timeout: Duration, command: &[&str], event: &[u8]) -> Self {
+        let all = [by, &[FORGEWATCH, "hook-supervisor", "--timeout-ms"]].concat();
+        let mut child = Command::new(all[0])
+            .args(&all[1..])
             .arg(timeout.as_millis().to_string())
             .arg("--")
             .args(command)
@@ -219,7 +234,7 @@ fn when_the_watcher_is_gone_nothing_of_the_hook_is_left() {
 fn a_watcher_that_dies_before_it_has_said_all_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ran");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
+    let mut child = Command::new(FORGEWATCH)
         .args([
             "hook-supervisor",
             "--timeout-ms",
@@ -252,4 +267,111 @@ fn a_hook_leads_a_group_of_its_own_and_shares_no_stream() {
     streams.dedup();
     assert_eq!(streams.len(), 3, "{told}");
     assert_eq!(lines[3], lines[4], "{told}");
+}
+
+/// A folder that everybody may use.
+fn open_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// A copy that everybody may run, and only we read: what runs it may not be looked into.
+fn guarded(program: &str, folder: &Path) -> String {
+    let copy = folder.join(program);
+    fs::copy(Path::new("/bin").join(program), &copy).unwrap();
+    fs::set_permissions(&copy, Permissions::from_mode(0o711)).unwrap();
+    copy.to_str().unwrap().to_owned()
+}
+
+/// Becomes another user's process, with a `/proc` that hides who may not be looked into.
+const HIDDEN: [&str; 12] = [
+    "unshare",
+    "--mount",
+    "--propagation=private",
+    "/bin/sh",
+    "-c",
+    "mount -t proc -o hidepid=invisible,subset=pid proc /proc && exec \"$@\"",
+    "sh",
+    "setpriv",
+    "--reuid=64001",
+    "--regid=64001",
+    "--clear-groups",
+    "--",
+];
+
+/// Why another user cannot run these programs in this way; None where it can.
+fn lacks(by: &[&str], programs: &[&str]) -> Option<String> {
+    if !geteuid().is_root() {
+        return Some("another user's processes need root".to_owned());
+    }
+    for program in programs {
+        let mut tried = Command::new(by[0]);
+        let tried = tried.args(&by[1..]).arg(program).arg("--help").output();
+        match tried {
+            Ok(output) if output.status.success() => {}
+            other => return Some(format!("another user can't run {program} here: {other:?}")),
+        }
+    }
+    None
+}
+
+#[test]
+fn what_proc_hides_ends_with_its_hook_too() {
+    let folder = open_folder();
+    let sleep = guarded("sleep", folder.path());
+    if let Some(why) = lacks(&HIDDEN, &[FORGEWATCH, &sleep]) {
+        return skip(&why);
+    }
+    let shell = guarded("sh", folder.path());
+    let mark = mark(4);
+    let below = format!("setsid {sleep} {mark} & while [ -e /proc/$! ]; do sleep 0.01; done");
+    let waits = format!("{below}; wait");
+    let short = Duration::from_millis(500);
+    for (timeout, command, end) in [
+        (
+            PATIENCE,
+            &["/bin/sh", "-c", &below][..],
+            json!({"exited": 0}),
+        ),
+        (short, &[&sleep, &mark], json!("timed_out")),
+        (short, &[&shell, "-c", &waits], json!("timed_out")),
+    ] {
+        let told = Supervisor::start_by(&HIDDEN, timeout, command, b"{}").report();
+        assert_eq!((&told["end"], &told["is_left"]), (&end, &json!(false)));
+        assert_eq!(count(&mark), 0, "{command:?}");
+    }
+}
+
+#[test]
+fn a_hook_that_cannot_be_supervised_is_not_started() {
+    const USER: [&str; 5] = [
+        "setpriv",
+        "--reuid=64002",
+        "--regid=64002",
+        "--clear-groups",
+        "prlimit",
+    ];
+    if let Some(why) = lacks(&USER[..4], &[FORGEWATCH, "prlimit"]) {
+        return skip(&why);
+    }
+    let folder = open_folder();
+    // From too few threads and processes for anything to enough for all.
+    let ran: Vec<bool> = (1..=8)
+        .map(|most| {
+            let limit = format!("--nproc={most}");
+            let file = folder.path().join(&limit);
+            let command = ["/usr/bin/touch", file.to_str().unwrap()];
+            let by = [&USER[..], &[&limit]].concat();
+            let told = Supervisor::start_by(&by, PATIENCE, &command, b"{}").report();
+            let is_started = told["end"] == json!({"exited": 0});
+            assert!(
+                is_started || told["end"]["not_started"].is_string(),
+                "{told}"
+            );
+            assert_eq!(file.exists(), is_started, "{told}");
+            is_started
+        })
+        .collect();
+    assert!(!ran[0] && ran[7], "{ran:?}");
 }

@@ -82,6 +82,13 @@ fn a_hook_gets_the_event_and_exactly_the_environment_promised() {
 }
 
 #[test]
+fn a_hook_on_the_end_of_all_runs_too() {
+    let (stage, hook) = stage("echo $FORGEWATCH_EVENT_TYPE >> told");
+    watch(&stage, &[&format!("watch.finished={hook}")]).expect(0);
+    assert_eq!(lines(&stage, "told"), ["watch.finished"]);
+}
+
+#[test]
 fn a_failed_attempt_is_repeated_and_the_next_event_of_the_job_waits_for_it() {
     let (stage, hook) = stage(
         "echo \"$FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT\" >> tries\n\

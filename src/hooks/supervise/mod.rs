@@ -1,8 +1,9 @@
 //! The hidden command `forgewatch hook-supervisor`: runs one hook and sees to its end, whole.
 //!
 //! `exec` starts one for each attempt. It leads a session of its own and is the subreaper of all that the hook
-//! starts: what leaves its group or its session is handed to it by the kernel and found below it in `/proc`. It never
-//! shares a stream with anybody: it keeps the first and the last of each of the hook's and reports them at the end.
+//! starts: what leaves its group or its session is handed to it by the kernel and found below it. That nobody is left
+//! it takes from the kernel alone, which then has no child to wait for. It never shares a stream with anybody: it keeps
+//! the first and the last of each of the hook's and reports them at the end.
 //!
 //! Standard input is the line to whoever started it: eight bytes of length, the event, and then silence. A byte more
 //! asks for an end (TERM to all, KILL five seconds later); an end of file means that nobody is there any more (KILL at
@@ -12,9 +13,9 @@ mod below;
 mod kept;
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -25,7 +26,7 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use below::{descendants, signal_all};
+use below::signal_all;
 use kept::Bounded;
 pub(super) use kept::Kept;
 
@@ -46,6 +47,8 @@ pub(super) struct Report {
     pub(super) end: End,
     pub(super) stdout: Kept,
     pub(super) stderr: Kept,
+    /// Something of the hook lives on: another user's process, or one that hangs in the kernel.
+    pub(super) is_left: bool,
 }
 
 /// How the hook ended.
@@ -122,8 +125,6 @@ fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<
         Ok(started) => started,
         Err(error) => return Some(Report::of(End::NotStarted(error.to_string()))),
     };
-    listen(tell.clone());
-    reap(tell);
     let mut watch = Watch {
         news,
         hook,
@@ -141,7 +142,7 @@ fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<
         }
     };
     if !watch.alone {
-        signal_all(Signal::TERM);
+        watch.signal(Signal::TERM);
         watch.until_alone(GRACE);
         watch.kill_all();
     }
@@ -154,11 +155,13 @@ fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<
         end,
         stdout,
         stderr,
+        is_left: !watch.alone,
     })
 }
 
 type Shared = Arc<Mutex<Bounded>>;
 
+/// Starts the program, and every thread before it: where the machine grants no more of them, nothing has begun.
 fn start(
     command: &[OsString],
     event: Vec<u8>,
@@ -167,46 +170,58 @@ fn start(
     let (program, args) = command
         .split_first()
         .ok_or_else(|| io::Error::other("no program is given"))?;
-    let mut child = Command::new(program)
+    let (stdin, event_into) = io::pipe()?;
+    let (from_stdout, stdout) = io::pipe()?;
+    let (from_stderr, stderr) = io::pipe()?;
+    hand_over(event_into, event)?;
+    let streams = [
+        drain(from_stdout, tell.clone())?,
+        drain(from_stderr, tell.clone())?,
+    ];
+    listen(tell.clone())?;
+    let (has_begun, begun) = mpsc::channel();
+    reap(begun, tell.clone())?;
+    // Our own copies of its ends of the pipes are gone with the command.
+    let child = Command::new(program)
         .args(args)
         .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()?;
+    let _ = has_begun.send(());
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    thread::spawn(move || hand_over(stdin, &event));
-    let streams = [drain(stdout, tell.clone()), drain(stderr, tell.clone())];
     Ok((pid, streams))
 }
 
-/// A hook that does not read its event has its reasons.
-fn hand_over(stdin: Option<ChildStdin>, event: &[u8]) {
-    if let Some(mut stdin) = stdin {
-        let _ = stdin.write_all(event);
-    }
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(drop)
 }
 
-fn drain(from: Option<impl Read + Send + 'static>, tell: Sender<News>) -> Shared {
+/// A hook that does not read its event has its reasons.
+fn hand_over(mut into: PipeWriter, event: Vec<u8>) -> io::Result<()> {
+    spawn(move || {
+        let _ = into.write_all(&event);
+    })
+}
+
+fn drain(mut from: PipeReader, tell: Sender<News>) -> io::Result<Shared> {
     let kept = Shared::default();
     let into = Arc::clone(&kept);
-    thread::spawn(move || {
+    spawn(move || {
         let mut chunk = [0; 16 * 1024];
-        if let Some(mut from) = from {
-            while let Ok(n @ 1..) = from.read(&mut chunk) {
-                lock(&into).push(chunk.get(..n).unwrap_or_default());
-            }
+        while let Ok(n @ 1..) = from.read(&mut chunk) {
+            lock(&into).push(chunk.get(..n).unwrap_or_default());
         }
         let _ = tell.send(News::Closed);
-    });
-    kept
+    })?;
+    Ok(kept)
 }
 
 /// Hears what whoever started it has to say.
-fn listen(tell: Sender<News>) {
-    thread::spawn(move || {
+fn listen(tell: Sender<News>) -> io::Result<()> {
+    spawn(move || {
         let mut byte = [0];
         let mut stdin = io::stdin().lock();
         while let Ok(1) = stdin.read(&mut byte) {
@@ -215,12 +230,15 @@ fn listen(tell: Sender<News>) {
             }
         }
         let _ = tell.send(News::Orphaned);
-    });
+    })
 }
 
-/// Waits for every child there is, its own and those it inherits, until there is none.
-fn reap(tell: Sender<News>) {
-    thread::spawn(move || {
+/// Once the program has begun, waits for every child there is, its own and those it inherits, until there is none.
+fn reap(begun: Receiver<()>, tell: Sender<News>) -> io::Result<()> {
+    spawn(move || {
+        if begun.recv().is_err() {
+            return;
+        }
         loop {
             match wait(WaitOptions::empty()) {
                 Ok(Some((pid, status))) => drop(tell.send(News::Ended(pid, status))),
@@ -229,7 +247,7 @@ fn reap(tell: Sender<News>) {
             }
         }
         let _ = tell.send(News::Alone);
-    });
+    })
 }
 
 /// What the main thread knows.
@@ -258,14 +276,15 @@ impl Watch {
                 None => return Woken::ByTime,
                 Some(News::Stop) => return Woken::Asked,
                 Some(News::Orphaned) => return Woken::Orphaned,
-                Some(_) if self.ended.is_some() => {
-                    // What it left behind, if anything, is known at once.
-                    self.alone |= descendants().is_empty();
-                    return Woken::ByTheEnd;
-                }
+                Some(_) if self.ended.is_some() => return Woken::ByTheEnd,
                 Some(_) => {}
             }
         }
+    }
+
+    /// The hook's number is its own until it has ended.
+    fn signal(&self, signal: Signal) {
+        signal_all(self.ended.is_none().then_some(self.hook), signal);
     }
 
     /// Waits until no process is left, a word that nobody is there any more, or for this long.
@@ -282,7 +301,7 @@ impl Watch {
     fn kill_all(&mut self) {
         let end = Instant::now() + STUCK;
         while !self.alone && Instant::now() < end {
-            signal_all(Signal::KILL);
+            self.signal(Signal::KILL);
             self.until_alone(AGAIN);
         }
     }
@@ -322,6 +341,7 @@ impl Report {
             end,
             stdout: Kept::default(),
             stderr: Kept::default(),
+            is_left: false,
         }
     }
 }

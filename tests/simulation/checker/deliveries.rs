@@ -123,7 +123,8 @@ fn check_change(
     }
 }
 
-/// Whether a delivery was refused, was tried often enough, or has lost its hook.
+/// Whether a delivery was refused, has failed after tries enough, or has lost its hook. One that fails while the
+/// daemon stops has not: what it needs may be gone already.
 fn may_give_up(history: &History<'_>, write: &Write, id: &DeliveryId) -> bool {
     let mut tried = history
         .log
@@ -131,8 +132,14 @@ fn may_give_up(history: &History<'_>, write: &Write, id: &DeliveryId) -> bool {
         .iter()
         .filter(|attempt| attempt.delivery == *id);
     let enough = |attempt: &Attempted| {
-        attempt.attempt > retries(&id.hook)
-            || attempt.end.is_some_and(|(_, came)| came == Came::Refused)
+        let wound_up = history.log.lives[attempt.life].wound_up;
+        match attempt.end {
+            Some((_, Came::Refused)) => true,
+            Some((at, Came::Failed { .. })) => {
+                attempt.attempt > retries(&id.hook) && wound_up.is_none_or(|stop| at < stop)
+            }
+            _ => false,
+        }
     };
     let lacks_it = |config: &Config| config.hook(&id.hook).is_none();
     let mut of_the_life = history
