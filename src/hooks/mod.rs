@@ -64,6 +64,17 @@ pub struct Hooks<S, C, P> {
     stop: watch::Sender<bool>,
 }
 
+/// What comes of a wish for a delivery that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is on record.
+    Granted,
+    /// No such delivery was given up.
+    NotGivenUp,
+    /// There is nobody to deliver it.
+    HookGone,
+}
+
 /// What becomes of a delivery, with what there is to tell of it where it is given up.
 type Settling = (Change, Option<Box<Facts>>);
 
@@ -217,30 +228,34 @@ where
         std::mem::take(&mut self.tellable)
     }
 
-    /// Tries a delivery anew that was given up; false where there is none.
+    /// Tries a delivery anew that was given up.
     ///
     /// # Errors
     /// It could not be recorded.
-    pub async fn retry(&mut self, id: DeliveryId) -> Result<bool, StoreError> {
+    pub async fn retry(&mut self, id: DeliveryId) -> Result<Wish, StoreError> {
+        let is_gone = !self.queue.borrow().has_hook(&id.hook);
+        if is_gone && self.queue.borrow().was_given_up(&id) {
+            return Ok(Wish::HookGone);
+        }
         self.decide(Change::Retry { id }).await
     }
 
-    /// Forgets a delivery that was given up; false where there is none.
+    /// Forgets a delivery that was given up.
     ///
     /// # Errors
     /// It could not be recorded.
-    pub async fn discard(&mut self, id: DeliveryId) -> Result<bool, StoreError> {
+    pub async fn discard(&mut self, id: DeliveryId) -> Result<Wish, StoreError> {
         self.decide(Change::Discard { id }).await
     }
 
-    async fn decide(&mut self, change: Change) -> Result<bool, StoreError> {
+    async fn decide(&mut self, change: Change) -> Result<Wish, StoreError> {
         if !self.queue.borrow().was_given_up(change.id()) {
-            return Ok(false);
+            return Ok(Wish::NotGivenUp);
         }
         commit(&self.outbox, &change, None).await?;
         let now = self.clock.now();
         self.queue.borrow_mut().apply(&change, now);
-        Ok(true)
+        Ok(Wish::Granted)
     }
 
     fn is_stopping(&self) -> bool {
