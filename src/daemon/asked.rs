@@ -18,9 +18,9 @@ use crate::core::status::whole_percent;
 use crate::core::time::millis;
 use crate::core::watch::{Watch, outcome_of};
 use crate::engine::{Api, Clock};
-use crate::hooks::Perform;
 use crate::hooks::queue::{Listed, Stands};
 use crate::hooks::told::Told;
+use crate::hooks::{Perform, Wish};
 use crate::store::{Accept, Archive, SavedWatch, StoreError};
 
 impl<A, S, C, P> Daemon<A, S, C, P>
@@ -304,10 +304,13 @@ fn refused(error: &StoreError) -> Answer {
     Answer::refused(error.to_string())
 }
 
-fn decided(id: &str, done: Result<bool, StoreError>) -> Answer {
-    match done {
-        Ok(true) => Answer::Done,
-        Ok(false) => no_delivery(id),
+fn decided(id: &str, wish: Result<Wish, StoreError>) -> Answer {
+    match wish {
+        Ok(Wish::Granted) => Answer::Done,
+        Ok(Wish::NotGivenUp) => no_delivery(id),
+        Ok(Wish::HookGone) => Answer::refused(format!(
+            "{id}: the hook is no longer in the configuration; discard it with: forgewatch hooks discard {id}"
+        )),
         Err(error) => refused(&error),
     }
 }

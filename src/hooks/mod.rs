@@ -68,6 +68,17 @@ pub struct Hooks<S, C, P> {
     stop: watch::Sender<bool>,
 }
 
+/// What comes of a wish for a delivery that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is on record.
+    Granted,
+    /// No such delivery was given up.
+    NotGivenUp,
+    /// There is nobody to deliver it.
+    HookGone,
+}
+
 /// What becomes of a delivery, with what there is to tell of it where it is given up.
 type Settling = (Change, Option<Box<Facts>>);
 
@@ -227,39 +238,42 @@ where
         std::mem::take(&mut self.tellable)
     }
 
-    /// Tries a delivery anew that was given up; false where there is none.
+    /// Tries a delivery anew that was given up.
     ///
     /// # Errors
     /// It could not be read or recorded.
-    pub async fn retry(&mut self, id: DeliveryId) -> Result<bool, StoreError>
+    pub async fn retry(&mut self, id: DeliveryId) -> Result<Wish, StoreError>
     where
         S: Archive,
     {
         let Some(row) = self.given_up(&id).await? else {
-            return Ok(false);
+            return Ok(Wish::NotGivenUp);
         };
+        if !self.queue.borrow().has_hook(&id.hook) {
+            return Ok(Wish::HookGone);
+        }
         let told = Told::parse(row.body)
             .map_err(|error| StoreError::Refused(format!("delivery {id}: {error}")))?;
         let retry = Change::Retry { id: id.clone() };
         commit(&self.outbox, &retry, None).await?;
         let now = self.clock.now();
         self.queue.borrow_mut().add(&id, Arc::new(told), now);
-        Ok(true)
+        Ok(Wish::Granted)
     }
 
-    /// Forgets a delivery that was given up; false where there is none.
+    /// Forgets a delivery that was given up.
     ///
     /// # Errors
     /// It could not be read or recorded.
-    pub async fn discard(&mut self, id: DeliveryId) -> Result<bool, StoreError>
+    pub async fn discard(&mut self, id: DeliveryId) -> Result<Wish, StoreError>
     where
         S: Archive,
     {
         if self.given_up(&id).await?.is_none() {
-            return Ok(false);
+            return Ok(Wish::NotGivenUp);
         }
         commit(&self.outbox, &Change::Discard { id }, None).await?;
-        Ok(true)
+        Ok(Wish::Granted)
     }
 
     /// Forgets some of the deliveries that were given up; how many. Call it until that is 0: it does a little at a time,

@@ -230,14 +230,22 @@ async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
         hooks.advance().await.unwrap();
     }
     assert_eq!((hooks.waiting(), hooks.list(9)), (0, Vec::new()));
-    assert_eq!(hooks.retry(id(2)).await, Ok(true));
+    assert_eq!(hooks.retry(id(2)).await, Ok(Wish::Granted));
     let listed = hooks.find(&id(2)).unwrap();
     assert_eq!((hooks.waiting(), listed.attempts), (1, 0), "it is as new");
-    assert_eq!(hooks.retry(id(2)).await, Ok(false), "it waits");
-    assert_eq!(hooks.discard(id(2)).await, Ok(false), "it waits");
-    assert_eq!(hooks.discard(id(1)).await, Ok(true));
-    assert_eq!(hooks.discard(id(1)).await, Ok(false), "it is gone");
-    assert_eq!(hooks.retry(id(5)).await, Ok(false), "there is none");
+    assert_eq!(hooks.retry(id(2)).await, Ok(Wish::NotGivenUp), "it waits");
+    assert_eq!(hooks.discard(id(2)).await, Ok(Wish::NotGivenUp), "it waits");
+    assert_eq!(hooks.discard(id(1)).await, Ok(Wish::Granted));
+    assert_eq!(
+        hooks.discard(id(1)).await,
+        Ok(Wish::NotGivenUp),
+        "it is gone"
+    );
+    assert_eq!(
+        hooks.retry(id(5)).await,
+        Ok(Wish::NotGivenUp),
+        "there is none"
+    );
     let told = hooks.advance().await.unwrap();
     assert_eq!(deliveries(&told), [id(2).to_string()]);
     assert_eq!(hooks.discard_some().await, Ok(3));
@@ -258,8 +266,8 @@ async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
         ..Commit::default()
     };
     store.commit(commit).await.unwrap();
-    assert_eq!(hooks.retry(id.clone()).await, Ok(false));
-    assert_eq!(hooks.discard(id).await, Ok(false));
+    assert_eq!(hooks.retry(id.clone()).await, Ok(Wish::NotGivenUp));
+    assert_eq!(hooks.discard(id).await, Ok(Wish::NotGivenUp));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The daemon's stop, from the first signal to the last line.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,6 +15,8 @@ use crate::store::{Sqlite, StoreError};
 
 /// While hooks are waited for, the service manager is asked for this much more time, again and again.
 const EXTENSION: Duration = Duration::from_secs(10);
+/// How long hooks may take to end, after TERM, after KILL, and to be told: five seconds, five more, and one.
+const HOOKS_END: Duration = Duration::from_secs(11);
 /// How long the disk may take to record which lines are missing, when all else is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -27,12 +30,12 @@ pub(super) async fn in_order(
 ) {
     daemon.wind_up();
     let grace = Instant::now() + stop_grace;
-    match settle(&mut daemon, grace, |events| telling.tell(events)).await {
+    let settled = settle(&mut daemon, grace, |events| telling.tell(events));
+    match extending(stop_grace, settled).await {
         Ok(true) => {}
         Ok(false) => {
             tracing::warn!("what is under way takes too long and is ended");
-            notify::extend(EXTENSION);
-            daemon.stop_hooks().await;
+            extending(HOOKS_END, daemon.stop_hooks()).await;
             // What the disk has not taken by now it may never take: the next start finds it undone.
             while let Some(Ok(events)) = daemon.advance().now_or_never() {
                 telling.tell(&events);
@@ -45,7 +48,8 @@ pub(super) async fn in_order(
         announce_lag(&mut daemon, lag);
         let soon = Instant::now() + LAST_WORDS;
         // Where it can't be recorded, neither can the end, which says so.
-        let _ = settle(&mut daemon, soon, |events| last.extend_from_slice(events)).await;
+        let settled = settle(&mut daemon, soon, |events| last.extend_from_slice(events));
+        let _ = extending(LAST_WORDS, settled).await;
     }
     last.extend(daemon.finished().await);
     drop(daemon);
@@ -59,14 +63,26 @@ async fn settle(
     until: Instant,
     mut tell: impl FnMut(&[Event]),
 ) -> Result<bool, StoreError> {
-    let mut extensions = interval(EXTENSION / 4);
     while !daemon.is_settled() {
         tokio::select! {
             biased;
             told = daemon.advance() => tell(&told?),
-            _ = extensions.tick() => notify::extend(EXTENSION),
             () = sleep_until(until) => return Ok(false),
         }
     }
     Ok(true)
+}
+
+/// Does this, and asks the service manager for time meanwhile. What takes longer than `most` hangs, and gets no more.
+async fn extending<T>(most: Duration, work: impl Future<Output = T>) -> T {
+    let until = Instant::now() + most;
+    let mut extensions = interval(EXTENSION / 4);
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = extensions.tick(), if Instant::now() < until => notify::extend(EXTENSION),
+        }
+    }
 }

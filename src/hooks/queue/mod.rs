@@ -142,7 +142,8 @@ impl Queue {
     }
 
     /// Takes back what [`Queue::begin`] set aside, as it could not be recorded, or was cut off for `why`: due again at
-    /// `until`.
+    /// `until`. Here it was no attempt. On record, one that was cut off stays begun: after the next start the count
+    /// goes on from there, and `retries` counts it too.
     pub fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
         self.end(id, |delivery| {
             delivery.attempts = delivery.attempts.saturating_sub(1);
@@ -247,6 +248,13 @@ impl Queue {
     /// How many there are to deliver.
     pub fn waiting(&self) -> usize {
         self.hooks.values().map(|hook| hook.events().count()).sum()
+    }
+
+    /// Whether a hook of this name is configured.
+    pub fn has_hook(&self, name: &str) -> bool {
+        self.hooks
+            .get(name)
+            .is_some_and(|hook| hook.rules.is_some())
     }
 
     /// All that is to deliver, by hook and event.

@@ -127,6 +127,12 @@ fn the_deliveries_of_a_hook_that_left_the_file_are_given_up_and_can_be_retried_o
         format!("{}/next", end["event_id"].as_str().unwrap())
     );
 
+    let refused = home.client(&["hooks", "retry", &delivery]).expect(1).stderr;
+    assert!(
+        refused.contains(&format!("forgewatch hooks discard {delivery}")),
+        "{refused}"
+    );
+
     // A restart forgets nothing of it.
     daemon.end("KILL");
     home.configure(&(listed("diff/1") + &hooks));
