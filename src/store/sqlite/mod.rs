@@ -3,6 +3,7 @@
 //! Group commit without a timer: the thread takes all that waits, does it in one transaction, and answers each once
 //! the disk has it. Then come the reads that waited with it, and then what has come meanwhile. `synchronous=FULL`: without it a power cut loses what was told to be safe.
 
+mod mend;
 mod open;
 mod place;
 mod prune;

@@ -12,8 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::{mpsc, watch};
 
-use super::row::TABLES;
-use super::schema::{self, Found, STEPS};
+use super::schema::{self, Found, STEPS, Step};
 use super::worker::{QUEUE, Worker};
 use super::{Failure, OpenError, Sqlite, place, tables};
 use crate::store::Loaded;
@@ -25,13 +24,18 @@ impl Sqlite {
     /// Opens the state file, makes one where there is none, and reads what a start goes on from. Every row is
     /// checked: nothing that is not as it was written gets in.
     pub fn open(path: &Path) -> Result<(Self, Loaded), OpenError> {
+        Self::open_as(path, STEPS)
+    }
+
+    /// The same, as a program that knows these steps.
+    fn open_as(path: &Path, steps: &[Step]) -> Result<(Self, Loaded), OpenError> {
         let place = place::claim(path)?;
         if !place.file.exists() {
-            create(&place.file).map_err(|failure| failed(path, failure))?;
+            create(&place.file, steps).map_err(|failure| failed(path, failure))?;
         }
         let db = connect(&place.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .and_then(|db| {
-                prepare(&db)?;
+                prepare(&db, steps)?;
                 Ok(db)
             })
             .map_err(|failure| failed(path, failure))?;
@@ -63,7 +67,7 @@ pub(super) fn connect(file: &Path, access: OpenFlags) -> Result<Connection, Fail
 }
 
 /// Makes a new file elsewhere and moves it here whole, so that an empty file is never taken for a new one.
-pub(super) fn create(file: &Path) -> Result<(), Failure> {
+pub(super) fn create(file: &Path, steps: &[Step]) -> Result<(), Failure> {
     let wal = place::beside(file, "-wal");
     if wal.exists() {
         return Err(Failure::Damaged(format!(
@@ -86,15 +90,15 @@ pub(super) fn create(file: &Path) -> Result<(), Failure> {
         .map_err(io)?;
     let db = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "synchronous", "FULL")?;
-    transaction(&db, || schema::migrate(&db, 0, STEPS))?;
+    transaction(&db, || schema::migrate(&db, 0, steps))?;
     drop(db);
     fs::rename(&new, file).map_err(io)?;
     place::sync_folder(file).map_err(io)
 }
 
 /// Looks at everything, then makes it ready for writing.
-fn prepare(db: &Connection) -> Result<(), Failure> {
-    let version = examine(db)?;
+fn prepare(db: &Connection, steps: &[Step]) -> Result<(), Failure> {
+    let version = examine(db, steps)?.len();
     for (name, value) in [
         ("journal_mode", "WAL"),
         ("synchronous", "FULL"),
@@ -111,23 +115,23 @@ fn prepare(db: &Connection) -> Result<(), Failure> {
     }
     // Also where there is nothing to migrate: the header is written, so that a folder that is read-only is found
     // now. A disk that is full now is then no reason not to start: asking goes on, and there may be space again.
-    match transaction(db, || schema::migrate(db, version, STEPS)) {
-        Err(Failure::Sql(error)) if version == STEPS.len() && passes(&error) => {}
+    match transaction(db, || schema::migrate(db, version, steps)) {
+        Err(Failure::Sql(error)) if version == steps.len() && passes(&error) => {}
         written => written?,
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
 }
 
-/// Whether header, definitions, structure and every row are sound; returns the version.
-pub(super) fn examine(db: &Connection) -> Result<usize, Failure> {
-    let version = match schema::identify(db, STEPS)? {
+/// Whether header, definitions, structure and every row are sound; returns the steps that the file has behind it.
+pub(super) fn examine<'a>(db: &Connection, steps: &'a [Step]) -> Result<&'a [Step], Failure> {
+    let version = match schema::identify(db, steps)? {
         Found::Version(version) => version,
         Found::Fresh => return Err(Failure::Damaged("it is empty".to_owned())),
         Found::Newer(found) => return Err(Failure::Newer(found)),
         Found::Foreign => return Err(Failure::Foreign),
     };
-    let steps = STEPS.get(..version).unwrap_or(STEPS);
+    let steps = steps.get(..version).unwrap_or(steps);
     if !schema::is_as_made(db, steps)? {
         let reason = "its tables are not as they were made";
         return Err(Failure::Damaged(reason.to_owned()));
@@ -137,7 +141,7 @@ pub(super) fn examine(db: &Connection) -> Result<usize, Failure> {
         let line = verdict.lines().last().unwrap_or_default();
         return Err(Failure::Damaged(line.to_owned()));
     }
-    for table in TABLES {
+    for table in schema::tables(steps) {
         let mut statement = db.prepare(&table.select("NOT INDEXED ORDER BY n"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -146,7 +150,7 @@ pub(super) fn examine(db: &Connection) -> Result<usize, Failure> {
             }
         }
     }
-    Ok(version)
+    Ok(steps)
 }
 
 fn load(db: &Connection) -> Result<Loaded, Failure> {
@@ -214,7 +218,119 @@ pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
 mod tests {
     use std::io::ErrorKind;
 
+    use rusqlite::types::Value;
+
+    use super::super::rescue;
+    use super::super::row::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, Table, WATCHES};
     use super::*;
+    use crate::core::event::WatchId;
+    use crate::store::{Accept, AddedBy, Archive, Note, SavedWatch, Store};
+
+    /// A version that might come one day: polls have one column more.
+    const LATER: [Step; 2] = [
+        STEPS[0],
+        Step {
+            take: later,
+            tables: &[
+                &WATCHES,
+                &EVENTS,
+                &DELIVERIES,
+                &POLLS_LATER,
+                &ACCEPTED,
+                &LEARNT,
+            ],
+        },
+    ];
+    const POLLS_LATER: Table = Table {
+        name: "polls",
+        columns: &["n", "watch", "poll", "wall_ms", "crc"],
+    };
+
+    fn later(db: &Connection) -> Result<(), Failure> {
+        let values = |row: &rusqlite::Row<'_>| {
+            let values = (0..3).map(|at| row.get::<_, Value>(at));
+            Ok(values.collect::<Result<Vec<_>, _>>()?)
+        };
+        let old = POLLS.read(db, "", [], values)?;
+        db.execute_batch("ALTER TABLE polls ADD COLUMN wall_ms INTEGER")?;
+        for values in old {
+            POLLS_LATER.put(db, values.into_iter().chain([Value::Null]).collect())?;
+        }
+        Ok(())
+    }
+
+    /// A closed file of today's version with one watch and one poll.
+    async fn today(path: &Path) {
+        let (store, _) = Sqlite::open(path).unwrap();
+        let watch = SavedWatch {
+            id: WatchId([7; 16]),
+            job: "diff/1".parse().unwrap(),
+            row: "{}".to_owned(),
+            ended_wall_ms: None,
+            added_by: AddedBy::default(),
+        };
+        let note = Note {
+            watch: watch.id,
+            row: "{}".to_owned(),
+            poll: "{\"progress\":40}".to_owned(),
+        };
+        let begin = vec![watch];
+        let accept = Accept {
+            begin,
+            ..Accept::default()
+        };
+        store.accept(accept).await.unwrap();
+        store.note(note);
+        store.close().await;
+    }
+
+    fn polls(path: &Path, table: &Table) -> usize {
+        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        table.read(&db, "", [], |_| Ok(())).unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_file_of_an_earlier_version_is_checked_as_such_and_then_brought_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        today(&path).await;
+        for _ in 0..2 {
+            let (store, loaded) = Sqlite::open_as(&path, &LATER).unwrap();
+            assert_eq!(loaded.watches.len(), 1);
+            store.close().await;
+            assert_eq!(polls(&path, &POLLS_LATER), 1);
+        }
+        let error = Sqlite::open(&path).unwrap_err();
+        assert!(
+            matches!(error, OpenError::Newer { found: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_of_an_earlier_version_is_not_brought_up_but_rescued_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        today(&path).await;
+        let mut bytes = fs::read(&path).unwrap();
+        let row = b"diff/1";
+        let at = bytes.windows(row.len()).position(|bytes| bytes == row);
+        bytes[at.unwrap() + 5] = b'2';
+        fs::write(&path, &bytes).unwrap();
+        let error = Sqlite::open_as(&path, &LATER).unwrap_err();
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "left alone");
+
+        let to = folder.path().join("rescued.db");
+        let tables = rescue::recover_as(&path, &to, &LATER).unwrap();
+        let lost: Vec<_> = tables.iter().filter(|t| t.lost > 0 || t.cut_off).collect();
+        assert!(
+            matches!(lost[..], [watches] if watches.table == "watches"),
+            "{tables:?}"
+        );
+        assert_eq!(polls(&to, &POLLS_LATER), 1);
+        Sqlite::open_as(&to, &LATER).unwrap().0.close().await;
+    }
 
     #[test]
     fn what_may_pass_is_told_from_what_stays_and_from_damage() {

@@ -1,26 +1,29 @@
 //! `forgewatch state check` and `state recover`: whether a file is sound, and what can be read of one that is not.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::row::{TABLES, Table};
-use super::schema::{self, STEPS};
-use super::{Failure, OpenError, open, place};
+use super::row::Table;
+use super::schema::{self, Found, STEPS, Step};
+use super::{Failure, OpenError, mend, open, place};
 
 /// Up to here the next readable row is looked for behind a damaged place.
-const FURTHEST: u32 = 40;
+pub(super) const FURTHEST: u32 = 40;
+
+/// Behind the new file's name: what a rescue works on.
+const COPY: &str = ".copy";
 
 /// One table of a rescue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rescue {
     /// Its name.
     pub table: &'static str,
-    /// Rows that are sound, and in the new file.
+    /// Rows that are in the new file: sound ones, and entries of the list that the watches tell of.
     pub rescued: u64,
     /// Rows that are damaged or lie in a damaged place, at most: numbers may have been unused.
     pub lost: u64,
@@ -38,13 +41,8 @@ pub enum RescueError {
     #[error(transparent)]
     From(#[from] OpenError),
     /// The new file can't be written.
-    #[error("{path}: {reason}", path = path.display())]
-    To {
-        /// The new file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
+    #[error(transparent)]
+    To(OpenError),
     /// Not a single row could be read.
     #[error("{path}: not one row is readable; nothing was written", path = .0.display())]
     Nothing(PathBuf),
@@ -57,53 +55,58 @@ pub fn check(path: &Path) -> Result<Vec<(&'static str, u64)>, OpenError> {
         .and_then(|db| {
             // One transaction, so that all that is looked at is of one moment.
             db.execute_batch("BEGIN")?;
-            open::examine(&db)?;
-            TABLES.iter().map(|table| count(&db, table)).collect()
+            let steps = open::examine(&db, STEPS)?;
+            let tables = schema::tables(steps).iter();
+            tables.map(|table| count(&db, table)).collect()
         })
         .map_err(|failure| open::failed(path, failure))
 }
 
-/// Reads every row of `from` that can be read into the new file `to`. `from` is only ever read.
+/// Reads every row of `from` that can be read into the new file `to`. `from` is only ever read; `to` is there once it
+/// is whole. Beside it, what is worked on lies in a folder whose name ends with ".copy".
 pub fn recover(from: &Path, to: &Path) -> Result<Vec<Rescue>, RescueError> {
+    recover_as(from, to, STEPS)
+}
+
+/// The same, as a program that knows these steps.
+pub(super) fn recover_as(
+    from: &Path,
+    to: &Path,
+    steps: &[Step],
+) -> Result<Vec<Rescue>, RescueError> {
     let file = existing(from)?;
-    refuse_in_use(from, &file)?;
-    let fail = |failure| RescueError::To {
-        path: to.to_owned(),
-        reason: open::failed(to, failure).to_string(),
-    };
+    let _held = hold(from, &file)?;
+    let fail = |failure| RescueError::To(open::failed(to, failure));
+    let io = |error| fail(Failure::Io(error));
     for suffix in ["", "-wal"] {
         let path = place::beside(to, suffix);
         if fs::symlink_metadata(&path).is_ok() {
             return Err(RescueError::Exists(path));
         }
     }
-    let to = place::settle(to).map_err(|error| fail(Failure::Io(error)))?;
-    let copy = Copy::of(&file, &to).map_err(|error| fail(Failure::Io(error)))?;
-    let rescued = salvage(&copy, &to).map_err(|failure| match failure {
-        Failure::Newer(_) | Failure::Foreign => RescueError::From(open::failed(from, failure)),
+    let settled = place::settle(to).map_err(io)?;
+    let bench = Bench::beside(&settled).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => RescueError::Exists(place::beside(to, COPY)),
+        _ => io(error),
+    })?;
+    let (copy, new) = (bench.0.join("old"), bench.0.join("new"));
+    copy_whole(&file, &copy).map_err(io)?;
+    let tables = salvage(&copy, &new, steps).map_err(|failure| match failure {
+        Failure::Newer(_) => RescueError::From(open::failed(from, failure)),
         other => fail(other),
-    });
-    match rescued {
-        Ok(tables)
-            if tables
-                .iter()
-                .all(|t| t.rescued == 0 && (t.lost > 0 || t.cut_off)) =>
-        {
-            let _ = fs::remove_file(&to);
-            Err(RescueError::Nothing(from.to_owned()))
-        }
-        Ok(tables) => {
-            // Rescued by root, it is still the daemon's. Anybody else has made it for themselves.
-            if let Ok(old) = fs::metadata(&file) {
-                let _ = chown(&to, Some(old.uid()), Some(old.gid()));
-            }
-            Ok(tables)
-        }
-        Err(error) => {
-            let _ = fs::remove_file(&to);
-            Err(error)
-        }
+    })?;
+    let nothing = |t: &Rescue| t.rescued == 0 && (t.lost > 0 || t.cut_off);
+    if tables.iter().all(nothing) {
+        return Err(RescueError::Nothing(from.to_owned()));
     }
+    // Rescued by root, it is still the daemon's. Anybody else has made it for themselves.
+    if let Ok(old) = fs::metadata(&file) {
+        let _ = chown(&new, Some(old.uid()), Some(old.gid()));
+    }
+    fs::rename(&new, &settled)
+        .and_then(|()| place::sync_folder(&settled))
+        .map_err(io)?;
+    Ok(tables)
 }
 
 /// The file with the links of its folder resolved, if it is one.
@@ -123,10 +126,10 @@ fn missing(path: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-/// A file that somebody writes to would be copied half.
-fn refuse_in_use(from: &Path, file: &Path) -> Result<(), OpenError> {
+/// Keeps daemons from the file, where ever one had it: what somebody writes to would be copied half.
+fn hold(from: &Path, file: &Path) -> Result<Option<File>, OpenError> {
     let Ok(mut lock) = File::open(place::beside(file, ".lock")) else {
-        return Ok(());
+        return Ok(None);
     };
     if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
         let mut holder = String::new();
@@ -136,7 +139,7 @@ fn refuse_in_use(from: &Path, file: &Path) -> Result<(), OpenError> {
             pid: holder.trim().parse().ok(),
         });
     }
-    Ok(())
+    Ok(Some(lock))
 }
 
 fn count(db: &Connection, table: &Table) -> Result<(&'static str, u64), Failure> {
@@ -145,74 +148,74 @@ fn count(db: &Connection, table: &Table) -> Result<(&'static str, u64), Failure>
     Ok((table.name, rows.cast_unsigned()))
 }
 
-/// A copy of a file and its WAL to work on, beside the new file; removed with its end.
-struct Copy(PathBuf);
+/// A folder of our own beside the new file, to work in; removed with its end.
+struct Bench(PathBuf);
 
-impl Copy {
-    fn of(file: &Path, to: &Path) -> io::Result<Self> {
-        let copy = Self(place::beside(to, ".copy"));
-        for suffix in ["", "-wal"] {
-            let Ok(mut old) = File::open(place::beside(file, suffix)) else {
-                if suffix.is_empty() {
-                    return Err(io::Error::other("the old file can't be read"));
-                }
-                continue;
-            };
-            let mut private = OpenOptions::new();
-            let new = private.write(true).create_new(true).mode(0o600);
-            io::copy(&mut old, &mut new.open(place::beside(&copy.0, suffix))?)?;
-        }
-        Ok(copy)
+impl Bench {
+    fn beside(to: &Path) -> io::Result<Self> {
+        let folder = place::beside(to, COPY);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
     }
 }
 
-impl Drop for Copy {
+impl Drop for Bench {
     fn drop(&mut self) {
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(place::beside(&self.0, suffix));
-        }
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn salvage(copy: &Copy, to: &Path) -> Result<Vec<Rescue>, Failure> {
-    open::create(to)?;
-    let old = connect_somehow(&copy.0, to)?;
-    let new = open::connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let mut tables = Vec::new();
-    open::transaction(&new, || {
-        for table in TABLES {
-            tables.push(Salvage::of(table).run(&old, &new)?);
+/// The file and its WAL.
+fn copy_whole(file: &Path, copy: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal"] {
+        match File::open(place::beside(file, suffix)) {
+            Ok(mut old) => {
+                let mut new = File::create_new(place::beside(copy, suffix))?;
+                io::copy(&mut old, &mut new)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && suffix == "-wal" => {}
+            Err(_) => return Err(io::Error::other("the old file can't be read")),
         }
-        forget_unwatched(&new, &mut tables)
-    })?;
-    Ok(tables)
-}
-
-/// A job of the list that has no watch left has lost it. It leaves the list, or the next start would take it for one that
-/// has ended, and never watch it again.
-fn forget_unwatched(new: &Connection, tables: &mut [Rescue]) -> Result<(), Failure> {
-    let sql = "DELETE FROM accepted WHERE job NOT IN (SELECT job FROM watches)";
-    let forgotten = new.execute(sql, [])? as u64;
-    if let Some(accepted) = tables.iter_mut().find(|table| table.table == "accepted") {
-        accepted.rescued -= forgotten;
-        accepted.lost += forgotten;
     }
     Ok(())
 }
 
+/// The new file begins as one of the old one's version, so that rows, and the first page, go from one into the other
+/// as they are.
+fn salvage(copy: &Path, new: &Path, steps: &[Step]) -> Result<Vec<Rescue>, Failure> {
+    let taken = steps_behind(copy, steps)?;
+    open::create(new, taken)?;
+    let old = connect_somehow(copy, new, taken)?;
+    let new = open::connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut tables = Vec::new();
+    open::transaction(&new, || {
+        for table in schema::tables(taken) {
+            tables.push(Salvage::of(table).run(&old, &new)?);
+        }
+        schema::migrate(&new, taken.len(), steps)?;
+        mend::list(&new, &mut tables)?;
+        mend::offsets(&old, &new)
+    })?;
+    Ok(tables)
+}
+
+/// The steps that the file has behind it; all of them where its header does not tell.
+fn steps_behind<'a>(copy: &Path, steps: &'a [Step]) -> Result<&'a [Step], Failure> {
+    let db = open::connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE);
+    match db.and_then(|db| schema::identify(&db, steps)) {
+        Ok(Found::Newer(version)) => Err(Failure::Newer(version)),
+        Ok(Found::Version(version)) => Ok(steps.get(..version).unwrap_or(steps)),
+        Ok(Found::Fresh | Found::Foreign) | Err(_) => Ok(steps),
+    }
+}
+
 /// Where header or definitions are damaged, those of a new file take their place: both live in the first page, and a
 /// file that was made in the same way has its tables in the same places. The checksums tell if that was wrong.
-fn connect_somehow(copy: &Path, fresh: &Path) -> Result<Connection, Failure> {
+fn connect_somehow(copy: &Path, fresh: &Path, steps: &[Step]) -> Result<Connection, Failure> {
     let connect = || open::connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE);
-    let as_it_is = connect().and_then(|db| match schema::identify(&db, STEPS)? {
-        schema::Found::Newer(version) => Err(Failure::Newer(version)),
-        _ if schema::is_as_made(&db, STEPS)? => Ok(db),
-        _ => Err(Failure::Damaged("the first page".to_owned())),
-    });
-    match as_it_is {
-        Ok(db) => Ok(db),
-        Err(newer @ Failure::Newer(_)) => Err(newer),
-        Err(_) => {
+    match connect() {
+        Ok(db) if schema::is_as_made(&db, steps).unwrap_or(false) => Ok(db),
+        _ => {
             borrow_first_page(copy, fresh).map_err(Failure::Io)?;
             connect()
         }

@@ -49,7 +49,7 @@ pub(super) const LEARNT: Table = Table {
     columns: &["n", "calibrations", "crc"],
 };
 
-/// All of them, in the order in which they are checked and rescued.
+/// All of them as this program writes them, in the order in which they are checked and rescued.
 pub(super) const TABLES: [&Table; 6] = [&WATCHES, &EVENTS, &DELIVERIES, &POLLS, &ACCEPTED, &LEARNT];
 
 impl Table {

@@ -3,13 +3,30 @@
 use rusqlite::Connection;
 
 use super::Failure;
+use super::row::{TABLES, Table};
 
 /// "fwat": marks the file as ours.
 pub(super) const APPLICATION_ID: i32 = 0x6677_6174;
 
-/// Step n leads from version n to version n + 1; the last one to the version that this program writes. A step that
-/// was ever released is never changed again.
-pub(super) const STEPS: &[&str] = &["
+/// Leads from one version to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    /// Changes tables and rows, in the caller's transaction. A row's checksum is over all its columns, which no SQL can
+    /// reckon: where a step changes the columns of a table, it reads that table's rows with [`Table::read`] of the step
+    /// before, and writes each with [`Table::put`] of its own.
+    pub(super) take: fn(&Connection) -> Result<(), Failure>,
+    /// The tables as they are from then on: a file is checked, and rescued, by those of its own version.
+    pub(super) tables: &'static [&'static Table],
+}
+
+/// Step n leads from version n to version n + 1; the last one to the version that this program writes, whose tables are
+/// [`TABLES`]. A step that was ever released is never changed again, nor are its tables.
+pub(super) const STEPS: &[Step] = &[Step {
+    take: |db| Ok(db.execute_batch(FIRST)?),
+    tables: &TABLES,
+}];
+
+const FIRST: &str = "
 CREATE TABLE watches (
     n INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -69,7 +86,7 @@ CREATE TABLE learnt (
     calibrations TEXT NOT NULL,
     crc INTEGER NOT NULL
 ) STRICT;
-"];
+";
 
 /// What stands in the file's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +102,12 @@ pub(super) enum Found {
 }
 
 /// The version that a file has after all of `steps`.
-pub(super) fn version(steps: &[&str]) -> i64 {
+pub(super) fn version(steps: &[Step]) -> i64 {
     steps.len() as i64
 }
 
 /// Reads the header, and writes nothing.
-pub(super) fn identify(db: &Connection, steps: &[&str]) -> Result<Found, Failure> {
+pub(super) fn identify(db: &Connection, steps: &[Step]) -> Result<Found, Failure> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let version = number("user_version")?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -107,18 +124,23 @@ pub(super) fn identify(db: &Connection, steps: &[&str]) -> Result<Found, Failure
 }
 
 /// Takes all steps from version `from` on, in the caller's transaction.
-pub(super) fn migrate(db: &Connection, from: usize, steps: &[&str]) -> Result<(), Failure> {
+pub(super) fn migrate(db: &Connection, from: usize, steps: &[Step]) -> Result<(), Failure> {
     for step in steps.iter().skip(from) {
-        db.execute_batch(step)?;
+        (step.take)(db)?;
     }
     db.pragma_update(None, "application_id", APPLICATION_ID)?;
     db.pragma_update(None, "user_version", version(steps))?;
     Ok(())
 }
 
+/// The tables of a file after all of `steps`.
+pub(super) fn tables(steps: &[Step]) -> &'static [&'static Table] {
+    steps.last().map_or(&[], |step| step.tables)
+}
+
 /// Whether tables and indexes are, letter by letter, those that the steps make: a damaged definition could make
 /// SQLite see a table as empty.
-pub(super) fn is_as_made(db: &Connection, steps: &[&str]) -> Result<bool, Failure> {
+pub(super) fn is_as_made(db: &Connection, steps: &[Step]) -> Result<bool, Failure> {
     let fresh = Connection::open_in_memory()?;
     migrate(&fresh, 0, steps)?;
     Ok(definitions(db)? == definitions(&fresh)?)
@@ -136,10 +158,16 @@ mod tests {
     use super::*;
 
     /// The released steps, and two that might come one day.
-    const LATER: [&str; 3] = [
+    const LATER: [Step; 3] = [
         STEPS[0],
-        "ALTER TABLE watches ADD COLUMN note TEXT;",
-        "CREATE TABLE more (n INTEGER PRIMARY KEY) STRICT;",
+        Step {
+            take: |db| Ok(db.execute_batch("ALTER TABLE watches ADD COLUMN note TEXT")?),
+            tables: &TABLES,
+        },
+        Step {
+            take: |db| Ok(db.execute_batch("CREATE TABLE more (n INTEGER PRIMARY KEY) STRICT")?),
+            tables: &TABLES,
+        },
     ];
 
     #[test]
