@@ -7,6 +7,7 @@
 //! own `max_running` and nothing else.
 
 mod actions;
+mod decided;
 mod exec;
 mod outbox;
 pub mod queue;
@@ -21,7 +22,6 @@ mod webhook;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -33,19 +33,16 @@ pub use actions::{Actions, Perform, Trying};
 pub use outbox::Outbox;
 
 use crate::config::settings::HookSpec;
-use crate::core::delivery::{Change, DeliveryId, Row, Standing};
+use crate::core::delivery::{Change, DeliveryId, Row};
 use crate::core::event::{Event, EventType, Facts};
 use crate::core::time::Moment;
 use crate::engine::{Clock, SeededDice, Voice, retry};
-use crate::store::{Archive, Commit, Store, StoreError};
+use crate::store::{Commit, Store, StoreError};
 use queue::{Attempt, Listed, Queue};
-use told::{NotTold, Told};
+use told::NotTold;
 
 /// How long after a change could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
-
-/// How many deliveries one call of [`Hooks::discard_some`] forgets at most: some ten milliseconds.
-const DISCARDED_AT_ONCE: usize = 256;
 
 /// Delivers. See the module's page.
 pub struct Hooks<S, C, P> {
@@ -222,74 +219,6 @@ where
             self.done(Done::Settled(settling, result));
         }
         std::mem::take(&mut self.tellable)
-    }
-
-    /// Tries a delivery anew that was given up; false where there is none.
-    ///
-    /// # Errors
-    /// It could not be read or recorded.
-    pub async fn retry(&mut self, id: DeliveryId) -> Result<bool, StoreError>
-    where
-        S: Archive,
-    {
-        let Some(row) = self.given_up(&id).await? else {
-            return Ok(false);
-        };
-        let told = Told::parse(row.body)
-            .map_err(|error| StoreError::Refused(format!("delivery {id}: {error}")))?;
-        let retry = Change::Retry { id: id.clone() };
-        record(&self.outbox, &(retry, None)).await?;
-        let now = self.clock.now();
-        self.queue.borrow_mut().add(&id, Arc::new(told), now);
-        Ok(true)
-    }
-
-    /// Forgets a delivery that was given up; false where there is none.
-    ///
-    /// # Errors
-    /// It could not be read or recorded.
-    pub async fn discard(&mut self, id: DeliveryId) -> Result<bool, StoreError>
-    where
-        S: Archive,
-    {
-        if self.given_up(&id).await?.is_none() {
-            return Ok(false);
-        }
-        record(&self.outbox, &(Change::Discard { id }, None)).await?;
-        Ok(true)
-    }
-
-    /// Forgets some of the deliveries that were given up; how many. Call it until that is 0: it does a little at a time,
-    /// so that everybody else gets a turn.
-    ///
-    /// # Errors
-    /// They could not be read or recorded.
-    pub async fn discard_some(&mut self) -> Result<usize, StoreError>
-    where
-        S: Archive,
-    {
-        let (rows, _) = self.outbox.store().given_up(DISCARDED_AT_ONCE).await?;
-        let discard = |row: Row| Change::Discard { id: row.id };
-        let changes: Vec<Change> = rows.into_iter().map(discard).collect();
-        let commit = Commit {
-            changes: &changes,
-            ..Commit::default()
-        };
-        self.outbox.commit(commit).await?;
-        Ok(changes.len())
-    }
-
-    /// This delivery, where it was given up. One whose giving up is on record and not yet in force still is the queue's:
-    /// what somebody decided now would be undone by that.
-    async fn given_up(&self, id: &DeliveryId) -> Result<Option<Row>, StoreError>
-    where
-        S: Archive,
-    {
-        if self.queue.borrow().told(id).is_some() {
-            return Ok(None);
-        }
-        let row = self.outbox.store().delivery(id.clone()).await?;
-        Ok(row.filter(|row| matches!(row.standing, Standing::GivenUp(_))))
     }
 
     fn is_stopping(&self) -> bool {
