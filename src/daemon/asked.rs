@@ -176,7 +176,7 @@ where
         }
     }
 
-    /// The deliveries that are not done: at most [`LISTED`] that are to be made, and as many that were given up.
+    /// The deliveries that are not done: some that are to be made, and the newest that were given up.
     pub async fn hooks(&self) -> Answer {
         let (given_up, all) = match self.outbox.store().given_up(LISTED).await {
             Ok(found) => found,

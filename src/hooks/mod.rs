@@ -7,6 +7,7 @@
 //! own `max_running` and nothing else.
 
 mod actions;
+mod decided;
 mod exec;
 mod outbox;
 pub mod queue;
@@ -21,7 +22,6 @@ mod webhook;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -30,22 +30,20 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use actions::{Actions, Perform, Trying};
+pub use decided::Wish;
 pub use outbox::Outbox;
 
 use crate::config::settings::HookSpec;
-use crate::core::delivery::{Change, DeliveryId, Row, Standing};
+use crate::core::delivery::{Change, DeliveryId, Row};
 use crate::core::event::{Event, EventType, Facts};
 use crate::core::time::Moment;
 use crate::engine::{Clock, SeededDice, Voice, retry};
-use crate::store::{Archive, Commit, Store, StoreError};
+use crate::store::{Commit, Store, StoreError};
 use queue::{Attempt, Listed, Queue};
-use told::{NotTold, Told};
+use told::NotTold;
 
 /// How long after a change could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
-
-/// How many deliveries one call of [`Hooks::discard_some`] forgets at most: some ten milliseconds.
-const DISCARDED_AT_ONCE: usize = 256;
 
 /// Delivers. See the module's page.
 pub struct Hooks<S, C, P> {
@@ -66,17 +64,6 @@ pub struct Hooks<S, C, P> {
     /// No attempt begins any more.
     winding_up: bool,
     stop: watch::Sender<bool>,
-}
-
-/// What comes of a wish for a delivery that was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// It is on record.
-    Granted,
-    /// No such delivery was given up.
-    NotGivenUp,
-    /// There is nobody to deliver it.
-    HookGone,
 }
 
 /// What becomes of a delivery, with what there is to tell of it where it is given up.
@@ -236,77 +223,6 @@ where
         self.winding_up = false;
         self.stop.send_replace(false);
         std::mem::take(&mut self.tellable)
-    }
-
-    /// Tries a delivery anew that was given up.
-    ///
-    /// # Errors
-    /// It could not be read or recorded.
-    pub async fn retry(&mut self, id: DeliveryId) -> Result<Wish, StoreError>
-    where
-        S: Archive,
-    {
-        let Some(row) = self.given_up(&id).await? else {
-            return Ok(Wish::NotGivenUp);
-        };
-        if !self.queue.borrow().has_hook(&id.hook) {
-            return Ok(Wish::HookGone);
-        }
-        let told = Told::parse(row.body)
-            .map_err(|error| StoreError::Refused(format!("delivery {id}: {error}")))?;
-        let retry = Change::Retry { id: id.clone() };
-        commit(&self.outbox, &retry, None).await?;
-        let now = self.clock.now();
-        self.queue.borrow_mut().add(&id, Arc::new(told), now);
-        Ok(Wish::Granted)
-    }
-
-    /// Forgets a delivery that was given up.
-    ///
-    /// # Errors
-    /// It could not be read or recorded.
-    pub async fn discard(&mut self, id: DeliveryId) -> Result<Wish, StoreError>
-    where
-        S: Archive,
-    {
-        if self.given_up(&id).await?.is_none() {
-            return Ok(Wish::NotGivenUp);
-        }
-        commit(&self.outbox, &Change::Discard { id }, None).await?;
-        Ok(Wish::Granted)
-    }
-
-    /// Forgets some of the deliveries that were given up; how many. Call it until that is 0: it does a little at a time,
-    /// so that everybody else gets a turn.
-    ///
-    /// # Errors
-    /// They could not be read or recorded.
-    pub async fn discard_some(&mut self) -> Result<usize, StoreError>
-    where
-        S: Archive,
-    {
-        let (rows, _) = self.outbox.store().given_up(DISCARDED_AT_ONCE).await?;
-        let discard = |row: Row| Change::Discard { id: row.id };
-        let changes: Vec<Change> = rows.into_iter().map(discard).collect();
-        let commit = Commit {
-            changes: &changes,
-            ..Commit::default()
-        };
-        self.outbox.commit(commit).await?;
-        Ok(changes.len())
-    }
-
-    /// This delivery, where it was given up. One whose giving up is on record and not yet in force still is the queue's:
-    /// what somebody decided now would be undone by that.
-    async fn given_up(&self, id: &DeliveryId) -> Result<Option<Row>, StoreError>
-    where
-        S: Archive,
-    {
-        if self.queue.borrow().told(id).is_some() {
-            return Ok(None);
-        }
-        let row = self.outbox.store().delivery(id.clone()).await?;
-        Ok(row.filter(|row| matches!(row.standing, Standing::GivenUp(_))))
     }
 
     fn is_stopping(&self) -> bool {
