@@ -55,7 +55,7 @@ pub enum Request {
     },
     /// What happened. An [`Answer::Event`] each.
     Events {
-        /// From where on.
+        /// From where on. Behind an offset that no event has reached, it is refused.
         since: Since,
         /// Stay, and tell what happens from now on.
         #[serde(default)]

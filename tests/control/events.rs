@@ -51,7 +51,6 @@ fn all_that_happened_is_told_in_order_from_where_the_client_wants() {
     assert_eq!(told(&stage, Since::At(wall(597))), [597, 598, 599, 600]);
     assert!(told(&stage, Since::At(wall(601))).is_empty());
     assert!(told(&stage, Since::Now).is_empty());
-    assert!(told(&stage, Since::After(u64::MAX)).is_empty());
 
     let mut client = stage.connect().send(request(Since::At(wall(599)), false));
     let Answer::Event { offset, .. } = serde_json::from_str(&client.line()).unwrap() else {
@@ -151,6 +150,24 @@ fn following_ends_with_the_daemon_and_says_where_to_go_on() {
     let (status, stderr) = follow.wait();
     assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stderr.contains(&format!("--since {offset}")), "{stderr}");
+}
+
+#[test]
+fn an_offset_that_no_event_has_reached_is_refused_at_once() {
+    let stage = Stage::obedient();
+    for last in [0, 300] {
+        if last > 0 {
+            stage.commit(1..=last);
+        }
+        let beyond = (last + 1).to_string();
+        for args in [&["events"][..], &["events", "--follow"]] {
+            let done = stage.run(&[args, &["--since", &beyond]].concat());
+            let said = format!("no event has the offset {beyond}: the last offset is {last};");
+            assert!(done.stderr.contains(&said), "{done:?}");
+            done.expect(1);
+        }
+        assert!(told(&stage, Since::After(last.into())).is_empty());
+    }
 }
 
 #[test]
