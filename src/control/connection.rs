@@ -149,7 +149,7 @@ async fn tell(
         }
         tokio::select! {
             more = news.changed() => if more.is_err() {
-                return Ok(());
+                return say(stream, &Answer::Stopped).await;
             },
             () = gone(stream) => return Ok(()),
         }

@@ -40,7 +40,7 @@ pub struct Asked {
 }
 
 /// The socket and all who speak through it. Dropped, the socket is gone, clients that wait are told that the daemon
-/// is stopping, and those that follow see their stream end.
+/// is stopping, and those that follow that it has stopped.
 #[derive(Debug)]
 pub struct Server {
     asked: mpsc::Receiver<Asked>,

@@ -80,7 +80,7 @@ fn who_follows_is_told_what_comes_until_the_daemon_ends() {
         assert_eq!(numbers(&client.line()).0, [number]);
     }
     stage.stop();
-    assert_eq!(client.hear(), "");
+    assert_eq!(client.hear(), "\"stopped\"\n");
 }
 
 #[test]
@@ -149,7 +149,30 @@ fn following_ends_with_the_daemon_and_says_where_to_go_on() {
     stage.stop();
     let (status, stderr) = follow.wait();
     assert_eq!(status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&format!("--since {offset}")), "{stderr}");
+    let said =
+        format!("error: the daemon has stopped; to go on where it ended: --since {offset}\n");
+    assert_eq!(stderr, said);
+}
+
+#[test]
+fn one_who_follows_is_told_a_stop_from_a_connection_that_is_lost() {
+    let mut stage = Stage::obedient();
+    stage.commit(1..=1);
+    let follow = stage.program(&["events", "--follow", "--since", "0"]);
+    let follow = follow.follow();
+    follow.line().unwrap();
+    stage.stop();
+    let (_, stderr) = follow.wait();
+    assert!(stderr.contains("the daemon has stopped"), "{stderr}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let impostor = impostor(&folder.path().join("s"), vec![String::new()]);
+    let done = program(folder.path(), &["events", "--follow", "--socket", "s"]).run();
+    assert_eq!(
+        done.expect(1).stderr,
+        "error: the connection to the daemon at s (from --socket) was lost\n"
+    );
+    impostor.join().unwrap();
 }
 
 #[test]
