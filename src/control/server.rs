@@ -113,6 +113,11 @@ impl Drop for Server {
     }
 }
 
+/// Whether the machine has this group, as [`Server::bind`] looks for it. One that can't be looked for is none.
+pub fn is_group(name: &str) -> bool {
+    peer::group(name).is_ok_and(|gid| gid.is_some())
+}
+
 /// Serves whoever comes, each in a task of its own.
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));

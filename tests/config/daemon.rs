@@ -173,6 +173,8 @@ fn check_takes_a_daemons_configuration() {
         .file("f.toml", WHOLE.replace("'builders'", "'no-such-group'"));
     let said = place.run(&["check", "--config", "f.toml"]);
     assert!(said.starts_with("exit status 0\n"), "{said}");
+    let who = "/run/other.sock, for root and the daemon's user alone, as there is no group no-such-group\n";
+    assert!(said.contains(who), "{said}");
 }
 
 #[test]
