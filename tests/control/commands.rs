@@ -265,10 +265,12 @@ fn show_tells_where_a_job_stands_and_what_led_there() {
         Watch:     a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5
         State:     running
         Progress:  40%
-        Left:      about 2m 9s
+        Left:      about 2m 10s
         Labels:    build=8812,stage=live
         Requests:  7 since 2027-01-15T08:00:00.000Z
-        Next poll: in 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
+        Next poll: in 12s: going mostly by its ETA
+        Estimates: 2m 10s left by its ETA
+                   2m 8s left by the pace of its progress
 
         History:
           2027-01-15T08:00:00.000Z  job.watching       diff/1234 is running at 10 %
@@ -277,7 +279,7 @@ fn show_tells_where_a_job_stands_and_what_led_there() {
 
         Last polls:
           2027-01-15T08:00:01.000Z  rate_limited: the server is busy \x1b[2J; the next after 1m: the server asked for this pause
-          2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; the next after 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
+          2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; the next after 12s: going mostly by its ETA
 
         Deliveries:
           ID                                        EVENT        JOB         STANDING   ATTEMPTS   DUE   ERROR
