@@ -48,7 +48,11 @@ impl Step<'_> {
             },
             ..self.facts()
         };
-        let facts = self.with_trouble(facts);
+        let facts = match outcome {
+            // The user takes it out, whatever is wrong with asking.
+            Outcome::Removed => facts,
+            _ => self.with_trouble(facts),
+        };
         self.end(outcome, facts)
     }
 
