@@ -1,6 +1,7 @@
 //! `forgewatch check`: says whether the configuration and the credentials are in order, before anything depends on
 //! them.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -8,7 +9,9 @@ use super::args::CheckArgs;
 use super::ready::{Ready, ready};
 use super::{FAILED, USAGE, complain, online};
 use crate::config::credentials::Source;
+use crate::config::settings::Control;
 use crate::config::{self, Env, Loaded};
+use crate::control::server::is_group;
 
 /// Checks the configuration and the credentials, then with `--online` the API too.
 pub(super) fn run(args: &CheckArgs, env: &Env) -> ExitCode {
@@ -47,9 +50,25 @@ fn summary(loaded: &Loaded, source: &Source) -> String {
         || "none, defaults hold".to_owned(),
         |path| path.display().to_string(),
     );
-    format!(
-        "configuration: {file}\ncredentials:   {source}\nAPI:           {}\njobs:          {} in the file\n",
-        loaded.settings.api.base_url,
-        loaded.settings.jobs.len(),
-    )
+    let settings = &loaded.settings;
+    let (jobs, hooks) = (settings.jobs.len(), settings.hooks.len());
+    let Control { socket, group, .. } = &settings.control;
+    let who = if is_group(group) {
+        format!("root, the daemon's user and the group {group}")
+    } else {
+        format!("root and the daemon's user alone, as there is no group {group}")
+    };
+    let facts = [
+        ("configuration", file),
+        ("credentials", source.to_string()),
+        ("API", settings.api.base_url.to_string()),
+        ("jobs", format!("{jobs} in the file")),
+        ("hooks", format!("{hooks} in the file")),
+        ("socket", format!("{}, for {who}", socket.display())),
+    ];
+    let mut text = String::new();
+    for (name, fact) in facts {
+        let _ = writeln!(text, "{:<15}{fact}", format!("{name}:"));
+    }
+    text
 }

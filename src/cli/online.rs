@@ -27,7 +27,7 @@ pub(super) fn ask(settings: &Settings, client: &Client) -> Result<String, String
         ErrorKind::NotFound | ErrorKind::Gone | ErrorKind::Api => {
             Ok(format!("{base} takes these credentials ({job}: {error})"))
         }
-        ErrorKind::Unauthorized => Err(format!("{base}: {error}; the credentials are wrong")),
+        ErrorKind::Unauthorized => Err(format!("{base} does not take these credentials ({error})")),
         ErrorKind::Forbidden if own.is_none() => Ok(format!(
             "{base} answers, and does not call the credentials wrong; whether they may see your jobs shows with a job \
              in [[jobs]] ({job}: {error})"

@@ -265,8 +265,9 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
-/// The longest path a socket can have, in bytes: Linux has room for 108 and ends it with a zero (unix(7)).
-const LONGEST_SOCKET: usize = 107;
+/// The longest path of the daemon's socket, in bytes: Linux has room for 108 and ends them with a zero (unix(7)), and
+/// the folder that is closed to others, in which the daemon makes the socket, takes ten.
+const LONGEST_SOCKET: usize = 97;
 
 /// A path that fits into the address of a socket.
 fn socket(path: PathBuf) -> Result<PathBuf, String> {

@@ -30,7 +30,7 @@ pub enum ClientError {
     #[error("the daemon did not answer within {} s", PATIENCE.as_secs())]
     Silent,
     /// The connection ended before the answer did.
-    #[error("the daemon broke off")]
+    #[error("the connection to the daemon was lost")]
     BrokenOff,
     /// The answer is none.
     #[error("the answer is not understood: {0}")]

@@ -129,7 +129,7 @@ async fn tell(
     let mut news = shared.news.clone();
     let mut after = match start(&shared.store, since).await {
         Ok(after) => after,
-        Err(error) => return say(stream, &unreadable(&error)).await,
+        Err(why) => return say(stream, &why).await,
     };
     loop {
         // Before the look, so that what comes after it is news.
@@ -149,20 +149,35 @@ async fn tell(
         }
         tokio::select! {
             more = news.changed() => if more.is_err() {
-                return Ok(());
+                return say(stream, &Answer::Stopped).await;
             },
             () = gone(stream) => return Ok(()),
         }
     }
 }
 
-/// The offset behind which a stream begins.
-async fn start(store: &Sqlite, since: Since) -> Result<u64, StoreError> {
+/// The offset behind which a stream begins; Err says why there is none.
+async fn start(store: &Sqlite, since: Since) -> Result<u64, Answer> {
+    let before = async |wall_ms| {
+        let offset = store.offset_before(wall_ms).await;
+        offset.map_err(|error| unreadable(&error))
+    };
     match since {
         Since::Beginning => Ok(0),
-        Since::After(offset) => Ok(offset),
-        Since::At(wall_ms) => store.offset_before(wall_ms).await,
-        Since::Now => store.offset_before(i64::MAX).await,
+        Since::At(wall_ms) => before(wall_ms).await,
+        // The newest event is never pruned.
+        Since::Now => before(i64::MAX).await,
+        Since::After(offset) => {
+            let last = before(i64::MAX).await?;
+            if offset > last {
+                // Of another state, perhaps. Who waited for it would hear nothing of all that comes before.
+                return Err(Answer::refused(format!(
+                    "no event has the offset {offset}: the last offset is {last}; if the state was begun anew, begin \
+                     with --since 0"
+                )));
+            }
+            Ok(offset)
+        }
     }
 }
 

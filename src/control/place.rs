@@ -1,7 +1,6 @@
 //! The socket in the file system: nobody else can ever connect to it before it is closed to them, nothing of anybody's
 //! is taken away to make room, and it goes when the daemon does.
 
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
@@ -72,7 +71,7 @@ impl Place {
         make_folder(folder).map_err(fail)?;
         make_room(path)?;
 
-        let closed = Closed::beside(folder).map_err(fail)?;
+        let closed = Closed::beside(path).map_err(fail)?;
         let inside = closed.0.join(name);
         let listener = UnixListener::bind(&inside).map_err(fail)?;
         let mode = if group.is_some_and(|gid| give(&inside, gid)) {
@@ -106,15 +105,14 @@ impl Drop for Place {
     }
 }
 
-/// A folder for this user alone, gone with all that is in it when dropped.
+/// A folder for this user alone, gone with all that is in it when dropped. Its name is nine bytes long: what is in it has
+/// a path ten bytes longer than beside it, for which the configuration leaves room.
 struct Closed(PathBuf);
 
 impl Closed {
-    fn beside(folder: &Path) -> io::Result<Self> {
+    fn beside(path: &Path) -> io::Result<Self> {
         let random = getrandom::u32().map_err(io::Error::other)?;
-        let mut path = OsString::from(".");
-        path.push(format!("{random:08x}"));
-        let path = folder.join(path);
+        let path = path.with_file_name(format!(".{random:08x}"));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }

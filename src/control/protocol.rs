@@ -2,7 +2,7 @@
 //!
 //! A client connects, writes one [`Request`] as a line of JSON, and reads [`Answer`]s, a line each, until the daemon
 //! closes the connection. There is one answer, but for [`Request::Events`]: as many as there are events, and
-//! [`Answer::Done`] behind the last unless the client wanted to follow.
+//! [`Answer::Done`] behind the last; for a client that wanted to follow, [`Answer::Stopped`] once the daemon stops.
 //!
 //! A client keeps its own end open until then. Closing it, to writing alone too, says that it has gone: it may be told
 //! nothing more. A request that was whole is carried out all the same.
@@ -55,7 +55,7 @@ pub enum Request {
     },
     /// What happened. An [`Answer::Event`] each.
     Events {
-        /// From where on.
+        /// From where on. Behind an offset that no event has reached, it is refused.
         since: Since,
         /// Stay, and tell what happens from now on.
         #[serde(default)]
@@ -148,6 +148,8 @@ pub enum Answer {
     },
     /// It is done; of events, there are no more.
     Done,
+    /// To [`Request::Events`] of one who follows: the daemon stops, and tells no more.
+    Stopped,
     /// It can't be done, and nothing was.
     Refused {
         /// What is wrong and what would do, a line each; at least one.

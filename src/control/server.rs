@@ -40,7 +40,7 @@ pub struct Asked {
 }
 
 /// The socket and all who speak through it. Dropped, the socket is gone, clients that wait are told that the daemon
-/// is stopping, and those that follow see their stream end.
+/// is stopping, and those that follow that it has stopped.
 #[derive(Debug)]
 pub struct Server {
     asked: mpsc::Receiver<Asked>,
@@ -111,6 +111,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// Whether the machine has this group, as [`Server::bind`] looks for it. One that can't be looked for is none.
+pub fn is_group(name: &str) -> bool {
+    peer::group(name).is_ok_and(|gid| gid.is_some())
 }
 
 /// Serves whoever comes, each in a task of its own.

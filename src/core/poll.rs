@@ -84,7 +84,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// One sentence for people, without its full stop. Holds no text of the server's.
+    /// One sentence for people, without its full stop; what it goes by is in [`Cause::estimates`]. Holds no text of the
+    /// server's.
     pub fn sentence(&self) -> String {
         match self {
             Self::Forecast(why) => forecast(why),
@@ -100,7 +101,10 @@ impl Cause {
             }
             Self::Backoff { failures: 1 } => "asking failed; it is tried again soon".to_owned(),
             Self::Backoff { failures } => {
-                format!("asking failed {failures} times in a row; each doubles the longest wait")
+                format!(
+                    "asking failed {failures} times in a row; the wait is a random part of a limit that doubles each \
+                     time"
+                )
             }
             Self::NotFound => {
                 "the server does not know the job yet; it may just have been made".to_owned()
@@ -112,33 +116,36 @@ impl Cause {
             Self::Outage => "the API is down as a whole; one probe asks for all".to_owned(),
         }
     }
+
+    /// What each estimate of the time left says, for people, a phrase each; none where nothing was estimated.
+    pub fn estimates(&self) -> Vec<String> {
+        let Self::Forecast(why) = self else {
+            return Vec::new();
+        };
+        let told = Source::ALL.into_iter().zip(why.estimates);
+        let sources = told.filter_map(|(source, left)| Some((name(source), left?)));
+        let all = sources.chain(why.life.map(|left| (EARLIER_JOBS, left)));
+        let mut says: Vec<String> = all
+            .map(|(by, left)| format!("{} by {by}", time_left(left)))
+            .collect();
+        if why.kept > 0.5 && !says.is_empty() {
+            let percent = (why.kept.min(1.0) * 100.0) as u8;
+            says.push(format!("the ETA is likely to be kept ({percent} %)"));
+        }
+        says
+    }
 }
 
-/// What the estimates say, which of them is believed, and the bound.
+/// Which estimate is believed, and the bound.
 fn forecast(why: &Why) -> String {
-    let told = Source::ALL.into_iter().zip(why.estimates);
-    let mut says: Vec<String> = told
-        .filter_map(|(source, left)| Some(format!("{} says {}", name(source), time_left(left?))))
-        .collect();
-    says.extend(
-        why.life
-            .map(|life| format!("earlier jobs say {}", time_left(life))),
-    );
-    if says.is_empty() {
-        let nothing = "nothing is known of the time left; waits grow with the job's age";
-        return bounded(nothing.to_owned(), why.bound);
-    }
-    let mut parts = vec![says.join(", ")];
-    if let Some(source) = why.weighs_most
-        && says.len() > 1
-    {
-        parts.push(format!("{} weighs most", name(source)));
-    }
-    if why.kept > 0.5 {
-        let percent = (why.kept.min(1.0) * 100.0) as u8;
-        parts.push(format!("the ETA is likely to be kept ({percent} %)"));
-    }
-    bounded(parts.join("; "), why.bound)
+    let known = why.estimates.iter().flatten().count() + usize::from(why.life.is_some());
+    let source = why.weighs_most.map_or(EARLIER_JOBS, name);
+    let sentence = match known {
+        0 => "nothing is known of the time left; waits grow with the job's age".to_owned(),
+        1 => format!("going by {source}"),
+        _ => format!("going mostly by {source}"),
+    };
+    bounded(sentence, why.bound)
 }
 
 /// Seconds as people read them, whole ones: an estimate is not more exact. NaN and what is below one are one.
@@ -146,21 +153,23 @@ fn time_left(seconds: f32) -> String {
     format!("{} left", span(seconds.round().max(1.0) as u64 * 1_000))
 }
 
+const EARLIER_JOBS: &str = "how long earlier jobs took";
+
 fn name(source: Source) -> &'static str {
     match source {
         Source::Eta => "its ETA",
-        Source::Slip => "the slip of its ETA",
+        Source::Slip => "its ETA, slipping on as it has so far",
         Source::Progress => "the pace of its progress",
-        Source::Overdue => "its overdue ETA",
+        Source::Overdue => "how long it is over its ETA",
     }
 }
 
 fn bounded(sentence: String, bound: Option<Bound>) -> String {
     let bound = match bound {
         None => return sentence,
-        Some(Bound::MinInterval) => "not sooner than min_interval",
-        Some(Bound::MaxInterval) => "not later than max_interval",
-        Some(Bound::ShortJob) => "soon, as it may be a short job",
+        Some(Bound::MinInterval) => "not sooner than min_interval allows",
+        Some(Bound::MaxInterval) => "not later than max_interval allows",
+        Some(Bound::ShortJob) => "sooner than that wants, as the job may turn out short",
     };
     format!("{sentence}; {bound}")
 }
@@ -259,14 +268,26 @@ mod tests {
                 ..forecast_of(Some(f32::NAN), None)
             },
         ]
-        .map(|why| Cause::Forecast(why).sentence());
+        .map(|why| {
+            let cause = Cause::Forecast(why);
+            let lines = [vec![cause.sentence()], cause.estimates()].concat();
+            lines.join("\n  ")
+        });
         insta::assert_snapshot!(sentences.join("\n"), @r"
         nothing is known of the time left; waits grow with the job's age
-        its ETA says 1s left
-        its ETA says 2m 10s left, the pace of its progress says 1m 50s left; its ETA weighs most
-        its ETA says 2m 10s left, the pace of its progress says 1m 50s left; its ETA weighs most; the ETA is likely to be kept (83 %); not later than max_interval
-        earlier jobs say 2h 1m left
-        its ETA says 1s left; not sooner than min_interval
+        going by its ETA
+          1s left by its ETA
+        going mostly by its ETA
+          2m 10s left by its ETA
+          1m 50s left by the pace of its progress
+        going mostly by its ETA; not later than max_interval allows
+          2m 10s left by its ETA
+          1m 50s left by the pace of its progress
+          the ETA is likely to be kept (83 %)
+        going by how long earlier jobs took
+          2h 1m left by how long earlier jobs took
+        going by its ETA; not sooner than min_interval allows
+          1s left by its ETA
         ");
     }
 }

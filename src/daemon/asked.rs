@@ -124,7 +124,14 @@ where
                 Err(error) => return refused(&error),
             }
         }
-        lines.sort_by_key(|line| (line.began_ms.unwrap_or(i64::MAX), line.job));
+        let order = |line: &JobLine| {
+            (
+                line.began_ms.unwrap_or(i64::MAX),
+                line.job,
+                line.watch.clone(),
+            )
+        };
+        lines.sort_by_cached_key(order);
         Answer::Jobs(lines)
     }
 
@@ -244,7 +251,7 @@ where
             left_ms: watch.left(now).map(millis),
             next_poll_ms: Some(millis(watch.next_poll(now))),
             unreachable: watch.is_unreachable(),
-            ..self.line(watch)
+            ..Self::line(watch)
         }
     }
 
@@ -254,16 +261,11 @@ where
         Some(JobLine {
             outcome: outcome_of(&saved.row),
             ended_ms: saved.ended_wall_ms,
-            ..self.line(&watch)
+            ..Self::line(&watch)
         })
     }
 
-    fn line(&self, watch: &Watch) -> JobLine {
-        let now = self.clock.now();
-        let began = watch.first_poll().map(|at| {
-            let ago = i64::try_from(now.up_ms.saturating_sub(at)).unwrap_or(i64::MAX);
-            now.wall_ms.saturating_sub(ago)
-        });
+    fn line(watch: &Watch) -> JobLine {
         JobLine {
             job: watch.job(),
             watch: watch.id().to_string(),
@@ -275,7 +277,7 @@ where
             requests: watch.requests(),
             unreachable: false,
             outcome: None,
-            began_ms: began,
+            began_ms: watch.began_ms(),
             ended_ms: None,
         }
     }

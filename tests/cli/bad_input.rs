@@ -341,7 +341,12 @@ fn check_asks_nothing_and_check_online_asks_once() {
         .env("FORGEWATCH_SECRET_KEY", "wrong")
         .run()
         .expect(1);
-    assert!(done.stderr.contains("401"), "{}", done.stderr);
+    assert!(
+        done.stderr
+            .contains("does not take these credentials (HTTP 401"),
+        "{}",
+        done.stderr
+    );
     let strange = "account_service_id = 1\n[[jobs]]\njob = 'diff/1'\n";
     let done = check(strange, &["--online"]).run().expect(1);
     assert!(

@@ -25,7 +25,15 @@ fn a_one_shot_that_was_killed_goes_on_where_it_was() {
 
     let asked = stage.server.log().len();
     let again = stage.watch(&args).run().expect(0);
-    assert_eq!(again.finished()["completed"], 2);
+    let finished = again.finished();
+    assert_eq!(
+        (&finished["jobs"], &finished["completed"]),
+        (&2.into(), &2.into())
+    );
+    for job in ["diff/1", "update/2"] {
+        let said = format!("{job} had ended before this run: completed");
+        assert!(again.stdout.contains(&said), "{again:?}");
+    }
     assert_eq!(
         stage.server.log().len(),
         asked,

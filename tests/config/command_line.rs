@@ -218,7 +218,8 @@ fn check_says_what_it_found() {
     let place = Place::new()
         .file(
             "f.toml",
-            "[api]\naccount_service_id = 1\ncredentials_file = 'keys'\n[[jobs]]\njob = 'diff/1'\n",
+            "[api]\naccount_service_id = 1\ncredentials_file = 'keys'\n[[jobs]]\njob = 'diff/1'\n\
+             [[hooks]]\nname = 'x'\non = ['job.*']\nrun = ['/bin/true']\n[control]\ngroup = 'root'\n",
         )
         .file("keys", "access:canary\n");
     insta::assert_snapshot!("check", place.run(&["check", "--config", "f.toml"]));

@@ -122,12 +122,14 @@ fn a_one_shot_keeps_a_state_only_where_the_flag_names_it() {
 
 #[test]
 fn a_bad_place_of_the_socket_is_an_error_of_the_daemon_alone() {
-    let place = Place::new().var("FORGEWATCH_SOCKET", "x".repeat(108));
+    let place = |long| Place::new().var("FORGEWATCH_SOCKET", "x".repeat(long));
     let given = with_flags(&[]);
+    assert!(place(97).load_daemon(&given).is_ok());
+    let place = place(98);
     assert!(place.load(&given).is_ok());
     let error = place.load_daemon(&given).unwrap_err().to_string();
     assert!(
-        error.starts_with("FORGEWATCH_SOCKET: ") && error.contains("up to 107 bytes"),
+        error.starts_with("FORGEWATCH_SOCKET: ") && error.contains("up to 97 bytes"),
         "{error}"
     );
 }
@@ -171,6 +173,8 @@ fn check_takes_a_daemons_configuration() {
         .file("f.toml", WHOLE.replace("'builders'", "'no-such-group'"));
     let said = place.run(&["check", "--config", "f.toml"]);
     assert!(said.starts_with("exit status 0\n"), "{said}");
+    let who = "/run/other.sock, for root and the daemon's user alone, as there is no group no-such-group\n";
+    assert!(said.contains(who), "{said}");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The commands: what they ask, and what they print of the answer.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use forgewatch::control::protocol::{AddedJob, Answer, How, Request};
+use forgewatch::control::protocol::{AddedJob, Answer, DeliveryLine, How, Request};
+use forgewatch::core::poll::Cause;
+use forgewatch::core::schedule::{Bound, Source, Why};
 use serde_json::Value;
 
 use crate::samples::{deliveries, delivery, job, jobs, shown};
@@ -197,6 +200,63 @@ fn json_is_what_the_daemon_said_on_one_harmless_line() {
     }
 }
 
+/// The keys that the manual has in the table of this head.
+fn documented(head: &str) -> BTreeSet<&'static str> {
+    let manual = include_str!("../../docs/daemon.md");
+    let (_, table) = manual
+        .split_once(&format!("\n| {head} | what |\n"))
+        .unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let first_cells = rows.filter_map(|row| row.split('|').nth(1));
+    first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+/// The keys of all these objects.
+fn keys<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeSet<&'a str> {
+    let keys = objects.into_iter().filter_map(Value::as_object);
+    keys.flat_map(|object| object.keys().map(String::as_str))
+        .collect()
+}
+
+#[test]
+fn the_manual_has_every_key_that_json_has_and_no_other() {
+    let watches: Vec<Value> = jobs()
+        .iter()
+        .map(|job| serde_json::to_value(job).unwrap())
+        .collect();
+    assert_eq!(keys(&watches), documented("of a watch"));
+
+    let shown = serde_json::to_value(shown()).unwrap();
+    let of_a_watch = documented("of a watch");
+    let added = keys([&shown])
+        .into_iter()
+        .filter(|key| !of_a_watch.contains(key));
+    assert_eq!(added.collect::<BTreeSet<_>>(), documented("`show` adds"));
+    assert_eq!(
+        keys(shown["polls"].as_array().unwrap()),
+        documented("of a poll")
+    );
+
+    let bounded = Why {
+        life: Some(1.0),
+        weighs_most: Some(Source::Eta),
+        bound: Some(Bound::ShortJob),
+        ..Why::default()
+    };
+    let causes = [Cause::Forecast(bounded), Cause::Backoff { failures: 2 }];
+    let causes = causes.map(|cause| serde_json::to_value(cause).unwrap());
+    assert_eq!(keys(&causes), documented("of `why`"));
+
+    let due = DeliveryLine {
+        due_ms: Some(1),
+        ..delivery()
+    };
+    let due = serde_json::to_value(due).unwrap();
+    assert_eq!(keys([&due]), documented("of a delivery"));
+}
+
 #[test]
 fn show_tells_where_a_job_stands_and_what_led_there() {
     let stage = Stage::answering(|_| Answer::Job(Box::new(shown())));
@@ -205,10 +265,12 @@ fn show_tells_where_a_job_stands_and_what_led_there() {
         Watch:     a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5
         State:     running
         Progress:  40%
-        Left:      about 2m 9s
+        Left:      about 2m 10s
         Labels:    build=8812,stage=live
         Requests:  7 since 2027-01-15T08:00:00.000Z
-        Next poll: in 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
+        Next poll: in 12s: going mostly by its ETA
+        Estimates: 2m 10s left by its ETA
+                   2m 8s left by the pace of its progress
 
         History:
           2027-01-15T08:00:00.000Z  job.watching       diff/1234 is running at 10 %
@@ -217,7 +279,7 @@ fn show_tells_where_a_job_stands_and_what_led_there() {
 
         Last polls:
           2027-01-15T08:00:01.000Z  rate_limited: the server is busy \x1b[2J; the next after 1m: the server asked for this pause
-          2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; the next after 12s: its ETA says 2m 10s left, the pace of its progress says 2m 8s left; its ETA weighs most
+          2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; the next after 12s: going mostly by its ETA
 
         Deliveries:
           ID                                        EVENT        JOB         STANDING   ATTEMPTS   DUE   ERROR

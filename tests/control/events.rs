@@ -51,7 +51,6 @@ fn all_that_happened_is_told_in_order_from_where_the_client_wants() {
     assert_eq!(told(&stage, Since::At(wall(597))), [597, 598, 599, 600]);
     assert!(told(&stage, Since::At(wall(601))).is_empty());
     assert!(told(&stage, Since::Now).is_empty());
-    assert!(told(&stage, Since::After(u64::MAX)).is_empty());
 
     let mut client = stage.connect().send(request(Since::At(wall(599)), false));
     let Answer::Event { offset, .. } = serde_json::from_str(&client.line()).unwrap() else {
@@ -81,7 +80,7 @@ fn who_follows_is_told_what_comes_until_the_daemon_ends() {
         assert_eq!(numbers(&client.line()).0, [number]);
     }
     stage.stop();
-    assert_eq!(client.hear(), "");
+    assert_eq!(client.hear(), "\"stopped\"\n");
 }
 
 #[test]
@@ -150,7 +149,48 @@ fn following_ends_with_the_daemon_and_says_where_to_go_on() {
     stage.stop();
     let (status, stderr) = follow.wait();
     assert_eq!(status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&format!("--since {offset}")), "{stderr}");
+    let said =
+        format!("error: the daemon has stopped; to go on where it ended: --since {offset}\n");
+    assert_eq!(stderr, said);
+}
+
+#[test]
+fn one_who_follows_is_told_a_stop_from_a_connection_that_is_lost() {
+    let mut stage = Stage::obedient();
+    stage.commit(1..=1);
+    let follow = stage.program(&["events", "--follow", "--since", "0"]);
+    let follow = follow.follow();
+    follow.line().unwrap();
+    stage.stop();
+    let (_, stderr) = follow.wait();
+    assert!(stderr.contains("the daemon has stopped"), "{stderr}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let impostor = impostor(&folder.path().join("s"), vec![String::new()]);
+    let done = program(folder.path(), &["events", "--follow", "--socket", "s"]).run();
+    assert_eq!(
+        done.expect(1).stderr,
+        "error: the connection to the daemon at s (from --socket) was lost\n"
+    );
+    impostor.join().unwrap();
+}
+
+#[test]
+fn an_offset_that_no_event_has_reached_is_refused_at_once() {
+    let stage = Stage::obedient();
+    for last in [0, 300] {
+        if last > 0 {
+            stage.commit(1..=last);
+        }
+        let beyond = (last + 1).to_string();
+        for args in [&["events"][..], &["events", "--follow"]] {
+            let done = stage.run(&[args, &["--since", &beyond]].concat());
+            let said = format!("no event has the offset {beyond}: the last offset is {last};");
+            assert!(done.stderr.contains(&said), "{done:?}");
+            done.expect(1);
+        }
+        assert!(told(&stage, Since::After(last.into())).is_empty());
+    }
 }
 
 #[test]

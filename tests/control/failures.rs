@@ -71,8 +71,8 @@ fn a_socket_that_nobody_listens_at_is_no_daemon() {
 fn an_answer_that_is_none_is_no_success() {
     let folder = tempfile::tempdir().unwrap();
     for (name, (says, why)) in [
-        ("", "broke off"),
-        ("\"done\"", "broke off"),
+        ("", "was lost"),
+        ("\"done\"", "was lost"),
         ("SSH-2.0-x\r\n", "not understood"),
         ("\"finished\"\n", "not understood"),
     ]

@@ -186,6 +186,17 @@ fn what_is_no_socket_is_left_as_it_is() {
 }
 
 #[test]
+fn a_path_as_long_as_the_configuration_takes_can_be_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "x".repeat(97 - folder.path().as_os_str().len() - 1);
+    let path = folder.path().join(name);
+    bind(&path, NO_GROUP, |server| {
+        let _server = server.unwrap();
+        drop(std::os::unix::net::UnixStream::connect(&path).unwrap());
+    });
+}
+
+#[test]
 fn a_place_that_will_not_do_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

@@ -18,6 +18,8 @@ enum Stop {
     Undone(Undone),
     /// The connection was cut, or there was none.
     Cut(ClientError),
+    /// The daemon stopped in order.
+    Stopped,
 }
 
 /// Prints the events there are, and with `--follow` those to come, until the daemon ends or nobody reads any more.
@@ -30,18 +32,21 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
         let error = match stream(&daemon, args.follow, since, &mut printed) {
             Ok(()) => return Ok(()),
             Err(Stop::Undone(undone)) => return Err(undone),
+            Err(Stop::Stopped) => {
+                return Err(ended(Undone::failed("the daemon has stopped"), printed));
+            }
             Err(Stop::Cut(error)) => error,
         };
         // A daemon does not wait for a reader that rests, such as a pager: one can go on where it was.
         match printed {
             Some(offset) if printed != before => since = Since::After(offset),
-            _ => return Err(cut(&daemon, &error, printed)),
+            _ => return Err(ended(daemon.unanswered(&error), printed)),
         }
     }
 }
 
-fn cut(daemon: &Daemon, error: &ClientError, printed: Option<u64>) -> Undone {
-    let mut undone = daemon.unanswered(error);
+/// Says how to go on.
+fn ended(mut undone: Undone, printed: Option<u64>) -> Undone {
     if let Some(offset) = printed {
         let _ = write!(undone.why, "; to go on where it ended: --since {offset}");
     }
@@ -76,6 +81,7 @@ fn stream(
                 *printed = Some(offset);
             }
             Answer::Done => return Ok(()),
+            Answer::Stopped => return Err(Stop::Stopped),
             Answer::Refused { errors } => return Err(Stop::Undone(refused(&errors))),
             _ => return Err(Stop::Undone(Undone::beside_the_point())),
         }

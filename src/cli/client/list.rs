@@ -75,9 +75,14 @@ pub(super) fn labels(job: &JobLine) -> String {
     neutral(&labels.join(","), LIMIT)
 }
 
-/// A span in one word, in whole seconds.
+/// A span in whole seconds.
+pub(super) fn whole_seconds(ms: u64) -> String {
+    span(ms.div_ceil(1_000) * 1_000)
+}
+
+/// The same in one word, for a table.
 pub(super) fn short(ms: u64) -> String {
-    span(ms.div_ceil(1_000) * 1_000).replace(' ', "")
+    whole_seconds(ms).replace(' ', "")
 }
 
 /// When something is due.

@@ -94,9 +94,8 @@ impl Daemon {
                 "{at}: {error}; root, the daemon's own user and the members of its control.group may use it"
             ),
             ClientError::TooLong => format!("{error}; ask for less at once"),
-            ClientError::Silent | ClientError::BrokenOff | ClientError::Nonsense(_) => {
-                format!("{error}, at {at}")
-            }
+            ClientError::BrokenOff => format!("the connection to the daemon at {at} was lost"),
+            ClientError::Silent | ClientError::Nonsense(_) => format!("{error}, at {at}"),
         })
     }
 }

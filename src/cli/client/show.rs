@@ -1,18 +1,19 @@
 //! `forgewatch show`.
 
 use std::fmt::Write;
+use std::iter;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::args::ShowArgs;
-use super::list::{labels, next, short, state};
+use super::list::{labels, state, whole_seconds};
 use super::table::Paper;
 use super::{Daemon, Undone, hooks, now_ms, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, JobShown, Request};
-use crate::core::poll::{Brought, Poll};
-use crate::core::time::{rfc3339_ms, span};
+use crate::core::poll::{Brought, Cause, Poll};
+use crate::core::time::rfc3339_ms;
 use crate::report::json;
 use crate::report::neutral::{LIMIT, neutral};
 
@@ -72,7 +73,9 @@ fn standing(shown: &JobShown) -> String {
     ];
     let progress = line.progress.map(|percent| format!("{percent}%"));
     facts.extend(progress.map(|percent| ("Progress", percent)));
-    let left = line.left_ms.map(|ms| format!("about {}", span(ms)));
+    let left = line
+        .left_ms
+        .map(|ms| format!("about {}", whole_seconds(ms)));
     facts.extend(left.map(|left| ("Left", left)));
     if !line.labels.is_empty() {
         facts.push(("Labels", labels(line)));
@@ -84,14 +87,18 @@ fn standing(shown: &JobShown) -> String {
     if let Some(ms) = line.next_poll_ms {
         let when = match ms {
             0 => "now".to_owned(),
-            _ => format!("in {}", short(ms)),
+            _ => format!("in {}", whole_seconds(ms)),
         };
         let why = shown.why.map(|why| format!(": {}", why.sentence()));
         facts.push(("Next poll", when + &why.unwrap_or_default()));
+        let estimates = shown.why.iter().flat_map(Cause::estimates);
+        let names = iter::once("Estimates").chain(iter::repeat(""));
+        facts.extend(names.zip(estimates));
     }
     let mut text = String::new();
     for (name, fact) in facts {
-        let _ = writeln!(text, "{:<11}{fact}", format!("{name}:"));
+        let colon = if name.is_empty() { "" } else { ":" };
+        let _ = writeln!(text, "{:<11}{fact}", format!("{name}{colon}"));
     }
     text
 }
@@ -139,11 +146,14 @@ fn polled(poll: &Poll) -> String {
             brought.extend(eta_seconds.map(eta));
         }
     }
+    let then = match poll.next_poll_ms {
+        0 => "at once".to_owned(),
+        ms => format!("after {}", whole_seconds(ms)),
+    };
     let line = format!(
-        "{}  {}; the next after {}: {}",
+        "{}  {}; the next {then}: {}",
         rfc3339_ms(poll.wall_ms),
         brought.join(", "),
-        next(poll.next_poll_ms),
         poll.why.sentence()
     );
     neutral(&line, LIMIT)
@@ -152,8 +162,8 @@ fn polled(poll: &Poll) -> String {
 fn eta(seconds: i64) -> String {
     let ms = seconds.unsigned_abs().saturating_mul(1_000);
     if seconds < 0 {
-        format!("ETA {} ago", short(ms))
+        format!("ETA {} ago", whole_seconds(ms))
     } else {
-        format!("ETA in {}", short(ms))
+        format!("ETA in {}", whole_seconds(ms))
     }
 }

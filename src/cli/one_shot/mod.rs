@@ -151,13 +151,15 @@ impl Run {
 
     /// Watches until every job has ended, or until it is to stop.
     pub(super) async fn until_done(mut self, calibration: Option<&PathBuf>) -> Finished {
-        let jobs = self.engine.watches().count();
+        // So far, what has ended did so in an earlier run.
+        let jobs = self.engine.watches().count() + self.ended.len();
         let jobs = Some(u32::try_from(jobs).unwrap_or(u32::MAX));
         let facts = Facts {
             jobs,
             ..Facts::default()
         };
         self.tell_own(EventType::WatchStarted, facts).await;
+        rows::tell_ended_before(&self.ended);
         self.drive().await;
         self.end_hooks().await;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::Run;
-use crate::core::event::Event;
+use crate::core::event::{Event, EventType};
 use crate::core::job::{JobRef, Outcome};
 use crate::report::Row;
 
@@ -60,5 +60,16 @@ pub(super) fn ended_before(job: JobRef, outcome: Outcome) -> Row {
         outcome: Some(outcome),
         unreachable: false,
         elapsed: Duration::ZERO,
+    }
+}
+
+/// Says of each of these that it ended in an earlier run, of which there is no event any more.
+pub(super) fn tell_ended_before(ended: &[Row]) {
+    for row in ended {
+        let name = row
+            .outcome
+            .map_or("job.unknown", |o| EventType::Ended(o).as_str());
+        let outcome = name.strip_prefix("job.").unwrap_or(name);
+        tracing::warn!(job = %row.job, outcome, "{} had ended before this run: {outcome}", row.job);
     }
 }

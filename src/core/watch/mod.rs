@@ -127,6 +127,8 @@ pub struct Watch {
     trace: Trace,
     /// When the first request was made; counts once `requests` is above zero.
     first_poll: u64,
+    /// The same as the wall's clock had it then, Unix milliseconds: what is told of it never changes.
+    began: i64,
     /// When to ask next.
     poll_at: u64,
     /// When progress or `jobupdated` last moved.
@@ -194,6 +196,7 @@ impl Watch {
             trouble: None,
             trace: Trace::default(),
             first_poll: 0,
+            began: 0,
             poll_at: now.up_ms,
             moved_at: now.up_ms,
             expected: 0,
@@ -296,6 +299,11 @@ impl Watch {
     /// When the first request was made, by the clock of [`Moment::up_ms`].
     pub fn first_poll(&self) -> Option<u64> {
         (self.requests > 0).then_some(self.first_poll)
+    }
+
+    /// When the first request was made, Unix milliseconds by the wall's clock of then.
+    pub fn began_ms(&self) -> Option<i64> {
+        (self.requests > 0).then_some(self.began)
     }
 
     /// Requests made so far.

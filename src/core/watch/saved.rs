@@ -43,6 +43,9 @@ struct Saved {
     #[serde(default)]
     written: i64,
     first_poll: i64,
+    /// As the wall's clock had it then, where `first_poll` goes by the clock of the last save.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    began: Option<i64>,
     poll_at: i64,
     moved_at: i64,
     expected: i64,
@@ -159,6 +162,7 @@ impl Watch {
             trace: self.trace.save(wall),
             written: now.wall_ms,
             first_poll: wall(self.first_poll),
+            began: self.began_ms(),
             poll_at: wall(self.poll_at),
             moved_at: wall(self.moved_at),
             expected: wall(self.expected),
@@ -243,6 +247,7 @@ impl Watch {
             trouble,
             trace: Trace::restore(&row.trace, past),
             first_poll: past(row.first_poll),
+            began: row.began.unwrap_or(row.first_poll),
             poll_at: if ask_now {
                 now.up_ms
             } else {
@@ -283,6 +288,18 @@ mod tests {
 
     fn reload(watch: &Watch, saved_at: Moment, now: Moment) -> Watch {
         Watch::load(&watch.save(saved_at, None), now, &limits()).unwrap()
+    }
+
+    #[test]
+    fn when_a_watch_began_stays_as_it_was_by_whatever_clock_it_is_read_back() {
+        let story = Story::of("diff/9").at(7).take(Input::Due).running(10.0);
+        let began = story.now.wall_ms;
+        let mut watch = story.watch;
+        for skew in [1, -DAY_MS, DAY_MS] {
+            let now = later(story.now, 300, skew);
+            watch = reload(&watch, now, later(now, 1, 0));
+            assert_eq!(watch.began_ms(), Some(began));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ impl Step<'_> {
         // long sleep nor a disk that takes no record of it keeps a job from being asked.
         if self.watch.requests == 0 {
             self.watch.first_poll = now;
+            self.watch.began = self.cx.now.wall_ms;
         }
         self.watch.requests = self.watch.requests.saturating_add(1);
         let wants_names = self.cx.limits.diff_info
@@ -47,7 +48,11 @@ impl Step<'_> {
             },
             ..self.facts()
         };
-        let facts = self.with_trouble(facts);
+        let facts = match outcome {
+            // The user takes it out, whatever is wrong with asking.
+            Outcome::Removed => facts,
+            _ => self.with_trouble(facts),
+        };
         self.end(outcome, facts)
     }
 

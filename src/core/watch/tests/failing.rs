@@ -160,3 +160,23 @@ fn retry_after_is_a_floor_even_above_the_longest_interval() {
         3_000_000
     );
 }
+
+#[test]
+fn what_is_wrong_with_asking_is_told_where_a_watch_runs_out_of_time_and_not_where_it_is_taken_out()
+{
+    for kind in [ErrorKind::Connect, ErrorKind::NotFound] {
+        let end = |outcome| {
+            let story = Story::of("diff/7").take(Input::Due).fails(kind);
+            let story = story.take(Input::Stop(outcome));
+            let facts = story.last().facts.clone();
+            (
+                facts.error.is_some(),
+                facts.error_kind,
+                facts.http_status.is_some(),
+            )
+        };
+        let (error, error_kind, _) = end(Outcome::TimedOut);
+        assert_eq!((error, error_kind), (true, Some(kind)));
+        assert_eq!(end(Outcome::Removed), (false, None, false));
+    }
+}
