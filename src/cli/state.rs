@@ -46,12 +46,26 @@ fn recover(args: &StateRecoverArgs) -> ExitCode {
     });
     match store::recover(&args.from, &to) {
         Ok(tables) => {
+            let no_watch = |t: &store::Rescue| {
+                t.table == "watches" && t.rescued == 0 && (t.lost > 0 || t.cut_off)
+            };
+            let is_without_watches = tables.iter().any(no_watch);
             for table in tables {
-                let cut_off = if table.cut_off { ", and its end" } else { "" };
+                let lost = if table.cut_off {
+                    format!("{} lost or more: its end can't be reached", table.lost)
+                } else {
+                    format!("{} lost", table.lost)
+                };
                 tell(&format!(
-                    "{}: {} rescued, {} lost{cut_off}",
-                    table.table, table.rescued, table.lost
+                    "{}: {} rescued, {lost}",
+                    table.table, table.rescued
                 ));
+            }
+            if is_without_watches {
+                tell(
+                    "not one watch could be rescued: the jobs of the configuration are watched anew, those that were \
+                     added by hand are gone",
+                );
             }
             // A WAL that stays behind would be taken for the new file's.
             tell(&format!(

@@ -44,7 +44,10 @@ pub enum RescueError {
     #[error(transparent)]
     To(OpenError),
     /// Not a single row could be read.
-    #[error("{path}: not one row is readable; nothing was written", path = .0.display())]
+    #[error(
+        "{path}: not one row is readable; nothing was written. To begin anew, move it and what lies beside it out of \
+         the way", path = .0.display()
+    )]
     Nothing(PathBuf),
 }
 

@@ -1,5 +1,7 @@
 //! Start, stop, kill and start again: nothing is lost, nothing is done twice.
 
+use rusqlite::Connection;
+
 use super::{Home, hook, listed, types};
 use crate::place::job;
 
@@ -52,6 +54,29 @@ fn a_job_is_watched_to_its_end_and_a_restart_knows_that() {
         "an ended job is not asked again"
     );
     assert_eq!(home.lines("told").len(), 1);
+}
+
+#[test]
+fn a_start_waits_until_a_new_list_is_on_record_and_hears_a_stop_meanwhile() {
+    let home = Home::new(&job("diff/1", LONG), "");
+    home.start().end("TERM");
+    home.configure(&listed("diff/1"));
+    let waits = || {
+        let mut daemon = home.launch();
+        home.await_notice("EXTEND_TIMEOUT_USEC=");
+        daemon.await_line("word of it", |line| {
+            line["message"] == "the start waits for room"
+        });
+        daemon
+    };
+    // As with a full disk, it passes.
+    let db = Connection::open(home.path("state.db")).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(waits().end("TERM").0, Some(0));
+    let mut daemon = waits();
+    drop(db);
+    home.await_notice("READY=1");
+    assert_eq!(daemon.await_event("watch.started", "")["jobs"], 1);
 }
 
 #[test]

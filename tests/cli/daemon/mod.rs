@@ -94,15 +94,20 @@ impl Home {
         command
     }
 
+    /// Starts the daemon, and waits for nothing.
+    pub(crate) fn launch(&self) -> Daemon {
+        self.forget_notices();
+        Daemon::spawn(self.command())
+    }
+
     /// Starts the daemon, and waits until it is ready.
     pub(crate) fn start(&self) -> Daemon {
-        self.forget_notices();
-        let daemon = Daemon::spawn(self.command());
+        let daemon = self.launch();
         self.await_notice("READY=1");
         daemon
     }
 
-    /// The same with a variable more.
+    /// Starts the daemon with a variable more, and waits until it is ready.
     pub(crate) fn start_with(&self, name: &str, value: &str) -> Daemon {
         self.forget_notices();
         let mut command = self.command();
