@@ -76,10 +76,24 @@ impl Perform for Actions {
         let action = self.0.get(&id.hook)?.clone();
         let (id, told) = (id.clone(), Arc::clone(told));
         Some(Box::pin(async move {
-            match action {
+            let result = match action {
                 Action::Run(program) => program.attempt(&id, &told, attempt, stop).await,
-                Action::Post(webhook) => webhook.attempt(&id, &told, wall_ms / 1000, stop).await,
-            }
+                Action::Post(webhook) => webhook.attempt(&told, wall_ms / 1000, stop).await,
+            };
+            log(&id, &told, attempt, &result);
+            result
         }))
+    }
+}
+
+/// What came of an attempt, for people.
+fn log(id: &DeliveryId, told: &Told, attempt: u32, result: &Attempt) {
+    let (event_id, hook, what) = (id.event.to_string(), &*id.hook, told.what());
+    match result {
+        Attempt::Delivered => tracing::info!(event_id, hook, what, attempt, "delivered"),
+        Attempt::Failed { why, .. } | Attempt::Refused(why) => {
+            let error = &why.error;
+            tracing::warn!(event_id, hook, what, attempt, error, "a hook failed");
+        }
     }
 }

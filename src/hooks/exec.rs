@@ -66,7 +66,7 @@ impl Program {
             Err(_) => return failed("the supervisor did not answer".to_owned(), None),
         };
         let result = self.judge(&report.end);
-        log(id, attempt, &result, &report);
+        log_output(id, attempt, &result, &report);
         result
     }
 
@@ -164,7 +164,7 @@ async fn talk(
 }
 
 /// What the program printed, as records of our own log: in it, a program cannot forge anything.
-fn log(id: &DeliveryId, attempt: u32, result: &Attempt, report: &Report) {
+fn log_output(id: &DeliveryId, attempt: u32, result: &Attempt, report: &Report) {
     let event_id = id.event.to_string();
     let (hook, ok) = (&*id.hook, *result == Attempt::Delivered);
     for (stream, kept) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
@@ -183,12 +183,6 @@ fn log(id: &DeliveryId, attempt: u32, result: &Attempt, report: &Report) {
             attempt,
             "a hook left processes behind that can't be ended"
         );
-    }
-    match result {
-        Attempt::Delivered => tracing::info!(event_id, hook, attempt, "delivered"),
-        Attempt::Failed { why, .. } | Attempt::Refused(why) => {
-            tracing::warn!(event_id, hook, attempt, error = why.error, "a hook failed");
-        }
     }
 }
 

@@ -74,24 +74,15 @@ impl Webhook {
     /// Posts it once, at this Unix time in seconds. Once `stop` holds true it is dropped.
     pub(super) async fn attempt(
         &self,
-        id: &DeliveryId,
         told: &Told,
         now: i64,
         mut stop: watch::Receiver<bool>,
     ) -> Attempt {
-        let attempt = tokio::select! {
+        tokio::select! {
             biased;
             attempt = self.post(told, now) => attempt,
             Ok(_) = stop.wait_for(|&stop| stop) => failed("interrupted", Duration::ZERO),
-        };
-        let (event_id, hook) = (id.event.to_string(), &*id.hook);
-        match &attempt {
-            Attempt::Delivered => tracing::info!(event_id, hook, "delivered"),
-            Attempt::Failed { why, .. } | Attempt::Refused(why) => {
-                tracing::warn!(event_id, hook, error = why.error, "a hook failed");
-            }
         }
-        attempt
     }
 
     async fn post(&self, told: &Told, now: i64) -> Attempt {

@@ -1,14 +1,17 @@
 //! The one-shot's side of its hooks: tells what they gave up, and waits for them at the end.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Run, tell};
 use crate::cli::ticks;
 use crate::core::event::Event;
 use crate::report::FRAME;
 
+/// From so long a wait for the hooks on, somebody may wonder what is waited for.
+const WORD_AFTER: Duration = Duration::from_secs(2);
 /// How long the hooks are waited for at the end, at least.
 const HOOKS_WAIT: Duration = Duration::from_mins(1);
 
@@ -28,6 +31,7 @@ impl Run {
         let mut frames = ticks(FRAME);
         let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
         let beats_at_all = self.options.heartbeat.is_some();
+        let mut word = pin!(sleep(WORD_AFTER));
         while !self.hooks.is_idle() && !self.flaws.state_unusable && Instant::now() < limit {
             tokio::select! {
                 biased;
@@ -39,6 +43,10 @@ impl Run {
                     }
                 }
                 () = sleep_until(limit) => self.stop_hooks().await,
+                () = &mut word, if !word.is_elapsed() => {
+                    let deliveries = self.hooks.waiting();
+                    tracing::info!(deliveries, "all jobs have ended, hooks are waited for");
+                }
                 told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
                     self.untold.drain(..told);
                 }
