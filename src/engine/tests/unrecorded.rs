@@ -213,18 +213,22 @@ async fn who_was_being_recorded_when_the_api_came_back_is_asked_with_the_others(
     bench.limits.give_up_after = None;
     // The first job's trouble is told before the store gets stuck: so it can ask for all.
     let (mut engine, seen) = bench.engine(Stuck(Rc::clone(&stuck)), |now, j| match now {
-        _ if j == job(1) && now < 200_000 => Err(error(ErrorKind::Server)),
-        20_000..200_000 => Err(error(ErrorKind::Server)),
+        _ if j == job(1) && now < 150_000 => Err(error(ErrorKind::Server)),
+        20_000..150_000 => Err(error(ErrorKind::Server)),
         _ => running(1.0),
     });
     run_until(&mut engine, 130_000).await;
     stuck.set(true);
-    run_until(&mut engine, 700_000).await;
+    run_until(&mut engine, 400_000).await;
     stuck.set(false);
-    run_until(&mut engine, 705_000).await;
+    run_until(&mut engine, 405_000).await;
     let requests = seen.requests.borrow();
-    for id in 1..=3 {
-        let own = |&&(at, j): &&(u64, JobRef)| j == job(id) && at > 600_000;
-        assert!(requests.iter().any(|r| own(&r)), "{id}: {requests:?}");
+    let asked = |id, from| requests.iter().any(|&(at, j)| j == job(id) && at >= from);
+    assert!(
+        asked(1, 150_000),
+        "it finds that the API is back: {requests:?}"
+    );
+    for id in [2, 3] {
+        assert!(asked(id, 400_000), "{id}: {requests:?}");
     }
 }
