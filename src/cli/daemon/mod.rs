@@ -3,6 +3,7 @@
 //! [`crate::daemon`] watches, remembers and delivers. Here are the signals, the control socket, the service manager, the
 //! output, and the reading of the configuration, at the start and at a reload.
 
+mod extending;
 mod hearing;
 mod renewing;
 mod starting;
@@ -34,6 +35,7 @@ use crate::os::signals::{Signal, Signals};
 use crate::os::{notify, privacy};
 use crate::report::{FRAME, Facts as Surroundings, Mode, Report, Streams, diagnostics};
 use crate::store::{Sqlite, StoreError};
+use extending::extending;
 use hearing::Ear;
 use renewing::Renewing;
 use telling::Telling;
@@ -67,7 +69,7 @@ pub(super) fn run(args: WatchArgs, env: &Env) -> Result<(), Stopped> {
     let ended = runtime.block_on(async {
         let mut ear = Ear::new(Signals::catch().map_err(|e| Stopped::internal(&e))?);
         let starting = Box::pin(Service::start(given, env.clone(), settings, orders, report));
-        match ear.unless_stopped(starting::in_time(starting)).await {
+        match ear.unless_stopped(extending(None, starting)).await {
             Some(service) => service?.run(ear).await,
             None => Ok(()),
         }

@@ -1,20 +1,17 @@
 //! The daemon's stop, from the first signal to the last line.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::extending::extending;
 use super::telling::Telling;
 use super::{Watching, announce_lag};
 use crate::cli::STUCK_READER;
 use crate::core::event::Event;
-use crate::os::notify;
 use crate::store::{Sqlite, StoreError};
 
-/// While hooks are waited for, the service manager is asked for this much more time, again and again.
-const EXTENSION: Duration = Duration::from_secs(10);
 /// How long hooks may take to end, after TERM, after KILL, and to be told: five seconds, five more, and one.
 const HOOKS_END: Duration = Duration::from_secs(11);
 /// How long the disk may take to record which lines are missing, when all else is over.
@@ -31,11 +28,11 @@ pub(super) async fn in_order(
     daemon.wind_up();
     let grace = Instant::now() + stop_grace;
     let settled = settle(&mut daemon, grace, |events| telling.tell(events));
-    match extending(stop_grace, settled).await {
+    match extending(Some(stop_grace), settled).await {
         Ok(true) => {}
         Ok(false) => {
             tracing::warn!("what is under way takes too long and is ended");
-            extending(HOOKS_END, daemon.stop_hooks()).await;
+            extending(Some(HOOKS_END), daemon.stop_hooks()).await;
             // What the disk has not taken by now it may never take: the next start finds it undone.
             while let Some(Ok(events)) = daemon.advance().now_or_never() {
                 telling.tell(&events);
@@ -49,7 +46,7 @@ pub(super) async fn in_order(
         let soon = Instant::now() + LAST_WORDS;
         // Where it can't be recorded, neither can the end, which says so.
         let settled = settle(&mut daemon, soon, |events| last.extend_from_slice(events));
-        let _ = extending(LAST_WORDS, settled).await;
+        let _ = extending(Some(LAST_WORDS), settled).await;
     }
     last.extend(daemon.finished().await);
     drop(daemon);
@@ -71,18 +68,4 @@ async fn settle(
         }
     }
     Ok(true)
-}
-
-/// Does this, and asks the service manager for time meanwhile. What takes longer than `most` hangs, and gets no more.
-async fn extending<T>(most: Duration, work: impl Future<Output = T>) -> T {
-    let until = Instant::now() + most;
-    let mut extensions = interval(EXTENSION / 4);
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            _ = extensions.tick(), if Instant::now() < until => notify::extend(EXTENSION),
-        }
-    }
 }
