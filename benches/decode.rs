@@ -10,8 +10,8 @@ use std::fmt::{self, Write as _};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use forgewatch::core::decode::{Decoder, Reply};
-use forgewatch::core::status::FileSum;
+use forgewatch_core::decode::{Decoder, Reply};
+use forgewatch_core::status::FileSum;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 

@@ -8,8 +8,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::Command;
 
-use forgewatch::core::job::JobRef;
-use forgewatch::sim::{Script, Server};
+use forgewatch_core::job::JobRef;
+use forgewatch_sim::{Script, Server};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 

@@ -4,11 +4,11 @@
 
 use std::time::Instant;
 
-use forgewatch::core::delivery::{DeliveryId, Row};
-use forgewatch::core::event::{Event, EventId, EventType, Facts, WatchId};
-use forgewatch::core::job::JobRef;
 use forgewatch::hooks::told::Told;
 use forgewatch::store::{AddedBy, Commit, SavedWatch, Sqlite, Store};
+use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::job::JobRef;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 type Failed = Box<dyn std::error::Error>;

@@ -1,9 +1,9 @@
 //! forgewatch waits for the jobs that Clanforge runs and tells of every step on the way.
 //!
-//! A pure core decides, a shell acts. This page is the map; the law is [`core::watch`].
+//! A pure core decides, a shell acts. This page is the map; the law is [`forgewatch_core::watch`].
 //!
-//! [`core`] holds what an answer means ([`core::decode`]), what happens to a job ([`core::watch`]), when to ask
-//! next ([`core::schedule`]) and what is told ([`core::event`]). It knows no clock, no dice, no files, no network
+//! `forgewatch_core` holds what an answer means ([`forgewatch_core::decode`]), what happens to a job ([`forgewatch_core::watch`]), when to ask
+//! next ([`forgewatch_core::schedule`]) and what is told ([`forgewatch_core::event`]). It knows no clock, no dice, no files, no network
 //! and no environment: time and chance are arguments.
 //!
 //! [`engine`] is the loop around it: one timer queue, the limits on how often and how much may be asked, one pause
@@ -24,20 +24,19 @@
 //! [`control`] is the Unix socket through which people speak to a daemon: the words, the daemon's end, and the end
 //! that the client commands of [`cli`] hold.
 //!
-//! [`sim`] stands in for the Clanforge endpoints: tests, `demo` and `simulate` use it. It knows [`core`] alone.
+//! [`forgewatch_sim`] stands in for the Clanforge endpoints: tests, `demo` and `simulate` use it. It knows `forgewatch_core` alone.
 //!
-//! A poll's walk, then: a timer falls due in [`engine`]; [`clanforge`] asks; [`core::decode`] reads;
-//! [`core::watch::Watch::step`] decides; [`store`] commits; [`report`] prints, [`hooks`] deliver.
+//! A poll's walk, then: a timer falls due in [`engine`]; [`clanforge`] asks; [`forgewatch_core::decode`] reads;
+//! [`forgewatch_core::watch::Watch::step`] decides; [`store`] commits; [`report`] prints, [`hooks`] deliver.
 
+pub mod app;
 pub mod clanforge;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod core;
 pub mod daemon;
 pub mod engine;
 pub mod hooks;
 pub mod os;
 pub mod report;
-pub mod sim;
 pub mod store;

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
 
-use forgewatch::cli;
 use forgewatch::config::Env;
+use forgewatch::{app, cli};
 
 fn main() -> ExitCode {
     let run = || cli::run(std::env::args_os(), &Env::of_process());
@@ -15,6 +15,6 @@ fn main() -> ExitCode {
             io::stderr(),
             "error: internal error: a bug in forgewatch, please report it"
         );
-        ExitCode::from(cli::INTERNAL)
+        ExitCode::from(app::INTERNAL)
     })
 }

@@ -8,7 +8,7 @@
 
 use std::process::{Command, Output};
 
-use forgewatch::sim::{Script, Server};
+use forgewatch_sim::{Script, Server};
 
 const README: &str = include_str!("../README.md");
 const FORGEWATCH: &str = env!("CARGO_BIN_EXE_forgewatch");

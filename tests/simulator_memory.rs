@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use forgewatch::sim::{Script, Server};
+use forgewatch_sim::{Script, Server};
 
 #[test]
 fn many_files_pass_through_a_small_process() {

@@ -12,8 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use forgewatch::core::job::JobKind;
-use forgewatch::core::schedule::{Memory, Policy as Chosen, Rules, Seen, Trace};
+use forgewatch_core::job::JobKind;
+use forgewatch_core::schedule::{Memory, Policy as Chosen, Rules, Seen, Trace};
 use models::{Answer, Dice, Job, Length, Model};
 use reference::{EtaThenBackoff, Every, Policy, Reference};
 

@@ -6,7 +6,7 @@
 
 #![no_main]
 
-use forgewatch::core::decode::{DecodeError, Decoder, Reply};
+use forgewatch_core::decode::{DecodeError, Decoder, Reply};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::{of_body, without_answer};
 use super::redact::Redactor;
 use super::{at_least_between, headers};
-use crate::core::decode::{Decoder, Reply};
-use crate::core::status::{ApiError, Status};
-use crate::core::verdict::{ErrorKind, PollError};
+use forgewatch_core::decode::{Decoder, Reply};
+use forgewatch_core::status::{ApiError, Status};
+use forgewatch_core::verdict::{ErrorKind, PollError};
 
 /// This much of an answer has to come within `timeout`; what follows only has to flow.
 pub(super) const FIRST_PART: u64 = 1024 * 1024;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use crate::core::verdict::{ErrorKind, PollError};
+use forgewatch_core::verdict::{ErrorKind, PollError};
 
 /// Of a request that never got as far as an answer.
 pub(super) fn of_request(error: &reqwest::Error) -> PollError {

@@ -1,7 +1,7 @@
 //! The client of the two Clanforge status endpoints.
 //!
 //! One [`Client`] a process, its connections kept. It hands every answer, chunk by chunk, to
-//! [`crate::core::decode`] and never holds a body. What the credentials may meet is decided here: they go to
+//! [`forgewatch_core::decode`] and never holds a body. What the credentials may meet is decided here: they go to
 //! the base URL's own origin and nowhere else, so redirects are never followed and a loopback base never goes
 //! through a proxy. A server that quotes them is not quoted.
 
@@ -22,9 +22,9 @@ use url::Url;
 use crate::config::base_url::is_loopback;
 use crate::config::credentials::Credentials;
 use crate::config::settings::Api as ApiSettings;
-use crate::core::job::{JobKind, JobRef};
-use crate::core::verdict::PollError;
 use crate::engine::{Api, Fetched};
+use forgewatch_core::job::{JobKind, JobRef};
+use forgewatch_core::verdict::PollError;
 use redact::Redactor;
 pub use tls::check_ca_file;
 

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::args::CheckArgs;
-use super::ready::{Ready, ready};
-use super::{FAILED, USAGE, complain, online};
+use super::complain;
+use crate::app::setup::{Ready, ready};
+use crate::app::{FAILED, USAGE, api_check};
 use crate::config::credentials::Source;
 use crate::config::settings::Control;
 use crate::config::{self, Env, Loaded};
@@ -32,7 +33,7 @@ pub(super) fn run(args: &CheckArgs, env: &Env) -> ExitCode {
     if !args.online {
         return ExitCode::SUCCESS;
     }
-    match online::ask(&loaded.settings, &client) {
+    match api_check::ask(&loaded.settings, &client) {
         Ok(answer) => {
             let _ = writeln!(io::stdout(), "online:        {answer}");
             ExitCode::SUCCESS

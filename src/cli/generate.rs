@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
-use super::{FAILED, complain};
+use super::complain;
+use crate::app::FAILED;
 use crate::config::manual;
 
 /// Prints the completion script. A reader that has seen enough is no failure.

@@ -4,16 +4,9 @@
 pub mod args;
 mod check;
 pub mod client;
-mod daemon;
-mod demo;
-mod exit;
 mod generate;
-mod one_shot;
-mod online;
-mod ready;
 mod simulate;
 mod state;
-mod watch;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -22,25 +15,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::config::{Env, settings};
-use crate::core::event::WatchId;
-use crate::engine::Throttle;
+use crate::app::watch::Stopped;
+use crate::app::{self, USAGE};
+use crate::config::Env;
 use crate::hooks::supervise;
 use args::{Cli, Command};
-
-/// Once it is to stop, a reader that does not read is waited for this long.
-const STUCK_READER: Duration = Duration::from_secs(4);
-
-/// It could not be done.
-const FAILED: u8 = 1;
-/// Usage or configuration error; nothing was asked of the API.
-const USAGE: u8 = 2;
-/// The state cannot be used: read-only, damaged, of a newer program, or in use.
-const UNUSABLE: u8 = 78;
-/// A bug, or a machine that gives nothing.
-pub const INTERNAL: u8 = 70;
 
 /// Does what the command line asks for. Returns the exit status of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
@@ -53,8 +33,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         }
     };
     match cli.command {
-        Command::Watch(args) => watch::run(*args, env),
-        Command::Demo(args) => demo::run(&args, env),
+        Command::Watch(args) => {
+            let until_done = args.until_done;
+            exit(app::watch::run(args.into_given(), until_done, env))
+        }
+        Command::Demo(args) => exit(app::demo::run(args.output.output, env)),
         Command::Simulate(args) => simulate::run(&args, env),
         Command::Check(args) => check::run(&args, env),
         Command::Add(args) => client::done(client::jobs::add(args, env)),
@@ -73,26 +56,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     }
 }
 
-/// A random id for a watch.
-fn new_id() -> Result<WatchId, getrandom::Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
-    Ok(WatchId(id))
-}
-
-/// How hard the API may be asked, as the user wants it.
-fn throttle(api: &settings::Api) -> Throttle {
-    Throttle {
-        max_in_flight: api.max_in_flight,
-        max_requests_per_second: api.max_requests_per_second,
-    }
-}
-
-/// Ticks from one period on, and after a delay no faster than before.
-fn ticks(every: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+/// Prints the error of a command, if any. Returns the exit status of the process.
+fn exit(result: Result<u8, Stopped>) -> ExitCode {
+    let status = result.unwrap_or_else(|Stopped { status, why }| {
+        complain(&why);
+        status
+    });
+    ExitCode::from(status)
 }
 
 /// Prints each line of an error behind `error: `, as clap does with its own. A closed standard error is no reason to

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 
 use super::args::SimulateArgs;
-use super::{FAILED, USAGE, complain};
+use super::complain;
+use crate::app::{FAILED, USAGE};
 use crate::config::Env;
 use crate::os::signals::Stops;
 use crate::report::diagnostics::{self, Sink};
-use crate::sim::{Script, ScriptError, serve};
+use forgewatch_sim::{Script, ScriptError, serve};
 
 /// Serves until a signal ends it, which is its proper end.
 pub(super) fn run(args: &SimulateArgs, env: &Env) -> ExitCode {

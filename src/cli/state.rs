@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::args::{StateArgs, StateCheckArgs, StateCommand, StateRecoverArgs};
-use super::{FAILED, complain};
+use super::complain;
+use crate::app::FAILED;
 use crate::store;
 
 /// Does what is asked; 0 where all went well, 1 where the file is not sound or nothing could be rescued.

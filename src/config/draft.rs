@@ -10,8 +10,8 @@ use super::error::{ConfigError, Origin};
 use super::keys::{self, Key, Preset};
 use super::read;
 use super::settings::{Api, Control, HookSpec, JobSpec, Settings, State};
-use crate::core::limits::{JobFailed, Limits};
-use crate::core::schedule::{Policy, Rules};
+use forgewatch_core::limits::{JobFailed, Limits};
+use forgewatch_core::schedule::{Policy, Rules};
 
 /// What the settings are for: a few things are not the same in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

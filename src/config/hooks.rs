@@ -23,8 +23,8 @@ use super::program::{self, Trust};
 use super::read;
 use super::settings::{HookAction, HookSpec};
 use super::webhook;
-use crate::core::event::EventType;
-use crate::core::job::JobKind;
+use forgewatch_core::event::EventType;
+use forgewatch_core::job::JobKind;
 
 /// The type that stands for all events of jobs.
 pub(crate) const ALL_OF_JOBS: &str = "job.*";

@@ -14,7 +14,7 @@ use super::file;
 use super::keys::{Key, Kind, Preset};
 use super::read;
 use super::settings::JobSpec;
-use crate::core::job::{JobId, JobKind, JobRef, JobRefError};
+use forgewatch_core::job::{JobId, JobKind, JobRef, JobRefError};
 
 /// The keys of `[[jobs]]`: a part of the table of [`super::keys`].
 pub(super) const JOB_KEYS: &[Key] = &[

@@ -10,8 +10,8 @@ use super::daemon_keys::DAEMON_KEYS;
 use super::draft::Draft;
 use super::hook_keys::HOOK_KEYS;
 use super::jobs::JOB_KEYS;
-use crate::core::limits::JobFailed;
-use crate::core::schedule::Policy;
+use forgewatch_core::limits::JobFailed;
+use forgewatch_core::schedule::Policy;
 
 /// One key of the file.
 pub(super) struct Key {

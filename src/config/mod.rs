@@ -41,10 +41,10 @@ pub(crate) use jobs::label;
 pub use restart::needs_restart;
 pub use socket::{SocketAt, find_socket};
 
-use crate::core::job::JobRef;
 use check::Scope;
 use draft::{Draft, Purpose};
 use error::{Origin, quoted};
+use forgewatch_core::job::JobRef;
 use keys::{DAEMONS, HEARTBEAT, Key, ONE_SHOT_SPAN};
 use settings::{JobSpec, OneShot, Output, Settings, SquashedAs};
 

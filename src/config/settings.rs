@@ -10,8 +10,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::core::job::{JobKind, JobRef};
-use crate::core::limits::Limits;
+use forgewatch_core::job::{JobKind, JobRef};
+use forgewatch_core::limits::Limits;
 
 /// How the API is reached and how hard it may be asked.
 #[derive(Clone, Debug)]

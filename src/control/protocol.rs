@@ -16,8 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::config::label;
-use crate::core::job::JobRef;
-use crate::core::poll::{Cause, Poll};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::poll::{Cause, Poll};
 
 /// The longest request, its line's end included.
 pub const MAX_REQUEST: usize = 64 * 1024;

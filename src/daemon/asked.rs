@@ -10,18 +10,18 @@ use crate::config::settings::JobSpec;
 use crate::control::protocol::{
     AddedJob, Answer, DeliveryLine, How, JobLine, JobShown, Stands as Word,
 };
-use crate::core::delivery::{DeliveryId, Row, Standing};
-use crate::core::job::JobRef;
-use crate::core::poll::{Cause, Poll};
-use crate::core::reconcile::AddedBy;
-use crate::core::status::whole_percent;
-use crate::core::time::millis;
-use crate::core::watch::{Watch, outcome_of};
 use crate::engine::{Api, Clock};
 use crate::hooks::queue::{Listed, Stands};
 use crate::hooks::told::Told;
 use crate::hooks::{Perform, Wish};
 use crate::store::{Accept, Archive, SavedWatch, StoreError};
+use forgewatch_core::delivery::{DeliveryId, Row, Standing};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::poll::{Cause, Poll};
+use forgewatch_core::reconcile::AddedBy;
+use forgewatch_core::status::whole_percent;
+use forgewatch_core::time::millis;
+use forgewatch_core::watch::{Watch, outcome_of};
 
 impl<A, S, C, P> Daemon<A, S, C, P>
 where

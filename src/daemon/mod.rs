@@ -18,14 +18,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use orders::{Orders, StartError};
 
-use crate::core::event::{Event, EventType, Facts, Tally, WatchId};
-use crate::core::job::{JobRef, Outcome};
-use crate::core::limits::Limits;
-use crate::core::reconcile::AddedBy;
-use crate::core::time::{Moment, millis};
 use crate::engine::{Api, Clock, Engine, Voice};
 use crate::hooks::{Hooks, Outbox, Perform};
 use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
+use forgewatch_core::event::{Event, EventType, Facts, Tally, WatchId};
+use forgewatch_core::job::{JobRef, Outcome};
+use forgewatch_core::limits::Limits;
+use forgewatch_core::reconcile::AddedBy;
+use forgewatch_core::time::{Moment, millis};
 
 /// How often what is older than `retain` is looked for.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);

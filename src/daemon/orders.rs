@@ -10,16 +10,17 @@ use tokio::time::sleep;
 
 use super::{Daemon, FIRST_PRUNE, Ids, Live, RECORD_AGAIN, count};
 use crate::config::settings::{HookSpec, JobSpec};
-use crate::core::event::{About, EventType, Facts, Tally};
-use crate::core::job::JobRef;
-use crate::core::limits::Limits;
-use crate::core::reconcile::{AddedBy, Reconciled, reconcile};
-use crate::core::schedule::Memory;
-use crate::core::status::Names;
-use crate::core::watch::Watch;
-use crate::engine::{Api, Clock, Engine, SeededDice, Throttle, Voice};
+use crate::engine::{Api, Clock, Engine, Throttle, Voice};
 use crate::hooks::{Hooks, Outbox, Perform};
 use crate::store::{Accept, AcceptedJob, Archive, Loaded, SavedWatch, StoreError};
+use forgewatch_core::event::{About, EventType, Facts, Tally};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::limits::Limits;
+use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
+use forgewatch_core::rng::SeededDice;
+use forgewatch_core::schedule::Memory;
+use forgewatch_core::status::Names;
+use forgewatch_core::watch::Watch;
 
 /// What a configuration comes to: everything that a reload can change.
 pub struct Orders<A, P> {

@@ -1,11 +1,12 @@
 //! Who asks now: what is due, as the gate and the pace let it; and what results say about both.
 
-use super::gate::{Admission, Heard, Turn};
-use super::{Api, Clock, Engine, retry};
-use crate::core::time::Moment;
-use crate::core::verdict::{ErrorKind, PollError};
-use crate::core::watch::{Dice, Input, Watch};
+use super::{Api, Clock, Engine};
 use crate::store::Store;
+use forgewatch_core::retry;
+use forgewatch_core::throttle::circuit_breaker::{Admission, Heard, Turn};
+use forgewatch_core::time::Moment;
+use forgewatch_core::verdict::{ErrorKind, PollError};
+use forgewatch_core::watch::{Dice, Input, Watch};
 
 /// From so long a wait on, jobs are said to wait for the rate, and below the other no more.
 const LATE_MS: u64 = 10_000;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::core::time::{Moment, millis};
+use forgewatch_core::time::{Moment, millis};
 
 /// Reads the two clocks. The simulation and the tests bring their own.
 pub trait Clock {

@@ -11,10 +11,6 @@
 
 mod admission;
 mod clock;
-mod dice;
-mod gate;
-mod pace;
-pub mod retry;
 mod slots;
 mod steps;
 #[cfg(test)]
@@ -32,22 +28,22 @@ use futures_util::future::{AbortHandle, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use clock::{Clock, SystemClock};
-pub use dice::SeededDice;
-use gate::Gate;
-use pace::Pace;
+use forgewatch_core::rng::SeededDice;
+use forgewatch_core::throttle::circuit_breaker::Gate;
+use forgewatch_core::throttle::rate_limiter::Pace;
 use slots::{Phase, Slots};
 use timers::Timers;
 pub use voice::Voice;
 
-use crate::core::event::{About, Event, WatchId};
-use crate::core::job::{JobRef, Outcome};
-use crate::core::limits::Limits;
-use crate::core::schedule::{Memory, ServerClock};
-use crate::core::status::Status;
-use crate::core::time::Moment;
-use crate::core::verdict::PollError;
-use crate::core::watch::{Answer, Effects, Input, Watch};
 use crate::store::{Store, StoreError};
+use forgewatch_core::event::{About, Event, WatchId};
+use forgewatch_core::job::{JobRef, Outcome};
+use forgewatch_core::limits::Limits;
+use forgewatch_core::schedule::{Memory, ServerClock};
+use forgewatch_core::status::Status;
+use forgewatch_core::time::Moment;
+use forgewatch_core::verdict::PollError;
+use forgewatch_core::watch::{Answer, Effects, Input, Watch};
 
 /// A status as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]

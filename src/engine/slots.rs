@@ -1,8 +1,8 @@
 //! The watches, each in a numbered place that stays its own until it ends.
 
-use crate::core::event::WatchId;
-use crate::core::job::Outcome;
-use crate::core::watch::Watch;
+use forgewatch_core::event::WatchId;
+use forgewatch_core::job::Outcome;
+use forgewatch_core::watch::Watch;
 
 /// What a watch is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

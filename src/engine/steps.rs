@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::slots::Phase;
-use super::{Api, Clock, Committed, Engine, Polled, retry};
-use crate::core::poll::Poll;
-use crate::core::schedule::Samples;
-use crate::core::time::Moment;
-use crate::core::watch::{Context, Dice, Effects, Input, Next, Watch};
+use super::{Api, Clock, Committed, Engine, Polled};
 use crate::store::{AddedBy, Commit, Note, SavedWatch, Store, StoreError};
+use forgewatch_core::poll::Poll;
+use forgewatch_core::retry;
+use forgewatch_core::schedule::Samples;
+use forgewatch_core::time::Moment;
+use forgewatch_core::watch::{Context, Dice, Effects, Input, Next, Watch};
 
 /// What a full store undid is tried again after this long at the most.
 const STORE_AGAIN: Duration = Duration::from_secs(30);

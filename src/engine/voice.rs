@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
 
 use super::Clock;
 

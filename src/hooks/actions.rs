@@ -13,7 +13,7 @@ use super::queue::Attempt;
 use super::told::Told;
 use super::webhook::Webhook;
 use crate::config::settings::{HookAction, HookSpec};
-use crate::core::delivery::DeliveryId;
+use forgewatch_core::delivery::DeliveryId;
 
 /// One attempt under way. Dropped, it is cut off.
 pub type Trying = LocalBoxFuture<'static, Attempt>;

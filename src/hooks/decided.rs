@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::told::Told;
 use super::{Hooks, Perform};
-use crate::core::delivery::{Change, DeliveryId, Row, Standing};
 use crate::engine::Clock;
 use crate::store::{Archive, Commit, Store, StoreError};
+use forgewatch_core::delivery::{Change, DeliveryId, Row, Standing};
 
 /// How many deliveries one call of [`Hooks::discard_some`] forgets at most: some ten milliseconds.
 const DISCARDED_AT_ONCE: usize = 256;

@@ -14,7 +14,7 @@ use super::queue::Attempt;
 use super::supervise::{End, GRACE, Kept, Report};
 use super::told::Told;
 use crate::config::settings::HookSpec;
-use crate::core::delivery::{DeliveryId, Failure};
+use forgewatch_core::delivery::{DeliveryId, Failure};
 
 /// This very program, even where a newer one has taken its place on disk.
 const OURSELVES: &str = "/proc/self/exe";

@@ -34,11 +34,12 @@ pub use decided::Wish;
 pub use outbox::Outbox;
 
 use crate::config::settings::HookSpec;
-use crate::core::delivery::{Change, DeliveryId, Row};
-use crate::core::event::{Event, EventType, Facts};
-use crate::core::time::Moment;
-use crate::engine::{Clock, SeededDice, Voice, retry};
+use crate::engine::{Clock, Voice};
 use crate::store::{Commit, Store, StoreError};
+use forgewatch_core::delivery::{Change, DeliveryId, Row};
+use forgewatch_core::event::{Event, EventType, Facts};
+use forgewatch_core::time::Moment;
+use forgewatch_core::{retry, rng::SeededDice};
 use queue::{Attempt, Listed, Queue};
 use told::NotTold;
 

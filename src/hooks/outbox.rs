@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use super::queue::Queue;
 use super::told::Told;
-use crate::core::delivery::Row;
-use crate::core::event::Event;
 use crate::engine::Clock;
 use crate::store::{Commit, Note, Store, StoreError};
+use forgewatch_core::delivery::Row;
+use forgewatch_core::event::Event;
 
 /// See the module's page. Clones share store and queue.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use ring::hmac;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::core::event::EventId;
+use forgewatch_core::event::EventId;
 
 /// The keys of one webhook.
 pub(super) struct Signer(Vec<hmac::Key>);

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::tests_support::{event, hook};
 use super::*;
-use crate::core::delivery::Failure;
-use crate::core::event::WatchId;
 use crate::engine::SystemClock;
 use crate::hooks::queue::Stands;
 use crate::hooks::told::Told;
 use crate::store::{Model, Note};
+use forgewatch_core::delivery::Failure;
+use forgewatch_core::event::WatchId;
 
 /// What a store does with the outcomes of deliveries; events and beginnings it always takes.
 #[derive(Clone, Default)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::settings::{HookAction, HookSpec};
-use crate::core::event::{Event, EventId, EventType, Facts, WatchId};
-use crate::core::job::{JobState, Outcome};
+use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::job::{JobState, Outcome};
 
 /// Event number `seq` of one watch of diff/1234: `job.failed`, `job.progressed` or `hook.failed`.
 pub(super) fn event(seq: u32, kind: &str) -> Event {

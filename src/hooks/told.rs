@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::config::hook_env::OF_THE_EVENT;
-use crate::core::event::{Event, EventId, EventType};
-use crate::core::job::JobRef;
+use forgewatch_core::event::{Event, EventId, EventType};
+use forgewatch_core::job::JobRef;
 
 /// The most bytes of one variable of the environment.
 const LONGEST_VALUE: usize = 4096;

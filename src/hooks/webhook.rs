@@ -20,7 +20,7 @@ use crate::clanforge::headers::retry_after;
 use crate::config::base_url::is_loopback;
 use crate::config::settings::HookSpec;
 use crate::config::webhook::is_link_local;
-use crate::core::delivery::Failure;
+use forgewatch_core::delivery::Failure;
 
 /// An answer is read up to here, so that its connection can serve again; what it says is nothing to us.
 const MAX_ANSWER: usize = 64 * 1024;

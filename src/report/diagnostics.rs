@@ -32,7 +32,7 @@ use super::mode::Mode;
 use super::neutral::{LIMIT, neutral};
 use super::writer::{Message, Stream};
 use crate::config::nearest::nearest;
-use crate::core::event::{LONGEST_LINE, short, spelled};
+use forgewatch_core::event::{LONGEST_LINE, short, spelled};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

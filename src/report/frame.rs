@@ -16,8 +16,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::seconds;
 use super::{Row, Style};
-use crate::core::job::JobState;
-use crate::core::time::millis;
+use forgewatch_core::job::JobState;
+use forgewatch_core::time::millis;
 
 /// A bar longer than this is no clearer.
 const LONGEST_BAR: usize = 40;

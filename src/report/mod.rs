@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::core::event::Event;
-use crate::core::job::{JobRef, JobState, Outcome};
-use crate::core::status::whole_percent;
-use crate::core::time::Moment;
-use crate::core::watch::Watch;
+use forgewatch_core::event::Event;
+use forgewatch_core::job::{JobRef, JobState, Outcome};
+use forgewatch_core::status::whole_percent;
+use forgewatch_core::time::Moment;
+use forgewatch_core::watch::Watch;
 
 pub mod diagnostics;
 mod frame;

@@ -7,8 +7,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::frame::{cut_to_width, prefix_of_width};
 use super::{Style, text};
-use crate::core::event::{Event, EventType};
-use crate::core::job::{JobRef, Outcome};
+use forgewatch_core::event::{Event, EventType};
+use forgewatch_core::job::{JobRef, Outcome};
 
 /// On narrower screens lines wrap after all: there is no room left beside the job's name.
 const SMALLEST: usize = 40;

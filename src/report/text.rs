@@ -14,10 +14,10 @@ use std::time::Duration;
 use super::Row;
 use super::frame;
 use super::neutral::neutral;
-use crate::core::event::{Event, EventType, Facts};
-use crate::core::job::{JobState, Outcome, Reason};
-use crate::core::status::FileSum;
-use crate::core::time::{millis, rfc3339_ms, span};
+use forgewatch_core::event::{Event, EventType, Facts};
+use forgewatch_core::job::{JobState, Outcome, Reason};
+use forgewatch_core::status::FileSum;
+use forgewatch_core::time::{millis, rfc3339_ms, span};
 
 /// The most bytes of somebody else's text in one line; json has it whole.
 const QUOTE: usize = 1_000;

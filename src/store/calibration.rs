@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::config::Env;
-use crate::core::schedule::Memory;
+use forgewatch_core::schedule::Memory;
 
 /// A file of ours is a few hundred bytes.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -64,7 +64,7 @@ fn write(path: &Path, memory: &Memory) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::job::JobKind;
+    use forgewatch_core::job::JobKind;
 
     #[test]
     fn what_is_saved_is_loaded_and_rubbish_is_a_fresh_start() {
@@ -72,7 +72,10 @@ mod tests {
         let path = folder.path().join("deep/er/calibration.json");
         assert_eq!(load(&path), Memory::default());
         let mut memory = Memory::default();
-        memory.learn(JobKind::Diff, &crate::core::watch::tests_support::samples());
+        memory.learn(
+            JobKind::Diff,
+            &forgewatch_core::watch::tests_support::samples(),
+        );
         assert_ne!(memory, Memory::default());
         save(&path, &memory);
         assert_eq!(load(&path), memory);

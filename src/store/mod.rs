@@ -14,11 +14,11 @@ mod sqlite;
 
 use std::future::Future;
 
-use crate::core::delivery::{Change, DeliveryId, Row, Standing};
-use crate::core::event::{Event, EventId, WatchId};
-use crate::core::job::JobRef;
+use forgewatch_core::delivery::{Change, DeliveryId, Row, Standing};
+use forgewatch_core::event::{Event, EventId, WatchId};
+use forgewatch_core::job::JobRef;
 
-pub use crate::core::reconcile::AddedBy;
+pub use forgewatch_core::reconcile::AddedBy;
 pub use model::Model;
 pub use sqlite::{OpenError, Rescue, RescueError, Sqlite, check, recover};
 

@@ -8,9 +8,9 @@ use super::{
     Accept, AcceptedJob, Archive, Commit, Loaded, Note, POLLS_KEPT, SavedWatch, Store, StoreError,
     StoredEvent,
 };
-use crate::core::delivery::{DeliveryId, Row, Standing};
-use crate::core::event::{EventId, WatchId};
-use crate::core::job::JobRef;
+use forgewatch_core::delivery::{DeliveryId, Row, Standing};
+use forgewatch_core::event::{EventId, WatchId};
+use forgewatch_core::job::JobRef;
 
 /// For simulations, and what [`super::Sqlite`] is held against. Cloning it shares it, so that it outlives what runs on
 /// it.

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use forgewatch::core::job::JobRef;
-use forgewatch::sim::{Hit, Script, Server};
+use forgewatch_core::job::JobRef;
+use forgewatch_sim::{Hit, Script, Server};
 use serde_json::Value;
 
 /// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.

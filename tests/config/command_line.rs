@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use forgewatch::config::Given;
 use forgewatch::config::settings::{Output, SquashedAs};
-use forgewatch::core::limits::JobFailed;
-use forgewatch::core::schedule::Policy;
+use forgewatch_core::limits::JobFailed;
+use forgewatch_core::schedule::Policy;
 
 use crate::place::{Place, jobs, with_flags};
 

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use forgewatch::control::protocol::{AddedJob, Answer, DeliveryLine, How, Request};
-use forgewatch::core::poll::Cause;
-use forgewatch::core::schedule::{Bound, Source, Why};
+use forgewatch_core::poll::Cause;
+use forgewatch_core::schedule::{Bound, Source, Why};
 use serde_json::Value;
 
 use crate::samples::{deliveries, delivery, job, jobs, shown};

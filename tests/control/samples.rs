@@ -1,9 +1,9 @@
 //! What a daemon says: jobs in every state, deliveries, polls; some of it up to no good.
 
 use forgewatch::control::protocol::{Answer, DeliveryLine, JobLine, JobShown, Stands};
-use forgewatch::core::job::JobRef;
-use forgewatch::core::poll::{Brought, Cause, Poll};
-use forgewatch::core::schedule::{Source, Why};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::poll::{Brought, Cause, Poll};
+use forgewatch_core::schedule::{Source, Why};
 use serde_json::value::RawValue;
 
 use crate::stage::wall;

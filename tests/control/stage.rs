@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use forgewatch::control::protocol::{Answer, Request};
 use forgewatch::control::server::{BindError, Server};
-use forgewatch::core::event::{Event, EventId, EventType, Facts, WatchId};
 use forgewatch::store::{Commit, Sqlite, Store};
+use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::core::job::JobRef;
-use forgewatch::core::verdict::{ErrorKind, PollError};
 use forgewatch::engine::{Api, Fetched};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use forgewatch::core::time::Moment;
 use forgewatch::engine::Clock;
+use forgewatch_core::time::Moment;
 
 use crate::faults::Fault;
 use crate::world::World;

@@ -1,9 +1,9 @@
 //! What clients want of the daemon, at moments that suit nobody.
 
 use forgewatch::control::protocol::{Answer, DeliveryLine, How, Stands};
-use forgewatch::core::delivery::DeliveryId;
-use forgewatch::core::job::JobRef;
-use forgewatch::core::time::millis;
+use forgewatch_core::delivery::DeliveryId;
+use forgewatch_core::job::JobRef;
+use forgewatch_core::time::millis;
 
 use crate::clock::EPOCH_MS;
 use crate::lifetime::{Simulated, Stage, is_refusal};

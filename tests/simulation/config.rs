@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::config::settings::{HookAction, HookSpec, JobSpec};
-use forgewatch::core::job::{JobKind, JobRef};
-use forgewatch::core::limits::{JobFailed, Limits};
-use forgewatch::core::schedule::{Policy, Rules};
 use forgewatch::engine::Throttle;
+use forgewatch_core::job::{JobKind, JobRef};
+use forgewatch_core::limits::{JobFailed, Limits};
+use forgewatch_core::schedule::{Policy, Rules};
 
 use crate::dice::Dice;
 

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::core::delivery::{DeliveryId, Row};
-use forgewatch::core::event::WatchId;
-use forgewatch::core::job::JobRef;
 use forgewatch::store::{
     Accept, Archive, Commit, Loaded, Model, Note, SavedWatch, Store, StoreError, StoredEvent,
 };
+use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::event::WatchId;
+use forgewatch_core::job::JobRef;
 use futures_util::FutureExt;
 use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until};

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::core::delivery::{DeliveryId, Failure};
 use forgewatch::hooks::queue::Attempt;
 use forgewatch::hooks::told::Told;
 use forgewatch::hooks::{Perform, Trying};
+use forgewatch_core::delivery::{DeliveryId, Failure};
 use tokio::sync::watch;
 use tokio::time::sleep;
 

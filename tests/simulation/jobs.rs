@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use forgewatch::core::job::{JobRef, JobState};
-use forgewatch::core::status::Status;
+use forgewatch_core::job::{JobRef, JobState};
+use forgewatch_core::status::Status;
 
 use crate::dice::Dice;
 use crate::faults::Fault;

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::control::protocol::Answer;
-use forgewatch::core::event::{Event, WatchId};
-use forgewatch::core::job::JobRef;
 use forgewatch::daemon::{Daemon, Orders};
+use forgewatch_core::event::{Event, WatchId};
+use forgewatch_core::job::JobRef;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::{Server, SimApi};

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::core::delivery::{Change, DeliveryId, Row};
-use forgewatch::core::event::Event;
-use forgewatch::core::job::JobRef;
-use forgewatch::core::status::Status;
-use forgewatch::core::verdict::PollError;
 use forgewatch::hooks::told::Told;
 use forgewatch::store::{Accept, Commit, Loaded, SavedWatch, StoreError};
+use forgewatch_core::delivery::{Change, DeliveryId, Row};
+use forgewatch_core::event::Event;
+use forgewatch_core::job::JobRef;
+use forgewatch_core::status::Status;
+use forgewatch_core::verdict::PollError;
 
 use crate::config::Config;
 

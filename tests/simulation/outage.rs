@@ -7,14 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::config::settings::JobSpec;
-use forgewatch::core::delivery::{DeliveryId, Row};
-use forgewatch::core::event::{EventType, WatchId};
-use forgewatch::core::job::{JobRef, JobState};
-use forgewatch::core::limits::{JobFailed, Limits};
-use forgewatch::core::schedule::{Policy, Rules};
-use forgewatch::core::status::Status;
-use forgewatch::core::time::Moment;
-use forgewatch::core::verdict::{ErrorKind, PollError};
 use forgewatch::daemon::{Daemon, Orders};
 use forgewatch::engine::{Api, Clock, Fetched, Throttle};
 use forgewatch::hooks::told::Told;
@@ -22,6 +14,14 @@ use forgewatch::hooks::{Perform, Trying};
 use forgewatch::store::{
     Accept, Archive, Commit, Loaded, Note, SavedWatch, Store, StoreError, StoredEvent,
 };
+use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::event::{EventType, WatchId};
+use forgewatch_core::job::{JobRef, JobState};
+use forgewatch_core::limits::{JobFailed, Limits};
+use forgewatch_core::schedule::{Policy, Rules};
+use forgewatch_core::status::Status;
+use forgewatch_core::time::Moment;
+use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 

@@ -6,10 +6,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::core::delivery::{Change, DeliveryId, Row};
-use forgewatch::core::event::{EventType, WatchId};
-use forgewatch::core::job::JobRef;
-use forgewatch::core::verdict::PollError;
 use forgewatch::engine::{Api, Fetched};
 use forgewatch::hooks::queue::Attempt;
 use forgewatch::hooks::told::Told;
@@ -17,6 +13,10 @@ use forgewatch::hooks::{Perform, Trying};
 use forgewatch::store::{
     Accept, Archive, Commit, Loaded, Note, SavedWatch, Store, StoreError, StoredEvent,
 };
+use forgewatch_core::delivery::{Change, DeliveryId, Row};
+use forgewatch_core::event::{EventType, WatchId};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::verdict::PollError;
 use tokio::sync::watch;
 
 use crate::api::SimApi;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use forgewatch::sim::Server;
+use forgewatch_sim::Server;
 
 /// How long a server may keep silent before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);

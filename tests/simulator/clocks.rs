@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use forgewatch::sim::{Script, Server};
+use forgewatch_sim::{Script, Server};
 
 use crate::client::Client;
 use crate::start;

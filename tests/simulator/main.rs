@@ -12,8 +12,8 @@ mod server;
 use std::time::Duration;
 
 use client::Client;
-use forgewatch::core::job::JobRef;
-use forgewatch::sim::{Script, Server};
+use forgewatch_core::job::JobRef;
+use forgewatch_sim::{Script, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,7 +1,7 @@
 //! The scripts that are shipped, and those of the manual.
 
-use forgewatch::core::job::Outcome;
-use forgewatch::sim::{Script, Server};
+use forgewatch_core::job::Outcome;
+use forgewatch_sim::{Script, Server};
 
 use crate::client::Client;
 

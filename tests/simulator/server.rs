@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forgewatch::sim::Script;
+use forgewatch_sim::Script;
 
 use crate::client::Client;
 use crate::{PATIENCE, diff, job};
@@ -65,7 +65,7 @@ fn it_starts_and_stops_inside_a_runtime_and_serves_inside_the_caller_s() {
             status
         });
         let until = async { stopped.await.unwrap() };
-        forgewatch::sim::serve(listener, Script::example().unwrap(), 1.0, until)
+        forgewatch_sim::serve(listener, Script::example().unwrap(), 1.0, until)
             .await
             .unwrap();
         assert_eq!(asking.join().unwrap(), 200);

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use forgewatch::core::delivery::{DeliveryId, Row};
-use forgewatch::core::event::{Event, EventId, EventType, Facts, WatchId};
-use forgewatch::core::job::JobRef;
 use forgewatch::hooks::told::Told;
 use forgewatch::store::{
     AddedBy, Archive, Commit, OpenError, SavedWatch, Sqlite, Store, StoreError,
 };
+use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::job::JobRef;
 
 pub(crate) fn id(n: u64) -> WatchId {
     let mut bytes = [0xa5; 16];

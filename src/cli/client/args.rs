@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueHint};
 
 use crate::cli::args::{ConfigArgs, JobArgs, LabelArgs};
-use crate::core::job::JobRef;
+use forgewatch_core::job::JobRef;
 
 pub(in crate::cli) const ADD_EXAMPLES: &str = "\
 Examples:

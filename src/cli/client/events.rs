@@ -9,8 +9,8 @@ use super::{Daemon, Undone, now_ms, print, refused};
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request, Since};
-use crate::core::time::millis;
 use crate::report::json;
+use forgewatch_core::time::millis;
 
 /// Why a stream ended before its end.
 enum Stop {

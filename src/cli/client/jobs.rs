@@ -8,8 +8,8 @@ use super::{Daemon, Undone, print};
 use crate::cli::args::JobArgs;
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{AddedJob, Answer, How, Request};
-use crate::core::job::JobRef;
 use crate::report::neutral::{LIMIT, neutral};
+use forgewatch_core::job::JobRef;
 
 /// How many jobs go into one request, so that it fits: the longest name takes 30 bytes in it.
 const AT_ONCE: usize = 1_000;

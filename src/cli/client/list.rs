@@ -7,9 +7,9 @@ use super::table::{Paper, table};
 use super::{Daemon, Undone, now_ms, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, JobLine, Request};
-use crate::core::time::span;
 use crate::report::json;
 use crate::report::neutral::{LIMIT, neutral};
+use forgewatch_core::time::span;
 
 /// Prints what is watched.
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), Undone> {

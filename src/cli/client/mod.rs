@@ -17,7 +17,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use super::{FAILED, USAGE, complain};
+use super::complain;
+use crate::app::{FAILED, USAGE};
 use crate::config::{self, Env, SocketAt};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request};

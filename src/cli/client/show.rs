@@ -12,10 +12,10 @@ use super::table::Paper;
 use super::{Daemon, Undone, hooks, now_ms, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, JobShown, Request};
-use crate::core::poll::{Brought, Cause, Poll};
-use crate::core::time::rfc3339_ms;
 use crate::report::json;
 use crate::report::neutral::{LIMIT, neutral};
+use forgewatch_core::poll::{Brought, Cause, Poll};
+use forgewatch_core::time::rfc3339_ms;
 
 /// How many polls are shown to people, the newest.
 const POLLS: usize = 10;

@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::core::job::{JobState, Reason};
-use crate::core::time::millis;
-use crate::core::verdict::ErrorKind;
-use crate::core::watch::tests_support::{EPOCH_S, error, limits};
 use crate::store;
 use crate::store::Commit;
+use forgewatch_core::job::{JobState, Reason};
+use forgewatch_core::time::millis;
+use forgewatch_core::verdict::ErrorKind;
+use forgewatch_core::watch::tests_support::{EPOCH_S, error, limits};
 
 /// tokio's paused clock as both clocks.
 struct VirtualClock(Instant);
@@ -193,7 +193,7 @@ async fn jobs_are_watched_to_their_ends() {
     let told = finish(&mut engine).await;
     let ends: Vec<_> = told
         .iter()
-        .filter(|(_, e)| matches!(e.kind, crate::core::event::EventType::Ended(_)))
+        .filter(|(_, e)| matches!(e.kind, forgewatch_core::event::EventType::Ended(_)))
         .map(|(_, e)| (e.kind.as_str(), e.job.unwrap().id.get()))
         .collect();
     assert_eq!(

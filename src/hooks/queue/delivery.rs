@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::told::Told;
-use crate::core::delivery::{DeliveryId, Failure};
+use forgewatch_core::delivery::{DeliveryId, Failure};
 
 /// How an attempt went.
 #[derive(Clone, Debug, PartialEq, Eq)]

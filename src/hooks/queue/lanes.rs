@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::super::told::Told;
 use crate::config::hooks::ALL_OF_JOBS;
 use crate::config::settings::HookSpec;
-use crate::core::delivery::Failure;
-use crate::core::event::{Event, EventId, WatchId};
-use crate::core::job::JobKind;
+use forgewatch_core::delivery::Failure;
+use forgewatch_core::event::{Event, EventId, WatchId};
+use forgewatch_core::job::JobKind;
 
 /// One hook: its rules, and its lanes by watch.
 #[derive(Debug, Default)]

@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use super::told::{NotTold, Told};
 use crate::config::settings::HookSpec;
-use crate::core::delivery::{Change, DeliveryId, Failure, Row, Standing};
-use crate::core::event::{Event, EventId, GivenUp};
-use crate::core::time::Moment;
-use crate::core::watch::Dice;
 pub use delivery::{Attempt, Listed, Stands};
+use forgewatch_core::delivery::{Change, DeliveryId, Failure, Row, Standing};
+use forgewatch_core::event::{Event, EventId, GivenUp};
+use forgewatch_core::time::Moment;
+use forgewatch_core::watch::Dice;
 use lanes::{Delivery, Hook, Rules};
 
 /// The longest that a receiver can put off the next attempt.

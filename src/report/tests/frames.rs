@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{MODERN, PLAIN, forty, handful};
-use crate::core::job::Outcome;
 use crate::report::frame::frame;
 use crate::report::{Row, Style};
+use forgewatch_core::job::Outcome;
 
 fn show(rows: &[Row], width: usize, height: usize, style: Style) -> String {
     frame(rows, width, height, Duration::from_secs(182), style).join("\n")

@@ -7,7 +7,7 @@ use super::samples::{HOSTILE, MODERN, every_event, failure, forty, handful};
 use crate::report::neutral::is_harmful;
 use crate::report::{json, progress, text};
 
-fn all(line: impl Fn(&crate::core::event::Event) -> Option<String>) -> String {
+fn all(line: impl Fn(&forgewatch_core::event::Event) -> Option<String>) -> String {
     let lines: Vec<String> = every_event().iter().filter_map(line).collect();
     lines.join("\n")
 }

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::samples::every_event;
-use crate::core::event::{About, Event, EventType, Facts, GivenUp, LONGEST_LINE, Lag, Tally};
-use crate::core::job::{JobState, Outcome, Reason};
-use crate::core::status::{FileSum, Files, Names};
-use crate::core::verdict::ErrorKind;
 use crate::report::json;
+use forgewatch_core::event::{About, Event, EventType, Facts, GivenUp, LONGEST_LINE, Lag, Tally};
+use forgewatch_core::job::{JobState, Outcome, Reason};
+use forgewatch_core::status::{FileSum, Files, Names};
+use forgewatch_core::verdict::ErrorKind;
 
 /// What grows in JSON, each in its own way, and what does not.
 const PIECES: [&str; 15] = [

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::event::{About, Event, EventId, EventType, Facts, GivenUp, Lag, Tally, WatchId};
-use crate::core::job::{JobState, Outcome, Reason};
-use crate::core::status::{FileSum, Files, Names};
-use crate::core::verdict::ErrorKind;
 use crate::report::{Row, Style};
+use forgewatch_core::event::{
+    About, Event, EventId, EventType, Facts, GivenUp, Lag, Tally, WatchId,
+};
+use forgewatch_core::job::{JobState, Outcome, Reason};
+use forgewatch_core::status::{FileSum, Files, Names};
+use forgewatch_core::verdict::ErrorKind;
 
 /// What an attacker would write into `joberror`.
 pub(super) const HOSTILE: &str =

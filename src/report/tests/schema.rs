@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::samples::every_event;
-use crate::core::event::Event;
 use crate::report;
+use forgewatch_core::event::Event;
 
 fn schema() -> Value {
     serde_json::from_str(include_str!("../../../config/schema/event.json")).unwrap()

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::samples::{HOSTILE, MODERN, PLAIN, every_event, failure, handful};
-use crate::core::event::{Event, LONGEST_LINE};
 use crate::report::diagnostics::{self, InstallError};
 use crate::report::{Mode, QUEUE, Report, Size, Streams, Style, json};
+use forgewatch_core::event::{Event, LONGEST_LINE};
 
 /// A stream that keeps what is written to it.
 #[derive(Clone, Default)]

@@ -23,9 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use rescue::{Rescue, RescueError, check, recover};
 
 use super::{Accept, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored};
-use crate::core::delivery::{DeliveryId, Row};
-use crate::core::event::WatchId;
-use crate::core::job::JobRef;
+use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::event::WatchId;
+use forgewatch_core::job::JobRef;
 use worker::{Ask, Request};
 
 /// The state file, open. Clones share it.

@@ -223,8 +223,8 @@ mod tests {
     use super::super::rescue;
     use super::super::row::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, Table, WATCHES};
     use super::*;
-    use crate::core::event::WatchId;
     use crate::store::{Accept, AddedBy, Archive, Note, SavedWatch, Store};
+    use forgewatch_core::event::WatchId;
 
     /// A version that might come one day: polls have one column more.
     const LATER: [Step; 2] = [

@@ -5,13 +5,13 @@ use rusqlite::{Connection, Row, params};
 
 use super::Failure;
 use super::row::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, WATCHES};
-use crate::core::delivery::{self, Change, DeliveryId, Failure as Why, Standing};
-use crate::core::event::{EventId, WatchId};
-use crate::core::job::JobRef;
 use crate::store::{
     Accept, AcceptedJob, AddedBy, POLLS_KEPT, SavedWatch, StoredEvent, changed, not_of_this_commit,
     told_already, wanted_already,
 };
+use forgewatch_core::delivery::{self, Change, DeliveryId, Failure as Why, Standing};
+use forgewatch_core::event::{EventId, WatchId};
+use forgewatch_core::job::JobRef;
 
 const DELIVERY: &str = "watch = ?1 AND seq = ?2 AND hook = ?3";
 

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::place::Place;
 use super::{Failure, tables};
-use crate::core::event::WatchId;
 use crate::store::{Note, POLLS_KEPT, StoreError};
+use forgewatch_core::event::WatchId;
 
 /// What may wait before the asking side has to.
 pub(super) const QUEUE: usize = 1024;

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use forgewatch::sim::Script;
+use forgewatch_sim::Script;
 use rustix::process::geteuid;
 
 use super::evidence::Evidence;

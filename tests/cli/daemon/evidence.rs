@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forgewatch::core::event::EventType;
-use forgewatch::core::job::{JobRef, Outcome};
-use forgewatch::sim::Server;
+use forgewatch_core::event::EventType;
+use forgewatch_core::job::{JobRef, Outcome};
+use forgewatch_sim::Server;
 use serde_json::Value;
 
 /// What there is to judge by.
@@ -155,7 +155,7 @@ fn one_story(events: &[&Value]) {
 fn was_served_to_the_end(server: &Server, job: JobRef) -> bool {
     let ended = server.ended_at(job);
     ended.is_some_and(|ended| {
-        let after = |hit: &forgewatch::sim::Hit| hit.job == Some(job) && hit.at >= ended;
+        let after = |hit: &forgewatch_sim::Hit| hit.job == Some(job) && hit.at >= ended;
         server.log().iter().any(after)
     })
 }

@@ -1,9 +1,9 @@
 //! Deliveries that were given up: more of them than the daemon should ever hold in memory.
 
-use forgewatch::core::delivery::{Change, DeliveryId, Failure, Row};
-use forgewatch::core::event::{Event, EventId, EventType, Facts, WatchId};
 use forgewatch::hooks::told::Told;
 use forgewatch::store::{AddedBy, Archive, Commit, SavedWatch, Sqlite, Store};
+use forgewatch_core::delivery::{Change, DeliveryId, Failure, Row};
+use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
 use serde_json::Value;
 
 use super::{Home, hook};

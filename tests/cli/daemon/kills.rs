@@ -11,9 +11,9 @@ use std::io::{self, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use forgewatch::core::watch::Dice;
-use forgewatch::engine::SeededDice;
-use forgewatch::sim::Script;
+use forgewatch_core::rng::SeededDice;
+use forgewatch_core::watch::Dice;
+use forgewatch_sim::Script;
 use serde_json::Value;
 
 use super::evidence::Evidence;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forgewatch::config::settings::HookSpec;
-use forgewatch::core::delivery::{Change, DeliveryId};
-use forgewatch::core::event::{Event, WatchId};
+use forgewatch_core::delivery::{Change, DeliveryId};
+use forgewatch_core::event::{Event, WatchId};
 
 use super::history::{Delivery, History};
 use super::{Findings, Rule};

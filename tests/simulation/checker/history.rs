@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use forgewatch::core::delivery::{Change, DeliveryId, Row, Standing};
-use forgewatch::core::event::{Event, EventId, EventType, WatchId};
-use forgewatch::core::job::{JobRef, Outcome as Ending};
 use forgewatch::store::{Accept, SavedWatch, StoreError};
+use forgewatch_core::delivery::{Change, DeliveryId, Row, Standing};
+use forgewatch_core::event::{Event, EventId, EventType, WatchId};
+use forgewatch_core::job::{JobRef, Outcome as Ending};
 
 use super::{Findings, Rule};
 use crate::log::{End, Log, Op, Outcome, Stamp, Wish, Write};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use forgewatch::core::event::WatchId;
-use forgewatch::core::job::JobRef;
-use forgewatch::core::verdict::{ErrorKind, PollError};
+use forgewatch_core::event::WatchId;
+use forgewatch_core::job::JobRef;
+use forgewatch_core::verdict::{ErrorKind, PollError};
 
 use super::history::History;
 use super::{Findings, Rule};

@@ -3,11 +3,11 @@
 //! What a watch should tell follows from what the API served and from the events on record: the state and the step of
 //! progress that were told last. So a step that a crash or a full disk took back changes nothing here either.
 
-use forgewatch::core::event::{Event, EventType, WatchId};
-use forgewatch::core::job::{JobState, Outcome as Ending};
-use forgewatch::core::limits::JobFailed;
-use forgewatch::core::status::Status;
-use forgewatch::core::verdict::ErrorKind;
+use forgewatch_core::event::{Event, EventType, WatchId};
+use forgewatch_core::job::{JobState, Outcome as Ending};
+use forgewatch_core::limits::JobFailed;
+use forgewatch_core::status::Status;
+use forgewatch_core::verdict::ErrorKind;
 
 use super::history::{History, Watched};
 use super::{Findings, Rule};

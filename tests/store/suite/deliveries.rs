@@ -1,8 +1,8 @@
 //! The life of a delivery.
 
-use forgewatch::core::delivery::{Change, Failure, Row, Standing};
-use forgewatch::core::time::Moment;
 use forgewatch::store::{Archive, StoreError};
+use forgewatch_core::delivery::{Change, Failure, Row, Standing};
+use forgewatch_core::time::Moment;
 
 use super::{Home, begin, change, failure};
 use crate::samples::{delivery, event, step, wanted};

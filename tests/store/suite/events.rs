@@ -1,8 +1,8 @@
 //! What is committed: events and what goes with them, all or nothing.
 
-use forgewatch::core::delivery::{Change, Row};
-use forgewatch::core::event::EventId;
 use forgewatch::store::{Archive, Commit, Loaded, Store, StoreError};
+use forgewatch_core::delivery::{Change, Row};
+use forgewatch_core::event::EventId;
 
 use super::{Home, begin};
 use crate::samples::{delivery, ended, event, id, job, step, wall, wanted, watch};

@@ -1,7 +1,7 @@
 //! What holds for every store.
 
-use forgewatch::core::delivery::{Change, Failure};
 use forgewatch::store::{Archive, Commit, Loaded, Model, Sqlite, Store, StoreError};
+use forgewatch_core::delivery::{Change, Failure};
 
 use crate::samples::{delivery, state_in};
 

@@ -1,10 +1,10 @@
 //! What is kept of watches, the list they come from, and how all of it is forgotten.
 
-use forgewatch::core::delivery::Change;
-use forgewatch::core::event::EventId;
 use forgewatch::store::{
     Accept, AcceptedJob, AddedBy, Archive, Commit, Note, POLLS_KEPT, SavedWatch, Store,
 };
+use forgewatch_core::delivery::Change;
+use forgewatch_core::event::EventId;
 
 use super::{Home, begin, failure};
 use crate::samples::{delivery, ended, event, id, job, step, wall, wanted, watch};

@@ -7,10 +7,10 @@ mod properties;
 use std::time::Duration;
 
 use super::*;
-use crate::core::event::WatchId;
-use crate::core::job::JobKind;
-use crate::engine::retry;
 use crate::hooks::tests_support::{event, hook};
+use forgewatch_core::event::WatchId;
+use forgewatch_core::job::JobKind;
+use forgewatch_core::retry;
 
 /// The longest wait there is, every time.
 struct Slow;

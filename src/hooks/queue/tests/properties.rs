@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::SeededDice;
+use forgewatch_core::rng::SeededDice;
 
 /// What the world does.
 #[derive(Clone, Debug)]

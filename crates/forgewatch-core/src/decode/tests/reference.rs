@@ -1,0 +1,345 @@
+//! The decoder against the obvious slow one: the whole body as a `serde_json::Value`, then field by field.
+
+use std::fmt::Write as _;
+
+use proptest::collection::{hash_map, vec};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::{Map, Value};
+
+use super::{decode, in_chunks};
+use crate::decode::Reply;
+use crate::job::JobState;
+use crate::status::{ApiError, FileSum, Files, Names, Status};
+
+/// What `serde_json` takes, within our limits; None where it gives up on a number too large for it.
+fn parse(body: &[u8]) -> Option<Result<Value, ()>> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) if value.is_object() && depth(&value) <= 32 => Some(Ok(value)),
+        Err(error) if error.to_string().starts_with("number out of range") => None,
+        _ => Some(Err(())),
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    inner.unwrap_or(0) + 1
+}
+
+fn reply(answer: &Value) -> Option<Reply> {
+    let get = |key| answer.get(key).unwrap_or(&Value::Null);
+    let keys = ["jobprogress", "jobfailed", "jobstateid", "jobstatename"];
+    if keys.iter().all(|&key| answer.get(key).is_none()) {
+        let message = text(get("error_message"));
+        let refused = truth(get("success")) == Some(false)
+            || truth(get("error")) == Some(true)
+            || message.is_some();
+        return refused.then(|| {
+            Reply::Refusal(ApiError {
+                code: integer(get("error_code")),
+                message: message.or(text(get("error"))).unwrap_or_default(),
+            })
+        });
+    }
+    let failed = match get("jobfailed") {
+        Value::Null => 0.0,
+        Value::Bool(failed) => f64::from(u8::from(*failed)),
+        Value::String(text) if text.is_empty() => 0.0,
+        other => number(other)?,
+    };
+    let by_name = || JobState::from_name(get("jobstatename").as_str()?);
+    let maps = ["added", "modified", "removed"].map(|key| files(get(key)));
+    let [added, modified, removed] = maps.map(Option::unwrap_or_default);
+    let name = |key| text(get(key).get("name")?);
+    Some(Reply::Status(Box::new(Status {
+        state: integer(get("jobstateid"))
+            .map(JobState::from_id)
+            .or_else(by_name),
+        state_name: text(get("jobstatename")),
+        progress: number(get("jobprogress")).map(|x| x.clamp(0.0, 100.0) as f32),
+        failed: if failed == 0.0 {
+            0
+        } else {
+            (failed as u32).max(1)
+        },
+        error: text(get("joberror")),
+        eta: seconds(get("jobeta")),
+        created: seconds(get("jobcreated")),
+        start: seconds(get("jobstart")),
+        updated: seconds(get("jobupdated")),
+        files: maps.iter().any(Option::is_some).then_some(Files {
+            added,
+            modified,
+            removed,
+        }),
+        names: Names {
+            game: name("game"),
+            image: name("image"),
+            machine: name("machine"),
+        },
+    })))
+}
+
+fn number(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim_ascii().parse().ok(),
+        _ => None,
+    };
+    number.filter(|x| x.is_finite())
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    let exact = match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim_ascii().parse().ok(),
+        _ => None,
+    };
+    exact.or_else(|| {
+        let x = number(value)?;
+        (x % 1.0 == 0.0 && x >= -(2f64.powi(63)) && x < 2f64.powi(63)).then_some(x as i64)
+    })
+}
+
+fn size(value: &Value) -> Option<u64> {
+    let exact = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim_ascii().parse().ok(),
+        _ => None,
+    };
+    exact.or_else(|| number(value).filter(|&x| x >= 0.0).map(|x| x as u64))
+}
+
+fn seconds(value: &Value) -> Option<i64> {
+    let seconds = number(value)?.floor();
+    (1.0..=253_402_300_799.0)
+        .contains(&seconds)
+        .then_some(seconds as i64)
+}
+
+fn text(value: &Value) -> Option<String> {
+    value
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
+
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Null => None,
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) => Some(number.as_f64() != Some(0.0)),
+        Value::String(text) => Some(!["", "0"].contains(&&**text)),
+        Value::Array(items) => Some(!items.is_empty()),
+        Value::Object(fields) => Some(!fields.is_empty()),
+    }
+}
+
+fn files(value: &Value) -> Option<FileSum> {
+    let files: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(fields) => fields.values().collect(),
+        _ => return None,
+    };
+    let sizes = files.iter().map(|file| {
+        let told = |key| file.get(key).and_then(size);
+        told("filesize").or(told("size")).unwrap_or(0)
+    });
+    Some(FileSum {
+        count: files.len() as u64,
+        bytes: sizes.fold(0, u64::saturating_add),
+    })
+}
+
+/// A value of any type, as the server might send it for any field.
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-2_i64..9).prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-10.0..110.0).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0..2_000_000_000_u32).prop_map(Value::from),
+        (0..200_u32).prop_map(|n| Value::from(n.to_string())),
+        (-1e3..1e12).prop_map(|n: f64| Value::from(n.to_string())),
+        select(vec![
+            "", "0", " 7 ", "NaN", "-inf", "1e999", "Running", "Complete", "x"
+        ])
+        .prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ]
+}
+
+fn key() -> impl Strategy<Value = String> {
+    let known = [
+        "jobprogress",
+        "jobfailed",
+        "jobstateid",
+        "jobstatename",
+        "joberror",
+        "jobeta",
+        "jobcreated",
+        "jobstart",
+        "jobupdated",
+        "added",
+        "modified",
+        "removed",
+        "game",
+        "image",
+        "machine",
+        "success",
+        "error",
+        "error_code",
+        "error_message",
+        "name",
+        "size",
+        "filesize",
+        "crc",
+        "updateid",
+    ];
+    prop_oneof![9 => select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+fn object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    hash_map(key(), value, 0..6).prop_map(|fields| Value::Object(Map::from_iter(fields)))
+}
+
+fn answer() -> impl Strategy<Value = Value> {
+    let value = scalar().prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::Array),
+            object(inner)
+        ]
+    });
+    object(value)
+}
+
+/// An answer's text, in one of the ways to write it.
+fn body() -> impl Strategy<Value = String> {
+    (answer(), any::<bool>(), any::<bool>()).prop_map(|(answer, wide, escaped)| {
+        let text = if wide {
+            format!("{answer:#}")
+        } else {
+            answer.to_string()
+        };
+        if !escaped {
+            return text;
+        }
+        text.chars().fold(String::new(), |mut text, c| {
+            if c.is_ascii() {
+                text.push(c);
+                return text;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(text, "\\u{unit:04X}").unwrap();
+            }
+            text
+        })
+    })
+}
+
+/// A small piece of damage, at a place.
+#[derive(Clone, Debug)]
+enum Damage {
+    Cut,
+    Drop,
+    Insert(u8),
+    Replace(u8),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let telling =
+        select(b"{}[]:,\"\\/u019.-+eEtfn dD8\n\0\x1f\x7f\x80\xbf\xc3\xe0\xed\xf0\xf4\xff".to_vec());
+    let byte = prop_oneof![telling, any::<u8>()];
+    prop_oneof![
+        1 => Just(Damage::Cut),
+        2 => Just(Damage::Drop),
+        4 => byte.clone().prop_map(Damage::Insert),
+        4 => byte.prop_map(Damage::Replace),
+    ]
+}
+
+fn damaged(mut body: Vec<u8>, at: Index, damage: &Damage) -> Vec<u8> {
+    let at = at.index(body.len());
+    match damage {
+        Damage::Cut => body.truncate(at),
+        Damage::Drop => drop(body.remove(at)),
+        Damage::Insert(byte) => body.insert(at, *byte),
+        Damage::Replace(byte) => body[at] = *byte,
+    }
+    body
+}
+
+/// Same judgement, same reply.
+fn compare(body: &[u8]) -> Result<(), TestCaseError> {
+    let ours = in_chunks([body]);
+    match parse(body) {
+        Some(Ok(answer)) => prop_assert_eq!(ours.ok(), reply(&answer)),
+        Some(Err(())) => prop_assert!(ours.is_err(), "{:?}", ours),
+        None => {}
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn answers_are_read_as_the_reference_reads_them(body in body()) {
+        compare(body.as_bytes())?;
+    }
+
+    #[test]
+    fn damaged_answers_are_judged_as_serde_json_judges_them(
+        body in body(), damages in vec((any::<Index>(), damage()), 1..3)
+    ) {
+        let damage = |body: Vec<u8>, (at, damage): &(Index, Damage)| match body.len() {
+            0 => body,
+            _ => damaged(body, *at, damage),
+        };
+        compare(&damages.iter().fold(body.into_bytes(), damage))?;
+    }
+
+    #[test]
+    fn numbers_are_judged_as_serde_json_judges_them(number in "[-+.0-9eE]{1,12}") {
+        compare(format!(r#"{{"jobprogress":{number},"jobstateid":"{number}"}}"#).as_bytes())?;
+    }
+
+    #[test]
+    fn strings_are_read_as_serde_json_reads_them(
+        pieces in vec(prop_oneof![
+            "\\PC{0,3}", "\\\\[\"/bfnrtux\\\\]", "\\\\u[0-9a-fA-F]{4}", "\\\\ud[89abAB][0-9a-f]{2}\\\\ud[c-f][0-9a-f]{2}",
+        ], 0..6)
+    ) {
+        compare(format!(r#"{{"joberror":"{0}","jobfailed":0,"{0}":0}}"#, pieces.concat()).as_bytes())?;
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused_alike_however_they_come(body in vec(any::<u8>(), 0..64)) {
+        decode([br#"{"jobfailed":0,"x":""#, &*body].concat()).ok();
+        decode(body).ok();
+    }
+
+    #[test]
+    fn every_split_gives_the_same(
+        body in body(), place in any::<Index>(), damage in damage(), cuts in vec(any::<Index>(), 0..8)
+    ) {
+        let body = body.into_bytes();
+        for body in [damaged(body.clone(), place, &damage), body] {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+            cuts.sort_unstable();
+            let (mut chunks, mut from) = (Vec::new(), 0);
+            for cut in cuts {
+                chunks.push(&body[from..cut]);
+                from = cut;
+            }
+            chunks.push(&body[from..]);
+            prop_assert_eq!(in_chunks(chunks), in_chunks([&*body]));
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The script: what the jobs of a simulated server do, and what goes wrong with asking about them.
+//!
+//! Read from TOML and checked whole: what [`Script::parse`] returns can be played without a further error. The
+//! reference of every key is in `docs/simulator.md`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::fault::{self, Fault, FaultText};
+use super::job_text::{self, JobText};
+use super::life::{Ending, Job};
+use super::values::{Count, Shift};
+use forgewatch_core::job::{JobRef, Outcome};
+
+/// The account service ID where the script has none: the one of the vendor's examples.
+const ACCOUNT: u64 = 5678;
+
+/// The script of `forgewatch demo`.
+const DEMO: &str = include_str!("demo.toml");
+
+/// The script of `forgewatch simulate` without `--script`, which is also the example that is shipped.
+const EXAMPLE: &str = include_str!("../../../config/examples/simulator.toml");
+
+/// A checked script.
+#[derive(Clone, Debug)]
+pub struct Script {
+    access_key: String,
+    secret_key: String,
+    account_service_id: u64,
+    pub(super) seed: u64,
+    pub(super) clock_offset_ms: i64,
+    pub(super) date_offset_ms: i64,
+    pub(super) gzip: bool,
+    /// In the order of the script.
+    pub(super) jobs: Vec<Job>,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Script {
+    /// Reads a script. The error has the line and column of what is wrong and says what would do.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        let raw: ScriptText = toml::from_str(text).map_err(|e| {
+            let offset = e.span().map_or(0, |span| span.start);
+            ScriptError::at(text, offset, e.message())
+        })?;
+        let key = |key: Option<Spanned<String>>| check_key(key, text);
+        let seed = raw.seed.unwrap_or_default().0;
+        let mut names = BTreeSet::new();
+        let mut jobs = Vec::with_capacity(raw.jobs.len());
+        for job in raw.jobs {
+            let offset = job.span().start;
+            let job = job_text::check(job, text, seed)?;
+            if !names.insert(job.name) {
+                let message = format!(
+                    "{} is here twice: one [[jobs]] entry a job will do",
+                    job.name
+                );
+                return Err(ScriptError::at(text, offset, &message));
+            }
+            jobs.push(job);
+        }
+        Ok(Self {
+            access_key: key(raw.access_key)?,
+            secret_key: key(raw.secret_key)?,
+            account_service_id: raw.account_service_id.map_or(ACCOUNT, |id| id.0),
+            seed,
+            clock_offset_ms: raw.clock_offset.unwrap_or_default().0,
+            date_offset_ms: raw.date_offset.unwrap_or_default().0,
+            gzip: raw.gzip.unwrap_or(false),
+            jobs,
+            faults: raw
+                .faults
+                .into_iter()
+                .map(|f| fault::check(f, text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The script of `forgewatch demo`: six jobs that end within some 18 seconds, one of them badly. Like
+    /// [`Script::parse`], whose error a test rules out.
+    pub fn demo() -> Result<Self, ScriptError> {
+        Self::parse(DEMO)
+    }
+
+    /// The script of `forgewatch simulate` without `--script`: `config/examples/simulator.toml`. Like
+    /// [`Script::parse`], whose error a test rules out.
+    pub fn example() -> Result<Self, ScriptError> {
+        Self::parse(EXAMPLE)
+    }
+
+    /// The access key the server wants. No secret: it opens nothing but the simulator.
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    /// The secret key the server wants. No secret: it opens nothing but the simulator.
+    pub fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    /// The account service ID the server wants.
+    pub fn account_service_id(&self) -> u64 {
+        self.account_service_id
+    }
+
+    /// The jobs, in the order of the script.
+    pub fn jobs(&self) -> Vec<JobRef> {
+        self.jobs.iter().map(|job| job.name).collect()
+    }
+
+    /// How each job ends by the script, faults and counted failures left aside, in the order of the script.
+    pub fn expected(&self) -> Vec<(JobRef, Outcome)> {
+        let outcome = |ending: &Ending| match ending {
+            Ending::Completed | Ending::ProgressOnly => Outcome::Completed,
+            Ending::Failed { .. } | Ending::JobfailedOnly { .. } => Outcome::Failed,
+            Ending::Squashed => Outcome::Squashed,
+        };
+        self.jobs
+            .iter()
+            .map(|job| (job.name, outcome(&job.ending)))
+            .collect()
+    }
+
+    /// A line a job for people: its name, how long it takes at speed 1, how it ends.
+    pub fn summary(&self) -> String {
+        let lines: Vec<String> = self.jobs.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
+}
+
+/// The script as TOML has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptText {
+    access_key: Option<Spanned<String>>,
+    secret_key: Option<Spanned<String>>,
+    account_service_id: Option<Count>,
+    seed: Option<Count>,
+    clock_offset: Option<Shift>,
+    date_offset: Option<Shift>,
+    gzip: Option<bool>,
+    #[serde(default)]
+    jobs: Vec<Spanned<JobText>>,
+    #[serde(default)]
+    faults: Vec<Spanned<FaultText>>,
+}
+
+/// A key as Basic authentication can carry it; `sim` where the script has none.
+fn check_key(key: Option<Spanned<String>>, source: &str) -> Result<String, ScriptError> {
+    let Some(key) = key else {
+        return Ok("sim".to_owned());
+    };
+    let offset = key.span().start;
+    let key = key.into_inner();
+    if key.is_empty() || key.contains(':') || key.chars().any(char::is_control) {
+        return Err(ScriptError::at(
+            source,
+            offset,
+            "a key is text without a colon or control characters, not empty",
+        ));
+    }
+    Ok(key)
+}
+
+/// What is wrong with a script, and where. Displayed as `line 3, column 8: …`, ready to follow a file's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptError {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// What is wrong there and what would do.
+    pub message: String,
+}
+
+impl ScriptError {
+    /// An error at a byte offset of the script.
+    pub(super) fn at(source: &str, offset: usize, message: &str) -> Self {
+        let before = source.get(..offset).unwrap_or(source);
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            message: message.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line, self.column, self.message
+        )
+    }
+}
+
+impl std::error::Error for ScriptError {}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The messages of scripts that are wrong, each as people would see it.
+    fn messages(scripts: &[&str]) -> String {
+        scripts.iter().fold(String::new(), |mut all, script| {
+            writeln!(all, "{}", Script::parse(script).unwrap_err()).unwrap();
+            all
+        })
+    }
+
+    /// A job with these lines added.
+    fn job(lines: &str) -> String {
+        format!("[[jobs]]\njob = \"diff/1\"\nduration = \"10s\"\n{lines}\n")
+    }
+
+    fn job_messages(lines: &[&str]) -> String {
+        let scripts: Vec<String> = lines.iter().map(|lines| job(lines)).collect();
+        messages(&scripts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn errors_have_a_place_and_say_what_would_do() {
+        let errors = messages(&[
+            "seed = ",
+            "sed = 1",
+            "seed = -1",
+            "access_key = \"a:b\"",
+            "\n\n  clock_offset = \"soon\"",
+            "[[jobs]]\njob = \"diff/1\"\n",
+            "[[jobs]]\njob = \"image/1\"\nduration = \"1s\"",
+            "[[jobs]]\njob = \"diff/0\"\nduration = \"1s\"",
+            "[[jobs]]\njob = \"diff/1\"\nduration = 40",
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"40 parsecs\"",
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"0s\"",
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"1s\"\n[[jobs]]\njob = \"diff/1\"\nduration = \"1s\"",
+        ]);
+        insta::assert_snapshot!(errors);
+    }
+
+    #[test]
+    fn errors_of_a_job_have_a_place_and_say_what_would_do() {
+        let errors = job_messages(&[
+            "queued = \"10s\"",
+            "ending = \"done\"",
+            "error = \"disk full\"",
+            "eta = \"psychic\"",
+            "eta = \"exact\"\nspread = 0.3",
+            "eta = \"noisy\"\nspread = 30",
+            "bend = nan",
+            "set_back = [{ at = \"9s\", progress = 10 }]",
+            "set_back = [{ at = \"2s\", progress = 100 }]",
+            "set_back = [{ at = \"4s\", progress = 1 }, { at = \"5s\", progress = 1 }]",
+            "stall = [{ at = \"11s\", for = \"1s\" }]",
+            "stall = [{ at = \"1s\" }]",
+            "files = { added = 1, changed = 2 }",
+            "files = { added = 1000000000 }",
+        ]);
+        let of_updates = messages(&[
+            "[[jobs]]\njob = \"update/1\"\nduration = \"10s\"\nfiles = { added = 1 }",
+            "[[jobs]]\njob = \"update/1\"\nduration = \"10s\"\ngame = \"G\"",
+        ]);
+        insta::assert_snapshot!(errors + &of_updates);
+    }
+
+    #[test]
+    fn errors_of_a_fault_have_a_place_and_say_what_would_do() {
+        let faults: Vec<String> = [
+            "requests = \"0\"\nreset = 0",
+            "requests = \"1\"",
+            "reset = 0",
+            "requests = \"1\"\nreset = 0\ntruncate = 5",
+            "requests = \"1\"\nreset = -1",
+            "requests = \"1\"\nstatus = 99",
+            "requests = \"1\"\nretry_after = \"2\"",
+            "requests = \"1\"\nstatus = 503\nretry_after = \"2\"\nretry_after_date = \"2s\"",
+            "requests = \"1\"\nstatus = 503\nretry_after = \"2\\r\\nX: y\"",
+            "requests = \"1\"\nstatus = 200\nredirect = \"http://x/\"",
+            "requests = \"1\"\nslow = { bytes = 0, every = \"1s\" }",
+            "requests = \"1\"\ngzip_bomb = \"big\"",
+            "requests = \"1\"\nrubbish = \"noise\"",
+            "requests = \"1\"\nstatus = 500\nbody = \"x\"\nenvelope = { message = \"x\" }",
+        ]
+        .iter()
+        .map(|lines| job(&format!("[[jobs.faults]]\n{lines}")))
+        .collect();
+        let errors = messages(&faults.iter().map(String::as_str).collect::<Vec<_>>());
+        insta::assert_snapshot!(errors);
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let error = Script::parse("access_key = \"ä\\q\"").unwrap_err();
+        assert_eq!((error.line, error.column), (1, 17));
+    }
+
+    #[test]
+    fn every_ending_has_the_outcome_a_watch_should_see() {
+        let outcome = |ending: &str| {
+            let script = Script::parse(&job(&format!("ending = {ending:?}"))).unwrap();
+            script.expected().remove(0).1
+        };
+        assert_eq!(outcome("completed"), Outcome::Completed);
+        assert_eq!(outcome("progress_only"), Outcome::Completed);
+        assert_eq!(outcome("failed"), Outcome::Failed);
+        assert_eq!(outcome("jobfailed_only"), Outcome::Failed);
+        assert_eq!(outcome("squashed"), Outcome::Squashed);
+    }
+
+    #[test]
+    fn what_is_left_open_is_drawn_and_what_is_given_changes_nothing_else() {
+        let drawn = |lines: &str| Script::parse(&job(lines)).unwrap().jobs.remove(0);
+        let open = drawn("eta = \"noisy\"");
+        assert!((0.6..1.6).contains(&open.bend));
+        assert!([1.0, 10.0, 60.0].contains(&open.grain));
+        let given = drawn("eta = \"noisy\"\nbend = 1.0\ngrain = \"7s\"");
+        assert_eq!((given.bend, given.grain, given.eta), (1.0, 7.0, open.eta));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\[\\[(jobs|faults|jobs.faults)\\]\\]\n|[a-z_]{1,9} = [\"0-9a-z/{}]{1,9}\n|\\PC{0,9}){0,8}") {
+            let _ = Script::parse(&text);
+        }
+    }
+}
