@@ -9,8 +9,9 @@ use std::error::Error;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use forgewatch::clanforge::{Api, Fetched};
 use forgewatch::config::for_simulator;
-use forgewatch::engine::{Api, Engine, Fetched, SystemClock, Throttle};
+use forgewatch::engine::{Engine, SystemClock, Throttle};
 use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobState};

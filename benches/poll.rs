@@ -13,10 +13,11 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use forgewatch::clanforge::Client;
-use forgewatch::config::credentials::Credentials;
+use forgewatch::clanforge::Credentials;
+use forgewatch::clanforge::{Api, Fetched};
 use forgewatch::config::for_simulator;
 use forgewatch::config::settings::Settings;
-use forgewatch::engine::{Api, Engine, Fetched, SystemClock, Throttle};
+use forgewatch::engine::{Engine, SystemClock, Throttle};
 use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;

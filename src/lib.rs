@@ -37,6 +37,7 @@ pub mod control;
 pub mod daemon;
 pub mod engine;
 pub mod hooks;
+pub mod http_client;
 pub mod os;
 pub mod report;
 pub mod store;

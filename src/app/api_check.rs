@@ -1,8 +1,8 @@
 //! The part of `forgewatch check` that asks the API.
 
+use crate::clanforge::Api;
 use crate::clanforge::Client;
 use crate::config::settings::Settings;
-use crate::engine::Api;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::ErrorKind;
 

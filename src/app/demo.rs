@@ -8,7 +8,7 @@ use super::one_shot::Finished;
 use super::watch::{Plan, Stopped, until_done};
 use super::{FAILED, INTERNAL, USAGE};
 use crate::clanforge::Client;
-use crate::config::credentials::Credentials;
+use crate::clanforge::Credentials;
 use crate::config::settings::Output;
 use crate::config::{self, Env};
 use forgewatch_core::job::{JobRef, Outcome};

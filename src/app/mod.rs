@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::config::settings;
+use crate::clanforge::ApiSettings;
 use crate::engine::Throttle;
 use forgewatch_core::event::WatchId;
 
@@ -37,7 +37,7 @@ fn new_id() -> Result<WatchId, getrandom::Error> {
 }
 
 /// How hard the API may be asked, as the user wants it.
-fn throttle(api: &settings::Api) -> Throttle {
+fn throttle(api: &ApiSettings) -> Throttle {
     Throttle {
         max_in_flight: api.max_in_flight,
         max_requests_per_second: api.max_requests_per_second,

@@ -1,8 +1,9 @@
 //! All that has to be in order before the API is asked, looked at together, so that everything wrong is told at once.
 
-use crate::clanforge::{self, Client};
+use crate::clanforge::Client;
 use crate::config::credentials::{self, Source};
 use crate::config::{ConfigErrors, Env, Loaded};
+use crate::http_client::tls::check_ca_file;
 use crate::report::diagnostics;
 
 /// It is in order.
@@ -31,7 +32,7 @@ fn with_client(loaded: Result<Loaded, ConfigErrors>, env: &Env) -> Result<Ready,
     let loaded = loaded.map_err(|errors| errors.to_string())?;
     let api = &loaded.settings.api;
     let (credentials, source) = credentials::find(loaded.credentials_file.as_deref(), env)
-        .map_err(|error| match clanforge::check_ca_file(api) {
+        .map_err(|error| match check_ca_file(api.ca_file.as_deref()) {
             Err(ca_file) => format!("{error}\n{ca_file}"),
             Ok(()) => error.to_string(),
         })?;

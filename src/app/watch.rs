@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use super::one_shot::{Finished, Kept, Run};
 use super::setup::{Ready, ready};
@@ -12,7 +13,6 @@ use crate::config::{self, Env, Given};
 use crate::hooks::Actions;
 use crate::os::privacy;
 use crate::report::{Facts, Mode, Report, Streams, diagnostics};
-use crate::store::calibration;
 
 /// Watches the jobs to their end, or, without `--until-done`, until a signal ends it.
 pub fn run(given: Given, until_done: bool, env: &Env) -> Result<u8, Stopped> {
@@ -109,7 +109,7 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
         .enable_all()
         .build()
         .map_err(|e| Stopped::internal(&e))?;
-    let cache = plan.learns.then(|| calibration::path(env)).flatten();
+    let cache = plan.learns.then(|| calibration_file(env)).flatten();
     let finished = runtime.block_on(async {
         let run = Run::new(
             plan.settings,
@@ -136,5 +136,47 @@ pub(super) fn mode_of(output: Output, facts: &Facts) -> Mode {
         Output::Text => Mode::Text,
         Output::Json => Mode::Json,
         Output::Quiet => Mode::Quiet,
+    }
+}
+
+/// `$XDG_CACHE_HOME/forgewatch/calibration.json`, with `~/.cache` where that variable is missing; None where
+/// there is no home either. As the XDG specification says, a path that is not absolute is ignored.
+fn calibration_file(env: &Env) -> Option<PathBuf> {
+    let absolute = |name| env.path(name).filter(|p| p.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME")
+        .map(Path::to_owned)
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("forgewatch").join("calibration.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_follows_the_xdg_specification() {
+        let env = |vars: &[(&str, &str)]| -> Env {
+            vars.iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect()
+        };
+        let home = ("HOME", "/home/ann");
+        for (vars, want) in [
+            (
+                vec![home],
+                Some("/home/ann/.cache/forgewatch/calibration.json"),
+            ),
+            (
+                vec![home, ("XDG_CACHE_HOME", "/c")],
+                Some("/c/forgewatch/calibration.json"),
+            ),
+            (
+                vec![("XDG_CACHE_HOME", "c"), home],
+                Some("/home/ann/.cache/forgewatch/calibration.json"),
+            ),
+            (vec![], None),
+        ] {
+            assert_eq!(calibration_file(&env(&vars)), want.map(PathBuf::from));
+        }
     }
 }

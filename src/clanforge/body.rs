@@ -6,9 +6,10 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::failure::{of_body, without_answer};
+use super::at_least_between;
 use super::redact::Redactor;
-use super::{at_least_between, headers};
+use crate::http_client::errors::{of_body, without_answer};
+use crate::http_client::headers;
 use forgewatch_core::decode::{Decoder, Reply};
 use forgewatch_core::status::{ApiError, Status};
 use forgewatch_core::verdict::{ErrorKind, PollError};

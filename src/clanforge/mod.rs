@@ -5,11 +5,11 @@
 //! the base URL's own origin and nowhere else, so redirects are never followed and a loopback base never goes
 //! through a proxy. A server that quotes them is not quoted.
 
+mod api;
 mod body;
-pub(crate) mod failure;
-pub(crate) mod headers;
+mod credentials;
 mod redact;
-mod tls;
+mod settings;
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::base_url::is_loopback;
-use crate::config::credentials::Credentials;
-use crate::config::settings::Api as ApiSettings;
-use crate::engine::{Api, Fetched};
+use crate::http_client::tls::CaFileError;
+use crate::http_client::{errors, headers, is_loopback, tls};
+pub use api::{Api, Fetched};
+pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::verdict::PollError;
 use redact::Redactor;
-pub use tls::check_ca_file;
+pub use settings::ApiSettings;
 
 /// More than any sane answer's head, in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -47,15 +47,8 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file of certificate authorities cannot be used.
-    #[error(
-        "api.ca_file: {path}: {why}; name a PEM file of certificate authorities, or leave the key out"
-    )]
-    CaFile {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
     /// The credentials do not fit into a header.
     #[error("the credentials cannot be sent: they hold a character that no HTTP header may carry")]
     Credentials,
@@ -85,9 +78,9 @@ impl Client {
         if is_loopback(&api.base_url) {
             builder = builder.no_proxy();
         }
-        let http = tls::set_up(builder, api)?
+        let http = tls::set_up(builder, &api.base_url, api.ca_file.as_deref())?
             .build()
-            .map_err(|error| ClientError::Setup(failure::innermost(&error)))?;
+            .map_err(|error| ClientError::Setup(errors::innermost(&error)))?;
         let mut address = api.base_url.clone();
         address.set_query(Some(&format!(
             "accountserviceid={}",
@@ -138,7 +131,7 @@ impl Client {
         let response = deadline
             .within(request)
             .await?
-            .map_err(|error| failure::of_request(&error))?;
+            .map_err(|error| errors::of_request(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
             // Boxed, since it is seldom and would nearly double the future of every poll.

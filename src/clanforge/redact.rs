@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::credentials::Credentials;
+use crate::clanforge::Credentials;
 use forgewatch_core::status::Status;
 
 /// What stands where a key was.

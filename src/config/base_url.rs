@@ -1,6 +1,8 @@
 //! Which base URLs are taken: those that never carry credentials in clear text over a network.
 
-use url::{Host, Url};
+use url::Url;
+
+use crate::http_client::is_loopback;
 
 /// Reads a base URL. The path loses its trailing slashes, so that the API's own can be put behind it.
 ///
@@ -35,16 +37,6 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-/// Whether the host is `localhost` or a literal loopback address, as the URL itself says: no name is looked up.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::draft::Draft;
 use super::env::Env;
-use super::error::{ConfigError, Origin, quoted};
+use super::error::{ConfigError, Origin};
 use super::file::Source;
 use super::hooks;
 use super::jobs;
 use super::keys::{self, DAEMONS, Key, LATER, SECTIONS};
-use super::nearest::nearest;
 use super::read;
-use super::settings::{HookSpec, JobSpec};
+use crate::hooks::HookSpec;
+use forgewatch_core::job::JobSpec;
+use forgewatch_core::quote::quoted;
+use forgewatch_core::suggest::nearest;
 
 /// How much of a file is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

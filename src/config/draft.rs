@@ -9,7 +9,10 @@ use url::Url;
 use super::error::{ConfigError, Origin};
 use super::keys::{self, Key, Preset};
 use super::read;
-use super::settings::{Api, Control, HookSpec, JobSpec, Settings, State};
+use super::settings::{Control, Settings, State};
+use crate::clanforge::ApiSettings;
+use crate::hooks::HookSpec;
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::limits::{JobFailed, Limits};
 use forgewatch_core::schedule::{Policy, Rules};
 
@@ -188,7 +191,7 @@ impl Draft {
         hooks: Vec<HookSpec>,
     ) -> Option<Settings> {
         Some(Settings {
-            api: Api {
+            api: ApiSettings {
                 base_url: self.base_url?,
                 account_service_id: self.account_service_id,
                 ca_file: self.ca_file,

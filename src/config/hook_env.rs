@@ -5,24 +5,12 @@ use std::ffi::OsString;
 use toml::de::DeValue;
 
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
-use super::error::quoted;
 use super::read;
+use crate::hooks::told::OF_THE_EVENT;
+use forgewatch_core::quote::quoted;
 
 /// What every program gets of our own environment.
 const ALWAYS_PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
-
-/// The variables by which the event tells itself.
-pub(crate) const OF_THE_EVENT: [&str; 9] = [
-    "FORGEWATCH_EVENT_ID",
-    "FORGEWATCH_EVENT_TYPE",
-    "FORGEWATCH_JOB",
-    "FORGEWATCH_JOB_KIND",
-    "FORGEWATCH_JOB_ID",
-    "FORGEWATCH_STATE",
-    "FORGEWATCH_PROGRESS",
-    "FORGEWATCH_ERROR",
-    "FORGEWATCH_ATTEMPT",
-];
 
 /// What a program gets besides the event: the four, those named, those written; of one name the last counts.
 pub(super) fn environment(

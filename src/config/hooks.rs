@@ -12,22 +12,21 @@ use url::Url;
 
 use super::check::Checked;
 use super::env::Env;
-use super::error::quoted;
 use super::hook_env::{assignment, environment, variable};
 use super::hook_keys::{
     MAX_RUNNING, MAX_RUNNING_SPAN, RETRIES, RETRIES_SPAN, RUN_TIMEOUT, TIMEOUT_SPAN,
     WEBHOOK_TIMEOUT,
 };
-use super::nearest::nearest;
 use super::program::{self, Trust};
 use super::read;
-use super::settings::{HookAction, HookSpec};
 use super::webhook;
+use crate::hooks::HookAction;
+use crate::hooks::HookSpec;
+use forgewatch_core::event::ALL_OF_JOBS;
 use forgewatch_core::event::EventType;
 use forgewatch_core::job::JobKind;
-
-/// The type that stands for all events of jobs.
-pub(crate) const ALL_OF_JOBS: &str = "job.*";
+use forgewatch_core::quote::quoted;
+use forgewatch_core::suggest::nearest;
 
 /// The file's `[[hooks]]`. Programs and secrets are looked at here, so that a mistake is told before anything
 /// depends on it.

@@ -9,12 +9,14 @@ use toml::de::DeValue;
 
 use super::Given;
 use super::check::Checked;
-use super::error::{ConfigError, Origin, quoted};
+use super::error::{ConfigError, Origin};
 use super::file;
 use super::keys::{Key, Kind, Preset};
 use super::read;
-use super::settings::JobSpec;
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobRefError};
+use forgewatch_core::label::label;
+use forgewatch_core::quote::quoted;
 
 /// The keys of `[[jobs]]`: a part of the table of [`super::keys`].
 pub(super) const JOB_KEYS: &[Key] = &[
@@ -266,24 +268,4 @@ pub(super) fn labels_of_command_line(given: &[String], errors: &mut Vec<ConfigEr
         }
     }
     labels
-}
-
-/// A label's name is up to 63 letters, digits, `.`, `_`, `-` and `/`; its value up to 1024 characters of one line.
-///
-/// # Errors
-/// It is none: what would do, for whoever wrote it.
-pub(crate) fn label(name: &str, value: &str) -> Result<(String, String), String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
-        return Err(format!(
-            "{} is no name of a label; up to 63 letters, digits and any of . _ - / would do",
-            quoted(name)
-        ));
-    }
-    if value.chars().count() > 1024 || value.chars().any(char::is_control) {
-        return Err(format!(
-            "the value of {name} is too long or holds control characters; up to 1024 characters in one line would do"
-        ));
-    }
-    Ok((name.to_owned(), value.to_owned()))
 }

@@ -21,7 +21,6 @@ pub(crate) mod hooks;
 mod jobs;
 mod keys;
 pub mod manual;
-pub(crate) mod nearest;
 mod on_event;
 mod program;
 mod read;
@@ -37,16 +36,17 @@ use std::time::Duration;
 
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
-pub(crate) use jobs::label;
 pub use restart::needs_restart;
 pub use socket::{SocketAt, find_socket};
 
 use check::Scope;
 use draft::{Draft, Purpose};
-use error::{Origin, quoted};
+use error::Origin;
 use forgewatch_core::job::JobRef;
+use forgewatch_core::job::JobSpec;
+use forgewatch_core::quote::quoted;
 use keys::{DAEMONS, HEARTBEAT, Key, ONE_SHOT_SPAN};
-use settings::{JobSpec, OneShot, Output, Settings, SquashedAs};
+use settings::{OneShot, Output, Settings, SquashedAs};
 
 /// What the command line says. Values are texts as they were given, read and checked here.
 #[derive(Clone, Debug, Default)]

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::env::Env;
-use super::error::{ConfigError, Origin, quoted};
+use super::error::{ConfigError, Origin};
 use super::hook_env::environment;
 use super::hook_keys::{MAX_RUNNING, RETRIES, RUN_TIMEOUT};
 use super::hooks::{command, event_type};
-use super::settings::{HookAction, HookSpec};
+use crate::hooks::HookAction;
+use crate::hooks::HookSpec;
+use forgewatch_core::quote::quoted;
 
 /// The hooks these say, in their order; what is wrong goes to `errors`.
 pub(super) fn from_command_line(

@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::quoted;
+use forgewatch_core::quote::quoted;
 
 /// Whose programs a configuration may name.
 pub(super) struct Trust {

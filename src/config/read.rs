@@ -8,8 +8,8 @@ use toml::de::DeValue;
 
 use super::base_url;
 use super::draft::Draft;
-use super::error::quoted;
 use super::keys::{Key, Kind};
+use forgewatch_core::quote::quoted;
 
 /// Sets `key` to what a flag, a variable or a default says.
 pub(super) fn text(key: &Key, text: &str, draft: &mut Draft) -> Result<(), String> {

@@ -1,39 +1,13 @@
 //! What the user asked for, merged and checked: the one thing the rest of the program reads.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use url::Url;
-
-use forgewatch_core::job::{JobKind, JobRef};
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::limits::Limits;
 
-/// How the API is reached and how hard it may be asked.
-#[derive(Clone, Debug)]
-pub struct Api {
-    /// Scheme, host, port and path prefix; `https`, or `http` to a literal loopback address or `localhost`. No
-    /// user name, password, query or fragment.
-    pub base_url: Url,
-    /// The `accountserviceid` of every request.
-    pub account_service_id: u64,
-    /// A PEM file of certificate authorities trusted in addition to the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Name lookup, connection and TLS handshake together.
-    pub connect_timeout: Duration,
-    /// For the first MiB of an answer, from the request on.
-    pub timeout: Duration,
-    /// Requests under way at once, at least 1.
-    pub max_in_flight: usize,
-    /// Requests begun in a second, on average; above zero.
-    pub max_requests_per_second: f64,
-    /// The most decoded bytes read of one answer.
-    pub max_body: u64,
-}
+use crate::clanforge::ApiSettings;
+use crate::hooks::HookSpec;
 
 /// What the daemon keeps, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,73 +30,11 @@ pub struct Control {
     pub stop_grace: Duration,
 }
 
-/// A job to watch, with what the user says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobSpec {
-    /// The job.
-    pub job: JobRef,
-    /// The user's labels, told with every event.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// What is to be done when something is told.
-#[derive(Clone, Debug)]
-pub struct HookSpec {
-    /// Its name, unique: letters, digits and any of `. _ -`.
-    pub name: Arc<str>,
-    /// The types of events it wants: exact names, or `job.*`.
-    pub on: Vec<String>,
-    /// The kinds of jobs whose events it wants. None is all, and the watcher's own events besides.
-    pub kinds: Option<Vec<JobKind>>,
-    /// What it does.
-    pub action: HookAction,
-    /// The most one attempt may take.
-    pub timeout: Duration,
-    /// How often a failed attempt is repeated before the delivery is given up.
-    pub retries: u32,
-    /// The most attempts of this hook under way at once, at least 1.
-    pub max_running: usize,
-}
-
-/// What a hook does.
-#[derive(Clone)]
-pub enum HookAction {
-    /// Runs a program.
-    Run {
-        /// The program, found and absolute.
-        program: PathBuf,
-        /// Its arguments, as they are written.
-        args: Vec<String>,
-        /// Its environment, but for what the event says: names and values.
-        env: Vec<(String, OsString)>,
-    },
-    /// Posts to a webhook.
-    Webhook {
-        /// Where; like a password, never told.
-        url: Url,
-        /// The keys, each in base64. At least one; all sign.
-        secrets: Vec<SecretString>,
-    },
-}
-
-impl fmt::Debug for HookAction {
-    /// Neither the address, which often is a secret itself, nor what others' variables hold.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Run { program, .. } => f.debug_struct("Run").field("program", program).finish(),
-            Self::Webhook { url, .. } => f
-                .debug_struct("Webhook")
-                .field("host", &url.host())
-                .finish(),
-        }
-    }
-}
-
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How the API is reached.
-    pub api: Api,
+    pub api: ApiSettings,
     /// By what bounds jobs are watched.
     pub limits: Limits,
     /// What the daemon keeps. A one-shot has [`OneShot::state`] instead.

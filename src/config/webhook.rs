@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -12,8 +11,8 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use url::{Host, Url};
 
-use super::base_url::is_loopback;
 use super::read;
+use crate::http_client::{is_link_local, is_loopback};
 
 /// What a key begins with, as the Standard Webhooks specification writes it.
 const PREFIX: &str = "whsec_";
@@ -47,14 +46,6 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
         return Err("a link-local address is no place for a webhook; name another host".to_owned());
     }
     Ok(url)
-}
-
-/// Whether only this link can be meant: where clouds keep what a machine may know of itself.
-pub(crate) fn is_link_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
-        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
-    }
 }
 
 /// Reads the key in a file, which may be relative to `folder`: `whsec_` and base64, here without the prefix.

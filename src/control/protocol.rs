@@ -15,8 +15,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::config::label;
 use forgewatch_core::job::JobRef;
+use forgewatch_core::label::label;
 use forgewatch_core::poll::{Cause, Poll};
 
 /// The longest request, its line's end included.

@@ -6,17 +6,18 @@ use serde_json::value::RawValue;
 
 use super::orders::not_left;
 use super::{Daemon, Live};
-use crate::config::settings::JobSpec;
+use crate::clanforge::Api;
 use crate::control::protocol::{
     AddedJob, Answer, DeliveryLine, How, JobLine, JobShown, Stands as Word,
 };
-use crate::engine::{Api, Clock};
+use crate::engine::Clock;
 use crate::hooks::queue::{Listed, Stands};
 use crate::hooks::told::Told;
 use crate::hooks::{Perform, Wish};
 use crate::store::{Accept, Archive, SavedWatch, StoreError};
 use forgewatch_core::delivery::{DeliveryId, Row, Standing};
 use forgewatch_core::job::JobRef;
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::poll::{Cause, Poll};
 use forgewatch_core::reconcile::AddedBy;
 use forgewatch_core::status::whole_percent;

@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use orders::{Orders, StartError};
 
-use crate::engine::{Api, Clock, Engine, Voice};
+use crate::clanforge::Api;
+use crate::engine::{Clock, Engine, Voice};
 use crate::hooks::{Hooks, Outbox, Perform};
 use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
 use forgewatch_core::event::{Event, EventType, Facts, Tally, WatchId};

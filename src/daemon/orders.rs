@@ -9,12 +9,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
 use super::{Daemon, FIRST_PRUNE, Ids, Live, RECORD_AGAIN, count};
-use crate::config::settings::{HookSpec, JobSpec};
-use crate::engine::{Api, Clock, Engine, Throttle, Voice};
+use crate::clanforge::Api;
+use crate::engine::{Clock, Engine, Throttle, Voice};
+use crate::hooks::HookSpec;
 use crate::hooks::{Hooks, Outbox, Perform};
 use crate::store::{Accept, AcceptedJob, Archive, Loaded, SavedWatch, StoreError};
 use forgewatch_core::event::{About, EventType, Facts, Tally};
 use forgewatch_core::job::JobRef;
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
 use forgewatch_core::rng::SeededDice;

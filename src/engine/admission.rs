@@ -1,6 +1,7 @@
 //! Who asks now: what is due, as the gate and the pace let it; and what results say about both.
 
-use super::{Api, Clock, Engine};
+use super::{Clock, Engine};
+use crate::clanforge::Api;
 use crate::store::Store;
 use forgewatch_core::retry;
 use forgewatch_core::throttle::circuit_breaker::{Admission, Heard, Turn};

@@ -19,7 +19,6 @@ mod timers;
 mod voice;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,33 +34,15 @@ use slots::{Phase, Slots};
 use timers::Timers;
 pub use voice::Voice;
 
+use crate::clanforge::{Api, Fetched};
 use crate::store::{Store, StoreError};
 use forgewatch_core::event::{About, Event, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::schedule::{Memory, ServerClock};
-use forgewatch_core::status::Status;
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::PollError;
 use forgewatch_core::watch::{Answer, Effects, Input, Watch};
-
-/// A status as it came over the wire.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fetched {
-    /// What it said.
-    pub status: Status,
-    /// The server's `Date` less `Age`, Unix seconds, if it told one.
-    pub date: Option<i64>,
-    /// The least wait before this job is asked again, for an answer so large that asking often is a burden.
-    pub at_least: Duration,
-}
-
-/// Asks the status of one job. The HTTP client is one; tests bring others.
-pub trait Api {
-    /// One request, from connecting to the last byte, within its own time-outs.
-    fn ask(&self, job: JobRef, diff_info: bool)
-    -> impl Future<Output = Result<Fetched, PollError>>;
-}
 
 /// How hard the API may be asked.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::slots::Phase;
-use super::{Api, Clock, Committed, Engine, Polled};
+use super::{Clock, Committed, Engine, Polled};
+use crate::clanforge::Api;
 use crate::store::{AddedBy, Commit, Note, SavedWatch, Store, StoreError};
 use forgewatch_core::poll::Poll;
 use forgewatch_core::retry;

@@ -12,7 +12,8 @@ use super::exec::Program;
 use super::queue::Attempt;
 use super::told::Told;
 use super::webhook::Webhook;
-use crate::config::settings::{HookAction, HookSpec};
+use crate::hooks::HookAction;
+use crate::hooks::HookSpec;
 use forgewatch_core::delivery::DeliveryId;
 
 /// One attempt under way. Dropped, it is cut off.

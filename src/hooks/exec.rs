@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::queue::Attempt;
 use super::supervise::{End, GRACE, Kept, Report};
 use super::told::Told;
-use crate::config::settings::HookSpec;
+use crate::hooks::HookSpec;
 use forgewatch_core::delivery::{DeliveryId, Failure};
 
 /// This very program, even where a newer one has taken its place on disk.

@@ -11,6 +11,7 @@ mod decided;
 mod exec;
 mod outbox;
 pub mod queue;
+mod settings;
 mod signature;
 pub mod supervise;
 #[cfg(test)]
@@ -32,8 +33,8 @@ use tokio::time::sleep;
 pub use actions::{Actions, Perform, Trying};
 pub use decided::Wish;
 pub use outbox::Outbox;
+pub use settings::{HookAction, HookSpec};
 
-use crate::config::settings::HookSpec;
 use crate::engine::{Clock, Voice};
 use crate::store::{Commit, Store, StoreError};
 use forgewatch_core::delivery::{Change, DeliveryId, Row};

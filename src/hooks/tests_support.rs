@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{HookAction, HookSpec};
+use crate::hooks::HookAction;
+use crate::hooks::HookSpec;
 use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
 use forgewatch_core::job::{JobState, Outcome};
 

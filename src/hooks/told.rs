@@ -4,9 +4,21 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::config::hook_env::OF_THE_EVENT;
 use forgewatch_core::event::{Event, EventId, EventType};
 use forgewatch_core::job::JobRef;
+
+/// The variables by which the event tells itself.
+pub(crate) const OF_THE_EVENT: [&str; 9] = [
+    "FORGEWATCH_EVENT_ID",
+    "FORGEWATCH_EVENT_TYPE",
+    "FORGEWATCH_JOB",
+    "FORGEWATCH_JOB_KIND",
+    "FORGEWATCH_JOB_ID",
+    "FORGEWATCH_STATE",
+    "FORGEWATCH_PROGRESS",
+    "FORGEWATCH_ERROR",
+    "FORGEWATCH_ATTEMPT",
+];
 
 /// The most bytes of one variable of the environment.
 const LONGEST_VALUE: usize = 4096;

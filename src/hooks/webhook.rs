@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Response, StatusCode, redirect};
+use reqwest::{Response, StatusCode, redirect};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use url::Url;
@@ -15,11 +15,11 @@ use url::Url;
 use super::queue::Attempt;
 use super::signature::{Signer, webhook_id};
 use super::told::Told;
-use crate::clanforge::failure::innermost;
-use crate::clanforge::headers::retry_after;
-use crate::config::base_url::is_loopback;
-use crate::config::settings::HookSpec;
-use crate::config::webhook::is_link_local;
+use crate::hooks::HookSpec;
+use crate::http_client::innermost;
+use crate::http_client::is_link_local;
+use crate::http_client::retry_after;
+use crate::http_client::{is_loopback, tls};
 use forgewatch_core::delivery::Failure;
 
 /// An answer is read up to here, so that its connection can serve again; what it says is nothing to us.
@@ -41,8 +41,6 @@ impl Webhook {
         secrets: &[SecretString],
         ca_file: Option<&Path>,
     ) -> Result<Self, String> {
-        // The client's library panics where no provider is installed. A second call finds the first one's: fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -52,11 +50,7 @@ impl Webhook {
         if is_loopback(url) {
             builder = builder.no_proxy();
         }
-        if url.scheme() == "http" {
-            builder = builder.tls_certs_only([]);
-        } else if let Some(path) = ca_file {
-            builder = builder.tls_certs_merge(authorities(path)?);
-        }
+        let builder = tls::set_up(builder, url, ca_file).map_err(|e| e.to_string())?;
         let http = builder.build().map_err(|e| {
             format!(
                 "hook {}: the HTTP client cannot be set up: {}",
@@ -139,12 +133,6 @@ fn failed(error: impl Into<String>, not_before: Duration) -> Attempt {
         why: Failure::new(error),
         not_before,
     }
-}
-
-fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
-    let wrong = |why: String| format!("api.ca_file: {}: {why}", path.display());
-    let pem = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
-    Certificate::from_pem_bundle(&pem).map_err(|_| wrong("it is not PEM".to_owned()))
 }
 
 /// Looks names up as the system does, and passes over link-local addresses: a name can be made to point at what a

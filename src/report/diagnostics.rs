@@ -31,8 +31,8 @@ use super::json;
 use super::mode::Mode;
 use super::neutral::{LIMIT, neutral};
 use super::writer::{Message, Stream};
-use crate::config::nearest::nearest;
 use forgewatch_core::event::{LONGEST_LINE, short, spelled};
+use forgewatch_core::suggest::nearest;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -3,23 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::config::Env;
 use forgewatch_core::schedule::Memory;
 
 /// A file of ours is a few hundred bytes.
 const MAX_BYTES: u64 = 64 * 1024;
-
-/// `$XDG_CACHE_HOME/forgewatch/calibration.json`, with `~/.cache` where that variable is missing; None where
-/// there is no home either. As the XDG specification says, a path that is not absolute is ignored.
-pub fn path(env: &Env) -> Option<PathBuf> {
-    let absolute = |name| env.path(name).filter(|p| p.is_absolute());
-    let cache = absolute("XDG_CACHE_HOME")
-        .map(Path::to_owned)
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    Some(cache.join("forgewatch").join("calibration.json"))
-}
 
 /// What is there; nothing learnt yet where it is missing, damaged or somebody else's format.
 pub fn load(path: &Path) -> Memory {
@@ -93,32 +82,5 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_no_error() {
         save(Path::new("/dev/null/calibration.json"), &Memory::default());
-    }
-
-    #[test]
-    fn the_place_follows_the_xdg_specification() {
-        let env = |vars: &[(&str, &str)]| -> Env {
-            vars.iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect()
-        };
-        let home = ("HOME", "/home/ann");
-        for (vars, want) in [
-            (
-                vec![home],
-                Some("/home/ann/.cache/forgewatch/calibration.json"),
-            ),
-            (
-                vec![home, ("XDG_CACHE_HOME", "/c")],
-                Some("/c/forgewatch/calibration.json"),
-            ),
-            (
-                vec![("XDG_CACHE_HOME", "c"), home],
-                Some("/home/ann/.cache/forgewatch/calibration.json"),
-            ),
-            (vec![], None),
-        ] {
-            assert_eq!(path(&env(&vars)), want.map(PathBuf::from));
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::engine::{Api, Fetched};
+use forgewatch::clanforge::{Api, Fetched};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::task::yield_now;

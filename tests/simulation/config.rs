@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::config::settings::{HookAction, HookSpec, JobSpec};
 use forgewatch::engine::Throttle;
+use forgewatch::hooks::HookAction;
+use forgewatch::hooks::HookSpec;
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::limits::{JobFailed, Limits};
 use forgewatch_core::schedule::{Policy, Rules};

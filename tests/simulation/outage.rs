@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::config::settings::JobSpec;
+use forgewatch::clanforge::{Api, Fetched};
 use forgewatch::daemon::{Daemon, Orders};
-use forgewatch::engine::{Api, Clock, Fetched, Throttle};
+use forgewatch::engine::{Clock, Throttle};
 use forgewatch::hooks::told::Told;
 use forgewatch::hooks::{Perform, Trying};
 use forgewatch::store::{
@@ -16,6 +16,7 @@ use forgewatch::store::{
 };
 use forgewatch_core::delivery::{DeliveryId, Row};
 use forgewatch_core::event::{EventType, WatchId};
+use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobRef, JobState};
 use forgewatch_core::limits::{JobFailed, Limits};
 use forgewatch_core::schedule::{Policy, Rules};

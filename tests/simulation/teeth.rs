@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::engine::{Api, Fetched};
+use forgewatch::clanforge::{Api, Fetched};
 use forgewatch::hooks::queue::Attempt;
 use forgewatch::hooks::told::Told;
 use forgewatch::hooks::{Perform, Trying};

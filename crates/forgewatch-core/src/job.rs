@@ -1,5 +1,6 @@
 //! What is watched: a job's name, its states, and how a watch of it can end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -262,4 +263,13 @@ pub enum Reason {
     FailFast,
     /// SIGINT or SIGTERM.
     Interrupted,
+}
+
+/// A job to watch, with what the user says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSpec {
+    /// The job.
+    pub job: JobRef,
+    /// The user's labels, told with every event.
+    pub labels: BTreeMap<String, String>,
 }

@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
+use crate::clanforge::ApiSettings;
 use crate::clanforge::Client;
-use crate::config::settings::Api as ApiSettings;
+use crate::clanforge::{Api, Fetched};
 use crate::config::{Env, credentials};
-use crate::engine::{Api, Fetched};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 

@@ -14,6 +14,7 @@ use super::*;
 use crate::store;
 use crate::store::Commit;
 use forgewatch_core::job::{JobState, Reason};
+use forgewatch_core::status::Status;
 use forgewatch_core::time::millis;
 use forgewatch_core::verdict::ErrorKind;
 use forgewatch_core::watch::tests_support::{EPOCH_S, error, limits};

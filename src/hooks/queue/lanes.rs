@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::told::Told;
-use crate::config::hooks::ALL_OF_JOBS;
-use crate::config::settings::HookSpec;
+use crate::hooks::HookSpec;
 use forgewatch_core::delivery::Failure;
+use forgewatch_core::event::ALL_OF_JOBS;
 use forgewatch_core::event::{Event, EventId, WatchId};
 use forgewatch_core::job::JobKind;
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::told::{NotTold, Told};
-use crate::config::settings::HookSpec;
+use crate::hooks::HookSpec;
 pub use delivery::{Attempt, Listed, Stands};
 use forgewatch_core::delivery::{Change, DeliveryId, Failure, Row, Standing};
 use forgewatch_core::event::{Event, EventId, GivenUp};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forgewatch::config::settings::HookSpec;
+use forgewatch::hooks::HookSpec;
 use forgewatch_core::delivery::{Change, DeliveryId};
 use forgewatch_core::event::{Event, WatchId};
 

@@ -2,6 +2,9 @@
 
 use crate::job::Outcome;
 
+/// The type that stands for all events of jobs.
+pub const ALL_OF_JOBS: &str = "job.*";
+
 /// The types of events. [`EventType::as_str`] is the name that users see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use bound::{LONGEST_LINE, short, spelled};
 pub use facts::{Facts, GivenUp, Lag, Tally};
 pub use id::{EventId, NoId, WatchId};
-pub use kind::EventType;
+pub use kind::{ALL_OF_JOBS, EventType};
 pub use record::Record;
 
 use super::job::JobRef;

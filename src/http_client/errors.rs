@@ -6,7 +6,7 @@ use std::io;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
 /// Of a request that never got as far as an answer.
-pub(super) fn of_request(error: &reqwest::Error) -> PollError {
+pub fn of_request(error: &reqwest::Error) -> PollError {
     let (kind, words) = if chain(error).any(is_tls) {
         (ErrorKind::Tls, "the TLS handshake failed")
     } else if error.is_timeout() {
@@ -22,7 +22,7 @@ pub(super) fn of_request(error: &reqwest::Error) -> PollError {
 }
 
 /// Of an answer that broke off on its way.
-pub(super) fn of_body(error: &reqwest::Error) -> PollError {
+pub fn of_body(error: &reqwest::Error) -> PollError {
     let garbled = chain(error)
         .filter_map(|e| e.downcast_ref::<io::Error>())
         .any(|e| {
@@ -43,7 +43,7 @@ pub(super) fn of_body(error: &reqwest::Error) -> PollError {
 }
 
 /// A failure of the way there, with no HTTP status.
-pub(super) fn without_answer(kind: ErrorKind, message: String) -> PollError {
+pub fn without_answer(kind: ErrorKind, message: String) -> PollError {
     PollError {
         kind,
         http_status: None,
@@ -53,7 +53,7 @@ pub(super) fn without_answer(kind: ErrorKind, message: String) -> PollError {
 }
 
 /// The cause under all the wrappings, which alone says something. Names no address: that is the user's own.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
+pub fn innermost(error: &reqwest::Error) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {

@@ -8,7 +8,7 @@ use reqwest::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// `Date` less `Age`, Unix seconds: an answer out of a cache is as old as its age.
-pub(super) fn server_date(headers: &HeaderMap) -> Option<i64> {
+pub fn server_date(headers: &HeaderMap) -> Option<i64> {
     let date = unix_seconds(text(headers, &DATE)?)?;
     let age = text(headers, &AGE)
         .and_then(|age| age.parse::<u32>().ok())
@@ -18,7 +18,7 @@ pub(super) fn server_date(headers: &HeaderMap) -> Option<i64> {
 
 /// `Retry-After` as a span from now, at most an hour; a date is held against the answer's own `Date`, so that
 /// no clock of ours can be wrong. None where it is missing, past or rubbish.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
     let seconds = if let Ok(seconds) = value.parse::<u64>() {
         seconds

@@ -7,32 +7,43 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::ClientError;
-use crate::config::settings::Api;
+use url::Url;
 
-/// The system's roots, and `api.ca_file` besides. A base in clear text needs none, and reading the system's
-/// store would take longer than the request.
-pub(super) fn set_up(builder: ClientBuilder, api: &Api) -> Result<ClientBuilder, ClientError> {
+/// Why `api.ca_file` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "api.ca_file: {path}: {why}; name a PEM file of certificate authorities, or leave the key out"
+)]
+pub struct CaFileError {
+    path: String,
+    why: String,
+}
+
+/// The system's roots, and `ca_file` besides. A base in clear text needs none, and reading the system's store would take
+/// longer than the request.
+pub fn set_up(
+    builder: ClientBuilder,
+    base: &Url,
+    ca_file: Option<&Path>,
+) -> Result<ClientBuilder, CaFileError> {
     // The client's library panics where no provider is installed. A second call finds the first one's: fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if api.base_url.scheme() == "http" {
+    if base.scheme() == "http" {
         return Ok(builder.tls_certs_only([]));
     }
-    match &api.ca_file {
+    match ca_file {
         Some(path) => Ok(builder.tls_certs_merge(read(path)?)),
         None => Ok(builder),
     }
 }
 
-/// Whether `api.ca_file` can be used, where it is named.
-pub fn check_ca_file(api: &Api) -> Result<(), ClientError> {
-    api.ca_file
-        .as_deref()
-        .map_or(Ok(()), |path| read(path).map(drop))
+/// Whether `ca_file` can be used, where there is one.
+pub fn check_ca_file(ca_file: Option<&Path>) -> Result<(), CaFileError> {
+    ca_file.map_or(Ok(()), |path| read(path).map(drop))
 }
 
-fn read(path: &Path) -> Result<Vec<Certificate>, ClientError> {
-    let wrong = |why: &str| ClientError::CaFile {
+fn read(path: &Path) -> Result<Vec<Certificate>, CaFileError> {
+    let wrong = |why: &str| CaFileError {
         path: path.display().to_string(),
         why: why.to_owned(),
     };
