@@ -191,15 +191,15 @@ fn file(piece: &mut String, n: u64) -> fmt::Result {
         "Game/Content/Audio",
         "Saved/Logs",
     ];
-    let dice = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let folder = FOLDERS.get(dice as usize % FOLDERS.len()).unwrap_or(&"");
-    let (size, crc) = (dice >> 40, dice >> 32);
+    let rng = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let folder = FOLDERS.get(rng as usize % FOLDERS.len()).unwrap_or(&"");
+    let (size, crc) = (rng >> 40, rng >> 32);
     write!(
         piece,
         r#""{folder}/Region_{:02}/part_{n:06}.uasset":"#,
-        dice >> 58
+        rng >> 58
     )?;
-    if dice >> 20 & 1 == 0 {
+    if rng >> 20 & 1 == 0 {
         write!(piece, r#"{{"filesize":"{size}","crc32sum":{crc}}}"#)
     } else {
         write!(piece, r#"{{"size":{size},"crc":"{crc}"}}"#)

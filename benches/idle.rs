@@ -9,15 +9,15 @@ use std::error::Error;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use forgewatch::clanforge::{Api, Fetched};
+use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::config::for_simulator;
 use forgewatch::engine::{Engine, SystemClock, Throttle};
 use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobState};
 use forgewatch_core::limits::Limits;
-use forgewatch_core::rng::SeededDice;
-use forgewatch_core::schedule::{Memory, Policy};
+use forgewatch_core::rng::SeededRng;
+use forgewatch_core::schedule::{Calibration, Policy};
 use forgewatch_core::status::Status;
 use forgewatch_core::verdict::PollError;
 use forgewatch_core::watch::Watch;
@@ -121,7 +121,7 @@ fn asked(engine: &Watching) -> u64 {
     engine.watches().map(|w| u64::from(w.requests())).sum()
 }
 
-type Watching = Engine<Instantly, store::Memory, SystemClock>;
+type Watching = Engine<Instantly, store::NoStore, SystemClock>;
 
 /// An engine that asks every `interval` for what it watches.
 fn engine(interval: Duration) -> Outcome<Watching> {
@@ -131,12 +131,12 @@ fn engine(interval: Duration) -> Outcome<Watching> {
     };
     Ok(Engine::new(
         Instantly,
-        store::Memory,
+        store::NoStore,
         SystemClock::start(),
-        SeededDice::new(1),
+        SeededRng::new(1),
         limits(interval)?,
         throttle,
-        Memory::default(),
+        Calibration::default(),
     ))
 }
 
@@ -162,9 +162,9 @@ fn limits(interval: Duration) -> Outcome<Limits> {
 struct Instantly;
 
 impl Api for Instantly {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<Fetched, PollError> {
+    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let now = 1_760_000_000 + i64::try_from(job.id.get() % 1000).unwrap_or(0);
-        Ok(Fetched {
+        Ok(StatusResponse {
             status: Status {
                 state: Some(JobState::Running),
                 state_name: Some("Running".to_owned()),

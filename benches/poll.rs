@@ -14,15 +14,15 @@ use std::time::{Duration, SystemTime};
 
 use forgewatch::clanforge::Client;
 use forgewatch::clanforge::Credentials;
-use forgewatch::clanforge::{Api, Fetched};
+use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::config::for_simulator;
 use forgewatch::config::settings::Settings;
 use forgewatch::engine::{Engine, SystemClock, Throttle};
 use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
-use forgewatch_core::rng::SeededDice;
-use forgewatch_core::schedule::Memory;
+use forgewatch_core::rng::SeededRng;
+use forgewatch_core::schedule::Calibration;
 use forgewatch_core::verdict::PollError;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -221,7 +221,7 @@ fn engine(
     settings: &Settings,
     jobs: &[JobRef],
     polls: Rc<Cell<u64>>,
-) -> Outcome<Engine<Counted, store::Memory, SystemClock>> {
+) -> Outcome<Engine<Counted, store::NoStore, SystemClock>> {
     let client = Client::new(&settings.api, &credentials()?)?;
     let throttle = Throttle {
         max_in_flight: settings.api.max_in_flight,
@@ -229,12 +229,12 @@ fn engine(
     };
     let mut engine = Engine::new(
         Counted { client, polls },
-        store::Memory,
+        store::NoStore,
         SystemClock::start(),
-        SeededDice::new(1),
+        SeededRng::new(1),
         settings.limits.clone(),
         throttle,
-        Memory::default(),
+        Calibration::default(),
     );
     for (n, job) in (0_u128..).zip(jobs) {
         engine.watch(WatchId(n.to_ne_bytes()), *job, None);
@@ -254,7 +254,7 @@ struct Counted {
 }
 
 impl Api for Counted {
-    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         let fetched = self.client.ask(job, diff_info).await;
         self.polls.set(self.polls.get() + 1);
         fetched

@@ -4,10 +4,10 @@
 
 use std::time::Instant;
 
-use forgewatch::hooks::told::Told;
+use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{AddedBy, Commit, SavedWatch, Sqlite, Store};
-use forgewatch_core::delivery::{DeliveryId, Row};
-use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
+use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::JobRef;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -25,13 +25,13 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
         wall_ms: 1_800_000_000_000,
         job: Some(job),
         about: None,
-        facts: Facts::default(),
+        facts: EventFields::default(),
     };
     let delivery = DeliveryId {
         event: event.id,
         hook: "next-step".into(),
     };
-    let body = Told::of(&event, "bench")?.body().to_owned();
+    let body = EventPayload::of(&event, "bench")?.body().to_owned();
     let commit = Commit {
         watch: Some(SavedWatch {
             id: watch,
@@ -41,7 +41,7 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
             added_by: AddedBy::default(),
         }),
         events: &[event],
-        deliveries: vec![Row::new(delivery, body)],
+        deliveries: vec![DeliveryRow::new(delivery, body)],
         changes: &[],
     };
     store.commit(commit).await?;

@@ -201,7 +201,7 @@ fn delivered(home: &Path) -> usize {
 
 /// By how much polls from the `from`-th request on came after their time, in milliseconds, sorted. The time between
 /// question and answer is counted as lateness too.
-fn lateness(log: &[forgewatch_sim::Hit], from: usize) -> Vec<u64> {
+fn lateness(log: &[forgewatch_sim::RequestLog], from: usize) -> Vec<u64> {
     let mut last: BTreeMap<JobRef, u64> = BTreeMap::new();
     let mut late = Vec::new();
     for (n, hit) in log.iter().enumerate() {

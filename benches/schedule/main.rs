@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use forgewatch_core::job::JobKind;
-use forgewatch_core::schedule::{Memory, Policy as Chosen, Rules, Seen, Trace};
-use models::{Answer, Dice, Job, Length, Model};
+use forgewatch_core::schedule::{Calibration, History, Observation, Policy as Chosen, Rules};
+use models::{Answer, Job, Length, Model, Rng};
 use reference::{EtaThenBackoff, Every, Policy, Reference};
 
 const JOBS: u64 = 2_000;
@@ -25,8 +25,8 @@ const EPOCH: i64 = 1_800_000_000;
 
 /// The real schedule, driven as the engine drives it.
 struct Ours<'a> {
-    memory: &'a mut Memory,
-    trace: Trace,
+    memory: &'a mut Calibration,
+    trace: History,
     rules: &'a Rules,
 }
 
@@ -47,8 +47,8 @@ fn millis(t: f64) -> u64 {
     (t * 1e3).round() as u64
 }
 
-fn seen(t: f64, answer: &Answer) -> Seen {
-    Seen {
+fn seen(t: f64, answer: &Answer) -> Observation {
+    Observation {
         up_ms: millis(t),
         server_now_ms: Some(EPOCH * 1000 + millis(t) as i64),
         eta: answer.eta.map(|eta| EPOCH + eta as i64),
@@ -98,17 +98,17 @@ struct Row {
 impl Row {
     fn of(model: Model, length: Length, warm: bool, seed: u64, rules: &Rules) -> Self {
         let mut row = Self::default();
-        let (mut ours, mut theirs) = (Memory::default(), reference::Memory::new());
-        let mut seeds = Dice::new(seed);
+        let (mut ours, mut theirs) = (Calibration::default(), reference::Calibration::new());
+        let mut seeds = Rng::new(seed);
         for _ in 0..JOBS {
             if !warm {
-                (ours, theirs) = (Memory::default(), reference::Memory::new());
+                (ours, theirs) = (Calibration::default(), reference::Calibration::new());
             }
             let job = Job::draw(model, length, seeds.next());
             row.hindsight += hindsight(job.end);
             let mine = Ours {
                 memory: &mut ours,
-                trace: Trace::default(),
+                trace: History::default(),
                 rules,
             };
             let peer = Reference::new(&mut theirs, REQUEST_COST);
@@ -189,7 +189,7 @@ fn peers(seed: u64) {
                 ("eta, then x1.5", || Box::new(EtaThenBackoff(1.0))),
             ] {
                 let (mut requests, mut delay, mut best) = (0.0, 0.0, 0.0);
-                let mut seeds = Dice::new(seed);
+                let mut seeds = Rng::new(seed);
                 for _ in 0..JOBS {
                     let job = Job::draw(model, length, seeds.next());
                     best += hindsight(job.end);
@@ -208,7 +208,7 @@ fn peers(seed: u64) {
 /// Twenty short jobs of mixed models, each the first of its kind: the one-shot of a pipeline.
 fn one_shot(seed: u64, rules: &Rules) {
     let models = &Model::YARDSTICK[..5];
-    let mut seeds = Dice::new(seed);
+    let mut seeds = Rng::new(seed);
     let (mut ours, mut loop_) = (Spent::default(), Spent::default());
     for i in 0..JOBS {
         let job = Job::draw(
@@ -216,10 +216,10 @@ fn one_shot(seed: u64, rules: &Rules) {
             Length::Short,
             seeds.next(),
         );
-        let mut memory = Memory::default();
+        let mut memory = Calibration::default();
         let mine = Ours {
             memory: &mut memory,
-            trace: Trace::default(),
+            trace: History::default(),
             rules,
         };
         for (sum, spent) in [
@@ -240,20 +240,20 @@ fn one_shot(seed: u64, rules: &Rules) {
 
 /// What one decision costs, on answers as they really come.
 fn speed(seed: u64, rules: &Rules) {
-    struct Recorder<'a>(Ours<'a>, &'a mut Vec<(Trace, Seen)>);
+    struct Recorder<'a>(Ours<'a>, &'a mut Vec<(History, Observation)>);
     impl Policy for Recorder<'_> {
         fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
             self.1.push((self.0.trace, seen(t, answer)));
             self.0.wait(t, answer)
         }
     }
-    let mut memory = Memory::default();
+    let mut memory = Calibration::default();
     let mut calls = Vec::new();
-    let mut seeds = Dice::new(seed);
+    let mut seeds = Rng::new(seed);
     for model in Model::YARDSTICK.iter().cycle().take(700) {
         let mine = Ours {
             memory: &mut memory,
-            trace: Trace::default(),
+            trace: History::default(),
             rules,
         };
         watch(
@@ -274,7 +274,7 @@ fn speed(seed: u64, rules: &Rules) {
     println!(
         "\none decision: {least:.0} ns (least of 41 runs over {} answers; to reach: 1500), {} bytes a watch",
         calls.len(),
-        size_of::<Trace>()
+        size_of::<History>()
     );
 }
 

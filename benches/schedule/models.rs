@@ -7,9 +7,9 @@ use std::f64::consts::TAU;
 
 /// A small generator of our own (`SplitMix64`, Steele, Lea and Flood 2014), so that a seed replays for good.
 #[derive(Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -145,36 +145,36 @@ pub(crate) struct Job {
     knots: [(f64, f64); 4],
     noise: Option<(f64, f64)>,
     held: Option<(f64, f64)>,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Job {
     pub(crate) fn draw(model: Model, length: Length, seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut end = match length {
-            Length::Short => dice.uniform(20.0, 60.0),
-            Length::Long => dice.gauss(480f64.ln(), 1.0).exp().clamp(15.0, 7200.0),
+            Length::Short => rng.uniform(20.0, 60.0),
+            Length::Long => rng.gauss(480f64.ln(), 1.0).exp().clamp(15.0, 7200.0),
         };
         if model == Model::HeavyTail {
             // Pareto with exponent 1.1 from a fifth of the usual length on.
             let scale = if length == Length::Short { 8.0 } else { 100.0 };
-            end = (scale / dice.uniform(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
+            end = (scale / rng.uniform(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
         }
-        let queued = dice.uniform(0.0, 0.1) * end;
-        let sigma = dice.uniform(0.2, 0.8);
-        let mut cuts = [dice.uniform(0.1, 0.9), dice.uniform(0.1, 0.9)];
+        let queued = rng.uniform(0.0, 0.1) * end;
+        let sigma = rng.uniform(0.2, 0.8);
+        let mut cuts = [rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9)];
         cuts.sort_by(f64::total_cmp);
-        let mut works = [dice.uniform(0.05, 0.95), dice.uniform(0.05, 0.95)];
+        let mut works = [rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)];
         works.sort_by(f64::total_cmp);
         Self {
             model,
             end,
             queued,
-            bias: dice.gauss(0.0, sigma).exp(),
-            shape: dice.uniform(0.6, 1.6),
-            half: dice.uniform(0.3, 0.9),
-            spread: dice.uniform(0.1, 0.6),
-            grain: dice.pick(&[1.0, 1.0, 10.0, 60.0]),
+            bias: rng.gauss(0.0, sigma).exp(),
+            shape: rng.uniform(0.6, 1.6),
+            half: rng.uniform(0.3, 0.9),
+            spread: rng.uniform(0.1, 0.6),
+            grain: rng.pick(&[1.0, 1.0, 10.0, 60.0]),
             knots: [
                 (0.0, 0.0),
                 (cuts[0], works[0]),
@@ -183,7 +183,7 @@ impl Job {
             ],
             noise: None,
             held: None,
-            dice,
+            rng,
         }
     }
 
@@ -227,10 +227,10 @@ impl Job {
     /// Log-normal noise that forgets itself within a minute.
     fn noise(&mut self, t: f64) -> f64 {
         let x = match self.noise {
-            None => self.dice.gauss(0.0, self.spread),
+            None => self.rng.gauss(0.0, self.spread),
             Some((then, x)) => {
                 let a = (-(t - then) / 60.0).exp();
-                a * x + (1.0 - a * a).sqrt() * self.dice.gauss(0.0, self.spread)
+                a * x + (1.0 - a * a).sqrt() * self.rng.gauss(0.0, self.spread)
             }
         };
         self.noise = Some((t, x));

@@ -43,13 +43,13 @@ impl Policy for EtaThenBackoff {
 }
 
 #[derive(Clone, Copy)]
-struct Calibration {
+struct ErrorStats {
     n: f64,
     mean: f64,
     var: f64,
 }
 
-impl Calibration {
+impl ErrorStats {
     fn new(sigma: f64) -> Self {
         Self {
             n: 2.0,
@@ -79,17 +79,17 @@ enum Source {
 
 /// What the reference keeps between jobs.
 #[derive(Clone)]
-pub(crate) struct Memory {
-    calibrations: [Calibration; 3],
-    life: Calibration,
+pub(crate) struct Calibration {
+    calibrations: [ErrorStats; 3],
+    life: ErrorStats,
     lives: u64,
 }
 
-impl Memory {
+impl Calibration {
     pub(crate) fn new() -> Self {
         Self {
-            calibrations: [0.7, 1.0, 0.7].map(Calibration::new),
-            life: Calibration::new(1.2),
+            calibrations: [0.7, 1.0, 0.7].map(ErrorStats::new),
+            life: ErrorStats::new(1.2),
             lives: 0,
         }
     }
@@ -97,7 +97,7 @@ impl Memory {
 
 /// The reference's watch of one job.
 pub(crate) struct Reference<'a> {
-    memory: &'a mut Memory,
+    memory: &'a mut Calibration,
     cost: f64,
     made: Vec<(Source, f64, f64)>,
     progress0: Option<(f64, f64)>,
@@ -108,7 +108,7 @@ const LEAST: f64 = 1.0;
 const MOST: f64 = 600.0;
 
 impl<'a> Reference<'a> {
-    pub(crate) fn new(memory: &'a mut Memory, cost: f64) -> Self {
+    pub(crate) fn new(memory: &'a mut Calibration, cost: f64) -> Self {
         Self {
             memory,
             cost,

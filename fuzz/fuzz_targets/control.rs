@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use forgewatch::control::frame::{NoRequest, request};
+use forgewatch::control::codec::{NoRequest, request};
 use forgewatch::control::protocol::MAX_REQUEST;
 use libfuzzer_sys::fuzz_target;
 

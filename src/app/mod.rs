@@ -4,7 +4,7 @@
 pub mod api_check;
 mod daemon;
 pub mod demo;
-mod exit;
+mod exit_status;
 mod one_shot;
 pub mod setup;
 pub mod watch;

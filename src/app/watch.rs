@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::one_shot::{Finished, Kept, Run};
+use super::one_shot::{Finished, Run, StateFile};
 use super::setup::{Ready, ready};
 use super::{FAILED, INTERNAL, UNUSABLE, USAGE, daemon};
 use crate::clanforge::Client;
@@ -12,10 +12,10 @@ use crate::config::settings::{OneShot, Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::hooks::Actions;
 use crate::os::privacy;
-use crate::report::{Facts, Mode, Report, Streams, diagnostics};
+use crate::report::{Mode, Report, StreamFacts, Streams, diagnostics};
 
 /// Watches the jobs to their end, or, without `--until-done`, until a signal ends it.
-pub fn run(given: Given, until_done: bool, env: &Env) -> Result<u8, Stopped> {
+pub fn run(given: Given, until_done: bool, env: &Env) -> Result<u8, CommandError> {
     if until_done {
         let plan = prepare(&given, env)?;
         Ok(self::until_done(plan, env)?.status)
@@ -35,14 +35,14 @@ pub(super) struct Plan {
 }
 
 /// Why nothing was watched, and the status to leave with.
-pub struct Stopped {
+pub struct CommandError {
     /// The exit status.
     pub status: u8,
     /// One line for each error.
     pub why: String,
 }
 
-impl Stopped {
+impl CommandError {
     /// The user can mend it.
     pub(super) fn usage(why: &impl fmt::Display) -> Self {
         Self {
@@ -76,9 +76,9 @@ impl Stopped {
     }
 }
 
-fn prepare(given: &Given, env: &Env) -> Result<Plan, Stopped> {
+fn prepare(given: &Given, env: &Env) -> Result<Plan, CommandError> {
     let loaded = config::load(given, env);
-    let Ready { loaded, client, .. } = ready(loaded, env).map_err(|e| Stopped::usage(&e))?;
+    let Ready { loaded, client, .. } = ready(loaded, env).map_err(|e| CommandError::usage(&e))?;
     Ok(Plan {
         settings: loaded.settings,
         client,
@@ -89,26 +89,28 @@ fn prepare(given: &Given, env: &Env) -> Result<Plan, Stopped> {
 }
 
 /// Sets up output and engine, and watches to the end.
-pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
-    let facts = Facts::gather();
+pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, CommandError> {
+    let facts = StreamFacts::gather();
     let mode = mode_of(plan.output, &facts);
     if !plan.settings.hooks.is_empty() {
         privacy::keep();
     }
     let ca_file = plan.settings.api.ca_file.as_deref();
-    let actions = Actions::new(&plan.settings.hooks, ca_file).map_err(|e| Stopped::usage(&e))?;
+    let actions =
+        Actions::new(&plan.settings.hooks, ca_file).map_err(|e| CommandError::usage(&e))?;
     let filter = env
         .text(diagnostics::VARIABLE)
-        .map_err(|e| Stopped::usage(&e))?;
+        .map_err(|e| CommandError::usage(&e))?;
     let report = Report::start(mode, facts.style(mode), Streams::standard())
-        .map_err(|e| Stopped::internal(&e))?;
-    diagnostics::install(report.diagnostics(), filter).map_err(|e| Stopped::usage(&e))?;
+        .map_err(|e| CommandError::internal(&e))?;
+    diagnostics::install(report.diagnostics(), filter).map_err(|e| CommandError::usage(&e))?;
 
-    let kept = Kept::open(plan.options.state.as_deref()).map_err(|e| Stopped::unusable(&e))?;
+    let kept =
+        StateFile::open(plan.options.state.as_deref()).map_err(|e| CommandError::unusable(&e))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Stopped::internal(&e))?;
+        .map_err(|e| CommandError::internal(&e))?;
     let cache = plan.learns.then(|| calibration_file(env)).flatten();
     let finished = runtime.block_on(async {
         let run = Run::new(
@@ -125,11 +127,11 @@ pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, Stopped> {
     });
     // A name lookup under way blocks a thread that nobody needs to wait for.
     runtime.shutdown_background();
-    finished.map_err(|e: io::Error| Stopped::internal(&e))
+    finished.map_err(|e: io::Error| CommandError::internal(&e))
 }
 
 /// What is printed, where nothing else is said by what the streams are.
-pub(super) fn mode_of(output: Output, facts: &Facts) -> Mode {
+pub(super) fn mode_of(output: Output, facts: &StreamFacts) -> Mode {
     match output {
         Output::Auto => facts.auto(),
         Output::Progress => Mode::Progress,

@@ -8,7 +8,7 @@ use forgewatch_core::verdict::PollError;
 
 /// A status as it came over the wire.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fetched {
+pub struct StatusResponse {
     /// What it said.
     pub status: Status,
     /// The server's `Date` less `Age`, Unix seconds, if it told one.
@@ -20,6 +20,9 @@ pub struct Fetched {
 /// Asks the status of one job. The HTTP client is one; tests bring others.
 pub trait Api {
     /// One request, from connecting to the last byte, within its own time-outs.
-    fn ask(&self, job: JobRef, diff_info: bool)
-    -> impl Future<Output = Result<Fetched, PollError>>;
+    fn ask(
+        &self,
+        job: JobRef,
+        diff_info: bool,
+    ) -> impl Future<Output = Result<StatusResponse, PollError>>;
 }

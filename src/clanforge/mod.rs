@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::http_client::tls::CaFileError;
 use crate::http_client::{errors, headers, is_loopback, tls};
-pub use api::{Api, Fetched};
+pub use api::{Api, StatusResponse};
 pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::verdict::PollError;
@@ -114,7 +114,7 @@ impl Client {
 }
 
 impl Api for Client {
-    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         let mut result = self.fetch(job, diff_info).await;
         match &mut result {
             Ok(fetched) => self.redactor.status(&mut fetched.status),
@@ -125,7 +125,7 @@ impl Api for Client {
 }
 
 impl Client {
-    async fn fetch(&self, job: JobRef, diff_info: bool) -> Result<Fetched, PollError> {
+    async fn fetch(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         let deadline = body::Deadline::start(&self.limits);
         let request = self.http.get(self.address(job, diff_info)).send();
         let response = deadline
@@ -140,7 +140,7 @@ impl Client {
         }
         let (status, at_least) =
             body::status(response, deadline, &self.limits, &self.redactor).await?;
-        Ok(Fetched {
+        Ok(StatusResponse {
             status,
             date,
             at_least,

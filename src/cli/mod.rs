@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::app::watch::Stopped;
+use crate::app::watch::CommandError;
 use crate::app::{self, USAGE};
 use crate::config::Env;
-use crate::hooks::supervise;
+use crate::hooks::supervisor;
 use args::{Cli, Command};
 
 /// Does what the command line asks for. Returns the exit status of the process.
@@ -51,14 +51,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::HookSupervisor(args) => {
-            supervise::run(Duration::from_millis(args.timeout_ms), &args.command)
+            supervisor::run(Duration::from_millis(args.timeout_ms), &args.command)
         }
     }
 }
 
 /// Prints the error of a command, if any. Returns the exit status of the process.
-fn exit(result: Result<u8, Stopped>) -> ExitCode {
-    let status = result.unwrap_or_else(|Stopped { status, why }| {
+fn exit(result: Result<u8, CommandError>) -> ExitCode {
+    let status = result.unwrap_or_else(|CommandError { status, why }| {
         complain(&why);
         status
     });

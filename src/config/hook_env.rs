@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use toml::de::DeValue;
 
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
-use super::read;
-use crate::hooks::told::OF_THE_EVENT;
+use super::value;
+use crate::hooks::payload::OF_THE_EVENT;
 use forgewatch_core::quote::quoted;
 
 /// What every program gets of our own environment.
@@ -34,7 +34,7 @@ pub(super) fn environment(
 pub(super) fn assignment(name: &str, value: &DeValue<'_>) -> Result<(String, OsString), String> {
     let name = variable(name.to_owned())?;
     let text = value.as_str().ok_or_else(|| {
-        let found = read::type_name(value);
+        let found = value::type_name(value);
         format!("{name}: {found} is not a text; put it in quotes")
     })?;
     if text.contains('\0') {

@@ -10,7 +10,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::check::Checked;
 use super::env::Env;
 use super::hook_env::{assignment, environment, variable};
 use super::hook_keys::{
@@ -18,7 +17,8 @@ use super::hook_keys::{
     WEBHOOK_TIMEOUT,
 };
 use super::program::{self, Trust};
-use super::read;
+use super::validate::Checked;
+use super::value;
 use super::webhook;
 use crate::hooks::HookAction;
 use crate::hooks::HookSpec;
@@ -49,7 +49,7 @@ pub(super) fn from_file(
         let Some(table) = entry.get_ref().as_table() else {
             let what = format!(
                 "hooks: {} is no hook; write [[hooks]], and under it name, on, and run or webhook",
-                read::type_name(entry.get_ref())
+                value::type_name(entry.get_ref())
             );
             checked.error(start, what);
             continue;
@@ -135,7 +135,7 @@ impl Entry {
             }
             "timeout" => {
                 let (min, max) = TIMEOUT_SPAN;
-                let timeout = text(found).and_then(|t| read::duration(&t, min, max, "5m"));
+                let timeout = text(found).and_then(|t| value::duration(&t, min, max, "5m"));
                 self.timeout = at.good(value, timeout);
             }
             "retries" => {
@@ -208,7 +208,7 @@ impl At<'_, '_> {
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         let wrong = |found: &DeValue<'_>| {
-            let found = read::type_name(found);
+            let found = value::type_name(found);
             format!("{found} is not an array of texts; write e.g. [\"one\", \"two\"]")
         };
         let items = value.get_ref().as_array().ok_or(value);
@@ -319,11 +319,11 @@ fn text(value: &DeValue<'_>) -> Result<String, String> {
     value
         .as_str()
         .map(str::to_owned)
-        .ok_or_else(|| format!("{} is not a text in quotes", read::type_name(value)))
+        .ok_or_else(|| format!("{} is not a text in quotes", value::type_name(value)))
 }
 
 fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
-    let written = read::integer(value)
-        .ok_or_else(|| format!("{} is not a whole number", read::type_name(value)))?;
-    read::count(&written, min, max)
+    let written = value::integer(value)
+        .ok_or_else(|| format!("{} is not a whole number", value::type_name(value)))?;
+    value::count(&written, min, max)
 }

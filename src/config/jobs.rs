@@ -8,11 +8,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::Given;
-use super::check::Checked;
 use super::error::{ConfigError, Origin};
 use super::file;
 use super::keys::{Key, Kind, Preset};
-use super::read;
+use super::validate::Checked;
+use super::value;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobRefError};
 use forgewatch_core::label::label;
@@ -198,7 +198,7 @@ fn entry_of_file(
     let Some(table) = entry.get_ref().as_table() else {
         let what = format!(
             "jobs: {} is no job; write [[jobs]], and under it job = \"diff/1234\"",
-            read::type_name(entry.get_ref())
+            value::type_name(entry.get_ref())
         );
         checked.error(entry.span().start, what);
         return None;
@@ -240,7 +240,7 @@ fn labels_of_file(value: &Spanned<DeValue<'_>>, checked: &mut Checked<'_>) -> La
             Some(text) => label(name.get_ref(), text),
             None => Err(format!(
                 "{} is not a text; put it in quotes, e.g. \"8812\"",
-                read::type_name(value.get_ref())
+                value::type_name(value.get_ref())
             )),
         };
         match read {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::daemon_keys::DAEMON_KEYS;
-use super::draft::Draft;
 use super::hook_keys::HOOK_KEYS;
 use super::jobs::JOB_KEYS;
+use super::layers::Draft;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::keys::{self, Key, Kind, Preset, SECTIONS};
-use super::read;
+use super::value;
 
 /// The example file: every key at its default, those without one commented out.
 pub fn example() -> String {
@@ -36,7 +36,7 @@ pub fn example() -> String {
                 Preset::Required { .. } => writeln!(out, "# Required."),
             };
             let mark = if live { "" } else { "# " };
-            let _ = writeln!(out, "{mark}{} = {}", key.name, read::in_toml(key));
+            let _ = writeln!(out, "{mark}{} = {}", key.name, value::in_toml(key));
         }
     }
     out
@@ -92,14 +92,14 @@ pub fn table() -> String {
 
 fn default(key: &Key) -> String {
     match key.preset {
-        Preset::Value(_) => format!("`{}`", read::in_toml(key)),
+        Preset::Value(_) => format!("`{}`", value::in_toml(key)),
         Preset::Unset { meaning, .. } => meaning.to_owned(),
         Preset::Required { .. } => "required".to_owned(),
     }
 }
 
 fn takes(kind: &Kind) -> String {
-    let span = |min: Duration, max| format!("{} to {}", read::brief(min), read::brief(max));
+    let span = |min: Duration, max| format!("{} to {}", value::brief(min), value::brief(max));
     match *kind {
         Kind::Duration { min, max, .. } => format!("duration, {}", span(min, max)),
         Kind::DurationOrNever { min, max, .. } => {
@@ -131,11 +131,11 @@ fn takes(kind: &Kind) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::super::check::{self, Scope};
-    use super::super::draft::{Draft, Purpose};
     use super::super::env::Env;
     use super::super::error::ConfigError;
     use super::super::file::Source;
+    use super::super::layers::{Draft, Purpose};
+    use super::super::validate::{self, Scope};
     use super::*;
 
     /// Holds a shipped file against what it should be; with `UPDATE_SHIPPED` set, writes it.
@@ -182,7 +182,7 @@ mod tests {
             owner: 0,
             text: text.to_owned(),
         };
-        check::file(
+        validate::file(
             &source,
             Scope::Whole,
             &Env::default(),

@@ -8,10 +8,8 @@
 //! puts the layers together, `jobs` and `hooks` make the lists, and [`manual`] writes the table down for people.
 
 pub mod base_url;
-mod check;
 pub mod credentials;
 mod daemon_keys;
-mod draft;
 pub mod env;
 pub mod error;
 mod file;
@@ -20,13 +18,15 @@ mod hook_keys;
 pub(crate) mod hooks;
 mod jobs;
 mod keys;
+mod layers;
 pub mod manual;
 mod on_event;
 mod program;
-mod read;
 mod restart;
 pub mod settings;
 mod socket;
+mod validate;
+mod value;
 pub(crate) mod webhook;
 
 use std::collections::BTreeMap;
@@ -39,14 +39,14 @@ pub use error::{ConfigError, ConfigErrors};
 pub use restart::needs_restart;
 pub use socket::{SocketAt, find_socket};
 
-use check::Scope;
-use draft::{Draft, Purpose};
 use error::Origin;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::quote::quoted;
 use keys::{DAEMONS, HEARTBEAT, Key, ONE_SHOT_SPAN};
+use layers::{Draft, Purpose};
 use settings::{OneShot, Output, Settings, SquashedAs};
+use validate::Scope;
 
 /// What the command line says. Values are texts as they were given, read and checked here.
 #[derive(Clone, Debug, Default)]
@@ -193,7 +193,7 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
             Purpose::OneShot if !source.named => Scope::ApiAndSchedule,
             _ => Scope::Whole,
         };
-        check::file(source, scope, env, &mut draft, &mut errors)
+        validate::file(source, scope, env, &mut draft, &mut errors)
     });
     // A file that could not be read or parsed says nothing of what it lacks.
     let whole = errors.is_empty() || of_file.is_some();
@@ -300,7 +300,7 @@ fn label_all(jobs: &mut [JobSpec], given: &Given, errors: &mut Vec<ConfigError>)
 fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> OneShot {
     let (min, max) = ONE_SHOT_SPAN;
     let mut span = |flag, text: &Option<String>, example| -> Option<Duration> {
-        let read = read::duration(text.as_deref()?, min, max, example);
+        let read = value::duration(text.as_deref()?, min, max, example);
         read.map_err(|what| errors.push(ConfigError::new(Origin::Flag(flag), what)))
             .ok()
     };
@@ -310,7 +310,7 @@ fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> O
         .heartbeat
         .as_deref()
         .map_or(Ok(Some(HEARTBEAT)), |text| {
-            read::duration_or_never(text, min, max, "1m")
+            value::duration_or_never(text, min, max, "1m")
         });
     OneShot {
         timeout,
@@ -332,7 +332,7 @@ fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> O
 fn state_file(given: &Given, errors: &mut Vec<ConfigError>) -> Option<PathBuf> {
     const FLAG: &str = "--state";
     let (_, text) = given.flags.iter().rfind(|(flag, _)| *flag == FLAG)?;
-    read::file(text)
+    value::file(text)
         .map_err(|what| errors.push(ConfigError::new(Origin::Flag(FLAG), what)))
         .ok()
 }

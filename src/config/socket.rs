@@ -10,7 +10,7 @@ use super::daemon_keys::{SOCKET, SOCKET_VARIABLE};
 use super::env::Env;
 use super::error::{ConfigError, Origin};
 use super::file::{self, Source};
-use super::read;
+use super::value;
 
 /// Where the socket should be, and who says so.
 ///
@@ -92,7 +92,7 @@ fn of_file(source: &Source) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
     let error = |what| ConfigError::new(from.clone(), format!("control.socket: {what}"));
     let text = value.get_ref().as_str();
     let text = text.ok_or_else(|| error("write a text in quotes".to_owned()))?;
-    let path = read::file(text).map_err(error)?;
+    let path = value::file(text).map_err(error)?;
     let folder = source.path.parent().unwrap_or(Path::new(""));
     Ok(Some((folder.join(path), from)))
 }

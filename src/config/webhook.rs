@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use url::{Host, Url};
 
-use super::read;
+use super::value;
 use crate::http_client::{is_link_local, is_loopback};
 
 /// What a key begins with, as the Standard Webhooks specification writes it.
@@ -50,7 +50,7 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
 
 /// Reads the key in a file, which may be relative to `folder`: `whsec_` and base64, here without the prefix.
 pub(super) fn secret(folder: &Path, file: &str) -> Result<SecretString, String> {
-    let path = folder.join(read::file(file)?);
+    let path = folder.join(value::file(file)?);
     let shown = path.display();
     let unreadable = |e| format!("{shown} cannot be read: {e}; name a file with a line {PREFIX}…");
     let mut file = File::open(&path).map_err(unreadable)?;

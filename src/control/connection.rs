@@ -9,10 +9,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::frame;
-use super::peer::Doorman;
+use super::codec;
+use super::peer_auth::PeerAuth;
 use super::protocol::{Answer, MAX_REQUEST, Request, Since};
-use super::server::Asked;
+use super::server::PendingRequest;
 use crate::store::{Archive, Sqlite, StoreError, StoredEvent};
 
 /// How long a client may take to send its request.
@@ -27,11 +27,11 @@ const PAGE: usize = 256;
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) doorman: Doorman,
+    pub(super) doorman: PeerAuth,
     pub(super) store: Sqlite,
-    pub(super) ask: mpsc::Sender<Asked>,
+    pub(super) ask: mpsc::Sender<PendingRequest>,
     /// Changes whenever there are new events; its sender goes when the daemon stops.
-    pub(super) news: watch::Receiver<()>,
+    pub(super) notify_events: watch::Receiver<()>,
     /// The right to read events.
     pub(super) readers: Semaphore,
     /// Tells those that have not been heard yet that others wait.
@@ -94,7 +94,7 @@ async fn hear(stream: &mut UnixStream) -> Result<Request, String> {
             REQUEST_TIME.as_secs()
         )),
         Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
-        Ok(Ok(_)) => frame::request(&line).map_err(|why| why.to_string()),
+        Ok(Ok(_)) => codec::request(&line).map_err(|why| why.to_string()),
     }
 }
 
@@ -102,7 +102,12 @@ async fn hear(stream: &mut UnixStream) -> Result<Request, String> {
 async fn of_daemon(request: Request, stream: &mut UnixStream, shared: &Shared) -> Option<Answer> {
     let stopping = || Answer::refused("the daemon is stopping");
     let (reply, answer) = oneshot::channel();
-    if shared.ask.send(Asked { request, reply }).await.is_err() {
+    if shared
+        .ask
+        .send(PendingRequest { request, reply })
+        .await
+        .is_err()
+    {
         return Some(stopping());
     }
     // With a full disk it takes as long as that lasts, and nobody needs a place who does not wait for it any more.
@@ -126,14 +131,14 @@ async fn tell(
             "as many read events already as the daemon bears; try again when one of them has ended";
         return say(stream, &Answer::refused(busy)).await;
     };
-    let mut news = shared.news.clone();
+    let mut notify_events = shared.notify_events.clone();
     let mut after = match start(&shared.store, since).await {
         Ok(after) => after,
         Err(why) => return say(stream, &why).await,
     };
     loop {
         // Before the look, so that what comes after it is news.
-        news.mark_unchanged();
+        notify_events.mark_unchanged();
         let page = match shared.store.events_since(after, PAGE).await {
             Ok(page) => page,
             Err(error) => return say(stream, &unreadable(&error)).await,
@@ -148,7 +153,7 @@ async fn tell(
             return say(stream, &Answer::Done).await;
         }
         tokio::select! {
-            more = news.changed() => if more.is_err() {
+            more = notify_events.changed() => if more.is_err() {
                 return say(stream, &Answer::Stopped).await;
             },
             () = gone(stream) => return Ok(()),
@@ -226,7 +231,7 @@ mod tests {
         client: UnixStream,
         server: UnixStream,
         shared: Shared,
-        asked: mpsc::Receiver<Asked>,
+        asked: mpsc::Receiver<PendingRequest>,
         _news: watch::Sender<()>,
         _state: tempfile::TempDir,
     }
@@ -237,12 +242,12 @@ mod tests {
             let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
             let (client, server) = UnixStream::pair().unwrap();
             let (ask, asked) = mpsc::channel(1);
-            let (news, heard) = watch::channel(());
+            let (notify_events, heard) = watch::channel(());
             let shared = Shared {
-                doorman: Doorman::new(rustix::process::geteuid().as_raw(), None),
+                doorman: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
                 store,
                 ask,
-                news: heard,
+                notify_events: heard,
                 readers: Semaphore::new(1),
                 crowded: Notify::new(),
             };
@@ -251,7 +256,7 @@ mod tests {
                 server,
                 shared,
                 asked,
-                _news: news,
+                _news: notify_events,
                 _state: state,
             }
         }

@@ -4,12 +4,12 @@
 //! [`client`] the other, which the commands in `cli/client` hold.
 //!
 //! Within the daemon's end, `place` is the socket in the file system, closed to others from its first instant; `peer`
-//! says who may speak; `connection` is one client from its first byte to its last; [`frame`] makes requests of bytes.
+//! says who may speak; `connection` is one client from its first byte to its last; [`codec`] makes requests of bytes.
 
 pub mod client;
+pub mod codec;
 mod connection;
-pub mod frame;
-mod peer;
-mod place;
+mod listener;
+mod peer_auth;
 pub mod protocol;
 pub mod server;

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use forgewatch_core::job::JobRef;
 use forgewatch_core::label::label;
-use forgewatch_core::poll::{Cause, Poll};
+use forgewatch_core::poll_log::{Poll, WaitReason};
 
 /// The longest request, its line's end included.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -234,7 +234,7 @@ pub struct JobShown {
     pub line: JobLine,
     /// Why the next poll is when it is; absent before the first answer and after the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<Cause>,
+    pub why: Option<WaitReason>,
     /// Its events, in order: their log records.
     pub events: Vec<Box<RawValue>>,
     /// The last polls, oldest first.
@@ -272,11 +272,11 @@ pub struct DeliveryLine {
 #[serde(rename_all = "snake_case")]
 pub enum Stands {
     /// It waits for its turn or its time.
-    Waiting,
+    Pending,
     /// An attempt is under way.
     Running,
     /// It is not tried until somebody asks for it.
-    GivenUp,
+    Failed,
     /// It arrived.
     Delivered,
     /// Somebody did not want it any more.
@@ -404,7 +404,7 @@ mod tests {
     fn a_job_shown_is_one_object_and_comes_back_as_it_was() {
         let shown = JobShown {
             line: line(),
-            why: Some(Cause::RetryAfter),
+            why: Some(WaitReason::RetryAfter),
             events: vec![record()],
             polls: Vec::new(),
             deliveries: vec![DeliveryLine {
@@ -413,7 +413,7 @@ mod tests {
                 event_type: "job.watching".to_owned(),
                 job: Some(line().job),
                 attempts: 8,
-                standing: Stands::GivenUp,
+                standing: Stands::Failed,
                 due_ms: None,
                 error: Some("exit status 1".to_owned()),
             }],

@@ -1,7 +1,7 @@
 //! The daemon's end of the control socket.
 //!
 //! The daemon owns a [`Server`] and selects over [`Server::next`]; each client is a task beside it. What only the daemon
-//! knows comes out as an [`Asked`]; events are told from the store, and [`Server::news`] wakes those who follow them.
+//! knows comes out as an [`PendingRequest`]; events are told from the store, and [`Server::notify_events`] wakes those who follow them.
 //!
 //! A client can be slow, silent or hostile and harms nobody: there is a bound on how many there are, on what a request
 //! takes in bytes and time, and on how long an answer waits to be taken.
@@ -16,12 +16,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Shared, serve};
-use super::peer::{self, Doorman};
-use super::place::Place;
+use super::listener::Place;
+use super::peer_auth::{self, PeerAuth};
 use super::protocol::{Answer, Request};
 use crate::store::Sqlite;
 
-pub use super::place::BindError;
+pub use super::listener::BindError;
 
 /// How many clients are served at once; more wait in the kernel's queue, until one is done or was silent for too long.
 const CONNECTIONS: usize = 16;
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A request that the daemon itself answers: any but [`Request::Events`].
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingRequest {
     /// What is wanted.
     pub request: Request,
     /// Where the answer goes. The client may have gone. Dropped, it says that the daemon is stopping.
@@ -43,8 +43,8 @@ pub struct Asked {
 /// is stopping, and those that follow that it has stopped.
 #[derive(Debug)]
 pub struct Server {
-    asked: mpsc::Receiver<Asked>,
-    news: watch::Sender<()>,
+    asked: mpsc::Receiver<PendingRequest>,
+    notify_events: watch::Sender<()>,
     accepting: AbortHandle,
     _place: Place,
 }
@@ -58,7 +58,7 @@ impl Server {
     /// Where somebody answers at `path` already, where it is anything but a socket, and where the system gives none. A
     /// socket that nobody answers at is replaced.
     pub fn bind(path: &Path, group: &str, store: Sqlite) -> Result<Self, BindError> {
-        let gid = peer::group(group).unwrap_or_default();
+        let gid = peer_auth::group(group).unwrap_or_default();
         if gid.is_none() {
             tracing::warn!(
                 group,
@@ -74,26 +74,26 @@ impl Server {
         let listener = UnixListener::from_std(listener).map_err(fail)?;
 
         let (ask, asked) = mpsc::channel(CONNECTIONS);
-        let (news, heard) = watch::channel(());
+        let (notify_events, heard) = watch::channel(());
         let shared = Shared {
-            doorman: Doorman::new(rustix::process::geteuid().as_raw(), gid),
+            doorman: PeerAuth::new(rustix::process::geteuid().as_raw(), gid),
             store,
             ask,
-            news: heard,
+            notify_events: heard,
             readers: Semaphore::new(READERS),
             crowded: Notify::new(),
         };
         let accepting = tokio::spawn(accept(listener, Arc::new(shared)));
         Ok(Self {
             asked,
-            news,
+            notify_events,
             accepting: accepting.abort_handle(),
             _place: place,
         })
     }
 
     /// The next request that the daemon has to answer. Cancel-safe.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> PendingRequest {
         match self.asked.recv().await {
             Some(asked) => asked,
             // Whoever accepts holds the other end, as long as this lives.
@@ -102,8 +102,8 @@ impl Server {
     }
 
     /// Wakes those who follow: events were committed.
-    pub fn news(&self) {
-        self.news.send_replace(());
+    pub fn notify_events(&self) {
+        self.notify_events.send_replace(());
     }
 }
 
@@ -115,7 +115,7 @@ impl Drop for Server {
 
 /// Whether the machine has this group, as [`Server::bind`] looks for it. One that can't be looked for is none.
 pub fn is_group(name: &str) -> bool {
-    peer::group(name).is_ok_and(|gid| gid.is_some())
+    peer_auth::group(name).is_ok_and(|gid| gid.is_some())
 }
 
 /// Serves whoever comes, each in a task of its own.

@@ -5,8 +5,8 @@
 //! signals, socket, service manager and output. It knows no sockets and no processes itself, so that a simulation can
 //! run it on virtual time, against a world that fails in every way there is.
 
-mod asked;
-mod orders;
+mod config_apply;
+mod requests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -16,13 +16,13 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use orders::{Orders, StartError};
+pub use config_apply::{DaemonConfig, StartError};
 
 use crate::clanforge::Api;
-use crate::engine::{Clock, Engine, Voice};
-use crate::hooks::{Hooks, Outbox, Perform};
-use crate::store::{AcceptedJob, Archive, Commit, Store, StoreError};
-use forgewatch_core::event::{Event, EventType, Facts, Tally, WatchId};
+use crate::engine::{Clock, Engine, SystemEvents};
+use crate::hooks::{Executor, Hooks, Outbox};
+use crate::store::{Archive, Commit, ConfigJob, Store, StoreError};
+use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::AddedBy;
@@ -42,7 +42,7 @@ pub struct Daemon<A, S, C, P> {
     engine: Engine<A, Outbox<S, C>, C>,
     hooks: Hooks<S, C, P>,
     outbox: Outbox<S, C>,
-    voice: Rc<Voice<C>>,
+    system_events: Rc<SystemEvents<C>>,
     clock: C,
     /// Makes the ids of new watches.
     ids: Ids,
@@ -50,17 +50,17 @@ pub struct Daemon<A, S, C, P> {
     /// How long ended watches are remembered.
     retain: Duration,
     /// The watches that run, and who asked for each.
-    live: BTreeMap<JobRef, Live>,
+    live: BTreeMap<JobRef, ActiveWatch>,
     /// The file's list as it was accepted last.
-    accepted: Vec<AcceptedJob>,
-    chores: FuturesUnordered<LocalBoxFuture<'static, Chore>>,
+    config_jobs: Vec<ConfigJob>,
+    chores: FuturesUnordered<LocalBoxFuture<'static, BackgroundTask>>,
     /// What own events are to tell that are not on record yet. The first is on its way: they are recorded in their order.
-    announced: VecDeque<(EventType, Facts)>,
+    announced: VecDeque<(EventType, EventFields)>,
     /// On record and not yet handed over.
     tellable: Vec<Event>,
     /// The store can't be trusted any more.
     failed: Option<StoreError>,
-    ends: Tally,
+    ends: FinishedCounts,
     began: Moment,
 }
 
@@ -68,14 +68,14 @@ pub struct Daemon<A, S, C, P> {
 pub type Ids = Box<dyn FnMut() -> Result<WatchId, String>>;
 
 #[derive(Clone, Copy, Debug)]
-struct Live {
+struct ActiveWatch {
     id: WatchId,
     added_by: AddedBy,
     /// Its end is on its way into the store.
     is_leaving: bool,
 }
 
-impl Live {
+impl ActiveWatch {
     fn new(id: WatchId, added_by: AddedBy) -> Self {
         Self {
             id,
@@ -86,7 +86,7 @@ impl Live {
 }
 
 /// What a chore has come to.
-enum Chore {
+enum BackgroundTask {
     /// The first of what is announced is on record.
     Announced(Box<Event>),
     /// It is time to look for what is too old.
@@ -100,7 +100,7 @@ enum Chore {
 
 /// How it stands, for people and for the service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Summary {
     /// Watches that run.
     pub watching: usize,
     /// Those of them that cannot be asked.
@@ -109,7 +109,7 @@ pub struct Standing {
     pub deliveries_waiting: usize,
 }
 
-impl std::fmt::Display for Standing {
+impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             watching,
@@ -128,7 +128,7 @@ where
     A: Api + 'static,
     S: Archive + Clone + 'static,
     C: Clock + Clone + 'static,
-    P: Perform,
+    P: Executor,
 {
     /// Drives everything until there is something to tell, and returns it; never empty. Cancel-safe: nothing is lost
     /// when the future is dropped.
@@ -154,24 +154,24 @@ where
                 }
                 told = self.hooks.advance() => self.tellable.extend(told?),
                 Some(done) = self.chores.next() => match done {
-                    Chore::Announced(event) => {
+                    BackgroundTask::Announced(event) => {
                         self.tellable.push(*event);
                         self.announced.pop_front();
                         self.record_announced();
                     }
-                    Chore::Prune => self.prune(),
-                    Chore::Pruned => self.prune_after(PRUNE_EVERY),
-                    Chore::Failed(error) => return Err(error),
-                    Chore::Done => {}
+                    BackgroundTask::Prune => self.prune(),
+                    BackgroundTask::Pruned => self.prune_after(PRUNE_EVERY),
+                    BackgroundTask::Failed(error) => return Err(error),
+                    BackgroundTask::Done => {}
                 },
             }
         }
     }
 
     /// How it stands.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> Summary {
         let unreachable = self.engine.watches().filter(|w| w.is_unreachable());
-        Standing {
+        Summary {
             watching: self.live.len(),
             unreachable: unreachable.count(),
             deliveries_waiting: self.hooks.waiting(),
@@ -179,7 +179,7 @@ where
     }
 
     /// How many watches ended in which way since the start.
-    pub fn ends(&self) -> Tally {
+    pub fn ends(&self) -> FinishedCounts {
         self.ends
     }
 
@@ -189,7 +189,7 @@ where
     }
 
     /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
-    pub fn announce(&mut self, kind: EventType, facts: Facts) {
+    pub fn announce(&mut self, kind: EventType, facts: EventFields) {
         self.announced.push_back((kind, facts));
         if self.announced.len() == 1 {
             self.record_announced();
@@ -201,14 +201,14 @@ where
             return;
         };
         let outbox = self.outbox.clone();
-        let voice = Rc::clone(&self.voice);
+        let system_events = Rc::clone(&self.system_events);
         self.chores.push(Box::pin(async move {
             loop {
                 // Numbered as it is handed to the store: the hooks tell of what they give up in the same voice.
-                let event = Box::new(voice.event(kind, facts.clone()));
+                let event = Box::new(system_events.event(kind, facts.clone()));
                 match record(&outbox, &event).await {
-                    Ok(()) => return Chore::Announced(event),
-                    Err(error @ StoreError::Fatal(_)) => return Chore::Failed(error),
+                    Ok(()) => return BackgroundTask::Announced(event),
+                    Err(error @ StoreError::Fatal(_)) => return BackgroundTask::Failed(error),
                     Err(_) => sleep(RECORD_AGAIN).await,
                 }
             }
@@ -235,13 +235,13 @@ where
 
     /// The last event of all, once it is on record; None where that can't be. No watch ends by it.
     pub async fn finished(&mut self) -> Option<Event> {
-        let facts = Facts {
+        let facts = EventFields {
             jobs: Some(count(self.live.len())),
             tally: Some(self.ends),
             elapsed_ms: Some(self.clock.now().up_ms.saturating_sub(self.began.up_ms)),
-            ..Facts::default()
+            ..EventFields::default()
         };
-        let event = self.voice.event(EventType::WatchFinished, facts);
+        let event = self.system_events.event(EventType::WatchFinished, facts);
         match record(&self.outbox, &event).await {
             Ok(()) => Some(event),
             Err(error) => {
@@ -309,7 +309,7 @@ where
             if let Err(error) = store.save_calibrations(json).await {
                 tracing::debug!(%error, "what was learnt is not kept");
             }
-            Chore::Done
+            BackgroundTask::Done
         }));
     }
 
@@ -320,14 +320,14 @@ where
             while let Ok(rows @ 1..) = store.prune(before).await {
                 tracing::debug!(rows, "forgotten");
             }
-            Chore::Pruned
+            BackgroundTask::Pruned
         }));
     }
 
     fn prune_after(&self, wait: Duration) {
         self.chores.push(Box::pin(async move {
             sleep(wait).await;
-            Chore::Prune
+            BackgroundTask::Prune
         }));
     }
 

@@ -9,14 +9,14 @@
 //! the new watch in force and only then are its events returned. If the commit fails, the old watch stays and
 //! the job is asked again. While a job is asked or committed it has no timer, so it never has two requests.
 
-mod admission;
+mod apply;
 mod clock;
-mod slots;
-mod steps;
+mod dispatch;
+mod system_events;
 #[cfg(test)]
 mod tests;
-mod timers;
-mod voice;
+mod timer_queue;
+mod watch_table;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -27,19 +27,19 @@ use futures_util::future::{AbortHandle, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use clock::{Clock, SystemClock};
-use forgewatch_core::rng::SeededDice;
-use forgewatch_core::throttle::circuit_breaker::Gate;
-use forgewatch_core::throttle::rate_limiter::Pace;
-use slots::{Phase, Slots};
-use timers::Timers;
-pub use voice::Voice;
+use forgewatch_core::rng::SeededRng;
+use forgewatch_core::throttle::circuit_breaker::CircuitBreaker;
+use forgewatch_core::throttle::rate_limiter::RateLimiter;
+pub use system_events::SystemEvents;
+use timer_queue::TimerQueue;
+use watch_table::{Phase, WatchTable};
 
-use crate::clanforge::{Api, Fetched};
+use crate::clanforge::{Api, StatusResponse};
 use crate::store::{Store, StoreError};
-use forgewatch_core::event::{About, Event, WatchId};
+use forgewatch_core::event::{Event, JobMeta, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
-use forgewatch_core::schedule::{Memory, ServerClock};
+use forgewatch_core::schedule::{Calibration, ServerClock};
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::PollError;
 use forgewatch_core::watch::{Answer, Effects, Input, Watch};
@@ -62,20 +62,20 @@ pub struct Engine<A, S, C> {
     api: Rc<A>,
     store: Rc<S>,
     clock: C,
-    dice: SeededDice,
+    rng: SeededRng,
     limits: Limits,
     max_in_flight: usize,
-    memory: Memory,
+    memory: Calibration,
     has_learnt: bool,
     /// The store can't be trusted any more, and why.
     fatal: Option<StoreError>,
     /// Nothing more is asked; only what is being committed is waited for.
     winding_up: bool,
     server_clock: ServerClock,
-    gate: Gate,
-    pace: Pace,
-    slots: Slots,
-    timers: Timers,
+    circuit_breaker: CircuitBreaker,
+    rate_limiter: RateLimiter,
+    watch_table: WatchTable,
+    timer_queue: TimerQueue,
     /// It was said that jobs wait for their turn.
     is_late: bool,
     /// When a timer last woke it.
@@ -92,7 +92,7 @@ struct Polled {
     slot: u32,
     id: WatchId,
     /// None where it was dropped.
-    result: Option<Result<Fetched, PollError>>,
+    result: Option<Result<StatusResponse, PollError>>,
 }
 
 struct Committed {
@@ -108,17 +108,17 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         api: A,
         store: S,
         clock: C,
-        dice: SeededDice,
+        rng: SeededRng,
         limits: Limits,
         throttle: Throttle,
-        memory: Memory,
+        memory: Calibration,
     ) -> Self {
         let now = clock.now().up_ms;
         Self {
             api: Rc::new(api),
             store: Rc::new(store),
             clock,
-            dice,
+            rng,
             limits,
             max_in_flight: throttle.max_in_flight.max(1),
             memory,
@@ -126,10 +126,10 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             fatal: None,
             winding_up: false,
             server_clock: ServerClock::default(),
-            gate: Gate::default(),
-            pace: Pace::new(throttle.max_requests_per_second, now),
-            slots: Slots::default(),
-            timers: Timers::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            rate_limiter: RateLimiter::new(throttle.max_requests_per_second, now),
+            watch_table: WatchTable::default(),
+            timer_queue: TimerQueue::default(),
             is_late: false,
             woke_at: now.saturating_sub(TICK_MS),
             polls: FuturesUnordered::new(),
@@ -140,27 +140,27 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     /// Begins to watch `job`, which is due at once. The caller sees to it that it is not watched already.
-    pub fn watch(&mut self, id: WatchId, job: JobRef, about: Option<Arc<About>>) {
+    pub fn watch(&mut self, id: WatchId, job: JobRef, about: Option<Arc<JobMeta>>) {
         self.resume(Watch::new(id, job, about, self.clock.now()));
     }
 
     /// Goes on with a watch where it was. The caller sees to it that its job is not watched already.
     pub fn resume(&mut self, watch: Watch) {
         let at = watch.wake_at(&self.limits);
-        let slot = self.slots.insert(watch);
+        let slot = self.watch_table.insert(watch);
         self.arm(slot, at);
     }
 
     /// Ends one watch, if it is there. [`Engine::advance`] returns the event.
     pub fn stop_one(&mut self, id: WatchId, outcome: Outcome) {
-        if let Some(slot) = self.slots.find(id) {
+        if let Some(slot) = self.watch_table.find(id) {
             self.stop(slot, outcome);
         }
     }
 
     /// Ends every watch, in the order in which they began. [`Engine::advance`] returns the events.
     pub fn stop_all(&mut self, outcome: Outcome) {
-        for slot in self.slots.all() {
+        for slot in self.watch_table.all() {
             self.stop(slot, outcome);
         }
     }
@@ -171,13 +171,14 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.limits = limits;
         self.max_in_flight = throttle.max_in_flight.max(1);
         let now = self.clock.now().up_ms;
-        self.pace.configure(throttle.max_requests_per_second);
+        self.rate_limiter
+            .configure(throttle.max_requests_per_second);
         // Credentials and addresses may be mended by it; what the server asked for still holds.
-        if self.gate.reopen() {
-            self.pace.return_gently(now);
+        if self.circuit_breaker.reopen() {
+            self.rate_limiter.return_gently(now);
         }
-        self.ask_now(self.slots.refused());
-        self.ask_now(self.slots.held());
+        self.ask_now(self.watch_table.refused());
+        self.ask_now(self.watch_table.held());
         self.bring_forward();
     }
 
@@ -196,12 +197,12 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     /// Whether nothing is watched and everything has been told.
     pub fn is_done(&self) -> bool {
-        self.slots.is_empty() && self.tellable.is_empty()
+        self.watch_table.is_empty() && self.tellable.is_empty()
     }
 
     /// The watches that have not ended, in the order in which they began.
     pub fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.slots.watches()
+        self.watch_table.watches()
     }
 
     /// Whether any end has taught something yet.
@@ -210,7 +211,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     /// What ends have taught so far, and what was known before.
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &Calibration {
         &self.memory
     }
 
@@ -247,17 +248,17 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     fn stop(&mut self, slot: u32, outcome: Outcome) {
-        match self.slots.phase(slot) {
+        match self.watch_table.phase(slot) {
             Some(Phase::Waiting(_) | Phase::Asking) => {
                 // It may have been on its way to an end already.
-                self.slots.take_stop(slot);
+                self.watch_table.take_stop(slot);
                 // Nobody wants its answer: whoever watches the job next asks anew.
                 if let Some(request) = self.asking.remove(&slot) {
                     request.abort();
                 }
                 self.step(slot, Input::Stop(outcome), self.clock.now());
             }
-            Some(Phase::Committing) => self.slots.stop_later(slot, outcome),
+            Some(Phase::Committing) => self.watch_table.stop_later(slot, outcome),
             None => {}
         }
     }
@@ -272,12 +273,12 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
         // A watch that was to end while it was being asked hears no answer any more: its end is being committed, or it
         // is gone, and its slot may be another's by now.
-        let is_it = self.slots.watch(slot).is_some_and(|w| w.id() == id);
-        if !is_it || self.slots.phase(slot) != Some(Phase::Asking) {
+        let is_it = self.watch_table.watch(slot).is_some_and(|w| w.id() == id);
+        if !is_it || self.watch_table.phase(slot) != Some(Phase::Asking) {
             return;
         }
         let input = match result {
-            Ok(Fetched {
+            Ok(StatusResponse {
                 status,
                 date,
                 at_least,
@@ -298,19 +299,19 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     }
 
     fn arm(&mut self, slot: u32, at: u64) {
-        self.gate.not_asking(slot);
-        self.timers.insert(at, slot);
-        self.slots.set_phase(slot, Phase::Waiting(at));
+        self.circuit_breaker.not_asking(slot);
+        self.timer_queue.insert(at, slot);
+        self.watch_table.set_phase(slot, Phase::Waiting(at));
     }
 
     fn disarm(&mut self, slot: u32) {
-        if let Some(Phase::Waiting(at)) = self.slots.phase(slot) {
-            self.timers.remove(at, slot);
+        if let Some(Phase::Waiting(at)) = self.watch_table.phase(slot) {
+            self.timer_queue.remove(at, slot);
         }
     }
 
     fn job_name(&self, slot: u32) -> String {
-        self.slots
+        self.watch_table
             .watch(slot)
             .map_or_else(String::new, |w| w.job().to_string())
     }

@@ -10,11 +10,11 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::payload::EventPayload;
 use super::queue::Attempt;
-use super::supervise::{End, GRACE, Kept, Report};
-use super::told::Told;
+use super::supervisor::{End, GRACE, Kept, Report};
 use crate::hooks::HookSpec;
-use forgewatch_core::delivery::{DeliveryId, Failure};
+use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
 
 /// This very program, even where a newer one has taken its place on disk.
 const OURSELVES: &str = "/proc/self/exe";
@@ -55,7 +55,7 @@ impl Program {
     pub(super) async fn attempt(
         &self,
         id: &DeliveryId,
-        told: &Told,
+        told: &EventPayload,
         attempt: u32,
         stop: watch::Receiver<bool>,
     ) -> Attempt {
@@ -72,7 +72,7 @@ impl Program {
 
     async fn run(
         &self,
-        told: &Told,
+        told: &EventPayload,
         attempt: u32,
         stop: watch::Receiver<bool>,
     ) -> io::Result<Report> {
@@ -123,7 +123,7 @@ impl Program {
 
 fn failed(error: String, exit_status: Option<i32>) -> Attempt {
     Attempt::Failed {
-        why: Failure { error, exit_status },
+        why: DeliveryFailure { error, exit_status },
         not_before: Duration::ZERO,
     }
 }

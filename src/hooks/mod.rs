@@ -1,24 +1,24 @@
 //! Hooks: what users want done when something is told.
 //!
 //! [`Hooks`] is the shell around [`queue`], which decides everything: it owns clock and dice, has every change recorded
-//! before it is true, and lets [`Actions`] make the attempts, by `exec` (with the help of [`supervise`]) or by `webhook`
+//! before it is true, and lets [`Actions`] make the attempts, by `exec` (with the help of [`supervisor`]) or by `webhook`
 //! (signed by `signature`). What is told reaches it through the [`Outbox`], the store that everybody commits to. Whoever
 //! owns it selects over [`Hooks::advance`], next to the engine's. A hook that hangs, dies or floods costs a place of its
 //! own `max_running` and nothing else.
 
-mod actions;
-mod decided;
+mod admin;
 mod exec;
+mod executor;
 mod outbox;
+pub mod payload;
 pub mod queue;
 mod settings;
 mod signature;
-pub mod supervise;
+pub mod supervisor;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_support;
-pub mod told;
 mod webhook;
 
 use std::cell::RefCell;
@@ -30,19 +30,19 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-pub use actions::{Actions, Perform, Trying};
-pub use decided::Wish;
+pub use admin::DeliveryAction;
+pub use executor::{Actions, AttemptFuture, Executor};
 pub use outbox::Outbox;
 pub use settings::{HookAction, HookSpec};
 
-use crate::engine::{Clock, Voice};
+use crate::engine::{Clock, SystemEvents};
 use crate::store::{Commit, Store, StoreError};
-use forgewatch_core::delivery::{Change, DeliveryId, Row};
-use forgewatch_core::event::{Event, EventType, Facts};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
+use forgewatch_core::event::{Event, EventFields, EventType};
 use forgewatch_core::time::Moment;
-use forgewatch_core::{retry, rng::SeededDice};
+use forgewatch_core::{retry, rng::SeededRng};
+use payload::PayloadError;
 use queue::{Attempt, Listed, Queue};
-use told::NotTold;
 
 /// How long after a change could not be recorded it is tried again.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
@@ -52,9 +52,9 @@ pub struct Hooks<S, C, P> {
     queue: Rc<RefCell<Queue>>,
     perform: P,
     outbox: Outbox<S, C>,
-    voice: Rc<Voice<C>>,
+    system_events: Rc<SystemEvents<C>>,
     clock: C,
-    dice: SeededDice,
+    rng: SeededRng,
     /// Attempts under way.
     attempts: Work,
     /// Changes on their way into the store. None is dropped: nobody could say then whether it is on record.
@@ -69,7 +69,7 @@ pub struct Hooks<S, C, P> {
 }
 
 /// What becomes of a delivery, with what there is to tell of it where it is given up.
-type Settling = (Change, Option<Box<Facts>>);
+type Settling = (DeliveryChange, Option<Box<EventFields>>);
 
 /// What has come of something under way.
 enum Done {
@@ -85,16 +85,16 @@ impl<S, C, P> Hooks<S, C, P>
 where
     S: Store + Clone + 'static,
     C: Clock + Clone + 'static,
-    P: Perform,
+    P: Executor,
 {
     /// Delivers what is committed through `outbox` from now on, to these hooks.
     pub fn new(
         specs: &[HookSpec],
         perform: P,
         outbox: Outbox<S, C>,
-        voice: Rc<Voice<C>>,
+        system_events: Rc<SystemEvents<C>>,
         clock: C,
-        dice: SeededDice,
+        rng: SeededRng,
     ) -> Self {
         let queue = Rc::clone(outbox.queue());
         queue.borrow_mut().configure(specs);
@@ -102,9 +102,9 @@ where
             queue,
             perform,
             outbox,
-            voice,
+            system_events,
             clock,
-            dice,
+            rng,
             attempts: FuturesUnordered::new(),
             records: FuturesUnordered::new(),
             tellable: Vec::new(),
@@ -118,7 +118,7 @@ where
     ///
     /// # Errors
     /// What is kept is no event of ours.
-    pub fn load(&mut self, rows: Vec<Row>) -> Result<(), NotTold> {
+    pub fn load(&mut self, rows: Vec<DeliveryRow>) -> Result<(), PayloadError> {
         let now = self.clock.now();
         for row in rows {
             self.queue.borrow_mut().load(row, now)?;
@@ -219,7 +219,7 @@ where
         let changes = self.queue.borrow_mut().give_up_all(why);
         for change in changes {
             let settling = self.settling(change);
-            let result = record(&self.outbox, &self.voice, &settling).await;
+            let result = record(&self.outbox, &self.system_events, &settling).await;
             self.done(Done::Settled(settling, result));
         }
         self.winding_up = false;
@@ -243,7 +243,7 @@ where
         }
         let mut queue = self.queue.borrow_mut();
         while let Some(change) = queue.begin(now) {
-            let Change::Begin { id, attempt } = &change else {
+            let DeliveryChange::Begin { id, attempt } = &change else {
                 continue;
             };
             let (id, attempt) = (id.clone(), *attempt);
@@ -277,7 +277,7 @@ where
             }
             Done::Tried(id, attempt) => {
                 let mut queue = self.queue.borrow_mut();
-                let change = queue.settle(id, attempt, now, retry::ceiling, &mut self.dice);
+                let change = queue.settle(id, attempt, now, retry::ceiling, &mut self.rng);
                 drop(queue);
                 self.settle(change);
             }
@@ -312,19 +312,19 @@ where
         }
     }
 
-    fn settle(&mut self, change: Change) {
+    fn settle(&mut self, change: DeliveryChange) {
         let settling = self.settling(change);
         self.record(settling, Duration::ZERO);
     }
 
     /// The change, with what is to be told of it.
-    fn settling(&self, change: Change) -> Settling {
+    fn settling(&self, change: DeliveryChange) -> Settling {
         let given_up = self.queue.borrow().gives_up(&change);
         let facts = given_up.map(|(delivery, error)| {
-            Box::new(Facts {
+            Box::new(EventFields {
                 error: Some(error),
                 delivery: Some(Box::new(delivery)),
-                ..Facts::default()
+                ..EventFields::default()
             })
         });
         (change, facts)
@@ -332,10 +332,10 @@ where
 
     fn record(&mut self, settling: Settling, after: Duration) {
         let outbox = self.outbox.clone();
-        let voice = Rc::clone(&self.voice);
+        let system_events = Rc::clone(&self.system_events);
         self.records.push(Box::pin(async move {
             sleep(after).await;
-            let result = record(&outbox, &voice, &settling).await;
+            let result = record(&outbox, &system_events, &settling).await;
             Done::Settled(settling, result)
         }));
     }
@@ -358,11 +358,11 @@ async fn next(records: &mut Work, attempts: &mut Work) -> Option<Done> {
 /// have to wait for room on the disk and the next finds some.
 async fn record<C: Clock>(
     store: &impl Store,
-    voice: &Voice<C>,
+    system_events: &SystemEvents<C>,
     (change, facts): &Settling,
 ) -> Result<Option<Box<Event>>, StoreError> {
     let facts = facts.as_deref().cloned();
-    let event = facts.map(|facts| Box::new(voice.event(EventType::HookFailed, facts)));
+    let event = facts.map(|facts| Box::new(system_events.event(EventType::HookFailed, facts)));
     commit(store, change, event.as_deref()).await?;
     Ok(event)
 }
@@ -370,7 +370,7 @@ async fn record<C: Clock>(
 /// Writes a change down before it is true, with what is to be told of it.
 async fn commit(
     store: &impl Store,
-    change: &Change,
+    change: &DeliveryChange,
     event: Option<&Event>,
 ) -> Result<(), StoreError> {
     let commit = Commit {

@@ -8,11 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::payload::EventPayload;
 use super::queue::Queue;
-use super::told::Told;
 use crate::engine::Clock;
-use crate::store::{Commit, Note, Store, StoreError};
-use forgewatch_core::delivery::Row;
+use crate::store::{Commit, PollSample, Store, StoreError};
+use forgewatch_core::delivery::DeliveryRow;
 use forgewatch_core::event::Event;
 
 /// See the module's page. Clones share store and queue.
@@ -66,7 +66,7 @@ impl<S: Store, C: Clock> Outbox<S, C> {
     }
 
     /// What hooks are owed of these events.
-    fn owed(&self, events: &[Event]) -> Result<Vec<(Row, Arc<Told>)>, StoreError> {
+    fn owed(&self, events: &[Event]) -> Result<Vec<(DeliveryRow, Arc<EventPayload>)>, StoreError> {
         let queue = self.queue.borrow();
         let mut owed = Vec::new();
         for event in events {
@@ -74,11 +74,14 @@ impl<S: Store, C: Clock> Outbox<S, C> {
             if wanted.is_empty() {
                 continue;
             }
-            let told = Told::of(event, &self.instance)
+            let told = EventPayload::of(event, &self.instance)
                 .map_err(|error| StoreError::Refused(error.to_string()))?;
             let told = Arc::new(told);
             for id in wanted {
-                owed.push((Row::new(id, told.body().to_owned()), Arc::clone(&told)));
+                owed.push((
+                    DeliveryRow::new(id, told.body().to_owned()),
+                    Arc::clone(&told),
+                ));
             }
         }
         Ok(owed)
@@ -106,7 +109,7 @@ impl<S: Store, C: Clock> Store for Outbox<S, C> {
         Ok(())
     }
 
-    fn note(&self, note: Note) {
-        self.store.note(note);
+    fn record_poll(&self, record_poll: PollSample) {
+        self.store.record_poll(record_poll);
     }
 }

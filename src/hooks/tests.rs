@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::tests_support::{event, hook};
 use super::*;
 use crate::engine::SystemClock;
+use crate::hooks::payload::EventPayload;
 use crate::hooks::queue::Stands;
-use crate::hooks::told::Told;
-use crate::store::{Model, Note};
-use forgewatch_core::delivery::Failure;
+use crate::store::{InMemoryStore, PollSample};
+use forgewatch_core::delivery::DeliveryFailure;
 use forgewatch_core::event::WatchId;
 
 /// What a store does with the outcomes of deliveries; events and beginnings it always takes.
@@ -59,31 +59,31 @@ impl Store for Ledger {
         Ok(())
     }
 
-    fn note(&self, _: Note) {}
+    fn record_poll(&self, _: PollSample) {}
 }
 
-fn word(change: &Change) -> &'static str {
+fn word(change: &DeliveryChange) -> &'static str {
     match change {
-        Change::Begin { .. } => "begin",
-        Change::Deliver { .. } => "deliver",
-        Change::Wait { .. } => "wait",
-        Change::GiveUp { .. } => "give up",
-        Change::Retry { .. } | Change::Discard { .. } => "decide",
+        DeliveryChange::Begin { .. } => "begin",
+        DeliveryChange::Deliver { .. } => "deliver",
+        DeliveryChange::Wait { .. } => "wait",
+        DeliveryChange::GiveUp { .. } => "give up",
+        DeliveryChange::Retry { .. } | DeliveryChange::Discard { .. } => "decide",
     }
 }
 
 /// Every attempt takes as long, and goes like this.
 struct Always(Duration, Attempt);
 
-impl Perform for Always {
+impl Executor for Always {
     fn attempt(
         &self,
         _: &DeliveryId,
-        _: &std::sync::Arc<Told>,
+        _: &std::sync::Arc<EventPayload>,
         _: u32,
         _: i64,
         _: watch::Receiver<bool>,
-    ) -> Option<Trying> {
+    ) -> Option<AttemptFuture> {
         let (takes, attempt) = (self.0, self.1.clone());
         Some(Box::pin(async move {
             sleep(takes).await;
@@ -93,7 +93,7 @@ impl Perform for Always {
 }
 
 fn refused() -> Attempt {
-    Attempt::Refused(Failure::new("HTTP 410"))
+    Attempt::Refused(DeliveryFailure::new("HTTP 410"))
 }
 
 /// Hooks that owe the events of these numbers, all of one watch, to one hook whose attempts go like this.
@@ -116,9 +116,16 @@ async fn owing(
 fn with<S: Store + Clone + 'static>(perform: Always, store: S) -> Hooks<S, SystemClock, Always> {
     let clock = SystemClock::start();
     let outbox = Outbox::new(store, clock, "test");
-    let voice = Rc::new(Voice::new(WatchId([1; 16]), clock));
+    let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), clock));
     let specs = [hook("h", &["job.*"], 0, 2)];
-    Hooks::new(&specs, perform, outbox, voice, clock, SeededDice::new(1))
+    Hooks::new(
+        &specs,
+        perform,
+        outbox,
+        system_events,
+        clock,
+        SeededRng::new(1),
+    )
 }
 
 async fn owe<S: Store + Clone + 'static>(hooks: &Hooks<S, SystemClock, Always>, events: &[Event]) {
@@ -223,27 +230,35 @@ async fn what_has_arrived_is_not_given_up_for_want_of_room_on_the_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
-    let mut hooks = with(Always(Duration::ZERO, refused()), Model::default());
+    let mut hooks = with(Always(Duration::ZERO, refused()), InMemoryStore::default());
     let events: Vec<Event> = (1..=4).map(|seq| event(seq, "job.failed")).collect();
     owe(&hooks, &events).await;
     while !hooks.is_idle() {
         hooks.advance().await.unwrap();
     }
     assert_eq!((hooks.waiting(), hooks.list(9)), (0, Vec::new()));
-    assert_eq!(hooks.retry(id(2)).await, Ok(Wish::Granted));
+    assert_eq!(hooks.retry(id(2)).await, Ok(DeliveryAction::Granted));
     let listed = hooks.find(&id(2)).unwrap();
     assert_eq!((hooks.waiting(), listed.attempts), (1, 0), "it is as new");
-    assert_eq!(hooks.retry(id(2)).await, Ok(Wish::NotGivenUp), "it waits");
-    assert_eq!(hooks.discard(id(2)).await, Ok(Wish::NotGivenUp), "it waits");
-    assert_eq!(hooks.discard(id(1)).await, Ok(Wish::Granted));
+    assert_eq!(
+        hooks.retry(id(2)).await,
+        Ok(DeliveryAction::NotGivenUp),
+        "it waits"
+    );
+    assert_eq!(
+        hooks.discard(id(2)).await,
+        Ok(DeliveryAction::NotGivenUp),
+        "it waits"
+    );
+    assert_eq!(hooks.discard(id(1)).await, Ok(DeliveryAction::Granted));
     assert_eq!(
         hooks.discard(id(1)).await,
-        Ok(Wish::NotGivenUp),
+        Ok(DeliveryAction::NotGivenUp),
         "it is gone"
     );
     assert_eq!(
         hooks.retry(id(5)).await,
-        Ok(Wish::NotGivenUp),
+        Ok(DeliveryAction::NotGivenUp),
         "there is none"
     );
     let told = hooks.advance().await.unwrap();
@@ -254,20 +269,23 @@ async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
 
 #[tokio::test]
 async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
-    let store = Model::default();
+    let store = InMemoryStore::default();
     let mut hooks = with(Always(Duration::ZERO, refused()), store.clone());
     owe(&hooks, &[event(1, "job.failed")]).await;
-    let (id, why) = (id(1), Failure::new("HTTP 410"));
+    let (id, why) = (id(1), DeliveryFailure::new("HTTP 410"));
     let commit = Commit {
-        changes: &[Change::GiveUp {
+        changes: &[DeliveryChange::GiveUp {
             id: id.clone(),
             why,
         }],
         ..Commit::default()
     };
     store.commit(commit).await.unwrap();
-    assert_eq!(hooks.retry(id.clone()).await, Ok(Wish::NotGivenUp));
-    assert_eq!(hooks.discard(id).await, Ok(Wish::NotGivenUp));
+    assert_eq!(
+        hooks.retry(id.clone()).await,
+        Ok(DeliveryAction::NotGivenUp)
+    );
+    assert_eq!(hooks.discard(id).await, Ok(DeliveryAction::NotGivenUp));
 }
 
 #[tokio::test]
@@ -283,7 +301,7 @@ async fn what_is_told_after_all_was_given_up_is_delivered() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_fails_while_all_winds_up_is_made_again_after_the_next_start() {
     let failed = Attempt::Failed {
-        why: Failure::new("nobody listens"),
+        why: DeliveryFailure::new("nobody listens"),
         not_before: Duration::ZERO,
     };
     for (attempt, becomes) in [

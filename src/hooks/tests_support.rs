@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::hooks::HookAction;
 use crate::hooks::HookSpec;
-use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::{JobState, Outcome};
 
 /// Event number `seq` of one watch of diff/1234: `job.failed`, `job.progressed` or `hook.failed`.
@@ -24,10 +24,10 @@ pub(super) fn event(seq: u32, kind: &str) -> Event {
         wall_ms: 1_767_323_045_678,
         job: (kind != EventType::HookFailed).then(|| "diff/1234".parse().unwrap()),
         about: None,
-        facts: Facts {
+        facts: EventFields {
             state: Some(JobState::Running),
             progress: Some(40),
-            ..Facts::default()
+            ..EventFields::default()
         },
     }
 }

@@ -12,15 +12,15 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use url::Url;
 
+use super::payload::EventPayload;
 use super::queue::Attempt;
 use super::signature::{Signer, webhook_id};
-use super::told::Told;
 use crate::hooks::HookSpec;
 use crate::http_client::innermost;
 use crate::http_client::is_link_local;
 use crate::http_client::retry_after;
 use crate::http_client::{is_loopback, tls};
-use forgewatch_core::delivery::Failure;
+use forgewatch_core::delivery::DeliveryFailure;
 
 /// An answer is read up to here, so that its connection can serve again; what it says is nothing to us.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -68,7 +68,7 @@ impl Webhook {
     /// Posts it once, at this Unix time in seconds. Once `stop` holds true it is dropped.
     pub(super) async fn attempt(
         &self,
-        told: &Told,
+        told: &EventPayload,
         now: i64,
         mut stop: watch::Receiver<bool>,
     ) -> Attempt {
@@ -79,7 +79,7 @@ impl Webhook {
         }
     }
 
-    async fn post(&self, told: &Told, now: i64) -> Attempt {
+    async fn post(&self, told: &EventPayload, now: i64) -> Attempt {
         let id = webhook_id(told.id());
         let signature = self.signer.sign(&id, now, told.body());
         let request = self
@@ -110,7 +110,9 @@ async fn judge(response: Response) -> Attempt {
     let what = format!("HTTP {}", status.as_u16());
     match status {
         _ if status.is_success() => Attempt::Delivered,
-        StatusCode::GONE => Attempt::Refused(Failure::new(format!("{what}: it is gone for good"))),
+        StatusCode::GONE => {
+            Attempt::Refused(DeliveryFailure::new(format!("{what}: it is gone for good")))
+        }
         _ if status.is_redirection() => {
             failed(format!("{what}: redirects are not followed"), not_before)
         }
@@ -130,7 +132,7 @@ async fn read_away(mut response: Response) {
 
 fn failed(error: impl Into<String>, not_before: Duration) -> Attempt {
     Attempt::Failed {
-        why: Failure::new(error),
+        why: DeliveryFailure::new(error),
         not_before,
     }
 }

@@ -29,7 +29,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::json;
 use super::mode::Mode;
-use super::neutral::{LIMIT, neutral};
+use super::sanitize::{LIMIT, neutral};
 use super::writer::{Message, Stream};
 use forgewatch_core::event::{LONGEST_LINE, short, spelled};
 use forgewatch_core::suggest::nearest;

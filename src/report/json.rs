@@ -6,7 +6,7 @@
 use serde::Serialize;
 use std::fmt::Write;
 
-use super::neutral::is_harmful;
+use super::sanitize::is_harmful;
 
 /// The value as one line of JSON, without the line's end.
 ///

@@ -2,7 +2,7 @@
 //!
 //! `cli` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything that
 //! is printed, diagnostics included, goes through one queue to one writer thread: a slow reader never slows the asking,
-//! and nothing tears the bars. `cli` chooses the [`Mode`] from the [`Facts`] of the process.
+//! and nothing tears the bars. `cli` chooses the [`Mode`] from the [`StreamFacts`] of the process.
 //!
 //! | mode | events | bars | diagnostics |
 //! |---|---|---|---|
@@ -22,19 +22,19 @@ use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
 
+mod bars;
 pub mod diagnostics;
-mod frame;
 pub mod json;
 mod mode;
-pub mod neutral;
-mod paint;
 mod progress;
+pub mod sanitize;
+mod terminal;
 mod text;
 mod writer;
 
-pub(crate) use frame::cut_to_width;
-pub use mode::{Facts, Mode, Style};
-pub use paint::Size;
+pub(crate) use bars::cut_to_width;
+pub use mode::{Mode, StreamFacts, Style};
+pub use terminal::Size;
 pub use writer::{SizeOf, Streams};
 
 use diagnostics::Sink;

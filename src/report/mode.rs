@@ -1,6 +1,6 @@
 //! Which of the four outputs, and in what style: decided from facts about the process.
 //!
-//! `cli` gathers the [`Facts`] once and asks them; the decisions themselves are pure.
+//! `cli` gathers the [`StreamFacts`] once and asks them; the decisions themselves are pure.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -45,7 +45,7 @@ impl Style {
     clippy::struct_excessive_bools,
     reason = "independent facts, each read off the process by itself"
 )]
-pub struct Facts {
+pub struct StreamFacts {
     /// Standard output is a terminal.
     pub stdout_terminal: bool,
     /// Standard error is a terminal.
@@ -64,7 +64,7 @@ pub struct Facts {
     pub utf8: bool,
 }
 
-impl Facts {
+impl StreamFacts {
     /// Reads them off the running process.
     pub fn gather() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -135,12 +135,12 @@ fn inode(stream: &impl AsFd) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn journal(stream: &str) -> Facts {
-        Facts {
+    fn journal(stream: &str) -> StreamFacts {
+        StreamFacts {
             journal_stream: Some(stream.to_owned()),
             stdout_inode: Some((9, 4711)),
             stderr_terminal: true,
-            ..Facts::default()
+            ..StreamFacts::default()
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
         for other in ["9:4712", "8:4711", "4711", "", ":", "nine:4711"] {
             assert_eq!(journal(other).auto(), Mode::Progress, "{other}");
         }
-        let unknown = Facts {
+        let unknown = StreamFacts {
             stdout_inode: None,
             ..journal("none")
         };
@@ -159,32 +159,32 @@ mod tests {
 
     #[test]
     fn auto_is_progress_on_a_terminal_that_can_move_its_cursor_and_text_elsewhere() {
-        let terminal = Facts {
+        let terminal = StreamFacts {
             stderr_terminal: true,
-            ..Facts::default()
+            ..StreamFacts::default()
         };
         assert_eq!(terminal.auto(), Mode::Progress);
-        let dumb = Facts {
+        let dumb = StreamFacts {
             dumb: true,
             ..terminal
         };
         assert_eq!(dumb.auto(), Mode::Text);
-        let piped = Facts {
+        let piped = StreamFacts {
             stdout_terminal: true,
-            ..Facts::default()
+            ..StreamFacts::default()
         };
         assert_eq!(piped.auto(), Mode::Text);
     }
 
     #[test]
     fn colours_are_for_the_terminal_that_is_written_to_unless_the_user_says_otherwise() {
-        let out = Facts {
+        let out = StreamFacts {
             stdout_terminal: true,
-            ..Facts::default()
+            ..StreamFacts::default()
         };
         assert!(out.style(Mode::Text).color);
         assert!(!out.style(Mode::Progress).color);
-        let set = |no_color, color_force, dumb| Facts {
+        let set = |no_color, color_force, dumb| StreamFacts {
             dumb,
             no_color,
             color_force,
@@ -199,11 +199,11 @@ mod tests {
 
     #[test]
     fn bars_need_a_terminal_even_when_they_were_asked_for() {
-        assert!(!Facts::default().style(Mode::Progress).bars);
+        assert!(!StreamFacts::default().style(Mode::Progress).bars);
     }
 
     #[test]
     fn the_running_process_knows_the_inode_of_its_standard_output() {
-        assert!(Facts::gather().stdout_inode.is_some());
+        assert!(StreamFacts::gather().stdout_inode.is_some());
     }
 }

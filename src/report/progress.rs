@@ -5,7 +5,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::frame::{cut_to_width, prefix_of_width};
+use super::bars::{cut_to_width, prefix_of_width};
 use super::{Style, text};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::{JobRef, Outcome};

@@ -12,9 +12,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::Row;
-use super::frame;
-use super::neutral::neutral;
-use forgewatch_core::event::{Event, EventType, Facts};
+use super::bars;
+use super::sanitize::neutral;
+use forgewatch_core::event::{Event, EventFields, EventType};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::FileSum;
 use forgewatch_core::time::{millis, rfc3339_ms, span};
@@ -62,7 +62,7 @@ pub(super) fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
         // All that a watch waits for after the last end.
         return format!("{}  every job has ended; waiting for hooks", clock(wall_ms));
     }
-    let named = frame::foremost(&going, NAMED);
+    let named = bars::foremost(&going, NAMED);
     let mut line = format!(
         "{}  {} of {} still going",
         clock(wall_ms),
@@ -70,7 +70,7 @@ pub(super) fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
         jobs(rows.len())
     );
     if going.len() > named.len() {
-        let _ = write!(line, " ({})", frame::counts(going.iter().copied()));
+        let _ = write!(line, " ({})", bars::counts(going.iter().copied()));
     }
     let named: Vec<String> = named.iter().map(|row| standing(row)).collect();
     if !named.is_empty() {
@@ -204,7 +204,7 @@ pub(super) fn error(event: &Event) -> Option<String> {
     }
 }
 
-fn end(outcome: Outcome, facts: &Facts) -> Vec<String> {
+fn end(outcome: Outcome, facts: &EventFields) -> Vec<String> {
     let mut out = Vec::new();
     let standing = match facts.state {
         Some(state) => format!("still {state}"),
@@ -281,7 +281,7 @@ fn about_it(event: &Event) -> Vec<String> {
 }
 
 /// When the server expects the end.
-fn expected(facts: &Facts) -> Option<String> {
+fn expected(facts: &EventFields) -> Option<String> {
     facts.eta_seconds.map(|s| match s {
         1.. => about(Duration::from_secs(s.unsigned_abs())),
         0 => "expected now".to_owned(),

@@ -14,9 +14,9 @@ use std::time::Duration;
 use terminal_size::{Height, Width, terminal_size_of};
 use tokio::sync::mpsc;
 
+use super::bars::frame;
 use super::diagnostics::Sink;
-use super::frame::frame;
-use super::paint::{Painter, Size};
+use super::terminal::{Painter, Size};
 use super::{Row, Style};
 
 /// How many bytes are joined to one write at most, while more wait.

@@ -5,27 +5,27 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use forgewatch_core::schedule::Memory;
+use forgewatch_core::schedule::Calibration;
 
 /// A file of ours is a few hundred bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// What is there; nothing learnt yet where it is missing, damaged or somebody else's format.
-pub fn load(path: &Path) -> Memory {
+pub fn load(path: &Path) -> Calibration {
     read(path).unwrap_or_else(|error| {
         tracing::debug!(path = %path.display(), %error, "no calibration taken over");
-        Memory::default()
+        Calibration::default()
     })
 }
 
 /// Writes it beside its place and renames it, so that nobody ever reads half of it.
-pub fn save(path: &Path, memory: &Memory) {
+pub fn save(path: &Path, memory: &Calibration) {
     if let Err(error) = write(path, memory) {
         tracing::debug!(path = %path.display(), %error, "the calibration is not kept");
     }
 }
 
-fn read(path: &Path) -> io::Result<Memory> {
+fn read(path: &Path) -> io::Result<Calibration> {
     let mut text = String::new();
     File::open(path)?
         .take(MAX_BYTES)
@@ -33,7 +33,7 @@ fn read(path: &Path) -> io::Result<Memory> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn write(path: &Path, memory: &Memory) -> io::Result<()> {
+fn write(path: &Path, memory: &Calibration) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let name = path
@@ -59,13 +59,13 @@ mod tests {
     fn what_is_saved_is_loaded_and_rubbish_is_a_fresh_start() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/calibration.json");
-        assert_eq!(load(&path), Memory::default());
-        let mut memory = Memory::default();
+        assert_eq!(load(&path), Calibration::default());
+        let mut memory = Calibration::default();
         memory.learn(
             JobKind::Diff,
             &forgewatch_core::watch::tests_support::samples(),
         );
-        assert_ne!(memory, Memory::default());
+        assert_ne!(memory, Calibration::default());
         save(&path, &memory);
         assert_eq!(load(&path), memory);
         assert_eq!(
@@ -75,12 +75,15 @@ mod tests {
         );
         for rubbish in ["", "{", "[]", "{\"diff\":{\"lives\":1e999}}", "\u{0}"] {
             fs::write(&path, rubbish).unwrap();
-            assert_eq!(load(&path), Memory::default(), "{rubbish:?}");
+            assert_eq!(load(&path), Calibration::default(), "{rubbish:?}");
         }
     }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_no_error() {
-        save(Path::new("/dev/null/calibration.json"), &Memory::default());
+        save(
+            Path::new("/dev/null/calibration.json"),
+            &Calibration::default(),
+        );
     }
 }

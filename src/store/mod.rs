@@ -1,25 +1,25 @@
 //! What must not be lost. The engine commits a step here before anybody outside can see it, and hooks every change of
 //! a delivery before it is true: [`Store::commit`] is the one way in for both.
 //!
-//! [`Sqlite`] is the daemon's, as safe as the disk. [`Model`] keeps the same in memory: what simulations run on, and
-//! what the file is held against: one suite of tests (`tests/store`) holds for both. [`Memory`] is the one-shot's, whose
+//! [`Sqlite`] is the daemon's, as safe as the disk. [`InMemoryStore`] keeps the same in memory: what simulations run on, and
+//! what the file is held against: one suite of tests (`tests/store`) holds for both. [`NoStore`] is the one-shot's, whose
 //! engine and hooks hold all that it needs.
 //!
 //! What a watch is, only the core knows: here it is a text. An event is stored as the log record that it is told
 //! with, a delivery with the text that its hook is sent. Wall times are Unix milliseconds throughout.
 
 pub mod calibration;
-mod model;
+mod in_memory;
 mod sqlite;
 
 use std::future::Future;
 
-use forgewatch_core::delivery::{Change, DeliveryId, Row, Standing};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::event::{Event, EventId, WatchId};
 use forgewatch_core::job::JobRef;
 
 pub use forgewatch_core::reconcile::AddedBy;
-pub use model::Model;
+pub use in_memory::InMemoryStore;
 pub use sqlite::{OpenError, Rescue, RescueError, Sqlite, check, recover};
 
 /// How many polls of a watch are kept, the newest.
@@ -48,14 +48,14 @@ pub struct Commit<'a> {
     /// What is to be told of it, in order.
     pub events: &'a [Event],
     /// The deliveries that those events cause.
-    pub deliveries: Vec<Row>,
+    pub deliveries: Vec<DeliveryRow>,
     /// What becomes of deliveries that are there.
-    pub changes: &'a [Change],
+    pub changes: &'a [DeliveryChange],
 }
 
 /// A poll that told nothing new. It may be lost.
 #[derive(Clone, Debug)]
-pub struct Note {
+pub struct PollSample {
     /// The watch as it is now; one that has ended or is unknown stays as it is.
     pub watch: WatchId,
     /// Its new row.
@@ -79,7 +79,7 @@ pub struct StoredEvent {
 
 /// A job of the configuration file that was accepted last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AcceptedJob {
+pub struct ConfigJob {
     /// The job.
     pub job: JobRef,
     /// Its labels, as JSON.
@@ -88,9 +88,9 @@ pub struct AcceptedJob {
 
 /// What the file's list, or a client, changes in what is watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accept {
+pub struct JobListUpdate {
     /// The file's list, where it is taken over anew.
-    pub jobs: Option<Vec<AcceptedJob>>,
+    pub jobs: Option<Vec<ConfigJob>>,
     /// The watches that begin.
     pub begin: Vec<SavedWatch>,
     /// Who asks for these watches from now on.
@@ -103,12 +103,12 @@ pub struct Loaded {
     /// The watches that have not ended, in the order in which they began.
     pub watches: Vec<SavedWatch>,
     /// The file's list as it was accepted last.
-    pub accepted: Vec<AcceptedJob>,
+    pub config_jobs: Vec<ConfigJob>,
     /// What ends have taught, as it was saved.
     pub calibrations: Option<String>,
     /// Deliveries that wait, or whose attempt was cut off, oldest first. Those given up stay where they are: there can
     /// be any number of them, and [`Archive::given_up`] shows them.
-    pub deliveries: Vec<Row>,
+    pub deliveries: Vec<DeliveryRow>,
 }
 
 /// A place that remembers: what the engine and the hooks need of it.
@@ -122,15 +122,15 @@ pub trait Store {
     fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Keeps a poll. Polls are written at most once a second, with what is asked next; a close writes the last.
-    fn note(&self, note: Note);
+    fn record_poll(&self, record_poll: PollSample);
 }
 
 /// The one-shot's: as safe as the process, which is all that a one-shot promises. The engine's and the hooks' own rows
 /// are the state, so there is nothing to copy.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Memory;
+pub struct NoStore;
 
-impl Store for Memory {
+impl Store for NoStore {
     fn keeps_watches(&self) -> bool {
         false
     }
@@ -139,20 +139,28 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn note(&self, _: Note) {}
+    fn record_poll(&self, _: PollSample) {}
 }
 
 /// What a daemon needs besides: looking back, the list of the file, forgetting.
 pub trait Archive: Store {
     /// All deliveries of one watch's events, oldest first, whatever became of them.
-    fn deliveries_of(&self, watch: WatchId) -> impl Future<Output = Result<Vec<Row>, StoreError>>;
+    fn deliveries_of(
+        &self,
+        watch: WatchId,
+    ) -> impl Future<Output = Result<Vec<DeliveryRow>, StoreError>>;
 
     /// One delivery, whatever became of it.
-    fn delivery(&self, id: DeliveryId) -> impl Future<Output = Result<Option<Row>, StoreError>>;
+    fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> impl Future<Output = Result<Option<DeliveryRow>, StoreError>>;
 
     /// The newest `limit` of the deliveries that were given up, oldest first, and how many there are in all.
-    fn given_up(&self, limit: usize)
-    -> impl Future<Output = Result<(Vec<Row>, usize), StoreError>>;
+    fn given_up(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<(Vec<DeliveryRow>, usize), StoreError>>;
 
     /// At most `limit` events behind the offset `after`, in order; 0 is before the first.
     fn events_since(
@@ -186,7 +194,7 @@ pub trait Archive: Store {
     ) -> impl Future<Output = Result<Vec<SavedWatch>, StoreError>>;
 
     /// Takes over who wants what watched: whole or not at all.
-    fn accept(&self, accept: Accept) -> impl Future<Output = Result<(), StoreError>>;
+    fn accept(&self, accept: JobListUpdate) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Keeps what ends have taught.
     fn save_calibrations(&self, json: String) -> impl Future<Output = Result<(), StoreError>>;
@@ -231,24 +239,24 @@ fn told_already(id: EventId) -> StoreError {
 }
 
 /// Takes over what became of a delivery; `row` is None where there is no such one.
-fn changed(row: Option<Row>, change: &Change) -> Result<Row, StoreError> {
+fn changed(row: Option<DeliveryRow>, change: &DeliveryChange) -> Result<DeliveryRow, StoreError> {
     let id = change.id();
     let mut row = row.ok_or_else(|| StoreError::Refused(format!("there is no delivery {id}")))?;
     row.apply(change).ok_or_else(|| {
         let what = match change {
-            Change::Begin { .. } => "begun",
-            Change::Deliver { .. } => "marked delivered",
-            Change::Wait { .. } => "put off",
-            Change::GiveUp { .. } => "given up",
-            Change::Retry { .. } => "retried",
-            Change::Discard { .. } => "discarded",
+            DeliveryChange::Begin { .. } => "begun",
+            DeliveryChange::Deliver { .. } => "marked delivered",
+            DeliveryChange::Wait { .. } => "put off",
+            DeliveryChange::GiveUp { .. } => "given up",
+            DeliveryChange::Retry { .. } => "retried",
+            DeliveryChange::Discard { .. } => "discarded",
         };
         let stands = match row.standing {
-            Standing::Waiting { .. } if row.attempts == 0 => "was never tried",
-            Standing::Waiting { .. } => "waits",
-            Standing::GivenUp(_) => "was given up",
-            Standing::Delivered => "was delivered",
-            Standing::Discarded => "was discarded",
+            DeliveryState::Pending { .. } if row.attempts == 0 => "was never tried",
+            DeliveryState::Pending { .. } => "waits",
+            DeliveryState::Failed(_) => "was given up",
+            DeliveryState::Delivered => "was delivered",
+            DeliveryState::Discarded => "was discarded",
         };
         StoreError::Refused(format!("delivery {id} {stands}, it can't be {what}"))
     })?;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use forgewatch_core::job::JobRef;
-use forgewatch_sim::{Hit, Script, Server};
+use forgewatch_sim::{RequestLog, Script, Server};
 use serde_json::Value;
 
 /// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.
@@ -105,7 +105,7 @@ impl Stage {
     }
 
     /// The requests for `job`.
-    pub(crate) fn hits(&self, job: &str) -> Vec<Hit> {
+    pub(crate) fn hits(&self, job: &str) -> Vec<RequestLog> {
         let mut hits = self.server.log();
         hits.retain(|hit| hit.job == Some(name(job)));
         hits

@@ -6,12 +6,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use forgewatch::control::protocol::{AddedJob, Answer, DeliveryLine, How, Request};
-use forgewatch_core::poll::Cause;
+use forgewatch_core::poll_log::WaitReason;
 use forgewatch_core::schedule::{Bound, Source, Why};
 use serde_json::Value;
 
+use crate::fixture::Stage;
 use crate::samples::{deliveries, delivery, job, jobs, shown};
-use crate::stage::Stage;
 
 #[test]
 fn add_says_of_each_job_what_became_of_it() {
@@ -245,7 +245,10 @@ fn the_manual_has_every_key_that_json_has_and_no_other() {
         bound: Some(Bound::ShortJob),
         ..Why::default()
     };
-    let causes = [Cause::Forecast(bounded), Cause::Backoff { failures: 2 }];
+    let causes = [
+        WaitReason::Forecast(bounded),
+        WaitReason::Backoff { failures: 2 },
+    ];
     let causes = causes.map(|cause| serde_json::to_value(cause).unwrap());
     assert_eq!(keys(&causes), documented("of `why`"));
 

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use forgewatch::control::protocol::{Answer, Request, Since};
 use serde_json::Value;
 
-use crate::stage::{Client, Stage, impostor, program, wall};
+use crate::fixture::{Client, Stage, impostor, program, wall};
 
 fn request(since: Since, follow: bool) -> String {
     let request = Request::Events { since, follow };

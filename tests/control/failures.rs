@@ -4,8 +4,8 @@ use std::fs;
 
 use forgewatch::control::protocol::Answer;
 
+use crate::fixture::{Stage, impostor, program};
 use crate::samples::deliveries;
-use crate::stage::{Stage, impostor, program};
 
 #[test]
 fn a_bad_file_is_told_line_by_line_when_it_is_reloaded() {

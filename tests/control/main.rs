@@ -10,8 +10,8 @@
 mod commands;
 mod events;
 mod failures;
-mod people;
+mod fixture;
+mod peer_auth;
 mod requests;
 mod samples;
 mod socket;
-mod stage;

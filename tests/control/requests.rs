@@ -2,7 +2,7 @@
 
 use forgewatch::control::protocol::{Answer, Request};
 
-use crate::stage::{Client, Stage};
+use crate::fixture::{Client, Stage};
 
 /// A stage that must not be asked anything.
 fn untouched() -> Stage {

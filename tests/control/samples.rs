@@ -2,11 +2,11 @@
 
 use forgewatch::control::protocol::{Answer, DeliveryLine, JobLine, JobShown, Stands};
 use forgewatch_core::job::JobRef;
-use forgewatch_core::poll::{Brought, Cause, Poll};
+use forgewatch_core::poll_log::{Poll, PollResult, WaitReason};
 use forgewatch_core::schedule::{Source, Why};
 use serde_json::value::RawValue;
 
-use crate::stage::wall;
+use crate::fixture::wall;
 
 pub(crate) fn job(name: &str) -> JobRef {
     name.parse().unwrap()
@@ -74,7 +74,7 @@ pub(crate) fn delivery() -> DeliveryLine {
         event_type: "job.failed".to_owned(),
         job: Some(job("diff/1234")),
         attempts: 8,
-        standing: Stands::GivenUp,
+        standing: Stands::Failed,
         due_ms: None,
         error: Some("exit status 1: \x1b[31mno\nroute".to_owned()),
     }
@@ -90,7 +90,7 @@ pub(crate) fn shown() -> JobShown {
     let mut estimates = [None; Source::ALL.len()];
     estimates[Source::Eta as usize] = Some(130.0);
     estimates[Source::Progress as usize] = Some(128.0);
-    let why = Cause::Forecast(Why {
+    let why = WaitReason::Forecast(Why {
         estimates,
         weighs_most: Some(Source::Eta),
         ..Why::default()
@@ -101,12 +101,12 @@ pub(crate) fn shown() -> JobShown {
         next_poll_ms,
         why,
     };
-    let refused = Brought::Failure {
+    let refused = PollResult::Failure {
         error: "the server is busy \x1b[2J".to_owned(),
         error_kind: "rate_limited".into(),
         http_status: Some(429),
     };
-    let status = Brought::Status {
+    let status = PollResult::Status {
         state: Some("running".into()),
         progress: Some(40),
         eta_seconds: Some(-30),
@@ -124,7 +124,7 @@ pub(crate) fn shown() -> JobShown {
             record(r#"{"something":"else"}"#),
         ],
         polls: vec![
-            poll(1, refused, 60_000, Cause::RetryAfter),
+            poll(1, refused, 60_000, WaitReason::RetryAfter),
             poll(61, status, 11_400, why),
         ],
         deliveries: vec![delivery()],

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use forgewatch::control::server::{BindError, Server};
 
-use crate::stage::{NO_GROUP, Stage, bind, with_store};
+use crate::fixture::{NO_GROUP, Stage, bind, with_store};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::clanforge::{Api, Fetched};
+use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::task::yield_now;
@@ -74,7 +74,7 @@ impl Server {
         Self {
             jobs: populate(&world),
             skew_s: if skew {
-                world.roll(|dice| dice.pick(&[-3600, -90, 90, 3600]))
+                world.roll(|rng| rng.pick(&[-3600, -90, 90, 3600]))
             } else {
                 0
             },
@@ -94,14 +94,14 @@ impl Server {
             self.outage.set(None);
         }
         if world.may(Fault::Outage, world.moods.outage * 0.2) {
-            let until = now + world.roll(|dice| dice.spread(900_000));
+            let until = now + world.roll(|rng| rng.spread(900_000));
             if let Some(fault) = world.one_of(&OF_AN_OUTAGE) {
                 world.hit(Fault::Outage);
                 self.outage.set(Some((fault, until)));
                 return Some(fault);
             }
         }
-        let fails = world.roll(|dice| dice.chance(world.moods.api));
+        let fails = world.roll(|rng| rng.chance(world.moods.api));
         if fails {
             world.one_of(&ON_THE_WAY)
         } else {
@@ -109,7 +109,7 @@ impl Server {
         }
     }
 
-    fn answer(&self, job: JobRef, fault: Option<Fault>) -> Result<Fetched, PollError> {
+    fn answer(&self, job: JobRef, fault: Option<Fault>) -> Result<StatusResponse, PollError> {
         let world = &self.world;
         if let Some(fault) = fault {
             world.hit(fault);
@@ -136,7 +136,7 @@ impl Server {
         } else {
             0
         };
-        Ok(Fetched {
+        Ok(StatusResponse {
             status,
             date: Some(server_s + wrong),
             at_least: if fault == Some(Fault::LargeAnswer) {
@@ -162,12 +162,12 @@ impl Server {
                 (ErrorKind::RateLimited, Some(429), None)
             }
             Fault::RateLimitedForSeconds => {
-                let wait = self.world.roll(|dice| dice.spread(120));
+                let wait = self.world.roll(|rng| rng.spread(120));
                 (ErrorKind::RateLimited, Some(429), seconds(wait))
             }
             Fault::RateLimitedForHours => (ErrorKind::RateLimited, Some(429), seconds(3600)),
             Fault::UnavailableUntil => {
-                let wait = self.world.roll(|dice| dice.spread(600));
+                let wait = self.world.roll(|rng| rng.spread(600));
                 (ErrorKind::Server, Some(503), seconds(wait))
             }
             Fault::Unauthorized => (ErrorKind::Unauthorized, Some(401), None),
@@ -213,7 +213,7 @@ impl Drop for Open<'_> {
 }
 
 impl Api for SimApi {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<Fetched, PollError> {
+    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let server = &self.0;
         let world = &server.world;
         let asked = world.stamp();
@@ -236,14 +236,14 @@ impl Api for SimApi {
             Some(Fault::BlackHole) => Duration::from_secs(5),
             Some(Fault::NoAnswer) => Duration::from_secs(30),
             Some(Fault::SlowAnswer) => {
-                Duration::from_millis(world.roll(|dice| dice.between(5_000, 29_000)))
+                Duration::from_millis(world.roll(|rng| rng.between(5_000, 29_000)))
             }
-            _ => Duration::from_millis(world.roll(|dice| dice.spread(800))),
+            _ => Duration::from_millis(world.roll(|rng| rng.spread(800))),
         })
         .await;
         let answer = server.answer(job, fault);
         world.trace(|| match &answer {
-            Ok(Fetched { status, .. }) => format!(
+            Ok(StatusResponse { status, .. }) => format!(
                 "api: {job} is {:?}, {:?} %, failed {}",
                 status.state, status.progress, status.failed
             ),

@@ -48,10 +48,9 @@ impl Wall {
     }
 
     fn plan(&self) {
-        let jumps = self.world.roll(|dice| dice.chance(self.world.moods.clock));
-        let at = jumps.then(|| {
-            self.world.now_ms() + self.world.roll(|dice| dice.between(0, JUMPS_WITHIN_MS))
-        });
+        let jumps = self.world.roll(|rng| rng.chance(self.world.moods.clock));
+        let at = jumps
+            .then(|| self.world.now_ms() + self.world.roll(|rng| rng.between(0, JUMPS_WITHIN_MS)));
         *self.next_jump.borrow_mut() = at;
     }
 
@@ -68,11 +67,11 @@ impl Wall {
             self.world
                 .one_of(&[Fault::ClockForward, Fault::ClockBack, Fault::ClockYear])
         {
-            let by = self.world.roll(|dice| dice.spread(DAY_MS)).cast_signed();
+            let by = self.world.roll(|rng| rng.spread(DAY_MS)).cast_signed();
             let by = match fault {
                 Fault::ClockForward => by,
                 Fault::ClockBack => -by,
-                _ => (365 * DAY_MS.cast_signed()) * self.world.roll(|dice| dice.pick(&[-1, 1])),
+                _ => (365 * DAY_MS.cast_signed()) * self.world.roll(|rng| rng.pick(&[-1, 1])),
             };
             self.world.hit(fault);
             self.off.set(self.off.get() + by);
@@ -94,7 +93,7 @@ impl SimClock {
         let world = &wall.world;
         Self {
             born_ms: world.now_ms(),
-            base_ms: world.roll(|dice| dice.spread(1 << 42)),
+            base_ms: world.roll(|rng| rng.spread(1 << 42)),
             wall: Rc::clone(wall),
         }
     }

@@ -7,14 +7,14 @@ use forgewatch_core::time::millis;
 
 use crate::clock::EPOCH_MS;
 use crate::lifetime::{Simulated, Stage, is_refusal};
-use crate::log::{Command, Wish};
+use crate::log::{Command, DeliveryAction};
 
 /// A client that waits for the end of a watch: the command's place in the log.
 pub(crate) type Removing = Vec<(JobRef, usize)>;
 
 /// Lets a client ask for something.
 pub(crate) async fn run_one(stage: &Stage, daemon: &mut Simulated, removing: &mut Removing) {
-    match stage.world.roll(|dice| dice.between(0, 9)) {
+    match stage.world.roll(|rng| rng.between(0, 9)) {
         0..=2 => add(stage, daemon).await,
         3 | 4 => remove(stage, daemon, removing),
         5 | 6 => reload(stage, daemon).await,
@@ -34,7 +34,7 @@ pub(crate) fn answer_removals(stage: &Stage, daemon: &Simulated, removing: &mut 
     });
 }
 
-fn begin(stage: &Stage, wish: Wish) -> usize {
+fn begin(stage: &Stage, wish: DeliveryAction) -> usize {
     let (life, began) = (stage.world.life(), stage.world.stamp());
     let wall_off = stage.wall.off();
     stage.world.trace(|| format!("client: {wish:?}"));
@@ -58,12 +58,12 @@ fn done(stage: &Stage, number: usize) {
 
 fn some_job(stage: &Stage) -> JobRef {
     let jobs: Vec<JobRef> = stage.server.jobs.keys().copied().collect();
-    stage.world.roll(|dice| dice.pick(&jobs))
+    stage.world.roll(|rng| rng.pick(&jobs))
 }
 
 async fn add(stage: &Stage, daemon: &mut Simulated) {
     let job = some_job(stage);
-    let again = stage.world.roll(|dice| dice.chance(0.3));
+    let again = stage.world.roll(|rng| rng.chance(0.3));
     // What the interface promises, by what is on record: a job stays as it is that is watched, or ended within `retain`.
     let retain = millis(stage.file.borrow().retain).cast_signed();
     let wall = EPOCH_MS + stage.world.now_ms().cast_signed() + stage.wall.off();
@@ -73,7 +73,7 @@ async fn add(stage: &Stage, daemon: &mut Simulated) {
             .ended_wall_ms
             .is_some_and(|at| again || at < wall - retain),
     };
-    let number = begin(stage, Wish::Add { job, may_begin });
+    let number = begin(stage, DeliveryAction::Add { job, may_begin });
     let answer = daemon
         .add(
             vec![job],
@@ -92,7 +92,7 @@ async fn add(stage: &Stage, daemon: &mut Simulated) {
 
 fn remove(stage: &Stage, daemon: &mut Simulated, removing: &mut Removing) {
     let job = some_job(stage);
-    let number = begin(stage, Wish::Remove(job));
+    let number = begin(stage, DeliveryAction::Remove(job));
     let (removed, _) = daemon.remove(vec![job]);
     removing.extend(removed.into_iter().map(|job| (job, number)));
     answer_removals(stage, daemon, removing);
@@ -101,7 +101,7 @@ fn remove(stage: &Stage, daemon: &mut Simulated, removing: &mut Removing) {
 async fn reload(stage: &Stage, daemon: &mut Simulated) {
     let before = stage.file.borrow().clone();
     stage.edit_the_file();
-    let number = begin(stage, Wish::Reload);
+    let number = begin(stage, DeliveryAction::Reload);
     if daemon.reload(stage.orders()).await.is_ok() {
         stage.is_in_force();
         done(stage, number);
@@ -115,23 +115,20 @@ async fn decide(stage: &Stage, daemon: &mut Simulated) {
     let Answer::Deliveries { lines, .. } = daemon.hooks().await else {
         return;
     };
-    let given_up =
-        |line: &DeliveryLine| (line.standing == Stands::GivenUp).then(|| line.id.clone());
+    let given_up = |line: &DeliveryLine| (line.standing == Stands::Failed).then(|| line.id.clone());
     let ids: Vec<String> = lines.iter().filter_map(given_up).collect();
     if ids.is_empty() {
         return;
     }
-    let at = stage
-        .world
-        .roll(|dice| dice.between(0, ids.len() as u64 - 1)) as usize;
+    let at = stage.world.roll(|rng| rng.between(0, ids.len() as u64 - 1)) as usize;
     let id: DeliveryId = ids[at].parse().unwrap();
-    let retry = stage.world.roll(|dice| dice.chance(0.7));
+    let retry = stage.world.roll(|rng| rng.chance(0.7));
     let number = begin(
         stage,
         if retry {
-            Wish::Retry(id.clone())
+            DeliveryAction::Retry(id.clone())
         } else {
-            Wish::Discard(id.clone())
+            DeliveryAction::Discard(id.clone())
         },
     );
     let answer = if retry {
@@ -145,7 +142,7 @@ async fn decide(stage: &Stage, daemon: &mut Simulated) {
 }
 
 async fn look(stage: &Stage, daemon: &mut Simulated) {
-    let number = begin(stage, Wish::Look);
+    let number = begin(stage, DeliveryAction::Look);
     let listed = daemon.list(true).await;
     let shown = daemon.show(some_job(stage)).await;
     if !is_refusal(&listed) && !is_refusal(&shown) {

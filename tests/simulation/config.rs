@@ -12,7 +12,7 @@ use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::limits::{JobFailed, Limits};
 use forgewatch_core::schedule::{Policy, Rules};
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// One state of the file.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ pub(crate) struct Config {
 
 impl Config {
     /// The first file of a lifetime, about some of these jobs.
-    pub(crate) fn first(dice: &mut Dice, jobs: &[JobRef]) -> Self {
-        let policy = if dice.chance(0.3) {
+    pub(crate) fn first(rng: &mut Rng, jobs: &[JobRef]) -> Self {
+        let policy = if rng.chance(0.3) {
             Policy::Inspection
         } else {
             Policy::Exponential
@@ -38,16 +38,16 @@ impl Config {
             limits: Limits {
                 schedule: Rules {
                     policy,
-                    request_cost: Duration::from_secs(dice.pick(&[1, 5, 30])),
-                    min_interval: Duration::from_secs(dice.pick(&[1, 2, 5])),
-                    max_interval: Duration::from_secs(dice.pick(&[60, 600])),
+                    request_cost: Duration::from_secs(rng.pick(&[1, 5, 30])),
+                    min_interval: Duration::from_secs(rng.pick(&[1, 2, 5])),
+                    max_interval: Duration::from_secs(rng.pick(&[60, 600])),
                 },
-                progress_step: dice.pick(&[10, 25]),
-                stalled_after: Duration::from_secs(dice.pick(&[120, 1800])),
+                progress_step: rng.pick(&[10, 25]),
+                stalled_after: Duration::from_secs(rng.pick(&[120, 1800])),
                 unreachable_after: Duration::from_secs(120),
                 not_found_grace: Duration::from_secs(60),
                 give_up_after: None,
-                jobfailed: if dice.chance(0.2) {
+                jobfailed: if rng.chance(0.2) {
                     JobFailed::Count
                 } else {
                     JobFailed::Flag
@@ -56,26 +56,26 @@ impl Config {
                 refusal_ends: false,
             },
             throttle: Throttle {
-                max_in_flight: dice.pick(&[2, 32]),
-                max_requests_per_second: dice.pick(&[2.0, 20.0]),
+                max_in_flight: rng.pick(&[2, 32]),
+                max_requests_per_second: rng.pick(&[2.0, 20.0]),
             },
-            retain: Duration::from_secs(dice.pick(&[300, 3600, 30 * 86_400])),
+            retain: Duration::from_secs(rng.pick(&[300, 3600, 30 * 86_400])),
         };
-        config.jobs = some_jobs(dice, jobs);
-        config.hooks = some_hooks(dice);
+        config.jobs = some_jobs(rng, jobs);
+        config.hooks = some_hooks(rng);
         config
     }
 
     /// The file after somebody has edited it.
-    pub(crate) fn edited(&self, dice: &mut Dice, jobs: &[JobRef]) -> Self {
+    pub(crate) fn edited(&self, rng: &mut Rng, jobs: &[JobRef]) -> Self {
         let mut config = self.clone();
-        if dice.chance(0.7) {
-            config.jobs = some_jobs(dice, jobs);
+        if rng.chance(0.7) {
+            config.jobs = some_jobs(rng, jobs);
         }
-        if dice.chance(0.5) {
-            config.hooks = some_hooks(dice);
+        if rng.chance(0.5) {
+            config.hooks = some_hooks(rng);
         }
-        config.limits.schedule.max_interval = Duration::from_secs(dice.pick(&[60, 600]));
+        config.limits.schedule.max_interval = Duration::from_secs(rng.pick(&[60, 600]));
         config
     }
 
@@ -84,8 +84,8 @@ impl Config {
     }
 }
 
-fn some_jobs(dice: &mut Dice, jobs: &[JobRef]) -> Vec<JobSpec> {
-    let listed = jobs.iter().filter(|_| dice.chance(0.7));
+fn some_jobs(rng: &mut Rng, jobs: &[JobRef]) -> Vec<JobSpec> {
+    let listed = jobs.iter().filter(|_| rng.chance(0.7));
     listed
         .map(|&job| JobSpec {
             job,
@@ -103,7 +103,7 @@ pub(crate) fn retries(name: &str) -> u32 {
     }
 }
 
-fn some_hooks(dice: &mut Dice) -> Vec<HookSpec> {
+fn some_hooks(rng: &mut Rng) -> Vec<HookSpec> {
     let hook = |name: &str, on: &[&str], kinds: Option<Vec<JobKind>>, max_running| HookSpec {
         name: Arc::from(name),
         on: on.iter().map(|&on| on.to_owned()).collect(),
@@ -132,9 +132,9 @@ fn some_hooks(dice: &mut Dice) -> Vec<HookSpec> {
         "job.progressed",
     ];
     let all = [
-        hook("all", &["job.*"], None, dice.pick(&[1, 4])),
+        hook("all", &["job.*"], None, rng.pick(&[1, 4])),
         hook("ends", &ends, Some(vec![JobKind::Update]), 1),
         hook("own", &own, None, 2),
     ];
-    all.into_iter().filter(|_| dice.chance(0.8)).collect()
+    all.into_iter().filter(|_| rng.chance(0.8)).collect()
 }

@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::store::{
-    Accept, Archive, Commit, Loaded, Model, Note, SavedWatch, Store, StoreError, StoredEvent,
+    Archive, Commit, InMemoryStore, JobListUpdate, Loaded, PollSample, SavedWatch, Store,
+    StoreError, StoredEvent,
 };
-use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use futures_util::FutureExt;
@@ -34,7 +35,7 @@ pub(crate) struct Disk(Rc<Shared>);
 struct Shared {
     world: Rc<World>,
     wall: Rc<Wall>,
-    model: Model,
+    in_memory: InMemoryStore,
     queue: RefCell<VecDeque<Queued>>,
     /// When the last of the queue will be done.
     busy_until: Cell<u64>,
@@ -51,7 +52,7 @@ struct Queued {
 enum What {
     /// Its place in the log.
     Write(usize),
-    Note(Note),
+    PollSample(PollSample),
 }
 
 impl Disk {
@@ -59,7 +60,7 @@ impl Disk {
         Self(Rc::new(Shared {
             world,
             wall,
-            model: Model::default(),
+            in_memory: InMemoryStore::default(),
             queue: RefCell::default(),
             busy_until: Cell::new(0),
             full_until: Cell::new(0),
@@ -71,17 +72,17 @@ impl Disk {
     pub(crate) fn load(&self) -> Loaded {
         self.0.has_failed.set(false);
         self.0.busy_until.set(0);
-        self.0.model.load()
+        self.0.in_memory.load()
     }
 
     /// What is on record of a job, looked at from outside.
     pub(crate) fn newest(&self, job: JobRef) -> Option<SavedWatch> {
-        self.0.model.newest_of(job).now_or_never()?.ok()?
+        self.0.in_memory.newest_of(job).now_or_never()?.ok()?
     }
 
     /// Whether a delivery to this hook waits.
     pub(crate) fn owes(&self, hook: &str) -> bool {
-        let loaded = self.0.model.load();
+        let loaded = self.0.in_memory.load();
         loaded.deliveries.iter().any(|row| &*row.id.hook == hook)
     }
 
@@ -92,14 +93,14 @@ impl Disk {
         let taken = if shared.has_failed.get() || shared.is_full() {
             0
         } else {
-            shared
-                .world
-                .roll(|dice| dice.between(0, queue.len() as u64)) as usize
+            shared.world.roll(|rng| rng.between(0, queue.len() as u64)) as usize
         };
         for (at, queued) in queue.into_iter().enumerate() {
             match queued.what {
-                What::Note(note) if at < taken => shared.model.note(note),
-                What::Note(_) => shared.world.hit(Fault::NotesLost),
+                What::PollSample(record_poll) if at < taken => {
+                    shared.in_memory.record_poll(record_poll);
+                }
+                What::PollSample(_) => shared.world.hit(Fault::NotesLost),
                 What::Write(number) if at < taken => {
                     shared.world.hit(Fault::CutOffTaken);
                     shared.take(number);
@@ -119,11 +120,11 @@ impl Disk {
         if slow {
             world.hit(Fault::DiskSlow);
         }
-        let takes = world.roll(|dice| {
+        let takes = world.roll(|rng| {
             if slow {
-                dice.between(500, 5_000)
+                rng.between(500, 5_000)
             } else {
-                dice.spread(12) - 1
+                rng.spread(12) - 1
             }
         });
         let ready_ms = world.now_ms().max(self.0.busy_until.get()) + takes;
@@ -156,7 +157,7 @@ impl Disk {
         sleep_until(shared.world.at(ready_ms)).await;
         shared.work();
         // The way back, on which a process can die with its commit taken.
-        if shared.world.roll(|dice| dice.chance(0.3)) {
+        if shared.world.roll(|rng| rng.chance(0.3)) {
             sleep(Duration::from_millis(2)).await;
         } else {
             yield_now().await;
@@ -190,7 +191,7 @@ impl Shared {
         let now = self.world.now_ms();
         let is_due = |queued: &Queued| match queued.what {
             What::Write(_) => queued.ready_ms <= now,
-            What::Note(_) => queued.ready_ms + NOTES_WITHIN_MS <= now,
+            What::PollSample(_) => queued.ready_ms + NOTES_WITHIN_MS <= now,
         };
         let last = self.queue.borrow().iter().rposition(is_due);
         for _ in 0..last.map_or(0, |at| at + 1) {
@@ -198,8 +199,8 @@ impl Shared {
                 return;
             };
             match what {
-                What::Note(_) if self.is_full() => self.world.hit(Fault::NotesLost),
-                What::Note(note) => self.model.note(note),
+                What::PollSample(_) if self.is_full() => self.world.hit(Fault::NotesLost),
+                What::PollSample(record_poll) => self.in_memory.record_poll(record_poll),
                 What::Write(number) => self.try_to_take(number),
             }
         }
@@ -214,7 +215,7 @@ impl Shared {
         if world.may(Fault::DiskFails, world.moods.disk * 0.01) {
             world.hit(Fault::DiskFails);
             self.has_failed.set(true);
-            if world.roll(|dice| dice.chance(0.5)) {
+            if world.roll(|rng| rng.chance(0.5)) {
                 self.take(number);
                 // It is there, and still the process is told that it may not be.
                 world.log(|log| log.writes[number].reply = Some(Err(in_doubt())));
@@ -223,7 +224,7 @@ impl Shared {
             return self.settle(number, Outcome::Failed(in_doubt()));
         }
         if !self.is_full() && world.may(Fault::DiskFull, world.moods.disk * 0.1) {
-            let until = world.now_ms() + world.roll(|dice| dice.spread(120_000));
+            let until = world.now_ms() + world.roll(|rng| rng.spread(120_000));
             self.full_until.set(until);
         }
         if self.is_full() && !is_read {
@@ -252,12 +253,12 @@ impl Shared {
                     deliveries,
                     changes: &changes,
                 };
-                self.model.commit(commit).now_or_never()
+                self.in_memory.commit(commit).now_or_never()
             }
-            Op::Accept(accept) => self.model.accept(accept).now_or_never(),
-            Op::Calibrations(json) => self.model.save_calibrations(json).now_or_never(),
+            Op::JobListUpdate(accept) => self.in_memory.accept(accept).now_or_never(),
+            Op::Calibrations(json) => self.in_memory.save_calibrations(json).now_or_never(),
             Op::Prune(before) => {
-                let pruned = self.model.prune(before).now_or_never();
+                let pruned = self.in_memory.prune(before).now_or_never();
                 pruned.map(|result| result.map(drop))
             }
             Op::Read => Some(Ok(())),
@@ -297,54 +298,54 @@ impl Store for Disk {
         self.write(Op::of(&commit)).await
     }
 
-    fn note(&self, note: Note) {
+    fn record_poll(&self, record_poll: PollSample) {
         let ready_ms = self.0.world.now_ms();
         self.0.queue.borrow_mut().push_back(Queued {
             ready_ms,
-            what: What::Note(note),
+            what: What::PollSample(record_poll),
         });
     }
 }
 
 impl Archive for Disk {
-    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
-        self.read(self.0.model.deliveries_of(watch)).await
+    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.read(self.0.in_memory.deliveries_of(watch)).await
     }
 
-    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
-        self.read(self.0.model.delivery(id)).await
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+        self.read(self.0.in_memory.delivery(id)).await
     }
 
-    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
-        self.read(self.0.model.given_up(limit)).await
+    async fn given_up(&self, limit: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
+        self.read(self.0.in_memory.given_up(limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(self.0.model.events_since(after, limit)).await
+        self.read(self.0.in_memory.events_since(after, limit)).await
     }
 
     async fn offset_before(&self, wall_ms: i64) -> Result<u64, StoreError> {
-        self.read(self.0.model.offset_before(wall_ms)).await
+        self.read(self.0.in_memory.offset_before(wall_ms)).await
     }
 
     async fn events_of(&self, watch: WatchId) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(self.0.model.events_of(watch)).await
+        self.read(self.0.in_memory.events_of(watch)).await
     }
 
     async fn polls(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.read(self.0.model.polls(watch)).await
+        self.read(self.0.in_memory.polls(watch)).await
     }
 
     async fn newest_of(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.read(self.0.model.newest_of(job)).await
+        self.read(self.0.in_memory.newest_of(job)).await
     }
 
     async fn ended_since(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(self.0.model.ended_since(wall_ms)).await
+        self.read(self.0.in_memory.ended_since(wall_ms)).await
     }
 
-    async fn accept(&self, accept: Accept) -> Result<(), StoreError> {
-        self.write(Op::Accept(accept)).await
+    async fn accept(&self, accept: JobListUpdate) -> Result<(), StoreError> {
+        self.write(Op::JobListUpdate(accept)).await
     }
 
     async fn save_calibrations(&self, json: String) -> Result<(), StoreError> {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forgewatch::hooks::payload::EventPayload;
 use forgewatch::hooks::queue::Attempt;
-use forgewatch::hooks::told::Told;
-use forgewatch::hooks::{Perform, Trying};
-use forgewatch_core::delivery::{DeliveryId, Failure};
+use forgewatch::hooks::{AttemptFuture, Executor};
+use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -52,15 +52,15 @@ impl SimHooks {
     }
 }
 
-impl Perform for SimHooks {
+impl Executor for SimHooks {
     fn attempt(
         &self,
         id: &DeliveryId,
-        told: &Arc<Told>,
+        told: &Arc<EventPayload>,
         attempt: u32,
         _: i64,
         stop: watch::Receiver<bool>,
-    ) -> Option<Trying> {
+    ) -> Option<AttemptFuture> {
         if !self.names.contains(&id.hook) {
             return None;
         }
@@ -82,7 +82,7 @@ impl Perform for SimHooks {
             log.attempts.len() - 1
         });
         let odds = world.moods.hooks;
-        let fails = !world.is_calm() && world.roll(|dice| dice.chance(odds));
+        let fails = !world.is_calm() && world.roll(|rng| rng.chance(odds));
         let fault = if fails {
             world.one_of(&GOES_WRONG)
         } else {
@@ -101,10 +101,10 @@ async fn run(
 ) -> Attempt {
     let takes = match fault {
         Some(Fault::HookHangs) => TIMEOUT_MS,
-        _ => world.roll(|dice| dice.spread(4_000)),
+        _ => world.roll(|rng| rng.spread(4_000)),
     };
     let work = async {
-        let before = world.roll(|dice| dice.between(0, takes));
+        let before = world.roll(|rng| rng.between(0, takes));
         sleep(Duration::from_millis(before)).await;
         if matches!(fault, None | Some(Fault::HookFailsAfterEffect)) {
             world.log(|log| log.attempts[number].had_effect = true);
@@ -115,11 +115,11 @@ async fn run(
         biased;
         () = work => false,
         _ = stop.wait_for(|&stop| stop) => {
-            sleep(Duration::from_millis(world.roll(|dice| dice.between(0, 5_000)))).await;
+            sleep(Duration::from_millis(world.roll(|rng| rng.between(0, 5_000)))).await;
             true
         }
     };
-    let pause = |from, to| Duration::from_secs(world.roll(|dice| dice.between(from, to)));
+    let pause = |from, to| Duration::from_secs(world.roll(|rng| rng.between(from, to)));
     let came = match fault {
         _ if is_stopped => {
             world.hit(Fault::HookStopped);
@@ -146,7 +146,7 @@ async fn run(
         format!("hook: {id}: {came:?}")
     });
     world.log(|log| log.attempts[number].end = Some((at, came)));
-    let why = Failure::new(format!("simulated: {came:?}"));
+    let why = DeliveryFailure::new(format!("simulated: {came:?}"));
     match came {
         Came::Delivered => Attempt::Delivered,
         Came::Failed { not_before } => Attempt::Failed { why, not_before },
@@ -173,7 +173,7 @@ pub(crate) fn cut_off(world: &World) {
             .collect()
     });
     for (number, had_effect) in cut {
-        let has_effect = had_effect || world.roll(|dice| dice.chance(0.5));
+        let has_effect = had_effect || world.roll(|rng| rng.chance(0.5));
         world.hit(if has_effect {
             Fault::HookCutOffAfterEffect
         } else {

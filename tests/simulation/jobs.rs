@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use forgewatch_core::job::{JobRef, JobState};
 use forgewatch_core::status::Status;
 
-use crate::dice::Dice;
 use crate::faults::Fault;
+use crate::rng::Rng;
 use crate::world::World;
 
 /// A job's life. Times are true milliseconds.
@@ -56,17 +56,17 @@ const FLAG_ALONE_MS: u64 = 600_000;
 
 impl Life {
     fn new(world: &World) -> Self {
-        let (appears, queued, lasts, end) = world.roll(|dice| {
-            let end = dice.pick(&[
+        let (appears, queued, lasts, end) = world.roll(|rng| {
+            let end = rng.pick(&[
                 JobState::Completed,
                 JobState::Completed,
                 JobState::Failed,
                 JobState::Squashed,
             ]);
             (
-                dice.between(0, 40_000),
-                dice.spread(60_000),
-                dice.spread(1_500_000),
+                rng.between(0, 40_000),
+                rng.spread(60_000),
+                rng.spread(1_500_000),
                 end,
             )
         });
@@ -77,15 +77,15 @@ impl Life {
         };
         let (queued_until, ends) = (appears + queued, appears + queued + lasts);
         let mut quirks = Vec::new();
-        while world.roll(|dice| dice.chance(0.4)) {
-            let part = |dice: &mut Dice| {
-                let from = dice.between(appears, ends);
-                (from, from + dice.spread(300_000))
+        while world.roll(|rng| rng.chance(0.4)) {
+            let part = |rng: &mut Rng| {
+                let from = rng.between(appears, ends);
+                (from, from + rng.spread(300_000))
             };
             let (from, until) = world.roll(part);
             quirks.extend(world.one_of(&FOR_A_WHILE).map(|quirk| (quirk, from, until)));
         }
-        if world.roll(|dice| dice.chance(0.3)) {
+        if world.roll(|rng| rng.chance(0.3)) {
             // Where the flag is a count, it is no end: some minutes later there is one.
             let until = |quirk| {
                 if quirk == Fault::EndsByFlag {
@@ -212,9 +212,9 @@ impl Life {
 
 /// All jobs that there are.
 pub(crate) fn populate(world: &World) -> BTreeMap<JobRef, Life> {
-    let many = world.roll(|dice| dice.spread(5));
+    let many = world.roll(|rng| rng.spread(5));
     let job = |n: u64| {
-        let kind = world.roll(|dice| dice.pick(&["diff", "update"]));
+        let kind = world.roll(|rng| rng.pick(&["diff", "update"]));
         format!("{kind}/{n}").parse().unwrap()
     };
     (1..=many).map(|n| (job(n), Life::new(world))).collect()

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::control::protocol::Answer;
-use forgewatch::daemon::{Daemon, Orders};
+use forgewatch::daemon::{Daemon, DaemonConfig};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::faults::{Counts, Fault};
 use crate::hooks::{SimHooks, cut_off};
 use crate::log::{End, InForce, Life, Log, ToldOut};
-use crate::teeth::{Bug, PlantedApi, PlantedHooks, PlantedStore};
+use crate::planted_bugs::{Bug, PlantedApi, PlantedHooks, PlantedStore};
 use crate::world::{Tracing, World};
 
 /// How long a calm world may take to come to its end, in true time.
@@ -67,14 +67,14 @@ pub(crate) fn live(seed: u64, bug: Option<Bug>, tracing: Tracing) -> Story {
         let server = Rc::new(Server::new(Rc::clone(&world)));
         let jobs: Vec<JobRef> = server.jobs.keys().copied().collect();
         let stage = Stage {
-            file: RefCell::new(world.roll(|dice| Config::first(dice, &jobs))),
+            file: RefCell::new(world.roll(|rng| Config::first(rng, &jobs))),
             disk: Disk::new(Rc::clone(&world), Rc::clone(&wall)),
             world,
             wall,
             server,
             bug,
         };
-        let lives = stage.world.roll(|dice| dice.between(1, 3));
+        let lives = stage.world.roll(|rng| rng.between(1, 3));
         for _ in 0..lives {
             stage.life(false).await;
             stage.wait_for_the_next().await;
@@ -103,7 +103,7 @@ impl Stage {
         let polls = if is_calm {
             u64::MAX
         } else {
-            world.roll(|dice| dice.spread(3_000))
+            world.roll(|rng| rng.spread(3_000))
         };
         let process = Box::pin(self.process(is_calm));
         let end = DiesAt::new(process, polls, Rc::clone(&self.wall))
@@ -155,15 +155,15 @@ impl Stage {
         if long {
             self.world.hit(Fault::LongDown);
         }
-        let ms = self.world.roll(|dice| {
+        let ms = self.world.roll(|rng| {
             if long {
-                dice.spread(20_000_000)
+                rng.spread(20_000_000)
             } else {
-                dice.spread(2_000)
+                rng.spread(2_000)
             }
         });
         sleep(Duration::from_millis(ms)).await;
-        if self.world.roll(|dice| dice.chance(0.2)) {
+        if self.world.roll(|rng| rng.chance(0.2)) {
             self.edit_the_file();
         }
     }
@@ -171,17 +171,15 @@ impl Stage {
     /// Somebody edits the configuration file.
     pub(crate) fn edit_the_file(&self) {
         let jobs: Vec<JobRef> = self.server.jobs.keys().copied().collect();
-        let edited = self
-            .world
-            .roll(|dice| self.file.borrow().edited(dice, &jobs));
+        let edited = self.world.roll(|rng| self.file.borrow().edited(rng, &jobs));
         *self.file.borrow_mut() = edited;
     }
 
     /// What the file orders.
-    pub(crate) fn orders(&self) -> Orders<PlantedApi, PlantedHooks> {
+    pub(crate) fn orders(&self) -> DaemonConfig<PlantedApi, PlantedHooks> {
         let config = self.file.borrow().clone();
         let hooks = SimHooks::new(&self.world, &self.wall, &config);
-        Orders {
+        DaemonConfig {
             api: PlantedApi::new(SimApi(Rc::clone(&self.server)), self.bug),
             throttle: config.throttle,
             limits: config.limits,
@@ -230,7 +228,7 @@ impl Stage {
         let loaded = store.load();
         self.is_in_force();
         let clock = SimClock::start(&self.wall);
-        let seed = world.roll(crate::dice::Dice::bits);
+        let seed = world.roll(crate::rng::Rng::bits);
         let mut orders = self.orders();
         if self.bug == Some(Bug::DeadlineNotClamped) {
             orders.limits.schedule.max_interval = FOR_EVER;
@@ -257,11 +255,11 @@ impl Stage {
     async fn busily(&self, daemon: &mut Simulated) -> End {
         let world = &self.world;
         let stop_at =
-            Instant::now() + Duration::from_millis(world.roll(|dice| dice.spread(2_400_000)));
-        let every = world.roll(|dice| dice.pick(&[2_000, 30_000, 600_000]));
+            Instant::now() + Duration::from_millis(world.roll(|rng| rng.spread(2_400_000)));
+        let every = world.roll(|rng| rng.pick(&[2_000, 30_000, 600_000]));
         let mut removing = Vec::new();
         loop {
-            let pause = Duration::from_millis(world.roll(|dice| dice.between(0, 2 * every)));
+            let pause = Duration::from_millis(world.roll(|rng| rng.between(0, 2 * every)));
             let next = (Instant::now() + pause).min(stop_at);
             loop {
                 tokio::select! {
@@ -353,7 +351,7 @@ impl Stage {
                 world.hit(Fault::NoEntropy);
                 return Err("simulated: no random numbers".to_owned());
             }
-            let (high, low) = world.roll(|dice| (dice.bits(), dice.bits()));
+            let (high, low) = world.roll(|rng| (rng.bits(), rng.bits()));
             Ok(WatchId(
                 ((u128::from(high) << 64) | u128::from(low)).to_be_bytes(),
             ))

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::hooks::told::Told;
-use forgewatch::store::{Accept, Commit, Loaded, SavedWatch, StoreError};
-use forgewatch_core::delivery::{Change, DeliveryId, Row};
+use forgewatch::hooks::payload::EventPayload;
+use forgewatch::store::{Commit, JobListUpdate, Loaded, SavedWatch, StoreError};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
 use forgewatch_core::event::Event;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::status::Status;
@@ -102,10 +102,10 @@ pub(crate) enum Op {
     Commit {
         watch: Option<SavedWatch>,
         events: Vec<Event>,
-        deliveries: Vec<Row>,
-        changes: Vec<Change>,
+        deliveries: Vec<DeliveryRow>,
+        changes: Vec<DeliveryChange>,
     },
-    Accept(Accept),
+    JobListUpdate(JobListUpdate),
     Calibrations(String),
     Prune(i64),
     /// Nothing but its place in the queue.
@@ -135,16 +135,22 @@ impl Op {
                     format!("{}{job} {}", event.kind.as_str(), event.id)
                 });
                 let changes = changes.iter().map(|change| match change {
-                    Change::Begin { id, attempt } => format!("begin {id} for the {attempt}. time"),
-                    Change::Deliver { id } => format!("delivered {id}"),
-                    Change::Wait { id, until, .. } => format!("{id} waits until {}", until.wall_ms),
-                    Change::GiveUp { id, why } => format!("{id} is given up: {}", why.error),
-                    Change::Retry { id } => format!("retry {id}"),
-                    Change::Discard { id } => format!("discard {id}"),
+                    DeliveryChange::Begin { id, attempt } => {
+                        format!("begin {id} for the {attempt}. time")
+                    }
+                    DeliveryChange::Deliver { id } => format!("delivered {id}"),
+                    DeliveryChange::Wait { id, until, .. } => {
+                        format!("{id} waits until {}", until.wall_ms)
+                    }
+                    DeliveryChange::GiveUp { id, why } => {
+                        format!("{id} is given up: {}", why.error)
+                    }
+                    DeliveryChange::Retry { id } => format!("retry {id}"),
+                    DeliveryChange::Discard { id } => format!("discard {id}"),
                 });
                 events.chain(changes).collect::<Vec<_>>().join(", ")
             }
-            Self::Accept(Accept {
+            Self::JobListUpdate(JobListUpdate {
                 jobs,
                 begin,
                 added_by,
@@ -187,7 +193,7 @@ impl Write {
         }
     }
 
-    pub(crate) fn changes(&self) -> &[Change] {
+    pub(crate) fn changes(&self) -> &[DeliveryChange] {
         match &self.op {
             Op::Commit { changes, .. } => changes,
             _ => &[],
@@ -202,7 +208,7 @@ pub(crate) struct Attempted {
     pub(crate) wall_off: i64,
     pub(crate) began: Stamp,
     pub(crate) delivery: DeliveryId,
-    pub(crate) told: Arc<Told>,
+    pub(crate) told: Arc<EventPayload>,
     pub(crate) attempt: u32,
     /// Whether what the hook is there for was done.
     pub(crate) had_effect: bool,
@@ -234,11 +240,11 @@ pub(crate) struct Command {
     pub(crate) began: Stamp,
     /// When it was answered that it is done.
     pub(crate) done: Option<Stamp>,
-    pub(crate) wish: Wish,
+    pub(crate) wish: DeliveryAction,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Wish {
+pub(crate) enum DeliveryAction {
     Add {
         job: JobRef,
         /// Whether there was no watch of it, or none that is remembered, or `--again` was said.

@@ -6,15 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::clanforge::{Api, Fetched};
-use forgewatch::daemon::{Daemon, Orders};
+use forgewatch::clanforge::{Api, StatusResponse};
+use forgewatch::daemon::{Daemon, DaemonConfig};
 use forgewatch::engine::{Clock, Throttle};
-use forgewatch::hooks::told::Told;
-use forgewatch::hooks::{Perform, Trying};
+use forgewatch::hooks::payload::EventPayload;
+use forgewatch::hooks::{AttemptFuture, Executor};
 use forgewatch::store::{
-    Accept, Archive, Commit, Loaded, Note, SavedWatch, Store, StoreError, StoredEvent,
+    Archive, Commit, JobListUpdate, Loaded, PollSample, SavedWatch, Store, StoreError, StoredEvent,
 };
-use forgewatch_core::delivery::{DeliveryId, Row};
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{EventType, WatchId};
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobRef, JobState};
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::EPOCH_MS;
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 const JOBS: u64 = 1_000;
 /// The default.
@@ -39,14 +39,14 @@ const DOWN_UNTIL: u64 = 1_800;
 const OVER: u64 = 2_400;
 /// The API of a thousand jobs, and a count of what it was asked by second.
 #[derive(Clone)]
-struct Asked {
+struct PendingRequest {
     born: Instant,
     by_second: Rc<RefCell<Vec<u64>>>,
-    dice: Rc<RefCell<Dice>>,
+    rng: Rc<RefCell<Rng>>,
     began: Rc<RefCell<BTreeMap<JobRef, u64>>>,
 }
 
-impl Asked {
+impl PendingRequest {
     fn between(&self, from: u64, to: u64) -> u64 {
         self.by_second.borrow()[from as usize..to as usize]
             .iter()
@@ -54,15 +54,15 @@ impl Asked {
     }
 }
 
-impl Asked {
+impl PendingRequest {
     /// Where a job stands: it began when it was asked for first, and takes from five minutes to half an hour.
     fn status(&self, job: JobRef) -> Status {
         let now = self.born.elapsed().as_secs();
         let began = *self.began.borrow_mut().entry(job).or_insert(now);
-        let mut dice = Dice::new(job.id.get());
-        let lasts = dice.between(300, 1_800);
+        let mut rng = Rng::new(job.id.get());
+        let lasts = rng.between(300, 1_800);
         // What the server expects is wrong by up to a fifth.
-        let expected = lasts * dice.between(80, 120) / 100;
+        let expected = lasts * rng.between(80, 120) / 100;
         let age = now - began;
         let at = |second: u64| EPOCH_MS / 1000 + second.cast_signed();
         let is_over = age >= lasts;
@@ -85,11 +85,11 @@ impl Asked {
     }
 }
 
-impl Api for Asked {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<Fetched, PollError> {
+impl Api for PendingRequest {
+    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let second = self.born.elapsed().as_secs();
         self.by_second.borrow_mut()[second as usize] += 1;
-        let latency = self.dice.borrow_mut().between(20, 400);
+        let latency = self.rng.borrow_mut().between(20, 400);
         sleep(Duration::from_millis(latency)).await;
         if (DOWN_FROM..DOWN_UNTIL).contains(&second) {
             return Err(PollError {
@@ -99,7 +99,7 @@ impl Api for Asked {
                 retry_after: None,
             });
         }
-        Ok(Fetched {
+        Ok(StatusResponse {
             status: self.status(job),
             date: None,
             at_least: Duration::ZERO,
@@ -107,7 +107,7 @@ impl Api for Asked {
     }
 }
 
-impl Clock for Asked {
+impl Clock for PendingRequest {
     fn now(&self) -> Moment {
         let up_ms = self.born.elapsed().as_millis() as u64;
         Moment {
@@ -126,19 +126,19 @@ impl Store for Nowhere {
         Ok(())
     }
 
-    fn note(&self, _: Note) {}
+    fn record_poll(&self, _: PollSample) {}
 }
 
 impl Archive for Nowhere {
-    async fn deliveries_of(&self, _: WatchId) -> Result<Vec<Row>, StoreError> {
+    async fn deliveries_of(&self, _: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn delivery(&self, _: DeliveryId) -> Result<Option<Row>, StoreError> {
+    async fn delivery(&self, _: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
         Ok(None)
     }
 
-    async fn given_up(&self, _: usize) -> Result<(Vec<Row>, usize), StoreError> {
+    async fn given_up(&self, _: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
         Ok((Vec::new(), 0))
     }
 
@@ -166,7 +166,7 @@ impl Archive for Nowhere {
         Ok(Vec::new())
     }
 
-    async fn accept(&self, _: Accept) -> Result<(), StoreError> {
+    async fn accept(&self, _: JobListUpdate) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -182,15 +182,15 @@ impl Archive for Nowhere {
 /// There are no hooks.
 struct NoHooks;
 
-impl Perform for NoHooks {
+impl Executor for NoHooks {
     fn attempt(
         &self,
         _: &DeliveryId,
-        _: &Arc<Told>,
+        _: &Arc<EventPayload>,
         _: u32,
         _: i64,
         _: watch::Receiver<bool>,
-    ) -> Option<Trying> {
+    ) -> Option<AttemptFuture> {
         None
     }
 }
@@ -200,12 +200,12 @@ fn job(n: u64) -> JobRef {
 }
 
 /// The defaults of the configuration, but for the rate.
-fn orders(api: Asked) -> Orders<Asked, NoHooks> {
+fn orders(api: PendingRequest) -> DaemonConfig<PendingRequest, NoHooks> {
     let spec = |n: u64| JobSpec {
         job: job(n),
         labels: BTreeMap::new(),
     };
-    Orders {
+    DaemonConfig {
         api,
         throttle: Throttle {
             max_in_flight: 32,
@@ -236,10 +236,10 @@ fn orders(api: Asked) -> Orders<Asked, NoHooks> {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_ten_minutes_brings_no_storm_while_it_lasts_nor_when_it_ends() {
-    let asked = Asked {
+    let asked = PendingRequest {
         born: Instant::now(),
         by_second: Rc::new(RefCell::new(vec![0; OVER as usize + 60])),
-        dice: Rc::new(RefCell::new(Dice::new(1))),
+        rng: Rc::new(RefCell::new(Rng::new(1))),
         began: Rc::default(),
     };
     let mut ids = 0_u128;

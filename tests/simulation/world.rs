@@ -6,14 +6,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::time::{Duration, Instant};
 
-use crate::dice::Dice;
 use crate::faults::{Counts, Fault};
 use crate::log::{Log, Stamp};
+use crate::rng::Rng;
 
 /// The world. Everything happens on one thread, so that a seed gives one story.
 pub(crate) struct World {
     born: Instant,
-    dice: RefCell<Dice>,
+    rng: RefCell<Rng>,
     /// How likely it is that something goes wrong, by what: the same dice in every lifetime would never give a quiet
     /// disk under a broken API.
     pub(crate) moods: Moods,
@@ -21,7 +21,7 @@ pub(crate) struct World {
     ticks: Cell<u64>,
     counts: RefCell<Counts>,
     log: RefCell<Log>,
-    trace: RefCell<Trace>,
+    trace: RefCell<History>,
 }
 
 /// Odds by what goes wrong.
@@ -38,7 +38,7 @@ pub(crate) struct Moods {
 
 /// What happened, a line each.
 #[derive(Default)]
-struct Trace {
+struct History {
     is_wanted: bool,
     is_printed: bool,
     hasher: DefaultHasher,
@@ -46,10 +46,10 @@ struct Trace {
 
 impl World {
     pub(crate) fn new(seed: u64, tracing: Tracing) -> Self {
-        let mut dice = Dice::new(seed);
-        let mut odds = || dice.pick(&[0.0, 0.02, 0.1, 0.4]);
+        let mut rng = Rng::new(seed);
+        let mut odds = || rng.pick(&[0.0, 0.02, 0.1, 0.4]);
         let (api, outage, disk, hooks, clock) = (odds(), odds(), odds(), odds(), odds());
-        let known = Fault::ALL.iter().map(|_| dice.chance(0.6)).collect();
+        let known = Fault::ALL.iter().map(|_| rng.chance(0.6)).collect();
         Self {
             born: Instant::now(),
             moods: Moods {
@@ -60,15 +60,15 @@ impl World {
                 clock,
                 known,
             },
-            dice: RefCell::new(dice),
+            rng: RefCell::new(rng),
             is_calm: Cell::new(false),
             ticks: Cell::new(0),
             counts: RefCell::default(),
             log: RefCell::default(),
-            trace: RefCell::new(Trace {
+            trace: RefCell::new(History {
                 is_wanted: tracing != Tracing::Off,
                 is_printed: tracing == Tracing::Printed,
-                ..Trace::default()
+                ..History::default()
             }),
         }
     }
@@ -94,19 +94,19 @@ impl World {
     }
 
     /// Throws the dice.
-    pub(crate) fn roll<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
-        throw(&mut self.dice.borrow_mut())
+    pub(crate) fn roll<T>(&self, throw: impl FnOnce(&mut Rng) -> T) -> T {
+        throw(&mut self.rng.borrow_mut())
     }
 
     /// Whether this goes wrong now, as often as the odds say. It is counted where it really occurs.
     pub(crate) fn may(&self, fault: Fault, odds: f64) -> bool {
-        self.knows(fault) && self.roll(|dice| dice.chance(odds))
+        self.knows(fault) && self.roll(|rng| rng.chance(odds))
     }
 
     /// One of these, of those that this lifetime knows.
     pub(crate) fn one_of(&self, faults: &[Fault]) -> Option<Fault> {
         let known: Vec<Fault> = faults.iter().copied().filter(|&f| self.knows(f)).collect();
-        (!known.is_empty()).then(|| self.roll(|dice| dice.pick(&known)))
+        (!known.is_empty()).then(|| self.roll(|rng| rng.pick(&known)))
     }
 
     fn knows(&self, fault: Fault) -> bool {

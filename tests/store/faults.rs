@@ -10,9 +10,9 @@ use crate::samples::{contents, filled, id, state_in, step};
 use crate::skip::skip;
 
 /// Numbers that are the same in every run.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -28,12 +28,12 @@ async fn a_flipped_bit_is_found_at_opening_or_harmless() {
     filled(&path, 12).await;
     let sound = fs::read(&path).unwrap();
     let truth = contents(&path).await.unwrap();
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
     let mut found = 0;
     for flip in 0..200 {
         // Every fourth in the first page: header and definitions are a small part of the file, and the weakest.
         let end = if flip % 4 == 0 { 4096 } else { sound.len() };
-        let (at, bit) = (dice.below(end), dice.below(8));
+        let (at, bit) = (rng.below(end), rng.below(8));
         let mut damaged = sound.clone();
         damaged[at] ^= 1 << bit;
         fs::write(&path, &damaged).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::thread;
 
 use forgewatch::store::{
-    Accept, AddedBy, Archive, OpenError, RescueError, SavedWatch, Sqlite, check, recover,
+    AddedBy, Archive, JobListUpdate, OpenError, RescueError, SavedWatch, Sqlite, check, recover,
 };
 
 use crate::samples::{contents, event, filled, job, state_in, step, watch};
@@ -244,9 +244,9 @@ async fn a_job_whose_watch_is_lost_looks_new_to_the_next_start() {
     }
     let (store, loaded) = Sqlite::open(&to).unwrap();
     let jobs: Vec<_> = loaded
-        .accepted
+        .config_jobs
         .iter()
-        .map(|accepted| accepted.job)
+        .map(|config_jobs| config_jobs.job)
         .collect();
     assert_eq!(jobs, [job(1), job(2)]);
     store.close().await;
@@ -265,9 +265,9 @@ async fn a_job_that_the_list_lost_is_put_back_where_its_watch_is_the_files() {
         },
         ..watch(4, 0)
     };
-    let accept = Accept {
+    let accept = JobListUpdate {
         begin: vec![by_hand],
-        ..Accept::default()
+        ..JobListUpdate::default()
     };
     store.accept(accept).await.unwrap();
     store.close().await;
@@ -282,7 +282,7 @@ async fn a_job_that_the_list_lost_is_put_back_where_its_watch_is_the_files() {
     let list = tables.iter().find(|t| t.table == "accepted").unwrap();
     assert_eq!((list.rescued, list.lost), (3, 0));
     let (store, loaded) = Sqlite::open(&to).unwrap();
-    let mut jobs: Vec<_> = loaded.accepted.iter().map(|a| a.job).collect();
+    let mut jobs: Vec<_> = loaded.config_jobs.iter().map(|a| a.job).collect();
     jobs.sort();
     assert_eq!(jobs, [job(1), job(2), job(3)]);
     store.close().await;

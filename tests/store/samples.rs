@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use forgewatch::hooks::told::Told;
+use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{
     AddedBy, Archive, Commit, OpenError, SavedWatch, Sqlite, Store, StoreError,
 };
-use forgewatch_core::delivery::{DeliveryId, Row};
-use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
+use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::JobRef;
 
 pub(crate) fn id(n: u64) -> WatchId {
@@ -48,7 +48,7 @@ pub(crate) fn event(n: u64, seq: u32) -> Event {
         wall_ms: wall(seq),
         job: Some(job(n)),
         about: None,
-        facts: Facts::default(),
+        facts: EventFields::default(),
     }
 }
 
@@ -66,9 +66,12 @@ pub(crate) fn delivery(n: u64, seq: u32) -> DeliveryId {
 }
 
 /// The same, as it is taken in.
-pub(crate) fn wanted(n: u64, seq: u32) -> Row {
-    let body = Told::of(&event(n, seq), "test").unwrap().body().to_owned();
-    Row::new(delivery(n, seq), body)
+pub(crate) fn wanted(n: u64, seq: u32) -> DeliveryRow {
+    let body = EventPayload::of(&event(n, seq), "test")
+        .unwrap()
+        .body()
+        .to_owned();
+    DeliveryRow::new(delivery(n, seq), body)
 }
 
 /// A step as the engine makes it: the watch as it is now, an event, a delivery of it.
@@ -90,18 +93,18 @@ pub(crate) async fn filled(path: &Path, watches: u64) {
         for seq in 1..=3 {
             step(&store, n, seq).await.unwrap();
         }
-        store.note(forgewatch::store::Note {
+        store.record_poll(forgewatch::store::PollSample {
             watch: id(n),
             row: watch(n, 3).row,
             poll: "{\"progress\":40}".to_owned(),
         });
     }
-    let accepted = (1..=watches).map(|n| forgewatch::store::AcceptedJob {
+    let config_jobs = (1..=watches).map(|n| forgewatch::store::ConfigJob {
         job: job(n),
         labels: "{\"build\":\"7\"}".to_owned(),
     });
-    let accept = forgewatch::store::Accept {
-        jobs: Some(accepted.collect()),
+    let accept = forgewatch::store::JobListUpdate {
+        jobs: Some(config_jobs.collect()),
         ..Default::default()
     };
     store.accept(accept).await.unwrap();

@@ -5,10 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod fixture;
 mod groups;
 mod machine;
 mod recovery;
-mod stage;
 mod steps;
 
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ const DIFFS: Range<u32> = 1..4;
 #[test]
 fn the_shipped_unit_does_under_systemd_what_its_manual_says() {
     let boot = Instant::now();
-    let Some(machine) = stage::boot(&DIFFS, 2) else {
+    let Some(machine) = fixture::boot(&DIFFS, 2) else {
         return;
     };
     say(&format!("booted in {} ms", boot.elapsed().as_millis()));

@@ -5,8 +5,8 @@ use std::env;
 
 use serde_json::Value;
 
+use crate::fixture::{UNIT, boot};
 use crate::say;
-use crate::stage::{UNIT, boot};
 
 const KILLS: u32 = 5;
 

@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use crate::DIFFS;
+use crate::fixture::{
+    ACCESS, CONFIGURATION, MEMBER, SECRET, STRANGER, UNIT, WEBHOOK_KEY, settings,
+};
 use crate::machine::{Machine, eventually};
-use crate::stage::{ACCESS, CONFIGURATION, MEMBER, SECRET, STRANGER, UNIT, WEBHOOK_KEY, settings};
 
 /// What it is about, and how it goes.
 type Step = (&'static str, fn(&Machine));

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::event::{EventId, NoId};
+use super::event::{EventId, InvalidId};
 use super::time::Moment;
 
 /// A delivery's identity: `<event>/<hook>`. Made of what is delivered to whom, so it is the same after a crash.
@@ -26,10 +26,10 @@ impl fmt::Display for DeliveryId {
 }
 
 impl FromStr for DeliveryId {
-    type Err = NoId;
+    type Err = InvalidId;
 
-    fn from_str(text: &str) -> Result<Self, NoId> {
-        let (event, hook) = text.split_once('/').ok_or(NoId)?;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (event, hook) = text.split_once('/').ok_or(InvalidId)?;
         Ok(Self {
             event: event.parse()?,
             hook: hook.into(),
@@ -39,14 +39,14 @@ impl FromStr for DeliveryId {
 
 /// Why an attempt failed, or why there will be none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct DeliveryFailure {
     /// In a few words; holds no secret.
     pub error: String,
     /// The program's exit status, where it had one.
     pub exit_status: Option<i32>,
 }
 
-impl Failure {
+impl DeliveryFailure {
     /// One without an exit status.
     pub fn new(error: impl Into<String>) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Failure {
 
 /// One thing that becomes of a delivery, to be recorded before it is true.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum DeliveryChange {
     /// An attempt, counted from 1, is about to begin.
     Begin {
         /// Of this delivery.
@@ -90,14 +90,14 @@ pub enum Change {
         /// From here on.
         until: Moment,
         /// What went wrong.
-        why: Failure,
+        why: DeliveryFailure,
     },
     /// It is kept, and not tried until somebody asks for it.
     GiveUp {
         /// The delivery.
         id: DeliveryId,
         /// What went wrong last.
-        why: Failure,
+        why: DeliveryFailure,
     },
     /// Somebody asked for it: a delivery given up is as good as new.
     Retry {
@@ -111,7 +111,7 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl DeliveryChange {
     /// Of which delivery.
     pub fn id(&self) -> &DeliveryId {
         match self {
@@ -127,7 +127,7 @@ impl Change {
 
 /// A delivery as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct DeliveryRow {
     /// Its identity.
     pub id: DeliveryId,
     /// What is delivered: the event as a CloudEvents object, in JSON.
@@ -135,64 +135,64 @@ pub struct Row {
     /// How many attempts were begun.
     pub attempts: u32,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: DeliveryState,
 }
 
 /// Where a delivery stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum DeliveryState {
     /// It waits for an attempt, or has one under way; due at this wall time, Unix milliseconds.
-    Waiting {
+    Pending {
         /// When; 0 is at once.
         due_ms: i64,
     },
     /// It was given up.
-    GivenUp(Failure),
+    Failed(DeliveryFailure),
     /// It arrived.
     Delivered,
     /// Somebody did not want it any more.
     Discarded,
 }
 
-impl Standing {
+impl DeliveryState {
     /// Whether something is still to be done: by a hook, or by somebody who decides.
     pub fn is_open(&self) -> bool {
-        matches!(self, Self::Waiting { .. } | Self::GivenUp(_))
+        matches!(self, Self::Pending { .. } | Self::Failed(_))
     }
 }
 
-impl Row {
+impl DeliveryRow {
     /// One that was never tried and is due at once.
     pub fn new(id: DeliveryId, body: String) -> Self {
         Self {
             id,
             body,
             attempts: 0,
-            standing: Standing::Waiting { due_ms: 0 },
+            standing: DeliveryState::Pending { due_ms: 0 },
         }
     }
 
     /// Takes over what became of it. None, and nothing changes, where that cannot follow where it stands.
     #[must_use]
-    pub fn apply(&mut self, change: &Change) -> Option<()> {
-        let waits = matches!(self.standing, Standing::Waiting { .. });
+    pub fn apply(&mut self, change: &DeliveryChange) -> Option<()> {
+        let waits = matches!(self.standing, DeliveryState::Pending { .. });
         let was_tried = waits && self.attempts > 0;
-        let was_given_up = matches!(self.standing, Standing::GivenUp(_));
+        let was_given_up = matches!(self.standing, DeliveryState::Failed(_));
         self.standing = match change {
-            Change::Begin { attempt, .. } if waits => {
+            DeliveryChange::Begin { attempt, .. } if waits => {
                 self.attempts = *attempt;
                 return Some(());
             }
-            Change::Deliver { .. } if was_tried => Standing::Delivered,
-            Change::Wait { until, .. } if was_tried => Standing::Waiting {
+            DeliveryChange::Deliver { .. } if was_tried => DeliveryState::Delivered,
+            DeliveryChange::Wait { until, .. } if was_tried => DeliveryState::Pending {
                 due_ms: until.wall_ms,
             },
-            Change::GiveUp { why, .. } if waits => Standing::GivenUp(why.clone()),
-            Change::Retry { .. } if was_given_up => {
+            DeliveryChange::GiveUp { why, .. } if waits => DeliveryState::Failed(why.clone()),
+            DeliveryChange::Retry { .. } if was_given_up => {
                 self.attempts = 0;
-                Standing::Waiting { due_ms: 0 }
+                DeliveryState::Pending { due_ms: 0 }
             }
-            Change::Discard { .. } if was_given_up => Standing::Discarded,
+            DeliveryChange::Discard { .. } if was_given_up => DeliveryState::Discarded,
             _ => return None,
         };
         Some(())

@@ -7,7 +7,7 @@
 //! [`decode`] turns the bytes of an answer into a [`status::Status`]; [`verdict`] says what a failed request
 //! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
 //! ask again. [`delivery`] is an event on its way to a hook; [`reconcile`] says what a list of jobs in a file changes;
-//! [`poll`] is what people are shown of a request.
+//! [`poll_log`] is what people are shown of a request.
 
 #![deny(clippy::disallowed_methods)]
 #![warn(missing_docs)]
@@ -19,7 +19,7 @@ pub mod event;
 pub mod job;
 pub mod label;
 pub mod limits;
-pub mod poll;
+pub mod poll_log;
 pub mod quote;
 pub mod reconcile;
 pub mod retry;

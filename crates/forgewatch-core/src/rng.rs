@@ -1,20 +1,20 @@
 //! Where chance comes in.
 
-use crate::watch::Dice;
+use crate::watch::Rng;
 
 /// splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): jitter needs to be
 /// uncorrelated between processes, not unpredictable.
 #[derive(Debug)]
-pub struct SeededDice(u64);
+pub struct SeededRng(u64);
 
-impl SeededDice {
+impl SeededRng {
     /// The same seed rolls the same numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 }
 
-impl Dice for SeededDice {
+impl Rng for SeededRng {
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::body::{Files, Piece};
-use super::life::{FileCounts, Job, Shape, Standing};
+use super::job_model::{FileCounts, Job, Shape, Standing};
 use forgewatch_core::job::{JobKind, JobState};
 
 /// What a standing looks like from outside: the server's clock, in Unix seconds.

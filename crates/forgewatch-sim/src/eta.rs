@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::dice::Dice;
+use super::rng::Rng;
 
 /// How fast the noise of [`Eta::Noisy`] forgets, in seconds: answers closer than this err alike.
 const FORGETS_AFTER: f64 = 60.0;
@@ -47,16 +47,16 @@ pub(super) enum Eta {
 #[derive(Clone, Debug)]
 pub(super) struct Guesser {
     eta: Eta,
-    dice: Dice,
+    rng: Rng,
     /// When the noise was last drawn, and what it was.
     noise: Option<(f64, f64)>,
 }
 
 impl Guesser {
-    pub(super) fn new(eta: Eta, dice: Dice) -> Self {
+    pub(super) fn new(eta: Eta, rng: Rng) -> Self {
         Self {
             eta,
-            dice,
+            rng,
             noise: None,
         }
     }
@@ -85,7 +85,7 @@ impl Guesser {
     /// The next value of an Ornstein-Uhlenbeck process, so that the noise depends on time and not on how often
     /// one asks.
     fn wander(&mut self, t: f64, spread: f64) -> f64 {
-        let fresh = self.dice.normal(spread);
+        let fresh = self.rng.normal(spread);
         let x = match self.noise {
             None => fresh,
             Some((before, x)) => {
@@ -104,7 +104,7 @@ mod tests {
 
     /// What a server says at 10 s steps about a job of 100 s, 10 of them queued, with true progress.
     fn told(eta: Eta) -> Vec<Option<f64>> {
-        let mut guesser = Guesser::new(eta, Dice::new(1, "diff/1"));
+        let mut guesser = Guesser::new(eta, Rng::new(1, "diff/1"));
         (0..10)
             .map(|step| {
                 let t = 10.0 * f64::from(step);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn noise_hardly_moves_between_two_answers_a_moment_apart() {
-        let mut guesser = Guesser::new(Eta::Noisy { spread: 0.4 }, Dice::new(1, "diff/1"));
+        let mut guesser = Guesser::new(Eta::Noisy { spread: 0.4 }, Rng::new(1, "diff/1"));
         let first = guesser.guess(10.0, 0.0, 100.0, 1).unwrap();
         let second = guesser.guess(10.001, 0.0, 100.0, 1).unwrap();
         let later = guesser.guess(500.0, 0.0, 1000.0, 1).unwrap();
@@ -169,7 +169,7 @@ mod tests {
     fn progress_only_and_blind_tell_no_eta_and_blind_no_progress() {
         assert!(told(Eta::ProgressOnly).iter().all(Option::is_none));
         assert!(told(Eta::Blind).iter().all(Option::is_none));
-        let tells = |eta| Guesser::new(eta, Dice::new(1, "x")).tells_progress();
+        let tells = |eta| Guesser::new(eta, Rng::new(1, "x")).tells_progress();
         assert!(tells(Eta::ProgressOnly));
         assert!(!tells(Eta::Blind));
     }

@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::dice::Dice;
 use super::eta::{Eta, Model};
 use super::fault::{self, FaultText};
-use super::life::{Ending, FileCounts, Job, Names, SetBack, Shape, Stall, Start};
+use super::job_model::{Ending, FileCounts, Job, Names, SetBack, Shape, Stall, Start};
+use super::rng::Rng;
 use super::script::ScriptError;
 use super::values::{Count, Name, Percent, Span};
 use forgewatch_core::job::{JobKind, JobState};
@@ -118,7 +118,7 @@ pub(super) fn check(text: Spanned<JobText>, source: &str, seed: u64) -> Result<J
     let mut check = Check {
         source,
         offset,
-        dice: Dice::new(seed, &name.to_string()),
+        rng: Rng::new(seed, &name.to_string()),
     };
     let duration = text.duration.secs();
     let queued = text.queued.map_or(0.0, Span::secs);
@@ -132,8 +132,8 @@ pub(super) fn check(text: Spanned<JobText>, source: &str, seed: u64) -> Result<J
         duration,
         queued,
         ending: check.ending(text.ending, text.error.take())?,
-        bend: check.draw("bend", text.bend.take(), 0.1..=10.0, |dice| {
-            dice.uniform(0.6, 1.6)
+        bend: check.draw("bend", text.bend.take(), 0.1..=10.0, |rng| {
+            rng.uniform(0.6, 1.6)
         })?,
         grain: check.grain(text.grain),
         eta: check.eta(&mut text)?,
@@ -155,7 +155,7 @@ struct Check<'a> {
     source: &'a str,
     /// Of the job's table.
     offset: usize,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Check<'_> {
@@ -174,9 +174,9 @@ impl Check<'_> {
         key: &str,
         given: Option<Spanned<f64>>,
         range: RangeInclusive<f64>,
-        drawn: impl Fn(&mut Dice) -> f64,
+        drawn: impl Fn(&mut Rng) -> f64,
     ) -> Result<f64, ScriptError> {
-        let drawn = drawn(&mut self.dice);
+        let drawn = drawn(&mut self.rng);
         match given {
             None => Ok(drawn),
             Some(value) if range.contains(value.get_ref()) => Ok(value.into_inner()),
@@ -192,7 +192,7 @@ impl Check<'_> {
     }
 
     fn grain(&mut self, given: Option<Span>) -> f64 {
-        let drawn = [1.0, 1.0, 10.0, 60.0][(self.dice.bits() % 4) as usize];
+        let drawn = [1.0, 1.0, 10.0, 60.0][(self.rng.bits() % 4) as usize];
         given.map_or(drawn, Span::secs)
     }
 

@@ -14,19 +14,19 @@
 
 mod answer;
 mod body;
-mod dice;
 mod eta;
 mod fault;
+mod faults;
 mod http;
+mod job_model;
 mod job_text;
-mod life;
-mod mishap;
-mod play;
+mod responder;
+mod rng;
 mod script;
 mod server;
 mod values;
 mod wire;
 
-pub use play::Hit;
+pub use responder::RequestLog;
 pub use script::{Script, ScriptError};
 pub use server::{Server, serve};

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::fault::{self, Fault, FaultText};
+use super::job_model::{Ending, Job};
 use super::job_text::{self, JobText};
-use super::life::{Ending, Job};
 use super::values::{Count, Shift};
 use forgewatch_core::job::{JobRef, Outcome};
 

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::http::{NoRequest, Request};
-use super::play::{Hit, Play};
+use super::responder::{Play, RequestLog};
 use super::script::Script;
-use super::wire::{self, Framing, Manner, Response};
+use super::wire::{self, Framing, Response, Transport};
 use forgewatch_core::job::JobRef;
 
 /// How long to wait after a failed accept: it fails for want of file descriptors, and closing takes a moment.
@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Every request so far, in order of arrival.
-    pub fn log(&self) -> Vec<Hit> {
+    pub fn log(&self) -> Vec<RequestLog> {
         self.shared.state().log.clone()
     }
 
@@ -152,7 +152,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     play: Play,
-    log: Vec<Hit>,
+    log: Vec<RequestLog>,
 }
 
 impl Shared {
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     /// Decides the response to a request, and logs it before it is sent.
-    fn reply(&self, request: &Request) -> io::Result<(Response, Manner)> {
+    fn reply(&self, request: &Request) -> io::Result<(Response, Transport)> {
         let mut state = self.state();
         let reply = state.play.reply(request, self.now())?;
         let hit = reply.hit;
@@ -266,7 +266,7 @@ async fn refuse(stream: &mut TcpStream, status: u16) -> io::Result<()> {
         keep_alive: false,
         head_only: false,
     };
-    wire::send(stream, response, framing, Manner::default()).await?;
+    wire::send(stream, response, framing, Transport::default()).await?;
     // closing with unread bytes would reset the connection before the response is read
     let mut nowhere = tokio::io::sink();
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(stream, &mut nowhere)).await;

@@ -20,7 +20,7 @@ pub(super) struct Response {
 
 /// How a response travels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Manner {
+pub(super) struct Transport {
     /// Nothing is sent for so long.
     pub(super) delay: Duration,
     /// So many bytes at a time, and a pause after each.
@@ -53,7 +53,7 @@ pub(super) async fn send(
     stream: &mut TcpStream,
     mut response: Response,
     framing: Framing,
-    manner: Manner,
+    manner: Transport,
 ) -> io::Result<bool> {
     if !manner.delay.is_zero() {
         tokio::time::sleep(manner.delay).await;
@@ -133,7 +133,7 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 struct Wire<'a> {
     stream: &'a mut TcpStream,
     sent: u64,
-    manner: Manner,
+    manner: Transport,
 }
 
 impl Wire<'_> {

@@ -3,12 +3,12 @@
 //! [`crate::daemon`] watches, remembers and delivers. Here are the signals, the control socket, the service manager, the
 //! output, and the reading of the configuration, at the start and at a reload.
 
-mod extending;
-mod hearing;
-mod renewing;
-mod starting;
-mod stopping;
-mod telling;
+mod credential_refresh;
+mod output;
+mod service_timeout;
+mod shutdown;
+mod signal_listener;
+mod startup;
 
 use std::iter;
 use std::path::Path;
@@ -19,37 +19,37 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::setup::{Ready, ready};
-use super::watch::{Stopped, mode_of};
+use super::watch::{CommandError, mode_of};
 use super::{STUCK_READER, new_id, throttle, ticks};
 use crate::config::settings::{Output, Settings};
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{Answer, Request};
-use crate::control::server::{Asked, Server};
-use crate::daemon::{Daemon, Orders, StartError};
+use crate::control::server::{PendingRequest, Server};
+use crate::daemon::{Daemon, DaemonConfig, StartError};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::hooks::HookAction;
 use crate::hooks::HookSpec;
 use crate::os::signals::{Signal, Signals};
 use crate::os::{notify, privacy};
-use crate::report::{FRAME, Facts as Surroundings, Mode, Report, Streams, diagnostics};
+use crate::report::{FRAME, Mode, Report, StreamFacts, Streams, diagnostics};
 use crate::store::{Sqlite, StoreError};
-use extending::extending;
-use forgewatch_core::event::{Event, EventType, Facts, Lag, WatchId};
+use credential_refresh::CredentialRefresh;
+use forgewatch_core::event::{Event, EventFields, EventType, Lag, WatchId};
 use forgewatch_core::job::JobRef;
-use hearing::Ear;
-use renewing::Renewing;
-use telling::Telling;
+use output::EventOutput;
+use service_timeout::with_extended_timeout;
+use signal_listener::SignalListener;
 
 /// The status line is renewed this often at most.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-type Watching = Daemon<Renewing, Sqlite, SystemClock, Actions>;
+type Watching = Daemon<CredentialRefresh, Sqlite, SystemClock, Actions>;
 
 /// Watches until a signal ends it. Ok is an end in order.
-pub(super) fn run(given: Given, env: &Env) -> Result<(), Stopped> {
-    let (settings, orders, output) = read(&given, env).map_err(|e| Stopped::usage(&e))?;
-    let surroundings = Surroundings::gather();
+pub(super) fn run(given: Given, env: &Env) -> Result<(), CommandError> {
+    let (settings, orders, output) = read(&given, env).map_err(|e| CommandError::usage(&e))?;
+    let surroundings = StreamFacts::gather();
     let mode = match output {
         Output::Auto => Mode::Json,
         output => mode_of(output, &surroundings),
@@ -58,18 +58,22 @@ pub(super) fn run(given: Given, env: &Env) -> Result<(), Stopped> {
     privacy::keep();
     let filter = env
         .text(diagnostics::VARIABLE)
-        .map_err(|e| Stopped::usage(&e))?;
+        .map_err(|e| CommandError::usage(&e))?;
     let report = Report::start(mode, surroundings.style(mode), Streams::standard())
-        .map_err(|e| Stopped::internal(&e))?;
-    diagnostics::install(report.diagnostics(), filter).map_err(|e| Stopped::usage(&e))?;
+        .map_err(|e| CommandError::internal(&e))?;
+    diagnostics::install(report.diagnostics(), filter).map_err(|e| CommandError::usage(&e))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Stopped::internal(&e))?;
+        .map_err(|e| CommandError::internal(&e))?;
     let ended = runtime.block_on(async {
-        let mut ear = Ear::new(Signals::catch().map_err(|e| Stopped::internal(&e))?);
+        let mut ear =
+            SignalListener::new(Signals::catch().map_err(|e| CommandError::internal(&e))?);
         let starting = Box::pin(Service::start(given, env.clone(), settings, orders, report));
-        match ear.unless_stopped(extending(None, starting)).await {
+        match ear
+            .unless_stopped(with_extended_timeout(None, starting))
+            .await
+        {
             Some(service) => service?.run(ear).await,
             None => Ok(()),
         }
@@ -80,7 +84,10 @@ pub(super) fn run(given: Given, env: &Env) -> Result<(), Stopped> {
 }
 
 /// Reads the configuration, and all that it names. Err has a line an error.
-fn read(given: &Given, env: &Env) -> Result<(Settings, Orders<Renewing, Actions>, Output), String> {
+fn read(
+    given: &Given,
+    env: &Env,
+) -> Result<(Settings, DaemonConfig<CredentialRefresh, Actions>, Output), String> {
     let Ready { loaded, client, .. } = ready(config::load_daemon(given, env), env)?;
     let mut settings = loaded.settings;
     let socket = absolute(&settings.control.socket)?;
@@ -89,13 +96,13 @@ fn read(given: &Given, env: &Env) -> Result<(Settings, Orders<Renewing, Actions>
         .iter_mut()
         .for_each(|hook| tell_socket(hook, &socket));
     let perform = Actions::new(&settings.hooks, settings.api.ca_file.as_deref())?;
-    let api = Renewing::new(
+    let api = CredentialRefresh::new(
         client,
         settings.api.clone(),
         loaded.credentials_file,
         env.clone(),
     );
-    let orders = Orders {
+    let orders = DaemonConfig {
         api,
         throttle: throttle(&settings.api),
         limits: settings.limits.clone(),
@@ -126,7 +133,7 @@ struct Service {
     daemon: Watching,
     store: Sqlite,
     server: Server,
-    telling: Telling,
+    telling: EventOutput,
     /// Clients that wait for the end of a watch to be on record.
     removing: Vec<Removing>,
     /// The status line as it was told last.
@@ -152,13 +159,13 @@ impl Service {
         given: Given,
         env: Env,
         settings: Settings,
-        orders: Orders<Renewing, Actions>,
+        orders: DaemonConfig<CredentialRefresh, Actions>,
         report: Report,
-    ) -> Result<Self, Stopped> {
-        let (store, loaded) = starting::open(&settings.state.path).await?;
+    ) -> Result<Self, CommandError> {
+        let (store, loaded) = startup::open(&settings.state.path).await?;
         let path = settings.state.path.display();
         let clock = SystemClock::start();
-        let seed = getrandom::u64().map_err(|e| Stopped::internal(&e))?;
+        let seed = getrandom::u64().map_err(|e| CommandError::internal(&e))?;
         let daemon = Daemon::start(
             orders,
             store.clone(),
@@ -168,16 +175,16 @@ impl Service {
             seed,
         );
         let daemon = daemon.await.map_err(|error| match error {
-            StartError::Row(why) => Stopped::unusable(&format!(
+            StartError::Row(why) => CommandError::unusable(&format!(
                 "{path}: the state is damaged: {why}; rescue what is readable with: forgewatch state recover --from \
                  {path}"
             )),
-            StartError::Store(error) => Stopped::failed(&format!("{path}: {error}")),
-            StartError::Entropy(why) => Stopped::internal(&why),
+            StartError::Store(error) => CommandError::failed(&format!("{path}: {error}")),
+            StartError::Entropy(why) => CommandError::internal(&why),
         })?;
         let control = &settings.control;
         let server = Server::bind(&control.socket, &control.group, store.clone())
-            .map_err(|e| Stopped::failed(&e))?;
+            .map_err(|e| CommandError::failed(&e))?;
         Ok(Self {
             given,
             env,
@@ -185,14 +192,14 @@ impl Service {
             daemon,
             store,
             server,
-            telling: Telling::new(report, clock),
+            telling: EventOutput::new(report, clock),
             removing: Vec::new(),
             status: String::new(),
             is_stale: false,
         })
     }
 
-    async fn run(mut self, mut ear: Ear) -> Result<(), Stopped> {
+    async fn run(mut self, mut ear: SignalListener) -> Result<(), CommandError> {
         self.status = self.daemon.standing().to_string();
         notify::ready(&self.status);
         let left = self.drive(&mut ear).await;
@@ -206,12 +213,12 @@ impl Service {
             }
             Leave::Failed(error) => {
                 let _ = timeout(STUCK_READER, self.telling.report.close()).await;
-                Err(Stopped::failed(&error))
+                Err(CommandError::failed(&error))
             }
         }
     }
 
-    async fn drive(&mut self, ear: &mut Ear) -> Leave {
+    async fn drive(&mut self, ear: &mut SignalListener) -> Leave {
         let beat = notify::watchdog_interval();
         let mut beats = interval(beat.unwrap_or(Duration::MAX / 4));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -271,7 +278,7 @@ impl Service {
     /// What is on record: told, and whoever waited for it is answered.
     fn told(&mut self, events: &[Event]) {
         self.is_stale = true;
-        self.server.news();
+        self.server.notify_events();
         // A job's final line and its bar are never seen together.
         self.telling.show(self.daemon.watches());
         self.telling.tell(events);
@@ -295,8 +302,8 @@ impl Service {
         }
     }
 
-    async fn answer(&mut self, asked: Asked) {
-        let Asked { request, reply } = asked;
+    async fn answer(&mut self, asked: PendingRequest) {
+        let PendingRequest { request, reply } = asked;
         let daemon = &mut self.daemon;
         let answer = match request {
             Request::Add {
@@ -381,7 +388,7 @@ impl Service {
     }
 
     /// Stops in order; a second signal ends it at once.
-    async fn stop(self, mut ear: Ear) {
+    async fn stop(self, mut ear: SignalListener) {
         let Self {
             settings,
             daemon,
@@ -395,7 +402,7 @@ impl Service {
         drop(removing);
         drop(server);
         let grace = settings.control.stop_grace;
-        let orderly = Box::pin(stopping::in_order(daemon, store, telling, grace));
+        let orderly = Box::pin(shutdown::in_order(daemon, store, telling, grace));
         let second = async { while !matches!(ear.next().await, Signal::Stop(_)) {} };
         tokio::select! {
             biased;
@@ -407,9 +414,9 @@ impl Service {
 
 /// Has it recorded which lines are missing.
 fn announce_lag(daemon: &mut Watching, lag: Lag) {
-    let facts = Facts {
+    let facts = EventFields {
         lag: Some(Box::new(lag)),
-        ..Facts::default()
+        ..EventFields::default()
     };
     daemon.announce(EventType::WatchLagged, facts);
 }

@@ -4,8 +4,8 @@
 //! the screen and the exit status.
 
 mod hooks_end;
-mod kept;
 mod rows;
+mod state_file;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -18,24 +18,24 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::exit::{Ends, Flaws, is_failure, status_of_unread};
+use super::exit_status::{OutcomeCounts, RunErrors, is_failure, status_of_unread};
 use super::{STUCK_READER, new_id, throttle, ticks};
 use crate::clanforge::Client;
 use crate::config::settings::{OneShot, Settings};
-use crate::engine::{Engine, SystemClock, Voice};
+use crate::engine::{Engine, SystemClock, SystemEvents};
 use crate::hooks::{Actions, Hooks, Outbox};
 use crate::os::signals::{Stop, Stops};
 use crate::report::{FRAME, Report, Row};
 use crate::store::{Commit, Loaded, Store, StoreError, calibration};
-use forgewatch_core::event::{About, Event, EventType, Facts};
+use forgewatch_core::event::{Event, EventFields, EventType, JobMeta};
 use forgewatch_core::job::{JobRef, Outcome, Reason};
-use forgewatch_core::rng::SeededDice;
-use forgewatch_core::schedule::Memory;
+use forgewatch_core::rng::SeededRng;
+use forgewatch_core::schedule::Calibration;
 use forgewatch_core::status::Names;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
-pub(super) use kept::Kept;
-use kept::Left;
+use state_file::Left;
+pub(super) use state_file::StateFile;
 
 /// How a one-shot went.
 #[derive(Debug)]
@@ -49,17 +49,17 @@ pub(super) struct Finished {
 }
 
 /// What is told goes to the hooks through it.
-type Telling = Outbox<Kept, SystemClock>;
+type Telling = Outbox<StateFile, SystemClock>;
 type Watching = Engine<Client, Telling, SystemClock>;
-type Delivering = Hooks<Kept, SystemClock, Actions>;
+type Delivering = Hooks<StateFile, SystemClock, Actions>;
 
 /// A one-shot under way.
 pub(super) struct Run {
     engine: Watching,
     outbox: Telling,
     hooks: Delivering,
-    voice: Rc<Voice<SystemClock>>,
-    flaws: Flaws,
+    system_events: Rc<SystemEvents<SystemClock>>,
+    flaws: RunErrors,
     /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
     hooks_until: Option<Instant>,
     options: OneShot,
@@ -69,7 +69,7 @@ pub(super) struct Run {
     /// Events that the reader has not taken yet.
     untold: VecDeque<Event>,
     ended: Vec<Row>,
-    ends: Ends,
+    ends: OutcomeCounts,
     stop: Option<Stop>,
     /// When the whole watch has to be over.
     deadline: Option<Instant>,
@@ -86,20 +86,20 @@ impl Run {
         actions: Actions,
         report: Report,
         calibration: Option<&PathBuf>,
-        (kept, loaded): (Kept, Loaded),
+        (kept, loaded): (StateFile, Loaded),
     ) -> io::Result<Self> {
         let throttle = throttle(&settings.api);
-        let memory = calibration.map_or_else(Memory::default, |path| calibration::load(path));
+        let memory = calibration.map_or_else(Calibration::default, |path| calibration::load(path));
         let clock = SystemClock::start();
-        let voice = Rc::new(Voice::new(new_id().map_err(no_entropy)?, clock));
-        let outbox = Outbox::new(kept.clone(), clock, &voice.id().to_string());
+        let system_events = Rc::new(SystemEvents::new(new_id().map_err(no_entropy)?, clock));
+        let outbox = Outbox::new(kept.clone(), clock, &system_events.id().to_string());
         let mut hooks = Hooks::new(
             &settings.hooks,
             actions,
             outbox.clone(),
-            Rc::clone(&voice),
+            Rc::clone(&system_events),
             clock,
-            dice()?,
+            rng()?,
         );
         hooks.load(loaded.deliveries).map_err(io::Error::other)?;
         let limits = settings.limits.clone();
@@ -107,14 +107,14 @@ impl Run {
             client,
             outbox.clone(),
             clock,
-            dice()?,
+            rng()?,
             settings.limits,
             throttle,
             memory,
         );
         let jobs = settings.jobs.iter().map(|spec| spec.job);
         let mut left = (kept.left(jobs, loaded.watches).await).map_err(io::Error::other)?;
-        let (mut ends, mut ended) = (Ends::default(), Vec::new());
+        let (mut ends, mut ended) = (OutcomeCounts::default(), Vec::new());
         for spec in settings.jobs {
             match left.remove(&spec.job) {
                 Some(Left::Running(saved)) => {
@@ -133,8 +133,8 @@ impl Run {
             engine,
             outbox,
             hooks,
-            voice,
-            flaws: Flaws::default(),
+            system_events,
+            flaws: RunErrors::default(),
             hooks_until: None,
             report,
             stops: Stops::catch()?,
@@ -155,9 +155,9 @@ impl Run {
         // So far, what has ended did so in an earlier run.
         let jobs = self.engine.watches().count() + self.ended.len();
         let jobs = Some(u32::try_from(jobs).unwrap_or(u32::MAX));
-        let facts = Facts {
+        let facts = EventFields {
             jobs,
-            ..Facts::default()
+            ..EventFields::default()
         };
         self.tell_own(EventType::WatchStarted, facts).await;
         rows::tell_ended_before(&self.ended);
@@ -168,11 +168,11 @@ impl Run {
             calibration::save(path, self.engine.memory());
         }
         let (_, outcome) = self.status();
-        let facts = Facts {
+        let facts = EventFields {
             jobs,
             tally: Some(self.ends.tally(outcome)),
             elapsed_ms: Some(self.elapsed_ms()),
-            ..Facts::default()
+            ..EventFields::default()
         };
         self.tell_own(EventType::WatchFinished, facts).await;
         self.end_hooks().await;
@@ -304,8 +304,8 @@ impl Run {
     }
 
     /// Tells one of the watcher's own events.
-    async fn tell_own(&mut self, kind: EventType, facts: Facts) {
-        let event = self.voice.event(kind, facts);
+    async fn tell_own(&mut self, kind: EventType, facts: EventFields) {
+        let event = self.system_events.event(kind, facts);
         let commit = Commit {
             events: std::slice::from_ref(&event),
             ..Commit::default()
@@ -371,17 +371,17 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-fn about(labels: BTreeMap<String, String>) -> Option<Arc<About>> {
+fn about(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
     (!labels.is_empty()).then(|| {
-        Arc::new(About {
+        Arc::new(JobMeta {
             labels,
             names: Names::default(),
         })
     })
 }
 
-fn dice() -> io::Result<SeededDice> {
-    getrandom::u64().map(SeededDice::new).map_err(no_entropy)
+fn rng() -> io::Result<SeededRng> {
+    getrandom::u64().map(SeededRng::new).map_err(no_entropy)
 }
 
 fn no_entropy(error: getrandom::Error) -> io::Error {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::value::RawValue;
 
 use super::args::{EventsArgs, SinceArg};
-use super::{Daemon, Undone, now_ms, print, refused};
+use super::{CommandError, Daemon, now_ms, print, refused};
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request, Since};
@@ -15,15 +15,15 @@ use forgewatch_core::time::millis;
 /// Why a stream ended before its end.
 enum Stop {
     /// For a reason that asking again does not change.
-    Undone(Undone),
+    Failed(CommandError),
     /// The connection was cut, or there was none.
     Cut(ClientError),
     /// The daemon stopped in order.
-    Stopped,
+    Shutdown,
 }
 
 /// Prints the events there are, and with `--follow` those to come, until the daemon ends or nobody reads any more.
-pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), CommandError> {
     let daemon = Daemon::find(&args.daemon, env);
     let mut since = begin(args);
     let mut printed = None;
@@ -31,9 +31,12 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
         let before = printed;
         let error = match stream(&daemon, args.follow, since, &mut printed) {
             Ok(()) => return Ok(()),
-            Err(Stop::Undone(undone)) => return Err(undone),
-            Err(Stop::Stopped) => {
-                return Err(ended(Undone::failed("the daemon has stopped"), printed));
+            Err(Stop::Failed(undone)) => return Err(undone),
+            Err(Stop::Shutdown) => {
+                return Err(ended(
+                    CommandError::failed("the daemon has stopped"),
+                    printed,
+                ));
             }
             Err(Stop::Cut(error)) => error,
         };
@@ -46,7 +49,7 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), Undone> {
 }
 
 /// Says how to go on.
-fn ended(mut undone: Undone, printed: Option<u64>) -> Undone {
+fn ended(mut undone: CommandError, printed: Option<u64>) -> CommandError {
     if let Some(offset) = printed {
         let _ = write!(undone.why, "; to go on where it ended: --since {offset}");
     }
@@ -75,15 +78,15 @@ fn stream(
         match answer.map_err(Stop::Cut)? {
             Answer::Event { offset, record } => {
                 let line = json::line(&with_offset(offset, &record)) + "\n";
-                if !print(&line).map_err(Stop::Undone)? {
+                if !print(&line).map_err(Stop::Failed)? {
                     return Ok(());
                 }
                 *printed = Some(offset);
             }
             Answer::Done => return Ok(()),
-            Answer::Stopped => return Err(Stop::Stopped),
-            Answer::Refused { errors } => return Err(Stop::Undone(refused(&errors))),
-            _ => return Err(Stop::Undone(Undone::beside_the_point())),
+            Answer::Stopped => return Err(Stop::Shutdown),
+            Answer::Refused { errors } => return Err(Stop::Failed(refused(&errors))),
+            _ => return Err(Stop::Failed(CommandError::beside_the_point())),
         }
     }
     Err(Stop::Cut(ClientError::BrokenOff))

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use super::args::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
 use super::list::next;
 use super::table::{Paper, table};
-use super::{Daemon, Undone, now_ms, print};
+use super::{CommandError, Daemon, now_ms, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, DeliveryLine, Request, Stands};
 use crate::report::json;
-use crate::report::neutral::{LIMIT, neutral};
+use crate::report::sanitize::{LIMIT, neutral};
 
 /// Does what is asked with deliveries.
-pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), CommandError> {
     match &args.command {
         HooksCommand::List(args) => list(args, env),
         HooksCommand::Retry(args) => {
@@ -35,36 +35,36 @@ fn decide(
     env: &Env,
     request: impl FnOnce(String) -> Request,
     what: &str,
-) -> Result<(), Undone> {
+) -> Result<(), CommandError> {
     let request = request(id.to_owned());
     match Daemon::find(daemon, env).ask_once(&request)? {
         Answer::Done => print(&format!("{} {what}\n", neutral(id, LIMIT))).map(drop),
-        _ => Err(Undone::beside_the_point()),
+        _ => Err(CommandError::beside_the_point()),
     }
 }
 
 /// The daemon does some at a time, and other things in between.
-fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), Undone> {
+fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), CommandError> {
     let daemon = Daemon::find(daemon, env);
     let mut discarded = 0;
     loop {
         match daemon.ask_once(&Request::DiscardGivenUp)? {
             Answer::Discarded(0) => break,
             Answer::Discarded(some) => discarded += some,
-            _ => return Err(Undone::beside_the_point()),
+            _ => return Err(CommandError::beside_the_point()),
         }
     }
     print(&format!("{discarded} deliveries were discarded\n")).map(drop)
 }
 
-fn list(args: &HooksListArgs, env: &Env) -> Result<(), Undone> {
+fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
     let answer = Daemon::find(&args.daemon, env).ask_once(&Request::Hooks)?;
     let Answer::Deliveries {
         lines: deliveries,
         more,
     } = answer
     else {
-        return Err(Undone::beside_the_point());
+        return Err(CommandError::beside_the_point());
     };
     if args.json {
         print(&(json::line(&deliveries) + "\n"))?;
@@ -109,9 +109,9 @@ pub(super) fn lines(deliveries: &[DeliveryLine], now_ms: i64, paper: &Paper) -> 
 
 fn standing(standing: Stands) -> &'static str {
     match standing {
-        Stands::Waiting => "waiting",
+        Stands::Pending => "waiting",
         Stands::Running => "running",
-        Stands::GivenUp => "given up",
+        Stands::Failed => "given up",
         Stands::Delivered => "delivered",
         Stands::Discarded => "discarded",
     }

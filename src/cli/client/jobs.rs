@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::args::{AddArgs, RemoveArgs};
-use super::{Daemon, Undone, print};
+use super::{CommandError, Daemon, print};
 use crate::cli::args::JobArgs;
 use crate::config::{self, Env, Given};
 use crate::control::protocol::{AddedJob, Answer, How, Request};
-use crate::report::neutral::{LIMIT, neutral};
+use crate::report::sanitize::{LIMIT, neutral};
 use forgewatch_core::job::JobRef;
 
 /// How many jobs go into one request, so that it fits: the longest name takes 30 bytes in it.
 const AT_ONCE: usize = 1_000;
 
 /// Has the daemon watch the jobs; says of each what became of it.
-pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), CommandError> {
     let (jobs, labels) = named(args.jobs, args.labels.labels)?;
     let daemon = Daemon::find(&args.daemon, env);
     for jobs in jobs.chunks(AT_ONCE) {
@@ -25,7 +25,7 @@ pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), Undone> {
             again: args.again,
         };
         let Answer::Added(added) = daemon.ask_once(&request)? else {
-            return Err(Undone::beside_the_point());
+            return Err(CommandError::beside_the_point());
         };
         // Whether anybody reads it or not: the rest is to be watched too.
         print(&added.iter().map(what_became).collect::<String>())?;
@@ -34,7 +34,7 @@ pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), Undone> {
 }
 
 /// Has the daemon let the jobs go; those that it did not watch are an error, but the others go.
-pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), CommandError> {
     let (jobs, _) = named(args.jobs, Vec::new())?;
     let daemon = Daemon::find(&args.daemon, env);
     let mut never_watched = Vec::new();
@@ -43,7 +43,7 @@ pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), Undone> 
             jobs: jobs.to_vec(),
         };
         let Answer::Removed { removed, unknown } = daemon.ask_once(&request)? else {
-            return Err(Undone::beside_the_point());
+            return Err(CommandError::beside_the_point());
         };
         let mut text = String::new();
         for job in removed {
@@ -59,14 +59,14 @@ pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), Undone> 
         .iter()
         .map(|job| format!("{job} is not watched"))
         .collect();
-    Err(Undone::failed(lines.join("\n")))
+    Err(CommandError::failed(lines.join("\n")))
 }
 
 /// What the command line names.
 fn named(
     jobs: JobArgs,
     labels: Vec<String>,
-) -> Result<(Vec<JobRef>, BTreeMap<String, String>), Undone> {
+) -> Result<(Vec<JobRef>, BTreeMap<String, String>), CommandError> {
     let given = Given {
         jobs: jobs.names,
         diffs: jobs.diff,
@@ -75,7 +75,7 @@ fn named(
         labels,
         ..Given::default()
     };
-    config::named_jobs(&given).map_err(|errors| Undone::usage(&errors))
+    config::named_jobs(&given).map_err(|errors| CommandError::usage(&errors))
 }
 
 fn what_became(AddedJob { job, how, .. }: &AddedJob) -> String {

@@ -4,18 +4,18 @@ use std::io::{self, Write};
 
 use super::args::ListArgs;
 use super::table::{Paper, table};
-use super::{Daemon, Undone, now_ms, print};
+use super::{CommandError, Daemon, now_ms, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, JobLine, Request};
 use crate::report::json;
-use crate::report::neutral::{LIMIT, neutral};
+use crate::report::sanitize::{LIMIT, neutral};
 use forgewatch_core::time::span;
 
 /// Prints what is watched.
-pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
     let request = Request::List { all: args.all };
     let Answer::Jobs(jobs) = Daemon::find(&args.daemon, env).ask_once(&request)? else {
-        return Err(Undone::beside_the_point());
+        return Err(CommandError::beside_the_point());
     };
     if args.json {
         return print(&(json::line(&jobs) + "\n")).map(drop);

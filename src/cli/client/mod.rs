@@ -22,16 +22,16 @@ use crate::app::{FAILED, USAGE};
 use crate::config::{self, Env, SocketAt};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Answer, Request};
-use crate::report::neutral::{LIMIT, neutral};
+use crate::report::sanitize::{LIMIT, neutral};
 use args::DaemonArgs;
 
 /// Why something was not done, a line each, and the status to leave with.
-pub(super) struct Undone {
+pub(super) struct CommandError {
     status: u8,
     why: String,
 }
 
-impl Undone {
+impl CommandError {
     fn usage(why: &impl fmt::Display) -> Self {
         Self {
             status: USAGE,
@@ -53,10 +53,10 @@ impl Undone {
 }
 
 /// Tells why it was not done, if it was not; the exit status.
-pub(super) fn done(result: Result<(), Undone>) -> ExitCode {
+pub(super) fn done(result: Result<(), CommandError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Undone { status, why }) => {
+        Err(CommandError { status, why }) => {
             complain(&why);
             ExitCode::from(status)
         }
@@ -75,7 +75,7 @@ impl Daemon {
     }
 
     /// Asks what has one answer. A refusal is an error.
-    fn ask_once(&self, request: &Request) -> Result<Answer, Undone> {
+    fn ask_once(&self, request: &Request) -> Result<Answer, CommandError> {
         match client::ask_once(&self.at.path, request) {
             Ok(Answer::Refused { errors }) => Err(refused(&errors)),
             Ok(answer) => Ok(answer),
@@ -84,9 +84,9 @@ impl Daemon {
     }
 
     /// What went wrong with asking, where, and what would do.
-    fn unanswered(&self, error: &ClientError) -> Undone {
+    fn unanswered(&self, error: &ClientError) -> CommandError {
         let at = &self.at;
-        Undone::failed(match error {
+        CommandError::failed(match error {
             ClientError::Absent(error) => format!(
                 "no daemon answers at {at}: {error}; start one with `forgewatch watch`, or say where it listens: \
                  --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file"
@@ -102,13 +102,13 @@ impl Daemon {
 }
 
 /// The daemon's own words for why it did not. They can quote a file.
-fn refused(errors: &[String]) -> Undone {
+fn refused(errors: &[String]) -> CommandError {
     let errors: Vec<String> = errors.iter().map(|error| neutral(error, LIMIT)).collect();
-    Undone::failed(errors.join("\n"))
+    CommandError::failed(errors.join("\n"))
 }
 
 /// Prints. Ok(false) where nobody reads any more, which is no failure.
-fn print(text: &str) -> Result<bool, Undone> {
+fn print(text: &str) -> Result<bool, CommandError> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -116,7 +116,7 @@ fn print(text: &str) -> Result<bool, Undone> {
     {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Undone::failed(format!("standard output: {error}"))),
+        Err(error) => Err(CommandError::failed(format!("standard output: {error}"))),
     }
 }
 

@@ -1,14 +1,14 @@
 //! `forgewatch reload`.
 
 use super::args::ReloadArgs;
-use super::{Daemon, Undone, print};
+use super::{CommandError, Daemon, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, Request};
 
 /// Has the daemon read its file anew. What is wrong with the file comes as a refusal.
-pub(in crate::cli) fn run(args: &ReloadArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn run(args: &ReloadArgs, env: &Env) -> Result<(), CommandError> {
     match Daemon::find(&args.daemon, env).ask_once(&Request::Reload)? {
         Answer::Done => print("the configuration was read anew\n").map(drop),
-        _ => Err(Undone::beside_the_point()),
+        _ => Err(CommandError::beside_the_point()),
     }
 }

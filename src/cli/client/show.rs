@@ -9,22 +9,22 @@ use serde_json::value::RawValue;
 use super::args::ShowArgs;
 use super::list::{labels, state, whole_seconds};
 use super::table::Paper;
-use super::{Daemon, Undone, hooks, now_ms, print};
+use super::{CommandError, Daemon, hooks, now_ms, print};
 use crate::config::Env;
 use crate::control::protocol::{Answer, JobShown, Request};
 use crate::report::json;
-use crate::report::neutral::{LIMIT, neutral};
-use forgewatch_core::poll::{Brought, Cause, Poll};
+use crate::report::sanitize::{LIMIT, neutral};
+use forgewatch_core::poll_log::{Poll, PollResult, WaitReason};
 use forgewatch_core::time::rfc3339_ms;
 
 /// How many polls are shown to people, the newest.
 const POLLS: usize = 10;
 
 /// Prints all that is known of a job.
-pub(in crate::cli) fn run(args: &ShowArgs, env: &Env) -> Result<(), Undone> {
+pub(in crate::cli) fn run(args: &ShowArgs, env: &Env) -> Result<(), CommandError> {
     let request = Request::Show { job: args.job };
     let Answer::Job(shown) = Daemon::find(&args.daemon, env).ask_once(&request)? else {
-        return Err(Undone::beside_the_point());
+        return Err(CommandError::beside_the_point());
     };
     let text = if args.json {
         json::line(&shown) + "\n"
@@ -91,7 +91,7 @@ fn standing(shown: &JobShown) -> String {
         };
         let why = shown.why.map(|why| format!(": {}", why.sentence()));
         facts.push(("Next poll", when + &why.unwrap_or_default()));
-        let estimates = shown.why.iter().flat_map(Cause::estimates);
+        let estimates = shown.why.iter().flat_map(WaitReason::estimates);
         let names = iter::once("Estimates").chain(iter::repeat(""));
         facts.extend(names.zip(estimates));
     }
@@ -133,10 +133,10 @@ fn polled(poll: &Poll) -> String {
     let mut brought = Vec::new();
     match &poll.brought {
         // What went wrong names an HTTP status itself.
-        Brought::Failure {
+        PollResult::Failure {
             error, error_kind, ..
         } => brought.push(format!("{error_kind}: {error}")),
-        Brought::Status {
+        PollResult::Status {
             state,
             progress,
             eta_seconds,

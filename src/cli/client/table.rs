@@ -5,7 +5,7 @@ use std::io;
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthStr;
 
-use crate::report::{Facts, cut_to_width};
+use crate::report::{StreamFacts, cut_to_width};
 
 /// Where a table is printed.
 pub(super) struct Paper {
@@ -20,7 +20,11 @@ impl Paper {
     pub(super) fn stdout() -> Self {
         // None too for a pseudo-terminal that was never told its size.
         let width = terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width));
-        let more = if Facts::gather().utf8 { "…" } else { "..." };
+        let more = if StreamFacts::gather().utf8 {
+            "…"
+        } else {
+            "..."
+        };
         Self { width, more }
     }
 }

@@ -63,7 +63,7 @@ struct World<F> {
 }
 
 impl<F: Fn(u64, JobRef) -> Answer> Api for World<F> {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<Fetched, PollError> {
+    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let now = millis(self.start.elapsed());
         self.seen.requests.borrow_mut().push((now, job));
         let busy = {
@@ -79,7 +79,7 @@ impl<F: Fn(u64, JobRef) -> Answer> Api for World<F> {
         *self.seen.under_way.borrow_mut().entry(job).or_default() -= 1;
         let at_least = Duration::ZERO;
         match (self.answer)(now, job) {
-            Ok(status) => Ok(Fetched {
+            Ok(status) => Ok(StatusResponse {
                 status,
                 date: None,
                 at_least,
@@ -122,10 +122,10 @@ impl Bench {
             seen: Rc::clone(&seen),
             answer,
         };
-        let dice = SeededDice::new(7);
+        let rng = SeededRng::new(7);
         let clock = VirtualClock(start);
-        let memory = Memory::default();
-        let mut engine = Engine::new(api, store, clock, dice, self.limits, self.throttle, memory);
+        let memory = Calibration::default();
+        let mut engine = Engine::new(api, store, clock, rng, self.limits, self.throttle, memory);
         for id in 1..=self.jobs {
             engine.watch(WatchId(u128::from(id).to_be_bytes()), job(id), None);
         }
@@ -183,7 +183,7 @@ fn types(told: &[(u64, Event)]) -> Vec<&'static str> {
 
 #[tokio::test(start_paused = true)]
 async fn jobs_are_watched_to_their_ends() {
-    let (mut engine, _) = Bench::of(3).engine(store::Memory, |now, job| {
+    let (mut engine, _) = Bench::of(3).engine(store::NoStore, |now, job| {
         let ends = job.id.get() * 20_000;
         running(if now >= ends {
             100.0
@@ -211,7 +211,7 @@ async fn jobs_are_watched_to_their_ends() {
 async fn neither_the_rate_nor_the_number_in_flight_is_exceeded() {
     let mut bench = Bench::of(200);
     bench.latency = Duration::from_secs(3);
-    let (mut engine, seen) = bench.engine(store::Memory, |now, _| {
+    let (mut engine, seen) = bench.engine(store::NoStore, |now, _| {
         running(if now > 60_000 { 100.0 } else { 1.0 })
     });
     finish(&mut engine).await;
@@ -227,7 +227,7 @@ async fn neither_the_rate_nor_the_number_in_flight_is_exceeded() {
 async fn stopping_ends_each_watch_once_even_while_it_is_asked() {
     let mut bench = Bench::of(4);
     bench.latency = Duration::from_secs(20);
-    let (mut engine, _) = bench.engine(store::Memory, |_, _| running(1.0));
+    let (mut engine, _) = bench.engine(store::NoStore, |_, _| running(1.0));
     let early = tokio::time::timeout(Duration::from_secs(5), engine.advance()).await;
     assert!(early.is_err(), "nothing is known yet");
     engine.stop_all(Outcome::Abandoned(Reason::Interrupted));
@@ -243,7 +243,7 @@ async fn stopping_ends_each_watch_once_even_while_it_is_asked() {
 async fn the_same_seed_gives_the_same_trace() {
     let trace = || async {
         let (mut engine, seen) =
-            Bench::of(20).engine(store::Memory, |now, job| match now / 1000 % 7 {
+            Bench::of(20).engine(store::NoStore, |now, job| match now / 1000 % 7 {
                 3 => Err(error(ErrorKind::Timeout)),
                 _ => running((now / (500 + 20 * job.id.get())) as f32),
             });

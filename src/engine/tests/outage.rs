@@ -6,7 +6,7 @@ use super::*;
 async fn while_the_api_is_down_only_a_probe_asks_and_the_return_is_gentle() {
     let mut bench = Bench::of(300);
     bench.limits.give_up_after = None;
-    let (mut engine, seen) = bench.engine(store::Memory, |now, _| match now {
+    let (mut engine, seen) = bench.engine(store::NoStore, |now, _| match now {
         0..60_000 => running(1.0),
         60_000..660_000 => Err(error(ErrorKind::Server)),
         660_000..1_200_000 => running(2.0),
@@ -37,7 +37,7 @@ async fn while_the_api_is_down_only_a_probe_asks_and_the_return_is_gentle() {
 #[tokio::test(start_paused = true)]
 async fn a_one_shot_gives_all_of_them_up_though_only_a_probe_asks() {
     let (mut engine, seen) =
-        Bench::of(40).engine(store::Memory, |_, _| Err(error(ErrorKind::Connect)));
+        Bench::of(40).engine(store::NoStore, |_, _| Err(error(ErrorKind::Connect)));
     let told = finish(&mut engine).await;
     assert_eq!(
         types(&told).iter().filter(|&&t| t == "job.gave_up").count(),
@@ -53,7 +53,7 @@ async fn a_one_shot_gives_all_of_them_up_though_only_a_probe_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn one_job_that_fails_among_others_slows_nobody() {
-    let (mut engine, seen) = Bench::of(9).engine(store::Memory, |now, job| {
+    let (mut engine, seen) = Bench::of(9).engine(store::NoStore, |now, job| {
         if job.id.get() == 1 {
             Err(error(ErrorKind::Server))
         } else {
@@ -84,7 +84,7 @@ async fn a_probe_asks_for_no_job_that_the_server_wants_left_alone() {
     let mut bench = Bench::of(3);
     bench.limits.give_up_after = None;
     // Two jobs are to be left alone for half an hour each time; the third may ask for all.
-    let (mut engine, seen) = bench.engine(store::Memory, |now, job| match job.id.get() {
+    let (mut engine, seen) = bench.engine(store::NoStore, |now, job| match job.id.get() {
         _ if now > 7_200_000 => running(100.0),
         3 => Err(error(ErrorKind::Server)),
         _ => Err(PollError {
@@ -109,7 +109,7 @@ async fn a_probe_asks_for_no_job_that_the_server_wants_left_alone() {
 async fn a_maintenance_page_slows_the_return_no_more_than_any_outage() {
     let mut bench = Bench::of(300);
     bench.limits.give_up_after = None;
-    let (mut engine, seen) = bench.engine(store::Memory, |now, _| match now {
+    let (mut engine, seen) = bench.engine(store::NoStore, |now, _| match now {
         60_000..660_000 => Err(PollError {
             http_status: Some(503),
             // The page is there a while after the servers have gone.
@@ -141,7 +141,7 @@ async fn a_shorter_longest_interval_holds_from_the_reload_on() {
             ..status
         })
     };
-    let (mut engine, seen) = bench.engine(store::Memory, answer);
+    let (mut engine, seen) = bench.engine(store::NoStore, answer);
     run_until(&mut engine, 7_200_000).await;
     let before = seen.requests.borrow().len();
     let wait = engine.watches().next().unwrap().next_poll(engine.now());

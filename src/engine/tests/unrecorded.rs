@@ -16,7 +16,7 @@ impl<F: Fn(usize) -> bool> Store for Flaky<F> {
         }
     }
 
-    fn note(&self, _: store::Note) {}
+    fn record_poll(&self, _: store::PollSample) {}
 }
 
 /// Every commit takes a second.
@@ -33,7 +33,7 @@ impl Store for Stuck {
         Ok(())
     }
 
-    fn note(&self, _: store::Note) {}
+    fn record_poll(&self, _: store::PollSample) {}
 }
 
 impl Store for Slow {
@@ -42,7 +42,7 @@ impl Store for Slow {
         Ok(())
     }
 
-    fn note(&self, _: store::Note) {}
+    fn record_poll(&self, _: store::PollSample) {}
 }
 
 #[tokio::test(start_paused = true)]

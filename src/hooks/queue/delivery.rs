@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::told::Told;
-use forgewatch_core::delivery::{DeliveryId, Failure};
+use super::super::payload::EventPayload;
+use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
 
 /// How an attempt went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +14,12 @@ pub enum Attempt {
     /// It was not, and is tried again, not before `not_before` from now.
     Failed {
         /// What went wrong.
-        why: Failure,
+        why: DeliveryFailure,
         /// The receiver's wish.
         not_before: Duration,
     },
     /// It was not, and never will be.
-    Refused(Failure),
+    Refused(DeliveryFailure),
 }
 
 /// A delivery as people are shown it.
@@ -28,20 +28,20 @@ pub struct Listed {
     /// The delivery.
     pub id: DeliveryId,
     /// What is to be delivered.
-    pub told: Arc<Told>,
+    pub told: Arc<EventPayload>,
     /// How many attempts were begun.
     pub attempts: u32,
     /// Where it stands.
     pub stands: Stands,
     /// What went wrong last.
-    pub last: Option<Failure>,
+    pub last: Option<DeliveryFailure>,
 }
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stands {
     /// For its turn, or for this wall time, Unix milliseconds.
-    Waiting {
+    Pending {
         /// Not before.
         due_ms: i64,
     },

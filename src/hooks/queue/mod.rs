@@ -7,12 +7,12 @@
 //! oldest goes first. After `retries` it is given up, and the next of its queue goes: from then on the store alone has it,
 //! until somebody decides about it.
 //!
-//! Whatever is decided is a [`Change`], a value that a store can write down before it is true: [`Queue::begin`] and
+//! Whatever is decided is a [`DeliveryChange`], a value that a store can write down before it is true: [`Queue::begin`] and
 //! [`Queue::settle`] make one, the owner records it, [`Queue::apply`] puts it into force. So no attempt runs that is
 //! not on record, and one that a crash cut off runs again.
 
 mod delivery;
-mod lanes;
+mod hook_queue;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +20,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::told::{NotTold, Told};
+use super::payload::{EventPayload, PayloadError};
 use crate::hooks::HookSpec;
 pub use delivery::{Attempt, Listed, Stands};
-use forgewatch_core::delivery::{Change, DeliveryId, Failure, Row, Standing};
-use forgewatch_core::event::{Event, EventId, GivenUp};
+use forgewatch_core::delivery::{
+    DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow, DeliveryState,
+};
+use forgewatch_core::event::{Event, EventId, FailedDelivery};
 use forgewatch_core::time::Moment;
-use forgewatch_core::watch::Dice;
-use lanes::{Delivery, Hook, Rules};
+use forgewatch_core::watch::Rng;
+use hook_queue::{Delivery, Hook, Rules};
 
 /// The longest that a receiver can put off the next attempt.
 const LONGEST_FLOOR: Duration = Duration::from_hours(1);
@@ -66,7 +68,7 @@ impl Queue {
 
     /// What becomes of the deliveries whose hook has gone, each told once: whichever way they came here, from a store, with
     /// a commit that was under way when the hook left, or back from an attempt that could not be made.
-    pub fn leaving(&mut self) -> Vec<Change> {
+    pub fn leaving(&mut self) -> Vec<DeliveryChange> {
         let mut changes = Vec::new();
         let gone = self
             .hooks
@@ -83,7 +85,7 @@ impl Queue {
     /// The deliveries that this event causes, to be recorded with it, and then [`Queue::add`]ed.
     pub fn wanted(&self, event: &Event) -> Vec<DeliveryId> {
         // Who cannot be told of anything cannot be told of that.
-        let of_failure = |given_up: &GivenUp| self.is_hasty || given_up.of_hook_failed;
+        let of_failure = |given_up: &FailedDelivery| self.is_hasty || given_up.of_hook_failed;
         if event.facts.delivery.as_deref().is_some_and(of_failure) {
             return Vec::new();
         }
@@ -102,7 +104,7 @@ impl Queue {
     }
 
     /// Adds a delivery that is due at once. One that is there already stays as it is.
-    pub fn add(&mut self, id: &DeliveryId, told: Arc<Told>, now: Moment) {
+    pub fn add(&mut self, id: &DeliveryId, told: Arc<EventPayload>, now: Moment) {
         let due = now.up_ms;
         self.insert(id, told, 0, due);
     }
@@ -111,23 +113,23 @@ impl Queue {
     ///
     /// # Errors
     /// What is kept is no event of ours.
-    pub fn load(&mut self, row: Row, now: Moment) -> Result<(), NotTold> {
-        let Row { id, attempts, .. } = row;
+    pub fn load(&mut self, row: DeliveryRow, now: Moment) -> Result<(), PayloadError> {
+        let DeliveryRow { id, attempts, .. } = row;
         match row.standing {
-            Standing::Waiting { due_ms } => {
+            DeliveryState::Pending { due_ms } => {
                 let left = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
                 let left = left.min(LONGEST_FLOOR.as_millis() as u64);
-                let told = Arc::new(Told::parse(row.body)?);
+                let told = Arc::new(EventPayload::parse(row.body)?);
                 self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
             }
-            Standing::GivenUp(_) | Standing::Delivered | Standing::Discarded => {}
+            DeliveryState::Failed(_) | DeliveryState::Delivered | DeliveryState::Discarded => {}
         }
         Ok(())
     }
 
     /// Sets the oldest due delivery aside for an attempt, if there is one and its hook has room. It begins once the
     /// change is recorded; where that cannot be done, [`Queue::put_back`].
-    pub fn begin(&mut self, now: Moment) -> Option<Change> {
+    pub fn begin(&mut self, now: Moment) -> Option<DeliveryChange> {
         let due =
             |(_, hook): &(&Arc<str>, &Hook)| hook.first().filter(|&(due, ..)| due <= now.up_ms);
         let with_room = self.hooks.iter().filter(|(_, hook)| hook.has_room());
@@ -138,13 +140,13 @@ impl Queue {
         let hook = self.hooks.get_mut(&name)?;
         let (event, attempt) = hook.begin()?;
         let id = DeliveryId { event, hook: name };
-        Some(Change::Begin { id, attempt })
+        Some(DeliveryChange::Begin { id, attempt })
     }
 
     /// Takes back what [`Queue::begin`] set aside, as it could not be recorded, or was cut off for `why`: due again at
     /// `until`. Here it was no attempt. On record, one that was cut off stays begun: after the next start the count
     /// goes on from there, and `retries` counts it too.
-    pub fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<Failure>) {
+    pub fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<DeliveryFailure>) {
         self.end(id, |delivery| {
             delivery.attempts = delivery.attempts.saturating_sub(1);
             delivery.due = until.up_ms;
@@ -160,7 +162,7 @@ impl Queue {
     }
 
     /// What is being delivered, and to whom.
-    pub fn told(&self, id: &DeliveryId) -> Option<&Arc<Told>> {
+    pub fn told(&self, id: &DeliveryId) -> Option<&Arc<EventPayload>> {
         Some(&self.hooks.get(&id.hook)?.get(id.event)?.told)
     }
 
@@ -172,8 +174,8 @@ impl Queue {
         attempt: Attempt,
         now: Moment,
         backoff: fn(u8) -> Duration,
-        dice: &mut impl Dice,
-    ) -> Change {
+        rng: &mut impl Rng,
+    ) -> DeliveryChange {
         if let Some(hook) = self.hooks.get_mut(&id.hook) {
             hook.settle(id.event);
         }
@@ -185,26 +187,28 @@ impl Queue {
             .and_then(|hook| hook.rules.as_ref())
             .map_or(0, |rules| rules.retries);
         match attempt {
-            Attempt::Delivered => Change::Deliver { id },
+            Attempt::Delivered => DeliveryChange::Deliver { id },
             Attempt::Failed { why, not_before } if attempts <= retries => {
                 let longest = backoff(u8::try_from(attempts).unwrap_or(u8::MAX));
-                let jittered = longest.mul_f64(dice.roll().clamp(0.0, 1.0));
+                let jittered = longest.mul_f64(rng.roll().clamp(0.0, 1.0));
                 let wait = jittered.max(not_before.min(LONGEST_FLOOR));
                 let until = now.plus(wait);
                 tracing::debug!(delivery = %id, error = %why.error, "tried again");
-                Change::Wait { id, until, why }
+                DeliveryChange::Wait { id, until, why }
             }
-            Attempt::Failed { why, .. } | Attempt::Refused(why) => Change::GiveUp { id, why },
+            Attempt::Failed { why, .. } | Attempt::Refused(why) => {
+                DeliveryChange::GiveUp { id, why }
+            }
         }
     }
 
     /// What `hook.failed` tells of this change, and what went wrong; None where nothing is given up by it.
-    pub fn gives_up(&self, change: &Change) -> Option<(GivenUp, String)> {
-        let Change::GiveUp { id, why } = change else {
+    pub fn gives_up(&self, change: &DeliveryChange) -> Option<(FailedDelivery, String)> {
+        let DeliveryChange::GiveUp { id, why } = change else {
             return None;
         };
         let delivery = self.hooks.get(&id.hook)?.get(id.event)?;
-        let given_up = GivenUp {
+        let given_up = FailedDelivery {
             hook: id.hook.to_string(),
             delivery: id.to_string(),
             attempt: delivery.attempts,
@@ -216,21 +220,23 @@ impl Queue {
     }
 
     /// Puts a recorded change into force.
-    pub fn apply(&mut self, change: &Change) {
+    pub fn apply(&mut self, change: &DeliveryChange) {
         match change {
             // Of what is decided by people the queue knows nothing any more.
-            Change::Begin { .. } | Change::Retry { .. } | Change::Discard { .. } => {}
-            Change::Wait { id, until, why } => self.end(id, |delivery| {
+            DeliveryChange::Begin { .. }
+            | DeliveryChange::Retry { .. }
+            | DeliveryChange::Discard { .. } => {}
+            DeliveryChange::Wait { id, until, why } => self.end(id, |delivery| {
                 delivery.due = until.up_ms;
                 delivery.last = Some(why.clone());
             }),
-            Change::Deliver { id } | Change::GiveUp { id, .. } => self.remove(id),
+            DeliveryChange::Deliver { id } | DeliveryChange::GiveUp { id, .. } => self.remove(id),
         }
     }
 
     /// Gives up all that is not delivered, for this reason; what is being tried included, and what is settled already
     /// left alone.
-    pub fn give_up_all(&mut self, why: &str) -> Vec<Change> {
+    pub fn give_up_all(&mut self, why: &str) -> Vec<DeliveryChange> {
         let mut changes = Vec::new();
         for (name, hook) in &mut self.hooks {
             for event in hook.leave(false) {
@@ -276,7 +282,7 @@ impl Queue {
             Stands::Running
         } else {
             let left = delivery.due.saturating_sub(now.up_ms);
-            Stands::Waiting {
+            Stands::Pending {
                 due_ms: now.plus(Duration::from_millis(left)).wall_ms,
             }
         };
@@ -289,7 +295,7 @@ impl Queue {
         })
     }
 
-    fn insert(&mut self, id: &DeliveryId, told: Arc<Told>, attempts: u32, due: u64) {
+    fn insert(&mut self, id: &DeliveryId, told: Arc<EventPayload>, attempts: u32, due: u64) {
         self.added += 1;
         let delivery = Delivery {
             told,
@@ -319,13 +325,13 @@ impl Queue {
 }
 
 /// Gives up one that there will be no attempt at.
-fn give_up(name: &Arc<str>, hook: &Hook, event: EventId, why: &str) -> Change {
+fn give_up(name: &Arc<str>, hook: &Hook, event: EventId, why: &str) -> DeliveryChange {
     let last = hook.get(event).and_then(|delivery| delivery.last.as_ref());
-    Change::GiveUp {
+    DeliveryChange::GiveUp {
         id: DeliveryId {
             event,
             hook: Arc::clone(name),
         },
-        why: Failure::without_attempt(why, last),
+        why: DeliveryFailure::without_attempt(why, last),
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{MODERN, PLAIN, forty, handful};
-use crate::report::frame::frame;
+use crate::report::bars::frame;
 use crate::report::{Row, Style};
 use forgewatch_core::job::Outcome;
 

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{HOSTILE, MODERN, every_event, failure, forty, handful};
-use crate::report::neutral::is_harmful;
+use crate::report::sanitize::is_harmful;
 use crate::report::{json, progress, text};
 
 fn all(line: impl Fn(&forgewatch_core::event::Event) -> Option<String>) -> String {

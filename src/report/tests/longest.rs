@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::samples::every_event;
 use crate::report::json;
-use forgewatch_core::event::{About, Event, EventType, Facts, GivenUp, LONGEST_LINE, Lag, Tally};
+use forgewatch_core::event::{
+    Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, LONGEST_LINE, Lag,
+};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::{FileSum, Files, Names};
 use forgewatch_core::verdict::ErrorKind;
@@ -53,7 +55,7 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         count: u64::MAX,
         bytes: u64::MAX,
     };
-    let facts = Facts {
+    let facts = EventFields {
         state: Some(JobState::Completed),
         previous_state: Some(JobState::Completed),
         state_name: Some(state_name),
@@ -74,14 +76,14 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
             removed: most,
         }),
         jobs: Some(u32::MAX),
-        tally: Some(Tally {
+        tally: Some(FinishedCounts {
             completed: u32::MAX,
             failed: u32::MAX,
             squashed: u32::MAX,
             other: u32::MAX,
             outcome: "interrupted",
         }),
-        delivery: Some(Box::new(GivenUp {
+        delivery: Some(Box::new(FailedDelivery {
             hook,
             delivery,
             attempt: u32::MAX,
@@ -100,7 +102,7 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
     event.id.seq = u32::MAX;
     event.job = Some(format!("update/{}", u64::MAX).parse().unwrap());
     event.facts = facts;
-    event.about = Some(Arc::new(About {
+    event.about = Some(Arc::new(JobMeta {
         labels: labels.into_iter().collect(),
         names: Names {
             game: Some(game),

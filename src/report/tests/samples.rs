@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::report::{Row, Style};
 use forgewatch_core::event::{
-    About, Event, EventId, EventType, Facts, GivenUp, Lag, Tally, WatchId,
+    Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, WatchId,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::{FileSum, Files, Names};
@@ -29,7 +29,7 @@ pub(super) const MODERN: Style = Style {
     bars: true,
 };
 
-fn job(kind: EventType, seq: u32, facts: Facts) -> Event {
+fn job(kind: EventType, seq: u32, facts: EventFields) -> Event {
     Event {
         id: EventId {
             watch: WatchId([0xa5; 16]),
@@ -48,42 +48,42 @@ pub(super) fn failure(error: &str) -> Event {
     job(
         EventType::Ended(Outcome::Failed),
         9,
-        Facts {
+        EventFields {
             state: Some(JobState::Failed),
             previous_state: Some(JobState::Running),
             progress: Some(45),
             error: Some(error.to_owned()),
             requests: Some(14),
             elapsed_ms: Some(121_500),
-            ..Facts::default()
+            ..EventFields::default()
         },
     )
 }
 
-fn on(state: JobState, progress: u8) -> Facts {
-    Facts {
+fn on(state: JobState, progress: u8) -> EventFields {
+    EventFields {
         state: Some(state),
         progress: Some(progress),
         requests: Some(7),
         elapsed_ms: Some(83_000),
-        ..Facts::default()
+        ..EventFields::default()
     }
 }
 
-fn running(progress: u8) -> Facts {
+fn running(progress: u8) -> EventFields {
     on(JobState::Running, progress)
 }
 
-fn expected(facts: Facts, eta_seconds: i64) -> Facts {
-    Facts {
+fn expected(facts: EventFields, eta_seconds: i64) -> EventFields {
+    EventFields {
         eta: Some(1_767_323_100 + eta_seconds),
         eta_seconds: Some(eta_seconds),
         ..facts
     }
 }
 
-fn trouble(error: &str, kind: ErrorKind, http_status: Option<u16>) -> Facts {
-    Facts {
+fn trouble(error: &str, kind: ErrorKind, http_status: Option<u16>) -> EventFields {
+    EventFields {
         error: Some(error.to_owned()),
         error_kind: Some(kind),
         http_status,
@@ -91,12 +91,12 @@ fn trouble(error: &str, kind: ErrorKind, http_status: Option<u16>) -> Facts {
     }
 }
 
-fn on_the_way() -> Vec<(EventType, Facts)> {
-    let changed = |from, to| Facts {
+fn on_the_way() -> Vec<(EventType, EventFields)> {
+    let changed = |from, to| EventFields {
         previous_state: Some(from),
         ..to
     };
-    let frozen = Facts {
+    let frozen = EventFields {
         state_name: Some("Frozen\x1b[1m".to_owned()),
         ..on(JobState::Unknown(12), 1)
     };
@@ -118,7 +118,7 @@ fn on_the_way() -> Vec<(EventType, Facts)> {
         ),
         (EventType::Reachable, running(42)),
     ];
-    let asked_again = |facts| Facts {
+    let asked_again = |facts| EventFields {
         next_poll_ms: Some(12_400),
         ..facts
     };
@@ -128,9 +128,9 @@ fn on_the_way() -> Vec<(EventType, Facts)> {
         .collect()
 }
 
-fn ends() -> Vec<(EventType, Facts)> {
+fn ends() -> Vec<(EventType, EventFields)> {
     let sum = |count, bytes| FileSum { count, bytes };
-    let completed = Facts {
+    let completed = EventFields {
         detection_delay_ms: Some(870),
         files: Some(Files {
             added: sum(1_204, 3_412_000_000),
@@ -140,7 +140,7 @@ fn ends() -> Vec<(EventType, Facts)> {
         ..on(JobState::Completed, 100)
     };
     let left = |reason| {
-        let facts = Facts {
+        let facts = EventFields {
             reason: Some(reason),
             ..running(60)
         };
@@ -175,7 +175,7 @@ pub(super) fn every_event() -> Vec<Event> {
         .collect();
     events.push(failure(HOSTILE));
     if let Some(first) = events.first_mut() {
-        first.about = Some(Arc::new(About {
+        first.about = Some(Arc::new(JobMeta {
             labels: [("build".to_owned(), "8812".to_owned())].into(),
             names: Names {
                 game: Some("Space\nGame".to_owned()),
@@ -185,7 +185,7 @@ pub(super) fn every_event() -> Vec<Event> {
         }));
     }
     events.insert(0, watcher(EventType::WatchStarted, 1, None));
-    let tally = Tally {
+    let tally = FinishedCounts {
         completed: 3,
         failed: 1,
         squashed: 1,
@@ -200,13 +200,13 @@ pub(super) fn every_event() -> Vec<Event> {
 }
 
 fn lagged() -> Event {
-    let facts = Facts {
+    let facts = EventFields {
         lag: Some(Box::new(Lag {
             lines_dropped: 3,
             first_dropped: format!("{}-4", WatchId([0xa5; 16])),
             last_dropped: format!("{}-6", WatchId([0xa5; 16])),
         })),
-        ..Facts::default()
+        ..EventFields::default()
     };
     Event {
         job: None,
@@ -215,9 +215,9 @@ fn lagged() -> Event {
 }
 
 fn hook_failed() -> Event {
-    let facts = Facts {
+    let facts = EventFields {
         error: Some("exit status 3".to_owned()),
-        delivery: Some(Box::new(GivenUp {
+        delivery: Some(Box::new(FailedDelivery {
             hook: "chat".to_owned(),
             delivery: format!("{}-9/chat", WatchId([0xa5; 16])),
             attempt: 9,
@@ -225,7 +225,7 @@ fn hook_failed() -> Event {
             what: "job.failed of diff/1234".to_owned(),
             of_hook_failed: false,
         })),
-        ..Facts::default()
+        ..EventFields::default()
     };
     Event {
         job: None,
@@ -233,17 +233,17 @@ fn hook_failed() -> Event {
     }
 }
 
-fn watcher(kind: EventType, seq: u32, tally: Option<Tally>) -> Event {
+fn watcher(kind: EventType, seq: u32, tally: Option<FinishedCounts>) -> Event {
     Event {
         job: None,
         ..job(
             kind,
             seq,
-            Facts {
+            EventFields {
                 jobs: Some(5),
                 elapsed_ms: Some(483_000),
                 tally,
-                ..Facts::default()
+                ..EventFields::default()
             },
         )
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::samples::{MODERN, failure, handful};
-use crate::report::frame::frame;
-use crate::report::paint::{Painter, Size};
+use crate::report::bars::frame;
 use crate::report::progress;
+use crate::report::terminal::{Painter, Size};
 
 /// A terminal and the painter that writes to it, as the writer uses them.
 struct Screen {

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::rescue::{FURTHEST, Rescue};
-use super::row::{ACCEPTED, EVENTS, WATCHES};
-use super::{Failure, tables};
+use super::table::{ACCEPTED, EVENTS, WATCHES};
+use super::{Failure, queries};
 
 /// Every row of events in the order of its index, which holds their offsets, too.
 const INDEXED: &str = "SELECT n FROM events INDEXED BY sqlite_autoindex_events_1";
@@ -14,19 +14,19 @@ const INDEXED: &str = "SELECT n FROM events INDEXED BY sqlite_autoindex_events_1
 /// Makes the list agree with the watches that are left. A listed job without a watch is taken for one that ended, and is
 /// never watched again; one that has ended and is not listed is taken for a new one, and its hooks hear of it again.
 pub(super) fn list(new: &Connection, rescues: &mut [Rescue]) -> Result<(), Failure> {
-    let Some(accepted) = rescues.iter_mut().find(|r| r.table == ACCEPTED.name) else {
+    let Some(config_jobs) = rescues.iter_mut().find(|r| r.table == ACCEPTED.name) else {
         return Ok(());
     };
     // A sound list is right: jobs that are not on it have left the configuration.
-    if accepted.lost > 0 || accepted.cut_off {
+    if config_jobs.lost > 0 || config_jobs.cut_off {
         let put_back = put_back(new)?;
-        accepted.rescued += put_back;
-        accepted.lost = accepted.lost.saturating_sub(put_back);
+        config_jobs.rescued += put_back;
+        config_jobs.lost = config_jobs.lost.saturating_sub(put_back);
     }
     let forget = "DELETE FROM accepted WHERE job NOT IN (SELECT job FROM watches)";
     let forgotten = new.execute(forget, [])? as u64;
-    accepted.rescued -= forgotten;
-    accepted.lost += forgotten;
+    config_jobs.rescued -= forgotten;
+    config_jobs.lost += forgotten;
     Ok(())
 }
 
@@ -35,7 +35,7 @@ pub(super) fn list(new: &Connection, rescues: &mut [Rescue]) -> Result<(), Failu
 fn put_back(new: &Connection) -> Result<u64, Failure> {
     let newest = "WHERE n IN (SELECT max(n) FROM watches GROUP BY job)
         AND job NOT IN (SELECT job FROM accepted) ORDER BY n";
-    let watches = WATCHES.read(new, newest, [], tables::saved_watch)?;
+    let watches = WATCHES.read(new, newest, [], queries::saved_watch)?;
     let mut put = 0;
     for watch in watches.iter().filter(|watch| watch.added_by.file) {
         let n = ACCEPTED.next(new)?;

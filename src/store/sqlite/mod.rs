@@ -3,14 +3,14 @@
 //! Group commit without a timer: the thread takes all that waits, does it in one transaction, and answers each once
 //! the disk has it. Then come the reads that waited with it, and then what has come meanwhile. `synchronous=FULL`: without it a power cut loses what was told to be safe.
 
+mod lock;
 mod mend;
 mod open;
-mod place;
 mod prune;
+mod queries;
 mod rescue;
-mod row;
 mod schema;
-mod tables;
+mod table;
 mod worker;
 
 use std::path::PathBuf;
@@ -22,8 +22,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rescue::{Rescue, RescueError, check, recover};
 
-use super::{Accept, Archive, Commit, Note, SavedWatch, Store, StoreError, StoredEvent, stored};
-use forgewatch_core::delivery::{DeliveryId, Row};
+use super::{
+    Archive, Commit, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent, stored,
+};
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use worker::{Ask, Request};
@@ -227,67 +229,67 @@ impl Sqlite {
 impl Store for Sqlite {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
         let events = commit.events.iter().map(|event| stored(0, event));
-        let step = tables::Step {
+        let step = queries::Step {
             events: events.collect::<Result<_, _>>()?,
             watch: commit.watch,
             deliveries: commit.deliveries,
             changes: commit.changes.to_vec(),
         };
         let watch = step.watch.as_ref().map(|w| w.id);
-        self.ask(watch, |db| tables::commit(db, step)).await
+        self.ask(watch, |db| queries::commit(db, step)).await
     }
 
-    fn note(&self, note: Note) {
+    fn record_poll(&self, record_poll: PollSample) {
         // A full queue means that the disk is slow: the first to go is what may be lost.
-        let _ = self.requests.try_send(Request::Note(note));
+        let _ = self.requests.try_send(Request::PollSample(record_poll));
     }
 }
 
 impl Archive for Sqlite {
-    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<Row>, StoreError> {
-        self.read(move |db| tables::deliveries_of(db, watch)).await
+    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.read(move |db| queries::deliveries_of(db, watch)).await
     }
 
-    async fn delivery(&self, id: DeliveryId) -> Result<Option<Row>, StoreError> {
-        self.read(move |db| tables::delivery(db, &id)).await
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+        self.read(move |db| queries::delivery(db, &id)).await
     }
 
-    async fn given_up(&self, limit: usize) -> Result<(Vec<Row>, usize), StoreError> {
-        self.read(move |db| tables::given_up(db, limit)).await
+    async fn given_up(&self, limit: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
+        self.read(move |db| queries::given_up(db, limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |db| tables::events_since(db, after, limit))
+        self.read(move |db| queries::events_since(db, after, limit))
             .await
     }
 
     async fn offset_before(&self, wall_ms: i64) -> Result<u64, StoreError> {
-        self.read(move |db| tables::offset_before(db, wall_ms))
+        self.read(move |db| queries::offset_before(db, wall_ms))
             .await
     }
 
     async fn events_of(&self, watch: WatchId) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |db| tables::events_of(db, watch)).await
+        self.read(move |db| queries::events_of(db, watch)).await
     }
 
     async fn polls(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.read(move |db| tables::polls(db, watch)).await
+        self.read(move |db| queries::polls(db, watch)).await
     }
 
     async fn newest_of(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.read(move |db| tables::newest_of(db, job)).await
+        self.read(move |db| queries::newest_of(db, job)).await
     }
 
     async fn ended_since(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(move |db| tables::ended_since(db, wall_ms)).await
+        self.read(move |db| queries::ended_since(db, wall_ms)).await
     }
 
-    async fn accept(&self, accept: Accept) -> Result<(), StoreError> {
-        self.ask(None, |db| tables::accept(db, accept)).await
+    async fn accept(&self, accept: JobListUpdate) -> Result<(), StoreError> {
+        self.ask(None, |db| queries::accept(db, accept)).await
     }
 
     async fn save_calibrations(&self, json: String) -> Result<(), StoreError> {
-        self.ask(None, |db| tables::save_calibrations(db, json))
+        self.ask(None, |db| queries::save_calibrations(db, json))
             .await
     }
 
@@ -325,7 +327,7 @@ mod tests {
         let (store, _) = Sqlite::open(&path).unwrap();
         save(&store, "before").await.unwrap();
         let broken = store.ask(None, |db| {
-            tables::save_calibrations(db, "within".to_owned())?;
+            queries::save_calibrations(db, "within".to_owned())?;
             Err::<(), _>(failing(ffi::SQLITE_IOERR_FSYNC))
         });
         assert!(matches!(broken.await, Err(StoreError::Fatal(_))));
@@ -350,14 +352,14 @@ mod tests {
             ffi::SQLITE_BUSY,
         ] {
             let full = store.ask(None, move |db| {
-                tables::save_calibrations(db, "within".to_owned())?;
+                queries::save_calibrations(db, "within".to_owned())?;
                 Err::<(), _>(failing(code))
             });
             let beside = save(&store, "beside");
             let (beside, full, read) = tokio::join!(beside, full, store.events_since(0, 1));
             assert!(matches!(full, Err(StoreError::Full(_))));
             assert_eq!(read, Ok(Vec::new()), "what is there can be read");
-            let kept = store.ask(None, tables::calibrations).await.unwrap();
+            let kept = store.ask(None, queries::calibrations).await.unwrap();
             assert_ne!(kept.as_deref(), Some("within"));
             if let Err(error) = beside {
                 assert!(matches!(error, StoreError::Full(_)));

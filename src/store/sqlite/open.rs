@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::schema::{self, Found, STEPS, Step};
 use super::worker::{QUEUE, Worker};
-use super::{Failure, OpenError, Sqlite, place, tables};
+use super::{Failure, OpenError, Sqlite, lock, queries};
 use crate::store::Loaded;
 
 /// Somebody may look into the file with SQLite's own tools; they are waited for this long.
@@ -29,11 +29,11 @@ impl Sqlite {
 
     /// The same, as a program that knows these steps.
     fn open_as(path: &Path, steps: &[Step]) -> Result<(Self, Loaded), OpenError> {
-        let place = place::claim(path)?;
-        if !place.file.exists() {
-            create(&place.file, steps).map_err(|failure| failed(path, failure))?;
+        let lock = lock::claim(path)?;
+        if !lock.file.exists() {
+            create(&lock.file, steps).map_err(|failure| failed(path, failure))?;
         }
-        let db = connect(&place.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        let db = connect(&lock.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .and_then(|db| {
                 prepare(&db, steps)?;
                 Ok(db)
@@ -42,11 +42,11 @@ impl Sqlite {
         let loaded = load(&db).map_err(|failure| failed(path, failure))?;
         let (requests, waiting) = mpsc::channel(QUEUE);
         let (doubt, failed) = watch::channel(None);
-        let worker = Worker::new(db, place, doubt);
+        let worker = Worker::new(db, lock, doubt);
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(waiting))
-            .map_err(|error| place::failed(path, &error))?;
+            .map_err(|error| lock::failed(path, &error))?;
         let store = Self {
             requests,
             failed,
@@ -68,14 +68,14 @@ pub(super) fn connect(file: &Path, access: OpenFlags) -> Result<Connection, Fail
 
 /// Makes a new file elsewhere and moves it here whole, so that an empty file is never taken for a new one.
 pub(super) fn create(file: &Path, steps: &[Step]) -> Result<(), Failure> {
-    let wal = place::beside(file, "-wal");
+    let wal = lock::beside(file, "-wal");
     if wal.exists() {
         return Err(Failure::Damaged(format!(
             "it is gone, but {} is there",
             wal.display()
         )));
     }
-    let new = place::beside(file, ".new");
+    let new = lock::beside(file, ".new");
     let io = |error: io::Error| Failure::Io(error);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
@@ -93,7 +93,7 @@ pub(super) fn create(file: &Path, steps: &[Step]) -> Result<(), Failure> {
     transaction(&db, || schema::migrate(&db, 0, steps))?;
     drop(db);
     fs::rename(&new, file).map_err(io)?;
-    place::sync_folder(file).map_err(io)
+    lock::sync_folder(file).map_err(io)
 }
 
 /// Looks at everything, then makes it ready for writing.
@@ -141,7 +141,7 @@ pub(super) fn examine<'a>(db: &Connection, steps: &'a [Step]) -> Result<&'a [Ste
         let line = verdict.lines().last().unwrap_or_default();
         return Err(Failure::Damaged(line.to_owned()));
     }
-    for table in schema::tables(steps) {
+    for table in schema::queries(steps) {
         let mut statement = db.prepare(&table.select("NOT INDEXED ORDER BY n"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -155,10 +155,10 @@ pub(super) fn examine<'a>(db: &Connection, steps: &'a [Step]) -> Result<&'a [Ste
 
 fn load(db: &Connection) -> Result<Loaded, Failure> {
     Ok(Loaded {
-        watches: tables::running_watches(db)?,
-        accepted: tables::accepted(db)?,
-        calibrations: tables::calibrations(db)?,
-        deliveries: tables::waiting_deliveries(db)?,
+        watches: queries::running_watches(db)?,
+        config_jobs: queries::config_jobs(db)?,
+        calibrations: queries::calibrations(db)?,
+        deliveries: queries::waiting_deliveries(db)?,
     })
 }
 
@@ -194,7 +194,7 @@ pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
         }
         Failure::Foreign => return OpenError::Foreign { path },
         Failure::Damaged(reason) => return OpenError::Corrupt { path, reason },
-        Failure::Io(error) => return place::failed(&path, &error),
+        Failure::Io(error) => return lock::failed(&path, &error),
         Failure::Refused(error) => {
             let reason = error.to_string();
             return OpenError::Io { path, reason };
@@ -221,9 +221,9 @@ mod tests {
     use rusqlite::types::Value;
 
     use super::super::rescue;
-    use super::super::row::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, Table, WATCHES};
+    use super::super::table::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, Table, WATCHES};
     use super::*;
-    use crate::store::{Accept, AddedBy, Archive, Note, SavedWatch, Store};
+    use crate::store::{AddedBy, Archive, JobListUpdate, PollSample, SavedWatch, Store};
     use forgewatch_core::event::WatchId;
 
     /// A version that might come one day: polls have one column more.
@@ -231,7 +231,7 @@ mod tests {
         STEPS[0],
         Step {
             take: later,
-            tables: &[
+            queries: &[
                 &WATCHES,
                 &EVENTS,
                 &DELIVERIES,
@@ -269,18 +269,18 @@ mod tests {
             ended_wall_ms: None,
             added_by: AddedBy::default(),
         };
-        let note = Note {
+        let record_poll = PollSample {
             watch: watch.id,
             row: "{}".to_owned(),
             poll: "{\"progress\":40}".to_owned(),
         };
         let begin = vec![watch];
-        let accept = Accept {
+        let accept = JobListUpdate {
             begin,
-            ..Accept::default()
+            ..JobListUpdate::default()
         };
         store.accept(accept).await.unwrap();
-        store.note(note);
+        store.record_poll(record_poll);
         store.close().await;
     }
 
@@ -322,11 +322,11 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), bytes, "left alone");
 
         let to = folder.path().join("rescued.db");
-        let tables = rescue::recover_as(&path, &to, &LATER).unwrap();
-        let lost: Vec<_> = tables.iter().filter(|t| t.lost > 0 || t.cut_off).collect();
+        let queries = rescue::recover_as(&path, &to, &LATER).unwrap();
+        let lost: Vec<_> = queries.iter().filter(|t| t.lost > 0 || t.cut_off).collect();
         assert!(
             matches!(lost[..], [watches] if watches.table == "watches"),
-            "{tables:?}"
+            "{queries:?}"
         );
         assert_eq!(polls(&to, &POLLS_LATER), 1);
         Sqlite::open_as(&to, &LATER).unwrap().0.close().await;

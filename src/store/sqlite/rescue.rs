@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::row::Table;
 use super::schema::{self, Found, STEPS, Step};
-use super::{Failure, OpenError, mend, open, place};
+use super::table::Table;
+use super::{Failure, OpenError, lock, mend, open};
 
 /// Up to here the next readable row is looked for behind a damaged place.
 pub(super) const FURTHEST: u32 = 40;
@@ -59,8 +59,8 @@ pub fn check(path: &Path) -> Result<Vec<(&'static str, u64)>, OpenError> {
             // One transaction, so that all that is looked at is of one moment.
             db.execute_batch("BEGIN")?;
             let steps = open::examine(&db, STEPS)?;
-            let tables = schema::tables(steps).iter();
-            tables.map(|table| count(&db, table)).collect()
+            let queries = schema::queries(steps).iter();
+            queries.map(|table| count(&db, table)).collect()
         })
         .map_err(|failure| open::failed(path, failure))
 }
@@ -82,24 +82,24 @@ pub(super) fn recover_as(
     let fail = |failure| RescueError::To(open::failed(to, failure));
     let io = |error| fail(Failure::Io(error));
     for suffix in ["", "-wal"] {
-        let path = place::beside(to, suffix);
+        let path = lock::beside(to, suffix);
         if fs::symlink_metadata(&path).is_ok() {
             return Err(RescueError::Exists(path));
         }
     }
-    let settled = place::settle(to).map_err(io)?;
+    let settled = lock::settle(to).map_err(io)?;
     let bench = Bench::beside(&settled).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => RescueError::Exists(place::beside(to, COPY)),
+        io::ErrorKind::AlreadyExists => RescueError::Exists(lock::beside(to, COPY)),
         _ => io(error),
     })?;
     let (copy, new) = (bench.0.join("old"), bench.0.join("new"));
     copy_whole(&file, &copy).map_err(io)?;
-    let tables = salvage(&copy, &new, steps).map_err(|failure| match failure {
+    let queries = salvage(&copy, &new, steps).map_err(|failure| match failure {
         Failure::Newer(_) => RescueError::From(open::failed(from, failure)),
         other => fail(other),
     })?;
     let nothing = |t: &Rescue| t.rescued == 0 && (t.lost > 0 || t.cut_off);
-    if tables.iter().all(nothing) {
+    if queries.iter().all(nothing) {
         return Err(RescueError::Nothing(from.to_owned()));
     }
     // Rescued by root, it is still the daemon's. Anybody else has made it for themselves.
@@ -107,14 +107,14 @@ pub(super) fn recover_as(
         let _ = chown(&new, Some(old.uid()), Some(old.gid()));
     }
     fs::rename(&new, &settled)
-        .and_then(|()| place::sync_folder(&settled))
+        .and_then(|()| lock::sync_folder(&settled))
         .map_err(io)?;
-    Ok(tables)
+    Ok(queries)
 }
 
 /// The file with the links of its folder resolved, if it is one.
 fn existing(path: &Path) -> Result<PathBuf, OpenError> {
-    let file = place::settle(path).map_err(|error| missing(path, &error))?;
+    let file = lock::settle(path).map_err(|error| missing(path, &error))?;
     match fs::symlink_metadata(&file) {
         Ok(metadata) if metadata.is_file() => Ok(file),
         Ok(_) => Err(missing(path, &io::Error::other("it is no regular file"))),
@@ -131,7 +131,7 @@ fn missing(path: &Path, error: &io::Error) -> OpenError {
 
 /// Keeps daemons from the file, where ever one had it: what somebody writes to would be copied half.
 fn hold(from: &Path, file: &Path) -> Result<Option<File>, OpenError> {
-    let Ok(mut lock) = File::open(place::beside(file, ".lock")) else {
+    let Ok(mut lock) = File::open(lock::beside(file, ".lock")) else {
         return Ok(None);
     };
     if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
@@ -156,7 +156,7 @@ struct Bench(PathBuf);
 
 impl Bench {
     fn beside(to: &Path) -> io::Result<Self> {
-        let folder = place::beside(to, COPY);
+        let folder = lock::beside(to, COPY);
         DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self(folder))
     }
@@ -171,9 +171,9 @@ impl Drop for Bench {
 /// The file and its WAL.
 fn copy_whole(file: &Path, copy: &Path) -> io::Result<()> {
     for suffix in ["", "-wal"] {
-        match File::open(place::beside(file, suffix)) {
+        match File::open(lock::beside(file, suffix)) {
             Ok(mut old) => {
-                let mut new = File::create_new(place::beside(copy, suffix))?;
+                let mut new = File::create_new(lock::beside(copy, suffix))?;
                 io::copy(&mut old, &mut new)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && suffix == "-wal" => {}
@@ -190,16 +190,16 @@ fn salvage(copy: &Path, new: &Path, steps: &[Step]) -> Result<Vec<Rescue>, Failu
     open::create(new, taken)?;
     let old = connect_somehow(copy, new, taken)?;
     let new = open::connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let mut tables = Vec::new();
+    let mut queries = Vec::new();
     open::transaction(&new, || {
-        for table in schema::tables(taken) {
-            tables.push(Salvage::of(table).run(&old, &new)?);
+        for table in schema::queries(taken) {
+            queries.push(Salvage::of(table).run(&old, &new)?);
         }
         schema::migrate(&new, taken.len(), steps)?;
-        mend::list(&new, &mut tables)?;
+        mend::list(&new, &mut queries)?;
         mend::offsets(&old, &new)
     })?;
-    Ok(tables)
+    Ok(queries)
 }
 
 /// The steps that the file has behind it; all of them where its header does not tell.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::Failure;
-use super::row::{TABLES, Table};
+use super::table::{TABLES, Table};
 
 /// "fwat": marks the file as ours.
 pub(super) const APPLICATION_ID: i32 = 0x6677_6174;
@@ -16,14 +16,14 @@ pub(super) struct Step {
     /// before, and writes each with [`Table::put`] of its own.
     pub(super) take: fn(&Connection) -> Result<(), Failure>,
     /// The tables as they are from then on: a file is checked, and rescued, by those of its own version.
-    pub(super) tables: &'static [&'static Table],
+    pub(super) queries: &'static [&'static Table],
 }
 
 /// Step n leads from version n to version n + 1; the last one to the version that this program writes, whose tables are
 /// [`TABLES`]. A step that was ever released is never changed again, nor are its tables.
 pub(super) const STEPS: &[Step] = &[Step {
     take: |db| Ok(db.execute_batch(FIRST)?),
-    tables: &TABLES,
+    queries: &TABLES,
 }];
 
 const FIRST: &str = "
@@ -110,9 +110,9 @@ pub(super) fn version(steps: &[Step]) -> i64 {
 pub(super) fn identify(db: &Connection, steps: &[Step]) -> Result<Found, Failure> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let version = number("user_version")?;
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let queries: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let found = match (number("application_id")?, usize::try_from(version)) {
-        (0, Ok(0)) if tables == 0 => Found::Fresh,
+        (0, Ok(0)) if queries == 0 => Found::Fresh,
         (id, _) if id != i64::from(APPLICATION_ID) => Found::Foreign,
         (_, Ok(known)) if (1..=steps.len()).contains(&known) => Found::Version(known),
         (_, Ok(0) | Err(_)) => {
@@ -134,8 +134,8 @@ pub(super) fn migrate(db: &Connection, from: usize, steps: &[Step]) -> Result<()
 }
 
 /// The tables of a file after all of `steps`.
-pub(super) fn tables(steps: &[Step]) -> &'static [&'static Table] {
-    steps.last().map_or(&[], |step| step.tables)
+pub(super) fn queries(steps: &[Step]) -> &'static [&'static Table] {
+    steps.last().map_or(&[], |step| step.queries)
 }
 
 /// Whether tables and indexes are, letter by letter, those that the steps make: a damaged definition could make
@@ -162,11 +162,11 @@ mod tests {
         STEPS[0],
         Step {
             take: |db| Ok(db.execute_batch("ALTER TABLE watches ADD COLUMN note TEXT")?),
-            tables: &TABLES,
+            queries: &TABLES,
         },
         Step {
             take: |db| Ok(db.execute_batch("CREATE TABLE more (n INTEGER PRIMARY KEY) STRICT")?),
-            tables: &TABLES,
+            queries: &TABLES,
         },
     ];
 

@@ -8,9 +8,9 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::place::Place;
-use super::{Failure, tables};
-use crate::store::{Note, POLLS_KEPT, StoreError};
+use super::lock::Place;
+use super::{Failure, queries};
+use crate::store::{POLLS_KEPT, PollSample, StoreError};
 use forgewatch_core::event::WatchId;
 
 /// What may wait before the asking side has to.
@@ -25,7 +25,7 @@ pub(super) enum Request {
     Task(Box<dyn Task>),
     /// Only looks at what is committed: done outside any transaction, once the group that it came with is answered.
     Read(Box<dyn Task>),
-    Note(Note),
+    PollSample(PollSample),
     Close(oneshot::Sender<()>),
 }
 
@@ -106,12 +106,12 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         db: Connection,
-        place: Place,
+        lock: Place,
         doubt: watch::Sender<Option<StoreError>>,
     ) -> Self {
         Self {
             db,
-            _place: place,
+            _place: lock,
             doubt,
             notes: HashMap::new(),
             notes_written: None,
@@ -139,7 +139,7 @@ impl Worker {
                         group.push(task);
                     }
                     Request::Read(task) => reads.push(task),
-                    Request::Note(note) => self.take_note(note),
+                    Request::PollSample(record_poll) => self.take_note(record_poll),
                     Request::Close(reply) => {
                         closing = Some(reply);
                         break;
@@ -184,10 +184,10 @@ impl Worker {
         task.answer(outcome);
     }
 
-    fn take_note(&mut self, note: Note) {
-        let noted = self.notes.entry(note.watch).or_default();
-        noted.row = Some(note.row);
-        noted.polls.push(note.poll);
+    fn take_note(&mut self, record_poll: PollSample) {
+        let noted = self.notes.entry(record_poll.watch).or_default();
+        noted.row = Some(record_poll.row);
+        noted.polls.push(record_poll.poll);
         if noted.polls.len() > POLLS_KEPT {
             noted.polls.remove(0);
         }
@@ -255,7 +255,7 @@ impl Worker {
         if with_notes {
             self.notes_written = Some(Instant::now());
             for (id, noted) in self.notes.drain() {
-                tables::note(&self.db, id, noted.row, noted.polls)?;
+                queries::record_poll(&self.db, id, noted.row, noted.polls)?;
             }
         }
         self.execute("COMMIT")

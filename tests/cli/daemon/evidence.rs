@@ -155,7 +155,7 @@ fn one_story(events: &[&Value]) {
 fn was_served_to_the_end(server: &Server, job: JobRef) -> bool {
     let ended = server.ended_at(job);
     ended.is_some_and(|ended| {
-        let after = |hit: &forgewatch_sim::Hit| hit.job == Some(job) && hit.at >= ended;
+        let after = |hit: &forgewatch_sim::RequestLog| hit.job == Some(job) && hit.at >= ended;
         server.log().iter().any(after)
     })
 }

@@ -1,9 +1,9 @@
 //! Deliveries that were given up: more of them than the daemon should ever hold in memory.
 
-use forgewatch::hooks::told::Told;
+use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{AddedBy, Archive, Commit, SavedWatch, Sqlite, Store};
-use forgewatch_core::delivery::{Change, DeliveryId, Failure, Row};
-use forgewatch_core::event::{Event, EventId, EventType, Facts, WatchId};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow};
+use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use serde_json::Value;
 
 use super::{Home, hook};
@@ -20,7 +20,7 @@ fn event(seq: u32) -> Event {
         wall_ms: 1_700_000_000_000 + i64::from(seq),
         job: Some("diff/1".parse().unwrap()),
         about: None,
-        facts: Facts::default(),
+        facts: EventFields::default(),
     }
 }
 
@@ -36,8 +36,8 @@ async fn write_state(home: &Home) {
     let (store, _) = Sqlite::open(&home.path("state.db")).unwrap();
     let events: Vec<Event> = (1..=MANY).map(event).collect();
     let wanted = |event: &Event| {
-        let body = Told::of(event, "test").unwrap().body().to_owned();
-        Row::new(delivery(event.id.seq), body)
+        let body = EventPayload::of(event, "test").unwrap().body().to_owned();
+        DeliveryRow::new(delivery(event.id.seq), body)
     };
     let watch = SavedWatch {
         id: event(1).id.watch,
@@ -53,11 +53,11 @@ async fn write_state(home: &Home) {
         ..Commit::default()
     };
     store.commit(made).await.unwrap();
-    let give_up = |seq| Change::GiveUp {
+    let give_up = |seq| DeliveryChange::GiveUp {
         id: delivery(seq),
-        why: Failure::new("exit status 1"),
+        why: DeliveryFailure::new("exit status 1"),
     };
-    let changes: Vec<Change> = (1..=MANY).map(give_up).collect();
+    let changes: Vec<DeliveryChange> = (1..=MANY).map(give_up).collect();
     let all_of_them = Commit {
         changes: &changes,
         ..Commit::default()

@@ -11,8 +11,8 @@ use std::io::{self, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use forgewatch_core::rng::SeededDice;
-use forgewatch_core::watch::Dice;
+use forgewatch_core::rng::SeededRng;
+use forgewatch_core::watch::Rng;
 use forgewatch_sim::Script;
 use serde_json::Value;
 
@@ -33,8 +33,8 @@ fn killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice() {
     let seed = number("KILLS_SEED").unwrap_or_else(|| getrandom::u64().unwrap());
     // Past the harness, which keeps the output of what passes and of what hangs.
     let _ = writeln!(io::stderr(), "{kills} kills, KILLS_SEED={seed}");
-    let mut dice = SeededDice::new(seed);
-    let script = jobs(LISTED + kills.div_ceil(2), &mut dice);
+    let mut rng = SeededRng::new(seed);
+    let script = jobs(LISTED + kills.div_ceil(2), &mut rng);
     let expected = Script::parse(&script).unwrap().expected();
     let home = Home::new(&script, "");
     let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> told && sync -d told";
@@ -53,7 +53,7 @@ fn killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice() {
     let mut printed = Vec::new();
     for life in 0..kills {
         let added = if life % 2 == 0 { to_add.next() } else { None };
-        let (lines, answered) = live(&home, LONGEST_LIFE.mul_f64(dice.roll()), added);
+        let (lines, answered) = live(&home, LONGEST_LIFE.mul_f64(rng.roll()), added);
         printed.extend(lines);
         unanswered.extend(added.filter(|_| !answered).map(String::as_str));
     }
@@ -78,10 +78,10 @@ fn killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice() {
 }
 
 /// The simulator's jobs: each runs through several states and ten steps of progress, across several lives.
-fn jobs(count: usize, dice: &mut SeededDice) -> String {
+fn jobs(count: usize, rng: &mut SeededRng) -> String {
     let endings = ["completed", "failed", "squashed", "progress_only"];
     (1..=count).fold(String::new(), |mut script, n| {
-        let seconds = 1.0 + 3.0 * dice.roll();
+        let seconds = 1.0 + 3.0 * rng.roll();
         let kind = ["diff", "update"][n % 2];
         let back = if n % 3 == 0 {
             "set_back = [{ at = '500ms', for = '200ms', to_state = 'queued', progress = 10 }]"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forgewatch::hooks::HookSpec;
-use forgewatch_core::delivery::{Change, DeliveryId};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryId};
 use forgewatch_core::event::{Event, WatchId};
 
 use super::history::{Delivery, History};
@@ -89,11 +89,11 @@ fn check_change(
     history: &History<'_>,
     write: &Write,
     at: Stamp,
-    change: &Change,
+    change: &DeliveryChange,
     findings: &mut Findings,
 ) {
     match change {
-        Change::Deliver { id } => {
+        DeliveryChange::Deliver { id } => {
             let took_it = |attempt: &Attempted| {
                 attempt.delivery == *id
                     && attempt
@@ -104,7 +104,7 @@ fn check_change(
                 findings.add(Rule::DoneWithoutSuccess, at, id.to_string());
             }
         }
-        Change::GiveUp { id, .. } => {
+        DeliveryChange::GiveUp { id, .. } => {
             let tells = |event: &Event| {
                 let of_it = event.facts.delivery.as_ref();
                 of_it.is_some_and(|given_up| given_up.delivery == id.to_string())
@@ -116,10 +116,10 @@ fn check_change(
                 findings.add(Rule::WronglyGivenUp, at, format!("{id} too early"));
             }
         }
-        Change::Begin { .. }
-        | Change::Wait { .. }
-        | Change::Retry { .. }
-        | Change::Discard { .. } => {}
+        DeliveryChange::Begin { .. }
+        | DeliveryChange::Wait { .. }
+        | DeliveryChange::Retry { .. }
+        | DeliveryChange::Discard { .. } => {}
     }
 }
 
@@ -163,7 +163,7 @@ fn check_on_record(history: &History<'_>, attempt: &Attempted, findings: &mut Fi
         .is_some_and(|d| d.row.body == attempt.told.body() && attempt.told.id() == id.event);
     let begun = delivery.is_some_and(|delivery| {
         let mut before = delivery.changes.iter().filter(|(_, begun, _)| *begun < at);
-        before.any(|(.., change)| matches!(change, Change::Begin { attempt: n, .. } if *n == attempt.attempt))
+        before.any(|(.., change)| matches!(change, DeliveryChange::Begin { attempt: n, .. } if *n == attempt.attempt))
     });
     if committed.is_none() || !same || !begun {
         let number = attempt.attempt;
@@ -192,7 +192,7 @@ fn check_retry(
     let is_asked_for = delivery
         .changes
         .iter()
-        .any(|(_, at, change)| between(*at) && matches!(change, Change::Retry { .. }));
+        .any(|(_, at, change)| between(*at) && matches!(change, DeliveryChange::Retry { .. }));
     if is_asked_for {
         return;
     }
@@ -211,7 +211,7 @@ fn check_retry(
     // In another life the wish is known if it was recorded, and by a clock that may have been set.
     let is_known = first.life == second.life
         || delivery.changes.iter().any(|(write, at, change)| {
-            let is_it = between(*at) && matches!(change, Change::Wait { .. });
+            let is_it = between(*at) && matches!(change, DeliveryChange::Wait { .. });
             is_it && write.wall_off == second.wall_off && wall_stood_still(history, write, second)
         });
     if is_known && second.began.ms < due {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forgewatch::store::{Accept, SavedWatch, StoreError};
-use forgewatch_core::delivery::{Change, DeliveryId, Row, Standing};
+use forgewatch::store::{JobListUpdate, SavedWatch, StoreError};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::event::{Event, EventId, EventType, WatchId};
 use forgewatch_core::job::{JobRef, Outcome as Ending};
 
 use super::{Findings, Rule};
-use crate::log::{End, Log, Op, Outcome, Stamp, Wish, Write};
+use crate::log::{DeliveryAction, End, Log, Op, Outcome, Stamp, Write};
 
 /// The record.
 pub(super) struct History<'a> {
@@ -37,14 +37,14 @@ pub(super) struct Watched<'a> {
 
 /// One delivery.
 pub(super) struct Delivery<'a> {
-    pub(super) row: &'a Row,
-    pub(super) changes: Vec<(&'a Write, Stamp, &'a Change)>,
+    pub(super) row: &'a DeliveryRow,
+    pub(super) changes: Vec<(&'a Write, Stamp, &'a DeliveryChange)>,
 }
 
 impl Delivery<'_> {
     /// Whether it was given up before this moment.
     pub(super) fn was_given_up(&self, before: Stamp) -> bool {
-        let given_up = |change: &Change| matches!(change, Change::GiveUp { .. });
+        let given_up = |change: &DeliveryChange| matches!(change, DeliveryChange::GiveUp { .. });
         self.changes
             .iter()
             .any(|(_, at, change)| *at < before && given_up(change))
@@ -61,7 +61,7 @@ impl<'a> History<'a> {
             deliveries: BTreeMap::new(),
             lists: Vec::new(),
         };
-        let mut accepted: Vec<JobRef> = Vec::new();
+        let mut config_jobs: Vec<JobRef> = Vec::new();
         for write in &log.writes {
             if let Some((at, Outcome::Failed(StoreError::Refused(why)))) = &write.outcome {
                 findings.add(Rule::StoreRefused, *at, why);
@@ -70,7 +70,9 @@ impl<'a> History<'a> {
                 continue;
             };
             match &write.op {
-                Op::Accept(accept) => history.accept(at, write, accept, &mut accepted, findings),
+                Op::JobListUpdate(accept) => {
+                    history.accept(at, write, accept, &mut config_jobs, findings);
+                }
                 Op::Commit {
                     events,
                     deliveries,
@@ -152,8 +154,8 @@ impl<'a> History<'a> {
         &mut self,
         at: Stamp,
         write: &'a Write,
-        accept: &Accept,
-        accepted: &mut Vec<JobRef>,
+        accept: &JobListUpdate,
+        config_jobs: &mut Vec<JobRef>,
         findings: &mut Findings,
     ) {
         let listed = accept
@@ -163,7 +165,7 @@ impl<'a> History<'a> {
         for watch in &accept.begin {
             let job = watch.job;
             let is_new_in_the_file =
-                listed.as_ref().is_some_and(|l| l.contains(&job)) && !accepted.contains(&job);
+                listed.as_ref().is_some_and(|l| l.contains(&job)) && !config_jobs.contains(&job);
             let is_wanted = is_new_in_the_file || self.is_wanted_by_a_client(write, watch);
             if !is_wanted || self.live(job, at).is_some() {
                 findings.add(Rule::WatchedUnasked, at, format!("{job} as {}", watch.id));
@@ -193,11 +195,11 @@ impl<'a> History<'a> {
                     came,
                 });
             };
-            let came = listed.iter().filter(|job| !accepted.contains(job));
+            let came = listed.iter().filter(|job| !config_jobs.contains(job));
             came.for_each(|job| change(job, true));
-            let went = accepted.iter().filter(|job| !listed.contains(job));
+            let went = config_jobs.iter().filter(|job| !listed.contains(job));
             went.for_each(|job| change(job, false));
-            *accepted = listed;
+            *config_jobs = listed;
         }
     }
 
@@ -216,7 +218,8 @@ impl<'a> History<'a> {
             let since = |let_go: Stamp| listed < let_go && let_go < end;
             let by_file = |l: &Listing<'_>| !l.came && l.job == *job && since(l.at);
             let by_hand = self.log.commands.iter().any(|command| {
-                matches!(command.wish, Wish::Remove(gone) if gone == *job) && since(command.began)
+                matches!(command.wish, DeliveryAction::Remove(gone) if gone == *job)
+                    && since(command.began)
             });
             if !by_hand && !self.lists.iter().any(by_file) {
                 findings.add(Rule::ListedUnwatched, end, job.to_string());
@@ -232,7 +235,7 @@ impl<'a> History<'a> {
         });
         commands.any(|command| match command.wish {
             // Whether its last watch is still remembered nobody can say where the clock was set in between.
-            Wish::Add { job, may_begin } => {
+            DeliveryAction::Add { job, may_begin } => {
                 job == watch.job && (may_begin || command.wall_off != write.wall_off)
             }
             _ => false,
@@ -269,7 +272,7 @@ impl<'a> History<'a> {
             );
         }
         for row in &self.log.left.deliveries {
-            if matches!(row.standing, Standing::Waiting { .. }) {
+            if matches!(row.standing, DeliveryState::Pending { .. }) {
                 findings.add(Rule::LostDelivery, end, format!("{} still waits", row.id));
             }
         }
@@ -319,14 +322,17 @@ impl<'a> History<'a> {
                 continue;
             };
             let is_kept = match &command.wish {
-                Wish::Add { job, .. } => {
+                DeliveryAction::Add { job, .. } => {
                     let of_it = |w: &Watched| w.job == *job && w.began < done;
                     self.watches.values().any(of_it)
                 }
-                Wish::Remove(job) => self.live(*job, done).is_none(),
-                Wish::Retry(id) | Wish::Discard(id) => {
-                    let decided = |change: &Change| {
-                        matches!(change, Change::Retry { .. } | Change::Discard { .. })
+                DeliveryAction::Remove(job) => self.live(*job, done).is_none(),
+                DeliveryAction::Retry(id) | DeliveryAction::Discard(id) => {
+                    let decided = |change: &DeliveryChange| {
+                        matches!(
+                            change,
+                            DeliveryChange::Retry { .. } | DeliveryChange::Discard { .. }
+                        )
                     };
                     let changes = self.deliveries.get(id).map(|d| &d.changes);
                     changes.is_some_and(|changes| {
@@ -336,7 +342,7 @@ impl<'a> History<'a> {
                             .any(|(_, at, change)| within(*at) && decided(change))
                     })
                 }
-                Wish::Reload | Wish::Look => true,
+                DeliveryAction::Reload | DeliveryAction::Look => true,
             };
             if !is_kept {
                 findings.add(Rule::PromiseBroken, done, format!("{:?}", command.wish));

@@ -21,11 +21,11 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
     let log = history.log;
     for (number, life) in log.lives.iter().enumerate() {
-        let asked: Vec<Asked> = log
+        let asked: Vec<PendingRequest> = log
             .requests
             .iter()
             .filter(|request| request.life == number)
-            .map(|request| Asked {
+            .map(|request| PendingRequest {
                 request,
                 watch: history.live(request.job, request.asked),
             })
@@ -40,12 +40,12 @@ pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
 }
 
 /// A request, and for which watch.
-struct Asked<'a> {
+struct PendingRequest<'a> {
     request: &'a Request,
     watch: Option<WatchId>,
 }
 
-impl Asked<'_> {
+impl PendingRequest<'_> {
     fn error(&self) -> Option<&PollError> {
         self.request.answer.as_ref()?.1.as_ref().err()
     }
@@ -76,7 +76,7 @@ impl Asked<'_> {
     }
 }
 
-fn check_one(life: &Life, asked: &Asked<'_>, findings: &mut Findings) {
+fn check_one(life: &Life, asked: &PendingRequest<'_>, findings: &mut Findings) {
     let (job, at) = (asked.request.job, asked.request.asked);
     if asked.watch.is_none() {
         findings.add(Rule::AskedUnwatched, at, job.to_string());
@@ -91,11 +91,11 @@ fn config_at(log: &Log, life: usize, at: Stamp) -> &Config {
     &in_force.unwrap_or(&log.configs[0]).config
 }
 
-fn check_together(log: &Log, asked: &[Asked<'_>], findings: &mut Findings) {
+fn check_together(log: &Log, asked: &[PendingRequest<'_>], findings: &mut Findings) {
     for (number, this) in asked.iter().enumerate() {
         let at = this.request.asked;
-        let over = |other: &Asked| other.answered().or(other.request.dropped);
-        let under_way = |other: &&Asked| over(other).is_none_or(|over| at < over);
+        let over = |other: &PendingRequest| other.answered().or(other.request.dropped);
+        let under_way = |other: &&PendingRequest| over(other).is_none_or(|over| at < over);
         let others = || asked[..number].iter().filter(under_way);
         if this.watch.is_some() && others().any(|other| other.watch == this.watch) {
             findings.add(
@@ -113,7 +113,7 @@ fn check_together(log: &Log, asked: &[Asked<'_>], findings: &mut Findings) {
 }
 
 /// No second sees more than one and a half times the rate, and the one that a bucket always has.
-fn check_rate(log: &Log, asked: &[Asked<'_>], findings: &mut Findings) {
+fn check_rate(log: &Log, asked: &[PendingRequest<'_>], findings: &mut Findings) {
     let times: Vec<Stamp> = asked.iter().map(|asked| asked.request.asked).collect();
     for (number, &at) in times.iter().enumerate() {
         let config = config_at(log, asked[number].request.life, at);
@@ -143,7 +143,7 @@ fn check_waits(
     history: &History<'_>,
     number: usize,
     life: &Life,
-    asked: &[Asked<'_>],
+    asked: &[PendingRequest<'_>],
     findings: &mut Findings,
 ) {
     let Some(ready) = life.ready else {
@@ -164,7 +164,7 @@ fn check_waits(
             .max_interval
             .as_millis() as u64;
         longest = longest.max(LONGEST_BACKOFF_MS.max(600_000));
-        let mut last: Option<&Asked> = None;
+        let mut last: Option<&PendingRequest> = None;
         for this in asked.iter().filter(|asked| asked.watch == Some(id)) {
             let at = this.request.asked;
             check_too_late(asked, since, at, longest, watched.job, findings);
@@ -185,7 +185,7 @@ fn check_waits(
 
 /// `since` is when the wait began; whoever was in trouble in between may have held it up.
 fn check_too_late(
-    asked: &[Asked<'_>],
+    asked: &[PendingRequest<'_>],
     since: Stamp,
     at: Stamp,
     longest: u64,
@@ -195,7 +195,7 @@ fn check_too_late(
     let troubles = asked
         .iter()
         .filter(|asked| asked.is_trouble())
-        .filter_map(Asked::answered);
+        .filter_map(PendingRequest::answered);
     let held_up = troubles
         .filter(|&t| t < at)
         .max()
@@ -208,7 +208,7 @@ fn check_too_late(
 }
 
 /// Not before `min_interval` after an answer, and not before the server's `Retry-After`.
-fn check_too_soon(log: &Log, last: &Asked<'_>, at: Stamp, findings: &mut Findings) {
+fn check_too_soon(log: &Log, last: &PendingRequest<'_>, at: Stamp, findings: &mut Findings) {
     let Some(answered) = last.answered() else {
         return;
     };

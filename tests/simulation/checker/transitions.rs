@@ -16,7 +16,7 @@ use crate::log::{Log, Op, Request, Stamp, Write};
 
 pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
     for (&id, watched) in &history.watches {
-        let told = Told::of(history, id, watched);
+        let told = EventPayload::of(history, id, watched);
         for request in requests_of(history.log, watched) {
             told.check(request, findings);
         }
@@ -35,14 +35,14 @@ fn requests_of<'a>(log: &'a Log, watched: &Watched<'_>) -> impl Iterator<Item = 
 }
 
 /// One watch, and what was told of it.
-struct Told<'a> {
+struct EventPayload<'a> {
     history: &'a History<'a>,
     id: WatchId,
     watched: &'a Watched<'a>,
     config: &'a Config,
 }
 
-impl<'a> Told<'a> {
+impl<'a> EventPayload<'a> {
     fn of(history: &'a History<'a>, id: WatchId, watched: &'a Watched<'a>) -> Self {
         // What matters here is the same in every state of the file.
         let config = &history.log.configs[0].config;

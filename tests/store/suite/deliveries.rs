@@ -1,7 +1,7 @@
 //! The life of a delivery.
 
 use forgewatch::store::{Archive, StoreError};
-use forgewatch_core::delivery::{Change, Failure, Row, Standing};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure, DeliveryRow, DeliveryState};
 use forgewatch_core::time::Moment;
 
 use super::{Home, begin, change, failure};
@@ -22,20 +22,20 @@ async fn a_delivery_lives_by_its_rules(home: &impl Home) {
         wall_ms: 42,
     };
     let [deliver, wait, give_up, retry, discard] = [
-        Change::Deliver { id: id() },
-        Change::Wait {
+        DeliveryChange::Deliver { id: id() },
+        DeliveryChange::Wait {
             id: id(),
             until,
-            why: Failure::new("exit status 1"),
+            why: DeliveryFailure::new("exit status 1"),
         },
-        Change::GiveUp {
+        DeliveryChange::GiveUp {
             id: id(),
             why: failure(),
         },
-        Change::Retry { id: id() },
-        Change::Discard { id: id() },
+        DeliveryChange::Retry { id: id() },
+        DeliveryChange::Discard { id: id() },
     ];
-    let refused = async |changes: &[&Change], why: &str| {
+    let refused = async |changes: &[&DeliveryChange], why: &str| {
         for &late in changes {
             let result = change(&store, late.clone()).await;
             assert!(
@@ -45,7 +45,7 @@ async fn a_delivery_lives_by_its_rules(home: &impl Home) {
         }
     };
     let is = async |attempts, standing| {
-        let row = Row {
+        let row = DeliveryRow {
             attempts,
             standing,
             ..wanted(1, 1)
@@ -57,20 +57,20 @@ async fn a_delivery_lives_by_its_rules(home: &impl Home) {
     };
     refused(&[&deliver, &wait, &retry, &discard], "was never tried").await;
     begin(&store, 1, 1, 1).await.unwrap();
-    is(1, Standing::Waiting { due_ms: 0 }).await;
+    is(1, DeliveryState::Pending { due_ms: 0 }).await;
     refused(&[&retry, &discard], "waits").await;
     change(&store, wait.clone()).await.unwrap();
-    is(1, Standing::Waiting { due_ms: 42 }).await;
+    is(1, DeliveryState::Pending { due_ms: 42 }).await;
     begin(&store, 1, 1, 2).await.unwrap();
     change(&store, give_up.clone()).await.unwrap();
-    is(2, Standing::GivenUp(failure())).await;
+    is(2, DeliveryState::Failed(failure())).await;
     refused(&[&deliver, &wait, &give_up], "was given up").await;
     assert!(begin(&store, 1, 1, 3).await.is_err());
     change(&store, retry.clone()).await.unwrap();
-    is(0, Standing::Waiting { due_ms: 0 }).await;
+    is(0, DeliveryState::Pending { due_ms: 0 }).await;
     begin(&store, 1, 1, 1).await.unwrap();
     change(&store, deliver.clone()).await.unwrap();
-    is(1, Standing::Delivered).await;
+    is(1, DeliveryState::Delivered).await;
     refused(
         &[&deliver, &wait, &give_up, &retry, &discard],
         "was delivered",
@@ -89,18 +89,22 @@ async fn what_waits_is_loaded_as_it_stands(home: &impl Home) {
     begin(&store, 1, 1, 1).await.unwrap();
     for n in [2, 3] {
         let (id, why) = (delivery(n, 1), failure());
-        change(&store, Change::GiveUp { id, why }).await.unwrap();
+        change(&store, DeliveryChange::GiveUp { id, why })
+            .await
+            .unwrap();
     }
     let id = delivery(3, 1);
-    change(&store, Change::Discard { id }).await.unwrap();
+    change(&store, DeliveryChange::Discard { id })
+        .await
+        .unwrap();
     home.close(store).await;
     let (store, loaded) = home.open();
-    let cut_off = Row {
+    let cut_off = DeliveryRow {
         attempts: 1,
         ..wanted(1, 1)
     };
-    let given_up = Row {
-        standing: Standing::GivenUp(failure()),
+    let given_up = DeliveryRow {
+        standing: DeliveryState::Failed(failure()),
         ..wanted(2, 1)
     };
     assert_eq!(loaded.deliveries, [cut_off, wanted(4, 1)]);
@@ -119,10 +123,12 @@ async fn the_newest_of_those_given_up_are_shown_and_all_are_counted(home: &impl 
     // Not in the order in which they were made; the third waits.
     for n in [6, 2, 1, 5, 4] {
         let (id, why) = (delivery(n, 1), failure());
-        change(&store, Change::GiveUp { id, why }).await.unwrap();
+        change(&store, DeliveryChange::GiveUp { id, why })
+            .await
+            .unwrap();
     }
-    let given_up = |n| Row {
-        standing: Standing::GivenUp(failure()),
+    let given_up = |n| DeliveryRow {
+        standing: DeliveryState::Failed(failure()),
         ..wanted(n, 1)
     };
     let newest = [4, 5, 6].map(given_up).to_vec();
@@ -131,8 +137,10 @@ async fn the_newest_of_those_given_up_are_shown_and_all_are_counted(home: &impl 
     assert_eq!(store.given_up(usize::MAX).await, Ok((all, 5)));
     // What is decided is none of them any more, and that lasts.
     let (retried, discarded) = (delivery(6, 1), delivery(1, 1));
-    change(&store, Change::Retry { id: retried }).await.unwrap();
-    change(&store, Change::Discard { id: discarded })
+    change(&store, DeliveryChange::Retry { id: retried })
+        .await
+        .unwrap();
+    change(&store, DeliveryChange::Discard { id: discarded })
         .await
         .unwrap();
     home.close(store).await;

@@ -1,7 +1,7 @@
 //! What is committed: events and what goes with them, all or nothing.
 
 use forgewatch::store::{Archive, Commit, Loaded, Store, StoreError};
-use forgewatch_core::delivery::{Change, Row};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryRow};
 use forgewatch_core::event::EventId;
 
 use super::{Home, begin};
@@ -70,7 +70,7 @@ async fn offsets_rise_and_are_never_used_twice(home: &impl Home) {
         begin(&store, 1, seq, 1).await.unwrap();
         let done = Commit {
             watch: Some(ended(1, seq, wall(seq))),
-            changes: &[Change::Deliver {
+            changes: &[DeliveryChange::Deliver {
                 id: delivery(1, seq),
             }],
             ..Commit::default()
@@ -90,7 +90,7 @@ async fn a_commit_that_is_refused_leaves_nothing(home: &impl Home) {
         store.deliveries_of(id(1)).await.unwrap(),
         store.newest_of(job(1)).await.unwrap(),
     );
-    let refused: [(Vec<Row>, Vec<Change>); 4] = [
+    let refused: [(Vec<DeliveryRow>, Vec<DeliveryChange>); 4] = [
         (vec![wanted(9, 9)], Vec::new()),
         // Of an event that is there, but was committed before.
         (vec![wanted(1, 1)], Vec::new()),
@@ -98,11 +98,11 @@ async fn a_commit_that_is_refused_leaves_nothing(home: &impl Home) {
         (
             vec![wanted(1, 2)],
             vec![
-                Change::Begin {
+                DeliveryChange::Begin {
                     id: delivery(1, 1),
                     attempt: 1,
                 },
-                Change::Begin {
+                DeliveryChange::Begin {
                     id: delivery(77, 1),
                     attempt: 1,
                 },

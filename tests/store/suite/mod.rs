@@ -1,7 +1,7 @@
 //! What holds for every store.
 
-use forgewatch::store::{Archive, Commit, Loaded, Model, Sqlite, Store, StoreError};
-use forgewatch_core::delivery::{Change, Failure};
+use forgewatch::store::{Archive, Commit, InMemoryStore, Loaded, Sqlite, Store, StoreError};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure};
 
 use crate::samples::{delivery, state_in};
 
@@ -12,7 +12,7 @@ trait Home {
     async fn close(&self, store: Self::Store);
 }
 
-impl Home for Model {
+impl Home for InMemoryStore {
     type Store = Self;
 
     fn open(&self) -> (Self, Loaded) {
@@ -39,10 +39,10 @@ impl Home for Disk {
 /// Each of these functions is a test of either store.
 macro_rules! both {
     ($($name:ident)*) => {
-        mod model {
+        mod in_memory {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(&forgewatch::store::Model::default()).await;
+                super::$name(&forgewatch::store::InMemoryStore::default()).await;
             })*
         }
         mod sqlite {
@@ -59,7 +59,7 @@ mod deliveries;
 mod events;
 mod watches;
 
-async fn change(store: &impl Store, change: Change) -> Result<(), StoreError> {
+async fn change(store: &impl Store, change: DeliveryChange) -> Result<(), StoreError> {
     let commit = Commit {
         changes: &[change],
         ..Commit::default()
@@ -69,11 +69,11 @@ async fn change(store: &impl Store, change: Change) -> Result<(), StoreError> {
 
 async fn begin(store: &impl Store, n: u64, seq: u32, attempt: u32) -> Result<(), StoreError> {
     let id = delivery(n, seq);
-    change(store, Change::Begin { id, attempt }).await
+    change(store, DeliveryChange::Begin { id, attempt }).await
 }
 
-fn failure() -> Failure {
-    Failure {
+fn failure() -> DeliveryFailure {
+    DeliveryFailure {
         error: "exit status 1".to_owned(),
         exit_status: Some(1),
     }

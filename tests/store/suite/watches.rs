@@ -1,9 +1,9 @@
 //! What is kept of watches, the list they come from, and how all of it is forgotten.
 
 use forgewatch::store::{
-    Accept, AcceptedJob, AddedBy, Archive, Commit, Note, POLLS_KEPT, SavedWatch, Store,
+    AddedBy, Archive, Commit, ConfigJob, JobListUpdate, POLLS_KEPT, PollSample, SavedWatch, Store,
 };
-use forgewatch_core::delivery::Change;
+use forgewatch_core::delivery::DeliveryChange;
 use forgewatch_core::event::EventId;
 
 use super::{Home, begin, failure};
@@ -19,8 +19,8 @@ both! {
     an_undone_delivery_keeps_its_own_event_and_no_other
 }
 
-fn note(n: u64, row: &str, poll: usize) -> Note {
-    Note {
+fn record_poll(n: u64, row: &str, poll: usize) -> PollSample {
+    PollSample {
         watch: id(n),
         row: row.to_owned(),
         poll: poll.to_string(),
@@ -36,7 +36,7 @@ async fn a_note_keeps_row_and_poll_of_a_watch_that_runs(home: &impl Home) {
     };
     store.commit(gone).await.unwrap();
     for n in 1..=3 {
-        store.note(note(n, "noted", 1));
+        store.record_poll(record_poll(n, "noted", 1));
     }
     home.close(store).await;
     let (store, loaded) = home.open();
@@ -44,7 +44,7 @@ async fn a_note_keeps_row_and_poll_of_a_watch_that_runs(home: &impl Home) {
     assert_eq!(store.newest_of(job(2)).await.unwrap(), Some(ended(2, 1, 5)));
     assert_eq!(store.newest_of(job(3)).await.unwrap(), None);
     // What is committed later holds.
-    store.note(note(1, "older", 2));
+    store.record_poll(record_poll(1, "older", 2));
     step(&store, 1, 2).await.unwrap();
     home.close(store).await;
     let (store, loaded) = home.open();
@@ -58,7 +58,7 @@ async fn the_newest_polls_are_kept(home: &impl Home) {
     step(&store, 1, 1).await.unwrap();
     for round in 0..3 {
         for poll in 0..50 {
-            store.note(note(1, "r", round * 50 + poll));
+            store.record_poll(record_poll(1, "r", round * 50 + poll));
         }
         step(&store, 1, 2 + round as u32).await.unwrap();
     }
@@ -85,8 +85,8 @@ async fn the_newest_watch_of_a_job_is_found(home: &impl Home) {
     home.close(store).await;
 }
 
-fn listed(n: u64) -> AcceptedJob {
-    AcceptedJob {
+fn listed(n: u64) -> ConfigJob {
+    ConfigJob {
         job: job(n),
         labels: format!("{{\"n\":\"{n}\"}}"),
     }
@@ -94,16 +94,16 @@ fn listed(n: u64) -> AcceptedJob {
 
 async fn the_list_and_its_watches_are_taken_over_together(home: &impl Home) {
     let (store, _) = home.open();
-    let accept = |jobs: &[u64], begin: &[u64]| Accept {
+    let accept = |jobs: &[u64], begin: &[u64]| JobListUpdate {
         jobs: Some(jobs.iter().map(|&n| listed(n)).collect()),
         begin: begin.iter().map(|&n| watch(n, 0)).collect(),
-        ..Accept::default()
+        ..JobListUpdate::default()
     };
     store.accept(accept(&[1, 2], &[1, 2])).await.unwrap();
     store.accept(accept(&[3, 2], &[3])).await.unwrap();
     home.close(store).await;
     let (store, loaded) = home.open();
-    assert_eq!(loaded.accepted, [listed(3), listed(2)]);
+    assert_eq!(loaded.config_jobs, [listed(3), listed(2)]);
     assert_eq!(loaded.watches, [watch(1, 0), watch(2, 0), watch(3, 0)]);
     home.close(store).await;
 }
@@ -114,10 +114,10 @@ async fn who_asked_for_a_watch_is_changed_by_itself_and_by_no_step(home: &impl H
         file: true,
         socket: true,
     };
-    let accept = Accept {
+    let accept = JobListUpdate {
         begin: vec![watch(1, 0)],
         added_by: vec![(id(1), both), (id(9), both)],
-        ..Accept::default()
+        ..JobListUpdate::default()
     };
     store.accept(accept).await.unwrap();
     step(&store, 1, 1).await.unwrap();
@@ -128,7 +128,7 @@ async fn who_asked_for_a_watch_is_changed_by_itself_and_by_no_step(home: &impl H
         ..watch(1, 1)
     };
     assert_eq!(loaded.watches, [kept]);
-    assert_eq!(loaded.accepted, []);
+    assert_eq!(loaded.config_jobs, []);
     home.close(store).await;
 }
 
@@ -141,9 +141,9 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
         let id = delivery(n, 1);
         let what = if n == 2 {
             let why = failure();
-            Change::GiveUp { id, why }
+            DeliveryChange::GiveUp { id, why }
         } else {
-            Change::Deliver { id }
+            DeliveryChange::Deliver { id }
         };
         let ended_wall_ms = (n != 3).then_some(if n == 4 { 100 } else { 50 });
         let commit = Commit {
@@ -164,9 +164,9 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
     };
     store.commit(commit).await.unwrap();
     step(&store, 3, 2).await.unwrap();
-    let accept = Accept {
+    let accept = JobListUpdate {
         jobs: Some(vec![listed(1)]),
-        ..Accept::default()
+        ..JobListUpdate::default()
     };
     store.accept(accept).await.unwrap();
 

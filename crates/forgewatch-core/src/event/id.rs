@@ -22,16 +22,18 @@ impl fmt::Debug for WatchId {
 /// A text is not the identity of a watch, of an event or of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id")]
-pub struct NoId;
+pub struct InvalidId;
 
 impl FromStr for WatchId {
-    type Err = NoId;
+    type Err = InvalidId;
 
     /// 32 hexadecimal digits, as it is displayed.
-    fn from_str(text: &str) -> Result<Self, NoId> {
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
         let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let number = u128::from_str_radix(text, 16).map_err(|_| NoId)?;
-        digits.then_some(Self(number.to_be_bytes())).ok_or(NoId)
+        let number = u128::from_str_radix(text, 16).map_err(|_| InvalidId)?;
+        digits
+            .then_some(Self(number.to_be_bytes()))
+            .ok_or(InvalidId)
     }
 }
 
@@ -51,13 +53,13 @@ impl fmt::Display for EventId {
 }
 
 impl FromStr for EventId {
-    type Err = NoId;
+    type Err = InvalidId;
 
-    fn from_str(text: &str) -> Result<Self, NoId> {
-        let (watch, seq) = text.split_once('-').ok_or(NoId)?;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (watch, seq) = text.split_once('-').ok_or(InvalidId)?;
         Ok(Self {
             watch: watch.parse()?,
-            seq: seq.parse().map_err(|_| NoId)?,
+            seq: seq.parse().map_err(|_| InvalidId)?,
         })
     }
 }

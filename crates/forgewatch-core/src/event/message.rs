@@ -1,7 +1,7 @@
 //! An event as one sentence.
 
-use super::bound::word;
-use super::{Event, EventType, Facts, Tally};
+use super::limits::word;
+use super::{Event, EventFields, EventType, FinishedCounts};
 use crate::job::{JobState, Outcome, Reason};
 use crate::time::span;
 
@@ -40,17 +40,17 @@ impl Event {
     }
 }
 
-fn percent(facts: &Facts) -> String {
+fn percent(facts: &EventFields) -> String {
     let percent = facts.progress.map(|p| format!(" at {p} %"));
     percent.unwrap_or_default()
 }
 
-fn spent(facts: &Facts) -> String {
+fn spent(facts: &EventFields) -> String {
     let spent = facts.elapsed_ms.map(|ms| format!(" after {}", span(ms)));
     spent.unwrap_or_default()
 }
 
-fn ended(job: &str, outcome: Outcome, facts: &Facts) -> String {
+fn ended(job: &str, outcome: Outcome, facts: &EventFields) -> String {
     let (percent, spent) = (percent(facts), spent(facts));
     let standing = match facts.state {
         Some(state) => format!("still {state}{percent}"),
@@ -74,16 +74,16 @@ fn ended(job: &str, outcome: Outcome, facts: &Facts) -> String {
     }
 }
 
-fn finished(facts: &Facts) -> String {
+fn finished(facts: &EventFields) -> String {
     let jobs = facts.jobs.unwrap_or(0);
-    let Tally {
+    let FinishedCounts {
         completed,
         failed,
         squashed,
         other,
         outcome,
     } = facts.tally.unwrap_or_default();
-    if outcome == Tally::STOPPED {
+    if outcome == FinishedCounts::STOPPED {
         return match jobs {
             1 => "stopped; 1 job is watched on after the next start".to_owned(),
             jobs => format!("stopped; {jobs} jobs are watched on after the next start"),
@@ -102,7 +102,7 @@ fn finished(facts: &Facts) -> String {
     format!("{}{}", parts.join(", "), spent(facts))
 }
 
-fn given_up(facts: &Facts) -> String {
+fn given_up(facts: &EventFields) -> String {
     let Some(delivery) = facts.delivery.as_deref() else {
         return "a hook was given up".to_owned();
     };

@@ -7,20 +7,20 @@
 //! `id` says which event it is, `kind` of which type, `facts` what is told with it; `message` is the sentence for people,
 //! `record` the whole for programs, and `bound` keeps that short enough for a journal.
 
-mod bound;
-mod facts;
+mod fields;
 mod id;
 mod kind;
+mod limits;
 mod message;
 mod record;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use bound::{LONGEST_LINE, short, spelled};
-pub use facts::{Facts, GivenUp, Lag, Tally};
-pub use id::{EventId, NoId, WatchId};
+pub use fields::{EventFields, FailedDelivery, FinishedCounts, Lag};
+pub use id::{EventId, InvalidId, WatchId};
 pub use kind::{ALL_OF_JOBS, EventType};
+pub use limits::{LONGEST_LINE, short, spelled};
 pub use record::Record;
 
 use super::job::JobRef;
@@ -28,7 +28,7 @@ use super::status::Names;
 
 /// What is known of a job besides its status: apart from the watch, shared, and absent for most jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct JobMeta {
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The server's names for what a diff is about.
@@ -47,7 +47,7 @@ pub struct Event {
     /// The job it is about; None for the watcher's own.
     pub job: Option<JobRef>,
     /// That job's labels and names.
-    pub about: Option<Arc<About>>,
+    pub about: Option<Arc<JobMeta>>,
     /// Everything else that is told with it.
-    pub facts: Facts,
+    pub facts: EventFields,
 }

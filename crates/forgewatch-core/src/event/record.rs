@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::bound::{self, Labels};
-use super::{Event, Facts};
+use super::limits::{self, Labels};
+use super::{Event, EventFields};
 use crate::job::{JobKind, JobRef};
 use crate::time::rfc3339_ms;
 
@@ -29,9 +29,9 @@ impl Event {
                 .filter(|l| !l.is_empty())
                 .map(Labels),
             facts: &self.facts,
-            game: names.and_then(|n| n.game.as_deref()).map(bound::name),
-            image: names.and_then(|n| n.image.as_deref()).map(bound::name),
-            machine: names.and_then(|n| n.machine.as_deref()).map(bound::name),
+            game: names.and_then(|n| n.game.as_deref()).map(limits::name),
+            image: names.and_then(|n| n.image.as_deref()).map(limits::name),
+            machine: names.and_then(|n| n.machine.as_deref()).map(limits::name),
         }
     }
 }
@@ -56,7 +56,7 @@ pub struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Labels<'a>>,
     #[serde(flatten)]
-    facts: &'a Facts,
+    facts: &'a EventFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     game: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

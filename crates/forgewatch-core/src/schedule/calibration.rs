@@ -1,6 +1,6 @@
 //! What earlier jobs teach: how each estimate errs, whether an ETA is kept, how long jobs last.
 //!
-//! The engine owns one [`Memory`] and hands it to every watch; the store keeps it. [`super::Trace::samples`] makes
+//! The engine owns one [`Calibration`] and hands it to every watch; the store keeps it. [`super::History::samples`] makes
 //! what is learnt from a job that came to its own end. Ends that are not the job's own teach nothing.
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ const LARGEST: f32 = 3.0;
 /// A running mean and variance that forgets slowly. Always finite and within bounds, wherever it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
-pub(super) struct Calibration {
+pub(super) struct ErrorStats {
     n: f32,
     mean: f32,
     var: f32,
@@ -53,7 +53,7 @@ struct Stored {
     var: f32,
 }
 
-impl From<Stored> for Calibration {
+impl From<Stored> for ErrorStats {
     fn from(stored: Stored) -> Self {
         if !(stored.n.is_finite() && stored.mean.is_finite() && stored.var.is_finite()) {
             return Self::new(0.0, 1.0);
@@ -66,7 +66,7 @@ impl From<Stored> for Calibration {
     }
 }
 
-impl Calibration {
+impl ErrorStats {
     /// A guess that two samples outweigh.
     const fn new(mean: f32, sigma: f32) -> Self {
         Self {
@@ -101,13 +101,13 @@ impl Calibration {
 
 /// One job's errors of one source, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Tally {
+pub(super) struct ErrorSums {
     weight: f32,
     sum: f32,
     squares: f32,
 }
 
-impl Tally {
+impl ErrorSums {
     /// Takes in the error `x` (ln true / predicted), of whose square `noise` is the fault of the measurement. The
     /// noisier, the less it counts.
     pub(super) fn add(&mut self, x: f32, noise: f32) {
@@ -124,7 +124,7 @@ impl Tally {
 /// What the end of one job teaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Samples {
-    pub(super) errors: [Tally; SOURCES],
+    pub(super) errors: [ErrorSums; SOURCES],
     /// Share of the ETA's standing claims that came true.
     pub(super) kept: Option<f32>,
     /// ln of the job's life in seconds.
@@ -133,34 +133,34 @@ pub struct Samples {
 
 /// What is known of one kind of job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KindMemory {
-    errors: [Calibration; SOURCES],
-    kept: Calibration,
-    life: Calibration,
+pub struct KindCalibration {
+    errors: [ErrorStats; SOURCES],
+    kept: ErrorStats,
+    life: ErrorStats,
     lives: u32,
 }
 
-impl Default for KindMemory {
+impl Default for KindCalibration {
     /// The guesses for a server of which nothing is known: an ETA or a pace is off by a factor of up to two, an ETA
     /// that stands still is right three times in ten. How long jobs last, only the first life tells.
     fn default() -> Self {
         Self {
             errors: [
-                Calibration::new(0.0, 0.7),
-                Calibration::new(0.0, 0.5),
-                Calibration::new(0.0, 0.5),
-                Calibration::new(0.0, 1.0),
+                ErrorStats::new(0.0, 0.7),
+                ErrorStats::new(0.0, 0.5),
+                ErrorStats::new(0.0, 0.5),
+                ErrorStats::new(0.0, 1.0),
             ],
-            kept: Calibration::new(0.3, 0.3),
-            life: Calibration::new(4.5, 1.2),
+            kept: ErrorStats::new(0.3, 0.3),
+            life: ErrorStats::new(4.5, 1.2),
             lives: 0,
         }
     }
 }
 
-impl KindMemory {
+impl KindCalibration {
     /// How a source errs: ln(true / predicted) time left.
-    pub(super) fn error(&self, source: Source) -> &Calibration {
+    pub(super) fn error(&self, source: Source) -> &ErrorStats {
         &self.errors[source as usize]
     }
 
@@ -170,7 +170,7 @@ impl KindMemory {
     }
 
     /// ln seconds that jobs last.
-    pub(super) fn life(&self) -> &Calibration {
+    pub(super) fn life(&self) -> &ErrorStats {
         &self.life
     }
 
@@ -192,7 +192,7 @@ impl KindMemory {
         if let Some(life) = samples.life {
             if self.lives == 0 {
                 // The first life says more than the guess, but not how much lives differ.
-                self.life = Calibration::new(life, 1.2);
+                self.life = ErrorStats::new(life, 1.2);
             }
             self.lives = self.lives.saturating_add(1);
             self.life.add(life, life * life, 1.0);
@@ -202,14 +202,14 @@ impl KindMemory {
 
 /// What is known of all jobs of a server. Serialises to a few hundred bytes; losing it costs some requests only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
-    diff: KindMemory,
-    update: KindMemory,
+pub struct Calibration {
+    diff: KindCalibration,
+    update: KindCalibration,
 }
 
-impl Memory {
+impl Calibration {
     /// What is known of jobs of this kind.
-    pub fn of(&self, kind: JobKind) -> &KindMemory {
+    pub fn of(&self, kind: JobKind) -> &KindCalibration {
         match kind {
             JobKind::Diff => &self.diff,
             JobKind::Update => &self.update,
@@ -229,8 +229,8 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn learnt(errors: &[f32]) -> KindMemory {
-        let mut memory = KindMemory::default();
+    fn learnt(errors: &[f32]) -> KindCalibration {
+        let mut memory = KindCalibration::default();
         for &x in errors {
             let mut samples = Samples::default();
             samples.errors[Source::Eta as usize].add(x, 0.0);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_memory_survives_being_written_and_read() {
-        let mut memory = Memory::default();
+        let mut memory = Calibration::default();
         memory.learn(
             JobKind::Diff,
             &Samples {
@@ -266,16 +266,16 @@ mod tests {
             },
         );
         let text = serde_json::to_string(&memory).unwrap();
-        assert_eq!(serde_json::from_str::<Memory>(&text).unwrap(), memory);
+        assert_eq!(serde_json::from_str::<Calibration>(&text).unwrap(), memory);
     }
 
     #[test]
     fn a_damaged_memory_is_brought_back_within_bounds() {
-        let text = serde_json::to_string(&Memory::default()).unwrap();
+        let text = serde_json::to_string(&Calibration::default()).unwrap();
         let damaged = text
             .replace("\"n\":2.0", "\"n\":-1e30")
             .replace("0.49", "1e38");
-        let memory: Memory = serde_json::from_str(&damaged).unwrap();
+        let memory: Calibration = serde_json::from_str(&damaged).unwrap();
         for source in Source::ALL {
             let calibration = memory.of(JobKind::Diff).error(source);
             assert!((2.0..=MEMORY_OF).contains(&calibration.n));
@@ -285,13 +285,13 @@ mod tests {
 
     #[test]
     fn kinds_learn_apart() {
-        let mut memory = Memory::default();
+        let mut memory = Calibration::default();
         let samples = Samples {
             life: Some(3.0),
             ..Samples::default()
         };
         memory.learn(JobKind::Update, &samples);
-        assert_eq!(memory.of(JobKind::Diff), &KindMemory::default());
+        assert_eq!(memory.of(JobKind::Diff), &KindCalibration::default());
         assert_eq!(memory.of(JobKind::Update).lives(), 1);
     }
 }

@@ -7,8 +7,8 @@
 //! updated by Bayes' rule with what the other estimates say of the window.
 
 use super::Why;
-use super::calibration::{KindMemory, SOURCES, Source};
-use super::trace::{Mark, Trace};
+use super::calibration::{KindCalibration, SOURCES, Source};
+use super::history::{History, Sample};
 
 /// Seconds within which two ETAs are the same: whole seconds, and answers that travel.
 const STILL: f32 = 1.5;
@@ -89,7 +89,7 @@ impl Join {
 }
 
 /// What is left to expect after the latest of a watch's answers, and why.
-pub(super) fn forecast(trace: &Trace, memory: &KindMemory) -> (Forecast, Why) {
+pub(super) fn forecast(trace: &History, memory: &KindCalibration) -> (Forecast, Why) {
     let found = estimates(trace);
     let age = trace.age();
     let (mu, spread) = (memory.life().mean(), memory.life().var().sqrt() * LOGISTIC);
@@ -158,7 +158,7 @@ fn counted_twice(precisions: impl Iterator<Item = f32>, alike: f32) -> f32 {
 }
 
 /// How likely the ETA is to be worked out from the progress, by Bayes' rule from how well the two agree.
-fn alike(trace: &Trace, found: &[Option<Estimate>; SOURCES], memory: &KindMemory) -> f32 {
+fn alike(trace: &History, found: &[Option<Estimate>; SOURCES], memory: &KindCalibration) -> f32 {
     /// How likely where an ETA came only once there was progress, and where that was not seen.
     const PRIOR: (f32, f32) = (0.9, 0.3);
     /// Variance of ln(one / other) if they are one: the server knows when the job really began.
@@ -167,7 +167,7 @@ fn alike(trace: &Trace, found: &[Option<Estimate>; SOURCES], memory: &KindMemory
     let (Some(eta), Some(pace)) = (found[eta], found[pace]) else {
         return 0.0;
     };
-    let unbegun = |mark: &Mark| mark.progress.is_none_or(|progress| progress < 0.5);
+    let unbegun = |mark: &Sample| mark.progress.is_none_or(|progress| progress < 0.5);
     let prior = match trace.earlier().find(unbegun) {
         // A server that named an end before there was any progress knows it from elsewhere.
         Some(mark) if mark.eta.is_some() => return 0.0,
@@ -184,7 +184,7 @@ fn alike(trace: &Trace, found: &[Option<Estimate>; SOURCES], memory: &KindMemory
 }
 
 /// The estimates that the answers so far allow, uncalibrated, in the order of [`Source::ALL`].
-pub(super) fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
+pub(super) fn estimates(trace: &History) -> [Option<Estimate>; SOURCES] {
     let mut found = [None; SOURCES];
     let now = trace.latest();
     if let Some(eta) = now.eta {
@@ -208,7 +208,7 @@ pub(super) fn estimates(trace: &Trace) -> [Option<Estimate>; SOURCES] {
 
 /// The time that the ETA leaves, drawn out as a straight line to zero: an ETA that is too early by the same share
 /// always, or made from a pace, moves while one waits for it.
-fn slip(trace: &Trace, left: f32) -> Option<Estimate> {
+fn slip(trace: &History, left: f32) -> Option<Estimate> {
     let now = trace.latest();
     let then = trace.earlier().find(|mark| mark.eta.is_some())?;
     let before = then.eta? - then.at;
@@ -228,7 +228,7 @@ fn slip(trace: &Trace, left: f32) -> Option<Estimate> {
 }
 
 /// The progress still to be made, at the pace of about its second half so far.
-fn pace(trace: &Trace) -> Option<Estimate> {
+fn pace(trace: &History) -> Option<Estimate> {
     /// Variance of one whole percent, cut down, between its two ends.
     const PERCENT: f32 = 0.1;
     /// Variance of a pace measured from before the first percent, if the job may have begun at any time since.
@@ -266,7 +266,7 @@ fn pace(trace: &Trace) -> Option<Estimate> {
 }
 
 /// The ETA that has stood still through two answers or more, in seconds of the watch's age.
-pub(super) fn standing(trace: &Trace) -> Option<f32> {
+pub(super) fn standing(trace: &History) -> Option<f32> {
     let now = trace.latest().eta?;
     let grain = trace.grain();
     let still = STILL + if grain > 1.0 { grain } else { 0.0 };
@@ -276,7 +276,7 @@ pub(super) fn standing(trace: &Trace) -> Option<f32> {
 }
 
 /// The points at which a standing ETA would be kept, with their probabilities, given what the others expect.
-fn window(trace: &Trace, kept: f32, others: Option<(f32, f32)>) -> Option<[(f32, f32); WINDOW]> {
+fn window(trace: &History, kept: f32, others: Option<(f32, f32)>) -> Option<[(f32, f32); WINDOW]> {
     /// Standard deviations of the others' word beyond which a point of the window is not worth looking at.
     const NEAR: f32 = 2.0;
     /// Variance of their word below which it is worth that.
@@ -342,21 +342,21 @@ pub(super) fn life_at(mu: f32, spread: f32, odds: f32, survival: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Policy, Rules, Seen};
+    use crate::schedule::{Observation, Policy, Rules};
     use std::time::Duration;
 
     /// How likely ETA and progress are to be one after answers of these (seconds, ETA, percent).
     fn alike_after(answers: &[(u64, Option<i64>, f32)]) -> f32 {
-        let memory = KindMemory::default();
+        let memory = KindCalibration::default();
         let rules = Rules {
             policy: Policy::Inspection,
             request_cost: Duration::from_secs(1),
             min_interval: Duration::from_secs(1),
             max_interval: Duration::from_mins(10),
         };
-        let mut trace = Trace::default();
+        let mut trace = History::default();
         for &(at, eta, progress) in answers {
-            let seen = Seen {
+            let seen = Observation {
                 up_ms: at * 1_000,
                 server_now_ms: Some(at as i64 * 1_000),
                 eta,

@@ -2,29 +2,29 @@
 //!
 //! A request costs the API something; a late one costs somebody waiting. With `request_cost` k, the delay that one
 //! request is worth, a watch costs `requests + detection_delay / k`, and the schedule keeps that low whatever the
-//! server's ETA is worth. `core::watch` calls [`Trace::next`] after every answer that did not end the job and
-//! [`Trace::samples`] after the one that did; the engine owns the [`Memory`] and, for each host, a [`ServerClock`].
+//! server's ETA is worth. `core::watch` calls [`History::next`] after every answer that did not end the job and
+//! [`History::samples`] after the one that did; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
-//! [`trace`](Trace) keeps a few answers; `forecast` makes of them a distribution of the time left; `inspection`
+//! [`history`](Trace) keeps a few answers; `forecast` makes of them a distribution of the time left; `inspection`
 //! places the next request; `calibration` learns from the jobs that ended; `clock` says which clock the server's
 //! times go by. `docs/schedule.md` tells how well it works. All of it is pure: the same inputs, the same schedule.
 
 mod calibration;
-mod clock;
 mod forecast;
+mod history;
 mod inspection;
-mod saved;
-mod trace;
+mod persist;
+mod server_clock;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use calibration::{KindMemory, Memory, Samples, Source};
-pub use clock::ServerClock;
-pub use saved::SavedTrace;
-pub use trace::Trace;
+pub use calibration::{Calibration, KindCalibration, Samples, Source};
+pub use history::History;
+pub use persist::SavedHistory;
+pub use server_clock::ServerClock;
 
 /// What bounds and steers the schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub enum Policy {
 
 /// One answer as the schedule sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Observation {
     /// When the answer came, monotonic milliseconds.
     pub up_ms: u64,
     /// What the server's clock showed then, Unix milliseconds; without it the two times below say nothing.

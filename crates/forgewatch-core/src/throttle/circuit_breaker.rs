@@ -21,7 +21,7 @@ const NOBODY_TO_ASK: Duration = Duration::from_secs(1);
 
 /// The gate. Times are [`crate::time::Moment::up_ms`].
 #[derive(Debug, Default)]
-pub struct Gate {
+pub struct CircuitBreaker {
     /// Which slots the API failed in the last seconds, each once, and since when.
     failed: VecDeque<(u64, u32)>,
     /// When it last did not fail.
@@ -62,7 +62,7 @@ pub enum Admission {
 
 /// What a result changed for everybody.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     /// Nothing.
     None,
     /// From now on only a probe asks.
@@ -78,7 +78,7 @@ pub enum Turn {
     },
 }
 
-impl Gate {
+impl CircuitBreaker {
     /// Whether a poll may start now.
     pub fn admit(&self, now: u64) -> Admission {
         match &self.outage {
@@ -128,8 +128,13 @@ impl Gate {
     }
 
     /// Takes note of what came of one request. `wait` is the jittered wait after so many failures in a row.
-    pub fn heard(&mut self, now: u64, heard: Heard, mut wait: impl FnMut(u8) -> Duration) -> Turn {
-        let Heard { slot, result, .. } = heard;
+    pub fn heard(
+        &mut self,
+        now: u64,
+        heard: PollOutcome,
+        mut wait: impl FnMut(u8) -> Duration,
+    ) -> Transition {
+        let PollOutcome { slot, result, .. } = heard;
         let refused = |e: &PollError| heard.refusal_pauses && e.kind == ErrorKind::Unauthorized;
         let failed = result.is_err_and(|e| e.kind.is_outage() || refused(e));
         let is_refused = result.is_err_and(refused);
@@ -141,11 +146,11 @@ impl Gate {
             }
         };
         self.count(now, slot, failed);
-        let mut turn = Turn::None;
+        let mut turn = Transition::None;
         if let Some(outage) = &mut self.outage {
             if !failed {
                 self.outage = None;
-                turn = Turn::Up;
+                turn = Transition::Up;
             } else if outage.probing == Some(slot) {
                 outage.probing = None;
                 outage.failures = outage.failures.saturating_add(1);
@@ -161,14 +166,14 @@ impl Gate {
                 probe_at,
                 probing: None,
             });
-            turn = Turn::Down;
+            turn = Transition::Down;
         }
         if let Some(hold) = result.err().and_then(|error| hold(error, || wait(1))) {
             let again = std::mem::replace(&mut self.limited, true);
             let until = self.held_until.max(now.saturating_add(millis(hold)));
             self.held_until = until;
-            if turn == Turn::None {
-                turn = Turn::Held { until, again };
+            if turn == Transition::None {
+                turn = Transition::Held { until, again };
             }
         } else if result.is_ok() && self.held_until <= now {
             self.limited = false;
@@ -196,7 +201,7 @@ impl Gate {
         }
     }
 
-    fn all_fail(&self, now: u64, heard: &Heard, is_refused: bool) -> bool {
+    fn all_fail(&self, now: u64, heard: &PollOutcome, is_refused: bool) -> bool {
         let failed = self.failed.len();
         if heard.watched < FAILED_AT_LEAST {
             // Wrong credentials are no mishap that the next request may not meet.
@@ -212,7 +217,7 @@ impl Gate {
 
 /// What came of one request, and what else is going on.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard<'a> {
+pub struct PollOutcome<'a> {
     /// Whether wrong credentials (401) stop the asking for all: where nobody ends for them, somebody will mend them.
     pub refusal_pauses: bool,
     /// The watch that was polled, by its place in the engine's watch table.
@@ -242,22 +247,27 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(1);
 
-    fn hear(gate: &mut Gate, now: u64, slot: u32, kind: Option<ErrorKind>) -> Turn {
-        hear_of(gate, now, slot, 100, 0, kind.map(error).as_ref())
+    fn hear(
+        circuit_breaker: &mut CircuitBreaker,
+        now: u64,
+        slot: u32,
+        kind: Option<ErrorKind>,
+    ) -> Transition {
+        hear_of(circuit_breaker, now, slot, 100, 0, kind.map(error).as_ref())
     }
 
     fn hear_of(
-        gate: &mut Gate,
+        circuit_breaker: &mut CircuitBreaker,
         now: u64,
         slot: u32,
         watched: usize,
         in_flight: usize,
         error: Option<&PollError>,
-    ) -> Turn {
+    ) -> Transition {
         let result = error.map_or(Ok(()), Err);
-        gate.heard(
+        circuit_breaker.heard(
             now,
-            Heard {
+            PollOutcome {
                 refusal_pauses: true,
                 slot,
                 result,
@@ -270,19 +280,19 @@ mod tests {
 
     #[test]
     fn three_jobs_failing_together_close_it_for_all() {
-        let mut gate = Gate::default();
+        let mut circuit_breaker = CircuitBreaker::default();
         let down = Some(ErrorKind::Connect);
-        assert_eq!(hear(&mut gate, 0, 1, down), Turn::None);
+        assert_eq!(hear(&mut circuit_breaker, 0, 1, down), Transition::None);
         assert_eq!(
-            hear(&mut gate, 10, 1, down),
-            Turn::None,
+            hear(&mut circuit_breaker, 10, 1, down),
+            Transition::None,
             "the same job again is no second one"
         );
-        assert_eq!(hear(&mut gate, 20, 2, down), Turn::None);
-        assert_eq!(hear(&mut gate, 30, 3, down), Turn::Down);
+        assert_eq!(hear(&mut circuit_breaker, 20, 2, down), Transition::None);
+        assert_eq!(hear(&mut circuit_breaker, 30, 3, down), Transition::Down);
         let kind = ErrorKind::Connect;
         assert_eq!(
-            gate.admit(30),
+            circuit_breaker.admit(30),
             Admission::Down {
                 kind,
                 probe_at: Some(1030)
@@ -293,112 +303,134 @@ mod tests {
     #[test]
     fn failures_far_apart_or_among_successes_or_few_of_those_asked_do_not() {
         let down = Some(ErrorKind::Server);
-        let mut apart = Gate::default();
-        let mut among = Gate::default();
-        let mut few = Gate::default();
+        let mut apart = CircuitBreaker::default();
+        let mut among = CircuitBreaker::default();
+        let mut few = CircuitBreaker::default();
         for slot in 1..=3 {
             let at = u64::from(slot) * 2_600;
-            assert_eq!(hear(&mut apart, at, slot, down), Turn::None);
+            assert_eq!(hear(&mut apart, at, slot, down), Transition::None);
             hear(&mut among, u64::from(slot), 9, None);
-            assert_eq!(hear(&mut among, u64::from(slot), slot, down), Turn::None);
+            assert_eq!(
+                hear(&mut among, u64::from(slot), slot, down),
+                Transition::None
+            );
             assert_eq!(
                 hear_of(&mut few, 1, slot, 100, 4, down.map(error).as_ref()),
-                Turn::None
+                Transition::None
             );
         }
     }
 
     #[test]
     fn one_jobs_own_trouble_is_its_own() {
-        let mut gate = Gate::default();
+        let mut circuit_breaker = CircuitBreaker::default();
         for slot in 0..50 {
             for kind in [ErrorKind::NotFound, ErrorKind::BadResponse, ErrorKind::Api] {
-                assert_eq!(hear(&mut gate, 1, slot, Some(kind)), Turn::None);
+                assert_eq!(
+                    hear(&mut circuit_breaker, 1, slot, Some(kind)),
+                    Transition::None
+                );
             }
         }
-        assert_eq!(gate.admit(1), Admission::Open);
+        assert_eq!(circuit_breaker.admit(1), Admission::Open);
     }
 
     #[test]
     fn of_two_jobs_the_trouble_of_one_is_its_own() {
-        let mut gate = Gate::default();
+        let mut circuit_breaker = CircuitBreaker::default();
         let failed = error(ErrorKind::Server);
         for at in 0..9 {
-            assert_eq!(hear_of(&mut gate, at, 1, 2, 0, Some(&failed)), Turn::None);
+            assert_eq!(
+                hear_of(&mut circuit_breaker, at, 1, 2, 0, Some(&failed)),
+                Transition::None
+            );
         }
-        assert_eq!(hear_of(&mut gate, 9, 2, 2, 0, Some(&failed)), Turn::Down);
+        assert_eq!(
+            hear_of(&mut circuit_breaker, 9, 2, 2, 0, Some(&failed)),
+            Transition::Down
+        );
     }
 
     #[test]
     fn a_lone_job_closes_it_with_three_failures_in_a_row_however_slow() {
-        let mut gate = Gate::default();
+        let mut circuit_breaker = CircuitBreaker::default();
         let failed = error(ErrorKind::Timeout);
-        for (at, turn) in [(0, Turn::None), (30_000, Turn::None), (90_000, Turn::Down)] {
-            assert_eq!(hear_of(&mut gate, at, 1, 1, 0, Some(&failed)), turn);
+        for (at, turn) in [
+            (0, Transition::None),
+            (30_000, Transition::None),
+            (90_000, Transition::Down),
+        ] {
+            assert_eq!(
+                hear_of(&mut circuit_breaker, at, 1, 1, 0, Some(&failed)),
+                turn
+            );
         }
     }
 
     #[test]
     fn a_lone_job_that_is_refused_closes_it_at_once() {
         let refused = error(ErrorKind::Unauthorized);
-        let turn = hear_of(&mut Gate::default(), 0, 1, 1, 0, Some(&refused));
-        assert_eq!(turn, Turn::Down);
+        let turn = hear_of(&mut CircuitBreaker::default(), 0, 1, 1, 0, Some(&refused));
+        assert_eq!(turn, Transition::Down);
     }
 
     #[test]
     fn a_probe_that_fails_puts_the_next_one_off_and_one_that_works_opens() {
-        let mut gate = Gate::default();
+        let mut circuit_breaker = CircuitBreaker::default();
         for slot in 1..=3 {
-            hear(&mut gate, 0, slot, Some(ErrorKind::Server));
+            hear(&mut circuit_breaker, 0, slot, Some(ErrorKind::Server));
         }
         let kind = ErrorKind::Server;
-        gate.probe(1);
+        circuit_breaker.probe(1);
         assert_eq!(
-            gate.admit(2_000),
+            circuit_breaker.admit(2_000),
             Admission::Down {
                 kind,
                 probe_at: None
             }
         );
-        assert_eq!(hear(&mut gate, 2_000, 1, Some(kind)), Turn::None);
         assert_eq!(
-            gate.admit(2_000),
+            hear(&mut circuit_breaker, 2_000, 1, Some(kind)),
+            Transition::None
+        );
+        assert_eq!(
+            circuit_breaker.admit(2_000),
             Admission::Down {
                 kind,
                 probe_at: Some(4_000)
             }
         );
-        gate.probe(1);
+        circuit_breaker.probe(1);
         assert_eq!(
-            hear(&mut gate, 4_000, 1, Some(ErrorKind::NotFound)),
-            Turn::Up
+            hear(&mut circuit_breaker, 4_000, 1, Some(ErrorKind::NotFound)),
+            Transition::Up
         );
-        assert_eq!(gate.admit(4_000), Admission::Open);
+        assert_eq!(circuit_breaker.admit(4_000), Admission::Open);
     }
 
     #[test]
     fn too_many_requests_holds_everybody_for_a_minute_at_most() {
         for (asked, until) in [(Some(7), 7_000), (Some(3600), 60_000), (None, 1_000)] {
-            let mut gate = Gate::default();
+            let mut circuit_breaker = CircuitBreaker::default();
             let retry_after = asked.map(Duration::from_secs);
             let limited = PollError {
                 retry_after,
                 ..error(ErrorKind::RateLimited)
             };
             assert_eq!(
-                hear_of(&mut gate, 0, 1, 9, 0, Some(&limited)),
-                Turn::Held {
+                hear_of(&mut circuit_breaker, 0, 1, 9, 0, Some(&limited)),
+                Transition::Held {
                     until,
                     again: false
                 }
             );
-            assert_eq!(gate.admit(until - 1), Admission::At(until));
-            assert_eq!(gate.admit(until), Admission::Open);
+            assert_eq!(circuit_breaker.admit(until - 1), Admission::At(until));
+            assert_eq!(circuit_breaker.admit(until), Admission::Open);
         }
-        let mut gate = Gate::default();
+        let mut circuit_breaker = CircuitBreaker::default();
         assert_eq!(
-            hear(&mut gate, 0, 1, Some(ErrorKind::Server)),
-            Turn::None,
+            hear(&mut circuit_breaker, 0, 1, Some(ErrorKind::Server)),
+            Transition::None,
             "503 without a date"
         );
     }

@@ -19,7 +19,7 @@ const LEAST_USUAL: f64 = 0.25;
 
 /// The bucket. Times are [`crate::time::Moment::up_ms`].
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimiter {
     per_ms: f64,
     burst: f64,
     tokens: f64,
@@ -33,7 +33,7 @@ pub struct Pace {
     is_crowded: bool,
 }
 
-impl Pace {
+impl RateLimiter {
     /// A limiter that has not been used yet. `now` is by the clock of [`crate::time::Moment::up_ms`].
     pub fn new(per_second: f64, now: u64) -> Self {
         let burst = (per_second * BURST_SECONDS).max(1.0);
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     /// How many requests go in each second when somebody is always waiting.
-    fn greedy(pace: &mut Pace, from: u64, seconds: u64) -> Vec<u32> {
+    fn greedy(pace: &mut RateLimiter, from: u64, seconds: u64) -> Vec<u32> {
         let mut counts = vec![0; seconds as usize];
         let mut now = from;
         while now < from + seconds * 1000 {
@@ -146,13 +146,13 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_the_rate() {
-        let counts = greedy(&mut Pace::new(20.0, 0), 0, 4);
+        let counts = greedy(&mut RateLimiter::new(20.0, 0), 0, 4);
         assert_eq!(counts, [29, 20, 20, 20]);
     }
 
     #[test]
     fn after_a_pause_the_rate_climbs_from_half() {
-        let mut pace = Pace::new(20.0, 100_000);
+        let mut pace = RateLimiter::new(20.0, 100_000);
         pace.usual = pace.per_ms;
         pace.return_gently(100_000);
         let counts = greedy(&mut pace, 100_000, 40);
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_nobody_who_waits_makes_it_much_faster_than_usual() {
-        let mut pace = Pace::new(20.0, 0);
+        let mut pace = RateLimiter::new(20.0, 0);
         // Five a second for ten minutes.
         for now in (0..600_000).step_by(200) {
             assert_eq!(pace.ready_at(now), now);
@@ -178,7 +178,7 @@ mod tests {
         let after = greedy(&mut pace, 1_270_000, 20);
         assert!(after[10..].iter().all(|&n| n == 20), "{after:?}");
         // Nor does a crowd that never ends keep it down for ever.
-        let mut pace = Pace::new(20.0, 0);
+        let mut pace = RateLimiter::new(20.0, 0);
         pace.return_gently(0);
         let after = greedy(&mut pace, 0, 3_000);
         let after = &after[2_900..];
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_slow_rate_still_lets_one_go() {
-        let counts = greedy(&mut Pace::new(0.5, 0), 0, 6);
+        let counts = greedy(&mut RateLimiter::new(0.5, 0), 0, 6);
         assert_eq!(counts, [1, 0, 1, 0, 1, 0]);
     }
 }

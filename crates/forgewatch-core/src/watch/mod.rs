@@ -5,11 +5,11 @@
 //! if that fails it keeps the old watch, as if nothing had been asked. A watch that ended is gone: the engine
 //! drops it, so nothing can follow an end.
 
-mod answered;
-mod failed;
+mod on_error;
+mod on_status;
+mod persist;
 #[cfg(test)]
 mod properties;
-mod saved;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -29,13 +29,13 @@ use std::num::NonZeroI64;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use saved::{NotSaved, outcome_of};
+pub use persist::{InvalidSavedWatch, outcome_of};
 
-use super::event::{About, Event, WatchId};
+use super::event::{Event, JobMeta, WatchId};
 use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
 use super::limits::Limits;
-use super::poll::Poll;
-use super::schedule::{Memory, Samples, Trace};
+use super::poll_log::Poll;
+use super::schedule::{Calibration, History, Samples};
 use super::status::Status;
 use super::time::{Moment, millis};
 use super::verdict::{ErrorKind, PollError};
@@ -62,7 +62,7 @@ pub struct Context<'a> {
     /// What the user asked for.
     pub limits: &'a Limits,
     /// What earlier jobs taught.
-    pub memory: &'a Memory,
+    pub memory: &'a Calibration,
     /// The longest wait after this many failures in a row, before jitter.
     pub backoff: fn(u8) -> Duration,
     /// Whether no other job was answered yet, and none still waits for its first answer.
@@ -70,7 +70,7 @@ pub struct Context<'a> {
 }
 
 /// Chance, handed in: the jitter of retries.
-pub trait Dice {
+pub trait Rng {
     /// A number from 0 up to but not including 1, all equally likely.
     fn roll(&mut self) -> f64;
 }
@@ -130,10 +130,10 @@ pub struct Watch {
     /// The two parts of a [`JobRef`], apart because together they take eight bytes more.
     job_id: JobId,
     job_kind: JobKind,
-    about: Option<Arc<About>>,
+    about: Option<Arc<JobMeta>>,
     /// Only while something is wrong, so that the many watches with nothing wrong stay small.
-    trouble: Option<Box<Trouble>>,
-    trace: Trace,
+    trouble: Option<Box<ErrorState>>,
+    trace: History,
     /// When the first request was made; counts once `requests` is above zero.
     first_poll: u64,
     /// The same as the wall's clock had it then, Unix milliseconds: what is told of it never changes.
@@ -168,9 +168,9 @@ struct Slip {
 
 /// What is wrong with asking, since when, and what was told of it.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Trouble {
+struct ErrorState {
     /// Since when every request has failed, and with what the last one did.
-    failing: Option<Failing>,
+    failing: Option<FailureStreak>,
     /// Failures in a row, for the retry schedule.
     failures: u8,
     /// 401 and 403 since the last answer.
@@ -185,7 +185,7 @@ struct Trouble {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Failing {
+struct FailureStreak {
     since: u64,
     told: bool,
     held: bool,
@@ -196,14 +196,14 @@ struct Failing {
 
 impl Watch {
     /// A watch of `job` that has not asked yet and is due at once.
-    pub fn new(id: WatchId, job: JobRef, about: Option<Arc<About>>, now: Moment) -> Self {
+    pub fn new(id: WatchId, job: JobRef, about: Option<Arc<JobMeta>>, now: Moment) -> Self {
         Self {
             id,
             job_id: job.id,
             job_kind: job.kind,
             about,
             trouble: None,
-            trace: Trace::default(),
+            trace: History::default(),
             first_poll: 0,
             began: 0,
             poll_at: now.up_ms,
@@ -224,7 +224,7 @@ impl Watch {
     }
 
     /// The one transition function. Pure: the same arguments give the same result.
-    pub fn step(&self, input: Input, cx: &Context, dice: &mut impl Dice) -> (Self, Effects) {
+    pub fn step(&self, input: Input, cx: &Context, rng: &mut impl Rng) -> (Self, Effects) {
         let mut step = Step {
             watch: self.clone(),
             cx,
@@ -235,7 +235,7 @@ impl Watch {
             Input::Due => step.due(),
             Input::Held(kind) => step.held(kind),
             Input::Answered(answer) => step.answered(*answer),
-            Input::Failed(error) => step.failed(error, dice),
+            Input::Failed(error) => step.failed(error, rng),
             Input::Stop(outcome) => step.stop(outcome),
         };
         (
@@ -355,12 +355,12 @@ impl Watch {
         self.poll_at
     }
 
-    fn failing(&self) -> Option<&Failing> {
+    fn failing(&self) -> Option<&FailureStreak> {
         self.trouble.as_ref()?.failing.as_ref()
     }
 
     /// The user's labels and the server's names, where there are any.
-    pub fn about(&self) -> Option<&Arc<About>> {
+    pub fn about(&self) -> Option<&Arc<JobMeta>> {
         self.about.as_ref()
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tests_support::{EPOCH_S, SeededDice, Story, error, limits};
+use super::tests_support::{EPOCH_S, SeededRng, Story, error, limits};
 use super::{Answer, Input, Next, Watch};
 use crate::event::{Event, EventType};
 use crate::job::JobState;
@@ -205,8 +205,8 @@ proptest! {
 
     #[test]
     fn a_roll_of_the_dice_is_never_one(seed in any::<u64>()) {
-        use super::Dice;
-        let mut dice = SeededDice(seed);
-        prop_assert!((0..100).all(|_| (0.0..1.0).contains(&dice.roll())));
+        use super::Rng;
+        let mut rng = SeededRng(seed);
+        prop_assert!((0..100).all(|_| (0.0..1.0).contains(&rng.roll())));
     }
 }

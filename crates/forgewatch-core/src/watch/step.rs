@@ -3,9 +3,9 @@
 use std::num::NonZeroI64;
 
 use super::{Context, Next, Watch};
-use crate::event::{Event, EventId, EventType, Facts};
+use crate::event::{Event, EventFields, EventId, EventType};
 use crate::job::{JobKind, JobState, Outcome};
-use crate::poll::{Brought, Cause, Poll};
+use crate::poll_log::{Poll, PollResult, WaitReason};
 use crate::status::whole_percent;
 
 /// A step under way: the watch as it will be, and what is to be told of it.
@@ -39,7 +39,7 @@ impl Step<'_> {
 
     pub(super) fn stop(&mut self, outcome: Outcome) -> Next {
         let eta = self.watch.eta.map(NonZeroI64::get);
-        let facts = Facts {
+        let facts = EventFields {
             eta,
             eta_seconds: eta.map(|eta| eta - self.cx.server_now_ms.div_euclid(1000)),
             reason: match outcome {
@@ -57,7 +57,7 @@ impl Step<'_> {
     }
 
     /// Tells of the end. The only place that does.
-    pub(super) fn end(&mut self, outcome: Outcome, facts: Facts) -> Next {
+    pub(super) fn end(&mut self, outcome: Outcome, facts: EventFields) -> Next {
         let own = matches!(
             outcome,
             Outcome::Completed | Outcome::Failed | Outcome::Squashed
@@ -74,7 +74,7 @@ impl Step<'_> {
     }
 
     /// Keeps what a request brought and why the next one is when it is.
-    pub(super) fn keep_poll(&mut self, brought: Brought, why: Cause) {
+    pub(super) fn keep_poll(&mut self, brought: PollResult, why: WaitReason) {
         let now = self.cx.now;
         self.poll = Some(Poll {
             wall_ms: now.wall_ms,
@@ -84,7 +84,7 @@ impl Step<'_> {
         });
     }
 
-    pub(super) fn emit(&mut self, kind: EventType, facts: Facts) {
+    pub(super) fn emit(&mut self, kind: EventType, facts: EventFields) {
         self.watch.seq = self.watch.seq.saturating_add(1);
         self.events.push(Event {
             id: EventId {
@@ -100,9 +100,9 @@ impl Step<'_> {
     }
 
     /// What every event of a job tells: the last that is known of it.
-    pub(super) fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> EventFields {
         let watch = &self.watch;
-        Facts {
+        EventFields {
             state: watch
                 .answered
                 .then(|| watch.state.unwrap_or(JobState::Unknown(0))),
@@ -111,7 +111,7 @@ impl Step<'_> {
             elapsed_ms: watch
                 .first_poll()
                 .map(|at| self.cx.now.up_ms.saturating_sub(at)),
-            ..Facts::default()
+            ..EventFields::default()
         }
     }
 }

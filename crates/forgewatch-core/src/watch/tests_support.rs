@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Answer, Context, Dice, Effects, Input, Next, Watch};
+use super::{Answer, Context, Effects, Input, Next, Rng, Watch};
 use crate::event::{Event, WatchId};
 use crate::job::JobState;
 use crate::limits::{JobFailed, Limits};
-use crate::schedule::{Memory, Policy, Rules};
+use crate::schedule::{Calibration, Policy, Rules};
 use crate::status::Status;
 use crate::time::Moment;
 use crate::verdict::{ErrorKind, PollError};
@@ -32,9 +32,9 @@ pub fn limits() -> Limits {
 }
 
 /// splitmix64: small, and the same everywhere.
-pub struct SeededDice(pub u64);
+pub struct SeededRng(pub u64);
 
-impl Dice for SeededDice {
+impl Rng for SeededRng {
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -55,8 +55,8 @@ pub struct Story {
     pub now: Moment,
     pub told: Vec<Event>,
     pub next: Next,
-    memory: Memory,
-    dice: SeededDice,
+    memory: Calibration,
+    rng: SeededRng,
 }
 
 impl Story {
@@ -73,8 +73,8 @@ impl Story {
             now,
             told: Vec::new(),
             next: Next::Wait { until: now.up_ms },
-            memory: Memory::default(),
-            dice: SeededDice(1),
+            memory: Calibration::default(),
+            rng: SeededRng(1),
         }
     }
 
@@ -107,7 +107,7 @@ impl Story {
             },
             alone: self.alone,
         };
-        let (watch, Effects { events, next, .. }) = self.watch.step(input, &cx, &mut self.dice);
+        let (watch, Effects { events, next, .. }) = self.watch.step(input, &cx, &mut self.rng);
         self.watch = watch;
         self.told.extend(events);
         self.next = next;

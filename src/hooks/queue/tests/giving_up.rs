@@ -53,7 +53,11 @@ fn a_delivery_that_arrives_after_its_hook_has_gone_is_given_up() {
     queue.configure(&[]);
     assert_eq!(queue.leaving(), []);
     // Its event was being committed when the hook left.
-    queue.add(&id(1, 1), Arc::new(Told::of(&late, "test").unwrap()), at(0));
+    queue.add(
+        &id(1, 1),
+        Arc::new(EventPayload::of(&late, "test").unwrap()),
+        at(0),
+    );
     assert_eq!(queue.leaving().len(), 1);
 }
 
@@ -64,16 +68,16 @@ fn what_is_given_up_without_an_attempt_tells_of_the_last_one() {
         offer(&mut queue, &told(watch, 1, "job.failed"), at(0));
     }
     begin(&mut queue, 0);
-    let failed = Failure {
+    let failed = DeliveryFailure {
         exit_status: Some(3),
-        ..Failure::new("exit status 3")
+        ..DeliveryFailure::new("exit status 3")
     };
     let attempt = Attempt::Failed {
         why: failed,
         not_before: Duration::ZERO,
     };
     settle(&mut queue, id(1, 1), attempt, 0);
-    queue.put_back(&id(2, 1), at(0), Some(Failure::new("interrupted")));
+    queue.put_back(&id(2, 1), at(0), Some(DeliveryFailure::new("interrupted")));
     queue.put_back(&id(3, 1), at(0), None);
     let changes = queue.give_up_all("it is over");
     let told: Vec<(String, Option<i32>)> = changes
@@ -107,7 +111,7 @@ fn what_is_settled_is_left_alone_when_all_is_given_up() {
     let arrived = settled(&mut queue, 1, Attempt::Delivered);
     let waits = settled(&mut queue, 2, failure());
     let changes = queue.give_up_all("it is over");
-    let given_up: Vec<&DeliveryId> = changes.iter().map(Change::id).collect();
+    let given_up: Vec<&DeliveryId> = changes.iter().map(DeliveryChange::id).collect();
     assert_eq!(given_up, [&id(3, 1)]);
     assert_eq!(queue.give_up_all("it is over"), [], "once");
     // Once it is in force that one waits on, it is as any other.

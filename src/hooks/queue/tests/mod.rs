@@ -15,7 +15,7 @@ use forgewatch_core::retry;
 /// The longest wait there is, every time.
 struct Slow;
 
-impl Dice for Slow {
+impl Rng for Slow {
     fn roll(&mut self) -> f64 {
         1.0
     }
@@ -40,20 +40,20 @@ fn failure() -> Attempt {
 
 fn failure_for(not_before: Duration) -> Attempt {
     Attempt::Failed {
-        why: Failure::new("exit status 1"),
+        why: DeliveryFailure::new("exit status 1"),
         not_before,
     }
 }
 
 fn offer(queue: &mut Queue, event: &Event, now: Moment) {
-    let told = Arc::new(Told::of(event, "test").unwrap());
+    let told = Arc::new(EventPayload::of(event, "test").unwrap());
     for id in queue.wanted(event) {
         queue.add(&id, Arc::clone(&told), now);
     }
 }
 
 /// Puts a change into force. Returns what is told of it.
-fn apply(queue: &mut Queue, change: &Change) -> Option<(GivenUp, String)> {
+fn apply(queue: &mut Queue, change: &DeliveryChange) -> Option<(FailedDelivery, String)> {
     let given_up = queue.gives_up(change);
     queue.apply(change);
     given_up
@@ -63,7 +63,7 @@ fn apply(queue: &mut Queue, change: &Change) -> Option<(GivenUp, String)> {
 fn begin(queue: &mut Queue, now: u64) -> Vec<String> {
     std::iter::from_fn(|| queue.begin(at(now)))
         .map(|change| match change {
-            Change::Begin { id, attempt } => {
+            DeliveryChange::Begin { id, attempt } => {
                 format!("{}-{}#{attempt}", id.event.watch.0[0], id.event.seq)
             }
             other => panic!("{other:?}"),
@@ -86,7 +86,7 @@ fn settle(
     id: DeliveryId,
     attempt: Attempt,
     now: u64,
-) -> Option<(GivenUp, String)> {
+) -> Option<(FailedDelivery, String)> {
     let change = queue.settle(id, attempt, at(now), retry::ceiling, &mut Slow);
     apply(queue, &change)
 }
@@ -197,12 +197,12 @@ fn after_its_retries_a_delivery_is_given_up_and_forgotten_and_the_next_goes() {
     assert_eq!(begin(&mut queue, 30_000), ["1-2#1"]);
 
     // Somebody asks for it.
-    let again = Told::of(&told(1, 1, "job.progressed"), "test").unwrap();
+    let again = EventPayload::of(&told(1, 1, "job.progressed"), "test").unwrap();
     queue.add(&id(1, 1), Arc::new(again), at(31_000));
     assert_eq!(begin(&mut queue, 31_000), [""; 0], "its queue is busy");
     settle(&mut queue, id(1, 2), Attempt::Delivered, 31_000);
     assert_eq!(begin(&mut queue, 31_000), ["1-1#1"]);
-    let refused = Attempt::Refused(Failure::new("HTTP 410"));
+    let refused = Attempt::Refused(DeliveryFailure::new("HTTP 410"));
     assert!(
         settle(&mut queue, id(1, 1), refused, 31_000).is_some(),
         "at once"
@@ -225,13 +225,13 @@ fn what_was_stored_goes_on_where_it_was() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
     let now = at(5_000);
     let mut load = |watch, attempts, standing, hook: &str| {
-        let row = Row {
+        let row = DeliveryRow {
             id: DeliveryId {
                 hook: Arc::from(hook),
                 ..id(watch, 1)
             },
             body: {
-                let told = Told::of(&told(watch, 1, "job.failed"), "test").unwrap();
+                let told = EventPayload::of(&told(watch, 1, "job.failed"), "test").unwrap();
                 told.body().to_owned()
             },
             attempts,
@@ -239,15 +239,15 @@ fn what_was_stored_goes_on_where_it_was() {
         };
         queue.load(row, now).unwrap();
     };
-    let due = |ms: i64| Standing::Waiting {
+    let due = |ms: i64| DeliveryState::Pending {
         due_ms: now.wall_ms.saturating_add(ms),
     };
     load(1, 3, due(-1_000), "h");
     load(2, 1, due(2_000), "h");
     load(3, 1, due(i64::MAX), "h");
-    load(4, 9, Standing::GivenUp(Failure::new("x")), "h");
+    load(4, 9, DeliveryState::Failed(DeliveryFailure::new("x")), "h");
     load(5, 0, due(0), "gone");
-    load(6, 1, Standing::Delivered, "h");
+    load(6, 1, DeliveryState::Delivered, "h");
     assert_eq!(queue.leaving().len(), 1, "the one whose hook has gone");
     assert_eq!(begin(&mut queue, 5_000), ["1-1#4"]);
     assert_eq!(begin(&mut queue, 7_000), ["2-1#2"]);

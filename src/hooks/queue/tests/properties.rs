@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use forgewatch_core::rng::SeededDice;
+use forgewatch_core::rng::SeededRng;
 
 /// What the world does.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<Stri
         hook("i", &["job.*"], retries, 1),
     ];
     let mut queue = Queue::new(&hooks);
-    let mut dice = SeededDice::new(seed);
+    let mut rng = SeededRng::new(seed);
     let (mut now, mut offered, mut trace) = (0, [0u32; 4], Vec::new());
     let mut running: Vec<DeliveryId> = Vec::new();
     let mut ended: BTreeMap<(Arc<str>, WatchId), Vec<u32>> = BTreeMap::new();
@@ -59,13 +59,13 @@ fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<Stri
                 let id = running.remove(n);
                 let attempt = match how {
                     0 => Attempt::Delivered,
-                    1 => Attempt::Refused(Failure::new("HTTP 410")),
+                    1 => Attempt::Refused(DeliveryFailure::new("HTTP 410")),
                     _ => failure(),
                 };
-                let change = queue.settle(id.clone(), attempt, at(now), retry::ceiling, &mut dice);
+                let change = queue.settle(id.clone(), attempt, at(now), retry::ceiling, &mut rng);
                 queue.apply(&change);
                 trace.push(format!("{change:?}"));
-                if !matches!(change, Change::Wait { .. }) {
+                if !matches!(change, DeliveryChange::Wait { .. }) {
                     ended
                         .entry((id.hook, id.event.watch))
                         .or_default()
@@ -76,7 +76,7 @@ fn play(moves: &[Move], seed: u64, retries: u32, max_running: usize) -> Vec<Stri
         }
         while let Some(change) = queue.begin(at(now)) {
             trace.push(format!("{change:?}"));
-            let Change::Begin { id, attempt } = change else {
+            let DeliveryChange::Begin { id, attempt } = change else {
                 panic!("{change:?}");
             };
             assert!(attempt <= retries + 1, "{id} is tried too often");
