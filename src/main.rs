@@ -8,7 +8,7 @@ use forgewatch::config::Env;
 use forgewatch::{app, cli};
 
 fn main() -> ExitCode {
-    let run = || cli::run(std::env::args_os(), &Env::of_process());
+    let run = || cli::run(std::env::args_os(), &Env::from_process());
     panic::catch_unwind(run).unwrap_or_else(|_| {
         // What and where has been printed already.
         let _ = writeln!(

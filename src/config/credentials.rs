@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 4096;
 
 /// Which of the three ways the credentials came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum CredentialsSource {
     /// The two environment variables.
     Environment,
     /// The file of `--credentials-file`, `FORGEWATCH_CREDENTIALS_FILE` or `api.credentials_file`.
@@ -31,7 +31,7 @@ pub enum Source {
     Systemd(PathBuf),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for CredentialsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment => write!(f, "{ACCESS_KEY} and {SECRET_KEY}"),
@@ -43,17 +43,23 @@ impl fmt::Display for Source {
 
 /// Finds the credentials: in the environment, else in `file`, else as systemd hands them over. The first of these
 /// that is there counts, and an error in it is an error, never a reason to look further.
-pub fn find(file: Option<&Path>, env: &Env) -> Result<(Credentials, Source), ConfigError> {
+pub fn find(
+    file: Option<&Path>,
+    env: &Env,
+) -> Result<(Credentials, CredentialsSource), ConfigError> {
     if let Some(credentials) = from_environment(env)? {
-        return Ok((credentials, Source::Environment));
+        return Ok((credentials, CredentialsSource::Environment));
     }
     if let Some(path) = file {
-        return Ok((from_file(path, true)?, Source::File(path.to_owned())));
+        return Ok((
+            from_file(path, true)?,
+            CredentialsSource::File(path.to_owned()),
+        ));
     }
     if let Some(folder) = env.path("CREDENTIALS_DIRECTORY") {
         let path = folder.join(SYSTEMD_NAME);
         if path.try_exists().unwrap_or(true) {
-            return Ok((from_file(&path, false)?, Source::Systemd(path)));
+            return Ok((from_file(&path, false)?, CredentialsSource::Systemd(path)));
         }
     }
     let what = format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keys::{Key, Kind, Preset};
+use super::keys::{Key, KeyDefault, ValueKind};
 
 /// The variable that says where the control socket is.
 pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";
@@ -14,10 +14,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
     Key {
         section: "state",
         name: "path",
-        kind: Kind::File {
+        kind: ValueKind::File {
             set: |d, path| d.state = path,
         },
-        preset: Preset::Value("/var/lib/forgewatch/state.db"),
+        preset: KeyDefault::Value("/var/lib/forgewatch/state.db"),
         flag: Some("--state"),
         variable: None,
         doc: "The file in which the daemon keeps what must survive it. A change needs a restart.",
@@ -25,12 +25,12 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
     Key {
         section: "state",
         name: "retain",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: Duration::from_secs(1),
             max: Duration::from_hours(3650 * 24),
             set: |d, t| d.retain = t,
         },
-        preset: Preset::Value("30d"),
+        preset: KeyDefault::Value("30d"),
         flag: None,
         variable: None,
         doc: "How long ended jobs and what was told of them are kept.",
@@ -38,10 +38,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
     Key {
         section: "control",
         name: "socket",
-        kind: Kind::Socket {
+        kind: ValueKind::Socket {
             set: |d, path| d.socket = path,
         },
-        preset: Preset::Value(SOCKET),
+        preset: KeyDefault::Value(SOCKET),
         flag: None,
         variable: Some(SOCKET_VARIABLE),
         doc: "The socket by which other commands talk to the daemon. A change needs a restart.",
@@ -49,10 +49,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
     Key {
         section: "control",
         name: "group",
-        kind: Kind::Group {
+        kind: ValueKind::Group {
             set: |d, group| group.clone_into(&mut d.group),
         },
-        preset: Preset::Value("forgewatch-ops"),
+        preset: KeyDefault::Value("forgewatch-ops"),
         flag: None,
         variable: None,
         doc: "The group that may use the socket, besides root and the daemon's user. The daemon warns if there is none.",
@@ -60,12 +60,12 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
     Key {
         section: "control",
         name: "stop_grace",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: Duration::ZERO,
             max: Duration::from_hours(1),
             set: |d, t| d.stop_grace = t,
         },
-        preset: Preset::Value("15s"),
+        preset: KeyDefault::Value("15s"),
         flag: None,
         variable: None,
         doc: "How long hooks that run may go on when the daemon stops, before they are ended.",

@@ -45,7 +45,7 @@ pub struct Env {
 
 impl Env {
     /// The environment of this process.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         std::env::vars_os().collect()
     }
 

@@ -15,7 +15,7 @@ const MAX_JOBS: u64 = 16 << 20;
 
 /// A text and where it was found.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ConfigFile {
     /// The file.
     pub(super) path: PathBuf,
     /// Whether the user named it; otherwise it was found where we look by default.
@@ -29,10 +29,10 @@ pub(super) struct Source {
 /// Finds and reads the configuration file: the one named, or the first that exists where we look.
 ///
 /// One that exists and can't be read is an error, not passed over: another base URL or account might hold without it.
-pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<Source>, ConfigError> {
+pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<ConfigFile>, ConfigError> {
     if let Some(path) = named.or_else(|| env.path("FORGEWATCH_CONFIG")) {
         let (text, owner) = read_config(path, "name another with --config")?;
-        return Ok(Some(Source {
+        return Ok(Some(ConfigFile {
             path: path.to_owned(),
             named: true,
             owner,
@@ -49,7 +49,7 @@ pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<Source>, 
         };
         if there {
             let (text, owner) = read_config(&path, "to go without it, write --config /dev/null")?;
-            return Ok(Some(Source {
+            return Ok(Some(ConfigFile {
                 path,
                 named: false,
                 owner,

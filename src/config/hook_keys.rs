@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::keys::{Key, Kind, Preset};
+use super::keys::{Key, KeyDefault, ValueKind};
 
 /// How long an attempt of a program may take, where nothing is written.
 pub(super) const RUN_TIMEOUT: Duration = Duration::from_mins(5);
@@ -106,7 +106,7 @@ const fn required(
     example: &'static str,
     doc: &'static str,
 ) -> Key {
-    key(name, takes, Preset::Required { example }, doc)
+    key(name, takes, KeyDefault::Required { example }, doc)
 }
 
 const fn unset(
@@ -116,14 +116,19 @@ const fn unset(
     meaning: &'static str,
     doc: &'static str,
 ) -> Key {
-    key(name, takes, Preset::Unset { example, meaning }, doc)
+    key(name, takes, KeyDefault::Unset { example, meaning }, doc)
 }
 
-const fn key(name: &'static str, takes: &'static str, preset: Preset, doc: &'static str) -> Key {
+const fn key(
+    name: &'static str,
+    takes: &'static str,
+    preset: KeyDefault,
+    doc: &'static str,
+) -> Key {
     Key {
         section: "hooks",
         name,
-        kind: Kind::OfHook { takes },
+        kind: ValueKind::OfHook { takes },
         preset,
         flag: None,
         variable: None,

@@ -16,8 +16,8 @@ use super::hook_keys::{
     MAX_RUNNING, MAX_RUNNING_SPAN, RETRIES, RETRIES_SPAN, RUN_TIMEOUT, TIMEOUT_SPAN,
     WEBHOOK_TIMEOUT,
 };
-use super::program::{self, Trust};
-use super::validate::Checked;
+use super::program::{self, TrustedOwners};
+use super::validate::FileChecker;
 use super::value;
 use super::webhook;
 use crate::hooks::HookAction;
@@ -33,7 +33,7 @@ use forgewatch_core::suggest::nearest;
 pub(super) fn from_file(
     value: &Spanned<DeValue<'_>>,
     env: &Env,
-    checked: &mut Checked<'_>,
+    checked: &mut FileChecker<'_>,
 ) -> Vec<HookSpec> {
     let mut hooks: Vec<HookSpec> = Vec::new();
     let mut names = BTreeSet::new();
@@ -55,7 +55,7 @@ pub(super) fn from_file(
             continue;
         };
         let before = checked.errors.len();
-        let entry = Entry::read(start, table, env, checked);
+        let entry = HookDraft::read(start, table, env, checked);
         if let Some(name) = &entry.name
             && !names.insert(name.clone())
         {
@@ -74,7 +74,7 @@ pub(super) fn from_file(
 
 /// One table while it is read: what was good in it.
 #[derive(Default)]
-struct Entry {
+struct HookDraft {
     name: Option<String>,
     on: Option<Vec<String>>,
     kinds: Option<Vec<JobKind>>,
@@ -88,9 +88,9 @@ struct Entry {
     secrets: Vec<SecretString>,
 }
 
-impl Entry {
+impl HookDraft {
     /// Takes what is good; all else is told.
-    fn read(start: usize, table: &DeTable<'_>, env: &Env, checked: &mut Checked<'_>) -> Self {
+    fn read(start: usize, table: &DeTable<'_>, env: &Env, checked: &mut FileChecker<'_>) -> Self {
         let mut entry = Self::default();
         for (name, value) in table {
             if !entry.take(name.get_ref(), value, env, checked) {
@@ -115,11 +115,11 @@ impl Entry {
         key: &str,
         value: &Spanned<DeValue<'_>>,
         env: &Env,
-        checked: &mut Checked<'_>,
+        checked: &mut FileChecker<'_>,
     ) -> bool {
         let (folder, owner) = (checked.folder().to_owned(), checked.owner());
         let found = value.get_ref();
-        let mut at = At { key, checked };
+        let mut at = KeyReader { key, checked };
         match key {
             "name" => self.name = at.good(value, text(found).and_then(name)),
             "on" => self.on = at.each(value, event_type).and_then(|on| at.some(value, on)),
@@ -187,12 +187,12 @@ impl Entry {
 }
 
 /// A key while its value is read: what is wrong is told, and what is good comes back.
-struct At<'a, 'b> {
+struct KeyReader<'a, 'b> {
     key: &'a str,
-    checked: &'a mut Checked<'b>,
+    checked: &'a mut FileChecker<'b>,
 }
 
-impl At<'_, '_> {
+impl KeyReader<'_, '_> {
     fn good<T, V>(&mut self, place: &Spanned<V>, read: Result<T, String>) -> Option<T> {
         read.map_err(|what| {
             let what = format!("hooks.{}: {what}", self.key);
@@ -281,7 +281,7 @@ pub(super) fn command(
     }
     let mut words = words.into_iter();
     let name = words.next().unwrap_or_default();
-    let trust = owner.map(Trust::of);
+    let trust = owner.map(TrustedOwners::of);
     let program = program::find(&name, folder, env.for_hook("PATH"), trust.as_ref())?;
     Ok((program, words.collect()))
 }

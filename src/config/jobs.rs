@@ -7,11 +7,11 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::Given;
+use super::CommandLine;
 use super::error::{ConfigError, Origin};
 use super::file;
-use super::keys::{Key, Kind, Preset};
-use super::validate::Checked;
+use super::keys::{Key, KeyDefault, ValueKind};
+use super::validate::FileChecker;
 use super::value;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobRefError};
@@ -23,8 +23,8 @@ pub(super) const JOB_KEYS: &[Key] = &[
     Key {
         section: "jobs",
         name: "job",
-        kind: Kind::Job,
-        preset: Preset::Required {
+        kind: ValueKind::Job,
+        preset: KeyDefault::Required {
             example: "diff/1234",
         },
         flag: None,
@@ -34,8 +34,8 @@ pub(super) const JOB_KEYS: &[Key] = &[
     Key {
         section: "jobs",
         name: "labels",
-        kind: Kind::Labels,
-        preset: Preset::Unset {
+        kind: ValueKind::Labels,
+        preset: KeyDefault::Unset {
             example: "{ build = \"8812\" }",
             meaning: "none",
         },
@@ -50,12 +50,12 @@ type Labels = BTreeMap<String, String>;
 
 /// Jobs without their doubles, in the order they were first named.
 #[derive(Default)]
-struct List {
+struct JobList {
     jobs: Vec<JobSpec>,
     at: HashMap<JobRef, usize>,
 }
 
-impl List {
+impl JobList {
     /// Adds a job; one that is there already gets the labels it lacks. Returns the name of a label that says two
     /// things.
     fn add(&mut self, job: JobRef, labels: Labels) -> Option<String> {
@@ -80,10 +80,10 @@ impl List {
 
 /// The command line's jobs: arguments, then `--diff`, `--update`, `--jobs-file`. None if it names none at all.
 pub(super) fn from_command_line(
-    given: &Given,
+    given: &CommandLine,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Vec<JobSpec>> {
-    let mut list = List::default();
+    let mut list = JobList::default();
     for name in &given.jobs {
         match name.parse() {
             Ok(job) => drop(list.add(job, Labels::new())),
@@ -113,7 +113,7 @@ pub(super) fn from_command_line(
 }
 
 /// What the list at `path` says; standard input only the first time it is asked.
-fn list_of<'a>(given: &'a Given, path: &Path) -> Result<Cow<'a, str>, ConfigError> {
+fn list_of<'a>(given: &'a CommandLine, path: &Path) -> Result<Cow<'a, str>, ConfigError> {
     if path != Path::new("-") {
         return file::jobs(path).map(Cow::Owned);
     }
@@ -142,7 +142,7 @@ fn no_job(text: &str, error: &JobRefError) -> String {
 }
 
 /// One job a line; `#` starts a comment, blank lines are nothing.
-fn from_list(text: &str, path: &Path, list: &mut List, errors: &mut Vec<ConfigError>) {
+fn from_list(text: &str, path: &Path, list: &mut JobList, errors: &mut Vec<ConfigError>) {
     let shown = if path == Path::new("-") {
         Path::new("standard input")
     } else {
@@ -168,8 +168,11 @@ fn from_list(text: &str, path: &Path, list: &mut List, errors: &mut Vec<ConfigEr
 }
 
 /// The file's `[[jobs]]`.
-pub(super) fn from_file(value: &Spanned<DeValue<'_>>, checked: &mut Checked<'_>) -> Vec<JobSpec> {
-    let mut list = List::default();
+pub(super) fn from_file(
+    value: &Spanned<DeValue<'_>>,
+    checked: &mut FileChecker<'_>,
+) -> Vec<JobSpec> {
+    let mut list = JobList::default();
     let Some(entries) = value.get_ref().as_array() else {
         checked.error(
             value.span().start,
@@ -193,7 +196,7 @@ pub(super) fn from_file(value: &Spanned<DeValue<'_>>, checked: &mut Checked<'_>)
 
 fn entry_of_file(
     entry: &Spanned<DeValue<'_>>,
-    checked: &mut Checked<'_>,
+    checked: &mut FileChecker<'_>,
 ) -> Option<(JobRef, Labels)> {
     let Some(table) = entry.get_ref().as_table() else {
         let what = format!(
@@ -228,7 +231,7 @@ fn entry_of_file(
     Some((job?.ok()?, labels))
 }
 
-fn labels_of_file(value: &Spanned<DeValue<'_>>, checked: &mut Checked<'_>) -> Labels {
+fn labels_of_file(value: &Spanned<DeValue<'_>>, checked: &mut FileChecker<'_>) -> Labels {
     let mut labels = Labels::new();
     let Some(table) = value.get_ref().as_table() else {
         let what = "jobs.labels: write a table, e.g. { build = \"8812\" }";

@@ -9,7 +9,7 @@ use url::Url;
 use super::daemon_keys::DAEMON_KEYS;
 use super::hook_keys::HOOK_KEYS;
 use super::jobs::JOB_KEYS;
-use super::layers::Draft;
+use super::layers::Values;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 
@@ -20,9 +20,9 @@ pub(super) struct Key {
     /// Its name there.
     pub(super) name: &'static str,
     /// What can be written, and where it goes.
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     /// What holds when nothing is written.
-    pub(super) preset: Preset,
+    pub(super) preset: KeyDefault,
     /// The flag that says the same.
     pub(super) flag: Option<&'static str>,
     /// The variable that says the same.
@@ -32,7 +32,7 @@ pub(super) struct Key {
 }
 
 /// What holds when nothing is written. Values are in the form of a flag: as in the file, but without quotes.
-pub(super) enum Preset {
+pub(super) enum KeyDefault {
     /// This.
     Value(&'static str),
     /// What `meaning` says; `example` could be written.
@@ -45,52 +45,52 @@ pub(super) enum Preset {
 }
 
 /// What can be written for a key, and where it goes.
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// A duration as humantime reads it.
     Duration {
         min: Duration,
         max: Duration,
-        set: fn(&mut Draft, Duration),
+        set: fn(&mut Values, Duration),
     },
     /// The same, or the word `never`, which is None.
     DurationOrNever {
         min: Duration,
         max: Duration,
-        set: fn(&mut Draft, Option<Duration>),
+        set: fn(&mut Values, Option<Duration>),
     },
     /// A whole number.
     Count {
         min: u64,
         max: u64,
-        set: fn(&mut Draft, u64),
+        set: fn(&mut Values, u64),
     },
     /// A number with or without a fraction.
     Rate {
         min: f64,
         max: f64,
-        set: fn(&mut Draft, f64),
+        set: fn(&mut Values, f64),
     },
     /// Bytes, as a plain number or with one of the units KiB, MiB, GiB, kB, MB, GB.
     Size {
         min: u64,
         max: u64,
-        set: fn(&mut Draft, u64),
+        set: fn(&mut Values, u64),
     },
     /// true or false.
-    Switch { set: fn(&mut Draft, bool) },
+    Switch { set: fn(&mut Values, bool) },
     /// One of a few words.
     Word {
         words: &'static [&'static str],
-        set: fn(&mut Draft, &str),
+        set: fn(&mut Values, &str),
     },
     /// A path; in a file, relative to that file's folder.
-    File { set: fn(&mut Draft, PathBuf) },
+    File { set: fn(&mut Values, PathBuf) },
     /// The path of a socket; the same, but no longer than the system takes.
-    Socket { set: fn(&mut Draft, PathBuf) },
+    Socket { set: fn(&mut Values, PathBuf) },
     /// The name of a group of users.
-    Group { set: fn(&mut Draft, &str) },
+    Group { set: fn(&mut Values, &str) },
     /// The API's base; see [`super::base_url`].
-    BaseUrl { set: fn(&mut Draft, Url) },
+    BaseUrl { set: fn(&mut Values, Url) },
     /// A job's name; see [`super::jobs`].
     Job,
     /// A table of labels; see [`super::jobs`].
@@ -124,10 +124,10 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "base_url",
-        kind: Kind::BaseUrl {
+        kind: ValueKind::BaseUrl {
             set: |d, url| d.base_url = Some(url),
         },
-        preset: Preset::Value("https://api.multiplay.co.uk"),
+        preset: KeyDefault::Value("https://api.multiplay.co.uk"),
         flag: Some("--base-url"),
         variable: Some("FORGEWATCH_BASE_URL"),
         doc: "Where the API is: https, or http to a loopback address. A path in front of the API's own is kept.",
@@ -135,12 +135,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "account_service_id",
-        kind: Kind::Count {
+        kind: ValueKind::Count {
             min: 1,
             max: u64::MAX,
             set: |d, n| d.account_service_id = n,
         },
-        preset: Preset::Required { example: "5678" },
+        preset: KeyDefault::Required { example: "5678" },
         flag: Some("--account-service-id"),
         variable: Some("FORGEWATCH_ACCOUNT_SERVICE_ID"),
         doc: "The account service the jobs belong to.",
@@ -148,10 +148,10 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "credentials_file",
-        kind: Kind::File {
+        kind: ValueKind::File {
             set: |d, path| d.credentials_file = Some(path),
         },
-        preset: Preset::Unset {
+        preset: KeyDefault::Unset {
             example: "/etc/forgewatch/credentials",
             meaning: "the credentials of the environment or of systemd",
         },
@@ -162,10 +162,10 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "ca_file",
-        kind: Kind::File {
+        kind: ValueKind::File {
             set: |d, path| d.ca_file = Some(path),
         },
-        preset: Preset::Unset {
+        preset: KeyDefault::Unset {
             example: "/etc/ssl/studio-ca.pem",
             meaning: "the system's alone",
         },
@@ -176,12 +176,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "connect_timeout",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: SHORTEST,
             max: Duration::from_mins(5),
             set: |d, t| d.connect_timeout = t,
         },
-        preset: Preset::Value("5s"),
+        preset: KeyDefault::Value("5s"),
         flag: None,
         variable: None,
         doc: "The most that name lookup, connection and TLS handshake may take together.",
@@ -189,12 +189,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "timeout",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: SHORTEST,
             max: HOUR,
             set: |d, t| d.timeout = t,
         },
-        preset: Preset::Value("30s"),
+        preset: KeyDefault::Value("30s"),
         flag: None,
         variable: None,
         doc: "The most the first MiB of an answer may take; beyond it 64 KiB/s over any 10 s are enough.",
@@ -202,12 +202,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "max_in_flight",
-        kind: Kind::Count {
+        kind: ValueKind::Count {
             min: 1,
             max: 10_000,
             set: |d, n| d.max_in_flight = n as usize,
         },
-        preset: Preset::Value("32"),
+        preset: KeyDefault::Value("32"),
         flag: None,
         variable: None,
         doc: "The most requests under way at once.",
@@ -215,12 +215,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "max_requests_per_second",
-        kind: Kind::Rate {
+        kind: ValueKind::Rate {
             min: 0.001,
             max: 100_000.0,
             set: |d, rate| d.max_requests_per_second = rate,
         },
-        preset: Preset::Value("20"),
+        preset: KeyDefault::Value("20"),
         flag: None,
         variable: None,
         doc: "The most requests begun in a second, on average; 20 serve about 2,000 jobs.",
@@ -228,7 +228,7 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "jobfailed",
-        kind: Kind::Word {
+        kind: ValueKind::Word {
             words: &["flag", "count"],
             set: |d, word| {
                 d.jobfailed = match word {
@@ -237,7 +237,7 @@ const KEYS: &[Key] = &[
                 };
             },
         },
-        preset: Preset::Value("flag"),
+        preset: KeyDefault::Value("flag"),
         flag: Some("--jobfailed"),
         variable: None,
         doc: "What `jobfailed` in an answer means: the job failed, or how often it failed and was tried again.",
@@ -245,10 +245,10 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "diff_info",
-        kind: Kind::Switch {
+        kind: ValueKind::Switch {
             set: |d, on| d.diff_info = on,
         },
-        preset: Preset::Value("true"),
+        preset: KeyDefault::Value("true"),
         flag: None,
         variable: None,
         doc: "Ask once for the names of a diff's game, image and machine.",
@@ -256,12 +256,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "api",
         name: "max_body",
-        kind: Kind::Size {
+        kind: ValueKind::Size {
             min: 1 << 10,
             max: 1 << 40,
             set: |d, bytes| d.max_body = bytes,
         },
-        preset: Preset::Value("1GiB"),
+        preset: KeyDefault::Value("1GiB"),
         flag: None,
         variable: None,
         doc: "The most that is read of one answer, after decompression; it is never held whole.",
@@ -269,7 +269,7 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "policy",
-        kind: Kind::Word {
+        kind: ValueKind::Word {
             words: &["inspection", "exponential"],
             set: |d, word| {
                 d.policy = match word {
@@ -278,7 +278,7 @@ const KEYS: &[Key] = &[
                 };
             },
         },
-        preset: Preset::Value("inspection"),
+        preset: KeyDefault::Value("inspection"),
         flag: Some("--policy"),
         variable: None,
         doc: "How the moment of the next request is chosen; exponential is x1.5 from min_interval to 30 s.",
@@ -286,12 +286,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "request_cost",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: MILLISECOND,
             max: HOUR,
             set: |d, t| d.request_cost = t,
         },
-        preset: Preset::Value("1s"),
+        preset: KeyDefault::Value("1s"),
         flag: Some("--request-cost"),
         variable: None,
         doc: "How long a delay in seeing the end one request is worth.",
@@ -299,12 +299,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "min_interval",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: SHORTEST,
             max: HOUR,
             set: |d, t| d.min_interval = t,
         },
-        preset: Preset::Value("1s"),
+        preset: KeyDefault::Value("1s"),
         flag: Some("--min-interval"),
         variable: None,
         doc: "Never ask for a job sooner than this after an answer.",
@@ -312,12 +312,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "max_interval",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: SHORTEST,
             max: DAY,
             set: |d, t| d.max_interval = t,
         },
-        preset: Preset::Value("10m"),
+        preset: KeyDefault::Value("10m"),
         flag: Some("--max-interval"),
         variable: None,
         doc: "Never ask for a job later than this after an answer.",
@@ -325,12 +325,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "progress_step",
-        kind: Kind::Count {
+        kind: ValueKind::Count {
             min: 1,
             max: 100,
             set: |d, n| d.progress_step = n as u8,
         },
-        preset: Preset::Value("10"),
+        preset: KeyDefault::Value("10"),
         flag: None,
         variable: None,
         doc: "Tell of progress at every multiple of this many percent.",
@@ -338,12 +338,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "stalled_after",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: SHORTEST,
             max: YEAR,
             set: |d, t| d.stalled_after = t,
         },
-        preset: Preset::Value("30m"),
+        preset: KeyDefault::Value("30m"),
         flag: None,
         variable: None,
         doc: "Call a job stalled after this long without a move.",
@@ -351,12 +351,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "unreachable_after",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: SHORTEST,
             max: YEAR,
             set: |d, t| d.unreachable_after = t,
         },
-        preset: Preset::Value("2m"),
+        preset: KeyDefault::Value("2m"),
         flag: None,
         variable: None,
         doc: "Call a job unreachable after this long of failed asking.",
@@ -364,12 +364,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "not_found_grace",
-        kind: Kind::Duration {
+        kind: ValueKind::Duration {
             min: Duration::ZERO,
             max: DAY,
             set: |d, t| d.not_found_grace = t,
         },
-        preset: Preset::Value("60s"),
+        preset: KeyDefault::Value("60s"),
         flag: Some("--not-found-grace"),
         variable: None,
         doc: "How long a job may be not found before that is its end: one just created may not be there yet.",
@@ -377,12 +377,12 @@ const KEYS: &[Key] = &[
     Key {
         section: "schedule",
         name: "give_up_after",
-        kind: Kind::DurationOrNever {
+        kind: ValueKind::DurationOrNever {
             min: SHORTEST,
             max: YEAR,
             set: |d, t| d.give_up_after = t,
         },
-        preset: Preset::Unset {
+        preset: KeyDefault::Unset {
             example: "10m",
             meaning: "10m with --until-done, else never",
         },
@@ -413,9 +413,9 @@ impl Key {
     /// Something that could be written, without quotes.
     pub(super) fn example(&self) -> &'static str {
         match self.preset {
-            Preset::Value(text)
-            | Preset::Unset { example: text, .. }
-            | Preset::Required { example: text } => text,
+            KeyDefault::Value(text)
+            | KeyDefault::Unset { example: text, .. }
+            | KeyDefault::Required { example: text } => text,
         }
     }
 

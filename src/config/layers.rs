@@ -7,8 +7,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::error::{ConfigError, Origin};
-use super::keys::{self, Key, Preset};
-use super::settings::{Control, Settings, State};
+use super::keys::{self, Key, KeyDefault};
+use super::settings::{ControlSettings, Settings, StateSettings};
 use super::value;
 use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
@@ -18,7 +18,7 @@ use forgewatch_core::schedule::{Policy, Rules};
 
 /// What the settings are for: a few things are not the same in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum RunMode {
     /// A watch that ends.
     OneShot,
     /// The daemon.
@@ -27,8 +27,8 @@ pub(super) enum Purpose {
 
 /// Every value of the table of keys, and where each came from.
 #[derive(Debug)]
-pub(super) struct Draft {
-    purpose: Purpose,
+pub(super) struct Values {
+    purpose: RunMode,
     pub(super) base_url: Option<Url>,
     pub(super) account_service_id: u64,
     pub(super) credentials_file: Option<PathBuf>,
@@ -69,12 +69,12 @@ struct Provenance {
 /// How long a one-shot's asking may fail, where nobody says.
 const ONE_SHOT_GIVES_UP_AFTER: Duration = Duration::from_mins(10);
 
-impl Draft {
+impl Values {
     /// The compiled defaults, as the table of keys says them.
-    pub(super) fn with_defaults(purpose: Purpose, errors: &mut Vec<ConfigError>) -> Self {
+    pub(super) fn with_defaults(purpose: RunMode, errors: &mut Vec<ConfigError>) -> Self {
         let mut draft = Self::blank(purpose);
         for key in keys::settings() {
-            if let Preset::Value(text) = key.preset {
+            if let KeyDefault::Value(text) = key.preset {
                 draft.set(key, text, &Origin::Default, errors);
             }
         }
@@ -82,7 +82,7 @@ impl Draft {
     }
 
     /// Before the defaults of the table, which overwrite what is not optional here.
-    fn blank(purpose: Purpose) -> Self {
+    fn blank(purpose: RunMode) -> Self {
         Self {
             purpose,
             base_url: None,
@@ -104,7 +104,7 @@ impl Draft {
             stalled_after: Duration::ZERO,
             unreachable_after: Duration::ZERO,
             not_found_grace: Duration::ZERO,
-            give_up_after: (purpose == Purpose::OneShot).then_some(ONE_SHOT_GIVES_UP_AFTER),
+            give_up_after: (purpose == RunMode::OneShot).then_some(ONE_SHOT_GIVES_UP_AFTER),
             state: PathBuf::new(),
             retain: Duration::ZERO,
             socket: PathBuf::new(),
@@ -153,7 +153,8 @@ impl Draft {
 
     /// Finds the keys that nobody set and somebody has to.
     pub(super) fn find_missing(&self, errors: &mut Vec<ConfigError>) {
-        for key in keys::settings().filter(|key| matches!(key.preset, Preset::Required { .. })) {
+        for key in keys::settings().filter(|key| matches!(key.preset, KeyDefault::Required { .. }))
+        {
             if self.spoken(key.section, key.name).is_none() {
                 errors.push(ConfigError::new(Origin::Nowhere, missing(key)));
             }
@@ -215,13 +216,13 @@ impl Draft {
                 give_up_after: self.give_up_after,
                 jobfailed: self.jobfailed,
                 diff_info: self.diff_info,
-                refusal_ends: self.purpose == Purpose::OneShot,
+                refusal_ends: self.purpose == RunMode::OneShot,
             },
-            state: State {
+            state: StateSettings {
                 path: self.state,
                 retain: self.retain,
             },
-            control: Control {
+            control: ControlSettings {
                 socket: self.socket,
                 group: self.group,
                 stop_grace: self.stop_grace,

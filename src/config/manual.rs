@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use super::keys::{self, Key, Kind, Preset, SECTIONS};
+use super::keys::{self, Key, KeyDefault, SECTIONS, ValueKind};
 use super::value;
 
 /// The example file: every key at its default, those without one commented out.
@@ -28,12 +28,12 @@ pub fn example() -> String {
         };
         let _ = writeln!(out, "\n{header}");
         for key in keys::all().filter(|key| key.section == section) {
-            let live = matches!(key.preset, Preset::Value(_));
+            let live = matches!(key.preset, KeyDefault::Value(_));
             let _ = writeln!(out, "# {}", key.doc);
             let _ = match key.preset {
-                Preset::Value(_) => Ok(()),
-                Preset::Unset { meaning, .. } => writeln!(out, "# Without it: {meaning}."),
-                Preset::Required { .. } => writeln!(out, "# Required."),
+                KeyDefault::Value(_) => Ok(()),
+                KeyDefault::Unset { meaning, .. } => writeln!(out, "# Without it: {meaning}."),
+                KeyDefault::Required { .. } => writeln!(out, "# Required."),
             };
             let mark = if live { "" } else { "# " };
             let _ = writeln!(out, "{mark}{} = {}", key.name, value::in_toml(key));
@@ -92,38 +92,40 @@ pub fn table() -> String {
 
 fn default(key: &Key) -> String {
     match key.preset {
-        Preset::Value(_) => format!("`{}`", value::in_toml(key)),
-        Preset::Unset { meaning, .. } => meaning.to_owned(),
-        Preset::Required { .. } => "required".to_owned(),
+        KeyDefault::Value(_) => format!("`{}`", value::in_toml(key)),
+        KeyDefault::Unset { meaning, .. } => meaning.to_owned(),
+        KeyDefault::Required { .. } => "required".to_owned(),
     }
 }
 
-fn takes(kind: &Kind) -> String {
+fn takes(kind: &ValueKind) -> String {
     let span = |min: Duration, max| format!("{} to {}", value::brief(min), value::brief(max));
     match *kind {
-        Kind::Duration { min, max, .. } => format!("duration, {}", span(min, max)),
-        Kind::DurationOrNever { min, max, .. } => {
+        ValueKind::Duration { min, max, .. } => format!("duration, {}", span(min, max)),
+        ValueKind::DurationOrNever { min, max, .. } => {
             format!("duration, {}, or `\"never\"`", span(min, max))
         }
-        Kind::Count {
+        ValueKind::Count {
             min, max: u64::MAX, ..
         } => format!("whole number, {min} or more"),
-        Kind::Count { min, max, .. } => format!("whole number, {min} to {max}"),
-        Kind::Rate { min, max, .. } => format!("number, {min} to {max}"),
-        Kind::Size { .. } => {
+        ValueKind::Count { min, max, .. } => format!("whole number, {min} to {max}"),
+        ValueKind::Rate { min, max, .. } => format!("number, {min} to {max}"),
+        ValueKind::Size { .. } => {
             "bytes, plain or with B, kB, MB, GB, TB, KiB, MiB, GiB, TiB".to_owned()
         }
-        Kind::Switch { .. } => "`true` or `false`".to_owned(),
-        Kind::Word { words, .. } => {
+        ValueKind::Switch { .. } => "`true` or `false`".to_owned(),
+        ValueKind::Word { words, .. } => {
             let words: Vec<String> = words.iter().map(|word| format!("`{word:?}`")).collect();
             words.join(" or ")
         }
-        Kind::File { .. } | Kind::Socket { .. } => "path; relative to the file's folder".to_owned(),
-        Kind::Group { .. } => "name of a group".to_owned(),
-        Kind::BaseUrl { .. } => "URL".to_owned(),
-        Kind::Job => "`diff/ID` or `update/ID`".to_owned(),
-        Kind::Labels => "table of texts".to_owned(),
-        Kind::OfHook { takes } => takes.to_owned(),
+        ValueKind::File { .. } | ValueKind::Socket { .. } => {
+            "path; relative to the file's folder".to_owned()
+        }
+        ValueKind::Group { .. } => "name of a group".to_owned(),
+        ValueKind::BaseUrl { .. } => "URL".to_owned(),
+        ValueKind::Job => "`diff/ID` or `update/ID`".to_owned(),
+        ValueKind::Labels => "table of texts".to_owned(),
+        ValueKind::OfHook { takes } => takes.to_owned(),
     }
 }
 
@@ -133,8 +135,8 @@ mod tests {
 
     use super::super::env::Env;
     use super::super::error::ConfigError;
-    use super::super::file::Source;
-    use super::super::layers::{Draft, Purpose};
+    use super::super::file::ConfigFile;
+    use super::super::layers::{RunMode, Values};
     use super::super::validate::{self, Scope};
     use super::*;
 
@@ -173,10 +175,10 @@ mod tests {
     }
 
     /// What reading `text` makes of the defaults.
-    fn draft(text: &str) -> Draft {
+    fn draft(text: &str) -> Values {
         let mut errors = Vec::new();
-        let mut draft = Draft::with_defaults(Purpose::Daemon, &mut errors);
-        let source = Source {
+        let mut draft = Values::with_defaults(RunMode::Daemon, &mut errors);
+        let source = ConfigFile {
             path: "forgewatch.toml".into(),
             named: true,
             owner: 0,

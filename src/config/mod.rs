@@ -37,20 +37,20 @@ use std::time::Duration;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
 pub use restart::needs_restart;
-pub use socket::{SocketAt, find_socket};
+pub use socket::{SocketLocation, find_socket};
 
 use error::Origin;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::quote::quoted;
 use keys::{DAEMONS, HEARTBEAT, Key, ONE_SHOT_SPAN};
-use layers::{Draft, Purpose};
-use settings::{OneShot, Output, Settings, SquashedAs};
+use layers::{RunMode, Values};
+use settings::{OneShotSettings, OutputFormat, Settings, SquashedAs};
 use validate::Scope;
 
 /// What the command line says. Values are texts as they were given, read and checked here.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct CommandLine {
     /// `--config`.
     pub config: Option<PathBuf>,
     /// The flags that say the same as a key of the file, by the flag's name (`--min-interval`).
@@ -71,7 +71,7 @@ pub struct Given {
     /// `--on-event`s, `TYPE=COMMAND`.
     pub on_events: Vec<String>,
     /// `--output`.
-    pub output: Option<Output>,
+    pub output: Option<OutputFormat>,
     /// `--timeout`.
     pub timeout: Option<String>,
     /// `--job-timeout`.
@@ -90,9 +90,9 @@ pub struct Loaded {
     /// What everybody reads.
     pub settings: Settings,
     /// How a watch that ends is run.
-    pub one_shot: OneShot,
+    pub one_shot: OneShotSettings,
     /// What is printed.
-    pub output: Output,
+    pub output: OutputFormat,
     /// Where the credentials are, if the environment does not hold them.
     pub credentials_file: Option<PathBuf>,
     /// The file that was read.
@@ -103,22 +103,22 @@ pub struct Loaded {
 ///
 /// Of a file found by default `[api]` and `[schedule]` are taken, and the rest is passed over: a one-shot is no
 /// second daemon, and must not fail for what it never uses. A file that was named is taken whole.
-pub fn load(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
-    assemble(given, env, Purpose::OneShot)
+pub fn load(given: &CommandLine, env: &Env) -> Result<Loaded, ConfigErrors> {
+    assemble(given, env, RunMode::OneShot)
 }
 
 /// The configuration of the daemon, at its start and whenever it reads it again.
 ///
 /// The whole file counts, wherever it was found. Jobs on the command line replace the file's; there need not be any.
-pub fn load_daemon(given: &Given, env: &Env) -> Result<Loaded, ConfigErrors> {
-    assemble(given, env, Purpose::Daemon)
+pub fn load_daemon(given: &CommandLine, env: &Env) -> Result<Loaded, ConfigErrors> {
+    assemble(given, env, RunMode::Daemon)
 }
 
 /// The configuration as a daemon without arguments would take it, for `check`.
 pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors> {
-    let given = Given {
+    let given = CommandLine {
         config: config.map(Path::to_owned),
-        ..Given::default()
+        ..CommandLine::default()
     };
     load_daemon(&given, env)
 }
@@ -130,7 +130,7 @@ pub fn for_simulator(
     account_service_id: u64,
     jobs: &[JobRef],
 ) -> Result<Loaded, ConfigErrors> {
-    let given = Given {
+    let given = CommandLine {
         config: Some(PathBuf::from("/dev/null")),
         flags: vec![
             ("--base-url", base_url.to_owned()),
@@ -139,21 +139,23 @@ pub fn for_simulator(
             ("--min-interval", "200ms".to_owned()),
         ],
         jobs: jobs.iter().map(ToString::to_string).collect(),
-        ..Given::default()
+        ..CommandLine::default()
     };
     load(&given, &Env::default())
 }
 
 /// What is printed: the flag, else the variable, else `auto`. A bad variable is an error even where the flag goes
 /// before it, like a bad key in the file.
-pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
+pub fn output(flag: Option<OutputFormat>, env: &Env) -> Result<OutputFormat, ConfigError> {
     const VARIABLE: &str = "FORGEWATCH_OUTPUT";
     let Some(word) = env.text(VARIABLE)? else {
         return Ok(flag.unwrap_or_default());
     };
-    let known = Output::ALL.into_iter().find(|form| form.as_str() == word);
+    let known = OutputFormat::ALL
+        .into_iter()
+        .find(|form| form.as_str() == word);
     let of_variable = known.ok_or_else(|| {
-        let words = Output::ALL.map(Output::as_str).join(", ");
+        let words = OutputFormat::ALL.map(OutputFormat::as_str).join(", ");
         let what = format!(
             "{} is no form of output; one of {words} would do",
             quoted(word)
@@ -167,7 +169,9 @@ pub fn output(flag: Option<Output>, env: &Env) -> Result<Output, ConfigError> {
 ///
 /// # Errors
 /// What is no job and no label, and where no job is named at all.
-pub fn named_jobs(given: &Given) -> Result<(Vec<JobRef>, BTreeMap<String, String>), ConfigErrors> {
+pub fn named_jobs(
+    given: &CommandLine,
+) -> Result<(Vec<JobRef>, BTreeMap<String, String>), ConfigErrors> {
     let mut errors = Vec::new();
     let labels = jobs::labels_of_command_line(&given.labels, &mut errors);
     let named = jobs::from_command_line(given, &mut errors).unwrap_or_default();
@@ -179,9 +183,9 @@ pub fn named_jobs(given: &Given) -> Result<(Vec<JobRef>, BTreeMap<String, String
     Ok((named.into_iter().map(|spec| spec.job).collect(), labels))
 }
 
-fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, ConfigErrors> {
+fn assemble(given: &CommandLine, env: &Env, purpose: RunMode) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
-    let mut draft = Draft::with_defaults(purpose, &mut errors);
+    let mut draft = Values::with_defaults(purpose, &mut errors);
 
     let source = file::config(given.config.as_deref(), env);
     let source = source.unwrap_or_else(|error| {
@@ -190,7 +194,7 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
     });
     let of_file = source.as_ref().and_then(|source| {
         let scope = match purpose {
-            Purpose::OneShot if !source.named => Scope::ApiAndSchedule,
+            RunMode::OneShot if !source.named => Scope::ApiAndSchedule,
             _ => Scope::Whole,
         };
         validate::file(source, scope, env, &mut draft, &mut errors)
@@ -206,7 +210,7 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
 
     let of_file = of_file.unwrap_or_default();
     let jobs = jobs::from_command_line(given, &mut errors).or(of_file.jobs);
-    if purpose == Purpose::OneShot {
+    if purpose == RunMode::OneShot {
         find_no_jobs(jobs.as_deref(), whole, &mut errors);
     }
     let mut jobs = jobs.unwrap_or_default();
@@ -216,7 +220,7 @@ fn assemble(given: &Given, env: &Env, purpose: Purpose) -> Result<Loaded, Config
     let one_shot = one_shot(given, purpose, &mut errors);
     let output = output(given.output, env).unwrap_or_else(|error| {
         errors.push(error);
-        Output::default()
+        OutputFormat::default()
     });
     if !errors.is_empty() {
         find_no_credentials(&draft, whole, env, &mut errors);
@@ -251,7 +255,7 @@ fn find_no_jobs(jobs: Option<&[JobSpec]>, whole: bool, errors: &mut Vec<ConfigEr
 
 /// Says what is wrong with the credentials, where that is certain. Whoever gets a [`Loaded`] reads them; where there is
 /// none, nobody would before all else is mended.
-fn find_no_credentials(draft: &Draft, whole: bool, env: &Env, errors: &mut Vec<ConfigError>) {
+fn find_no_credentials(draft: &Values, whole: bool, env: &Env, errors: &mut Vec<ConfigError>) {
     let file = draft.credentials_file.as_deref();
     let is_certain = (whole || file.is_some()) && draft.is_good("api", "credentials_file");
     let found = if is_certain {
@@ -263,12 +267,12 @@ fn find_no_credentials(draft: &Draft, whole: bool, env: &Env, errors: &mut Vec<C
 }
 
 /// The keys whose flags and variables have a say: those of the daemon's sections are nothing to a one-shot.
-fn spoken_to(purpose: Purpose) -> impl Iterator<Item = &'static Key> {
+fn spoken_to(purpose: RunMode) -> impl Iterator<Item = &'static Key> {
     keys::settings()
-        .filter(move |key| purpose == Purpose::Daemon || !DAEMONS.contains(&key.section))
+        .filter(move |key| purpose == RunMode::Daemon || !DAEMONS.contains(&key.section))
 }
 
-fn environment(env: &Env, purpose: Purpose, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
+fn environment(env: &Env, purpose: RunMode, draft: &mut Values, errors: &mut Vec<ConfigError>) {
     for key in spoken_to(purpose) {
         let Some(variable) = key.variable else {
             continue;
@@ -281,7 +285,7 @@ fn environment(env: &Env, purpose: Purpose, draft: &mut Draft, errors: &mut Vec<
     }
 }
 
-fn flags(given: &Given, purpose: Purpose, draft: &mut Draft, errors: &mut Vec<ConfigError>) {
+fn flags(given: &CommandLine, purpose: RunMode, draft: &mut Values, errors: &mut Vec<ConfigError>) {
     for (flag, text) in &given.flags {
         for key in spoken_to(purpose).filter(|key| key.flag == Some(flag)) {
             draft.set(key, text, &Origin::Flag(flag), errors);
@@ -290,14 +294,18 @@ fn flags(given: &Given, purpose: Purpose, draft: &mut Draft, errors: &mut Vec<Co
 }
 
 /// The command line's labels go to every job it watches, over those of the file.
-fn label_all(jobs: &mut [JobSpec], given: &Given, errors: &mut Vec<ConfigError>) {
+fn label_all(jobs: &mut [JobSpec], given: &CommandLine, errors: &mut Vec<ConfigError>) {
     let labels = jobs::labels_of_command_line(&given.labels, errors);
     for job in jobs {
         job.labels.extend(labels.clone());
     }
 }
 
-fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> OneShot {
+fn one_shot(
+    given: &CommandLine,
+    purpose: RunMode,
+    errors: &mut Vec<ConfigError>,
+) -> OneShotSettings {
     let (min, max) = ONE_SHOT_SPAN;
     let mut span = |flag, text: &Option<String>, example| -> Option<Duration> {
         let read = value::duration(text.as_deref()?, min, max, example);
@@ -312,7 +320,7 @@ fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> O
         .map_or(Ok(Some(HEARTBEAT)), |text| {
             value::duration_or_never(text, min, max, "1m")
         });
-    OneShot {
+    OneShotSettings {
         timeout,
         job_timeout,
         fail_fast: given.fail_fast,
@@ -322,14 +330,14 @@ fn one_shot(given: &Given, purpose: Purpose, errors: &mut Vec<ConfigError>) -> O
         }),
         squashed_as: given.squashed_as,
         state: match purpose {
-            Purpose::OneShot => state_file(given, errors),
-            Purpose::Daemon => None,
+            RunMode::OneShot => state_file(given, errors),
+            RunMode::Daemon => None,
         },
     }
 }
 
 /// The file that `--state` names for a one-shot.
-fn state_file(given: &Given, errors: &mut Vec<ConfigError>) -> Option<PathBuf> {
+fn state_file(given: &CommandLine, errors: &mut Vec<ConfigError>) -> Option<PathBuf> {
     const FLAG: &str = "--state";
     let (_, text) = given.flags.iter().rfind(|(flag, _)| *flag == FLAG)?;
     value::file(text)

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use forgewatch_core::quote::quoted;
 
 /// Whose programs a configuration may name.
-pub(super) struct Trust {
+pub(super) struct TrustedOwners {
     owners: [u32; 3],
 }
 
-impl Trust {
+impl TrustedOwners {
     /// Those of root, of the configuration's owner, and of the user that runs them.
     pub(super) fn of(owner: u32) -> Self {
         Self {
@@ -59,7 +59,7 @@ pub(super) fn find(
     name: &str,
     folder: &Path,
     path: Option<&OsStr>,
-    trust: Option<&Trust>,
+    trust: Option<&TrustedOwners>,
 ) -> Result<PathBuf, String> {
     if name.is_empty() {
         return Err("there is no command; name a program".to_owned());
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_program_that_others_can_write_or_nobody_can_run_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let me = Trust::of(rustix::process::geteuid().as_raw());
+        let me = TrustedOwners::of(rustix::process::geteuid().as_raw());
         let try_it = |mode| {
             let path = script(folder.path(), mode);
             let name = path.to_str().unwrap().to_owned();
@@ -148,7 +148,7 @@ mod tests {
     fn a_folder_that_everybody_can_write_to_is_refused_unless_it_is_sticky() {
         let folder = tempfile::tempdir().unwrap();
         let path = script(folder.path(), 0o755);
-        let me = Trust::of(rustix::process::geteuid().as_raw());
+        let me = TrustedOwners::of(rustix::process::geteuid().as_raw());
         let with = |mode| {
             fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
             find(path.to_str().unwrap(), Path::new(""), None, Some(&me))
@@ -162,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("hook");
         std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
-        let me = Trust::of(rustix::process::geteuid().as_raw());
+        let me = TrustedOwners::of(rustix::process::geteuid().as_raw());
         let with = |mode| {
             fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
             find(link.to_str().unwrap(), Path::new(""), None, Some(&me))

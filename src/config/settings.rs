@@ -11,7 +11,7 @@ use crate::hooks::HookSpec;
 
 /// What the daemon keeps, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct StateSettings {
     /// The state file. It can't change while the daemon runs.
     pub path: PathBuf,
     /// How long ended watches, and their events and deliveries, are kept.
@@ -20,7 +20,7 @@ pub struct State {
 
 /// How the daemon is talked to, and how it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
+pub struct ControlSettings {
     /// The socket; short enough for an address. It can't change while the daemon runs.
     pub socket: PathBuf,
     /// The name of the group whose members may use the socket, besides root and the daemon's own user. The machine
@@ -37,10 +37,10 @@ pub struct Settings {
     pub api: ApiSettings,
     /// By what bounds jobs are watched.
     pub limits: Limits,
-    /// What the daemon keeps. A one-shot has [`OneShot::state`] instead.
-    pub state: State,
+    /// What the daemon keeps. A one-shot has [`OneShotSettings::state`] instead.
+    pub state: StateSettings,
     /// How the daemon is talked to. Nothing to a one-shot.
-    pub control: Control,
+    pub control: ControlSettings,
     /// What to watch, in the order given, each once.
     pub jobs: Vec<JobSpec>,
     /// What to do when something is told, in the order given.
@@ -49,7 +49,7 @@ pub struct Settings {
 
 /// How a watch that ends is run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OneShot {
+pub struct OneShotSettings {
     /// The most the whole watch may take.
     pub timeout: Option<Duration>,
     /// The most each job may take.
@@ -75,7 +75,7 @@ pub enum SquashedAs {
 
 /// What is printed, as asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Output {
+pub enum OutputFormat {
     /// One of the others, by what the streams are.
     #[default]
     Auto,
@@ -89,7 +89,7 @@ pub enum Output {
     Quiet,
 }
 
-impl Output {
+impl OutputFormat {
     /// All of them, in the order help lists them.
     pub const ALL: [Self; 5] = [
         Self::Auto,

@@ -9,14 +9,14 @@ use toml::de::DeTable;
 use super::daemon_keys::{SOCKET, SOCKET_VARIABLE};
 use super::env::Env;
 use super::error::{ConfigError, Origin};
-use super::file::{self, Source};
+use super::file::{self, ConfigFile};
 use super::value;
 
 /// Where the socket should be, and who says so.
 ///
 /// Displayed, it ends a sentence such as "no daemon answers at …".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketAt {
+pub struct SocketLocation {
     /// The socket's path.
     pub path: PathBuf,
     /// Who says so: the flag, the variable, the file or nobody, which is the default.
@@ -25,7 +25,7 @@ pub struct SocketAt {
     pub passed_over: Option<ConfigError>,
 }
 
-impl fmt::Display for SocketAt {
+impl fmt::Display for SocketLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (", self.path.display())?;
         match &self.from {
@@ -44,14 +44,14 @@ impl fmt::Display for SocketAt {
 
 /// Where the socket is by `--socket`, else the variable, else the file at `config` or found by default, else the
 /// default. Nothing else is taken from the file, and nothing that is wrong with it is an error.
-pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> SocketAt {
+pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> SocketLocation {
     let spoken = [
         (flag, Origin::Flag("--socket")),
         (env.path(SOCKET_VARIABLE), Origin::Variable(SOCKET_VARIABLE)),
     ];
     for (path, from) in spoken {
         if let Some(path) = path {
-            return SocketAt {
+            return SocketLocation {
                 path: path.to_owned(),
                 from,
                 passed_over: None,
@@ -67,7 +67,7 @@ pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> Soc
         Err(error) => (None, Some(error)),
     };
     let (path, from) = found.unwrap_or_else(|| (PathBuf::from(SOCKET), Origin::Default));
-    SocketAt {
+    SocketLocation {
         path,
         from,
         passed_over,
@@ -75,7 +75,7 @@ pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> Soc
 }
 
 /// What `source` says, as far as it can be made out: a file that is broken elsewhere still tells.
-fn of_file(source: &Source) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
+fn of_file(source: &ConfigFile) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
     let from = Origin::File(source.path.clone());
     let (tree, broken) = DeTable::parse_recoverable(&source.text);
     let control = tree.get_ref().get("control");

@@ -8,11 +8,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::env::Env;
 use super::error::{ConfigError, Origin};
-use super::file::Source;
+use super::file::ConfigFile;
 use super::hooks;
 use super::jobs;
 use super::keys::{self, DAEMONS, Key, LATER, SECTIONS};
-use super::layers::Draft;
+use super::layers::Values;
 use super::value;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::JobSpec;
@@ -30,7 +30,7 @@ pub(super) enum Scope {
 }
 
 /// A file while it is checked: the places of what it says, and what was wrong so far.
-pub(super) struct Checked<'a> {
+pub(super) struct FileChecker<'a> {
     path: &'a Path,
     owner: u32,
     text: &'a str,
@@ -41,7 +41,7 @@ pub(super) struct Checked<'a> {
 
 /// What a file lists besides its settings.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct FileLists {
     /// Its jobs, each once, in the file's order; None where it has no such list.
     pub(super) jobs: Option<Vec<JobSpec>>,
     /// Its hooks, in the file's order.
@@ -50,13 +50,13 @@ pub(super) struct Lists {
 
 /// Takes over into `draft` what `source` says, and returns what it lists; None for a file that is no TOML at all.
 pub(super) fn file(
-    source: &Source,
+    source: &ConfigFile,
     scope: Scope,
     env: &Env,
-    draft: &mut Draft,
+    draft: &mut Values,
     errors: &mut Vec<ConfigError>,
-) -> Option<Lists> {
-    let mut checked = Checked {
+) -> Option<FileLists> {
+    let mut checked = FileChecker {
         path: &source.path,
         owner: source.owner,
         text: &source.text,
@@ -71,7 +71,7 @@ pub(super) fn file(
         checked.syntax(&broken);
         return None;
     }
-    let mut lists = Lists::default();
+    let mut lists = FileLists::default();
     for (name, value) in tree.get_ref() {
         match name.get_ref().as_ref() {
             section @ ("api" | "schedule") => checked.settings(section, value, draft),
@@ -94,7 +94,7 @@ pub(super) fn file(
     Some(lists)
 }
 
-impl Checked<'_> {
+impl FileChecker<'_> {
     /// Where paths that are not absolute begin.
     pub(super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
@@ -136,7 +136,7 @@ impl Checked<'_> {
         }
     }
 
-    fn settings(&mut self, section: &str, value: &Spanned<DeValue<'_>>, draft: &mut Draft) {
+    fn settings(&mut self, section: &str, value: &Spanned<DeValue<'_>>, draft: &mut Values) {
         let Some(table) = value.get_ref().as_table() else {
             let what = format!(
                 "{section}: {} is no section; write [{section}] on a line of its own, once",
@@ -204,13 +204,13 @@ fn unknown_section(name: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::layers::Purpose;
+    use super::super::layers::RunMode;
     use super::*;
 
     fn errors(text: &str) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        let mut draft = Draft::with_defaults(Purpose::Daemon, &mut errors);
-        let source = Source {
+        let mut draft = Values::with_defaults(RunMode::Daemon, &mut errors);
+        let source = ConfigFile {
             path: "f".into(),
             named: true,
             owner: 0,

@@ -7,29 +7,29 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::base_url;
-use super::keys::{Key, Kind};
-use super::layers::Draft;
+use super::keys::{Key, ValueKind};
+use super::layers::Values;
 use forgewatch_core::quote::quoted;
 
 /// Sets `key` to what a flag, a variable or a default says.
-pub(super) fn text(key: &Key, text: &str, draft: &mut Draft) -> Result<(), String> {
+pub(super) fn text(key: &Key, text: &str, draft: &mut Values) -> Result<(), String> {
     let example = key.example();
     match key.kind {
-        Kind::Duration { min, max, set } => set(draft, duration(text, min, max, example)?),
-        Kind::DurationOrNever { min, max, set } => {
+        ValueKind::Duration { min, max, set } => set(draft, duration(text, min, max, example)?),
+        ValueKind::DurationOrNever { min, max, set } => {
             set(draft, duration_or_never(text, min, max, example)?);
         }
-        Kind::Count { min, max, set } => set(draft, count(text, min, max)?),
-        Kind::Rate { min, max, set } => set(draft, rate(text, min, max)?),
-        Kind::Size { min, max, set } => set(draft, size(text, min, max, example)?),
-        Kind::Switch { set } => set(draft, switch(text)?),
-        Kind::Word { words, set } => set(draft, word(text, words)?),
-        Kind::File { set } => set(draft, file(text)?),
-        Kind::Socket { set } => set(draft, socket(file(text)?)?),
-        Kind::Group { set } => set(draft, group(text)?),
-        Kind::BaseUrl { set } => set(draft, base_url::parse(text)?),
+        ValueKind::Count { min, max, set } => set(draft, count(text, min, max)?),
+        ValueKind::Rate { min, max, set } => set(draft, rate(text, min, max)?),
+        ValueKind::Size { min, max, set } => set(draft, size(text, min, max, example)?),
+        ValueKind::Switch { set } => set(draft, switch(text)?),
+        ValueKind::Word { words, set } => set(draft, word(text, words)?),
+        ValueKind::File { set } => set(draft, file(text)?),
+        ValueKind::Socket { set } => set(draft, socket(file(text)?)?),
+        ValueKind::Group { set } => set(draft, group(text)?),
+        ValueKind::BaseUrl { set } => set(draft, base_url::parse(text)?),
         // [[jobs]] and [[hooks]] have readers of their own.
-        Kind::Job | Kind::Labels | Kind::OfHook { .. } => {}
+        ValueKind::Job | ValueKind::Labels | ValueKind::OfHook { .. } => {}
     }
     Ok(())
 }
@@ -39,12 +39,12 @@ pub(super) fn toml(
     key: &Key,
     value: &DeValue<'_>,
     folder: &Path,
-    draft: &mut Draft,
+    draft: &mut Values,
 ) -> Result<(), String> {
     let written = plain(key, value)?;
     match key.kind {
-        Kind::File { set } => set(draft, folder.join(file(&written)?)),
-        Kind::Socket { set } => set(draft, socket(folder.join(file(&written)?))?),
+        ValueKind::File { set } => set(draft, folder.join(file(&written)?)),
+        ValueKind::Socket { set } => set(draft, socket(folder.join(file(&written)?))?),
         _ => text(key, &written, draft)?,
     }
     Ok(())
@@ -53,17 +53,17 @@ pub(super) fn toml(
 /// A TOML value of the type the kind wants, as a flag would say it.
 fn plain(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
     let (written, wanted) = match key.kind {
-        Kind::Count { .. } => (integer(value), "a whole number"),
-        Kind::Rate { .. } => (
+        ValueKind::Count { .. } => (integer(value), "a whole number"),
+        ValueKind::Rate { .. } => (
             integer(value).or_else(|| value.as_float().map(|f| f.as_str().to_owned())),
             "a number",
         ),
-        Kind::Size { .. } => (
+        ValueKind::Size { .. } => (
             integer(value).or_else(|| string(value)),
             "a number of bytes, or a text with a unit",
         ),
-        Kind::Switch { .. } => (value.as_bool().map(|b| b.to_string()), "true or false"),
-        Kind::Duration { .. } | Kind::DurationOrNever { .. } => {
+        ValueKind::Switch { .. } => (value.as_bool().map(|b| b.to_string()), "true or false"),
+        ValueKind::Duration { .. } | ValueKind::DurationOrNever { .. } => {
             (string(value), "a duration in quotes")
         }
         _ => (string(value), "a text in quotes"),
@@ -81,11 +81,11 @@ fn plain(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
 pub(super) fn in_toml(key: &Key) -> String {
     let example = key.example();
     match key.kind {
-        Kind::Count { .. }
-        | Kind::Rate { .. }
-        | Kind::Switch { .. }
-        | Kind::Labels
-        | Kind::OfHook { .. } => example.to_owned(),
+        ValueKind::Count { .. }
+        | ValueKind::Rate { .. }
+        | ValueKind::Switch { .. }
+        | ValueKind::Labels
+        | ValueKind::OfHook { .. } => example.to_owned(),
         _ => format!("{example:?}"),
     }
 }

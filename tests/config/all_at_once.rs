@@ -1,6 +1,6 @@
 //! One mistake never hides another: whoever mends all that is told is done.
 
-use forgewatch::config::{ConfigErrors, Given};
+use forgewatch::config::{CommandLine, ConfigErrors};
 
 use crate::place::{Place, given};
 
@@ -108,7 +108,7 @@ fn settings_are_held_against_each_other_whatever_else_is_wrong() {
     assert_told(&told(Place::new(), half), &["schedule.max_interval: "]);
     let none = "[schedule\nmax_interval = '1h'\n";
     let place = Place::new().with_credentials().file("f.toml", none);
-    let given = Given {
+    let given = CommandLine {
         flags: vec![("--min-interval", "20m".to_owned())],
         ..given(&place.path("f.toml"))
     };
@@ -147,7 +147,7 @@ fn jobs_credentials_and_account_that_are_missing_are_told_together() {
 
 #[test]
 fn all_that_is_wrong_with_an_on_event_is_told() {
-    let given = Given {
+    let given = CommandLine {
         on_events: vec!["job.faild='".to_owned()],
         ..crate::place::with_flags(&[])
     };

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use forgewatch::config::Given;
-use forgewatch::config::settings::{Output, SquashedAs};
+use forgewatch::config::CommandLine;
+use forgewatch::config::settings::{OutputFormat, SquashedAs};
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 
@@ -49,13 +49,13 @@ fn help_shows_no_value_of_the_environment() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let loaded = Place::new()
-        .load(&Given {
+        .load(&CommandLine {
             timeout: Some("2h".to_owned()),
             job_timeout: Some("30m".to_owned()),
             fail_fast: true,
             heartbeat: Some("never".to_owned()),
             squashed_as: Some(SquashedAs::Success),
-            output: Some(Output::Json),
+            output: Some(OutputFormat::Json),
             ..with_flags(&[
                 ("--base-url", "http://[::1]:81"),
                 ("--credentials-file", "c"),
@@ -85,7 +85,7 @@ fn every_flag_reaches_its_setting() {
     assert!(one_shot.fail_fast);
     assert_eq!(one_shot.heartbeat, None);
     assert_eq!(one_shot.squashed_as, Some(SquashedAs::Success));
-    assert_eq!(loaded.output, Output::Json);
+    assert_eq!(loaded.output, OutputFormat::Json);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn no_jobs_is_an_error_that_says_how_to_name_some() {
 fn a_job_named_twice_is_one_job_where_it_was_first_named() {
     let place = Place::new().file("list", "update/7 # again\n\n  # nothing\ndiff/9\r\ndiff/2");
     let loaded = place
-        .load(&Given {
+        .load(&CommandLine {
             jobs: vec![
                 "diff/2".to_owned(),
                 "diff/1".to_owned(),

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forgewatch::config::{self, Given};
+use forgewatch::config::{self, CommandLine};
 
 use crate::place::{Place, given, jobs, with_flags};
 
 /// A daemon's command line: no jobs.
-fn no_jobs(given: Given) -> Given {
-    Given {
+fn no_jobs(given: CommandLine) -> CommandLine {
+    CommandLine {
         jobs: Vec::new(),
         ..given
     }
@@ -57,7 +57,7 @@ fn a_daemon_gives_up_where_it_is_told_to() {
 #[test]
 fn a_daemon_takes_the_whole_of_a_file_found_by_default() {
     let place = with_file_of_the_machine();
-    let loaded = place.load_daemon(&Given::default()).unwrap();
+    let loaded = place.load_daemon(&CommandLine::default()).unwrap();
     assert_eq!(jobs(&loaded), ["diff/1 {}"]);
     let (state, control) = (loaded.settings.state, loaded.settings.control);
     assert_eq!(state.path, place.path("xdg/forgewatch/kept/state.db"));
@@ -70,10 +70,10 @@ fn a_daemon_takes_the_whole_of_a_file_found_by_default() {
 #[test]
 fn jobs_on_the_command_line_replace_those_of_the_file_for_a_daemon_too() {
     let place = with_file_of_the_machine().file("list", "update/3\n");
-    let named = Given {
+    let named = CommandLine {
         jobs: vec!["diff/2".to_owned()],
         jobs_file: Some(place.path("list")),
-        ..Given::default()
+        ..CommandLine::default()
     };
     let loaded = place.load_daemon(&named).unwrap();
     assert_eq!(jobs(&loaded), ["diff/2 {}", "update/3 {}"]);
@@ -81,7 +81,7 @@ fn jobs_on_the_command_line_replace_those_of_the_file_for_a_daemon_too() {
 
 #[test]
 fn a_list_on_standard_input_is_the_same_when_a_daemon_loads_again() {
-    let given = Given {
+    let given = CommandLine {
         jobs_file: Some("-".into()),
         standard_input: "diff/4\n".to_owned().into(),
         ..with_flags(&[])
@@ -96,9 +96,9 @@ fn a_list_on_standard_input_is_the_same_when_a_daemon_loads_again() {
 #[test]
 fn the_flag_and_the_variable_go_before_the_daemons_file() {
     let place = with_file_of_the_machine().var("FORGEWATCH_SOCKET", "variable.sock");
-    let given = Given {
+    let given = CommandLine {
         flags: vec![("--state", "flag.db".to_owned())],
-        ..Given::default()
+        ..CommandLine::default()
     };
     let loaded = place.load_daemon(&given).unwrap();
     assert_eq!(loaded.settings.state.path, Path::new("flag.db"));
@@ -109,7 +109,7 @@ fn the_flag_and_the_variable_go_before_the_daemons_file() {
 #[test]
 fn a_one_shot_keeps_a_state_only_where_the_flag_names_it() {
     let place = Place::new().with_credentials().file("f.toml", WHOLE);
-    let kept = |given: &Given| place.load(given).unwrap().one_shot.state;
+    let kept = |given: &CommandLine| place.load(given).unwrap().one_shot.state;
     let mut given = given(&place.path("f.toml"));
     assert_eq!(kept(&given), None);
     given.flags = vec![("--state", "flag.db".to_owned())];
@@ -181,9 +181,9 @@ fn check_takes_a_daemons_configuration() {
 fn what_a_running_daemon_cannot_change_is_named_with_both_values() {
     let place = with_file_of_the_machine();
     let settings = |place: &Place, state: &str| {
-        let given = Given {
+        let given = CommandLine {
             flags: vec![("--state", state.to_owned())],
-            ..Given::default()
+            ..CommandLine::default()
         };
         place.load_daemon(&given).unwrap().settings
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forgewatch::config::{self, Given};
+use forgewatch::config::{self, CommandLine};
 
 use crate::place::{Place, given, jobs};
 
@@ -118,7 +118,7 @@ fn a_flag_goes_before_the_variable_and_the_variable_before_the_file() {
         "[api]\naccount_service_id = 1\nbase_url = 'https://file.example'\n[schedule]\nmin_interval = '3s'\n",
     );
     let mut given = given(&place.path("f.toml"));
-    let read = |place: &Place, given: &Given| {
+    let read = |place: &Place, given: &CommandLine| {
         let api = place.load(given).unwrap().settings.api;
         (api.base_url.to_string(), api.account_service_id)
     };
@@ -162,9 +162,9 @@ fn of_a_file_found_by_default_a_one_shot_takes_api_and_schedule_only() {
     let home = place.folder.path().to_str().unwrap().to_owned();
     // A relative one is none.
     let place = place.var("HOME", home).var("XDG_CONFIG_HOME", "xdg");
-    let mut given = Given {
+    let mut given = CommandLine {
         jobs: vec!["update/2".to_owned()],
-        ..Given::default()
+        ..CommandLine::default()
     };
     let loaded = place.load(&given).unwrap();
     assert_eq!(loaded.settings.api.account_service_id, 7);
@@ -192,10 +192,10 @@ fn the_users_file_goes_before_none_and_a_named_one_before_both() {
     let at = |place: &Place, name| place.path(name).to_str().unwrap().to_owned();
     let (xdg, variable) = (at(&place, "xdg"), at(&place, "variable.toml"));
     let id = |place: &Place, config: Option<PathBuf>| {
-        let given = Given {
+        let given = CommandLine {
             config,
             jobs: vec!["diff/1".to_owned()],
-            ..Given::default()
+            ..CommandLine::default()
         };
         place.load(&given).unwrap().settings.api.account_service_id
     };

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use forgewatch::config::{self, ConfigErrors, Env, Given, Loaded};
+use forgewatch::config::{self, CommandLine, ConfigErrors, Env, Loaded};
 
 /// A folder with files of a configuration, in which the program runs.
 pub(crate) struct Place {
@@ -55,11 +55,11 @@ impl Place {
             .collect()
     }
 
-    pub(crate) fn load(&self, given: &Given) -> Result<Loaded, ConfigErrors> {
+    pub(crate) fn load(&self, given: &CommandLine) -> Result<Loaded, ConfigErrors> {
         config::load(given, &self.env())
     }
 
-    pub(crate) fn load_daemon(&self, given: &Given) -> Result<Loaded, ConfigErrors> {
+    pub(crate) fn load_daemon(&self, given: &CommandLine) -> Result<Loaded, ConfigErrors> {
         config::load_daemon(given, &self.env())
     }
 
@@ -92,17 +92,17 @@ impl Place {
 }
 
 /// A command line that names `config` and one job.
-pub(crate) fn given(config: &Path) -> Given {
-    Given {
+pub(crate) fn given(config: &Path) -> CommandLine {
+    CommandLine {
         config: Some(config.to_owned()),
         jobs: vec!["diff/1".to_owned()],
-        ..Given::default()
+        ..CommandLine::default()
     }
 }
 
 /// The same with flags, over a file that says only whose account it is.
-pub(crate) fn with_flags(flags: &[(&'static str, &str)]) -> Given {
-    Given {
+pub(crate) fn with_flags(flags: &[(&'static str, &str)]) -> CommandLine {
+    CommandLine {
         flags: flags
             .iter()
             .map(|(flag, text)| (*flag, (*text).to_owned()))

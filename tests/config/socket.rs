@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forgewatch::config::{self, Given};
+use forgewatch::config::{self, CommandLine};
 
 use crate::place::Place;
 
@@ -131,9 +131,9 @@ fn a_client_looks_where_the_daemon_listens() {
         .file("f.toml", format!("{api}{OF_FILE}"))
         .var("FORGEWATCH_SOCKET", "v.sock");
     for place in [quiet, of_file, of_both] {
-        let given = Given {
+        let given = CommandLine {
             config: Some(place.path("f.toml")),
-            ..Given::default()
+            ..CommandLine::default()
         };
         let control = place.load_daemon(&given).unwrap().settings.control;
         let found = config::find_socket(None, given.config.as_deref(), &place.env());
