@@ -1,26 +1,26 @@
-# What one types often. `just` alone lists it.
+# Everyday commands. `just` lists them.
 
 default:
     @just --list
 
-# Format, lint, test, document: what the gate does.
+# The gate: format, lints, tests, docs.
 ci:
     .ci/run
 
-# The tests, all of them.
+# All tests.
 test *ARGS:
     cargo test {{ ARGS }}
 
-# Lints as the gate has them.
+# The lints of the gate.
 lint:
     cargo fmt --all --check
     cargo clippy --all-targets --locked -- -D warnings
 
-# Writes the files that are made from the table of configuration keys anew.
-shipped:
+# Regenerates the files made from the table of configuration keys.
+generate:
     UPDATE_SHIPPED=1 cargo test --lib config::manual
 
-# The picture in the README, from a real run.
+# Retakes the README's pictures from a real run.
 picture:
     docs/picture.sh
 
@@ -28,21 +28,21 @@ picture:
 bench NAME *ARGS:
     cargo bench --bench {{ NAME }} -- {{ ARGS }}
 
-# Throws rubbish at the decoder for this many seconds.
+# Fuzzes the decoder for this many seconds.
 fuzz SECONDS="600":
     mkdir -p fuzz/corpus/decode
     cargo +nightly fuzz run --sanitizer none decode fuzz/corpus/decode fuzz/seeds/decode -- \
         -dict=fuzz/json.dict -max_len=4096 -max_total_time={{ SECONDS }}
 
-# The simulator alone, ten times faster.
+# Runs the simulator alone, ten times faster.
 simulate *ARGS:
     cargo run --release -- simulate --speed 10 {{ ARGS }}
 
-# As root: program, unit, group, man pages, completions and a first configuration, onto this machine or into DESTDIR.
+# As root: installs program, unit, group, man pages, completions and a first configuration, on this machine or in DESTDIR.
 install PREFIX="/usr" DESTDIR="":
     cargo build --release --locked
     PREFIX={{ PREFIX }} DESTDIR={{ DESTDIR }} systemd/install.sh install
 
-# Takes away what `install` put there, except configuration, state and group.
+# Removes what `install` installed, except configuration, state and group.
 uninstall PREFIX="/usr" DESTDIR="":
     PREFIX={{ PREFIX }} DESTDIR={{ DESTDIR }} systemd/install.sh uninstall
