@@ -1,4 +1,4 @@
-//! A plain HTTP client on a raw socket: it sees what a server really sends.
+//! A minimal HTTP client on a raw socket, to see exactly what the server sends.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,22 +8,22 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use forgewatch_sim::Server;
 
-/// How long a server may keep silent before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Limit for one read.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A request with the default keys.
+/// A request with the default credentials.
 pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic c2ltOnNpbQ==\r\n\r\n")
 }
 
-/// A response, its chunks joined, its encoding left as it is.
-pub(crate) struct Answer {
+/// A response, its chunks joined, its content encoding as sent.
+pub(crate) struct RawResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl RawResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -37,19 +37,19 @@ impl Answer {
 }
 
 /// One connection.
-pub(crate) struct Client {
+pub(crate) struct RawClient {
     stream: BufReader<TcpStream>,
     keys: String,
 }
 
-impl Client {
+impl RawClient {
     pub(crate) fn new(server: &Server) -> Self {
         Self::at(server.addr())
     }
 
     pub(crate) fn at(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self {
             stream: BufReader::new(stream),
             keys: "sim:sim".to_owned(),
@@ -61,27 +61,27 @@ impl Client {
         self
     }
 
-    /// The status of a job, asked for as the vendor documents.
-    pub(crate) fn status(&mut self, job: &str) -> Answer {
+    /// Requests the status of a job, as the vendor documents it.
+    pub(crate) fn status(&mut self, job: &str) -> RawResponse {
         let request = get(&format!("/cfp/v1/image{job}/status?accountserviceid=5678"));
         let keys = BASE64_STANDARD.encode(&self.keys);
         self.send(&request.replace("c2ltOnNpbQ==", &keys))
     }
 
-    pub(crate) fn send(&mut self, request: &str) -> Answer {
+    pub(crate) fn send(&mut self, request: &str) -> RawResponse {
         self.stream.get_mut().write_all(request.as_bytes()).unwrap();
         let (status, headers) = self.head().unwrap();
-        let mut answer = Answer {
+        let mut response = RawResponse {
             status,
             headers,
             body: Vec::new(),
         };
-        let body = self.body(&answer);
-        answer.body = body.unwrap();
-        answer
+        let body = self.body(&response);
+        response.body = body.unwrap();
+        response
     }
 
-    /// Sends a request and reads until the connection ends: what came, and the error if it did not end well.
+    /// Sends a request and reads until the connection ends; returns the bytes, and the error if there was one.
     pub(crate) fn until_closed(mut self, request: &str) -> (Vec<u8>, Option<ErrorKind>) {
         let _ = self.stream.get_mut().write_all(request.as_bytes());
         let mut bytes = Vec::new();
@@ -106,14 +106,14 @@ impl Client {
         }
     }
 
-    fn body(&mut self, answer: &Answer) -> io::Result<Vec<u8>> {
+    fn body(&mut self, response: &RawResponse) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        if answer.header("transfer-encoding").is_some() {
+        if response.header("transfer-encoding").is_some() {
             while let Some(size) = self.chunk_size()? {
                 (&mut self.stream).take(size).read_to_end(&mut body)?;
                 self.line()?;
             }
-        } else if let Some(length) = answer.header("content-length") {
+        } else if let Some(length) = response.header("content-length") {
             body.resize(length.parse().unwrap(), 0);
             self.stream.read_exact(&mut body)?;
         }

@@ -1,20 +1,20 @@
-//! Times: its clock and its date, how fast it plays, how its ETAs err.
+//! The server's clock, its `Date` header, its speed and its ETAs.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use forgewatch_sim::{Script, Server};
 
-use crate::client::Client;
+use crate::client::RawClient;
 use crate::start;
 
 #[test]
-fn the_same_seed_errs_the_same_way_and_another_differently() {
+fn the_same_seed_gives_the_same_etas_and_another_seed_others() {
     let eta = |seed: u32| {
         let server = start(&format!(
-            "seed = {seed}\n[[jobs]]\njob = \"diff/1\"\nduration = \"10h\"\neta = \"fixed\"\ngrain = \"1s\"\n"
+            "seed = {seed}\n[[jobs]]\njob = \"diff/1\"\nduration = \"10h\"\neta = \"fixed\"\neta_rounding = \"1s\"\n"
         ));
-        let value = Client::new(&server).status("diff/1").json();
+        let value = RawClient::new(&server).status("diff/1").json();
         value["jobeta"].as_i64().unwrap() - value["jobcreated"].as_i64().unwrap()
     };
     let (first, again, other) = (eta(1), eta(1), eta(2));
@@ -23,10 +23,10 @@ fn the_same_seed_errs_the_same_way_and_another_differently() {
 }
 
 #[test]
-fn speed_makes_jobs_faster_and_etas_stay_true() {
+fn speed_shortens_jobs_and_keeps_etas_right() {
     let script = Script::parse("[[jobs]]\njob = \"diff/1\"\nduration = \"1h\"\n").unwrap();
     let server = Server::start_with(script, "127.0.0.1:0".parse().unwrap(), 60.0).unwrap();
-    let value = Client::new(&server).status("diff/1").json();
+    let value = RawClient::new(&server).status("diff/1").json();
     let left = value["jobeta"].as_i64().unwrap() - value["jobcreated"].as_i64().unwrap();
     assert!((59..=60).contains(&left), "{left}");
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
@@ -40,12 +40,12 @@ fn speed_makes_jobs_faster_and_etas_stay_true() {
 }
 
 #[test]
-fn retry_after_is_seconds_or_a_date_on_the_server_s_clock() {
+fn retry_after_is_seconds_or_a_date_by_the_server_s_clock() {
     let server = start(
         "clock_offset = \"-1h\"\n[[faults]]\nrequests = \"1\"\nstatus = 503\nretry_after = \"7\"\n\
          [[faults]]\nrequests = \"2\"\nstatus = 429\nretry_after_date = \"5s\"\n",
     );
-    let mut client = Client::new(&server);
+    let mut client = RawClient::new(&server);
     assert_eq!(client.status("diff/1").header("retry-after"), Some("7"));
     let second = client.status("diff/1");
     let date = |name| httpdate::parse_http_date(second.header(name).unwrap()).unwrap();
@@ -54,20 +54,20 @@ fn retry_after_is_seconds_or_a_date_on_the_server_s_clock() {
 }
 
 #[test]
-fn the_server_s_clock_and_its_date_are_wrong_apart_from_each_other() {
+fn clock_offset_and_date_offset_are_independent() {
     let server = start(
         "clock_offset = \"-1h\"\ndate_offset = \"10m\"\n[[jobs]]\njob = \"diff/1\"\nduration = \"60s\"\n\
-         [[jobs.faults]]\nrequests = \"2\"\ndate = \"1day\"\n",
+         [[jobs.faults]]\nrequests = \"2\"\ndate_offset = \"1day\"\n",
     );
-    let mut client = Client::new(&server);
-    let skew = |client: &mut Client| {
-        let answer = client.status("diff/1");
-        let date = httpdate::parse_http_date(answer.header("date").unwrap()).unwrap();
+    let mut client = RawClient::new(&server);
+    let skew = |client: &mut RawClient| {
+        let response = client.status("diff/1");
+        let date = httpdate::parse_http_date(response.header("date").unwrap()).unwrap();
         let date = date
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap()
             .as_secs() as i64;
-        let updated = answer.json()["jobupdated"].as_i64().unwrap();
+        let updated = response.json()["jobupdated"].as_i64().unwrap();
         let ours = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap()

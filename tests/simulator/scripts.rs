@@ -1,12 +1,12 @@
-//! The scripts that are shipped, and those of the manual.
+//! The shipped scripts, and those in the manual.
 
 use forgewatch_core::job::Outcome;
 use forgewatch_sim::{Script, Server};
 
-use crate::client::Client;
+use crate::client::RawClient;
 
 #[test]
-fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
+fn the_shipped_scripts_can_be_served_and_list_their_outcomes() {
     let outcomes = |script: &Script| {
         script
             .expected()
@@ -35,7 +35,8 @@ fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
     ");
     for script in [demo, example] {
         let server = Server::start(script.clone()).unwrap();
-        let mut client = Client::new(&server).with_keys(script.access_key(), script.secret_key());
+        let mut client =
+            RawClient::new(&server).with_keys(script.access_key(), script.secret_key());
         for job in script.jobs() {
             assert!(
                 [200, 404].contains(&client.status(&job.to_string()).status),
@@ -46,7 +47,7 @@ fn the_shipped_scripts_play_and_say_how_their_jobs_end() {
 }
 
 #[test]
-fn the_manual_s_scripts_are_scripts_and_its_tables_name_every_key() {
+fn the_manual_s_scripts_are_valid_and_its_tables_list_every_key() {
     let manual = include_str!("../../docs/simulator.md");
     let scripts: Vec<&str> = manual
         .split("```toml\n")
@@ -57,16 +58,16 @@ fn the_manual_s_scripts_are_scripts_and_its_tables_name_every_key() {
     for script in scripts {
         Script::parse(script).unwrap();
     }
-    // an unknown key's message names all that are known
+    // the error for an unknown key lists all keys
     for unknown in [
         "x = 1",
         "[[jobs]]\nx = 1",
         "[[faults]]\nx = 1",
-        "[[jobs]]\nset_back = [{ x = 1 }]",
-        "[[jobs]]\nshape = \"x\"",
+        "[[jobs]]\nsetbacks = [{ x = 1 }]",
+        "[[jobs]]\njson_style = \"x\"",
         "[[jobs]]\neta = \"x\"",
         "[[jobs]]\nending = \"x\"",
-        "[[faults]]\nrubbish = \"x\"",
+        "[[faults]]\nbad_response = \"x\"",
     ] {
         let message = Script::parse(unknown).unwrap_err().message;
         let (_, known) = message.split_once("expected one of ").unwrap();

@@ -1,4 +1,4 @@
-//! Bodies, made piece by piece while they are sent: a diff of millions of files is never held whole.
+//! Response bodies, generated while they are sent: a diff of millions of files is never held in memory.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -6,34 +6,32 @@ use std::io::{self, Write};
 use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression, Crc};
 
-/// About how much is made at a time.
+/// Approximate size of the pieces that [`Body::next`] returns.
 const CHUNK: usize = 32 * 1024;
 
-/// A bomb is one compressed block of so many blanks, repeated.
+/// A gzip bomb repeats one compressed block of so many spaces.
 const BLOCK: u64 = 1 << 20;
 
-/// What a body is made of, in order.
+/// A part of a body.
 #[derive(Clone, Debug)]
 pub(super) enum Piece {
-    /// As they are.
     Bytes(Vec<u8>),
-    /// The same bytes so many times.
     Repeat(Vec<u8>, u64),
-    /// The entries of a diff's map, without its braces.
-    Files(Files),
+    /// The entries of a diff's file map, without its braces.
+    FileEntries(FileEntries),
 }
 
-/// The entries of one of a diff's three maps: made from their number, different for each.
+/// The entries of a file map. Name, size and checksum follow from an entry's number.
 #[derive(Clone, Debug)]
-pub(super) struct Files {
-    /// Number of the next one.
+pub(super) struct FileEntries {
+    /// Number of the next entry.
     next: u64,
     count: u64,
-    /// Spelled as the vendor's table has it (`filesize`, `crc32sum`) rather than as its example (`size`, `crc`).
+    /// Field names as in the vendor's table (`filesize`, `crc32sum`), not as in its example (`size`, `crc`).
     as_table: bool,
 }
 
-impl Files {
+impl FileEntries {
     pub(super) fn new(count: u64, as_table: bool) -> Self {
         Self {
             next: 0,
@@ -42,12 +40,12 @@ impl Files {
         }
     }
 
-    /// The size in bytes of the `n`th file, counted from 0; said in the manual, so that sums can be checked.
+    /// Size of the `n`th file, counted from 0. The manual documents the formula, so that sums can be checked.
     fn size(n: u64) -> u64 {
         1 + n.wrapping_mul(7919) % 100_000
     }
 
-    /// Appends up to a chunk of entries; false when there were none left.
+    /// Appends up to a chunk of entries; false when none were left.
     fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let any = self.next < self.count;
         while self.next < self.count && out.len() < CHUNK {
@@ -70,7 +68,7 @@ impl Files {
     }
 }
 
-/// A body on its way out.
+/// A body that is being sent.
 #[derive(Debug)]
 pub(super) struct Body {
     pieces: VecDeque<Piece>,
@@ -95,18 +93,18 @@ impl Body {
         self
     }
 
-    /// A gzip stream of this many blanks: about a thousandth of that on the wire. JSON allows blanks in front, so
-    /// that only a limit on decoded bytes stops its reader.
+    /// A gzip stream that decodes to so many spaces, a thousand times its own size. JSON allows leading spaces, so only
+    /// a limit on decoded bytes protects a reader.
     pub(super) fn bomb(decoded: u64) -> io::Result<Self> {
         let (blocks, rest) = (decoded / BLOCK, decoded % BLOCK);
         let mut crc = Crc::new();
         let mut of_block = Crc::new();
-        of_block.update(&blanks(BLOCK));
+        of_block.update(&spaces(BLOCK));
         for _ in 0..blocks {
             crc.combine(&of_block);
         }
         let mut of_rest = Crc::new();
-        of_rest.update(&blanks(rest));
+        of_rest.update(&spaces(rest));
         crc.combine(&of_rest);
         let mut tail = deflated(rest)?;
         tail.extend([0x03, 0x00]); // the final block of a deflate stream, empty
@@ -120,7 +118,7 @@ impl Body {
         ]))
     }
 
-    /// How many bytes it has, where that is known before it is made.
+    /// The number of bytes, where it is known before the body is generated.
     pub(super) fn length(&self) -> Option<u64> {
         if self.gzip.is_some() {
             return None;
@@ -130,14 +128,14 @@ impl Body {
             .try_fold(0_u64, |sum, piece| match piece {
                 Piece::Bytes(bytes) => Some(sum + bytes.len() as u64),
                 Piece::Repeat(bytes, times) => Some(sum + bytes.len() as u64 * times),
-                Piece::Files(_) => None,
+                Piece::FileEntries(_) => None,
             })
     }
 
     /// The next bytes, never empty; None at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let Some(bytes) = self.make()? else {
+            let Some(bytes) = self.next_uncompressed()? else {
                 let rest = self.gzip.take().map(GzEncoder::finish).transpose()?;
                 return Ok(rest.filter(|rest| !rest.is_empty()));
             };
@@ -152,7 +150,7 @@ impl Body {
     }
 
     /// The next bytes before compression.
-    fn make(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn next_uncompressed(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut out = Vec::new();
         while let Some(piece) = self.pieces.front_mut() {
             let done = match piece {
@@ -166,7 +164,7 @@ impl Body {
                     *times -= 1;
                     false
                 }
-                Piece::Files(files) => !files.fill(&mut out)?,
+                Piece::FileEntries(files) => !files.fill(&mut out)?,
             };
             if done {
                 self.pieces.pop_front();
@@ -179,14 +177,14 @@ impl Body {
     }
 }
 
-fn blanks(count: u64) -> Vec<u8> {
+fn spaces(count: u64) -> Vec<u8> {
     vec![b' '; count as usize]
 }
 
-/// So many blanks as deflate blocks that end at a byte and look back at nothing: they can be repeated.
+/// So many spaces as deflate blocks that end on a byte boundary and refer to nothing before them, so they can be repeated.
 fn deflated(count: u64) -> io::Result<Vec<u8>> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(&blanks(count))?;
+    encoder.write_all(&spaces(count))?;
     encoder.flush()?;
     Ok(std::mem::take(encoder.get_mut()))
 }
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_small_and_decodes_to_as_many_blanks_as_it_says() {
+    fn a_gzip_bomb_is_small_and_decodes_to_the_requested_size() {
         for size in [1, BLOCK - 1, BLOCK, 3 * BLOCK + 17] {
             let body = Body::bomb(size).unwrap();
             let length = body.length().unwrap();
@@ -226,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn files_come_in_pieces_and_make_one_map() {
+    fn file_entries_are_generated_in_chunks_and_form_one_map() {
         for as_table in [false, true] {
             let open = Piece::Bytes(b"{".to_vec());
             let close = Piece::Bytes(b"}".to_vec());
             let body = || {
                 Body::new([
                     open.clone(),
-                    Piece::Files(Files::new(5000, as_table)),
+                    Piece::FileEntries(FileEntries::new(5000, as_table)),
                     close.clone(),
                 ])
             };
@@ -250,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn compressed_or_not_the_body_is_the_same() {
-        let body = || Body::new([Piece::Files(Files::new(3000, true))]);
+    fn a_compressed_body_decodes_to_the_same_bytes() {
+        let body = || Body::new([Piece::FileEntries(FileEntries::new(3000, true))]);
         let mut decoded = Vec::new();
         GzDecoder::new(whole(body().gzipped()).as_slice())
             .read_to_end(&mut decoded)

@@ -1,4 +1,4 @@
-//! What can go wrong with a request, and on which ones it does.
+//! Faults of requests: reads and checks the `[[faults]]` entries of a script.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::script::ScriptError;
-use super::values::{Count, Requests, Shift, Size, Span};
+use super::values::{ByteSize, ClockOffset, Count, RequestRange, ScriptDuration};
 
-/// One thing that goes wrong, and the requests it goes wrong on.
+/// A fault, and the requests that it affects.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub(super) requests: Requests,
-    pub(super) kind: Kind,
+pub(super) struct ScriptedFault {
+    pub(super) requests: RequestRange,
+    pub(super) kind: FaultKind,
 }
 
-/// What goes wrong. The first five are about how a response travels and add to each other; the others are the
-/// response, and of several for one request the first counts.
+/// The first five affect the transport of a response and can be combined. The others replace the response; of several for
+/// one request, the first one applies.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
-    /// Nothing is sent for so long.
+pub(super) enum FaultKind {
+    /// Time before the first byte.
     Delay(Duration),
     /// So many bytes at a time, with a pause after each.
     Slow { bytes: usize, every: Duration },
@@ -27,78 +27,76 @@ pub(super) enum Kind {
     Truncate(u64),
     /// The connection is reset (RST) after so many bytes of the response, its head included.
     Reset(u64),
-    /// The `Date` of this response alone is wrong, by so many milliseconds.
-    Date(i64),
-    /// A bare HTTP status.
+    /// The `Date` of this response is off by so many milliseconds.
+    DateOffset(i64),
     Status {
         code: u16,
         retry_after: Option<RetryAfter>,
         location: Option<String>,
         body: Option<String>,
     },
-    /// HTTP 200 around an error, as the vendor's applications tell one.
+    /// HTTP 200 with the vendor's error envelope.
     Envelope { code: i64, message: String },
-    /// Little on the wire, this many bytes of blanks when decoded.
+    /// Small on the wire, so many spaces when decoded.
     GzipBomb(u64),
-    /// HTTP 200 around something that is no status.
-    Rubbish(Rubbish),
+    /// HTTP 200 without a valid status.
+    BadResponse(BadResponse),
 }
 
 /// The two forms of `Retry-After`.
 #[derive(Clone, Debug)]
 pub(super) enum RetryAfter {
-    /// The header's value as it is: seconds, a date, or nonsense.
+    /// Sent as it is, valid or not.
     Text(String),
-    /// A date, so far ahead on the server's clock.
+    /// A date, so far ahead of the server's clock.
     Date(Duration),
 }
 
-/// Bodies that are no status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Rubbish {
-    /// A proxy's page.
+pub(super) enum BadResponse {
+    /// The HTML page of a proxy.
     Html,
-    /// A status whose text is not UTF-8.
-    Utf8,
-    /// JSON nested a hundred thousand deep.
-    Deep,
-    /// Nothing at all.
+    /// A status with invalid UTF-8.
+    InvalidUtf8,
+    /// JSON nested 100,000 levels deep.
+    DeepJson,
+    /// An empty body.
     Empty,
-    /// A head of a mebibyte before a good body.
-    HugeHead,
+    /// A valid status after a header of 1 MiB.
+    HugeHeader,
 }
 
-/// A fault as the script has it: which requests, and exactly one kind.
+/// A fault as written in the script: a range of requests and exactly one kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultText {
-    requests: Requests,
-    delay: Option<Span>,
-    slow: Option<SlowText>,
-    truncate: Option<Count>,
-    reset: Option<Count>,
-    date: Option<Shift>,
+pub(super) struct FaultEntry {
+    requests: RequestRange,
+    delay: Option<ScriptDuration>,
+    slow: Option<SlowEntry>,
+    truncate_after: Option<Count>,
+    reset_after: Option<Count>,
+    date_offset: Option<ClockOffset>,
     status: Option<Spanned<Count>>,
     redirect: Option<String>,
     retry_after: Option<String>,
-    retry_after_date: Option<Span>,
+    retry_after_date: Option<ScriptDuration>,
     body: Option<String>,
-    envelope: Option<EnvelopeText>,
-    gzip_bomb: Option<Size>,
-    rubbish: Option<Rubbish>,
+    envelope: Option<EnvelopeEntry>,
+    gzip_bomb: Option<ByteSize>,
+    bad_response: Option<BadResponse>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SlowText {
+struct SlowEntry {
     bytes: Spanned<Count>,
-    every: Span,
+    every: ScriptDuration,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnvelopeText {
+struct EnvelopeEntry {
     #[serde(default = "one")]
     code: i64,
     message: String,
@@ -108,48 +106,48 @@ fn one() -> i64 {
     1
 }
 
-/// What is said when a fault has no kind, or two.
-const ONE_KIND: &str = "a fault has exactly one kind: one of delay, slow, truncate, reset, date, status, \
-    redirect, body, envelope, gzip_bomb, rubbish";
+const ONE_KIND: &str = "a fault needs exactly one kind: one of delay, slow, truncate_after, reset_after, date_offset, \
+    status, redirect, body, envelope, gzip_bomb, bad_response";
 
-/// Checks a fault. Errors stand at the value that is wrong or, where keys do not go together, at the fault.
-pub(super) fn check(text: Spanned<FaultText>, source: &str) -> Result<Fault, ScriptError> {
+/// Checks a fault. An error has the position of the invalid value or, if keys contradict each other, of the fault.
+pub(super) fn check(text: Spanned<FaultEntry>, source: &str) -> Result<ScriptedFault, ScriptError> {
     let span = text.span();
     let mut text = text.into_inner();
     let at = |message: &str| ScriptError::at(source, span.start, message);
-    let answer = answer(&mut text, source, &at)?;
+    let status = status_fault(&mut text, source, &at)?;
     let slow = match text.slow {
         None => None,
         Some(slow) if slow.bytes.get_ref().0 == 0 => {
             return Err(ScriptError::at(
                 source,
                 slow.bytes.span().start,
-                "no bytes at a time never end: 1 or more will do",
+                "bytes must be 1 or more",
             ));
         }
-        Some(slow) => Some(Kind::Slow {
+        Some(slow) => Some(FaultKind::Slow {
             bytes: slow.bytes.get_ref().0 as usize,
             every: slow.every.0,
         }),
     };
     let mut kinds = [
-        text.delay.map(|d| Kind::Delay(d.0)),
+        text.delay.map(|d| FaultKind::Delay(d.0)),
         slow,
-        text.truncate.map(|after| Kind::Truncate(after.0)),
-        text.reset.map(|after| Kind::Reset(after.0)),
-        text.date.map(|d| Kind::Date(d.0)),
-        answer,
-        text.envelope.map(|e| Kind::Envelope {
+        text.truncate_after
+            .map(|after| FaultKind::Truncate(after.0)),
+        text.reset_after.map(|after| FaultKind::Reset(after.0)),
+        text.date_offset.map(|d| FaultKind::DateOffset(d.0)),
+        status,
+        text.envelope.map(|e| FaultKind::Envelope {
             code: e.code,
             message: e.message,
         }),
-        text.gzip_bomb.map(|size| Kind::GzipBomb(size.0)),
-        text.rubbish.map(Kind::Rubbish),
+        text.gzip_bomb.map(|size| FaultKind::GzipBomb(size.0)),
+        text.bad_response.map(FaultKind::BadResponse),
     ]
     .into_iter()
     .flatten();
     match (kinds.next(), kinds.next()) {
-        (Some(kind), None) => Ok(Fault {
+        (Some(kind), None) => Ok(ScriptedFault {
             requests: text.requests,
             kind,
         }),
@@ -157,19 +155,19 @@ pub(super) fn check(text: Spanned<FaultText>, source: &str) -> Result<Fault, Scr
     }
 }
 
-/// The fault that `status`, `redirect`, `body` and the two forms of `retry_after` make together, if there is any.
-fn answer(
-    text: &mut FaultText,
+/// The fault that `status`, `redirect`, `body` and the two forms of `retry_after` define together, if any.
+fn status_fault(
+    text: &mut FaultEntry,
     source: &str,
     at: &impl Fn(&str) -> ScriptError,
-) -> Result<Option<Kind>, ScriptError> {
+) -> Result<Option<FaultKind>, ScriptError> {
     let retry_after = match (text.retry_after.take(), text.retry_after_date.take()) {
         (None, None) => None,
         (Some(value), None) => Some(RetryAfter::Text(value)),
         (None, Some(ahead)) => Some(RetryAfter::Date(ahead.0)),
         (Some(_), Some(_)) => {
             return Err(at(
-                "retry_after and retry_after_date are one header: one of them will do",
+                "retry_after and retry_after_date set the same header: use one of them",
             ));
         }
     };
@@ -180,21 +178,19 @@ fn answer(
     });
     if headers.any(|value| value.bytes().any(|b| b.is_ascii_control())) {
         return Err(at(
-            "redirect and retry_after are headers: text without control characters will do",
+            "redirect and retry_after are header values: use text without control characters",
         ));
     }
-    let code = match status(text, source, location.is_some())? {
+    let code = match status_code(text, source, location.is_some())? {
         Some(code) => code,
         None if location.is_some() => 302,
         None if retry_after.is_some() => {
-            return Err(at(
-                "retry_after goes with a status: 429 or 503, for example",
-            ));
+            return Err(at("retry_after requires a status, such as 429 or 503"));
         }
         None if body.is_some() => 200,
         None => return Ok(None),
     };
-    Ok(Some(Kind::Status {
+    Ok(Some(FaultKind::Status {
         code,
         retry_after,
         location,
@@ -202,21 +198,21 @@ fn answer(
     }))
 }
 
-/// The status, where the fault has one, within its range.
-fn status(text: &FaultText, source: &str, redirects: bool) -> Result<Option<u16>, ScriptError> {
+fn status_code(
+    text: &FaultEntry,
+    source: &str,
+    redirects: bool,
+) -> Result<Option<u16>, ScriptError> {
     let Some(status) = &text.status else {
         return Ok(None);
     };
     let (range, message) = if redirects {
         (
             300..=399,
-            "that is no status of a redirect: 300 to 399 will do",
+            "status of a redirect is out of range: use 300 to 399",
         )
     } else {
-        (
-            200..=599,
-            "that is no HTTP status of a response: 200 to 599 will do",
-        )
+        (200..=599, "status is out of range: use 200 to 599")
     };
     match u16::try_from(status.get_ref().0) {
         Ok(code) if range.contains(&code) => Ok(Some(code)),

@@ -1,4 +1,4 @@
-//! Requests in, heads of responses out: as much of HTTP/1.1 as a stand-in needs.
+//! Reads HTTP/1.1 requests.
 
 use std::io;
 
@@ -7,62 +7,60 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use forgewatch_core::job::{JobKind, JobRef};
 
-/// The longest request head, in bytes.
+/// In bytes.
 pub(super) const HEAD_LIMIT: usize = 64 * 1024;
 
-/// The most headers a request may have.
-const MOST_HEADERS: usize = 200;
+const MAX_HEADERS: usize = 200;
 
-/// A request, its body read and thrown away.
+/// A request; its body has been read and discarded.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(super) struct HttpRequest {
     pub(super) method: String,
-    /// As sent: path and query, or a whole URL when a proxy is asked.
+    /// As sent: path and query, or a whole URL from a client that uses the server as a proxy.
     pub(super) target: String,
     pub(super) headers: Vec<(String, String)>,
-    /// HTTP/1.1 rather than 1.0.
-    pub(super) modern: bool,
+    pub(super) is_http_1_1: bool,
 }
 
-/// What came instead of a request.
 #[derive(Debug)]
-pub(super) enum NoRequest {
-    /// The connection is over.
+pub(super) enum RequestError {
     Closed,
-    /// Not HTTP/1: to be answered with this status, then closed.
-    Bad(u16),
+    /// Not valid HTTP/1: respond with this status, then close.
+    Invalid(u16),
 }
 
-impl From<io::Error> for NoRequest {
+impl From<io::Error> for RequestError {
     fn from(_: io::Error) -> Self {
         Self::Closed
     }
 }
 
-impl Request {
-    /// Reads the next request; `buffer` holds what of it, and of the ones behind it, has arrived.
+impl HttpRequest {
+    /// Reads the next request; `buffer` holds bytes that have arrived already, of this request and later ones.
     pub(super) async fn read(
         stream: &mut (impl AsyncRead + Unpin),
         buffer: &mut Vec<u8>,
-    ) -> Result<Self, NoRequest> {
+    ) -> Result<Self, RequestError> {
         let (request, head_length) = loop {
             if let Some(parsed) = Self::parse(buffer)? {
                 break parsed;
             }
             if buffer.len() > HEAD_LIMIT {
-                return Err(NoRequest::Bad(431));
+                return Err(RequestError::Invalid(431));
             }
             if stream.read_buf(buffer).await? == 0 {
-                return Err(NoRequest::Closed);
+                return Err(RequestError::Closed);
             }
         };
         buffer.drain(..head_length);
         if request.header("transfer-encoding").is_some() {
-            return Err(NoRequest::Bad(411));
+            return Err(RequestError::Invalid(411));
         }
         let mut body = match request.header("content-length") {
             None => 0,
-            Some(text) => text.parse::<u64>().map_err(|_| NoRequest::Bad(400))?,
+            Some(text) => text
+                .parse::<u64>()
+                .map_err(|_| RequestError::Invalid(400))?,
         };
         loop {
             let here = buffer
@@ -74,21 +72,23 @@ impl Request {
                 return Ok(request);
             }
             if stream.read_buf(buffer).await? == 0 {
-                return Err(NoRequest::Closed);
+                return Err(RequestError::Closed);
             }
         }
     }
 
-    /// The request at the front of `buffer` and the length of its head, once that is whole.
-    fn parse(buffer: &[u8]) -> Result<Option<(Self, usize)>, NoRequest> {
-        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    /// The request at the front of `buffer` and the length of its head, once the head is complete.
+    fn parse(buffer: &[u8]) -> Result<Option<(Self, usize)>, RequestError> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
         let length = match head.parse(buffer) {
-            Ok(Status::Complete(length)) if length > HEAD_LIMIT => return Err(NoRequest::Bad(431)),
+            Ok(Status::Complete(length)) if length > HEAD_LIMIT => {
+                return Err(RequestError::Invalid(431));
+            }
             Ok(Status::Complete(length)) => length,
             Ok(Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err(NoRequest::Bad(431)),
-            Err(_) => return Err(NoRequest::Bad(400)),
+            Err(httparse::Error::TooManyHeaders) => return Err(RequestError::Invalid(431)),
+            Err(_) => return Err(RequestError::Invalid(400)),
         };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let request = Self {
@@ -99,12 +99,12 @@ impl Request {
                 .iter()
                 .map(|h| (h.name.to_owned(), text(h.value)))
                 .collect(),
-            modern: head.version == Some(1),
+            is_http_1_1: head.version == Some(1),
         };
         Ok(Some((request, length)))
     }
 
-    /// The value of the first header of this name, in any case.
+    /// The value of the first header of this name, ignoring case.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -112,7 +112,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether a header holds `token` in its comma-separated list.
+    /// Whether the comma-separated list of a header contains `token`.
     pub(super) fn lists(&self, name: &str, token: &str) -> bool {
         let word = |item: &str| {
             item.split(';')
@@ -125,17 +125,16 @@ impl Request {
             .is_some_and(|list| list.split(',').any(word))
     }
 
-    /// Whether the connection is to be used again.
     pub(super) fn keeps_alive(&self) -> bool {
         let close = self.lists("connection", "close");
-        if self.modern {
+        if self.is_http_1_1 {
             !close
         } else {
             self.lists("connection", "keep-alive")
         }
     }
 
-    /// The job whose status is asked for; None where the path is no status endpoint.
+    /// The job in the path; None if the path is not a status endpoint.
     pub(super) fn job(&self) -> Option<JobRef> {
         let path = self.target.split('?').next()?;
         let (kind, id) = path
@@ -153,7 +152,6 @@ impl Request {
         })
     }
 
-    /// The value of a query parameter.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         url::form_urlencoded::parse(query.as_bytes())
@@ -162,8 +160,8 @@ impl Request {
     }
 }
 
-/// The words behind a status; empty where HTTP has none, which HTTP allows.
-pub(super) fn reason(status: u16) -> &'static str {
+/// The reason phrase of a status; HTTP allows an empty one.
+pub(super) fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         301 => "Moved Permanently",
@@ -193,17 +191,17 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Request {
-        Request::parse(text.as_bytes()).unwrap().unwrap().0
+    fn parsed(text: &str) -> HttpRequest {
+        HttpRequest::parse(text.as_bytes()).unwrap().unwrap().0
     }
 
-    fn asked(target: &str) -> Request {
+    fn get(target: &str) -> HttpRequest {
         parsed(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
     }
 
     #[test]
-    fn the_two_endpoints_name_a_job_and_nothing_else_does() {
-        let job = |target: &str| asked(target).job().map(|job| job.to_string());
+    fn only_the_two_status_endpoints_name_a_job() {
+        let job = |target: &str| get(target).job().map(|job| job.to_string());
         assert_eq!(
             job("/cfp/v1/imagediff/1234/status?accountserviceid=1").unwrap(),
             "diff/1234"
@@ -223,15 +221,15 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_decoded() {
-        let request = asked("/x?accountserviceid=56%378&diff_info=1&a=b+c");
+    fn query_parameters_are_decoded() {
+        let request = get("/x?accountserviceid=56%378&diff_info=1&a=b+c");
         assert_eq!(request.query("accountserviceid").unwrap(), "5678");
         assert_eq!(request.query("a").unwrap(), "b c");
         assert_eq!(request.query("b"), None);
     }
 
     #[test]
-    fn a_connection_is_kept_as_its_version_and_header_say() {
+    fn keep_alive_follows_http_version_and_connection_header() {
         let keeps = |version: &str, header: &str| {
             parsed(&format!("GET / HTTP/{version}\r\n{header}\r\n")).keeps_alive()
         };
@@ -243,16 +241,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rubbish_is_refused_or_waited_on_and_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(Some((request, length))) = Request::parse(&bytes) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(Some((request, length))) = HttpRequest::parse(&bytes) {
                 prop_assert!(length <= bytes.len());
                 let _ = (request.job(), request.query("a"), request.keeps_alive());
             }
         }
 
         #[test]
-        fn rubbish_behind_a_good_start_never_panics(tail in "[ -~\r\n]{0,200}") {
-            let _ = Request::parse(format!("GET /cfp/v1/imagediff/{tail}").as_bytes()).map(|parsed| parsed.map(|p| p.0.job()));
+        fn arbitrary_text_after_a_valid_start_never_panics(tail in "[ -~\r\n]{0,200}") {
+            let _ = HttpRequest::parse(format!("GET /cfp/v1/imagediff/{tail}").as_bytes()).map(|parsed| parsed.map(|p| p.0.job()));
         }
     }
 }

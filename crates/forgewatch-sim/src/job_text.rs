@@ -1,64 +1,65 @@
-//! A job as the script has it, and the checks that make a [`Job`] of it.
+//! Reads a `[[jobs]]` entry and checks it: the result is a [`ScriptedJob`].
 
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::eta::{Eta, Model};
-use super::fault::{self, FaultText};
-use super::job_model::{Ending, FileCounts, Job, Names, SetBack, Shape, Stall, Start};
+use super::eta::{EtaKey, EtaModel};
+use super::fault::{self, FaultEntry};
+use super::job_model::{
+    DiffNames, Ending, FileCounts, JsonStyle, ScriptedJob, Setback, Stall, StartTrigger,
+};
 use super::rng::Rng;
 use super::script::ScriptError;
-use super::values::{Count, Name, Percent, Span};
+use super::values::{Count, JobName, Percent, ScriptDuration};
 use forgewatch_core::job::{JobKind, JobState};
 
-/// What a job that fails says unless the script has a better word.
-const DEFAULT_ERROR: &str = "the job failed, as its script says";
+/// The default `joberror` of a failed job.
+const DEFAULT_ERROR: &str = "simulated failure";
 
-/// How many files of a kind a diff may list.
-const MOST_FILES: u64 = 100_000_000;
+/// Per kind (added, modified, removed).
+const MAX_FILES: u64 = 100_000_000;
 
-/// How long a set-back lasts unless the script says.
-const SET_BACK_LASTS: f64 = 2.0;
+/// Default duration of a setback, in seconds.
+const DEFAULT_SETBACK: f64 = 2.0;
 
-/// A job as the script has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct JobText {
-    job: Name,
+pub(super) struct JobEntry {
+    job: JobName,
     #[serde(default)]
-    start: Start,
-    appears_after: Option<Span>,
-    duration: Span,
-    queued: Option<Span>,
+    start: StartTrigger,
+    appears_after: Option<ScriptDuration>,
+    duration: ScriptDuration,
+    queued: Option<ScriptDuration>,
     #[serde(default)]
-    ending: EndingText,
+    ending: EndingKey,
     error: Option<Spanned<String>>,
     #[serde(default)]
-    eta: Model,
+    eta: EtaKey,
     spread: Option<Spanned<f64>>,
     bias: Option<Spanned<f64>>,
-    half: Option<Spanned<f64>>,
-    grain: Option<Span>,
-    bend: Option<Spanned<f64>>,
+    fraction: Option<Spanned<f64>>,
+    eta_rounding: Option<ScriptDuration>,
+    progress_curve: Option<Spanned<f64>>,
     #[serde(default)]
-    set_back: Vec<Spanned<SetBackText>>,
+    setbacks: Vec<Spanned<SetbackEntry>>,
     #[serde(default)]
-    stall: Vec<Spanned<StallText>>,
+    stalls: Vec<Spanned<StallEntry>>,
     #[serde(default)]
-    shape: Shape,
+    json_style: JsonStyle,
     files: Option<Spanned<FileCounts>>,
     game: Option<Spanned<String>>,
     image: Option<Spanned<String>>,
     machine: Option<Spanned<String>>,
     #[serde(default)]
-    faults: Vec<Spanned<FaultText>>,
+    faults: Vec<Spanned<FaultEntry>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum EndingText {
+enum EndingKey {
     #[default]
     Completed,
     Failed,
@@ -69,19 +70,19 @@ enum EndingText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SetBackText {
-    at: Span,
+struct SetbackEntry {
+    at: ScriptDuration,
     #[serde(rename = "for")]
-    lasts: Option<Span>,
-    to_state: Option<BackTo>,
+    duration: Option<ScriptDuration>,
+    state: Option<SetbackState>,
     progress: Percent,
     jobfailed: Option<Count>,
 }
 
-/// The states a job that goes on can be set back to.
+/// The states of a job that has not ended.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum BackTo {
+enum SetbackState {
     Created,
     Pending,
     Queued,
@@ -91,13 +92,13 @@ enum BackTo {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StallText {
-    at: Span,
+struct StallEntry {
+    at: ScriptDuration,
     #[serde(rename = "for")]
-    lasts: Span,
+    duration: ScriptDuration,
 }
 
-impl BackTo {
+impl SetbackState {
     fn state(self) -> JobState {
         match self {
             Self::Created => JobState::Created,
@@ -109,37 +110,44 @@ impl BackTo {
     }
 }
 
-/// Checks a job; what the script leaves open is drawn from `seed` and its name. Errors stand at the value that is
-/// wrong or, where keys do not go together, at the job.
-pub(super) fn check(text: Spanned<JobText>, source: &str, seed: u64) -> Result<Job, ScriptError> {
+/// Checks a job and draws its missing values from `seed` and its name. An error has the position of the invalid value or,
+/// if keys contradict each other, of the job.
+pub(super) fn check(
+    text: Spanned<JobEntry>,
+    source: &str,
+    seed: u64,
+) -> Result<ScriptedJob, ScriptError> {
     let offset = text.span().start;
     let mut text = text.into_inner();
     let name = text.job.0;
-    let mut check = Check {
+    let mut check = JobChecker {
         source,
         offset,
         rng: Rng::new(seed, &name.to_string()),
     };
     let duration = text.duration.secs();
-    let queued = text.queued.map_or(0.0, Span::secs);
+    let queued = text.queued.map_or(0.0, ScriptDuration::secs);
     if queued >= duration {
-        return check.fail("queued is part of duration: a shorter time will do");
+        return check.fail("queued must be shorter than duration, which includes it");
     }
-    Ok(Job {
+    Ok(ScriptedJob {
         name,
         start: text.start,
-        appears_after: text.appears_after.map_or(0.0, Span::secs),
+        appears_after: text.appears_after.map_or(0.0, ScriptDuration::secs),
         duration,
         queued,
         ending: check.ending(text.ending, text.error.take())?,
-        bend: check.draw("bend", text.bend.take(), 0.1..=10.0, |rng| {
-            rng.uniform(0.6, 1.6)
-        })?,
-        grain: check.grain(text.grain),
+        progress_curve: check.draw(
+            "progress_curve",
+            text.progress_curve.take(),
+            0.1..=10.0,
+            |rng| rng.uniform(0.6, 1.6),
+        )?,
+        eta_rounding: check.eta_rounding(text.eta_rounding),
         eta: check.eta(&mut text)?,
-        set_backs: check.set_backs(text.set_back, queued, duration)?,
-        stalls: check.stalls(text.stall, duration)?,
-        shape: text.shape,
+        setbacks: check.setbacks(text.setbacks, queued, duration)?,
+        stalls: check.stalls(text.stalls, duration)?,
+        json_style: text.json_style,
         files: check.files(text.files, name.kind)?,
         names: check.names(name.kind, text.game, text.image, text.machine)?,
         faults: text
@@ -150,15 +158,15 @@ pub(super) fn check(text: Spanned<JobText>, source: &str, seed: u64) -> Result<J
     })
 }
 
-/// Where errors of a job stand, and its dice.
-struct Check<'a> {
+/// The source text for error positions, and the job's random numbers.
+struct JobChecker<'a> {
     source: &'a str,
-    /// Of the job's table.
+    /// Byte offset of the job's table.
     offset: usize,
     rng: Rng,
 }
 
-impl Check<'_> {
+impl JobChecker<'_> {
     fn fail<T>(&self, message: &str) -> Result<T, ScriptError> {
         Err(ScriptError::at(self.source, self.offset, message))
     }
@@ -167,8 +175,8 @@ impl Check<'_> {
         Err(ScriptError::at(self.source, value.span().start, message))
     }
 
-    /// The number the script gives, within its range, or a drawn one. Always draws, so that giving one number
-    /// does not change the others.
+    /// The given number, if it is within the range, or a drawn one. Always draws, so that giving one number does not
+    /// change the others.
     fn draw(
         &mut self,
         key: &str,
@@ -182,7 +190,7 @@ impl Check<'_> {
             Some(value) if range.contains(value.get_ref()) => Ok(value.into_inner()),
             Some(value) => {
                 let message = format!(
-                    "{key} is out of range: {} to {} will do",
+                    "{key} is out of range: use {} to {}",
                     range.start(),
                     range.end()
                 );
@@ -191,21 +199,21 @@ impl Check<'_> {
         }
     }
 
-    fn grain(&mut self, given: Option<Span>) -> f64 {
+    fn eta_rounding(&mut self, given: Option<ScriptDuration>) -> f64 {
         let drawn = [1.0, 1.0, 10.0, 60.0][(self.rng.bits() % 4) as usize];
-        given.map_or(drawn, Span::secs)
+        given.map_or(drawn, ScriptDuration::secs)
     }
 
-    fn eta(&mut self, text: &mut JobText) -> Result<Eta, ScriptError> {
+    fn eta(&mut self, text: &mut JobEntry) -> Result<EtaModel, ScriptError> {
         let given = [
-            ("spread", Model::Noisy, &text.spread),
-            ("bias", Model::Fixed, &text.bias),
-            ("half", Model::Optimistic, &text.half),
+            ("spread", EtaKey::Noisy, &text.spread),
+            ("bias", EtaKey::Fixed, &text.bias),
+            ("fraction", EtaKey::Optimistic, &text.fraction),
         ];
         for (key, model, value) in given {
             if let Some(value) = value.as_ref().filter(|_| model != text.eta) {
                 let word = format!("{model:?}").to_lowercase();
-                return self.fail_at(value, &format!("{key} goes with eta = \"{word}\" alone"));
+                return self.fail_at(value, &format!("{key} requires eta = \"{word}\""));
             }
         }
         let spread = self.draw("spread", text.spread.take(), 0.0..=3.0, |d| {
@@ -215,79 +223,80 @@ impl Check<'_> {
             let width = d.uniform(0.2, 0.8);
             d.normal(width).exp()
         })?;
-        let half = self.draw("half", text.half.take(), 0.01..=1.0, |d| {
+        let fraction = self.draw("fraction", text.fraction.take(), 0.01..=1.0, |d| {
             d.uniform(0.3, 0.9)
         })?;
         Ok(match text.eta {
-            Model::Exact => Eta::Exact,
-            Model::Noisy => Eta::Noisy { spread },
-            Model::Fixed => Eta::Fixed { bias },
-            Model::Optimistic => Eta::Optimistic { half },
-            Model::Extrapolated => Eta::Extrapolated,
-            Model::ProgressOnly => Eta::ProgressOnly,
-            Model::Blind => Eta::Blind,
+            EtaKey::Exact => EtaModel::Exact,
+            EtaKey::Noisy => EtaModel::Noisy { spread },
+            EtaKey::Fixed => EtaModel::Fixed { bias },
+            EtaKey::Optimistic => EtaModel::Optimistic { fraction },
+            EtaKey::Extrapolated => EtaModel::Extrapolated,
+            EtaKey::ProgressOnly => EtaModel::ProgressOnly,
+            EtaKey::Hidden => EtaModel::Hidden,
         })
     }
 
     fn ending(
         &self,
-        ending: EndingText,
+        ending: EndingKey,
         error: Option<Spanned<String>>,
     ) -> Result<Ending, ScriptError> {
-        let says = || {
+        let text = || {
             error
                 .as_ref()
                 .map_or_else(|| DEFAULT_ERROR.to_owned(), |e| e.get_ref().clone())
         };
         let ending = match ending {
-            EndingText::Failed => return Ok(Ending::Failed { error: says() }),
-            EndingText::JobfailedOnly => return Ok(Ending::JobfailedOnly { error: says() }),
-            EndingText::Completed => Ending::Completed,
-            EndingText::Squashed => Ending::Squashed,
-            EndingText::ProgressOnly => Ending::ProgressOnly,
+            EndingKey::Failed => return Ok(Ending::Failed { error: text() }),
+            EndingKey::JobfailedOnly => return Ok(Ending::JobfailedOnly { error: text() }),
+            EndingKey::Completed => Ending::Completed,
+            EndingKey::Squashed => Ending::Squashed,
+            EndingKey::ProgressOnly => Ending::ProgressOnly,
         };
         match error {
             None => Ok(ending),
             Some(error) => self.fail_at(
                 &error,
-                "error goes with ending = \"failed\" or \"jobfailed_only\"",
+                "error requires ending = \"failed\" or \"jobfailed_only\"",
             ),
         }
     }
 
-    fn set_backs(
+    fn setbacks(
         &self,
-        texts: Vec<Spanned<SetBackText>>,
+        texts: Vec<Spanned<SetbackEntry>>,
         queued: f64,
         duration: f64,
-    ) -> Result<Vec<SetBack>, ScriptError> {
+    ) -> Result<Vec<Setback>, ScriptError> {
         let mut free_from = queued;
         let mut checked = Vec::with_capacity(texts.len());
         for text in texts {
-            let b = text.get_ref();
-            let back = SetBack {
-                at: b.at.secs(),
-                until: b.at.secs() + b.lasts.map_or(SET_BACK_LASTS, Span::secs),
-                state: b.to_state.unwrap_or(BackTo::Running).state(),
-                progress: b.progress.0,
-                jobfailed: b.jobfailed.map_or(0, |n| n.0.min(1 << 20) as u32),
+            let entry = text.get_ref();
+            let at = entry.at.secs();
+            let setback = Setback {
+                at,
+                until: at + entry.duration.map_or(DEFAULT_SETBACK, ScriptDuration::secs),
+                state: entry.state.unwrap_or(SetbackState::Running).state(),
+                progress: entry.progress.0,
+                jobfailed: entry.jobfailed.map_or(0, |n| n.0.min(1 << 20) as u32),
             };
-            if back.at < free_from || back.until >= duration {
+            if setback.at < free_from || setback.until >= duration {
                 return self.fail_at(
                     &text,
-                    "a set-back lies after the queue and the set-backs before it, and is over (at + for, 2s unless \
-                     given) before the job's end",
+                    "a setback must begin after the queue and after the previous setback, and be over (at + for, 2s by \
+                     default) before the job ends",
                 );
             }
-            free_from = back.until;
-            checked.push(back);
+            free_from = setback.until;
+            checked.push(setback);
         }
         Ok(checked)
     }
 
     fn stalls(
         &self,
-        texts: Vec<Spanned<StallText>>,
+        texts: Vec<Spanned<StallEntry>>,
         duration: f64,
     ) -> Result<Vec<Stall>, ScriptError> {
         let mut free_from = 0.0;
@@ -296,12 +305,12 @@ impl Check<'_> {
             let at = text.get_ref().at.secs();
             let stall = Stall {
                 at,
-                until: at + text.get_ref().lasts.secs(),
+                until: at + text.get_ref().duration.secs(),
             };
             if at < free_from || at >= duration {
                 return self.fail_at(
                     &text,
-                    "a stall begins after the stalls before it and before the job's end",
+                    "a stall must begin after the previous stall and before the job ends",
                 );
             }
             free_from = stall.until;
@@ -319,17 +328,17 @@ impl Check<'_> {
             return Ok(FileCounts::default());
         };
         if kind == JobKind::Update {
-            return self.fail_at(&files, "an update lists no files: files goes with a diff");
+            return self.fail_at(
+                &files,
+                "files requires a diff: an update does not list files",
+            );
         }
         let counts = *files.get_ref();
         if [counts.added, counts.modified, counts.removed]
             .iter()
-            .any(|n| n.0 > MOST_FILES)
+            .any(|n| n.0 > MAX_FILES)
         {
-            return self.fail_at(
-                &files,
-                "that is too many files: 100000000 of each kind will do",
-            );
+            return self.fail_at(&files, "too many files: use up to 100000000 of each kind");
         }
         Ok(counts)
     }
@@ -340,19 +349,19 @@ impl Check<'_> {
         game: Option<Spanned<String>>,
         image: Option<Spanned<String>>,
         machine: Option<Spanned<String>>,
-    ) -> Result<Names, ScriptError> {
+    ) -> Result<DiffNames, ScriptError> {
         if let Some(name) = [&game, &image, &machine].into_iter().flatten().next()
             && kind == JobKind::Update
         {
             return self.fail_at(
                 name,
-                "an update has no names: game, image and machine go with a diff",
+                "game, image and machine require a diff: an update does not have them",
             );
         }
         let or = |name: Option<Spanned<String>>, default: &str| {
             name.map_or_else(|| default.to_owned(), Spanned::into_inner)
         };
-        Ok(Names {
+        Ok(DiffNames {
             game: or(game, "Simulated Game"),
             image: or(image, "simulated-image"),
             machine: or(machine, "sim-buildbox-1"),

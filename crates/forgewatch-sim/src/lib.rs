@@ -1,22 +1,25 @@
-//! A stand-in for the Clanforge status endpoints, driven by a script.
+//! A simulator of the Clanforge status endpoints, driven by a script.
 //!
-//! Three use it: the tests, people who try their hooks and pipelines (`forgewatch simulate`), and the first run
-//! of a newcomer (`forgewatch demo`). It must be able to break an answer at any byte, so it speaks HTTP/1.1 on
-//! plain TCP itself, on the loopback, for clients that mean well. The manual is `docs/simulator.md`.
+//! It serves the tests, `forgewatch simulate` (to try hooks and pipelines) and `forgewatch demo`. To be able to break a
+//! response at any byte, it implements HTTP/1.1 on plain TCP itself. It is meant for the loopback and well-behaved
+//! clients. The manual is `docs/simulator.md`.
 //!
-//! [`Script`] says what the jobs do and which requests go wrong; it is checked whole when it is read. [`Server`]
-//! plays it on a thread of its own, [`serve`] inside the caller's runtime. Within, `life` knows where a job
-//! truly stands at a time, `eta` how its server errs about the end, `answer` writes that down as the vendor
-//! does, `body` makes large bodies piece by piece, `http` reads requests, `wire` sends responses as badly
-//! as the script wants, `mishap` is what faults do to them, and `play` joins script, clock and requests.
+//! A [`Script`] defines jobs and faults. [`Server`] serves it on its own thread, [`serve`] inside the caller's runtime.
+//! The way of one request:
 //!
-//! The same script gives the same answers to the same requests at the same times: all chance comes from its seed.
+//! 1. `http` reads it.
+//! 2. `responder` finds its job and its faults. `job_model` computes the true state of the job at this time, `eta` the ETA
+//!    that the server reports, `status_json` writes both as the vendor does, and `body` generates large bodies in chunks.
+//! 3. `fault_effects` replaces the response or changes its transport, as the script's faults (`fault`) require.
+//! 4. `transport` sends it.
+//!
+//! The same script gives the same responses to the same requests at the same times: all random numbers derive from its
+//! seed.
 
-mod answer;
 mod body;
 mod eta;
 mod fault;
-mod faults;
+mod fault_effects;
 mod http;
 mod job_model;
 mod job_text;
@@ -24,9 +27,10 @@ mod responder;
 mod rng;
 mod script;
 mod server;
+mod status_json;
+mod transport;
 mod values;
-mod wire;
 
-pub use responder::RequestLog;
+pub use responder::LoggedRequest;
 pub use script::{Script, ScriptError};
 pub use server::{Server, serve};

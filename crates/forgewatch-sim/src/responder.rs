@@ -1,4 +1,4 @@
-//! Plays a script: request and time in, response out.
+//! Maps a request and a time to the response that the script defines.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,42 +7,41 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::answer::{self, Times};
 use super::body::{Body, Piece};
-use super::eta::Guesser;
-use super::fault::{Fault, Kind};
-use super::faults::{self, json};
-use super::http::Request;
-use super::job_model::{Job, Start};
+use super::eta::EtaPredictor;
+use super::fault::{FaultKind, ScriptedFault};
+use super::fault_effects::{self, json};
+use super::http::HttpRequest;
+use super::job_model::{ScriptedJob, StartTrigger};
 use super::rng::Rng;
 use super::script::Script;
-use super::wire::{Response, Transport};
+use super::status_json::{self, Times};
+use super::transport::{Response, Transport};
 use forgewatch_core::job::JobRef;
 
-/// The last second HTTP can write: the end of the year 9999.
+/// The last second that an HTTP date can express: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// One request, as the server saw it.
+/// A request as received.
 #[derive(Clone, Debug)]
-pub struct RequestLog {
-    /// When, in milliseconds since the server's start.
+pub struct LoggedRequest {
+    /// Time of arrival, in milliseconds since the server's start.
     pub at: u64,
-    /// The job it asked for, if its path named one; the script need not know it.
+    /// The job in the path, if any; it need not be in the script.
     pub job: Option<JobRef>,
-    /// Which request for that job this was, from 1; of those without a job, which of them.
+    /// Number of this request among those for the same job (or for no job), from 1.
     pub n: u64,
-    /// `GET`.
     pub method: String,
-    /// Path and query as sent, or a whole URL where the client took the server for a proxy.
+    /// Path and query as sent, or a whole URL from a client that uses the server as a proxy.
     pub target: String,
     /// In the order sent, credentials included.
     pub headers: Vec<(String, String)>,
-    /// What was answered: the status, and how it travelled where that is out of the ordinary.
+    /// The status sent, and what happened on the wire, such as `200, delayed`.
     pub served: String,
 }
 
-impl RequestLog {
-    /// The value of the first header of this name, in any case.
+impl LoggedRequest {
+    /// The value of the first header of this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -51,142 +50,150 @@ impl RequestLog {
     }
 }
 
-/// A script being played. Times are milliseconds since the start.
+/// The state of a script that is being served. Times are milliseconds since the start.
 #[derive(Debug)]
-pub(super) struct Play {
+pub(super) struct Responder {
     script: Script,
     speed: f64,
     /// The wall clock at the start, Unix milliseconds.
     started_wall_ms: i64,
-    /// Requests so far.
-    total: u64,
-    asked: BTreeMap<Option<JobRef>, u64>,
-    running: BTreeMap<JobRef, Running>,
+    total_requests: u64,
+    request_counts: BTreeMap<Option<JobRef>, u64>,
+    runs: BTreeMap<JobRef, JobRun>,
 }
 
-/// What a server remembers of a job.
+/// The state of one job.
 #[derive(Debug)]
-struct Running {
-    /// Where the job is in the script.
+struct JobRun {
+    /// Index into the script's jobs.
     index: usize,
-    /// When its time began, once it has.
+    /// The start of the job's time, once it has started.
     start: Option<f64>,
-    guesser: Guesser,
+    predictor: EtaPredictor,
 }
 
-/// What to answer, how, and the record of it.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) response: Response,
-    pub(super) manner: Transport,
-    pub(super) hit: RequestLog,
+    pub(super) transport: Transport,
+    pub(super) record: LoggedRequest,
 }
 
-impl Play {
+impl Responder {
     pub(super) fn new(script: Script, speed: f64, started_wall_ms: i64) -> Self {
-        let running = script.jobs.iter().enumerate().map(|(index, job)| {
-            // a stream apart from the one that drew the parameters
+        let runs = script.jobs.iter().enumerate().map(|(index, job)| {
+            // not the stream that drew the job's parameters
             let rng = Rng::new(script.seed, &format!("{} noise", job.name));
-            let start = (job.start == Start::ServerStart).then_some(0.0);
+            let start = (job.start == StartTrigger::ServerStart).then_some(0.0);
             (
                 job.name,
-                Running {
+                JobRun {
                     index,
                     start,
-                    guesser: Guesser::new(job.eta, rng),
+                    predictor: EtaPredictor::new(job.eta, rng),
                 },
             )
         });
         Self {
-            running: running.collect(),
+            runs: runs.collect(),
             script,
             speed,
             started_wall_ms,
-            total: 0,
-            asked: BTreeMap::new(),
+            total_requests: 0,
+            request_counts: BTreeMap::new(),
         }
     }
 
-    /// Answers a request that arrived at `now`.
-    pub(super) fn reply(&mut self, request: &Request, now: f64) -> io::Result<Reply> {
+    /// Responds to a request that arrived at `now`.
+    pub(super) fn respond(&mut self, request: &HttpRequest, now: f64) -> io::Result<Reply> {
         let name = request.job();
-        self.total += 1;
-        let asked = self.asked.entry(name).or_default();
-        *asked += 1;
-        let n = *asked;
-        if let Some(running) = name.and_then(|name| self.running.get_mut(&name)) {
-            running.start.get_or_insert(now);
+        self.total_requests += 1;
+        let request_counts = self.request_counts.entry(name).or_default();
+        *request_counts += 1;
+        let n = *request_counts;
+        if let Some(run) = name.and_then(|name| self.runs.get_mut(&name)) {
+            run.start.get_or_insert(now);
         }
         let faults = self.faults(name, n);
-        let manner = faults::manner(&faults, self.speed);
+        let transport = fault_effects::transport(&faults, self.speed);
         let date = |ahead_ms| self.date(now, ahead_ms);
-        let instead = faults
+        let replacement = faults
             .iter()
-            .find_map(|kind| faults::instead(kind, date).transpose());
-        let mut response = match instead {
+            .find_map(|kind| fault_effects::replacement(kind, date).transpose());
+        let mut response = match replacement {
             Some(response) => response?,
-            None => self.answer(request, name, now),
+            None => self.without_faults(request, name, now),
         };
-        let ahead_ms = self.script.date_offset_ms + faults::date_shift(&faults);
+        let ahead_ms = self.script.date_offset_ms + fault_effects::date_offset(&faults);
         response.headers.push(("Date", self.date(now, ahead_ms)));
-        response.headers.extend(faults::padding(&faults));
-        let hit = RequestLog {
+        response
+            .headers
+            .extend(fault_effects::padding_header(&faults));
+        let record = LoggedRequest {
             at: now as u64,
             job: name,
             n,
             method: request.method.clone(),
             target: request.target.clone(),
             headers: request.headers.clone(),
-            served: faults::served(response.status, &manner),
+            served: fault_effects::served(response.status, &transport),
         };
         Ok(Reply {
             response,
-            manner,
-            hit,
+            transport,
+            record,
         })
     }
 
-    /// When a job's time ran out, if it has.
+    /// The end of a job, if it has ended.
     pub(super) fn ended_at(&self, name: JobRef, now: f64) -> Option<f64> {
-        let running = self.running.get(&name)?;
-        let job = self.script.jobs.get(running.index)?;
-        let end = running.start? + 1000.0 * (job.appears_after + job.duration) / self.speed;
+        let run = self.runs.get(&name)?;
+        let job = self.script.jobs.get(run.index)?;
+        let end = run.start? + 1000.0 * (job.appears_after + job.duration) / self.speed;
         (end <= now).then_some(end)
     }
 
-    /// The faults that meet the `n`th request of a job: the job's own first, then everybody's.
-    fn faults(&self, name: Option<JobRef>, n: u64) -> Vec<Kind> {
+    /// The faults of the `n`th request for a job: the job's own ones first, then those of all requests.
+    fn faults(&self, name: Option<JobRef>, n: u64) -> Vec<FaultKind> {
         let job = name
-            .and_then(|name| self.running.get(&name))
+            .and_then(|name| self.runs.get(&name))
             .and_then(|r| self.script.jobs.get(r.index));
         let own = job.map_or([].as_slice(), |job| &job.faults);
-        let hit = |faults: &[Fault], n| -> Vec<Kind> {
+        let matching = |faults: &[ScriptedFault], n| -> Vec<FaultKind> {
             faults
                 .iter()
                 .filter(|f| f.requests.contains(n))
                 .map(|f| f.kind.clone())
                 .collect()
         };
-        [hit(own, n), hit(&self.script.faults, self.total)].concat()
+        [
+            matching(own, n),
+            matching(&self.script.faults, self.total_requests),
+        ]
+        .concat()
     }
 
-    /// The answer of a server without faults.
-    fn answer(&mut self, request: &Request, name: Option<JobRef>, now: f64) -> Response {
-        let refused =
-            |status, message: &str| json(status, answer::envelope(i64::from(status), message));
+    fn without_faults(
+        &mut self,
+        request: &HttpRequest,
+        name: Option<JobRef>,
+        now: f64,
+    ) -> Response {
+        let error_response =
+            |status, message: &str| json(status, status_json::envelope(i64::from(status), message));
         if request.method != "GET" {
-            let mut response = refused(405, "method not allowed");
+            let mut response = error_response(405, "method not allowed");
             response.headers.push(("Allow", "GET".to_owned()));
             return response;
         }
         let Some(name) = name else {
-            return refused(
+            return error_response(
                 404,
-                "no such page: this is a simulator of the status endpoints alone",
+                "not found: the simulator serves only the status endpoints",
             );
         };
-        if !self.knows(request) {
-            let mut response = refused(401, "the credentials are wrong");
+        if !self.has_credentials(request) {
+            let mut response = error_response(401, "invalid credentials");
             response
                 .headers
                 .push(("WWW-Authenticate", "Basic realm=\"simulator\"".to_owned()));
@@ -194,11 +201,14 @@ impl Play {
         }
         let account = request.query("accountserviceid");
         if account != Some(self.script.account_service_id().to_string()) {
-            return refused(403, "the credentials may not see this accountserviceid");
+            return error_response(
+                403,
+                "the credentials have no access to this accountserviceid",
+            );
         }
         let info = request.query("diff_info").is_some_and(|value| value == "1");
         let Some(pieces) = self.status(name, now, info) else {
-            return refused(404, "no such job");
+            return error_response(404, "no such job");
         };
         let mut response = json(200, "");
         response.body = Body::new(pieces);
@@ -211,8 +221,7 @@ impl Play {
         response
     }
 
-    /// Whether the request carries the script's two keys.
-    fn knows(&self, request: &Request) -> bool {
+    fn has_credentials(&self, request: &HttpRequest) -> bool {
         let keys = format!("{}:{}", self.script.access_key(), self.script.secret_key());
         request
             .header("authorization")
@@ -222,65 +231,53 @@ impl Play {
             .is_some_and(|sent| sent == keys.as_bytes())
     }
 
-    /// The status of a job; None while there is no such job.
+    /// None while the job does not exist.
     fn status(&mut self, name: JobRef, now: f64, info: bool) -> Option<Vec<Piece>> {
-        let clock = self.clock();
-        let running = self.running.get_mut(&name)?;
-        let job: &Job = self.script.jobs.get(running.index)?;
-        let birth = running.start? + 1000.0 * job.appears_after / self.speed;
-        let t = (now - birth) / 1000.0 * self.speed;
+        let clock_start_ms = self.clock_start_ms();
+        let run = self.runs.get_mut(&name)?;
+        let job: &ScriptedJob = self.script.jobs.get(run.index)?;
+        let appeared = run.start? + 1000.0 * job.appears_after / self.speed;
+        let t = (now - appeared) / 1000.0 * self.speed;
         if t < 0.0 {
             return None;
         }
-        let mut standing = job.standing(t);
+        let mut snapshot = job.snapshot(t);
         // from seconds of the script to the server's clock
-        let wall = |t: f64| clock.unix(birth + 1000.0 * t / self.speed);
-        let told_at = t.min(job.duration);
-        let eta = running
-            .guesser
-            .guess(told_at, job.queued, job.duration, standing.progress);
-        let grain = (job.grain / self.speed).max(1.0) as i64;
+        let wall = |t: f64| unix_seconds(clock_start_ms, appeared + 1000.0 * t / self.speed);
+        let observed_at = t.min(job.duration);
+        let eta = run
+            .predictor
+            .predict(observed_at, job.queued, job.duration, snapshot.progress);
+        let eta_rounding = (job.eta_rounding / self.speed).max(1.0) as i64;
         let times = Times {
             created: wall(0.0),
-            started: standing.started.then(|| wall(job.queued)),
-            updated: wall(standing.updated),
-            eta: eta.map(|t| wall(t).div_euclid(grain) * grain),
+            started: snapshot.started.then(|| wall(job.queued)),
+            updated: wall(snapshot.updated),
+            eta: eta.map(|t| wall(t).div_euclid(eta_rounding) * eta_rounding),
         };
-        if standing.progress < 100 && !running.guesser.tells_progress() {
-            standing.progress = 0;
+        if snapshot.progress < 100 && !run.predictor.reports_progress() {
+            snapshot.progress = 0;
         }
-        Some(answer::status(job, &standing, &times, info))
+        Some(status_json::status(job, &snapshot, &times, info))
     }
 
-    /// A `Date`, `ahead_ms` ahead of the server's clock.
+    /// An HTTP date, `ahead_ms` ahead of the server's clock.
     fn date(&self, now: f64, ahead_ms: i64) -> String {
-        let seconds = self
-            .clock()
-            .unix(now + ahead_ms as f64)
-            .clamp(0, LAST_SECOND);
+        let seconds =
+            unix_seconds(self.clock_start_ms(), now + ahead_ms as f64).clamp(0, LAST_SECOND);
         let time: SystemTime = UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
         httpdate::fmt_http_date(time)
     }
 
-    fn clock(&self) -> Clock {
-        Clock {
-            zero_ms: self.started_wall_ms + self.script.clock_offset_ms,
-        }
+    /// The server's clock at the start, Unix milliseconds.
+    fn clock_start_ms(&self) -> i64 {
+        self.started_wall_ms + self.script.clock_offset_ms
     }
 }
 
-/// The server's clock.
-#[derive(Clone, Copy)]
-struct Clock {
-    /// What it showed at the start, Unix milliseconds.
-    zero_ms: i64,
-}
-
-impl Clock {
-    /// What it shows `at` milliseconds after the start, in whole Unix seconds.
-    fn unix(self, at: f64) -> i64 {
-        (self.zero_ms + at as i64).div_euclid(1000)
-    }
+/// The server's clock `at` milliseconds after its start, in whole Unix seconds.
+fn unix_seconds(clock_start_ms: i64, at: f64) -> i64 {
+    (clock_start_ms + at as i64).div_euclid(1000)
 }
 
 #[cfg(test)]
@@ -292,26 +289,29 @@ mod tests {
     /// The server's clock at the start, Unix seconds.
     const ZERO: i64 = 1_700_000_000;
 
-    fn play(text: &str) -> Play {
-        Play::new(Script::parse(text).unwrap(), 1.0, ZERO * 1000)
+    fn responder(text: &str) -> Responder {
+        Responder::new(Script::parse(text).unwrap(), 1.0, ZERO * 1000)
     }
 
-    /// A play of one diff of 100 s, with these lines added to it.
-    fn diff(lines: &str) -> Play {
-        play(&format!(
-            "[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\nbend = 1.0\ngrain = \"1s\"\n{lines}"
+    /// A responder for one diff of 100 s, with these lines added to the job.
+    fn diff(lines: &str) -> Responder {
+        responder(&format!(
+            "[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\nprogress_curve = 1.0\neta_rounding = \"1s\"\n{lines}"
         ))
     }
 
-    /// What is answered about `diff/1` at so many seconds after the start; null where nothing is.
-    fn ask(play: &mut Play, seconds: f64) -> Value {
-        let request = Request {
+    /// The status of `diff/1` so many seconds after the start; null if the response is not 200.
+    fn poll(responder: &mut Responder, seconds: f64) -> Value {
+        let request = HttpRequest {
             method: "GET".to_owned(),
             target: "/cfp/v1/imagediff/1/status?accountserviceid=5678".to_owned(),
             headers: vec![("authorization".to_owned(), "basic c2ltOnNpbQ==".to_owned())],
-            modern: true,
+            is_http_1_1: true,
         };
-        let mut response = play.reply(&request, 1000.0 * seconds).unwrap().response;
+        let mut response = responder
+            .respond(&request, 1000.0 * seconds)
+            .unwrap()
+            .response;
         let mut body = Vec::new();
         while let Some(bytes) = response.body.next().unwrap() {
             body.extend(bytes);
@@ -323,23 +323,23 @@ mod tests {
         }
     }
 
-    /// The field of the answers at 0, 25, 50 and 100 s, times counted from the start.
-    fn told(lines: &str, field: &str) -> Vec<Option<i64>> {
-        let mut play = diff(lines);
+    /// This field at 0, 25, 50 and 100 s; times are counted from the start.
+    fn reported(lines: &str, field: &str) -> Vec<Option<i64>> {
+        let mut responder = diff(lines);
         let since = |value: i64| if value >= ZERO { value - ZERO } else { value };
         [0.0, 25.0, 50.0, 100.0]
             .iter()
-            .map(|t| ask(&mut play, *t)[field].as_i64().map(since))
+            .map(|t| poll(&mut responder, *t)[field].as_i64().map(since))
             .collect()
     }
 
     #[test]
-    fn every_model_errs_on_the_wire_as_it_says() {
-        let etas = |lines: &str| told(lines, "jobeta");
+    fn every_model_reports_its_etas_on_the_wire() {
+        let etas = |lines: &str| reported(lines, "jobeta");
         assert_eq!(etas("eta = \"exact\""), [Some(100); 4]);
         assert_eq!(etas("eta = \"fixed\"\nbias = 0.5"), [Some(50); 4]);
         assert_eq!(
-            etas("eta = \"optimistic\"\nhalf = 0.4"),
+            etas("eta = \"optimistic\"\nfraction = 0.4"),
             [40, 55, 70, 100].map(Some)
         );
         assert_eq!(
@@ -347,75 +347,79 @@ mod tests {
             [None, Some(100), Some(100), Some(100)]
         );
         assert_eq!(etas("eta = \"progress_only\""), [None; 4]);
-        assert_eq!(etas("eta = \"blind\""), [None; 4]);
+        assert_eq!(etas("eta = \"hidden\""), [None; 4]);
         let noisy = etas("eta = \"noisy\"\nspread = 0.5");
         assert!(noisy[0] != Some(100) && noisy[0] >= Some(0), "{noisy:?}");
         assert_eq!(noisy[3], Some(100));
         assert_eq!(
-            told("eta = \"progress_only\"", "jobprogress"),
+            reported("eta = \"progress_only\"", "jobprogress"),
             [0, 25, 50, 100].map(Some)
         );
         assert_eq!(
-            told("eta = \"blind\"", "jobprogress"),
+            reported("eta = \"hidden\"", "jobprogress"),
             [0, 0, 0, 100].map(Some)
         );
     }
 
     #[test]
-    fn an_eta_is_rounded_down_to_its_grain() {
-        let mut play = play("[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\ngrain = \"1m\"");
-        let eta = ask(&mut play, 0.0)["jobeta"].as_i64().unwrap();
+    fn etas_are_rounded_down_to_eta_rounding() {
+        let mut responder =
+            responder("[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\neta_rounding = \"1m\"");
+        let eta = poll(&mut responder, 0.0)["jobeta"].as_i64().unwrap();
         assert_eq!(eta % 60, 0);
         assert!((ZERO + 40..=ZERO + 100).contains(&eta));
     }
 
     #[test]
-    fn nothing_told_moves_in_a_stall() {
-        let lines = "stall = [{ at = \"20s\", for = \"40s\" }]";
-        assert_eq!(told(lines, "jobupdated"), [0, 20, 20, 100].map(Some));
-        assert_eq!(told(lines, "jobprogress"), [0, 20, 20, 100].map(Some));
+    fn no_reported_value_changes_during_a_stall() {
+        let lines = "stalls = [{ at = \"20s\", for = \"40s\" }]";
+        assert_eq!(reported(lines, "jobupdated"), [0, 20, 20, 100].map(Some));
+        assert_eq!(reported(lines, "jobprogress"), [0, 20, 20, 100].map(Some));
     }
 
     #[test]
-    fn time_begins_with_the_first_request_or_with_the_server() {
+    fn a_job_starts_with_the_first_request_or_with_the_server() {
         let start = |start: &str| {
-            let mut play = diff(&format!("start = \"{start}\""));
-            ask(&mut play, 30.0)["jobcreated"].as_i64().unwrap() - ZERO
+            let mut responder = diff(&format!("start = \"{start}\""));
+            poll(&mut responder, 30.0)["jobcreated"].as_i64().unwrap() - ZERO
         };
         assert_eq!(start("first_request"), 30);
         assert_eq!(start("server_start"), 0);
     }
 
     #[test]
-    fn a_job_that_appears_later_lives_as_long_from_then_on() {
-        let mut play = diff("appears_after = \"10s\"");
-        assert_eq!(ask(&mut play, 5.0), Value::Null);
-        assert_eq!(ask(&mut play, 14.9), Value::Null);
-        assert_eq!(ask(&mut play, 15.0)["jobcreated"], ZERO + 15);
-        assert_eq!(ask(&mut play, 114.9)["jobstateid"], 4);
-        assert_eq!(ask(&mut play, 115.0)["jobstateid"], 5);
-        let end = |now| play.ended_at("diff/1".parse().unwrap(), now);
+    fn the_duration_of_a_job_counts_from_its_appearance() {
+        let mut responder = diff("appears_after = \"10s\"");
+        assert_eq!(poll(&mut responder, 5.0), Value::Null);
+        assert_eq!(poll(&mut responder, 14.9), Value::Null);
+        assert_eq!(poll(&mut responder, 15.0)["jobcreated"], ZERO + 15);
+        assert_eq!(poll(&mut responder, 114.9)["jobstateid"], 4);
+        assert_eq!(poll(&mut responder, 115.0)["jobstateid"], 5);
+        let end = |now| responder.ended_at("diff/1".parse().unwrap(), now);
         assert_eq!(end(114_999.0), None);
         assert_eq!(end(115_000.0), Some(115_000.0));
     }
 
     #[test]
-    fn the_same_requests_at_the_same_times_get_the_same_answers() {
+    fn the_same_requests_at_the_same_times_get_the_same_responses() {
         let run = |seed: u32| {
-            let mut play = play(&format!(
+            let mut responder = responder(&format!(
                 "seed = {seed}\n[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\neta = \"noisy\""
             ));
-            [0.0, 3.0, 40.5, 41.0, 99.0, 130.0].map(|t| ask(&mut play, t).to_string())
+            [0.0, 3.0, 40.5, 41.0, 99.0, 130.0].map(|t| poll(&mut responder, t).to_string())
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
     }
 
     #[test]
-    fn asking_about_one_job_does_not_change_the_luck_of_another() {
+    fn draws_of_one_job_do_not_depend_on_other_jobs() {
         let script = "[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\neta = \"noisy\"\n";
         let more =
             format!("[[jobs]]\njob = \"update/9\"\nduration = \"1s\"\neta = \"noisy\"\n{script}");
-        assert_eq!(ask(&mut play(script), 1.0), ask(&mut play(&more), 1.0));
+        assert_eq!(
+            poll(&mut responder(script), 1.0),
+            poll(&mut responder(&more), 1.0)
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! Chance from a seed: the draws the models of `jobeta` need, the same on every machine.
+//! Random numbers from a seed, the same on every machine.
 
 use std::f64::consts::TAU;
 
 /// A stream of random numbers (`SplitMix64`, from Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", OOPSLA 2014: short, and good enough to vary jobs by).
+/// generators", OOPSLA 2014).
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
 
 impl Rng {
-    /// The stream of `seed` that belongs to `name`: jobs do not change each other's chances.
+    /// The stream of `name` under `seed`: the draws of one job do not depend on other jobs.
     pub(super) fn new(seed: u64, name: &str) -> Self {
         // FNV-1a: spreads short names over 64 bits
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| {
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn uniform_and_normal_have_the_moments_they_promise() {
+    fn uniform_and_normal_have_the_expected_moments() {
         let mut rng = Rng::new(3, "moments");
         let n = 20_000;
         let mean = (0..n).map(|_| rng.uniform(2.0, 4.0)).sum::<f64>() / f64::from(n);

@@ -1,7 +1,6 @@
-//! The script: what the jobs of a simulated server do, and what goes wrong with asking about them.
+//! The script: the jobs of a simulated server, and the faults of requests for them.
 //!
-//! Read from TOML and checked whole: what [`Script::parse`] returns can be played without a further error. The
-//! reference of every key is in `docs/simulator.md`.
+//! It is TOML, and checked completely when it is read. `docs/simulator.md` documents every key.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,19 +8,19 @@ use std::fmt;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::fault::{self, Fault, FaultText};
-use super::job_model::{Ending, Job};
-use super::job_text::{self, JobText};
-use super::values::{Count, Shift};
+use super::fault::{self, FaultEntry, ScriptedFault};
+use super::job_model::{Ending, ScriptedJob};
+use super::job_text::{self, JobEntry};
+use super::values::{ClockOffset, Count};
 use forgewatch_core::job::{JobRef, Outcome};
 
-/// The account service ID where the script has none: the one of the vendor's examples.
-const ACCOUNT: u64 = 5678;
+/// The default account service ID, which is that of the vendor's examples.
+const DEFAULT_ACCOUNT: u64 = 5678;
 
 /// The script of `forgewatch demo`.
 const DEMO: &str = include_str!("demo.toml");
 
-/// The script of `forgewatch simulate` without `--script`, which is also the example that is shipped.
+/// The script of `forgewatch simulate` without `--script`, also shipped as an example.
 const EXAMPLE: &str = include_str!("../../../config/examples/simulator.toml");
 
 /// A checked script.
@@ -34,15 +33,14 @@ pub struct Script {
     pub(super) clock_offset_ms: i64,
     pub(super) date_offset_ms: i64,
     pub(super) gzip: bool,
-    /// In the order of the script.
-    pub(super) jobs: Vec<Job>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) jobs: Vec<ScriptedJob>,
+    pub(super) faults: Vec<ScriptedFault>,
 }
 
 impl Script {
-    /// Reads a script. The error has the line and column of what is wrong and says what would do.
+    /// Reads a script. An error has line and column, and says how to correct the value.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
-        let raw: ScriptText = toml::from_str(text).map_err(|e| {
+        let raw: ScriptFile = toml::from_str(text).map_err(|e| {
             let offset = e.span().map_or(0, |span| span.start);
             ScriptError::at(text, offset, e.message())
         })?;
@@ -54,10 +52,7 @@ impl Script {
             let offset = job.span().start;
             let job = job_text::check(job, text, seed)?;
             if !names.insert(job.name) {
-                let message = format!(
-                    "{} is here twice: one [[jobs]] entry a job will do",
-                    job.name
-                );
+                let message = format!("duplicate job {}: use one [[jobs]] entry per job", job.name);
                 return Err(ScriptError::at(text, offset, &message));
             }
             jobs.push(job);
@@ -65,7 +60,7 @@ impl Script {
         Ok(Self {
             access_key: key(raw.access_key)?,
             secret_key: key(raw.secret_key)?,
-            account_service_id: raw.account_service_id.map_or(ACCOUNT, |id| id.0),
+            account_service_id: raw.account_service_id.map_or(DEFAULT_ACCOUNT, |id| id.0),
             seed,
             clock_offset_ms: raw.clock_offset.unwrap_or_default().0,
             date_offset_ms: raw.date_offset.unwrap_or_default().0,
@@ -79,29 +74,29 @@ impl Script {
         })
     }
 
-    /// The script of `forgewatch demo`: six jobs that end within some 18 seconds, one of them badly. Like
-    /// [`Script::parse`], whose error a test rules out.
+    /// The script of `forgewatch demo`: six jobs that end within 18 seconds, one of them failed. A test proves that it
+    /// parses.
     pub fn demo() -> Result<Self, ScriptError> {
         Self::parse(DEMO)
     }
 
-    /// The script of `forgewatch simulate` without `--script`: `config/examples/simulator.toml`. Like
-    /// [`Script::parse`], whose error a test rules out.
+    /// The script of `forgewatch simulate` without `--script`: `config/examples/simulator.toml`. A test proves that it
+    /// parses.
     pub fn example() -> Result<Self, ScriptError> {
         Self::parse(EXAMPLE)
     }
 
-    /// The access key the server wants. No secret: it opens nothing but the simulator.
+    /// The access key that clients must send. Not a secret: it is only valid for the simulator.
     pub fn access_key(&self) -> &str {
         &self.access_key
     }
 
-    /// The secret key the server wants. No secret: it opens nothing but the simulator.
+    /// The secret key that clients must send. Not a secret: it is only valid for the simulator.
     pub fn secret_key(&self) -> &str {
         &self.secret_key
     }
 
-    /// The account service ID the server wants.
+    /// The account service ID that clients must send.
     pub fn account_service_id(&self) -> u64 {
         self.account_service_id
     }
@@ -111,7 +106,7 @@ impl Script {
         self.jobs.iter().map(|job| job.name).collect()
     }
 
-    /// How each job ends by the script, faults and counted failures left aside, in the order of the script.
+    /// How each job ends, ignoring faults and counted failures, in the order of the script.
     pub fn expected(&self) -> Vec<(JobRef, Outcome)> {
         let outcome = |ending: &Ending| match ending {
             Ending::Completed | Ending::ProgressOnly => Outcome::Completed,
@@ -124,31 +119,30 @@ impl Script {
             .collect()
     }
 
-    /// A line a job for people: its name, how long it takes at speed 1, how it ends.
+    /// One line per job: its name, its end, and its duration at speed 1.
     pub fn summary(&self) -> String {
         let lines: Vec<String> = self.jobs.iter().map(ToString::to_string).collect();
         lines.join("\n")
     }
 }
 
-/// The script as TOML has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScriptText {
+struct ScriptFile {
     access_key: Option<Spanned<String>>,
     secret_key: Option<Spanned<String>>,
     account_service_id: Option<Count>,
     seed: Option<Count>,
-    clock_offset: Option<Shift>,
-    date_offset: Option<Shift>,
+    clock_offset: Option<ClockOffset>,
+    date_offset: Option<ClockOffset>,
     gzip: Option<bool>,
     #[serde(default)]
-    jobs: Vec<Spanned<JobText>>,
+    jobs: Vec<Spanned<JobEntry>>,
     #[serde(default)]
-    faults: Vec<Spanned<FaultText>>,
+    faults: Vec<Spanned<FaultEntry>>,
 }
 
-/// A key as Basic authentication can carry it; `sim` where the script has none.
+/// Checks that Basic authentication can carry a key. The default is `sim`.
 fn check_key(key: Option<Spanned<String>>, source: &str) -> Result<String, ScriptError> {
     let Some(key) = key else {
         return Ok("sim".to_owned());
@@ -159,25 +153,23 @@ fn check_key(key: Option<Spanned<String>>, source: &str) -> Result<String, Scrip
         return Err(ScriptError::at(
             source,
             offset,
-            "a key is text without a colon or control characters, not empty",
+            "invalid key: use non-empty text without ':' and control characters",
         ));
     }
     Ok(key)
 }
 
-/// What is wrong with a script, and where. Displayed as `line 3, column 8: …`, ready to follow a file's name.
+/// An error in a script. Displayed as `line 3, column 8: …`, ready to follow a file name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptError {
     /// Counted from 1.
     pub line: usize,
     /// In characters, counted from 1.
     pub column: usize,
-    /// What is wrong there and what would do.
     pub message: String,
 }
 
 impl ScriptError {
-    /// An error at a byte offset of the script.
     pub(super) fn at(source: &str, offset: usize, message: &str) -> Self {
         let before = source.get(..offset).unwrap_or(source);
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
@@ -209,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// The messages of scripts that are wrong, each as people would see it.
+    /// The error messages of these scripts, one per line.
     fn messages(scripts: &[&str]) -> String {
         scripts.iter().fold(String::new(), |mut all, script| {
             writeln!(all, "{}", Script::parse(script).unwrap_err()).unwrap();
@@ -217,7 +209,6 @@ mod tests {
         })
     }
 
-    /// A job with these lines added.
     fn job(lines: &str) -> String {
         format!("[[jobs]]\njob = \"diff/1\"\nduration = \"10s\"\n{lines}\n")
     }
@@ -228,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_a_place_and_say_what_would_do() {
+    fn errors_have_a_position_and_a_correction() {
         let errors = messages(&[
             "seed = ",
             "sed = 1",
@@ -247,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_a_job_have_a_place_and_say_what_would_do() {
+    fn errors_of_a_job_have_a_position_and_a_correction() {
         let errors = job_messages(&[
             "queued = \"10s\"",
             "ending = \"done\"",
@@ -255,12 +246,12 @@ mod tests {
             "eta = \"psychic\"",
             "eta = \"exact\"\nspread = 0.3",
             "eta = \"noisy\"\nspread = 30",
-            "bend = nan",
-            "set_back = [{ at = \"9s\", progress = 10 }]",
-            "set_back = [{ at = \"2s\", progress = 100 }]",
-            "set_back = [{ at = \"4s\", progress = 1 }, { at = \"5s\", progress = 1 }]",
-            "stall = [{ at = \"11s\", for = \"1s\" }]",
-            "stall = [{ at = \"1s\" }]",
+            "progress_curve = nan",
+            "setbacks = [{ at = \"9s\", progress = 10 }]",
+            "setbacks = [{ at = \"2s\", progress = 100 }]",
+            "setbacks = [{ at = \"4s\", progress = 1 }, { at = \"5s\", progress = 1 }]",
+            "stalls = [{ at = \"11s\", for = \"1s\" }]",
+            "stalls = [{ at = \"1s\" }]",
             "files = { added = 1, changed = 2 }",
             "files = { added = 1000000000 }",
         ]);
@@ -272,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_a_fault_have_a_place_and_say_what_would_do() {
+    fn errors_of_a_fault_have_a_position_and_a_correction() {
         let faults: Vec<String> = [
-            "requests = \"0\"\nreset = 0",
+            "requests = \"0\"\nreset_after = 0",
             "requests = \"1\"",
-            "reset = 0",
-            "requests = \"1\"\nreset = 0\ntruncate = 5",
-            "requests = \"1\"\nreset = -1",
+            "reset_after = 0",
+            "requests = \"1\"\nreset_after = 0\ntruncate_after = 5",
+            "requests = \"1\"\nreset_after = -1",
             "requests = \"1\"\nstatus = 99",
             "requests = \"1\"\nretry_after = \"2\"",
             "requests = \"1\"\nstatus = 503\nretry_after = \"2\"\nretry_after_date = \"2s\"",
@@ -286,7 +277,7 @@ mod tests {
             "requests = \"1\"\nstatus = 200\nredirect = \"http://x/\"",
             "requests = \"1\"\nslow = { bytes = 0, every = \"1s\" }",
             "requests = \"1\"\ngzip_bomb = \"big\"",
-            "requests = \"1\"\nrubbish = \"noise\"",
+            "requests = \"1\"\nbad_response = \"noise\"",
             "requests = \"1\"\nstatus = 500\nbody = \"x\"\nenvelope = { message = \"x\" }",
         ]
         .iter()
@@ -303,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_has_the_outcome_a_watch_should_see() {
+    fn every_ending_has_the_outcome_that_a_watch_should_report() {
         let outcome = |ending: &str| {
             let script = Script::parse(&job(&format!("ending = {ending:?}"))).unwrap();
             script.expected().remove(0).1
@@ -316,18 +307,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_open_is_drawn_and_what_is_given_changes_nothing_else() {
+    fn missing_values_are_drawn_and_given_ones_do_not_change_the_others() {
         let drawn = |lines: &str| Script::parse(&job(lines)).unwrap().jobs.remove(0);
         let open = drawn("eta = \"noisy\"");
-        assert!((0.6..1.6).contains(&open.bend));
-        assert!([1.0, 10.0, 60.0].contains(&open.grain));
-        let given = drawn("eta = \"noisy\"\nbend = 1.0\ngrain = \"7s\"");
-        assert_eq!((given.bend, given.grain, given.eta), (1.0, 7.0, open.eta));
+        assert!((0.6..1.6).contains(&open.progress_curve));
+        assert!([1.0, 10.0, 60.0].contains(&open.eta_rounding));
+        let given = drawn("eta = \"noisy\"\nprogress_curve = 1.0\neta_rounding = \"7s\"");
+        assert_eq!(
+            (given.progress_curve, given.eta_rounding, given.eta),
+            (1.0, 7.0, open.eta)
+        );
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "(\\[\\[(jobs|faults|jobs.faults)\\]\\]\n|[a-z_]{1,9} = [\"0-9a-z/{}]{1,9}\n|\\PC{0,9}){0,8}") {
+        fn arbitrary_text_never_panics(text in "(\\[\\[(jobs|faults|jobs.faults)\\]\\]\n|[a-z_]{1,9} = [\"0-9a-z/{}]{1,9}\n|\\PC{0,9}){0,8}") {
             let _ = Script::parse(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! The server around a play: sockets, the real clock, a thread where wanted, and the log of requests.
+//! The server: sockets, the real clock, an optional thread, and the request log.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,19 +11,19 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::body::Body;
-use super::http::{NoRequest, Request};
-use super::responder::{Play, RequestLog};
+use super::http::{HttpRequest, RequestError};
+use super::responder::{LoggedRequest, Responder};
 use super::script::Script;
-use super::wire::{self, Framing, Response, Transport};
+use super::transport::{self, Framing, Response, Transport};
 use forgewatch_core::job::JobRef;
 
-/// How long to wait after a failed accept: it fails for want of file descriptors, and closing takes a moment.
+/// Pause after a failed accept, which is usually a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long a dying connection is read on, so that its last response is not lost to a reset.
+/// How long a rejected connection is still read, so that a reset does not discard the response.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A simulated server on a thread of its own. It stops when dropped.
+/// A simulated server on its own thread. It stops when dropped.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
@@ -33,15 +33,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Plays a script on a free port of the loopback, at speed 1.
+    /// Serves a script on a free loopback port, at speed 1.
     pub fn start(script: Script) -> io::Result<Self> {
         Self::start_with(script, SocketAddr::from(([127, 0, 0, 1], 0)), 1.0)
     }
 
-    /// Plays a script on `listen`, its durations divided by `speed`. An address that is taken and a speed that is
-    /// not a positive number are errors.
+    /// Serves a script on `listen`, its durations divided by `speed`. Fails if the address is in use or the speed is not
+    /// a positive number.
     pub fn start_with(script: Script, listen: SocketAddr, speed: f64) -> io::Result<Self> {
-        // no waiting here, so that asynchronous callers may start a server too
+        // not async, so that the server can be started inside and outside a runtime
         let listener = std::net::TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
@@ -54,12 +54,12 @@ impl Server {
         };
         let shared = Arc::new(Shared::new(script, speed, true)?);
         let (stop, stopped) = oneshot::channel::<()>();
-        let play = Arc::clone(&shared);
+        let served = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("simulator".to_owned())
             .spawn(move || {
-                runtime.block_on(accept(listener, play, async {
-                    // sent or dropped, the server is to stop
+                runtime.block_on(accept(listener, served, async {
+                    // a message and a dropped sender both stop the server
                     let _ = stopped.await;
                 }));
             })?;
@@ -71,46 +71,43 @@ impl Server {
         })
     }
 
-    /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What to give as `--base-url`.
+    /// The value for `--base-url`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
     /// Every request so far, in order of arrival.
-    pub fn log(&self) -> Vec<RequestLog> {
+    pub fn log(&self) -> Vec<LoggedRequest> {
         self.shared.state().log.clone()
     }
 
-    /// Waits until `n` requests have come for `job` (None: at all), answered or about to be. False when
-    /// `patience` ran out first.
-    pub fn wait_for_hits(&self, job: Option<JobRef>, n: usize, patience: Duration) -> bool {
-        let hits = |state: &mut State| {
+    /// Waits until `n` requests for `job` (None: for any) have arrived. False after `timeout`.
+    pub fn wait_for_requests(&self, job: Option<JobRef>, n: usize, timeout: Duration) -> bool {
+        let count = |state: &mut ServerState| {
             state
                 .log
                 .iter()
-                .filter(|hit| job.is_none() || hit.job == job)
+                .filter(|record| job.is_none() || record.job == job)
                 .count()
         };
-        let (_state, timeout) = self
+        let (_state, result) = self
             .shared
             .arrived
-            .wait_timeout_while(self.shared.state(), patience, |state| hits(state) < n)
+            .wait_timeout_while(self.shared.state(), timeout, |state| count(state) < n)
             .unwrap_or_else(PoisonError::into_inner);
-        !timeout.timed_out()
+        !result.timed_out()
     }
 
-    /// When a job truly ended, in milliseconds since the start; None while it goes on, has not begun, or is not
-    /// in the script.
+    /// The true end of a job, in milliseconds since the start; None if it has not ended or is not in the script.
     pub fn ended_at(&self, job: JobRef) -> Option<u64> {
         let now = self.shared.now();
         self.shared
             .state()
-            .play
+            .responder
             .ended_at(job, now)
             .map(|at| at as u64)
     }
@@ -120,14 +117,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // a panic there has been printed already
+            // a panic of the thread has been printed already
             let _ = thread.join();
         }
     }
 }
 
-/// Plays a script on `listener`, its durations divided by `speed`, until `stop` is ready; then drops all
-/// connections. A speed that is not a positive number is an error.
+/// Serves a script on `listener`, its durations divided by `speed`, until `stop` completes; then drops all connections.
+/// Fails if the speed is not a positive number.
 pub async fn serve(
     listener: TcpListener,
     script: Script,
@@ -142,34 +139,34 @@ pub async fn serve(
 #[derive(Debug)]
 struct Shared {
     started: Instant,
-    /// Whether hits are kept; a server that runs for days would drown in them.
-    keeps_log: bool,
-    state: Mutex<State>,
-    /// A hit has been logged.
+    /// False for servers that may run for days.
+    keep_requests: bool,
+    state: Mutex<ServerState>,
+    /// Notified when a request has been logged.
     arrived: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
-    play: Play,
-    log: Vec<RequestLog>,
+struct ServerState {
+    responder: Responder,
+    log: Vec<LoggedRequest>,
 }
 
 impl Shared {
-    fn new(script: Script, speed: f64, keeps_log: bool) -> io::Result<Self> {
+    fn new(script: Script, speed: f64, keep_requests: bool) -> io::Result<Self> {
         if !(speed.is_finite() && (1e-6..=1e6).contains(&speed)) {
-            let message = format!("the speed {speed} is out of range: 0.000001 to 1000000 will do");
+            let message = format!("speed {speed} is out of range: use 0.000001 to 1000000");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let play = Play::new(script, speed, wall.as_millis() as i64);
+        let responder = Responder::new(script, speed, wall.as_millis() as i64);
         Ok(Self {
             started: Instant::now(),
-            keeps_log,
-            state: Mutex::new(State {
-                play,
+            keep_requests,
+            state: Mutex::new(ServerState {
+                responder,
                 log: Vec::new(),
             }),
             arrived: Condvar::new(),
@@ -181,28 +178,29 @@ impl Shared {
         self.started.elapsed().as_secs_f64() * 1000.0
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides the response to a request, and logs it before it is sent.
-    fn reply(&self, request: &Request) -> io::Result<(Response, Transport)> {
+    /// Prepares the response to a request and logs the request before the response is sent.
+    fn respond(&self, request: &HttpRequest) -> io::Result<(Response, Transport)> {
         let mut state = self.state();
-        let reply = state.play.reply(request, self.now())?;
-        let hit = reply.hit;
+        let reply = state.responder.respond(request, self.now())?;
+        let record = reply.record;
         tracing::debug!(
-            at_ms = hit.at,
-            method = hit.method,
-            target_path = hit.target,
-            n = hit.n,
-            served = hit.served,
+            target: "forgewatch::sim",
+            at_ms = record.at,
+            method = record.method,
+            target_path = record.target,
+            n = record.n,
+            served = record.served,
             "request"
         );
-        if self.keeps_log {
-            state.log.push(hit);
+        if self.keep_requests {
+            state.log.push(record);
             self.arrived.notify_all();
         }
-        Ok((reply.response, reply.manner))
+        Ok((reply.response, reply.transport))
     }
 }
 
@@ -218,13 +216,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: impl Future<Ou
                 Ok((stream, _)) => {
                     let shared = Arc::clone(&shared);
                     connections.spawn(async move {
-                        if let Err(error) = converse(stream, &shared).await {
-                            tracing::debug!(%error, "connection lost");
+                        if let Err(error) = handle_connection(stream, &shared).await {
+                            tracing::debug!(target: "forgewatch::sim", %error, "connection lost");
                         }
                     });
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "accept failed");
+                    tracing::debug!(target: "forgewatch::sim", %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -232,30 +230,30 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: impl Future<Ou
     }
 }
 
-/// Answers the requests of one connection until either side ends it.
-async fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+/// Serves the requests of one connection until either side closes it.
+async fn handle_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
-        let request = match Request::read(&mut stream, &mut buffer).await {
+        let request = match HttpRequest::read(&mut stream, &mut buffer).await {
             Ok(request) => request,
-            Err(NoRequest::Closed) => return Ok(()),
-            Err(NoRequest::Bad(status)) => return refuse(&mut stream, status).await,
+            Err(RequestError::Closed) => return Ok(()),
+            Err(RequestError::Invalid(status)) => return reject(&mut stream, status).await,
         };
-        let (response, manner) = shared.reply(&request)?;
+        let (response, transport) = shared.respond(&request)?;
         let framing = Framing {
-            chunked: request.modern,
+            chunked: request.is_http_1_1,
             keep_alive: request.keeps_alive(),
             head_only: request.method == "HEAD",
         };
-        if !wire::send(&mut stream, response, framing, manner).await? {
+        if !transport::send(&mut stream, response, framing, transport).await? {
             return Ok(());
         }
     }
 }
 
-/// The last words to something that does not speak HTTP/1.
-async fn refuse(stream: &mut TcpStream, status: u16) -> io::Result<()> {
+/// Responds to what is not HTTP/1, then closes the connection.
+async fn reject(stream: &mut TcpStream, status: u16) -> io::Result<()> {
     let response = Response {
         status,
         headers: Vec::new(),
@@ -266,8 +264,8 @@ async fn refuse(stream: &mut TcpStream, status: u16) -> io::Result<()> {
         keep_alive: false,
         head_only: false,
     };
-    wire::send(stream, response, framing, Transport::default()).await?;
-    // closing with unread bytes would reset the connection before the response is read
+    transport::send(stream, response, framing, Transport::default()).await?;
+    // closing with unread bytes would reset the connection before the client reads the response
     let mut nowhere = tokio::io::sink();
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(stream, &mut nowhere)).await;
     Ok(())

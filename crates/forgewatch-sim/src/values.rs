@@ -1,5 +1,4 @@
-//! The kinds of values a script is written in. Each refuses nonsense where it stands, so that the message has
-//! its line and column, and says what would do.
+//! The types of values in a script. Each is checked while it is deserialized, so that errors have line and column.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,17 +9,15 @@ use serde::{Deserialize, Deserializer};
 
 use forgewatch_core::job::JobRef;
 
-/// The longest duration a script may hold: thirty days.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
+const MAX_DURATION: Duration = Duration::from_hours(30 * 24);
 
-/// The largest shift of a clock: a hundred years, so that times stay within what HTTP can write.
-const LARGEST_SHIFT: Duration = Duration::from_hours(100 * 366 * 24);
+/// A hundred years, so that HTTP dates can express all times.
+const MAX_CLOCK_OFFSET: Duration = Duration::from_hours(100 * 366 * 24);
 
-/// How many bytes a gzip bomb may decode to.
-const LARGEST_SIZE: u64 = 64 << 30;
+const MAX_BYTE_SIZE: u64 = 64 << 30;
 
-/// Reads a value that is written as a text; `wanted` tells those who wrote something else.
-fn quoted<'de, D, T>(from: D, wanted: &'static str) -> Result<T, D::Error>
+/// Reads a value that is written as a string; `expected` describes it in the error for any other type.
+fn quoted<'de, D, T>(from: D, expected: &'static str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: for<'t> TryFrom<&'t str, Error = String>,
@@ -39,10 +36,10 @@ where
         }
     }
 
-    from.deserialize_str(Quoted(wanted, PhantomData))
+    from.deserialize_str(Quoted(expected, PhantomData))
 }
 
-/// A whole number that is not negative.
+/// A non-negative integer.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Count(pub(super) u64);
@@ -53,21 +50,20 @@ impl TryFrom<i64> for Count {
     fn try_from(n: i64) -> Result<Self, String> {
         u64::try_from(n)
             .map(Self)
-            .map_err(|_| format!("{n} is out of range: 0 or more will do"))
+            .map_err(|_| format!("{n} is out of range: use 0 or more"))
     }
 }
 
-/// A job's name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Name(pub(super) JobRef);
+pub(super) struct JobName(pub(super) JobRef);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for JobName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a job in quotes, like \"diff/1234\"")
+        quoted(from, "a job such as \"diff/1234\"")
     }
 }
 
-impl TryFrom<&str> for Name {
+impl TryFrom<&str> for JobName {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
@@ -77,50 +73,49 @@ impl TryFrom<&str> for Name {
     }
 }
 
-/// A duration as people write it, from 1 ms to 30 days.
+/// A duration such as `"1m 30s"`, from 1 ms to 30 days.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span(pub(super) Duration);
+pub(super) struct ScriptDuration(pub(super) Duration);
 
-impl Span {
-    /// In seconds.
+impl ScriptDuration {
     pub(super) fn secs(self) -> f64 {
         self.0.as_secs_f64()
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for ScriptDuration {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a duration in quotes, like \"40s\"")
+        quoted(from, "a duration such as \"40s\"")
     }
 }
 
-impl TryFrom<&str> for Span {
+impl TryFrom<&str> for ScriptDuration {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
         let span = humantime::parse_duration(text).map_err(|e| {
             format!(
-                "{text:?} is not a duration ({e}): write it like \"40s\", \"500ms\" or \"1m 30s\""
+                "invalid duration {text:?} ({e}): expected a duration such as \"40s\", \"500ms\" or \"1m 30s\""
             )
         })?;
-        if span < Duration::from_millis(1) || span > LONGEST {
-            return Err(format!("{text:?} is out of range: 1ms to 30days will do"));
+        if span < Duration::from_millis(1) || span > MAX_DURATION {
+            return Err(format!("{text:?} is out of range: use 1ms to 30days"));
         }
         Ok(Self(span))
     }
 }
 
-/// A shift of a clock in milliseconds, either way.
+/// Milliseconds, positive or negative.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shift(pub(super) i64);
+pub(super) struct ClockOffset(pub(super) i64);
 
-impl<'de> Deserialize<'de> for Shift {
+impl<'de> Deserialize<'de> for ClockOffset {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a shift of a clock in quotes, like \"-1h\"")
+        quoted(from, "a clock offset such as \"-1h\"")
     }
 }
 
-impl TryFrom<&str> for Shift {
+impl TryFrom<&str> for ClockOffset {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
@@ -128,37 +123,38 @@ impl TryFrom<&str> for Shift {
             Some(rest) => (-1, rest),
             None => (1, text.strip_prefix('+').unwrap_or(text)),
         };
-        let shift = humantime::parse_duration(rest).map_err(|e| {
-            format!("{text:?} is not a shift of a clock ({e}): write it like \"-1h\" or \"5m\"")
+        let offset = humantime::parse_duration(rest).map_err(|e| {
+            format!(
+                "invalid clock offset {text:?} ({e}): expected an offset such as \"-1h\" or \"5m\""
+            )
         })?;
-        if shift > LARGEST_SHIFT {
-            return Err(format!("{text:?} is out of range: up to 100years will do"));
+        if offset > MAX_CLOCK_OFFSET {
+            return Err(format!("{text:?} is out of range: use up to 100years"));
         }
-        Ok(Self(sign * shift.as_millis() as i64))
+        Ok(Self(sign * offset.as_millis() as i64))
     }
 }
 
-/// Which requests: `"2"`, `"2-4"` or `"3-"`, counted from 1, both ends included.
+/// `"2"`, `"2-4"` or `"3-"`, counted from 1, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Requests {
+pub(super) struct RequestRange {
     first: u64,
     last: u64,
 }
 
-impl Requests {
-    /// Whether the `n`th request is one of them.
+impl RequestRange {
     pub(super) fn contains(self, n: u64) -> bool {
         (self.first..=self.last).contains(&n)
     }
 }
 
-impl<'de> Deserialize<'de> for Requests {
+impl<'de> Deserialize<'de> for RequestRange {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "requests in quotes, like \"2\", \"2-4\" or \"3-\"")
+        quoted(from, "a range of requests such as \"2\", \"2-4\" or \"3-\"")
     }
 }
 
-impl TryFrom<&str> for Requests {
+impl TryFrom<&str> for RequestRange {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
@@ -170,13 +166,13 @@ impl TryFrom<&str> for Requests {
         match parsed {
             Some((first, last)) if 1 <= first && first <= last => Ok(Self { first, last }),
             _ => Err(format!(
-                "{text:?} names no requests: write \"2\", \"2-4\" or \"3-\", counted from 1"
+                "invalid range {text:?}: expected requests such as \"2\", \"2-4\" or \"3-\", counted from 1"
             )),
         }
     }
 }
 
-/// A progress in percent, 0 to 99: 100 is an end.
+/// Progress of a job that has not ended: 0 to 99.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Percent(pub(super) u8);
@@ -189,21 +185,21 @@ impl TryFrom<i64> for Percent {
             .ok()
             .filter(|p| *p < 100)
             .map(Self)
-            .ok_or_else(|| format!("{n} is no progress of a job that goes on: 0 to 99 will do"))
+            .ok_or_else(|| format!("progress {n} is out of range: use 0 to 99"))
     }
 }
 
 /// A number of bytes: `"500KiB"`, `"100MiB"`, `"2GiB"`, at most 64 GiB.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size(pub(super) u64);
+pub(super) struct ByteSize(pub(super) u64);
 
-impl<'de> Deserialize<'de> for Size {
+impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a size in quotes, like \"100MiB\"")
+        quoted(from, "a size such as \"100MiB\"")
     }
 }
 
-impl TryFrom<&str> for Size {
+impl TryFrom<&str> for ByteSize {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
@@ -212,10 +208,10 @@ impl TryFrom<&str> for Size {
             .iter()
             .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))
             .and_then(|(number, shift)| number.trim().parse::<u64>().ok()?.checked_mul(1 << shift))
-            .filter(|bytes| (1..=LARGEST_SIZE).contains(bytes))
+            .filter(|bytes| (1..=MAX_BYTE_SIZE).contains(bytes))
             .map(Self)
             .ok_or_else(|| {
-                format!("{text:?} is not a size: write it like \"500KiB\" or \"100MiB\", at most \"64GiB\"")
+                format!("invalid size {text:?}: expected a size such as \"500KiB\" or \"100MiB\", at most \"64GiB\"")
             })
     }
 }
@@ -225,24 +221,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_one_a_range_or_all_from_one_on() {
-        let requests = |text: &str| Requests::try_from(text);
-        let hit = |text: &str| {
+    fn a_request_range_has_one_number_two_or_an_open_end() {
+        let requests = |text: &str| RequestRange::try_from(text);
+        let matching = |text: &str| {
             (1..7)
                 .filter(|n| requests(text).unwrap().contains(*n))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(hit("2"), [2]);
-        assert_eq!(hit("2-4"), [2, 3, 4]);
-        assert_eq!(hit("5-"), [5, 6]);
+        assert_eq!(matching("2"), [2]);
+        assert_eq!(matching("2-4"), [2, 3, 4]);
+        assert_eq!(matching("5-"), [5, 6]);
         for bad in ["", "0", "-2", "4-2", "2-4-6", "x", "0-3", "1,2"] {
             assert!(requests(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn sizes_have_a_unit_and_a_bound() {
-        let size = |text: &str| Size::try_from(text).map(|s| s.0);
+    fn byte_sizes_have_a_unit_and_a_limit() {
+        let size = |text: &str| ByteSize::try_from(text).map(|s| s.0);
         assert_eq!(size("100MiB"), Ok(100 << 20));
         assert_eq!(size("2 KiB"), Ok(2048));
         assert_eq!(size("7B"), Ok(7));
@@ -260,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_shifted_either_way() {
-        let shift = |text: &str| Shift::try_from(text).map(|s| s.0);
-        assert_eq!(shift("-1h"), Ok(-3_600_000));
-        assert_eq!(shift("5m"), Ok(300_000));
-        assert_eq!(shift("+5m"), Ok(300_000));
-        assert!(shift("200years").is_err());
-        assert!(shift("soon").is_err());
+    fn clock_offsets_are_positive_or_negative() {
+        let offset = |text: &str| ClockOffset::try_from(text).map(|s| s.0);
+        assert_eq!(offset("-1h"), Ok(-3_600_000));
+        assert_eq!(offset("5m"), Ok(300_000));
+        assert_eq!(offset("+5m"), Ok(300_000));
+        assert!(offset("200years").is_err());
+        assert!(offset("soon").is_err());
     }
 }

@@ -1,14 +1,14 @@
-//! What it answers about a job that goes as it should, and to whom.
+//! Responses for jobs without faults, and checks of credentials.
 
-use crate::client::{Client, get};
+use crate::client::{RawClient, get};
 use crate::{diff, ended, start};
 
 #[test]
-fn a_running_diff_is_answered_as_the_vendor_does() {
+fn the_status_of_a_running_diff_has_the_vendor_s_fields() {
     let server = diff("");
-    let answer = Client::new(&server).status("diff/1");
-    assert_eq!(answer.status, 200);
-    let value = answer.json();
+    let response = RawClient::new(&server).status("diff/1");
+    assert_eq!(response.status, 200);
+    let value = response.json();
     assert_eq!(value["jobstateid"], 4);
     assert_eq!(value["jobstatename"], "Running");
     assert_eq!(value["jobfailed"], 0);
@@ -24,9 +24,9 @@ fn a_running_diff_is_answered_as_the_vendor_does() {
 }
 
 #[test]
-fn a_queued_update_has_not_started_and_says_success() {
+fn a_queued_update_has_no_start_time_and_success_true() {
     let server = start("[[jobs]]\njob = \"update/7\"\nduration = \"60s\"\nqueued = \"50s\"\n");
-    let value = Client::new(&server).status("update/7").json();
+    let value = RawClient::new(&server).status("update/7").json();
     assert_eq!(value["jobstateid"], 3);
     assert!(value["jobstart"].is_null());
     assert_eq!(value["success"], true);
@@ -35,9 +35,9 @@ fn a_queued_update_has_not_started_and_says_success() {
 }
 
 #[test]
-fn diff_info_brings_the_names() {
+fn diff_info_adds_the_names() {
     let server = diff("game = \"G\"\nimage = \"I\"\nmachine = \"M\"\n");
-    let value = Client::new(&server)
+    let value = RawClient::new(&server)
         .send(&get(
             "/cfp/v1/imagediff/1/status?accountserviceid=5678&diff_info=1",
         ))
@@ -48,7 +48,7 @@ fn diff_info_brings_the_names() {
 }
 
 #[test]
-fn every_ending_is_told_in_its_own_words() {
+fn every_ending_has_its_own_fields() {
     for (ending, state, failed, progress, error) in [
         ("completed", 5, 0, 100, None),
         ("failed", 6, 1, 99, Some("disk full")),
@@ -69,24 +69,27 @@ fn every_ending_is_told_in_its_own_words() {
 }
 
 #[test]
-fn a_finished_diff_lists_its_files_and_goes_on_behind_them() {
+fn a_finished_diff_lists_its_files_before_its_last_field() {
     let (_server, mut client) = ended("diff/1", "files = { added = 3, modified = 2000 }\n");
-    let answer = client.status("diff/1");
-    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
-    let value = answer.json();
+    let response = client.status("diff/1");
+    assert_eq!(response.header("transfer-encoding"), Some("chunked"));
+    let value = response.json();
     assert_eq!(value["added"].as_object().unwrap().len(), 3);
     assert_eq!(value["modified"].as_object().unwrap().len(), 2000);
     assert_eq!(value["removed"], serde_json::json!([]));
-    let text = String::from_utf8(answer.body).unwrap();
+    let text = String::from_utf8(response.body).unwrap();
     assert!(
         text.find("\"jobupdated\"") > text.find("\"removed\""),
-        "a field stands behind the maps"
+        "a field follows the maps"
     );
 }
 
 #[test]
-fn shapes_vary_the_spelling_and_not_the_meaning() {
-    let (_server, mut client) = ended("diff/1", "shape = \"strings\"\nfiles = { added = 1 }\n");
+fn json_styles_change_the_spelling_but_not_the_meaning() {
+    let (_server, mut client) = ended(
+        "diff/1",
+        "json_style = \"strings\"\nfiles = { added = 1 }\n",
+    );
     let value = client.status("diff/1").json();
     assert_eq!(value["jobstateid"], "5");
     assert_eq!(value["jobstatename"], "Complete");
@@ -94,7 +97,7 @@ fn shapes_vary_the_spelling_and_not_the_meaning() {
     assert!(value["jobstart"].is_i64());
     let file = value["added"].as_object().unwrap().values().next().unwrap();
     assert!(file["filesize"].is_string());
-    let (_server, mut client) = ended("diff/1", "shape = \"sparse\"\n");
+    let (_server, mut client) = ended("diff/1", "json_style = \"sparse\"\n");
     let value = client.status("diff/1").json();
     assert_eq!(value["jobstatename"], "Complete");
     for missing in ["jobstateid", "joberror", "added", "diffid"] {
@@ -103,11 +106,11 @@ fn shapes_vary_the_spelling_and_not_the_meaning() {
 }
 
 #[test]
-fn the_door_is_checked_as_the_vendor_checks_it() {
+fn credentials_account_path_and_method_are_checked() {
     let server = diff("");
-    let mut client = Client::new(&server);
+    let mut client = RawClient::new(&server);
     let target = "/cfp/v1/imagediff/1/status?accountserviceid=5678";
-    let status = |client: &mut Client, request: &str| client.send(request).status;
+    let status = |client: &mut RawClient, request: &str| client.send(request).status;
     let raw = |method: &str, target: &str, auth: &str| {
         format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{auth}\r\n")
     };
@@ -161,15 +164,15 @@ fn the_door_is_checked_as_the_vendor_checks_it() {
         ),
         405
     );
-    let refused = client.send(&raw("GET", target, "")).json();
-    assert_eq!(refused["success"], false);
+    let error = client.send(&raw("GET", target, "")).json();
+    assert_eq!(error["success"], false);
 }
 
 #[test]
-fn a_job_appears_when_its_script_says() {
+fn a_job_appears_after_appears_after() {
     let server =
         start("[[jobs]]\njob = \"update/7\"\nduration = \"60s\"\nappears_after = \"50ms\"\n");
-    let mut client = Client::new(&server);
+    let mut client = RawClient::new(&server);
     assert_eq!(client.status("update/7").status, 404);
     while client.status("update/7").status == 404 {
         std::thread::yield_now();
@@ -178,20 +181,20 @@ fn a_job_appears_when_its_script_says() {
 }
 
 #[test]
-fn answers_are_compressed_for_those_who_ask() {
+fn responses_are_compressed_for_clients_that_accept_gzip() {
     let server = start("gzip = true\n[[jobs]]\njob = \"diff/1\"\nduration = \"60s\"\n");
-    let mut client = Client::new(&server);
+    let mut client = RawClient::new(&server);
     let request = get("/cfp/v1/imagediff/1/status?accountserviceid=5678");
     assert_eq!(client.send(&request).header("content-encoding"), None);
-    let asking = request.replace(
+    let accepting = request.replace(
         "Host: x\r\n",
         "Host: x\r\nAccept-Encoding: br, gzip;q=0.9\r\n",
     );
-    let answer = client.send(&asking);
-    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    let response = client.send(&accepting);
+    assert_eq!(response.header("content-encoding"), Some("gzip"));
     let mut text = String::new();
     std::io::Read::read_to_string(
-        &mut flate2::read::GzDecoder::new(answer.body.as_slice()),
+        &mut flate2::read::GzDecoder::new(response.body.as_slice()),
         &mut text,
     )
     .unwrap();

@@ -1,4 +1,4 @@
-//! Sends a response as badly as the script wants.
+//! Sends a response, with the delays and broken connections of the script.
 
 use std::io;
 use std::time::Duration;
@@ -7,64 +7,63 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::body::Body;
-use super::http::reason;
+use super::http::reason_phrase;
 
-/// A response before it is framed.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
-    /// Besides those of the framing.
+    /// Without `Content-Length`, `Transfer-Encoding` and `Connection`.
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Body,
 }
 
-/// How a response travels.
+/// What happens to a response on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Transport {
-    /// Nothing is sent for so long.
+    /// Time before the first byte.
     pub(super) delay: Duration,
-    /// So many bytes at a time, and a pause after each.
+    /// So many bytes at a time, with a pause after each.
     pub(super) pace: Option<(usize, Duration)>,
-    /// The connection ends after so many bytes.
-    pub(super) cut: Option<Cut>,
+    pub(super) early_close: Option<EarlyClose>,
 }
 
-/// Where and how a connection ends before its time.
+/// The connection ends before the response does.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Cut {
+pub(super) struct EarlyClose {
     /// Bytes of the response, its head included.
     pub(super) after: u64,
-    /// With RST rather than FIN.
+    /// With RST instead of FIN.
     pub(super) reset: bool,
 }
 
-/// What the request allows the response to be.
+/// The framing that the request allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Framing {
-    /// Chunked bodies are understood (HTTP/1.1).
+    /// The client understands chunked bodies (HTTP/1.1).
     pub(super) chunked: bool,
     pub(super) keep_alive: bool,
-    /// The head alone (HEAD).
+    /// The request is HEAD.
     pub(super) head_only: bool,
 }
 
-/// Sends `response`. True when the connection can take another request.
+/// Returns whether the connection can take another request.
 pub(super) async fn send(
     stream: &mut TcpStream,
     mut response: Response,
     framing: Framing,
-    manner: Transport,
+    transport: Transport,
 ) -> io::Result<bool> {
-    if !manner.delay.is_zero() {
-        tokio::time::sleep(manner.delay).await;
+    if !transport.delay.is_zero() {
+        tokio::time::sleep(transport.delay).await;
     }
     let length = response.body.length();
     let chunked = length.is_none() && framing.chunked;
-    let keep_alive = framing.keep_alive && manner.cut.is_none() && (length.is_some() || chunked);
-    let mut wire = Wire {
+    let keep_alive =
+        framing.keep_alive && transport.early_close.is_none() && (length.is_some() || chunked);
+    let mut wire = ResponseWriter {
         stream,
         sent: 0,
-        manner,
+        transport,
     };
     let whole = wire
         .send_all(&head(&response, length, chunked, keep_alive))
@@ -73,8 +72,8 @@ pub(super) async fn send(
     if whole && !bodiless {
         send_body(&mut wire, &mut response.body, chunked).await?;
     }
-    match manner.cut {
-        Some(cut) if cut.reset => stream.set_zero_linger()?,
+    match transport.early_close {
+        Some(early_close) if early_close.reset => stream.set_zero_linger()?,
         _ if keep_alive => {}
         _ => stream.shutdown().await?,
     }
@@ -85,7 +84,7 @@ fn head(response: &Response, length: Option<u64>, chunked: bool, keep_alive: boo
     let mut head = format!(
         "HTTP/1.1 {} {}\r\n",
         response.status,
-        reason(response.status)
+        reason_phrase(response.status)
     );
     for (name, value) in &response.headers {
         head.extend([name, ": ", value.as_str(), "\r\n"]);
@@ -104,7 +103,11 @@ fn head(response: &Response, length: Option<u64>, chunked: bool, keep_alive: boo
     head.into_bytes()
 }
 
-async fn send_body(wire: &mut Wire<'_>, body: &mut Body, chunked: bool) -> io::Result<()> {
+async fn send_body(
+    wire: &mut ResponseWriter<'_>,
+    body: &mut Body,
+    chunked: bool,
+) -> io::Result<()> {
     while let Some(bytes) = body.next()? {
         let piece = if chunked { chunk(&bytes) } else { bytes };
         if !wire.send_all(&piece).await? {
@@ -117,7 +120,7 @@ async fn send_body(wire: &mut Wire<'_>, body: &mut Body, chunked: bool) -> io::R
     Ok(())
 }
 
-/// Statuses whose responses have neither body nor length.
+/// Responses with these statuses have neither body nor length.
 fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 304)
 }
@@ -129,22 +132,22 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// A connection that counts what it sends.
-struct Wire<'a> {
+/// Counts the bytes that it sends.
+struct ResponseWriter<'a> {
     stream: &'a mut TcpStream,
     sent: u64,
-    manner: Transport,
+    transport: Transport,
 }
 
-impl Wire<'_> {
-    /// Sends `bytes` up to the cut, at the pace. False once the cut is reached.
+impl ResponseWriter<'_> {
+    /// False once the connection is to be closed early.
     async fn send_all(&mut self, mut bytes: &[u8]) -> io::Result<bool> {
-        if let Some(cut) = self.manner.cut {
-            let left = usize::try_from(cut.after - self.sent).unwrap_or(usize::MAX);
+        if let Some(early_close) = self.transport.early_close {
+            let left = usize::try_from(early_close.after - self.sent).unwrap_or(usize::MAX);
             bytes = bytes.get(..left).unwrap_or(bytes);
         }
         self.sent += bytes.len() as u64;
-        match self.manner.pace {
+        match self.transport.pace {
             None => self.stream.write_all(bytes).await?,
             Some((at_once, pause)) => {
                 for part in bytes.chunks(at_once) {
@@ -153,6 +156,9 @@ impl Wire<'_> {
                 }
             }
         }
-        Ok(self.manner.cut.is_none_or(|cut| self.sent < cut.after))
+        Ok(self
+            .transport
+            .early_close
+            .is_none_or(|early_close| self.sent < early_close.after))
     }
 }

@@ -1,34 +1,39 @@
-//! An answer as the vendor writes it, contradictions included.
+//! A status response as the vendor writes it.
 //!
-//! The vendor's two reference pages contradict themselves, each other and what servers send. A job of shape
-//! `plain` follows the example answers, `strings` sends every number as text, spells the rest the other way and
-//! puts the maps first, `sparse` leaves out whatever may be missing.
+//! The vendor's two reference pages contradict themselves, each other and real servers. The style `plain` follows the
+//! example responses; `strings` sends every number as text, uses the other spellings and puts the file maps first;
+//! `sparse` leaves out every optional field.
 
 use serde_json::{Value, json};
 
-use super::body::{Files, Piece};
-use super::job_model::{FileCounts, Job, Shape, Standing};
+use super::body::{FileEntries, Piece};
+use super::job_model::{FileCounts, JobSnapshot, JsonStyle, ScriptedJob};
 use forgewatch_core::job::{JobKind, JobState};
 
-/// What a standing looks like from outside: the server's clock, in Unix seconds.
+/// The times of a job by the server's clock, in Unix seconds.
 pub(super) struct Times {
     pub(super) created: i64,
-    /// None while it has not left the queue.
+    /// None while the job is queued.
     pub(super) started: Option<i64>,
     pub(super) updated: i64,
     pub(super) eta: Option<i64>,
 }
 
-/// The body of a status.
-pub(super) fn status(job: &Job, standing: &Standing<'_>, times: &Times, info: bool) -> Vec<Piece> {
+/// The body of a status response.
+pub(super) fn status(
+    job: &ScriptedJob,
+    snapshot: &JobSnapshot<'_>,
+    times: &Times,
+    info: bool,
+) -> Vec<Piece> {
     let mut pieces = vec![Piece::Bytes(b"{".to_vec())];
-    let fields = fields(job, standing, times);
+    let fields = fields(job, snapshot, times);
     let maps = job.name.kind == JobKind::Diff;
-    let first = job.shape == Shape::Strings;
+    let first = job.json_style == JsonStyle::Strings;
     if maps && first {
-        push_maps(&mut pieces, job, standing);
+        push_maps(&mut pieces, job, snapshot);
     }
-    // one field stays behind the maps, so that nobody may stop reading at them
+    // one field follows the maps, so that a client that stops reading at the maps fails
     let (last, fields) = fields
         .split_last()
         .map_or((None, [].as_slice()), |(last, rest)| (Some(last), rest));
@@ -36,7 +41,7 @@ pub(super) fn status(job: &Job, standing: &Standing<'_>, times: &Times, info: bo
         push_field(&mut pieces, name, value);
     }
     if maps && !first {
-        push_maps(&mut pieces, job, standing);
+        push_maps(&mut pieces, job, snapshot);
     }
     if let Some((name, value)) = last {
         push_field(&mut pieces, name, value);
@@ -50,7 +55,7 @@ pub(super) fn status(job: &Job, standing: &Standing<'_>, times: &Times, info: bo
     pieces
 }
 
-/// The error envelope: HTTP 200 or another status, but no status of a job.
+/// The vendor's error envelope, sent with any HTTP status.
 pub(super) fn envelope(code: i64, message: &str) -> Vec<u8> {
     json!({
         "success": false,
@@ -64,16 +69,20 @@ pub(super) fn envelope(code: i64, message: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The fields of a job itself, in the vendor's order; the last one goes behind the maps.
-fn fields(job: &Job, standing: &Standing<'_>, times: &Times) -> Vec<(&'static str, Value)> {
-    let shape = job.shape;
+/// The fields of a job, in the vendor's order; the last one goes after the maps.
+fn fields(
+    job: &ScriptedJob,
+    snapshot: &JobSnapshot<'_>,
+    times: &Times,
+) -> Vec<(&'static str, Value)> {
+    let style = job.json_style;
     let id = job.name.id.get();
     let diff = job.name.kind == JobKind::Diff;
-    let number = |n: i64| shape.number(n);
-    // what may be missing, and what may be null
-    let spare = |value: Value| (shape != Shape::Sparse).then_some(value);
+    let number = |n: i64| style.number(n);
+    // fields that may be missing, and fields that may be null
+    let spare = |value: Value| (style != JsonStyle::Sparse).then_some(value);
     let optional = |value: Option<Value>| value.or_else(|| spare(Value::Null));
-    let silence = if shape == Shape::Strings {
+    let silence = if style == JsonStyle::Strings {
         json!("")
     } else {
         Value::Null
@@ -84,27 +93,27 @@ fn fields(job: &Job, standing: &Standing<'_>, times: &Times) -> Vec<(&'static st
         ("jobcreated", Some(number(times.created))),
         (
             "joberror",
-            standing
+            snapshot
                 .error
                 .map(|error| json!(error))
                 .or_else(|| spare(silence)),
         ),
         ("jobeta", optional(times.eta.map(number))),
-        ("jobfailed", Some(shape.failed(standing.jobfailed))),
-        ("jobprogress", Some(shape.progress(standing))),
+        ("jobfailed", Some(style.failed(snapshot.jobfailed))),
+        ("jobprogress", Some(style.progress(snapshot))),
         (
             "jobstart",
-            optional(times.started.map(|at| shape.start(at))),
+            optional(times.started.map(|at| style.start(at))),
         ),
-        ("jobstateid", spare(number(standing.state.id()))),
+        ("jobstateid", spare(number(snapshot.state.id()))),
         ("success", (!diff).then_some(json!(true))),
         (
             "jobstatename",
-            Some(json!(state_name(standing.state, shape))),
+            Some(json!(state_name(snapshot.state, style))),
         ),
         (
             if diff { "diffid" } else { "updateid" },
-            spare(shape.number(id)),
+            spare(style.number(id)),
         ),
         ("jobupdated", Some(number(times.updated))),
     ]
@@ -113,7 +122,7 @@ fn fields(job: &Job, standing: &Standing<'_>, times: &Times) -> Vec<(&'static st
     .collect()
 }
 
-impl Shape {
+impl JsonStyle {
     fn number(self, n: impl ToString + Into<Value>) -> Value {
         if self == Self::Strings {
             json!(n.to_string())
@@ -129,16 +138,16 @@ impl Shape {
         }
     }
 
-    fn progress(self, standing: &Standing<'_>) -> Value {
+    fn progress(self, snapshot: &JobSnapshot<'_>) -> Value {
         match self {
-            Self::Plain => json!(standing.progress),
-            Self::Strings => json!(format!("{}.0", standing.progress)),
-            Self::Sparse if standing.started => json!(standing.progress),
+            Self::Plain => json!(snapshot.progress),
+            Self::Strings => json!(format!("{}.0", snapshot.progress)),
+            Self::Sparse if snapshot.started => json!(snapshot.progress),
             Self::Sparse => Value::Null,
         }
     }
 
-    /// The one time the vendor documents as a string; the other shapes are the other way round here.
+    /// The only time that the vendor documents as a string; the other styles send a number.
     fn start(self, at: i64) -> Value {
         if self == Self::Plain {
             json!(at.to_string())
@@ -148,12 +157,12 @@ impl Shape {
     }
 }
 
-fn state_name(state: JobState, shape: Shape) -> &'static str {
+fn state_name(state: JobState, style: JsonStyle) -> &'static str {
     match state {
         JobState::Created => "Created",
         JobState::Pending => "Pending",
         JobState::Queued => "Queued",
-        JobState::Completed if shape == Shape::Plain => "Completed",
+        JobState::Completed if style == JsonStyle::Plain => "Completed",
         JobState::Completed => "Complete",
         JobState::Failed => "Failed",
         JobState::Squashed => "Squashed",
@@ -161,10 +170,10 @@ fn state_name(state: JobState, shape: Shape) -> &'static str {
     }
 }
 
-/// `image`, `game` and `machine`, as `diff_info=1` asks for.
-fn info_fields(job: &Job) -> [(&'static str, Value); 3] {
+/// The fields that `diff_info=1` requests.
+fn info_fields(job: &ScriptedJob) -> [(&'static str, Value); 3] {
     let names = &job.names;
-    let id = |n: u64| job.shape.number(n);
+    let id = |n: u64| job.json_style.number(n);
     [
         (
             "image",
@@ -178,9 +187,9 @@ fn info_fields(job: &Job) -> [(&'static str, Value); 3] {
     ]
 }
 
-/// `added`, `modified` and `removed`: `[]` where empty, as PHP encodes an empty map.
-fn push_maps(pieces: &mut Vec<Piece>, job: &Job, standing: &Standing<'_>) {
-    let done = standing.ended && standing.progress == 100;
+/// Pushes `added`, `modified` and `removed`: `[]` when empty, as PHP encodes an empty map.
+fn push_maps(pieces: &mut Vec<Piece>, job: &ScriptedJob, snapshot: &JobSnapshot<'_>) {
+    let done = snapshot.ended && snapshot.progress == 100;
     let FileCounts {
         added,
         modified,
@@ -196,16 +205,16 @@ fn push_maps(pieces: &mut Vec<Piece>, job: &Job, standing: &Standing<'_>) {
         ("removed", removed),
     ] {
         if count.0 == 0 {
-            if job.shape != Shape::Sparse {
+            if job.json_style != JsonStyle::Sparse {
                 push_field(pieces, name, &json!([]));
             }
             continue;
         }
         push_name(pieces, name);
         push(pieces, "{");
-        pieces.push(Piece::Files(Files::new(
+        pieces.push(Piece::FileEntries(FileEntries::new(
             count.0,
-            job.shape == Shape::Strings,
+            job.json_style == JsonStyle::Strings,
         )));
         push(pieces, "}");
     }
@@ -224,7 +233,7 @@ fn push_name(pieces: &mut Vec<Piece>, name: &str) {
     push(pieces, &format!("{comma}\"{name}\":"));
 }
 
-/// Appends text, to the last piece where that is text too.
+/// Appends to the last piece if that is text, too.
 fn push(pieces: &mut Vec<Piece>, text: &str) {
     match pieces.last_mut() {
         Some(Piece::Bytes(bytes)) => bytes.extend_from_slice(text.as_bytes()),

@@ -1,0 +1,169 @@
+//! Applies the faults of a request: to its response and to the transport of that response.
+
+use std::fmt::Write;
+use std::io;
+use std::time::Duration;
+
+use super::body::Body;
+use super::fault::{BadResponse, FaultKind, RetryAfter};
+use super::status_json;
+use super::transport::{EarlyClose, Response, Transport};
+
+/// Nesting depth of [`BadResponse::DeepJson`].
+const JSON_DEPTH: usize = 100_000;
+
+/// Length of the header of [`BadResponse::HugeHeader`].
+const HUGE_HEADER: usize = 1 << 20;
+
+/// Upper bound of one pause at a very low speed, in seconds.
+const MAX_PAUSE: f64 = 1e9;
+
+/// The response that this fault sends instead of the job's status, if any. `date` formats the time that is so many
+/// milliseconds ahead of the server's clock.
+pub(super) fn replacement(
+    kind: &FaultKind,
+    date: impl Fn(i64) -> String,
+) -> io::Result<Option<Response>> {
+    Ok(Some(match kind {
+        FaultKind::Status {
+            code,
+            retry_after,
+            location,
+            body,
+        } => {
+            let text = body
+                .clone()
+                .unwrap_or_else(|| format!("{{\"status\":{code}}}"));
+            let mut response = json(*code, text);
+            if let Some(after) = retry_after {
+                let value = match after {
+                    RetryAfter::Text(text) => text.clone(),
+                    RetryAfter::Date(ahead) => date(ahead.as_millis() as i64),
+                };
+                response.headers.push(("Retry-After", value));
+            }
+            response
+                .headers
+                .extend(location.clone().map(|to| ("Location", to)));
+            response
+        }
+        FaultKind::Envelope { code, message } => json(200, status_json::envelope(*code, message)),
+        FaultKind::GzipBomb(size) => {
+            let mut response = json(200, "");
+            response.body = Body::bomb(*size)?;
+            response
+                .headers
+                .push(("Content-Encoding", "gzip".to_owned()));
+            response
+        }
+        FaultKind::BadResponse(kind) => return Ok(bad_response(*kind)),
+        FaultKind::Delay(_)
+        | FaultKind::Slow { .. }
+        | FaultKind::Truncate(_)
+        | FaultKind::Reset(_)
+        | FaultKind::DateOffset(_) => {
+            return Ok(None);
+        }
+    }))
+}
+
+/// None for [`BadResponse::HugeHeader`], which keeps the status and adds a header.
+fn bad_response(kind: BadResponse) -> Option<Response> {
+    Some(match kind {
+        BadResponse::Html => {
+            let page = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head><body>Proxy</body></html>\n";
+            let mut response = json(200, page);
+            response.headers = vec![("Content-Type", "text/html; charset=utf-8".to_owned())];
+            response
+        }
+        BadResponse::InvalidUtf8 => json(
+            200,
+            *b"{\"jobprogress\":10,\"jobstatename\":\"Run\xff\xfening\"}",
+        ),
+        BadResponse::DeepJson => {
+            let (open, close) = ("[".repeat(JSON_DEPTH), "]".repeat(JSON_DEPTH));
+            json(
+                200,
+                format!("{{\"jobprogress\":10,\"messages\":{open}{close}}}"),
+            )
+        }
+        BadResponse::Empty => json(200, ""),
+        BadResponse::HugeHeader => return None,
+    })
+}
+
+/// A response with the vendor's content type.
+pub(super) fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
+    Response {
+        status,
+        headers: vec![("Content-Type", "application/json; charset=utf-8".to_owned())],
+        body: Body::text(body),
+    }
+}
+
+/// The header of [`BadResponse::HugeHeader`].
+pub(super) fn padding_header(faults: &[FaultKind]) -> Option<(&'static str, String)> {
+    let huge = |kind: &FaultKind| matches!(kind, FaultKind::BadResponse(BadResponse::HugeHeader));
+    faults
+        .iter()
+        .any(huge)
+        .then(|| ("X-Padding", "x".repeat(HUGE_HEADER)))
+}
+
+/// The sum of all `date_offset` faults, in milliseconds.
+pub(super) fn date_offset(faults: &[FaultKind]) -> i64 {
+    let offset = |kind: &FaultKind| match kind {
+        FaultKind::DateOffset(by) => *by,
+        _ => 0,
+    };
+    faults.iter().map(offset).fold(0, i64::saturating_add)
+}
+
+/// Delays add up; of several faults of another kind, the first one applies.
+pub(super) fn transport(faults: &[FaultKind], speed: f64) -> Transport {
+    let scale = |d: Duration| Duration::from_secs_f64((d.as_secs_f64() / speed).min(MAX_PAUSE));
+    let mut transport = Transport::default();
+    for kind in faults {
+        let early_close = match kind {
+            FaultKind::Truncate(after) => Some(EarlyClose {
+                after: *after,
+                reset: false,
+            }),
+            FaultKind::Reset(after) => Some(EarlyClose {
+                after: *after,
+                reset: true,
+            }),
+            _ => None,
+        };
+        transport.early_close = transport.early_close.or(early_close);
+        match kind {
+            FaultKind::Delay(by) => transport.delay = transport.delay.saturating_add(scale(*by)),
+            FaultKind::Slow { bytes, every } => {
+                transport.pace = transport.pace.or(Some((*bytes, scale(*every))));
+            }
+            _ => {}
+        }
+    }
+    transport
+}
+
+/// A summary for the request log, such as `200, delayed, reset after 17 bytes`.
+pub(super) fn served(status: u16, transport: &Transport) -> String {
+    let mut text = status.to_string();
+    if !transport.delay.is_zero() {
+        text.push_str(", delayed");
+    }
+    if transport.pace.is_some() {
+        text.push_str(", slow");
+    }
+    if let Some(early_close) = transport.early_close {
+        let how = if early_close.reset {
+            "reset"
+        } else {
+            "cut off"
+        };
+        // writing to a String cannot fail
+        let _ = write!(text, ", {how} after {} bytes", early_close.after);
+    }
+    text
+}
