@@ -1,13 +1,13 @@
-//! The first thing a newcomer runs.
+//! `forgewatch demo`, from start to end.
 
 use std::thread;
 
-use crate::place::{Done, Place};
+use crate::fixture::{CliOutput, Sandbox};
 
-/// Runs the demo with nothing but what every machine has.
-fn demo(output: &str) -> Done {
-    let place = Place::new();
-    let demo = place.program(&["demo", "--output", output]);
+/// Runs the demo without credentials and configuration.
+fn demo(output: &str) -> CliOutput {
+    let sandbox = Sandbox::new();
+    let demo = sandbox.program(&["demo", "--output", output]);
     let demo = ["ACCESS_KEY", "SECRET_KEY", "CONFIG"]
         .iter()
         .fold(demo, |demo, name| {
@@ -15,14 +15,14 @@ fn demo(output: &str) -> Done {
         });
     let done = demo.run();
     assert!(
-        !place.path("cache").exists(),
-        "a simulator teaches nothing about a real server"
+        !sandbox.path("cache").exists(),
+        "calibrations of a simulator must not be saved"
     );
     done
 }
 
 #[test]
-fn the_demo_goes_as_scripted_in_every_form_of_output() {
+fn the_demo_follows_its_script_in_every_output_format() {
     let text = thread::spawn(|| demo("text"));
     let quiet = thread::spawn(|| demo("quiet"));
     let done = demo("json").expect(0);
@@ -37,7 +37,7 @@ fn the_demo_goes_as_scripted_in_every_form_of_output() {
         assert_eq!(done.end_of(job)["event_type"], end);
     }
     assert_eq!(done.end_of("diff/1236")["files_modified"], 20_000);
-    assert_eq!(done.finished()["outcome"], "failed", "one fails on purpose");
+    assert_eq!(done.finished()["outcome"], "failed", "one job fails on purpose");
     assert_eq!(done.stderr, "");
 
     let text = text.join().unwrap().expect(0);
@@ -58,12 +58,12 @@ fn the_demo_goes_as_scripted_in_every_form_of_output() {
 }
 
 #[test]
-fn an_interrupted_demo_says_so() {
-    let place = Place::new();
-    let program = place.program(&["demo", "--output", "json"]);
+fn an_interrupted_demo_exits_with_130() {
+    let sandbox = Sandbox::new();
+    let program = sandbox.program(&["demo", "--output", "json"]);
     let (reader, writer) = std::io::pipe().unwrap();
     let demo = program.stdout(writer).start();
-    // The first line is printed when signals are caught already.
+    // By the first line, the signal handlers are installed.
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(reader), &mut line).unwrap();
     demo.signal("INT");
@@ -71,10 +71,13 @@ fn an_interrupted_demo_says_so() {
 }
 
 #[test]
-fn a_bad_form_of_output_is_a_usage_error() {
-    let place = Place::new();
-    place.program(&["demo", "--output", "xml"]).run().expect(2);
-    let done = place
+fn an_invalid_output_format_is_a_usage_error() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .program(&["demo", "--output", "xml"])
+        .run()
+        .expect(2);
+    let done = sandbox
         .program(&["demo"])
         .env("FORGEWATCH_OUTPUT", "xml")
         .run()
