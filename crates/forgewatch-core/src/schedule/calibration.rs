@@ -1,7 +1,7 @@
-//! What earlier jobs teach: how each estimate errs, whether an ETA is kept, how long jobs last.
+//! What earlier jobs show: the errors of each estimate, how often an ETA is met, how long jobs run.
 //!
-//! The engine owns one [`Calibration`] and hands it to every watch; the store keeps it. [`super::History::samples`] makes
-//! what is learnt from a job that came to its own end. Ends that are not the job's own teach nothing.
+//! The engine owns one [`Calibration`] and passes it to every watch; the store keeps it.
+//! [`super::History::calibration_update`] measures a job that ended by itself. Other ends change nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,64 +10,64 @@ use crate::job::JobKind;
 /// Where an estimate of the time left comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The ETA, taken at its word.
+pub enum EstimateSource {
+    /// The ETA as it is.
     Eta,
     /// The ETA, corrected for how fast it slips.
     Slip,
-    /// The pace of the progress.
+    /// The rate of the progress.
     Progress,
-    /// An ETA that has passed: what is left is of the order of what it is overdue by.
+    /// An ETA that has passed: the time left is of the order of the time since.
     Overdue,
 }
 
-impl Source {
-    /// All of them, in the order in which arrays hold them.
+impl EstimateSource {
+    /// All sources, in the order of the arrays by source.
     pub const ALL: [Self; 4] = [Self::Eta, Self::Slip, Self::Progress, Self::Overdue];
 }
 
-/// How many sources there are.
-pub(super) const SOURCES: usize = Source::ALL.len();
+/// The number of sources.
+pub(super) const SOURCES: usize = EstimateSource::ALL.len();
 
-/// The weight of all that was learnt before a sample, at most: about the last sixty jobs count.
-const MEMORY_OF: f32 = 60.0;
-/// No estimate is ever trusted more closely than to 2 %.
-const LEAST_VARIANCE: f32 = 0.02 * 0.02;
-/// An error by more than a factor of twenty teaches no more than one of twenty.
-const LARGEST: f32 = 3.0;
+/// The maximum weight of the past: about the last sixty jobs count.
+const MAX_WEIGHT: f32 = 60.0;
+/// The least standard deviation of an estimate is 2 %.
+const MIN_VARIANCE: f32 = 0.02 * 0.02;
+/// Errors are capped at a factor of twenty (ln).
+const MAX_ERROR: f32 = 3.0;
 
-/// A running mean and variance that forgets slowly. Always finite and within bounds, wherever it came from.
+/// A running mean and variance with slow decay. Always finite and within bounds, even if the stored form was not.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[serde(from = "SavedErrorStats")]
 pub(super) struct ErrorStats {
     n: f32,
     mean: f32,
     var: f32,
 }
 
-/// A calibration as found on disk, where it may have been damaged.
+/// The stored form, which may be damaged.
 #[derive(Deserialize)]
-struct Stored {
+struct SavedErrorStats {
     n: f32,
     mean: f32,
     var: f32,
 }
 
-impl From<Stored> for ErrorStats {
-    fn from(stored: Stored) -> Self {
-        if !(stored.n.is_finite() && stored.mean.is_finite() && stored.var.is_finite()) {
+impl From<SavedErrorStats> for ErrorStats {
+    fn from(saved: SavedErrorStats) -> Self {
+        if !(saved.n.is_finite() && saved.mean.is_finite() && saved.var.is_finite()) {
             return Self::new(0.0, 1.0);
         }
         Self {
-            n: stored.n.clamp(2.0, MEMORY_OF),
-            mean: stored.mean.clamp(-20.0, 20.0),
-            var: stored.var.clamp(LEAST_VARIANCE, LARGEST * LARGEST),
+            n: saved.n.clamp(2.0, MAX_WEIGHT),
+            mean: saved.mean.clamp(-20.0, 20.0),
+            var: saved.var.clamp(MIN_VARIANCE, MAX_ERROR * MAX_ERROR),
         }
     }
 }
 
 impl ErrorStats {
-    /// A guess that two samples outweigh.
+    /// A prior with the weight of two jobs.
     const fn new(mean: f32, sigma: f32) -> Self {
         Self {
             n: 2.0,
@@ -76,30 +76,29 @@ impl ErrorStats {
         }
     }
 
-    /// The mean.
     pub(super) fn mean(&self) -> f32 {
         self.mean
     }
 
-    /// The variance, never quite zero.
+    /// The variance, never zero.
     pub(super) fn var(&self) -> f32 {
-        self.var.max(LEAST_VARIANCE)
+        self.var.max(MIN_VARIANCE)
     }
 
-    /// Takes in one job's mean and mean square, at a weight of up to 1. (Incremental weighted mean and variance:
-    /// T. Finch, "Incremental calculation of weighted mean and variance", 2009.)
+    /// Adds one job's mean and mean square with a weight of up to 1 (T. Finch, "Incremental calculation of weighted mean
+    /// and variance", 2009).
     fn add(&mut self, mean: f32, square: f32, weight: f32) {
-        self.n = (self.n + weight).min(MEMORY_OF);
+        self.n = (self.n + weight).min(MAX_WEIGHT);
         let share = weight / self.n;
         let off = mean - self.mean;
         let within = (square - mean * mean).max(0.0);
         self.mean += share * off;
         self.var += share * (off * (mean - self.mean) + within - self.var);
-        self.var = self.var.clamp(LEAST_VARIANCE, LARGEST * LARGEST);
+        self.var = self.var.clamp(MIN_VARIANCE, MAX_ERROR * MAX_ERROR);
     }
 }
 
-/// One job's errors of one source, added up.
+/// The sums of one job's errors of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct ErrorSums {
     weight: f32,
@@ -108,41 +107,40 @@ pub(super) struct ErrorSums {
 }
 
 impl ErrorSums {
-    /// Takes in the error `x` (ln true / predicted), of whose square `noise` is the fault of the measurement. The
-    /// noisier, the less it counts.
-    pub(super) fn add(&mut self, x: f32, noise: f32) {
-        /// The variance of an error that is neither good nor bad: about a third, either way.
-        const USUAL: f32 = 0.1;
-        let x = x.clamp(-LARGEST, LARGEST);
-        let weight = USUAL / (USUAL + noise);
+    /// Adds an error (ln true / predicted), measured with the variance `noise`: the more noise, the less weight.
+    pub(super) fn add(&mut self, error: f32, noise: f32) {
+        /// The variance of an average error: about a third, either way.
+        const AVERAGE: f32 = 0.1;
+        let error = error.clamp(-MAX_ERROR, MAX_ERROR);
+        let weight = AVERAGE / (AVERAGE + noise);
         self.weight += weight;
-        self.sum += weight * x;
-        self.squares += weight * (x * x - noise).max(0.0);
+        self.sum += weight * error;
+        self.squares += weight * (error * error - noise).max(0.0);
     }
 }
 
-/// What the end of one job teaches.
+/// What one job that ended adds to the calibration of its kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Samples {
+pub struct CalibrationUpdate {
     pub(super) errors: [ErrorSums; SOURCES],
-    /// Share of the ETA's standing claims that came true.
-    pub(super) kept: Option<f32>,
-    /// ln of the job's life in seconds.
-    pub(super) life: Option<f32>,
+    /// The share of steady ETAs that were met.
+    pub(super) eta_met: Option<f32>,
+    /// ln seconds that the job ran.
+    pub(super) lifetime: Option<f32>,
 }
 
-/// What is known of one kind of job.
+/// The calibration of one kind of job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
-    kept: ErrorStats,
-    life: ErrorStats,
-    lives: u32,
+    eta_met: ErrorStats,
+    lifetime: ErrorStats,
+    lifetimes: u32,
 }
 
 impl Default for KindCalibration {
-    /// The guesses for a server of which nothing is known: an ETA or a pace is off by a factor of up to two, an ETA
-    /// that stands still is right three times in ten. How long jobs last, only the first life tells.
+    /// The priors for an unknown server: an ETA or a rate is off by a factor of up to two, a steady ETA is met three times
+    /// in ten. The prior of the lifetime gives way to the first job.
     fn default() -> Self {
         Self {
             errors: [
@@ -151,56 +149,56 @@ impl Default for KindCalibration {
                 ErrorStats::new(0.0, 0.5),
                 ErrorStats::new(0.0, 1.0),
             ],
-            kept: ErrorStats::new(0.3, 0.3),
-            life: ErrorStats::new(4.5, 1.2),
-            lives: 0,
+            eta_met: ErrorStats::new(0.3, 0.3),
+            lifetime: ErrorStats::new(4.5, 1.2),
+            lifetimes: 0,
         }
     }
 }
 
 impl KindCalibration {
-    /// How a source errs: ln(true / predicted) time left.
-    pub(super) fn error(&self, source: Source) -> &ErrorStats {
+    /// The error of a source: ln(true / predicted) time left.
+    pub(super) fn error(&self, source: EstimateSource) -> &ErrorStats {
         &self.errors[source as usize]
     }
 
-    /// How likely an ETA that has not moved is to be kept.
-    pub(super) fn kept(&self) -> f32 {
-        self.kept.mean().clamp(0.01, 0.98)
+    /// The probability that an ETA that has not moved is met.
+    pub(super) fn eta_met(&self) -> f32 {
+        self.eta_met.mean().clamp(0.01, 0.98)
     }
 
-    /// ln seconds that jobs last.
-    pub(super) fn life(&self) -> &ErrorStats {
-        &self.life
+    /// ln seconds that jobs run.
+    pub(super) fn lifetime(&self) -> &ErrorStats {
+        &self.lifetime
     }
 
-    /// How many lives that was learnt from; 0 says that it is a guess.
-    pub(super) fn lives(&self) -> u32 {
-        self.lives
+    /// The number of lifetimes seen; with 0, [`Self::lifetime`] is a prior.
+    pub(super) fn lifetimes(&self) -> u32 {
+        self.lifetimes
     }
 
-    fn learn(&mut self, samples: &Samples) {
-        for (calibration, tally) in self.errors.iter_mut().zip(&samples.errors) {
-            if tally.weight > 0.0 {
-                let (mean, square) = (tally.sum / tally.weight, tally.squares / tally.weight);
-                calibration.add(mean, square, tally.weight.min(1.0));
+    fn update(&mut self, update: &CalibrationUpdate) {
+        for (stats, sums) in self.errors.iter_mut().zip(&update.errors) {
+            if sums.weight > 0.0 {
+                let (mean, square) = (sums.sum / sums.weight, sums.squares / sums.weight);
+                stats.add(mean, square, sums.weight.min(1.0));
             }
         }
-        if let Some(kept) = samples.kept {
-            self.kept.add(kept, kept * kept, 1.0);
+        if let Some(met) = update.eta_met {
+            self.eta_met.add(met, met * met, 1.0);
         }
-        if let Some(life) = samples.life {
-            if self.lives == 0 {
-                // The first life says more than the guess, but not how much lives differ.
-                self.life = ErrorStats::new(life, 1.2);
+        if let Some(lifetime) = update.lifetime {
+            if self.lifetimes == 0 {
+                // The first lifetime replaces the mean of the prior, not its variance.
+                self.lifetime = ErrorStats::new(lifetime, 1.2);
             }
-            self.lives = self.lives.saturating_add(1);
-            self.life.add(life, life * life, 1.0);
+            self.lifetimes = self.lifetimes.saturating_add(1);
+            self.lifetime.add(lifetime, lifetime * lifetime, 1.0);
         }
     }
 }
 
-/// What is known of all jobs of a server. Serialises to a few hundred bytes; losing it costs some requests only.
+/// The calibration of a server, by kind of job. Serializes to a few hundred bytes; losing it only costs some requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     diff: KindCalibration,
@@ -208,7 +206,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// What is known of jobs of this kind.
+    /// The calibration of this kind of job.
     pub fn of(&self, kind: JobKind) -> &KindCalibration {
         match kind {
             JobKind::Diff => &self.diff,
@@ -216,11 +214,11 @@ impl Calibration {
         }
     }
 
-    /// Takes in what the end of a job of this kind taught.
-    pub fn learn(&mut self, kind: JobKind, samples: &Samples) {
+    /// Adds a job of this kind that ended.
+    pub fn update(&mut self, kind: JobKind, update: &CalibrationUpdate) {
         match kind {
-            JobKind::Diff => self.diff.learn(samples),
-            JobKind::Update => self.update.learn(samples),
+            JobKind::Diff => self.diff.update(update),
+            JobKind::Update => self.update.update(update),
         }
     }
 }
@@ -229,69 +227,72 @@ impl Calibration {
 mod tests {
     use super::*;
 
-    fn learnt(errors: &[f32]) -> KindCalibration {
-        let mut memory = KindCalibration::default();
-        for &x in errors {
-            let mut samples = Samples::default();
-            samples.errors[Source::Eta as usize].add(x, 0.0);
-            memory.learn(&samples);
+    fn calibrated(errors: &[f32]) -> KindCalibration {
+        let mut calibration = KindCalibration::default();
+        for &error in errors {
+            let mut update = CalibrationUpdate::default();
+            update.errors[EstimateSource::Eta as usize].add(error, 0.0);
+            calibration.update(&update);
         }
-        memory
+        calibration
     }
 
     #[test]
-    fn an_estimate_that_is_always_half_of_the_truth_is_corrected() {
-        let memory = learnt(&[std::f32::consts::LN_2; 200]);
-        let eta = memory.error(Source::Eta);
+    fn an_estimate_that_is_always_half_of_the_true_value_is_corrected() {
+        let calibration = calibrated(&[std::f32::consts::LN_2; 200]);
+        let eta = calibration.error(EstimateSource::Eta);
         assert!((eta.mean() - std::f32::consts::LN_2).abs() < 0.01);
         assert!(eta.var() < 0.01);
     }
 
     #[test]
-    fn errors_without_bound_teach_within_bounds() {
-        let memory = learnt(&[f32::INFINITY, f32::NEG_INFINITY, 1e30]);
-        let eta = memory.error(Source::Eta);
-        assert!(eta.mean().abs() <= LARGEST && eta.var() <= LARGEST * LARGEST);
+    fn unbounded_errors_keep_the_calibration_within_bounds() {
+        let calibration = calibrated(&[f32::INFINITY, f32::NEG_INFINITY, 1e30]);
+        let eta = calibration.error(EstimateSource::Eta);
+        assert!(eta.mean().abs() <= MAX_ERROR && eta.var() <= MAX_ERROR * MAX_ERROR);
     }
 
     #[test]
-    fn a_memory_survives_being_written_and_read() {
-        let mut memory = Calibration::default();
-        memory.learn(
+    fn a_calibration_survives_serialization() {
+        let mut calibration = Calibration::default();
+        calibration.update(
             JobKind::Diff,
-            &Samples {
-                life: Some(6.0),
-                kept: Some(1.0),
-                ..Samples::default()
+            &CalibrationUpdate {
+                lifetime: Some(6.0),
+                eta_met: Some(1.0),
+                ..CalibrationUpdate::default()
             },
         );
-        let text = serde_json::to_string(&memory).unwrap();
-        assert_eq!(serde_json::from_str::<Calibration>(&text).unwrap(), memory);
+        let text = serde_json::to_string(&calibration).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Calibration>(&text).unwrap(),
+            calibration
+        );
     }
 
     #[test]
-    fn a_damaged_memory_is_brought_back_within_bounds() {
+    fn a_damaged_calibration_is_clamped_to_its_bounds() {
         let text = serde_json::to_string(&Calibration::default()).unwrap();
         let damaged = text
             .replace("\"n\":2.0", "\"n\":-1e30")
             .replace("0.49", "1e38");
-        let memory: Calibration = serde_json::from_str(&damaged).unwrap();
-        for source in Source::ALL {
-            let calibration = memory.of(JobKind::Diff).error(source);
-            assert!((2.0..=MEMORY_OF).contains(&calibration.n));
-            assert!(calibration.var() <= LARGEST * LARGEST);
+        let calibration: Calibration = serde_json::from_str(&damaged).unwrap();
+        for source in EstimateSource::ALL {
+            let stats = calibration.of(JobKind::Diff).error(source);
+            assert!((2.0..=MAX_WEIGHT).contains(&stats.n));
+            assert!(stats.var() <= MAX_ERROR * MAX_ERROR);
         }
     }
 
     #[test]
-    fn kinds_learn_apart() {
-        let mut memory = Calibration::default();
-        let samples = Samples {
-            life: Some(3.0),
-            ..Samples::default()
+    fn each_kind_has_its_own_calibration() {
+        let mut calibration = Calibration::default();
+        let update = CalibrationUpdate {
+            lifetime: Some(3.0),
+            ..CalibrationUpdate::default()
         };
-        memory.learn(JobKind::Update, &samples);
-        assert_eq!(memory.of(JobKind::Diff), &KindCalibration::default());
-        assert_eq!(memory.of(JobKind::Update).lives(), 1);
+        calibration.update(JobKind::Update, &update);
+        assert_eq!(calibration.of(JobKind::Diff), &KindCalibration::default());
+        assert_eq!(calibration.of(JobKind::Update).lifetimes(), 1);
     }
 }

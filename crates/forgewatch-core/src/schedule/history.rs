@@ -1,154 +1,166 @@
-//! What a watch keeps of its answers: a few of them, spread over its age, in 64 bytes.
+//! The samples that a watch keeps of its polls: a few, spread over its age, in 64 bytes.
 //!
-//! Times are `f32` seconds since the watch's first answer (to a millisecond within the first hours), so that a trace
-//! can be stored and go on in another process once `since_up_ms` is shifted to its clock.
+//! Times are `f32` seconds since the first observation, exact to a millisecond within the first hours. A stored history
+//! continues in another process once `since_up_ms` is shifted to that process's clock.
 
 use std::time::Duration;
 
-use super::calibration::{KindCalibration, Samples, Source};
+use super::calibration::{CalibrationUpdate, EstimateSource, KindCalibration};
 use super::forecast::{self, Forecast};
-use super::{Bound, Observation, Plan, Policy, Rules, Why, inspection};
+use super::{
+    ForecastBasis, NextPoll, Observation, Policy, ScheduleSettings, WaitLimit, inspection,
+};
 
-/// How many answers are kept, the latest among them.
-pub(super) const MARKS: usize = 5;
-/// The code of an unknown progress; the others are half percents.
+/// How many samples are kept, the latest included.
+pub(super) const MAX_SAMPLES: usize = 5;
+/// The code of an unknown progress; all other codes are half percents.
 const NO_PROGRESS: u8 = u8::MAX;
-/// The coarsest grain of an ETA that is told apart, seconds.
+/// The coarsest granularity of ETAs that is recognized, seconds.
 const COARSEST: u8 = 60;
-/// Seconds; nothing that lies farther away is of any use.
-const FARTHEST: f32 = 1e7;
-/// What is promised of short jobs: one that ends within its first 5 s is seen less than 8 s late.
-const SHORT: f32 = 5.0;
-/// Until a watch is `SHORT` seconds old it asks again by this age, whatever any estimate says.
-const SHORT_SEEN: f32 = 12.5;
-/// The plain policy's factor from one wait to the next, and its longest wait in seconds.
-const BACKOFF: (f32, f32) = (1.5, 30.0);
+/// Times and spans are capped here, seconds.
+const MAX_SECONDS: f32 = 1e7;
+/// A job that ends within this many seconds is seen to end less than 8 s late.
+const SHORT_JOB: f32 = 5.0;
+/// While a watch is younger than `SHORT_JOB` seconds, its next poll is at this age at the latest.
+const SHORT_JOB_POLLED_BY: f32 = 12.5;
+/// The policy `exponential`: the factor from one wait to the next, and the longest wait in seconds.
+const EXPONENTIAL: (f32, f32) = (1.5, 30.0);
 
-/// What a watch keeps for its schedule. [`Default`] is a watch that has no answer yet.
+/// What a watch keeps for its schedule. [`Default`] has no observation yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct History {
-    /// When the first answer came; the only absolute time.
+    /// The time of the first observation, the only absolute time.
     pub(super) since_up_ms: u64,
-    /// Seconds since the first answer, rising; those of the first `len` count.
-    pub(super) at: [f32; MARKS],
-    /// When the end was expected, seconds since the first answer; NaN where not told.
-    pub(super) eta: [f32; MARKS],
+    /// Seconds since the first observation, rising; only the first `len` are used.
+    pub(super) at: [f32; MAX_SAMPLES],
+    /// The ETA, seconds since the first observation; NaN if there was none.
+    pub(super) eta: [f32; MAX_SAMPLES],
     /// Half percents, or `NO_PROGRESS`.
-    pub(super) progress: [u8; MARKS],
+    pub(super) progress: [u8; MAX_SAMPLES],
     pub(super) len: u8,
     /// The coarsest of 60, 10 and 1 s that divides every ETA so far.
-    pub(super) grain: u8,
-    /// How many answers there were.
-    pub(super) answers: u16,
-    /// How old the job was at the first answer by `jobstart`, seconds; 0 where not told.
-    pub(super) born: f32,
+    pub(super) granularity: u8,
+    /// How many observations there were.
+    pub(super) observations: u16,
+    /// The age of the job at the first observation by `jobstart`, seconds; 0 if unknown.
+    pub(super) initial_age: f32,
 }
 
-/// One answer, unpacked.
+/// One sample, unpacked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// Seconds since the first answer.
+    /// Seconds since the first observation.
     pub at: f32,
-    /// The expected end on the same scale.
+    /// The ETA on the same scale.
     pub eta: Option<f32>,
     /// 0 to 100.
     pub progress: Option<f32>,
 }
 
 impl History {
-    /// Takes note of an answer that did not end the job, and says when to ask next.
+    /// Adds the observation of a job that has not ended, and plans the next poll.
     #[must_use]
-    pub fn next(
+    pub fn observe(
         &self,
-        seen: &Observation,
-        memory: &KindCalibration,
-        rules: &Rules,
-    ) -> (Self, Plan) {
-        let trace = self.with(seen);
-        let (forecast, mut why) = forecast::forecast(&trace, memory);
-        let mut wait = match rules.policy {
-            Policy::Inspection => inspection::wait(&forecast, rules),
+        observation: &Observation,
+        calibration: &KindCalibration,
+        settings: &ScheduleSettings,
+    ) -> (Self, NextPoll) {
+        let history = self.with(observation);
+        let (forecast, mut basis) = forecast::forecast(&history, calibration);
+        let mut wait = match settings.policy {
+            Policy::Inspection => inspection::wait(&forecast, settings),
             Policy::Exponential => {
-                let times = BACKOFF.0.powi(i32::from(self.answers));
-                (rules.min_interval.as_secs_f32() * times).min(BACKOFF.1)
+                let growth = EXPONENTIAL.0.powi(i32::from(self.observations));
+                (settings.min_interval.as_secs_f32() * growth).min(EXPONENTIAL.1)
             }
         };
-        let at = trace.latest().at;
-        if rules.policy == Policy::Inspection && at < SHORT && wait > SHORT_SEEN - at {
-            wait = SHORT_SEEN - at;
-            why.bound = Some(Bound::ShortJob);
+        let at = history.latest().at;
+        if settings.policy == Policy::Inspection
+            && at < SHORT_JOB
+            && wait > SHORT_JOB_POLLED_BY - at
+        {
+            wait = SHORT_JOB_POLLED_BY - at;
+            basis.limited_by = Some(WaitLimit::ShortJob);
         }
-        let (wait, bound) = bounded(wait, rules);
-        why.bound = bound.or(why.bound);
-        let left = left(&forecast, &why).map(seconds);
-        (trace, Plan { wait, left, why })
+        let (wait, limit) = limited(wait, settings);
+        basis.limited_by = limit.or(basis.limited_by);
+        let time_left = median_left(&forecast, &basis).map(seconds);
+        let next_poll = NextPoll {
+            wait,
+            time_left,
+            basis,
+        };
+        (history, next_poll)
     }
 
-    /// What the job's own end teaches, seen at `end_up_ms`; it ended at any time since the latest answer.
-    pub fn samples(&self, end_up_ms: u64) -> Samples {
-        let mut samples = Samples::default();
+    /// Measures the errors of all estimates once the job has ended by itself. The end was seen at `end_up_ms` and came at
+    /// an unknown time since the latest sample.
+    pub fn calibration_update(&self, end_up_ms: u64) -> CalibrationUpdate {
+        /// Seconds beside its granularity by which an ETA may be off and still count as met.
+        const SLACK: f32 = 2.0;
+        let mut update = CalibrationUpdate::default();
         if self.len == 0 {
-            return samples;
+            return update;
         }
         let last = self.latest().at;
         let seen = self.seconds_at(end_up_ms).max(last);
         let end = 0.5 * (last + seen);
-        samples.life = Some((self.born + end).max(1.0).ln());
-        let unsure = (seen - last) * (seen - last) / 12.0;
-        let (mut claims, mut kept) = (0.0, 0.0);
+        update.lifetime = Some((self.initial_age + end).max(1.0).ln());
+        // The variance of a uniform distribution between the latest sample and the end observation.
+        let end_var = (seen - last) * (seen - last) / 12.0;
+        let (mut steady, mut met) = (0.0, 0.0);
         for len in 1..=self.len {
             let then = Self { len, ..*self };
             let left = end - then.latest().at;
             if left > 0.5 {
-                let found = forecast::estimates(&then);
-                for source in Source::ALL {
-                    if let Some(estimate) = found[source as usize] {
+                let estimates = forecast::estimates(&then);
+                for source in EstimateSource::ALL {
+                    if let Some(estimate) = estimates[source as usize] {
                         let error = (left.ln() - estimate.mu) / estimate.share.sqrt();
-                        let noise = (estimate.var + unsure / (left * left)) / estimate.share;
-                        samples.errors[source as usize].add(error, noise);
+                        let noise = (estimate.var + end_var / (left * left)) / estimate.share;
+                        update.errors[source as usize].add(error, noise);
                     }
                 }
             }
-            if let Some(eta) = forecast::standing(&then) {
-                /// Seconds beside its grain by which an ETA may fail and still count as kept.
-                const SLACK: f32 = 2.0;
-                claims += 1.0;
-                if last <= eta + self.grain() + SLACK && seen >= eta - SLACK {
-                    kept += 1.0;
+            if let Some(eta) = forecast::steady_eta(&then) {
+                steady += 1.0;
+                if last <= eta + self.granularity() + SLACK && seen >= eta - SLACK {
+                    met += 1.0;
                 }
             }
         }
-        samples.kept = (claims > 0.0).then(|| kept / claims);
-        samples
+        update.eta_met = (steady > 0.0).then(|| met / steady);
+        update
     }
 
-    /// The answers kept before the latest, oldest first.
+    /// The samples before the latest, oldest first.
     pub(super) fn earlier(&self) -> impl DoubleEndedIterator<Item = Sample> + '_ {
-        (0..usize::from(self.len).saturating_sub(1)).map(|i| self.mark(i))
+        (0..usize::from(self.len).saturating_sub(1)).map(|i| self.sample(i))
     }
 
-    /// The latest answer.
+    /// The latest sample.
     pub(super) fn latest(&self) -> Sample {
-        self.mark(usize::from(self.len).saturating_sub(1))
+        self.sample(usize::from(self.len).saturating_sub(1))
     }
 
-    /// The grain of the ETAs so far, seconds.
-    pub(super) fn grain(&self) -> f32 {
-        f32::from(self.grain)
+    /// The granularity of the ETAs so far, seconds.
+    pub(super) fn granularity(&self) -> f32 {
+        f32::from(self.granularity)
     }
 
-    /// How old the job is at the latest answer, as far as is known, seconds.
+    /// The age of the job at the latest sample, as far as known, seconds.
     pub(super) fn age(&self) -> f32 {
-        self.born + self.latest().at
+        self.initial_age + self.latest().at
     }
 
-    /// Whether the first answer's ETA lay in the future. One that had already passed is evidence of nothing.
-    pub(super) fn promised(&self) -> bool {
-        let first = self.mark(0);
+    /// Whether the first ETA lay in the future. An ETA that had already passed says nothing about the time left.
+    pub(super) fn first_eta_was_ahead(&self) -> bool {
+        let first = self.sample(0);
         first.eta.is_some_and(|eta| eta > first.at)
     }
 
-    fn mark(&self, i: usize) -> Sample {
+    fn sample(&self, i: usize) -> Sample {
         Sample {
             at: self.at[i],
             eta: Some(self.eta[i]).filter(|eta| !eta.is_nan()),
@@ -159,31 +171,31 @@ impl History {
     }
 
     fn seconds_at(&self, up_ms: u64) -> f32 {
-        (up_ms.saturating_sub(self.since_up_ms) as f32 / 1e3).min(FARTHEST)
+        (up_ms.saturating_sub(self.since_up_ms) as f32 / 1e3).min(MAX_SECONDS)
     }
 
-    /// The trace with one more answer.
-    fn with(&self, seen: &Observation) -> Self {
+    /// The history with one more observation.
+    fn with(&self, observation: &Observation) -> Self {
         let mut next = *self;
-        let now_ms = seen.server_now_ms;
-        if self.answers == 0 {
-            next.since_up_ms = seen.up_ms;
-            next.grain = COARSEST;
-            if let (Some(now), Some(start)) = (now_ms, seen.start) {
-                next.born = between(start, now).max(0.0);
+        let now_ms = observation.server_now_ms;
+        if self.observations == 0 {
+            next.since_up_ms = observation.up_ms;
+            next.granularity = COARSEST;
+            if let (Some(now), Some(start)) = (now_ms, observation.start) {
+                next.initial_age = seconds_between(start, now).max(0.0);
             }
         }
-        next.answers = self.answers.saturating_add(1);
-        // A clock that went back stands still.
-        let at = next.seconds_at(seen.up_ms).max(self.latest().at);
-        let eta = match (seen.eta, now_ms) {
+        next.observations = self.observations.saturating_add(1);
+        // If the clock went backwards, time stands still.
+        let at = next.seconds_at(observation.up_ms).max(self.latest().at);
+        let eta = match (observation.eta, now_ms) {
             (Some(eta), Some(now)) => {
-                next.grain = next.grain.min(grain_of(eta));
-                at - between(eta, now)
+                next.granularity = next.granularity.min(granularity_of(eta));
+                at - seconds_between(eta, now)
             }
             _ => f32::NAN,
         };
-        let progress = seen.progress.filter(|progress| progress.is_finite());
+        let progress = observation.progress.filter(|progress| progress.is_finite());
         let slot = next.free_slot();
         next.at[slot] = at;
         next.eta[slot] = eta;
@@ -191,33 +203,33 @@ impl History {
         next
     }
 
-    /// Makes room for one more at the end; of a full trace the one goes whose neighbours lie closest together, but
-    /// neither the first nor the last, so that the rest stay spread over its age.
+    /// Makes room for one more sample at the end. A full history drops the sample whose neighbors are closest together,
+    /// never the first or the last, so that the rest stay spread over the age of the watch.
     fn free_slot(&mut self) -> usize {
         let len = usize::from(self.len);
-        if len < MARKS {
+        if len < MAX_SAMPLES {
             self.len += 1;
             return len;
         }
         let gap = |i: &usize| self.at[i + 1] - self.at[i - 1];
-        let out = (1..MARKS - 1)
+        let dropped = (1..MAX_SAMPLES - 1)
             .min_by(|i, j| gap(i).total_cmp(&gap(j)))
             .unwrap_or(1);
-        self.at.copy_within(out + 1.., out);
-        self.eta.copy_within(out + 1.., out);
-        self.progress.copy_within(out + 1.., out);
-        MARKS - 1
+        self.at.copy_within(dropped + 1.., dropped);
+        self.eta.copy_within(dropped + 1.., dropped);
+        self.progress.copy_within(dropped + 1.., dropped);
+        MAX_SAMPLES - 1
     }
 }
 
 /// Seconds from a Unix time in seconds to one in milliseconds.
-fn between(from: i64, to_ms: i64) -> f32 {
+fn seconds_between(from: i64, to_ms: i64) -> f32 {
     let ms = to_ms.saturating_sub(from.saturating_mul(1000));
-    (ms as f32 / 1e3).clamp(-FARTHEST, FARTHEST)
+    (ms as f32 / 1e3).clamp(-MAX_SECONDS, MAX_SECONDS)
 }
 
-/// The coarsest of the usual grains that an ETA fits.
-fn grain_of(eta: i64) -> u8 {
+/// The coarsest of the recognized granularities that divides the ETA.
+fn granularity_of(eta: i64) -> u8 {
     match eta {
         _ if eta % 60 == 0 => COARSEST,
         _ if eta % 10 == 0 => 10,
@@ -225,33 +237,33 @@ fn grain_of(eta: i64) -> u8 {
     }
 }
 
-/// The median of the time left, seconds; None where nothing but a guess is known.
-fn left(forecast: &Forecast, why: &Why) -> Option<f32> {
+/// The median of the time left, seconds; None without any estimate.
+fn median_left(forecast: &Forecast, basis: &ForecastBasis) -> Option<f32> {
     match forecast {
         Forecast::Unknown { .. } => None,
-        Forecast::Life { .. } => why.life,
-        Forecast::Estimated { window, .. } if why.kept > 0.5 => {
+        Forecast::Lifetime { .. } => basis.earlier_jobs,
+        Forecast::Estimated { window, .. } if basis.eta_reliability > 0.5 => {
             Some(0.5 * (window[0].0 + window[window.len() - 1].0))
         }
         Forecast::Estimated { mu, .. } => Some(mu.exp()),
     }
 }
 
-fn seconds(left: f32) -> Duration {
-    Duration::from_millis((left.clamp(0.0, FARTHEST) * 1e3) as u64)
+fn seconds(seconds: f32) -> Duration {
+    Duration::from_millis((seconds.clamp(0.0, MAX_SECONDS) * 1e3) as u64)
 }
 
-/// The wait, within the rules; a shortest above the longest counts as the longest.
-fn bounded(wait: f32, rules: &Rules) -> (Duration, Option<Bound>) {
-    let (least, most) = (
-        rules.min_interval.min(rules.max_interval),
-        rules.max_interval,
+/// The wait within `min_interval` and `max_interval`; a `min_interval` above `max_interval` counts as `max_interval`.
+fn limited(wait: f32, settings: &ScheduleSettings) -> (Duration, Option<WaitLimit>) {
+    let (min, max) = (
+        settings.min_interval.min(settings.max_interval),
+        settings.max_interval,
     );
     let wait = seconds(wait);
-    if wait <= least {
-        (least, Some(Bound::MinInterval))
-    } else if wait >= most {
-        (most, Some(Bound::MaxInterval))
+    if wait <= min {
+        (min, Some(WaitLimit::MinInterval))
+    } else if wait >= max {
+        (max, Some(WaitLimit::MaxInterval))
     } else {
         (wait, None)
     }

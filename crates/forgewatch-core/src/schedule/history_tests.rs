@@ -6,8 +6,8 @@ use crate::schedule::Calibration;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 
-fn rules(policy: Policy) -> Rules {
-    Rules {
+fn settings(policy: Policy) -> ScheduleSettings {
+    ScheduleSettings {
         policy,
         request_cost: Duration::from_secs(1),
         min_interval: Duration::from_secs(1),
@@ -15,8 +15,8 @@ fn rules(policy: Policy) -> Rules {
     }
 }
 
-/// The answer after `ms` of a watch, with an ETA `eta_s` after the watch's first answer.
-fn seen(ms: u64, eta_s: Option<i64>, progress: f32) -> Observation {
+/// The observation after `ms` of a watch, with an ETA `eta_s` after the first observation.
+fn observation(ms: u64, eta_s: Option<i64>, progress: f32) -> Observation {
     Observation {
         up_ms: 5_000 + ms,
         server_now_ms: Some(NOW_MS + ms as i64),
@@ -26,40 +26,41 @@ fn seen(ms: u64, eta_s: Option<i64>, progress: f32) -> Observation {
     }
 }
 
-/// Watches a job that ends after `end_ms` and whose ETA is what `eta_s` says of the time; how late its end is seen,
-/// and the trace with which it was.
+/// Watches a job that ends after `end_ms` and whose ETA is the function `eta_s` of the time. Returns the detection delay
+/// in milliseconds, the number of requests and the history.
 fn watch(
     end_ms: u64,
-    memory: &KindCalibration,
+    calibration: &KindCalibration,
     mut eta_s: impl FnMut(u64) -> Option<i64>,
 ) -> (u64, usize, History) {
-    let (mut trace, mut now, mut requests) = (History::default(), 0, 1);
+    let (mut history, mut now, mut requests) = (History::default(), 0, 1);
     while now < end_ms {
-        let answer = seen(now, eta_s(now), 0.0);
-        let (next, plan) = trace.next(&answer, memory, &rules(Policy::Inspection));
-        trace = next;
+        let observation = observation(now, eta_s(now), 0.0);
+        let (next, plan) =
+            history.observe(&observation, calibration, &settings(Policy::Inspection));
+        history = next;
         now += plan.wait.as_millis() as u64;
         requests += 1;
     }
-    (now - end_ms, requests, trace)
+    (now - end_ms, requests, history)
 }
 
 #[test]
-fn a_trace_is_small_enough_for_a_hundred_thousand_watches() {
+fn a_history_takes_at_most_64_bytes() {
     assert!(size_of::<History>() <= 64);
 }
 
 #[test]
-fn a_job_of_five_seconds_is_seen_within_eight_more_whatever_its_eta() {
-    let mut learnt = Calibration::default();
+fn a_job_of_five_seconds_is_detected_within_eight_more_whatever_its_eta() {
+    let mut learned = Calibration::default();
     for job in 0..50 {
-        let (late, _, trace) = watch(3_600_000 + job, learnt.of(JobKind::Diff), |_| Some(3_600));
-        learnt.learn(
+        let (late, _, history) = watch(3_600_000 + job, learned.of(JobKind::Diff), |_| Some(3_600));
+        learned.update(
             JobKind::Diff,
-            &trace.samples(5_000 + 3_600_000 + job + late),
+            &history.calibration_update(5_000 + 3_600_000 + job + late),
         );
     }
-    for memory in [Calibration::default(), learnt] {
+    for calibration in [Calibration::default(), learned] {
         for eta in [
             None,
             Some(-3_600),
@@ -70,121 +71,134 @@ fn a_job_of_five_seconds_is_seen_within_eight_more_whatever_its_eta() {
             Some(i64::MAX / 2),
         ] {
             for end_ms in [1, 900, 3_000, 4_999, 5_000] {
-                let (late, ..) = watch(end_ms, memory.of(JobKind::Diff), |_| eta);
+                let (late, ..) = watch(end_ms, calibration.of(JobKind::Diff), |_| eta);
                 assert!(
                     late <= 12_500 - end_ms,
                     "{end_ms} ms, eta {eta:?}: {late} ms late"
                 );
             }
-            let (late, ..) = watch(5_000, memory.of(JobKind::Diff), |_| eta);
+            let (late, ..) = watch(5_000, calibration.of(JobKind::Diff), |_| eta);
             assert!(late <= 8_000, "eta {eta:?}: {late} ms late");
         }
     }
 }
 
 #[test]
-fn an_eta_that_is_always_kept_is_met_to_two_seconds_with_five_requests() {
-    let mut memory = Calibration::default();
+fn the_end_at_a_reliable_eta_is_detected_within_two_seconds_with_five_requests() {
+    let mut calibration = Calibration::default();
     for job in 0..30 {
         let end = 300_500 + job * 20_000;
         let eta = Some(end as i64 / 1000);
-        let (late, _, trace) = watch(end, memory.of(JobKind::Diff), |_| eta);
-        memory.learn(JobKind::Diff, &trace.samples(5_000 + end + late));
+        let (late, _, history) = watch(end, calibration.of(JobKind::Diff), |_| eta);
+        calibration.update(
+            JobKind::Diff,
+            &history.calibration_update(5_000 + end + late),
+        );
     }
     for eta in [305, 481, 551, 733, 907] {
         let end_ms = eta as u64 * 1_000 + 500;
-        let (late, requests, _) = watch(end_ms, memory.of(JobKind::Diff), |_| Some(eta));
+        let (late, requests, _) = watch(end_ms, calibration.of(JobKind::Diff), |_| Some(eta));
         assert!(requests <= 5, "eta {eta}: {requests} requests");
         assert!(late <= 2_000, "eta {eta}: {late} ms late");
     }
-    // What may be a whole minute cut down leaves more open.
-    let (late, ..) = watch(480_500, memory.of(JobKind::Diff), |_| Some(480));
+    // An ETA that may be rounded to a whole minute is less precise.
+    let (late, ..) = watch(480_500, calibration.of(JobKind::Diff), |_| Some(480));
     assert!(late <= 5_000, "{late} ms late");
 }
 
 #[test]
-fn an_overdue_job_is_asked_about_ever_more_seldom() {
-    let memory = KindCalibration::default();
-    let rules = rules(Policy::Inspection);
-    let (mut trace, mut now, mut waits) = (History::default(), 0, Vec::new());
+fn an_overdue_job_is_polled_at_growing_intervals() {
+    let calibration = KindCalibration::default();
+    let settings = settings(Policy::Inspection);
+    let (mut history, mut now, mut waits) = (History::default(), 0, Vec::new());
     while now < 3_600_000 {
-        let (next, plan) = trace.next(&seen(now, Some(60), 0.0), &memory, &rules);
+        let (next, plan) =
+            history.observe(&observation(now, Some(60), 0.0), &calibration, &settings);
         if now > 120_000 {
             waits.push(plan.wait);
         }
-        (trace, now) = (next, now + plan.wait.as_millis() as u64);
+        (history, now) = (next, now + plan.wait.as_millis() as u64);
     }
     assert!(waits.len() < 60, "{waits:?}");
     assert!(waits[waits.len() - 1] > 8 * waits[0], "{waits:?}");
 }
 
 #[test]
-fn an_eta_that_had_passed_at_the_first_answer_is_evidence_of_nothing() {
-    let memory = KindCalibration::default();
-    let rules = rules(Policy::Inspection);
-    let (_, passed) = History::default().next(&seen(0, Some(-50_000), 0.0), &memory, &rules);
-    let (_, none) = History::default().next(&seen(0, None, 0.0), &memory, &rules);
+fn an_eta_that_had_passed_at_the_first_observation_is_ignored() {
+    let calibration = KindCalibration::default();
+    let settings = settings(Policy::Inspection);
+    let (_, passed) =
+        History::default().observe(&observation(0, Some(-50_000), 0.0), &calibration, &settings);
+    let (_, none) = History::default().observe(&observation(0, None, 0.0), &calibration, &settings);
     assert_eq!(passed.wait, none.wait);
-    assert_eq!(passed.left, None);
+    assert_eq!(passed.time_left, None);
 }
 
 #[test]
-fn the_plain_policy_starts_at_the_least_and_grows_by_half_to_thirty_seconds() {
-    let memory = KindCalibration::default();
-    let rules = rules(Policy::Exponential);
-    let (mut trace, mut now, mut waits) = (History::default(), 0, Vec::new());
+fn exponential_waits_start_at_min_interval_and_grow_by_half_to_thirty_seconds() {
+    let calibration = KindCalibration::default();
+    let settings = settings(Policy::Exponential);
+    let (mut history, mut now, mut waits) = (History::default(), 0, Vec::new());
     for _ in 0..12 {
-        let (next, plan) = trace.next(&seen(now, None, 0.0), &memory, &rules);
+        let (next, plan) = history.observe(&observation(now, None, 0.0), &calibration, &settings);
         waits.push(plan.wait.as_millis() as u64);
-        (trace, now) = (next, now + plan.wait.as_millis() as u64);
+        (history, now) = (next, now + plan.wait.as_millis() as u64);
     }
     assert_eq!(waits[..4], [1_000, 1_500, 2_250, 3_375]);
     assert_eq!(waits[9..], [30_000; 3]);
 }
 
 #[test]
-fn a_full_trace_keeps_its_first_and_latest_answers_and_stays_spread() {
-    let mut trace = History::default();
+fn a_full_history_keeps_its_first_and_latest_samples_and_stays_spread() {
+    let mut history = History::default();
     for i in 0..200u64 {
-        trace = trace.with(&seen(i * 1_000, Some(500), 0.0));
+        history = history.with(&observation(i * 1_000, Some(500), 0.0));
     }
-    let at: Vec<f32> = trace.earlier().map(|mark| mark.at).collect();
-    assert_eq!(at.len(), MARKS - 1);
+    let at: Vec<f32> = history.earlier().map(|sample| sample.at).collect();
+    assert_eq!(at.len(), MAX_SAMPLES - 1);
     assert!(at[0].abs() < f32::EPSILON);
-    assert!((trace.latest().at - 199.0).abs() < 1e-3);
+    assert!((history.latest().at - 199.0).abs() < 1e-3);
     assert!(at[1] > 20.0, "{at:?}");
 }
 
 #[test]
-fn whole_minutes_are_recognised_until_an_eta_breaks_them() {
-    let mut trace = History::default().with(&seen(0, Some(600), 0.0));
-    assert!((trace.grain() - 60.0).abs() < f32::EPSILON);
-    trace = trace.with(&seen(1_000, Some(610), 0.0));
-    assert!((trace.grain() - 10.0).abs() < f32::EPSILON);
-    trace = trace.with(&seen(2_000, Some(611), 0.0));
-    assert!((trace.grain() - 1.0).abs() < f32::EPSILON);
+fn whole_minutes_are_recognized_until_an_eta_breaks_them() {
+    let mut history = History::default().with(&observation(0, Some(600), 0.0));
+    assert!((history.granularity() - 60.0).abs() < f32::EPSILON);
+    history = history.with(&observation(1_000, Some(610), 0.0));
+    assert!((history.granularity() - 10.0).abs() < f32::EPSILON);
+    history = history.with(&observation(2_000, Some(611), 0.0));
+    assert!((history.granularity() - 1.0).abs() < f32::EPSILON);
 }
 
 #[test]
-fn a_watch_that_saw_nothing_teaches_nothing() {
-    assert_eq!(History::default().samples(99_000), Samples::default());
+fn an_empty_history_gives_an_empty_calibration_update() {
+    assert_eq!(
+        History::default().calibration_update(99_000),
+        CalibrationUpdate::default()
+    );
 }
 
 #[test]
-fn the_plan_says_what_it_was_made_from() {
-    let memory = KindCalibration::default();
-    let rules = rules(Policy::Inspection);
-    let (trace, first) = History::default().next(&seen(0, Some(500), 10.0), &memory, &rules);
-    assert_eq!(first.why.bound, Some(Bound::ShortJob));
-    assert_eq!(first.why.weighs_most, Some(Source::Eta));
-    let (_, second) = trace.next(&seen(12_500, Some(500), 12.0), &memory, &rules);
-    assert!(second.why.estimates[Source::Progress as usize].is_some());
-    assert!(second.why.kept > 0.1);
-    assert!(second.left.is_some_and(|left| left > second.wait));
+fn the_plan_contains_the_basis_of_its_forecast() {
+    let calibration = KindCalibration::default();
+    let settings = settings(Policy::Inspection);
+    let (history, first) =
+        History::default().observe(&observation(0, Some(500), 10.0), &calibration, &settings);
+    assert_eq!(first.basis.limited_by, Some(WaitLimit::ShortJob));
+    assert_eq!(first.basis.main_source, Some(EstimateSource::Eta));
+    let (_, second) = history.observe(
+        &observation(12_500, Some(500), 12.0),
+        &calibration,
+        &settings,
+    );
+    assert!(second.basis.estimates[EstimateSource::Progress as usize].is_some());
+    assert!(second.basis.eta_reliability > 0.1);
+    assert!(second.time_left.is_some_and(|left| left > second.wait));
 }
 
-/// Answers as a server without any shame could send them.
-fn any_seen() -> impl Strategy<Value = Observation> {
+/// Any observation that a server can cause, valid or not.
+fn any_observation() -> impl Strategy<Value = Observation> {
     let time = prop_oneof![
         any::<i64>(),
         Just(0),
@@ -213,36 +227,36 @@ fn any_seen() -> impl Strategy<Value = Observation> {
 
 proptest! {
     #[test]
-    fn a_wait_is_within_bounds_and_repeatable_whatever_a_server_sends(
+    fn waits_are_within_bounds_and_reproducible_whatever_a_server_sends(
         jobs in proptest::collection::vec(
-            (proptest::collection::vec(any_seen(), 1..12), any::<u64>()), 1..5),
-        least_ms in 1..20_000u64,
+            (proptest::collection::vec(any_observation(), 1..12), any::<u64>()), 1..5),
+        min_ms in 1..20_000u64,
         more_ms in 0..10_000_000u64,
         cost_ms in 1..10_000_000u64,
         exponential in any::<bool>(),
     ) {
-        let least = Duration::from_millis(least_ms);
-        let rules = Rules {
+        let min_interval = Duration::from_millis(min_ms);
+        let settings = ScheduleSettings {
             policy: if exponential { Policy::Exponential } else { Policy::Inspection },
             request_cost: Duration::from_millis(cost_ms),
-            min_interval: least,
-            max_interval: least + Duration::from_millis(more_ms),
+            min_interval,
+            max_interval: min_interval + Duration::from_millis(more_ms),
         };
-        let mut memory = Calibration::default();
-        for (answers, end_up_ms) in jobs {
-            let mut trace = History::default();
-            for seen in answers {
-                let (next, plan) = trace.next(&seen, memory.of(JobKind::Diff), &rules);
-                prop_assert!(plan.wait >= rules.min_interval && plan.wait <= rules.max_interval);
-                prop_assert!(plan.why.kept.is_finite());
-                let (_, again) = trace.next(&seen, memory.of(JobKind::Diff), &rules);
+        let mut calibration = Calibration::default();
+        for (observations, end_up_ms) in jobs {
+            let mut history = History::default();
+            for observation in observations {
+                let (next, plan) = history.observe(&observation, calibration.of(JobKind::Diff), &settings);
+                prop_assert!(plan.wait >= settings.min_interval && plan.wait <= settings.max_interval);
+                prop_assert!(plan.basis.eta_reliability.is_finite());
+                let (_, again) = history.observe(&observation, calibration.of(JobKind::Diff), &settings);
                 prop_assert_eq!(plan, again);
-                trace = next;
+                history = next;
             }
-            memory.learn(JobKind::Diff, &trace.samples(end_up_ms));
+            calibration.update(JobKind::Diff, &history.calibration_update(end_up_ms));
         }
-        // JSON has no NaN and no infinity: what it can carry was finite.
-        let text = serde_json::to_string(&memory).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Calibration>(&text).unwrap(), memory);
+        // JSON has no NaN and no infinity, so a value that survives it was finite.
+        let text = serde_json::to_string(&calibration).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Calibration>(&text).unwrap(), calibration);
     }
 }

@@ -1,13 +1,14 @@
-//! When to ask next: the heart of the program.
+//! When to poll a job next.
 //!
-//! A request costs the API something; a late one costs somebody waiting. With `request_cost` k, the delay that one
-//! request is worth, a watch costs `requests + detection_delay / k`, and the schedule keeps that low whatever the
-//! server's ETA is worth. `core::watch` calls [`History::next`] after every answer that did not end the job and
-//! [`History::samples`] after the one that did; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
+//! Each poll costs the API a request; each second between the end of a job and the poll that sees it costs the user
+//! waiting time. With `request_cost` k, the delay that one request is worth, a watch costs `requests +
+//! detection_delay / k`. The schedule minimizes that cost however accurate the server's ETA is. `watch` calls
+//! [`History::observe`] with every status that does not end the job and [`History::calibration_update`] with the one
+//! that does; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
-//! [`history`](Trace) keeps a few answers; `forecast` makes of them a distribution of the time left; `inspection`
-//! places the next request; `calibration` learns from the jobs that ended; `clock` says which clock the server's
-//! times go by. `docs/schedule.md` tells how well it works. All of it is pure: the same inputs, the same schedule.
+//! `history` keeps a few samples; `forecast` turns them into a distribution of the time left; `inspection` places the
+//! next poll; `calibration` learns from jobs that ended; `server_clock` finds the clock that the server's times refer
+//! to. `docs/schedule.md` has figures. All of it is pure: the same input gives the same schedule.
 
 mod calibration;
 mod forecast;
@@ -21,39 +22,39 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use calibration::{Calibration, KindCalibration, Samples, Source};
+pub use calibration::{Calibration, CalibrationUpdate, EstimateSource, KindCalibration};
 pub use history::History;
 pub use persist::SavedHistory;
 pub use server_clock::ServerClock;
 
-/// What bounds and steers the schedule.
+/// The settings of a schedule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
-    /// How the moment is chosen.
+pub struct ScheduleSettings {
+    /// How the time of the next poll is chosen.
     pub policy: Policy,
-    /// How long a delay in seeing the end one request is worth; above zero.
+    /// The detection delay that costs as much as one request; above zero.
     pub request_cost: Duration,
-    /// Never sooner than this after an answer.
+    /// The shortest wait between two polls.
     pub min_interval: Duration,
-    /// Never later than this, and at least `min_interval`.
+    /// The longest wait between two polls, at least `min_interval`.
     pub max_interval: Duration,
 }
 
-/// How the moment of the next request is chosen.
+/// How the time of the next poll is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// By what is known of the time left.
+    /// By the forecast of the time left.
     Inspection,
-    /// From `min_interval`, times 1.5, up to 30 s.
+    /// Exponential growth: from `min_interval`, times 1.5, up to 30 s.
     Exponential,
 }
 
-/// One answer as the schedule sees it.
+/// One fresh status, as the schedule needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Observation {
-    /// When the answer came, monotonic milliseconds.
+    /// When the response came, monotonic milliseconds.
     pub up_ms: u64,
-    /// What the server's clock showed then, Unix milliseconds; without it the two times below say nothing.
+    /// The server's clock at that time, Unix milliseconds; without it, `eta` and `start` are ignored.
     pub server_now_ms: Option<i64>,
     /// `jobeta`, Unix seconds on the server's clock.
     pub eta: Option<i64>,
@@ -63,59 +64,64 @@ pub struct Observation {
     pub progress: Option<f32>,
 }
 
-/// When to ask next.
+/// The planned next poll of a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Plan {
-    /// How long to wait, from `min_interval` to `max_interval`.
+pub struct NextPoll {
+    /// The wait, from `min_interval` to `max_interval`.
     pub wait: Duration,
-    /// The time left as well as it is known (a median), for people; None where nothing is known.
-    pub left: Option<Duration>,
-    /// What the plan was made from.
-    pub why: Why,
+    /// The median of the forecast time left, for display; None without a forecast.
+    pub time_left: Option<Duration>,
+    /// The forecast that determined the wait.
+    pub basis: ForecastBasis,
 }
 
-/// What a plan was made from, for `show`.
+/// The parts of a forecast, for `show`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Why {
-    /// The calibrated estimates of the time left in seconds, in the order of [`Source::ALL`]; in JSON by their names.
-    #[serde(default, serialize_with = "by_name", deserialize_with = "from_names")]
-    pub estimates: [Option<f32>; Source::ALL.len()],
-    /// What the lives of earlier jobs say of the time left, seconds.
+pub struct ForecastBasis {
+    /// The calibrated estimates of the time left in seconds, in the order of [`EstimateSource::ALL`]; in JSON a map by
+    /// source.
+    #[serde(
+        default,
+        serialize_with = "serialize_by_source",
+        deserialize_with = "deserialize_by_source"
+    )]
+    pub estimates: [Option<f32>; EstimateSource::ALL.len()],
+    /// The time left by the lifetimes of earlier jobs, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub life: Option<f32>,
-    /// The estimate with the smallest error; None where there is none and lives alone decide.
+    pub earlier_jobs: Option<f32>,
+    /// The source with the smallest calibrated variance; None if only lifetimes of earlier jobs are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weighs_most: Option<Source>,
-    /// How likely the ETA is to be kept to its grain, 0 to 1.
-    pub kept: f32,
-    /// What the wait was cut or stretched by.
+    pub main_source: Option<EstimateSource>,
+    /// The probability that the job ends at its ETA, within the ETA's granularity; 0 to 1.
+    pub eta_reliability: f32,
+    /// The limit that changed the wait, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bound: Option<Bound>,
+    pub limited_by: Option<WaitLimit>,
 }
 
-/// What a wait was cut or stretched by.
+/// A limit that changed a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Bound {
-    /// It would have been shorter than `min_interval`.
+pub enum WaitLimit {
+    /// The wait was raised to `min_interval`.
     MinInterval,
-    /// It would have been longer than `max_interval`.
+    /// The wait was cut to `max_interval`.
     MaxInterval,
-    /// The job may be over within seconds: a new watch asks again soon.
+    /// The wait was cut because a young job may turn out to be short.
     ShortJob,
 }
 
-fn by_name<S: Serializer>(
-    estimates: &[Option<f32>; Source::ALL.len()],
+fn serialize_by_source<S: Serializer>(
+    estimates: &[Option<f32>; EstimateSource::ALL.len()],
     s: S,
 ) -> Result<S::Ok, S::Error> {
-    let told = Source::ALL.into_iter().zip(estimates);
-    s.collect_map(told.filter_map(|(source, left)| left.map(|left| (source, left))))
+    let pairs = EstimateSource::ALL.into_iter().zip(estimates);
+    s.collect_map(pairs.filter_map(|(source, left)| left.map(|left| (source, left))))
 }
 
-fn from_names<'de, D: Deserializer<'de>>(
+fn deserialize_by_source<'de, D: Deserializer<'de>>(
     d: D,
-) -> Result<[Option<f32>; Source::ALL.len()], D::Error> {
-    let told = BTreeMap::<Source, f32>::deserialize(d)?;
-    Ok(Source::ALL.map(|source| told.get(&source).copied()))
+) -> Result<[Option<f32>; EstimateSource::ALL.len()], D::Error> {
+    let by_source = BTreeMap::<EstimateSource, f32>::deserialize(d)?;
+    Ok(EstimateSource::ALL.map(|source| by_source.get(&source).copied()))
 }

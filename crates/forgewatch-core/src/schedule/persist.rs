@@ -1,24 +1,24 @@
-//! A trace as it is written down.
+//! A history as it is stored.
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{History, MARKS};
+use super::history::{History, MAX_SAMPLES};
 
-/// The fields of a [`History`], its one absolute time as a wall time. Floats as their bits, since JSON has no NaN.
+/// The fields of a [`History`], with its one absolute time as wall time, and floats as bits since JSON has no NaN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedHistory {
     since_wall_ms: i64,
-    at: [u32; MARKS],
-    eta: [u32; MARKS],
-    progress: [u8; MARKS],
+    at: [u32; MAX_SAMPLES],
+    eta: [u32; MAX_SAMPLES],
+    progress: [u8; MAX_SAMPLES],
     len: u8,
-    grain: u8,
-    answers: u16,
-    born: u32,
+    granularity: u8,
+    observations: u16,
+    initial_age: u32,
 }
 
 impl History {
-    /// Writes it down; `to_wall` turns an `up_ms` into Unix milliseconds.
+    /// Converts to the stored form; `to_wall` turns an `up_ms` into Unix milliseconds.
     pub fn save(&self, to_wall: impl Fn(u64) -> i64) -> SavedHistory {
         SavedHistory {
             since_wall_ms: to_wall(self.since_up_ms),
@@ -26,40 +26,40 @@ impl History {
             eta: self.eta.map(f32::to_bits),
             progress: self.progress,
             len: self.len,
-            grain: self.grain,
-            answers: self.answers,
-            born: self.born.to_bits(),
+            granularity: self.granularity,
+            observations: self.observations,
+            initial_age: self.initial_age.to_bits(),
         }
     }
 
-    /// Reads it back; `to_up` turns Unix milliseconds into an `up_ms`. What makes no sense is as if nothing had been
-    /// seen yet: a schedule without a past is a slower start, never a wrong one.
+    /// Restores a history; `to_up` turns Unix milliseconds into an `up_ms`. An invalid one becomes an empty history:
+    /// that costs some requests and is never wrong.
     pub fn restore(saved: &SavedHistory, to_up: impl Fn(i64) -> u64) -> Self {
-        let trace = Self {
+        let history = Self {
             since_up_ms: to_up(saved.since_wall_ms),
             at: saved.at.map(f32::from_bits),
             eta: saved.eta.map(f32::from_bits),
             progress: saved.progress,
             len: saved.len,
-            grain: saved.grain,
-            answers: saved.answers,
-            born: f32::from_bits(saved.born),
+            granularity: saved.granularity,
+            observations: saved.observations,
+            initial_age: f32::from_bits(saved.initial_age),
         };
-        let used = usize::from(trace.len);
-        let sound = used <= MARKS
-            && trace
+        let used = usize::from(history.len);
+        let valid = used <= MAX_SAMPLES
+            && history
                 .at
                 .iter()
                 .take(used)
                 .all(|at| (0.0..=1e7).contains(at))
-            && trace.at.iter().take(used).is_sorted()
-            && trace
+            && history.at.iter().take(used).is_sorted()
+            && history
                 .eta
                 .iter()
                 .take(used)
                 .all(|eta| eta.is_nan() || eta.abs() <= 1e9)
-            && (0.0..=1e9).contains(&trace.born)
-            && trace.grain <= 60;
-        if sound { trace } else { Self::default() }
+            && (0.0..=1e9).contains(&history.initial_age)
+            && history.granularity <= 60;
+        if valid { history } else { Self::default() }
     }
 }

@@ -1,72 +1,72 @@
-//! Which clock the server's times go by.
+//! The clock that the server's times refer to.
 //!
-//! `jobeta` is worth as much as the clock that it is compared with. The server says what it takes for now in `Date`,
-//! but a proxy's `Date` may be wrong, and so may ours. Of the two, `jobupdated` and `jobstart` of a running job tell
-//! which one the server's times go by: they cannot lie in the future and seldom lie long in the past. The engine
-//! keeps one [`ServerClock`] for each host and lets it hear every answer.
+//! `jobeta` is only as good as the clock it is compared with. The server's current time is in the header `Date`, but a
+//! proxy's `Date` may be wrong, and so may our clock. `jobupdated` and `jobstart` of a running job show which of the two
+//! fits: they cannot lie in the future and rarely lie far in the past. The engine keeps one [`ServerClock`] for each
+//! host and passes it every status.
 
 use crate::status::Status;
 
-/// Milliseconds within which two clocks are one: `Date` has whole seconds, and answers travel.
-const NOISE: i64 = 2_000;
-/// Milliseconds by which a time of the server's may seem to lie in the future: clocks of two machines.
-const AHEAD: i64 = 5_000;
-/// Milliseconds within which a running job's latest time is fresh.
-const FRESH: i64 = 300_000;
+/// Two clocks within this many milliseconds are the same: `Date` has whole seconds, and responses take time to arrive.
+const NOISE_MS: i64 = 2_000;
+/// A time from the server may seem to lie this many milliseconds in the future: the server may be several machines.
+const AHEAD_MS: i64 = 5_000;
+/// A running job's latest time is fresh up to this age, milliseconds.
+const FRESH_MS: i64 = 300_000;
 
-/// How far the server's clock is ahead of ours. [`Default`] takes them for one.
+/// The offset of the server's clock from ours. [`Default`] is no offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerClock {
-    /// Server less ours, milliseconds.
-    offset: i64,
-    /// Another offset, which one answer has told.
-    told: Option<i64>,
+    /// Server minus ours, milliseconds.
+    offset_ms: i64,
+    /// A new offset that one response has shown.
+    candidate_ms: Option<i64>,
 }
 
 impl ServerClock {
-    /// Takes note of an answer that came at `wall_ms` (ours, Unix milliseconds) and says what the server's clock
-    /// shows. `date` is the answer's `Date` less its `Age`, Unix seconds. A new offset counts once two answers agree.
-    pub fn hear(&mut self, wall_ms: i64, date: Option<i64>, status: &Status) -> i64 {
-        let heard = offset(wall_ms, date, status);
-        let near = |other: i64| heard.saturating_sub(other).saturating_abs() <= NOISE;
-        if near(self.offset) {
-            self.told = None;
-        } else if self.told.is_some_and(near) {
-            self.offset = heard;
-            self.told = None;
+    /// Adds a response that came at `wall_ms` (our clock, Unix milliseconds) and returns the time on the server's clock.
+    /// `date` is the response's `Date` minus its `Age`, Unix seconds. A new offset counts once two responses agree.
+    pub fn observe(&mut self, wall_ms: i64, date: Option<i64>, status: &Status) -> i64 {
+        let observed = offset_ms(wall_ms, date, status);
+        let near = |other: i64| observed.saturating_sub(other).saturating_abs() <= NOISE_MS;
+        if near(self.offset_ms) {
+            self.candidate_ms = None;
+        } else if self.candidate_ms.is_some_and(near) {
+            self.offset_ms = observed;
+            self.candidate_ms = None;
         } else {
-            self.told = Some(heard);
+            self.candidate_ms = Some(observed);
         }
         self.now_ms(wall_ms)
     }
 
-    /// What the server's clock shows at `wall_ms`, both Unix milliseconds.
+    /// The time on the server's clock at `wall_ms`, both Unix milliseconds.
     pub fn now_ms(&self, wall_ms: i64) -> i64 {
-        wall_ms.saturating_add(self.offset)
+        wall_ms.saturating_add(self.offset_ms)
     }
 }
 
-/// The offset that one answer tells.
-fn offset(wall_ms: i64, date: Option<i64>, status: &Status) -> i64 {
-    // A whole second was cut down: its middle.
+/// The offset by one response.
+fn offset_ms(wall_ms: i64, date: Option<i64>, status: &Status) -> i64 {
+    // `Date` was rounded down to a whole second: its middle.
     let by_date = date.map(|date| {
         let date_ms = date.saturating_mul(1000).saturating_add(500);
         date_ms.saturating_sub(wall_ms)
     });
-    // Not worth a decision: our clock has milliseconds.
-    let by_date = by_date.filter(|offset| offset.saturating_abs() > NOISE);
+    // Within the noise, our clock is more precise.
+    let by_date = by_date.filter(|offset| offset.saturating_abs() > NOISE_MS);
     let Some(latest) = status.updated.max(status.start) else {
         return by_date.unwrap_or(0);
     };
     let latest_ms = latest.saturating_mul(1000);
     let past = |offset: i64| wall_ms.saturating_add(offset).saturating_sub(latest_ms);
-    let possible = |offset: i64| past(offset) >= -AHEAD;
-    let fresh = |offset: i64| past(offset) <= FRESH;
+    let possible = |offset: i64| past(offset) >= -AHEAD_MS;
+    let fresh = |offset: i64| past(offset) <= FRESH_MS;
     match by_date {
-        // The server's own word, unless our clock alone finds the time fresh.
+        // The server's `Date`, unless the job's time is fresh only by our clock.
         Some(date) if possible(date) && !(possible(0) && fresh(0) && !fresh(date)) => date,
         _ if possible(0) => 0,
-        // Neither can be right: the server's clock shows that time at least.
+        // Both must be wrong: the server's clock shows at least the job's time.
         _ => latest_ms.saturating_sub(wall_ms),
     }
 }
@@ -78,7 +78,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000_400;
     const HOUR: i64 = 3_600;
 
-    /// A running job that the server updated three seconds ago, by its own clock.
+    /// A running job that the server updated three seconds ago by its own clock.
     fn fresh(server_now_s: i64) -> Status {
         Status {
             start: Some(server_now_s - 100),
@@ -87,76 +87,82 @@ mod tests {
         }
     }
 
-    /// What the clock shows after two answers alike, less `NOW`, in whole seconds.
-    fn heard_twice(date: Option<i64>, status: &Status) -> i64 {
+    /// The offset of the clock after two identical responses, in whole seconds.
+    fn offset_after_two(date: Option<i64>, status: &Status) -> i64 {
         let mut clock = ServerClock::default();
-        clock.hear(NOW, date, status);
-        (clock.hear(NOW, date, status) - NOW).div_euclid(1000)
+        clock.observe(NOW, date, status);
+        (clock.observe(NOW, date, status) - NOW).div_euclid(1000)
     }
 
     #[test]
     fn a_server_an_hour_ahead_in_all_its_times_is_followed() {
         let server = NOW / 1000 + HOUR;
-        assert_eq!(heard_twice(Some(server), &fresh(server)), HOUR);
+        assert_eq!(offset_after_two(Some(server), &fresh(server)), HOUR);
     }
 
     #[test]
     fn a_server_an_hour_behind_in_all_its_times_is_followed() {
         let server = NOW / 1000 - HOUR;
-        assert_eq!(heard_twice(Some(server), &fresh(server)), -HOUR);
+        assert_eq!(offset_after_two(Some(server), &fresh(server)), -HOUR);
     }
 
     #[test]
-    fn a_date_alone_that_is_an_hour_off_is_not_believed() {
+    fn a_date_that_contradicts_the_times_of_the_job_is_ignored() {
         let server = NOW / 1000;
-        assert_eq!(heard_twice(Some(server + HOUR), &fresh(server)), 0);
-        assert_eq!(heard_twice(Some(server - HOUR), &fresh(server)), 0);
+        assert_eq!(offset_after_two(Some(server + HOUR), &fresh(server)), 0);
+        assert_eq!(offset_after_two(Some(server - HOUR), &fresh(server)), 0);
     }
 
     #[test]
-    fn a_job_that_has_not_moved_for_an_hour_leaves_the_date_its_word() {
+    fn a_job_without_a_fresh_time_does_not_overrule_the_date() {
         let status = Status {
             updated: Some(NOW / 1000 - 2 * HOUR),
             ..Status::default()
         };
-        assert_eq!(heard_twice(Some(NOW / 1000 - HOUR), &status), -HOUR);
-        assert_eq!(heard_twice(Some(NOW / 1000 + HOUR), &status), HOUR);
+        assert_eq!(offset_after_two(Some(NOW / 1000 - HOUR), &status), -HOUR);
+        assert_eq!(offset_after_two(Some(NOW / 1000 + HOUR), &status), HOUR);
     }
 
     #[test]
-    fn a_date_counts_where_the_job_tells_no_time() {
+    fn a_date_counts_if_the_job_has_no_time() {
         let date = NOW / 1000 + HOUR;
-        assert_eq!(heard_twice(Some(date), &Status::default()), HOUR);
+        assert_eq!(offset_after_two(Some(date), &Status::default()), HOUR);
     }
 
     #[test]
     fn without_a_date_a_time_in_the_future_sets_the_clock_to_it() {
         let server = NOW / 1000 + HOUR;
-        assert_eq!(heard_twice(None, &fresh(server)), HOUR - 4);
-        assert_eq!(heard_twice(None, &fresh(NOW / 1000)), 0);
+        assert_eq!(offset_after_two(None, &fresh(server)), HOUR - 4);
+        assert_eq!(offset_after_two(None, &fresh(NOW / 1000)), 0);
     }
 
     #[test]
     fn whole_seconds_are_noise() {
         for off in -1..=1 {
-            assert_eq!(heard_twice(Some(NOW / 1000 + off), &fresh(NOW / 1000)), 0);
+            assert_eq!(
+                offset_after_two(Some(NOW / 1000 + off), &fresh(NOW / 1000)),
+                0
+            );
         }
     }
 
     #[test]
-    fn a_new_offset_counts_once_two_answers_agree() {
+    fn a_new_offset_counts_once_two_responses_agree() {
         let mut clock = ServerClock::default();
         let server = NOW / 1000 + HOUR;
-        assert_eq!(clock.hear(NOW, Some(server), &fresh(server)), NOW);
-        assert_eq!(clock.hear(NOW, Some(NOW / 1000), &fresh(NOW / 1000)), NOW);
-        assert_eq!(clock.hear(NOW, Some(server), &fresh(server)), NOW);
-        let then = clock.hear(NOW + 5_000, Some(server + 5), &fresh(server + 5));
-        assert!((then - NOW - 5_000 - HOUR * 1000).abs() <= NOISE);
+        assert_eq!(clock.observe(NOW, Some(server), &fresh(server)), NOW);
+        assert_eq!(
+            clock.observe(NOW, Some(NOW / 1000), &fresh(NOW / 1000)),
+            NOW
+        );
+        assert_eq!(clock.observe(NOW, Some(server), &fresh(server)), NOW);
+        let then = clock.observe(NOW + 5_000, Some(server + 5), &fresh(server + 5));
+        assert!((then - NOW - 5_000 - HOUR * 1000).abs() <= NOISE_MS);
         assert_eq!(clock.now_ms(NOW), then - 5_000);
     }
 
     #[test]
-    fn times_out_of_all_bounds_do_not_overflow() {
+    fn extreme_times_do_not_overflow() {
         for date in [i64::MIN, i64::MAX] {
             for updated in [i64::MIN, i64::MAX] {
                 let status = Status {
@@ -165,8 +171,8 @@ mod tests {
                 };
                 for wall_ms in [i64::MIN, 0, i64::MAX] {
                     let mut clock = ServerClock::default();
-                    clock.hear(wall_ms, Some(date), &status);
-                    clock.hear(wall_ms, Some(date), &status);
+                    clock.observe(wall_ms, Some(date), &status);
+                    clock.observe(wall_ms, Some(date), &status);
                 }
             }
         }
