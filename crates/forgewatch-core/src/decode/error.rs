@@ -1,18 +1,18 @@
-//! Why an answer could not be decoded.
+//! The error of a body that cannot be decoded.
 
 use std::fmt;
 
-/// An answer that is no status: what was expected, what was found, and where.
+/// An invalid byte: what was expected instead, and where.
 ///
-/// It displays as one sentence, such as ``at byte 17: expected a value, found ','``, and quotes nothing of the
-/// server's but that one byte, escaped.
+/// It displays as, for example, ``at byte 17: expected a value, found ','``, and quotes only that one byte of the body,
+/// escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// The offset in the decoded body of the first byte that cannot belong to a usable answer.
+    /// The offset of the byte in the decompressed body.
     pub at: u64,
-    /// What could have stood there.
+    /// What was expected there.
     pub expected: &'static str,
-    /// The byte that stood there instead; None where the body ended.
+    /// The byte; None at the end of the body.
     pub found: Option<u8>,
 }
 
@@ -20,7 +20,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at byte {}: expected {}, found ", self.at, self.expected)?;
         match self.found {
-            None => f.write_str("the end of the answer"),
+            None => f.write_str("the end of the response"),
             Some(byte @ b' '..=b'~') => write!(f, "'{}'", char::from(byte)),
             Some(byte) => write!(f, "byte 0x{byte:02x}"),
         }
@@ -34,8 +34,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_sentence_that_shows_at_most_one_byte() {
-        let told = |found| {
+    fn an_error_shows_at_most_one_byte() {
+        let message = |found| {
             let error = DecodeError {
                 at: 17,
                 expected: "a value",
@@ -43,18 +43,21 @@ mod tests {
             };
             error.to_string()
         };
-        assert_eq!(told(Some(b',')), "at byte 17: expected a value, found ','");
         assert_eq!(
-            told(Some(b'\x1b')),
+            message(Some(b',')),
+            "at byte 17: expected a value, found ','"
+        );
+        assert_eq!(
+            message(Some(b'\x1b')),
             "at byte 17: expected a value, found byte 0x1b"
         );
         assert_eq!(
-            told(Some(0xff)),
+            message(Some(0xff)),
             "at byte 17: expected a value, found byte 0xff"
         );
         assert_eq!(
-            told(None),
-            "at byte 17: expected a value, found the end of the answer"
+            message(None),
+            "at byte 17: expected a value, found the end of the response"
         );
     }
 }

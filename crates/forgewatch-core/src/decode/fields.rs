@@ -1,19 +1,19 @@
-//! From tokens to a [`Status`] or the server's error envelope: which key means what, at which depth.
+//! From tokens to a [`Status`] or the server's error envelope: the meaning of each key at its depth.
 
-use super::Reply;
+use super::DecodedBody;
 use super::error::DecodeError;
-use super::lexer::{Sink, Value};
-use super::text::Text;
+use super::lexer::{Scalar, TokenSink};
+use super::text::TokenText;
 use crate::job::JobState;
 use crate::status::{ApiError, FileSum, Files, Status};
 
-/// How much of a wanted text is kept: a job's error or a name of more than 8 KiB helps nobody.
+/// The limit of a text: a longer error or name helps no reader.
 const TEXT_LIMIT: usize = 8 << 10;
 
-/// How much of a key is kept; no known one is that long.
+/// The limit of a key; all known keys are shorter.
 const KEY_LIMIT: usize = 16;
 
-/// The keys of the top object that matter.
+/// The known keys of the top object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Field {
     Progress,
@@ -25,8 +25,8 @@ enum Field {
     Created,
     Start,
     Updated,
-    Files(Change),
-    Name(Thing),
+    Files(FileChange),
+    Name(NamedObject),
     Success,
     Error,
     ErrorCode,
@@ -35,17 +35,17 @@ enum Field {
     Other,
 }
 
-/// The maps of a diff.
+/// The maps of files in a diff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum FileChange {
     Added,
     Modified,
     Removed,
 }
 
-/// What has a name with `diff_info=1`.
+/// The objects that have a name with `diff_info=1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Thing {
+enum NamedObject {
     Game,
     Image,
     Machine,
@@ -63,12 +63,12 @@ impl Field {
             b"jobcreated" => Self::Created,
             b"jobstart" => Self::Start,
             b"jobupdated" => Self::Updated,
-            b"added" => Self::Files(Change::Added),
-            b"modified" => Self::Files(Change::Modified),
-            b"removed" => Self::Files(Change::Removed),
-            b"game" => Self::Name(Thing::Game),
-            b"image" => Self::Name(Thing::Image),
-            b"machine" => Self::Name(Thing::Machine),
+            b"added" => Self::Files(FileChange::Added),
+            b"modified" => Self::Files(FileChange::Modified),
+            b"removed" => Self::Files(FileChange::Removed),
+            b"game" => Self::Name(NamedObject::Game),
+            b"image" => Self::Name(NamedObject::Image),
+            b"machine" => Self::Name(NamedObject::Machine),
             b"success" => Self::Success,
             b"error" => Self::Error,
             b"error_code" => Self::ErrorCode,
@@ -77,8 +77,8 @@ impl Field {
         }
     }
 
-    /// Whether its presence makes an answer a status.
-    fn is_of_job(self) -> bool {
+    /// Whether its presence makes the body a status.
+    fn is_job_field(self) -> bool {
         matches!(
             self,
             Self::Progress | Self::Failed | Self::StateId | Self::StateName
@@ -86,12 +86,12 @@ impl Field {
     }
 }
 
-/// The keys inside the values of those that matter.
+/// The known keys inside the values of the top object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Inner {
-    /// `filesize` of a file, as the table of the vendor's page has it.
+enum InnerKey {
+    /// `filesize` of a file, as in the table of the vendor's page.
     FileSize,
-    /// `size` of a file, as its example has it.
+    /// `size` of a file, as in the example of the page.
     Size,
     /// `name` of a game, an image or a machine.
     Name,
@@ -99,22 +99,22 @@ enum Inner {
     Other,
 }
 
-/// What is known of an answer so far.
+/// The content of a body so far.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// The key of the top object whose value is being read, and the key inside that.
+    /// The current key of the top object, and the current key inside its value.
     field: Field,
-    inner: Inner,
-    /// Whether there was a field that only a status has.
+    inner: InnerKey,
+    /// Whether any key belongs to a status alone.
     is_status: bool,
     status: Status,
     state_by_id: Option<JobState>,
-    /// The last `jobfailed`, where it was unusable: its offset and its first byte.
-    bad_failed: Option<(u64, u8)>,
+    /// The last `jobfailed`, if it was invalid: its offset and its first byte.
+    invalid_failed: Option<(u64, u8)>,
     added: Option<FileSum>,
     modified: Option<FileSum>,
     removed: Option<FileSum>,
-    /// The map being read, and the sizes of the file being read.
+    /// The current map, and the sizes of the current file.
     sum: FileSum,
     file_size: Option<u64>,
     size: Option<u64>,
@@ -128,11 +128,11 @@ struct Envelope {
     error: Option<bool>,
     code: Option<i64>,
     message: Option<String>,
-    /// `error`, where that is the text itself.
+    /// `error`, if it is a text.
     error_text: Option<String>,
 }
 
-impl Sink for Fields {
+impl TokenSink for Fields {
     fn key_limit(&self, depth: u32) -> usize {
         match (depth, self.field) {
             (1, _) | (2, Field::Name(_)) | (3, Field::Files(_)) => KEY_LIMIT,
@@ -144,39 +144,39 @@ impl Sink for Fields {
         match (depth, self.field, self.inner) {
             (1, Field::Other | Field::Files(_) | Field::Name(_), _) => 0,
             (1, ..)
-            | (2, Field::Name(_), Inner::Name)
-            | (3, Field::Files(_), Inner::Size | Inner::FileSize) => TEXT_LIMIT,
+            | (2, Field::Name(_), InnerKey::Name)
+            | (3, Field::Files(_), InnerKey::Size | InnerKey::FileSize) => TEXT_LIMIT,
             _ => 0,
         }
     }
 
-    fn key(&mut self, depth: u32, key: Text<'_>) {
-        let key = key.whole().unwrap_or_default();
+    fn key(&mut self, depth: u32, key: TokenText<'_>) {
+        let key = key.complete().unwrap_or_default();
         if depth == 1 {
             self.field = Field::of(key);
-            self.is_status |= self.field.is_of_job();
+            self.is_status |= self.field.is_job_field();
             return;
         }
         self.inner = match (self.field, key) {
-            (Field::Files(_), b"filesize") => Inner::FileSize,
-            (Field::Files(_), b"size") => Inner::Size,
-            (Field::Name(_), b"name") => Inner::Name,
-            _ => Inner::Other,
+            (Field::Files(_), b"filesize") => InnerKey::FileSize,
+            (Field::Files(_), b"size") => InnerKey::Size,
+            (Field::Name(_), b"name") => InnerKey::Name,
+            _ => InnerKey::Other,
         };
     }
 
-    fn value(&mut self, depth: u32, at: u64, value: Value<'_>) {
+    fn value(&mut self, depth: u32, at: u64, value: Scalar<'_>) {
         match (depth, self.field) {
             (1, _) => self.set(at, value),
             (2, Field::Files(_)) => self.sum.count = self.sum.count.saturating_add(1),
-            (2, Field::Name(thing)) if self.inner == Inner::Name => {
-                *self.name(thing) = value.text();
+            (2, Field::Name(object)) if self.inner == InnerKey::Name => {
+                *self.name(object) = value.text();
             }
             (2, Field::Success | Field::Error) => self.set_flag(true),
             (3, Field::Files(_)) => match self.inner {
-                Inner::FileSize => self.file_size = value.bytes(),
-                Inner::Size => self.size = value.bytes(),
-                Inner::Name | Inner::Other => {}
+                InnerKey::FileSize => self.file_size = value.bytes(),
+                InnerKey::Size => self.size = value.bytes(),
+                InnerKey::Name | InnerKey::Other => {}
             },
             _ => {}
         }
@@ -187,18 +187,18 @@ impl Sink for Fields {
             (1, Field::Files(_)) => self.sum = FileSum::default(),
             (1, _) => self.set_nested(at, bracket),
             (2, Field::Files(_)) => (self.file_size, self.size) = (None, None),
-            (2, Field::Name(thing)) if self.inner == Inner::Name => *self.name(thing) = None,
+            (2, Field::Name(object)) if self.inner == InnerKey::Name => *self.name(object) = None,
             (2, Field::Success | Field::Error) => self.set_flag(true),
             (3, Field::Files(_)) => match self.inner {
-                Inner::FileSize => self.file_size = None,
-                Inner::Size => self.size = None,
-                Inner::Name | Inner::Other => {}
+                InnerKey::FileSize => self.file_size = None,
+                InnerKey::Size => self.size = None,
+                InnerKey::Name | InnerKey::Other => {}
             },
             _ => {}
         }
-        // A list has no keys: what was said of the place before must not hold for its items.
+        // A list has no keys: the key before must not apply to its items.
         if depth <= 2 {
-            self.inner = Inner::Other;
+            self.inner = InnerKey::Other;
         }
     }
 
@@ -216,16 +216,16 @@ impl Sink for Fields {
 }
 
 impl Fields {
-    /// Takes the value of a field of the top object; the last one counts.
-    fn set(&mut self, at: u64, value: Value<'_>) {
+    /// Sets a field of the top object; the last value counts.
+    fn set(&mut self, at: u64, value: Scalar<'_>) {
         let status = &mut self.status;
         match self.field {
             Field::Progress => status.progress = value.percent(),
             Field::Failed => {
                 let failures = value.failures();
                 status.failed = failures.unwrap_or(0);
-                let bad = failures.is_none();
-                self.bad_failed = bad.then(|| (at, value.first_byte()));
+                let invalid = failures.is_none();
+                self.invalid_failed = invalid.then(|| (at, value.first_byte()));
             }
             Field::StateId => self.state_by_id = value.integer().map(JobState::from_id),
             Field::StateName => status.state_name = value.text(),
@@ -235,7 +235,7 @@ impl Fields {
             Field::Start => status.start = value.seconds(),
             Field::Updated => status.updated = value.seconds(),
             Field::Files(change) => *self.files(change) = None,
-            Field::Name(thing) => *self.name(thing) = None,
+            Field::Name(object) => *self.name(object) = None,
             Field::Success => self.envelope.success = value.truth(),
             Field::Error => {
                 self.envelope.error = value.truth();
@@ -247,12 +247,12 @@ impl Fields {
         }
     }
 
-    /// Takes an object or a list as the value of a field: for most of them, nothing usable.
+    /// Sets a field to an object or a list, which is the wrong type for most.
     fn set_nested(&mut self, at: u64, bracket: u8) {
-        self.set(at, Value::Null);
+        self.set(at, Scalar::Null);
         match self.field {
-            Field::Failed => self.bad_failed = Some((at, bracket)),
-            // An empty one is PHP's false; whatever is in it makes it true.
+            Field::Failed => self.invalid_failed = Some((at, bracket)),
+            // In PHP, an empty list is false and any other is true.
             _ => self.set_flag(false),
         }
     }
@@ -265,29 +265,29 @@ impl Fields {
         }
     }
 
-    fn files(&mut self, change: Change) -> &mut Option<FileSum> {
+    fn files(&mut self, change: FileChange) -> &mut Option<FileSum> {
         match change {
-            Change::Added => &mut self.added,
-            Change::Modified => &mut self.modified,
-            Change::Removed => &mut self.removed,
+            FileChange::Added => &mut self.added,
+            FileChange::Modified => &mut self.modified,
+            FileChange::Removed => &mut self.removed,
         }
     }
 
-    fn name(&mut self, thing: Thing) -> &mut Option<String> {
+    fn name(&mut self, object: NamedObject) -> &mut Option<String> {
         let names = &mut self.status.names;
-        match thing {
-            Thing::Game => &mut names.game,
-            Thing::Image => &mut names.image,
-            Thing::Machine => &mut names.machine,
+        match object {
+            NamedObject::Game => &mut names.game,
+            NamedObject::Image => &mut names.image,
+            NamedObject::Machine => &mut names.machine,
         }
     }
 
-    /// What the answer was, now that all of it is known; it ended at the offset `at`.
-    pub(super) fn finish(mut self, at: u64) -> Result<Reply, DecodeError> {
+    /// Ends the body at the offset `at` and returns its content.
+    pub(super) fn finish(mut self, at: u64) -> Result<DecodedBody, DecodeError> {
         if !self.is_status {
-            return self.envelope.finish(at).map(Reply::Refusal);
+            return self.envelope.finish(at).map(DecodedBody::Error);
         }
-        if let Some((at, first)) = self.bad_failed {
+        if let Some((at, first)) = self.invalid_failed {
             return Err(DecodeError {
                 at,
                 expected: "a number, true or false for jobfailed",
@@ -305,7 +305,7 @@ impl Fields {
                 removed,
             });
         }
-        Ok(Reply::Status(Box::new(self.status)))
+        Ok(DecodedBody::Status(Box::new(self.status)))
     }
 }
 
@@ -315,7 +315,7 @@ impl Envelope {
         if !failed && self.message.is_none() {
             return Err(DecodeError {
                 at,
-                expected: "a field of a job (jobprogress, jobfailed, jobstateid or jobstatename)",
+                expected: "a job field (jobprogress, jobfailed, jobstateid or jobstatename)",
                 found: None,
             });
         }

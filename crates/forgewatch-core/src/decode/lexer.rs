@@ -1,26 +1,26 @@
-//! A JSON lexer that is pushed bytes as they come: it checks everything and keeps next to nothing.
+//! A JSON lexer that takes the body in chunks, validates all of it and keeps almost nothing.
 //!
-//! [`super::Decoder`] feeds it; a [`Sink`] says which texts are wanted and is told the tokens. Between two chunks
-//! the whole state is in [`Lexer`], so where the body is cut makes no difference. What it takes for JSON is what
-//! `serde_json` takes, narrowed to one object at the top and [`MAX_DEPTH`] levels.
+//! [`super::Decoder`] pushes the chunks; a [`TokenSink`] chooses the texts to keep and receives the tokens. Between
+//! chunks the whole state is in [`Lexer`], so the division into chunks has no effect. It accepts the JSON that
+//! `serde_json` accepts, limited to one object at the top and [`MAX_DEPTH`] levels.
 
 use super::error::DecodeError;
-use super::text::{Scratch, Text};
-use super::token::{JsonString, Number, Read, Word};
+use super::text::{TextBuffer, TokenText};
+use super::token::{JsonLiteral, JsonNumber, JsonString, Scan};
 
-/// How deep objects and lists may nest. A status has three levels.
+/// The limit of nested objects and lists. A status has three levels.
 pub(super) const MAX_DEPTH: u32 = 32;
 
-/// Who is told the tokens. `depth` counts the objects and lists around a token: 1 inside the top object.
-pub(super) trait Sink {
-    /// How many bytes of the key that begins now are wanted; with 0 the key is not told.
+/// Receives the tokens. `depth` counts the objects and lists around a token: 1 inside the top object.
+pub(super) trait TokenSink {
+    /// The number of bytes to keep of the key that begins now; with 0, [`Self::key`] is not called.
     fn key_limit(&self, depth: u32) -> usize;
-    /// How many bytes of the text of the string or number that begins now are wanted.
+    /// The number of bytes to keep of the string or number that begins now.
     fn value_limit(&self, depth: u32) -> usize;
     /// A key, unescaped.
-    fn key(&mut self, depth: u32, key: Text<'_>);
+    fn key(&mut self, depth: u32, key: TokenText<'_>);
     /// A value that is neither object nor list, and the offset of its first byte.
-    fn value(&mut self, depth: u32, at: u64, value: Value<'_>);
+    fn value(&mut self, depth: u32, at: u64, value: Scalar<'_>);
     /// The beginning of an object (`{`) or a list (`[`), and its offset.
     fn open(&mut self, depth: u32, at: u64, bracket: u8);
     /// The end of an object or a list.
@@ -29,37 +29,34 @@ pub(super) trait Sink {
 
 /// A value that is neither object nor list.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
-    /// `null`
+pub(super) enum Scalar<'a> {
     Null,
-    /// `true` or `false`
     Bool(bool),
     /// A number, as written.
-    Number(Text<'a>),
+    Number(TokenText<'a>),
     /// A string, unescaped.
-    String(Text<'a>),
+    String(TokenText<'a>),
 }
 
-/// See the module.
+/// The lexer's state between chunks.
 #[derive(Debug, Default)]
 pub(super) struct Lexer {
-    /// The offset of the chunk in hand.
+    /// The offset of the current chunk.
     at: u64,
-    state: State,
-    /// Where the token in hand stands, if it is of this sort. Beside `state`, not in it: what is read and written
-    /// at every token then is one byte.
+    state: LexerState,
+    /// The current token, if it is of this type. Not in `state`, which stays one byte to read and write at every token.
     string: JsonString,
-    number: Number,
-    word: Word,
+    number: JsonNumber,
+    literal: JsonLiteral,
     nesting: Nesting,
-    /// The offset of the value in hand, and its text or that of the key.
+    /// The offset of the current value, and its text or that of the key.
     value_at: u64,
-    text: Scratch,
+    text: TextBuffer,
 }
 
-/// What may come next.
+/// What the next byte may be.
 #[derive(Clone, Copy, Debug, Default)]
-enum State {
+enum LexerState {
     /// The top object.
     #[default]
     Start,
@@ -67,40 +64,44 @@ enum State {
     FirstKey,
     /// A key.
     Key,
-    /// The colon behind a key.
+    /// The colon after a key.
     Colon,
     /// The first value of a list, or its end.
     FirstItem,
     /// A value.
     Value,
-    /// What separates values, or the end of the object or list.
+    /// The comma between values, or the end of the object or list.
     Separator,
-    /// Nothing: the top object has ended.
+    /// The top object has ended.
     End,
     /// The rest of a token.
     InKey,
     InString,
     InNumber,
-    InWord,
+    InLiteral,
     /// A value, but not another level.
-    Deepest,
+    MaxDepth,
 }
 
-impl State {
-    /// Whether it is inside a token that the end of a chunk can cut.
+impl LexerState {
+    /// Whether the lexer is inside a token that the end of a chunk can cut.
     fn is_token(self) -> bool {
         matches!(
             self,
-            Self::InKey | Self::InString | Self::InNumber | Self::InWord
+            Self::InKey | Self::InString | Self::InNumber | Self::InLiteral
         )
     }
 }
 
 impl Lexer {
-    /// Takes the next bytes and tells `sink` what ended in them.
+    /// Reads the next bytes and passes the tokens that end in them to `sink`.
     ///
-    /// After an error it must not be used again.
-    pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+    /// After an error, the lexer must not be used again.
+    pub(super) fn push(
+        &mut self,
+        chunk: &[u8],
+        sink: &mut impl TokenSink,
+    ) -> Result<(), DecodeError> {
         let mut input = chunk;
         while let Some((&byte, rest)) = input.split_first() {
             if !self.state.is_token() {
@@ -113,7 +114,7 @@ impl Lexer {
                     return Err(self.error(at, Some(byte)));
                 }
                 // The first byte of a number is part of its text.
-                if !matches!(self.state, State::InNumber) {
+                if !matches!(self.state, LexerState::InNumber) {
                     input = rest;
                 }
             }
@@ -126,65 +127,64 @@ impl Lexer {
         Ok(())
     }
 
-    /// Says that the body has ended; how long it was.
+    /// Ends the body and returns its length.
     pub(super) fn finish(&self) -> Result<u64, DecodeError> {
         match self.state {
-            State::End => Ok(self.at),
+            LexerState::End => Ok(self.at),
             _ => Err(self.error(self.at, None)),
         }
     }
 
-    /// How many bytes are set aside for a token's text.
     #[cfg(test)]
     pub(super) fn text_capacity(&self) -> usize {
         self.text.capacity()
     }
 
-    /// Reads on in a string, a number or a word. False where the next byte cannot follow.
-    fn token(&mut self, input: &mut &[u8], sink: &mut impl Sink) -> bool {
+    /// Continues a string, a number or a literal. False if the next byte is invalid.
+    fn token(&mut self, input: &mut &[u8], sink: &mut impl TokenSink) -> bool {
         let (depth, text) = (self.nesting.depth, &mut self.text);
-        let read = match self.state {
-            State::InNumber => self.number.read(input, text),
-            State::InWord => self.word.read(input),
+        let scan = match self.state {
+            LexerState::InNumber => self.number.read(input, text),
+            LexerState::InLiteral => self.literal.read(input),
             _ => self.string.read(input, text),
         };
-        let last = match read {
-            Read::More => return true,
-            Read::Wrong => return false,
-            Read::Done(last) => last,
+        let last = match scan {
+            Scan::Incomplete => return true,
+            Scan::Invalid => return false,
+            Scan::Complete(last) => last,
         };
         let value = match self.state {
-            State::InKey => {
-                self.state = State::Colon;
-                if text.is_wanted() {
+            LexerState::InKey => {
+                self.state = LexerState::Colon;
+                if text.is_kept() {
                     sink.key(depth, text.finish(last));
                 }
                 return true;
             }
-            State::InWord => self.word.truth.map_or(Value::Null, Value::Bool),
-            State::InNumber => Value::Number(text.finish(last)),
-            _ => Value::String(text.finish(last)),
+            LexerState::InLiteral => self.literal.truth.map_or(Scalar::Null, Scalar::Bool),
+            LexerState::InNumber => Scalar::Number(text.finish(last)),
+            _ => Scalar::String(text.finish(last)),
         };
-        self.state = State::Separator;
+        self.state = LexerState::Separator;
         sink.value(depth, self.value_at, value);
         true
     }
 
-    /// Takes a byte between tokens, or the first of one. False where it cannot stand there.
-    fn structure(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> bool {
+    /// Reads a byte between tokens, or the first byte of one. False if it is invalid.
+    fn structure(&mut self, byte: u8, at: u64, sink: &mut impl TokenSink) -> bool {
         let depth = self.nesting.depth;
         self.state = match (self.state, byte) {
-            (State::FirstKey | State::Key, b'"') => {
+            (LexerState::FirstKey | LexerState::Key, b'"') => {
                 self.text.begin(sink.key_limit(depth));
                 self.string = JsonString::default();
-                State::InKey
+                LexerState::InKey
             }
-            (State::Separator, b',') if self.nesting.in_object() => State::Key,
-            (State::Colon, b':') | (State::Separator, b',') => State::Value,
-            (State::FirstKey, b'}') | (State::FirstItem, b']') => self.close(sink),
-            (State::Separator, b'}') if self.nesting.in_object() => self.close(sink),
-            (State::Separator, b']') if !self.nesting.in_object() => self.close(sink),
-            (State::Value | State::FirstItem, _) | (State::Start, b'{') => {
+            (LexerState::Separator, b',') if self.nesting.in_object() => LexerState::Key,
+            (LexerState::Colon, b':') | (LexerState::Separator, b',') => LexerState::Value,
+            (LexerState::FirstKey, b'}') | (LexerState::FirstItem, b']') => self.close(sink),
+            (LexerState::Separator, b'}') if self.nesting.in_object() => self.close(sink),
+            (LexerState::Separator, b']') if !self.nesting.in_object() => self.close(sink),
+            (LexerState::Value | LexerState::FirstItem, _) | (LexerState::Start, b'{') => {
                 return self.value(byte, at, sink);
             }
             _ => return false,
@@ -192,36 +192,36 @@ impl Lexer {
         true
     }
 
-    /// Takes the first byte of a value. False where none begins so.
-    fn value(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> bool {
+    /// Reads the first byte of a value. False if it is invalid.
+    fn value(&mut self, byte: u8, at: u64, sink: &mut impl TokenSink) -> bool {
         let depth = self.nesting.depth;
         self.state = match byte {
             b'"' => {
                 self.text.begin(sink.value_limit(depth));
                 self.string = JsonString::default();
-                State::InString
+                LexerState::InString
             }
             b'{' | b'[' => {
                 if !self.nesting.open(byte == b'{') {
-                    self.state = State::Deepest;
+                    self.state = LexerState::MaxDepth;
                     return false;
                 }
                 sink.open(depth, at, byte);
                 if byte == b'{' {
-                    State::FirstKey
+                    LexerState::FirstKey
                 } else {
-                    State::FirstItem
+                    LexerState::FirstItem
                 }
             }
             b'-' | b'0'..=b'9' => {
                 self.text.begin(sink.value_limit(depth));
-                self.number = Number::default();
-                State::InNumber
+                self.number = JsonNumber::default();
+                LexerState::InNumber
             }
-            _ => match Word::begin(byte) {
-                Some(word) => {
-                    self.word = word;
-                    State::InWord
+            _ => match JsonLiteral::begin(byte) {
+                Some(literal) => {
+                    self.literal = literal;
+                    LexerState::InLiteral
                 }
                 None => return false,
             },
@@ -230,31 +230,31 @@ impl Lexer {
         true
     }
 
-    fn close(&mut self, sink: &mut impl Sink) -> State {
+    fn close(&mut self, sink: &mut impl TokenSink) -> LexerState {
         self.nesting.close();
         sink.close(self.nesting.depth);
         if self.nesting.depth == 0 {
-            State::End
+            LexerState::End
         } else {
-            State::Separator
+            LexerState::Separator
         }
     }
 
     fn error(&self, at: u64, found: Option<u8>) -> DecodeError {
         let expected = match self.state {
-            State::Start => "the JSON object of an answer",
-            State::FirstKey => "a key or '}'",
-            State::Key => "a key",
-            State::Colon => "':'",
-            State::FirstItem => "a value or ']'",
-            State::Value => "a value",
-            State::Separator if self.nesting.in_object() => "',' or '}'",
-            State::Separator => "',' or ']'",
-            State::End => "nothing behind the object",
-            State::InKey | State::InString => self.string.expected(),
-            State::InNumber => self.number.expected(),
-            State::InWord => self.word.expected(),
-            State::Deepest => "no more than 32 levels",
+            LexerState::Start => "a JSON object",
+            LexerState::FirstKey => "a key or '}'",
+            LexerState::Key => "a key",
+            LexerState::Colon => "':'",
+            LexerState::FirstItem => "a value or ']'",
+            LexerState::Value => "a value",
+            LexerState::Separator if self.nesting.in_object() => "',' or '}'",
+            LexerState::Separator => "',' or ']'",
+            LexerState::End => "the end of the response",
+            LexerState::InKey | LexerState::InString => self.string.expected(),
+            LexerState::InNumber => self.number.expected(),
+            LexerState::InLiteral => self.literal.expected(),
+            LexerState::MaxDepth => "at most 32 levels of nesting",
         };
         DecodeError {
             at,
@@ -264,7 +264,7 @@ impl Lexer {
     }
 }
 
-/// The objects and lists around the place in hand, a bit each.
+/// The objects and lists around the current position, one bit each.
 #[derive(Clone, Copy, Debug, Default)]
 struct Nesting {
     depth: u32,
@@ -273,7 +273,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    /// Goes a level deeper; false where that is one too many.
+    /// Adds a level; false at the limit.
     fn open(&mut self, object: bool) -> bool {
         if self.depth == MAX_DEPTH {
             return false;

@@ -1,35 +1,33 @@
-//! From the bytes of an answer to a [`Status`], or to the server's error envelope.
+//! From the bytes of a response body to a [`Status`] or the server's error envelope.
 //!
-//! `clanforge` pushes the body, decoded but as it comes, into a [`Decoder`] and asks it for the [`Reply`] at the
-//! end. Nothing is held of the body but the few texts that are wanted, each cut at 8 KiB: a diff's files are
-//! counted and their sizes summed, and a body of any size takes the same few kilobytes. Where the body is cut into
-//! chunks changes nothing, neither the reply nor the error nor its offset.
+//! `clanforge` pushes the decompressed body, chunk by chunk, into a [`Decoder`] and takes the [`DecodedBody`] at the end.
+//! The decoder keeps only the texts of known fields, each cut at 8 KiB. It counts a diff's files and sums their sizes, so
+//! a body of any size takes the same few kilobytes. The division into chunks has no effect on the result, the error or
+//! its offset.
 //!
-//! # What is taken
-//! A body is one JSON object, as strict as `serde_json` has it, with at most 32 levels, no byte order mark, and
-//! nothing but white space behind it. All of it is checked, the skipped parts too: a half-read status is never
-//! returned. The vendor's pages contradict themselves and each other, so every form of a field is accepted:
+//! # Accepted bodies
+//! A body is one JSON object, as strict as in `serde_json`, with at most 32 levels, no byte order mark, and only white
+//! space after it. The decoder checks all of it, skipped parts included, and never returns a partly read status. The
+//! vendor's pages contradict themselves and each other, so every documented form of a field is accepted:
 //!
-//! - Numbers may be strings; the strings may have blanks around them. A number that is not finite, or is written
-//!   in more than 8 KiB, is none.
-//! - null, a missing field and one of an unusable type are the same: `None`. The exception is `jobfailed`: to read
-//!   a wrong type as "not failed" would be guessing about the end, so that is an error.
-//! - A state is known by `jobstateid`; only without a usable one by `jobstatename`.
-//! - An empty map may be `[]`. A list that is not empty counts like a map, as PHP writes maps with the keys 0, 1,
-//!   2… so; what stands for a file but is no object counts as a file of unknown size. null is no map.
-//! - `filesize` goes before `size`, where a file has both.
-//! - Of duplicate keys the last counts. Keys are compared unescaped.
-//! - An empty text is none.
+//! - Numbers may be strings, with white space around them. A number that is not finite, or longer than 8 KiB, is `None`.
+//! - null, a missing field and a field of the wrong type are `None`. The exception is `jobfailed`: reading a wrong type
+//!   as "not failed" would guess about the end of the job, so it is an error.
+//! - The state is `jobstateid`; `jobstatename` is used only without a valid `jobstateid`.
+//! - An empty map may be `[]`. Any other list counts like a map, since PHP writes maps with the keys 0, 1, 2… as lists.
+//!   A file entry that is not an object counts as a file of unknown size. null is not a map.
+//! - `filesize` takes precedence over `size`.
+//! - The last of duplicate keys counts. Keys are compared unescaped.
+//! - An empty text is `None`.
 //!
-//! An object is a status if it has at least one of the keys `jobprogress`, `jobfailed`, `jobstateid` and
-//! `jobstatename`. Without them it is the error envelope if `success` is false, `error` is true (both as PHP sees
-//! truth) or there is an `error_message`; and else it is an error.
+//! An object with any of the keys `jobprogress`, `jobfailed`, `jobstateid` and `jobstatename` is a status. Any other
+//! object is the error envelope if `success` is false, `error` is true (both by PHP's rules of truth) or it has an
+//! `error_message`, and otherwise an error.
 //!
-//! # Why a lexer of our own
-//! The network pushes, and `serde_json` pulls. Of the push parsers, `actson` 2.1 reads a large diff at a quarter of
-//! this lexer's speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470), keeps every string whole
-//! however long, and lets lone surrogates pass, and broken UTF-8 where the text is not asked for. `serde_json` is
-//! the judge in the tests instead.
+//! # Why not an existing parser
+//! The network pushes bytes, while `serde_json` pulls them. Of the push parsers, `actson` 2.1 reads a large diff at a
+//! quarter of this speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470), keeps strings of any length,
+//! and accepts lone surrogates, and invalid UTF-8 in skipped texts. The tests compare this decoder with `serde_json`.
 
 mod error;
 mod fields;
@@ -47,31 +45,31 @@ use self::fields::Fields;
 use self::lexer::Lexer;
 use super::status::{ApiError, Status};
 
-/// What the server answered with HTTP 200.
+/// The body of a response with HTTP status 200.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub enum DecodedBody {
     /// The job's status.
     Status(Box<Status>),
-    /// The error envelope: the request failed. It says nothing of the job.
-    Refusal(ApiError),
+    /// The error envelope: the request failed. It says nothing about the job.
+    Error(ApiError),
 }
 
-/// Decodes one answer from the chunks in which it comes.
+/// Decodes one response body from its chunks.
 #[derive(Debug, Default)]
 pub struct Decoder {
     lexer: Lexer,
     fields: Fields,
-    /// What was wrong with the chunks so far; it stays wrong.
+    /// The first error, which every later call returns.
     failed: Option<DecodeError>,
 }
 
 impl Decoder {
-    /// A decoder that has seen nothing yet.
+    /// A decoder before the first chunk.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes of the body, of any number.
+    /// Decodes the next bytes of the body.
     ///
     /// An error is final: the rest of the body need not be read, and every later call returns the same error.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), DecodeError> {
@@ -83,8 +81,8 @@ impl Decoder {
         pushed
     }
 
-    /// Says that the body has ended, and what it was.
-    pub fn finish(self) -> Result<Reply, DecodeError> {
+    /// Ends the body and returns its content.
+    pub fn finish(self) -> Result<DecodedBody, DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
         }

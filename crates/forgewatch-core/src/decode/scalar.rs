@@ -1,30 +1,30 @@
-//! What a single value of the server's means: numbers as numbers or strings, PHP's idea of truth.
+//! Conversion of scalars: numbers may be strings, and truth follows PHP's rules.
 //!
-//! None is a value that tells nothing usable; the caller takes it as if it were not there.
+//! None is a value of the wrong type or range; callers treat it like a missing field.
 
-use super::lexer::Value;
+use super::lexer::Scalar;
 
 /// The last second of the year 9999: later times have no RFC 3339 form.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-impl Value<'_> {
-    /// The text of a number, or of a string that may hold one.
+impl Scalar<'_> {
+    /// The text of a number, or of a string that may contain one.
     fn digits(&self) -> Option<&str> {
         match self {
             Self::Number(text) | Self::String(text) => {
-                str::from_utf8(text.whole()?).ok().map(str::trim_ascii)
+                str::from_utf8(text.complete()?).ok().map(str::trim_ascii)
             }
             Self::Null | Self::Bool(_) => None,
         }
     }
 
-    /// A number of 1 to 15 digits and nothing else, which every type here holds exactly. Nearly all numbers are such,
-    /// and it takes a third of the time of the general way.
-    fn plain(&self) -> Option<u64> {
+    /// A number of 1 to 15 digits, which is exact in every type here. Nearly all numbers are like this, and it takes a
+    /// third of the time of the general conversion.
+    fn short_digits(&self) -> Option<u64> {
         let (Self::Number(text) | Self::String(text)) = self else {
             return None;
         };
-        let digits = text.whole()?;
+        let digits = text.complete()?;
         if !(1..=15).contains(&digits.len()) {
             return None;
         }
@@ -34,9 +34,9 @@ impl Value<'_> {
         })
     }
 
-    /// A finite number. The words for infinity and NaN that Rust reads are none, and what overflows is none.
+    /// A finite number: not the words for infinity and NaN that Rust parses.
     pub(super) fn number(&self) -> Option<f64> {
-        self.plain().map(|n| n as f64).or_else(|| {
+        self.short_digits().map(|n| n as f64).or_else(|| {
             let x: f64 = self.digits()?.parse().ok()?;
             x.is_finite().then_some(x)
         })
@@ -44,31 +44,30 @@ impl Value<'_> {
 
     /// A whole number; `4.0` and `4e0` are 4.
     pub(super) fn integer(&self) -> Option<i64> {
-        /// 2^63, the first float that does not fit.
+        /// 2^63, the first float out of range.
         const END: f64 = 9_223_372_036_854_775_808.0;
         let whole = |x: f64| (x.fract() == 0.0 && (-END..END).contains(&x)).then_some(x as i64);
-        let plain = self.plain().map(u64::cast_signed);
-        plain
+        let short = self.short_digits().map(u64::cast_signed);
+        short
             .or_else(|| self.digits()?.parse().ok())
             .or_else(|| whole(self.number()?))
     }
 
-    /// A number of bytes. A fraction is cut off, what is beyond 64 bits counts as their largest number, a
-    /// negative one is none.
+    /// A number of bytes: rounded down, capped at 64 bits, not negative.
     pub(super) fn bytes(&self) -> Option<u64> {
         let whole = |x: f64| (x >= 0.0).then_some(x as u64);
-        self.plain()
+        self.short_digits()
             .or_else(|| self.digits()?.parse().ok())
             .or_else(|| whole(self.number()?))
     }
 
-    /// A time in Unix seconds from 1 to the end of the year 9999. 0 and less is how the server says "none".
+    /// A time in Unix seconds from 1 to the end of the year 9999. The server sends 0 and less for "no time".
     pub(super) fn seconds(&self) -> Option<i64> {
         let seconds = self.number()?.floor() as i64;
         (1..=LAST_SECOND).contains(&seconds).then_some(seconds)
     }
 
-    /// A percentage, held within 0 and 100. Less than 100 stays less, however close it is: 100 is the end.
+    /// A percentage, clamped to 0 and 100. A value below 100 never rounds to 100, since 100 is the end.
     pub(super) fn percent(&self) -> Option<f32> {
         let x = self.number()?;
         Some(if x >= 100.0 {
@@ -80,13 +79,13 @@ impl Value<'_> {
         })
     }
 
-    /// How often a job failed: a flag or a count, null and the empty string (PHP's `(string) false`) for none.
-    /// What is not 0 is at least 1.
+    /// The number of failures of a job: a flag or a count; null and the empty string (PHP's `(string) false`) are 0. Any
+    /// number but 0 is at least 1.
     pub(super) fn failures(&self) -> Option<u32> {
         match self {
             Self::Null => Some(0),
             Self::Bool(failed) => Some(u32::from(*failed)),
-            Self::String(text) if text.whole() == Some(b"") => Some(0),
+            Self::String(text) if text.complete() == Some(b"") => Some(0),
             Self::Number(_) | Self::String(_) => {
                 let x = self.number()?;
                 Some(if x == 0.0 { 0 } else { (x as u32).max(1) })
@@ -94,7 +93,7 @@ impl Value<'_> {
         }
     }
 
-    /// A text that is not empty, cut to what was kept of it.
+    /// A text that is not empty, cut at the limit.
     pub(super) fn text(&self) -> Option<String> {
         match self {
             Self::String(text) => Some(text.cut().to_owned()).filter(|s| !s.is_empty()),
@@ -102,7 +101,7 @@ impl Value<'_> {
         }
     }
 
-    /// The first byte of the value, as sent.
+    /// The first byte of the value in the body.
     pub(super) fn first_byte(&self) -> u8 {
         match self {
             Self::Null => b'n',
@@ -113,13 +112,13 @@ impl Value<'_> {
         }
     }
 
-    /// Whether PHP would take it for true; None for null. `false`, 0, `""` and `"0"` are false.
+    /// The truth of the value by PHP's rules: `false`, 0, `""` and `"0"` are false. None for null.
     pub(super) fn truth(&self) -> Option<bool> {
         match self {
             Self::Null => None,
             Self::Bool(truth) => Some(*truth),
             Self::Number(_) => Some(self.number() != Some(0.0)),
-            Self::String(text) => Some(!matches!(text.whole(), Some(b"" | b"0"))),
+            Self::String(text) => Some(!matches!(text.complete(), Some(b"" | b"0"))),
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The text of one token, as far as somebody wants it, and the checks on what strings are made of.
+//! The text of one token, up to a limit, and the validation of strings.
 
-/// The text of one token, as far as it was wanted: of a string after unescaping, of a number as written.
+/// The text of one token, up to its limit: of a string unescaped, of a number as written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a> {
+pub(super) struct TokenText<'a> {
     bytes: &'a [u8],
     cut: bool,
 }
 
-impl<'a> Text<'a> {
-    /// The text, cut before a character that did not fit whole.
+impl<'a> TokenText<'a> {
+    /// The text, cut at a character boundary.
     pub(super) fn cut(self) -> &'a str {
         str::from_utf8(self.bytes).unwrap_or_else(|_| {
             let mut chunks = self.bytes.utf8_chunks();
@@ -16,39 +16,38 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// The text's bytes, if all of them fitted.
-    pub(super) fn whole(self) -> Option<&'a [u8]> {
+    /// The bytes of the text, if all of them fit.
+    pub(super) fn complete(self) -> Option<&'a [u8]> {
         (!self.cut).then_some(self.bytes)
     }
 }
 
-/// Gathers the text of a token that comes in pieces.
+/// Collects the text of a token that comes in pieces, up to a limit.
 ///
-/// It takes what fits and drops the rest, so that memory stays bounded whatever is sent. The buffer is used again
-/// for every token, and not used at all by one that comes in one piece.
+/// One buffer serves every token; a token in one piece does not use it.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct TextBuffer {
     bytes: Vec<u8>,
     limit: usize,
     cut: bool,
 }
 
-impl Scratch {
-    /// Begins a token of which `limit` bytes are wanted.
+impl TextBuffer {
+    /// Begins a token of which up to `limit` bytes are kept.
     pub(super) fn begin(&mut self, limit: usize) {
         self.bytes.clear();
         self.limit = limit;
         self.cut = false;
     }
 
-    /// Whether any of it is wanted.
-    pub(super) fn is_wanted(&self) -> bool {
+    /// Whether any of the text is kept.
+    pub(super) fn is_kept(&self) -> bool {
         self.limit > 0
     }
 
-    /// Adds a piece that is not the last one.
+    /// Adds a piece before the last.
     pub(super) fn push(&mut self, piece: &[u8]) {
-        if self.is_wanted() && !piece.is_empty() {
+        if self.is_kept() && !piece.is_empty() {
             let room = self.limit.saturating_sub(self.bytes.len());
             self.cut |= room < piece.len();
             self.bytes
@@ -61,30 +60,29 @@ impl Scratch {
         self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// The whole text, with its last piece.
-    pub(super) fn finish<'a>(&'a mut self, last: &'a [u8]) -> Text<'a> {
+    /// Adds the last piece and returns the text.
+    pub(super) fn finish<'a>(&'a mut self, last: &'a [u8]) -> TokenText<'a> {
         if self.bytes.is_empty() && last.len() <= self.limit {
-            return Text {
+            return TokenText {
                 bytes: last,
                 cut: self.cut,
             };
         }
         self.push(last);
-        Text {
+        TokenText {
             bytes: &self.bytes,
             cut: self.cut,
         }
     }
 
-    /// How many bytes are set aside.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 }
 
-/// How many bytes at the front of `bytes` are whole characters that stand for themselves in a JSON string: all up
-/// to a quote, a backslash, a control character or broken UTF-8.
+/// The number of bytes at the front of `bytes` that are complete, unescaped characters of a JSON string: all up to a
+/// quote, a backslash, a control character or invalid UTF-8.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
     let ascii = run::<true>(bytes);
     let (_, rest) = bytes.split_at(ascii);
@@ -92,10 +90,10 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
         return ascii;
     }
     let (run, _) = rest.split_at(run::<false>(rest));
-    ascii + str::from_utf8(run).map_or_else(|broken| broken.valid_up_to(), str::len)
+    ascii + str::from_utf8(run).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
-/// How many bytes go before a quote, a backslash or a control character, or with `ASCII` a byte that is not ASCII.
+/// The number of bytes before a quote, a backslash or a control character, or with `ASCII` a byte that is not ASCII.
 fn run<const ASCII: bool>(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (n, word) in words.iter().enumerate() {
@@ -104,15 +102,15 @@ fn run<const ASCII: bool>(bytes: &[u8]) -> usize {
             return n * 8 + marks.trailing_zeros() as usize / 8;
         }
     }
-    let goes_on = |byte: &&u8| match byte {
+    let continues = |byte: &&u8| match byte {
         b'"' | b'\\' | ..b' ' => false,
         _ => !ASCII || byte.is_ascii(),
     };
-    words.len() * 8 + tail.iter().take_while(goes_on).count()
+    words.len() * 8 + tail.iter().take_while(continues).count()
 }
 
-/// Marks the top bit of the bytes of `word` that end a run. The lowest mark is exact; a borrow can set wrong ones
-/// above it only.
+/// Sets the top bit of each byte of `word` that ends a run. The lowest mark is exact; a borrow can only set wrong marks
+/// above it.
 ///
 /// After "Determine if a word has a byte less than n", Bit Twiddling Hacks, Sean Eron Anderson.
 fn marks<const ASCII: bool>(word: u64) -> u64 {
@@ -124,10 +122,10 @@ fn marks<const ASCII: bool>(word: u64) -> u64 {
     (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | not_ascii) & (ONES << 7)
 }
 
-/// Where a UTF-8 character stands: how many bytes are still to come, and the bounds of the next one.
+/// A partly read UTF-8 character: the number of bytes to come, and the bounds of the next one.
 ///
-/// The bounds keep out overlong forms, surrogates and what lies beyond U+10FFFF (The Unicode Standard, table
-/// 3-7), so a wrong byte is known at once, however the input is cut into chunks.
+/// The bounds exclude overlong forms, surrogates and anything above U+10FFFF (The Unicode Standard, table 3-7), so an
+/// invalid byte is found at once, wherever the chunks are cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Utf8 {
     left: u8,
@@ -136,7 +134,7 @@ pub(super) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Begins with a byte that is not ASCII; None if no character begins with it.
+    /// Begins a character with a byte that is not ASCII; None for an invalid one.
     pub(super) fn lead(byte: u8) -> Option<Self> {
         let (left, low, high) = match byte {
             0xc2..=0xdf => (1, 0x80, 0xbf),
@@ -151,12 +149,11 @@ impl Utf8 {
         Some(Self { left, low, high })
     }
 
-    /// Whether the character is not whole yet.
-    pub(super) fn is_open(self) -> bool {
+    pub(super) fn is_incomplete(self) -> bool {
         self.left > 0
     }
 
-    /// Goes on with the next byte; None if it cannot follow.
+    /// Adds the next byte; None if it is invalid.
     pub(super) fn next(self, byte: u8) -> Option<Self> {
         (self.low..=self.high).contains(&byte).then_some(Self {
             left: self.left.saturating_sub(1),
@@ -173,21 +170,21 @@ mod tests {
     use super::*;
 
     fn is_utf8(bytes: &[u8]) -> bool {
-        let mut open = Utf8::default();
+        let mut char = Utf8::default();
         for &byte in bytes {
-            let next = match (open.is_open(), byte) {
-                (true, _) => open.next(byte),
-                (false, ..0x80) => Some(open),
+            let next = match (char.is_incomplete(), byte) {
+                (true, _) => char.next(byte),
+                (false, ..0x80) => Some(char),
                 (false, _) => Utf8::lead(byte),
             };
             let Some(next) = next else { return false };
-            open = next;
+            char = next;
         }
-        !open.is_open()
+        !char.is_incomplete()
     }
 
     #[test]
-    fn utf8_is_judged_as_the_standard_library_judges_it() {
+    fn utf8_is_validated_as_by_the_standard_library() {
         const LAST: [u8; 8] = [b'a', 0x7f, 0x80, 0x8f, 0x90, 0xbf, 0xc0, 0xff];
         for lead in 0x80..=u8::MAX {
             for second in 0..=u8::MAX {
@@ -203,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plain_run_ends_where_a_search_byte_by_byte_ends_it(
+        fn a_plain_run_ends_where_a_search_byte_by_byte_ends(
             run in "\\PC{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
         ) {
             let bytes = [run.as_bytes(), &rest].concat();
@@ -214,18 +211,18 @@ mod tests {
         }
 
         #[test]
-        fn a_text_is_cut_at_a_character_however_it_comes(
+        fn a_text_is_cut_at_a_character_boundary_in_any_pieces(
             text in "\\PC{0,12}", limit in 1..20_usize, last in 0..12_usize
         ) {
-            let mut scratch = Scratch::default();
-            scratch.begin(limit);
+            let mut buffer = TextBuffer::default();
+            buffer.begin(limit);
             let (front, last) = text.as_bytes().split_at(last.min(text.len()));
             for &byte in front {
-                scratch.push(&[byte]);
+                buffer.push(&[byte]);
             }
-            let gathered = scratch.finish(last);
-            prop_assert_eq!(gathered.cut(), &text[..text.floor_char_boundary(limit)]);
-            prop_assert_eq!(gathered.whole(), (text.len() <= limit).then_some(text.as_bytes()));
+            let collected = buffer.finish(last);
+            prop_assert_eq!(collected.cut(), &text[..text.floor_char_boundary(limit)]);
+            prop_assert_eq!(collected.complete(), (text.len() <= limit).then_some(text.as_bytes()));
         }
     }
 }

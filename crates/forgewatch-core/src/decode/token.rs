@@ -1,21 +1,21 @@
-//! The tokens that can be cut anywhere by the end of a chunk: strings, numbers and words.
+//! The tokens that the end of a chunk can cut: strings, numbers and literals.
 //!
-//! Each reads on from where it was, takes what belongs to it, and leaves a byte that it refuses in front.
+//! Each continues where it stopped, consumes its own bytes, and leaves an invalid byte at the front of the input.
 
-use super::text::{Scratch, Utf8, plain_run};
+use super::text::{TextBuffer, Utf8, plain_run};
 
-/// How far a token came with the bytes at hand.
+/// The result of reading a token from a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read<'a> {
-    /// It took all of them and is not at its end.
-    More,
-    /// It is whole; the last piece of its text.
-    Done(&'a [u8]),
-    /// The next byte cannot follow.
-    Wrong,
+pub(super) enum Scan<'a> {
+    /// The chunk ended within the token.
+    Incomplete,
+    /// The token has ended; the last piece of its text.
+    Complete(&'a [u8]),
+    /// The next byte is invalid.
+    Invalid,
 }
 
-/// A string, from behind its opening quote.
+/// A string after its opening quote, by the position within it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum JsonString {
     /// Between characters.
@@ -23,27 +23,27 @@ pub(super) enum JsonString {
     Plain,
     /// Inside a character that is not ASCII.
     Char(Utf8),
-    /// Behind a backslash.
+    /// After a backslash.
     Escape,
-    /// Behind `\u`.
+    /// After `\u`.
     Hex {
-        /// The first half of a pair, where this is the second; else 0.
+        /// The high surrogate before this unit, or 0.
         high: u16,
-        /// How many digits were read, and their value.
+        /// The number of digits read, and their value.
         digits: u8,
         unit: u16,
     },
-    /// Behind the first half of a pair: `\` must follow.
-    Half(u16),
-    /// And then `u`.
-    HalfEscape(u16),
-    /// At the last digit of half a pair that lacks its other half.
-    Lone,
+    /// After a high surrogate: `\` must follow.
+    HighSurrogate(u16),
+    /// After a high surrogate and `\`: `u` must follow.
+    HighSurrogateEscape(u16),
+    /// At the last digit of a surrogate without its pair.
+    LoneSurrogate,
 }
 
 impl JsonString {
-    /// Reads on. The unescaped text goes to `text`, but for its last piece.
-    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8], text: &mut Scratch) -> Read<'a> {
+    /// Continues the string. The unescaped text goes to `text`, except its last piece.
+    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8], text: &mut TextBuffer) -> Scan<'a> {
         loop {
             let mut run: &[u8] = &[];
             if let Self::Plain = self {
@@ -52,16 +52,16 @@ impl JsonString {
             match (&self, input.split_first()) {
                 (Self::Plain, Some((b'"', rest))) => {
                     *input = rest;
-                    return Read::Done(run);
+                    return Scan::Complete(run);
                 }
                 (_, None) => {
                     text.push(run);
-                    return Read::More;
+                    return Scan::Incomplete;
                 }
                 (_, Some((&byte, rest))) => {
                     text.push(run);
                     if !self.step(byte, text) {
-                        return Read::Wrong;
+                        return Scan::Invalid;
                     }
                     *input = rest;
                 }
@@ -69,18 +69,18 @@ impl JsonString {
         }
     }
 
-    /// Takes one byte that is neither plain nor the closing quote; false if it cannot follow.
+    /// Reads one byte that is neither plain nor the closing quote; false if it is invalid.
     ///
-    /// Most strings are plain to their end: out of line, this does not slow them.
+    /// Out of line, since most strings are plain to their end.
     #[inline(never)]
-    fn step(&mut self, byte: u8, text: &mut Scratch) -> bool {
+    fn step(&mut self, byte: u8, text: &mut TextBuffer) -> bool {
         let next = self.next(byte, text);
-        *self = next.unwrap_or_else(|wrong| wrong);
+        *self = next.unwrap_or_else(|invalid| invalid);
         next.is_ok()
     }
 
-    /// Where the string stands after this byte; the error is where it stands if the byte cannot follow.
-    fn next(self, byte: u8, text: &mut Scratch) -> Result<Self, Self> {
+    /// The position after this byte; the error is the position of an invalid byte.
+    fn next(self, byte: u8, text: &mut TextBuffer) -> Result<Self, Self> {
         Ok(match (self, byte) {
             (Self::Plain, b'\\') => Self::Escape,
             (Self::Plain, _) => {
@@ -91,7 +91,7 @@ impl JsonString {
             (Self::Char(char), _) => {
                 let char = char.next(byte).ok_or(self)?;
                 text.push(&[byte]);
-                if char.is_open() {
+                if char.is_incomplete() {
                     Self::Char(char)
                 } else {
                     Self::Plain
@@ -113,23 +113,25 @@ impl JsonString {
                     let digits = digits + 1;
                     Self::Hex { high, digits, unit }
                 } else {
-                    Self::unit(high, unit, text).ok_or(Self::Lone)?
+                    Self::unit(high, unit, text).ok_or(Self::LoneSurrogate)?
                 }
             }
-            (Self::Half(high), b'\\') => Self::HalfEscape(high),
-            (Self::HalfEscape(high), b'u') => Self::Hex {
+            (Self::HighSurrogate(high), b'\\') => Self::HighSurrogateEscape(high),
+            (Self::HighSurrogateEscape(high), b'u') => Self::Hex {
                 high,
                 digits: 0,
                 unit: 0,
             },
-            (Self::Half(_) | Self::HalfEscape(_) | Self::Lone, _) => return Err(self),
+            (Self::HighSurrogate(_) | Self::HighSurrogateEscape(_) | Self::LoneSurrogate, _) => {
+                return Err(self);
+            }
         })
     }
 
-    /// Takes a UTF-16 code unit, behind the first half of a pair if `high` is not 0.
-    fn unit(high: u16, unit: u16, text: &mut Scratch) -> Option<Self> {
+    /// Reads a UTF-16 code unit, the second of a surrogate pair if `high` is not 0.
+    fn unit(high: u16, unit: u16, text: &mut TextBuffer) -> Option<Self> {
         if high == 0 && (0xd800..=0xdbff).contains(&unit) {
-            return Some(Self::Half(unit));
+            return Some(Self::HighSurrogate(unit));
         }
         let pair = [high, unit];
         let units = if high == 0 { &pair[1..] } else { &pair[..] };
@@ -139,19 +141,20 @@ impl JsonString {
         Some(Self::Plain)
     }
 
-    /// What could come next.
     pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Plain => "the text of a string or its closing quote",
             Self::Char(_) => "the next byte of a UTF-8 character",
             Self::Escape => "an escape (one of \"\\/bfnrtu)",
             Self::Hex { .. } => "a hexadecimal digit",
-            Self::Half(_) | Self::HalfEscape(_) | Self::Lone => "a pair of surrogates",
+            Self::HighSurrogate(_) | Self::HighSurrogateEscape(_) | Self::LoneSurrogate => {
+                "a surrogate pair"
+            }
         }
     }
 }
 
-/// What a letter behind a backslash stands for.
+/// The meaning of a letter after a backslash.
 fn unescape(letter: u8) -> Option<u8> {
     Some(match letter {
         b'"' | b'\\' | b'/' => letter,
@@ -164,9 +167,9 @@ fn unescape(letter: u8) -> Option<u8> {
     })
 }
 
-/// A number, by the part in which it stands (RFC 8259, section 6).
+/// A number, by the position within it (RFC 8259, section 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Number {
+pub(super) enum JsonNumber {
     /// Before its first byte.
     #[default]
     Begin,
@@ -180,10 +183,10 @@ pub(super) enum Number {
     ExponentDigits,
 }
 
-impl Number {
-    /// Reads on, to the first byte that does not belong to the number. What does goes to `text`, but for its last
+impl JsonNumber {
+    /// Continues the number up to the first byte that does not belong to it. Its text goes to `text`, except the last
     /// piece.
-    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8], text: &mut Scratch) -> Read<'a> {
+    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8], text: &mut TextBuffer) -> Scan<'a> {
         for (n, &byte) in input.iter().enumerate() {
             if let Some(next) = self.next(byte) {
                 *self = next;
@@ -191,15 +194,15 @@ impl Number {
             }
             let (run, rest) = input.split_at(n);
             *input = rest;
-            return if self.is_whole() {
-                Read::Done(run)
+            return if self.is_complete() {
+                Scan::Complete(run)
             } else {
-                Read::Wrong
+                Scan::Invalid
             };
         }
         text.push(input);
         *input = &[];
-        Read::More
+        Scan::Incomplete
     }
 
     fn next(self, byte: u8) -> Option<Self> {
@@ -220,32 +223,31 @@ impl Number {
         })
     }
 
-    fn is_whole(self) -> bool {
-        use Number::{ExponentDigits, Fraction, Integer, Zero};
+    fn is_complete(self) -> bool {
+        use JsonNumber::{ExponentDigits, Fraction, Integer, Zero};
         matches!(self, Zero | Integer | Fraction | ExponentDigits)
     }
 
-    /// What could come next.
     pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Exponent => "a sign or a digit",
-            _ if self.is_whole() => "the rest of a number",
+            _ if self.is_complete() => "the rest of a number",
             _ => "a digit",
         }
     }
 }
 
-/// One of the three words of JSON.
+/// One of the literals `null`, `true` and `false`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Word {
-    /// What it says; None for null.
+pub(super) struct JsonLiteral {
+    /// Its value; None for null.
     pub(super) truth: Option<bool>,
-    /// How many of its letters were read.
+    /// The number of letters read.
     read: u8,
 }
 
-impl Word {
-    /// The word that begins with this byte, if one does.
+impl JsonLiteral {
+    /// The literal that begins with this byte.
     pub(super) fn begin(byte: u8) -> Option<Self> {
         let truth = match byte {
             b'n' => None,
@@ -256,8 +258,8 @@ impl Word {
         Some(Self { truth, read: 1 })
     }
 
-    /// Reads on.
-    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8]) -> Read<'a> {
+    /// Continues the literal.
+    pub(super) fn read<'a>(&mut self, input: &mut &'a [u8]) -> Scan<'a> {
         let letters: &[u8] = match self.truth {
             None => b"null",
             Some(true) => b"true",
@@ -265,21 +267,20 @@ impl Word {
         };
         while let Some(&letter) = letters.get(usize::from(self.read)) {
             match input.split_first() {
-                None => return Read::More,
+                None => return Scan::Incomplete,
                 Some((&byte, rest)) if byte == letter => *input = rest,
-                Some(_) => return Read::Wrong,
+                Some(_) => return Scan::Invalid,
             }
             self.read += 1;
         }
-        Read::Done(&[])
+        Scan::Complete(&[])
     }
 
-    /// What could come next.
     pub(super) fn expected(self) -> &'static str {
         match self.truth {
-            None => "the word null",
-            Some(true) => "the word true",
-            Some(false) => "the word false",
+            None => "null",
+            Some(true) => "true",
+            Some(false) => "false",
         }
     }
 }

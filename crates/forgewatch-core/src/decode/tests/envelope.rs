@@ -1,20 +1,20 @@
-//! Status, error envelope, or neither.
+//! Bodies that are a status, an error envelope, or neither.
 
 use super::*;
 
 #[test]
-fn the_error_envelope_is_a_refused_request() {
+fn the_error_envelope_is_an_api_error() {
     let body = r#"{"success": false, "error": true, "error_code": 1,
         "error_message": "image locked by diffid: 218595", "messages": [], "_debug": []}"#;
     let expected = ApiError {
         code: Some(1),
         message: "image locked by diffid: 218595".to_owned(),
     };
-    assert_eq!(refusal(body), expected);
+    assert_eq!(api_error(body), expected);
 }
 
 #[test]
-fn an_envelope_is_known_by_any_of_its_signs() {
+fn any_field_of_an_error_makes_an_envelope() {
     for (body, code, message) in [
         (r#"{"success":false}"#, None, ""),
         (r#"{"success":0}"#, None, ""),
@@ -33,12 +33,12 @@ fn an_envelope_is_known_by_any_of_its_signs() {
         (r#"{"success":true,"error_message":"odd"}"#, None, "odd"),
     ] {
         let message = message.to_owned();
-        assert_eq!(refusal(body), ApiError { code, message }, "{body}");
+        assert_eq!(api_error(body), ApiError { code, message }, "{body}");
     }
 }
 
 #[test]
-fn a_job_field_makes_a_status_of_any_object() {
+fn any_job_field_makes_a_status() {
     for body in [
         r#"{"success":false,"error":true,"jobprogress":null}"#,
         r#"{"jobfailed":null}"#,
@@ -62,11 +62,11 @@ fn an_object_of_neither_kind_is_an_error() {
         r#"{"joberror":"x"}"#,
         r#"{"data":{"jobprogress":5}}"#,
     ] {
-        let told = format!(
-            "at byte {}: expected a field of a job (jobprogress, jobfailed, jobstateid or jobstatename), \
-             found the end of the answer",
+        let message = format!(
+            "at byte {}: expected a job field (jobprogress, jobfailed, jobstateid or jobstatename), \
+             found the end of the response",
             body.len()
         );
-        assert_eq!(error(body), told, "{body}");
+        assert_eq!(error(body), message, "{body}");
     }
 }

@@ -1,41 +1,32 @@
-//! What is refused, where and in which words, and what bounds there are.
+//! Invalid bodies with their errors, and the limits.
 
 use super::*;
 
 #[test]
-fn what_is_no_json_object_is_an_error_that_says_what_and_where() {
+fn invalid_json_is_an_error_with_offset_and_expectation() {
     let cases: [(&[u8], &str); 35] = [
         (
             b"",
-            "at byte 0: expected the JSON object of an answer, found the end of the answer",
+            "at byte 0: expected a JSON object, found the end of the response",
         ),
         (
             b" \n",
-            "at byte 2: expected the JSON object of an answer, found the end of the answer",
+            "at byte 2: expected a JSON object, found the end of the response",
         ),
-        (
-            b"<html>",
-            "at byte 0: expected the JSON object of an answer, found '<'",
-        ),
+        (b"<html>", "at byte 0: expected a JSON object, found '<'"),
         (
             b"\xef\xbb\xbf{}",
-            "at byte 0: expected the JSON object of an answer, found byte 0xef",
+            "at byte 0: expected a JSON object, found byte 0xef",
         ),
-        (
-            b"[{}]",
-            "at byte 0: expected the JSON object of an answer, found '['",
-        ),
-        (
-            b"null",
-            "at byte 0: expected the JSON object of an answer, found 'n'",
-        ),
+        (b"[{}]", "at byte 0: expected a JSON object, found '['"),
+        (b"null", "at byte 0: expected a JSON object, found 'n'"),
         (
             b"{} {}",
-            "at byte 3: expected nothing behind the object, found '{'",
+            "at byte 3: expected the end of the response, found '{'",
         ),
         (
             b"{}\0",
-            "at byte 2: expected nothing behind the object, found byte 0x00",
+            "at byte 2: expected the end of the response, found byte 0x00",
         ),
         (b"{1:2}", "at byte 1: expected a key or '}', found '1'"),
         (b"{,}", "at byte 1: expected a key or '}', found ','"),
@@ -65,21 +56,15 @@ fn what_is_no_json_object_is_an_error_that_says_what_and_where() {
         ),
         (b"{\"a\":1e+}", "at byte 8: expected a digit, found '}'"),
         (b"{\"a\":NaN}", "at byte 5: expected a value, found 'N'"),
-        (
-            b"{\"a\":trUe}",
-            "at byte 7: expected the word true, found 'U'",
-        ),
-        (
-            b"{\"a\":fals}",
-            "at byte 9: expected the word false, found '}'",
-        ),
+        (b"{\"a\":trUe}", "at byte 7: expected true, found 'U'"),
+        (b"{\"a\":fals}", "at byte 9: expected false, found '}'"),
         (
             b"{\"a\":nul",
-            "at byte 8: expected the word null, found the end of the answer",
+            "at byte 8: expected null, found the end of the response",
         ),
         (
             b"{\"a\":\"x",
-            "at byte 7: expected the text of a string or its closing quote, found the end of the answer",
+            "at byte 7: expected the text of a string or its closing quote, found the end of the response",
         ),
         (
             b"{\"a\":\"\n\"}",
@@ -95,17 +80,17 @@ fn what_is_no_json_object_is_an_error_that_says_what_and_where() {
         ),
         (
             b"{\"a\":12",
-            "at byte 7: expected the rest of a number, found the end of the answer",
+            "at byte 7: expected the rest of a number, found the end of the response",
         ),
     ];
-    for (body, told) in cases {
-        assert_eq!(error(body), told, "{}", body.escape_ascii());
+    for (body, message) in cases {
+        assert_eq!(error(body), message, "{}", body.escape_ascii());
     }
 }
 
 #[test]
-fn broken_utf8_is_an_error_in_keys_and_values_skipped_or_not() {
-    for (broken, offset, told) in [
+fn invalid_utf8_is_an_error_in_keys_and_values_even_if_skipped() {
+    for (invalid, offset, expected) in [
         (
             &b"\xff"[..],
             0,
@@ -136,10 +121,10 @@ fn broken_utf8_is_an_error_in_keys_and_values_skipped_or_not() {
             3,
             "the next byte of a UTF-8 character, found byte 0xc0",
         ),
-        (b"\\ud800", 6, "a pair of surrogates, found '\"'"),
-        (b"\\ud800\\n", 7, "a pair of surrogates, found 'n'"),
-        (b"\\ud800\\u0041", 11, "a pair of surrogates, found '1'"),
-        (b"\\udc00", 5, "a pair of surrogates, found '0'"),
+        (b"\\ud800", 6, "a surrogate pair, found '\"'"),
+        (b"\\ud800\\n", 7, "a surrogate pair, found 'n'"),
+        (b"\\ud800\\u0041", 11, "a surrogate pair, found '1'"),
+        (b"\\udc00", 5, "a surrogate pair, found '0'"),
     ] {
         for front in [
             r#"{"jobstatename":""#,
@@ -149,15 +134,15 @@ fn broken_utf8_is_an_error_in_keys_and_values_skipped_or_not() {
             r#"{"added":{"a":{"size":""#,
             r#"{"x":[[""#,
         ] {
-            let body = [front.as_bytes(), broken, b"\""].concat();
-            let told = format!("at byte {}: expected {told}", front.len() + offset);
-            assert_eq!(error(&body), told, "{}", body.escape_ascii());
+            let body = [front.as_bytes(), invalid, b"\""].concat();
+            let message = format!("at byte {}: expected {expected}", front.len() + offset);
+            assert_eq!(error(&body), message, "{}", body.escape_ascii());
         }
     }
 }
 
 #[test]
-fn a_body_cut_short_anywhere_is_an_error_at_its_end() {
+fn a_truncated_body_is_an_error_at_its_end() {
     let body = r#" {"jobprogress":4.5e1,"added":{"a\u00e9/é":{"size":"5"}},"x":[true,null],"jobfailed":false}"#;
     for end in 0..body.len() {
         let error = in_chunks([&body.as_bytes()[..end]]).unwrap_err();
@@ -167,7 +152,7 @@ fn a_body_cut_short_anywhere_is_an_error_at_its_end() {
 }
 
 #[test]
-fn nesting_ends_at_32_levels() {
+fn nesting_is_limited_to_32_levels() {
     let nested = |lists: usize| {
         format!(
             r#"{{"jobfailed":0,"x":{}{}}}"#,
@@ -176,13 +161,13 @@ fn nesting_ends_at_32_levels() {
         )
     };
     assert!(decode(nested(31)).is_ok());
-    let told = "at byte 50: expected no more than 32 levels, found '['";
-    assert_eq!(error(nested(32)), told);
-    assert_eq!(error(nested(1000)), told);
+    let message = "at byte 50: expected at most 32 levels of nesting, found '['";
+    assert_eq!(error(nested(32)), message);
+    assert_eq!(error(nested(1000)), message);
 }
 
 #[test]
-fn an_error_stays() {
+fn an_error_is_final() {
     let mut decoder = Decoder::new();
     let error = decoder.push(b"{]").unwrap_err();
     assert_eq!(decoder.push(b"\"jobfailed\":0}"), Err(error));
@@ -190,7 +175,7 @@ fn an_error_stays() {
 }
 
 #[test]
-fn long_texts_are_cut_at_a_character_and_long_numbers_are_none() {
+fn long_texts_are_cut_at_a_character_and_long_numbers_are_ignored() {
     let limit = 8 << 10;
     let fits = "x".repeat(limit);
     assert_eq!(
@@ -213,7 +198,7 @@ fn long_texts_are_cut_at_a_character_and_long_numbers_are_none() {
 }
 
 #[test]
-fn memory_stays_small_whatever_is_sent() {
+fn memory_stays_bounded_whatever_is_sent() {
     let mut decoder = Decoder::new();
     decoder.push(br#"{"jobfailed":0,"joberror":""#).unwrap();
     let megabyte = vec![b'7'; 1 << 20];
@@ -224,8 +209,8 @@ fn memory_stays_small_whatever_is_sent() {
     (0..4).for_each(|_| decoder.push(&megabyte).unwrap());
     assert!(decoder.lexer.text_capacity() <= 2 * (8 << 10));
     decoder.push(br#"":0}}"#).unwrap();
-    let Ok(Reply::Status(status)) = decoder.finish() else {
-        panic!("no status");
+    let Ok(DecodedBody::Status(status)) = decoder.finish() else {
+        panic!("not a status");
     };
     assert_eq!(status.error.map(|text| text.len()), Some(8 << 10));
     assert_eq!(status.progress, None);

@@ -1,4 +1,4 @@
-//! What the field table of the vendor's pages becomes, row by row.
+//! The fields of the vendor's pages, row by row.
 
 mod envelope;
 mod grammar;
@@ -8,7 +8,7 @@ use super::*;
 use crate::job::JobState;
 use crate::status::{FileSum, Files};
 
-fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, DecodeError> {
+fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<DecodedBody, DecodeError> {
     let mut decoder = Decoder::new();
     chunks
         .into_iter()
@@ -16,34 +16,34 @@ fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, De
     decoder.finish()
 }
 
-/// Decodes a body whole, cut in two at every place, and byte by byte; all must agree.
-fn decode(body: impl AsRef<[u8]>) -> Result<Reply, DecodeError> {
+/// Decodes a body in one chunk, in two chunks split anywhere, and byte by byte; the results must be equal.
+fn decode(body: impl AsRef<[u8]>) -> Result<DecodedBody, DecodeError> {
     let body = body.as_ref();
-    let reply = in_chunks([body]);
+    let decoded = in_chunks([body]);
     for at in 0..body.len() {
         let (front, back) = body.split_at(at);
-        assert_eq!(in_chunks([front, back]), reply, "cut at {at}");
+        assert_eq!(in_chunks([front, back]), decoded, "split at {at}");
     }
-    assert_eq!(in_chunks(body.chunks(1)), reply, "cut everywhere");
-    reply
+    assert_eq!(in_chunks(body.chunks(1)), decoded, "byte by byte");
+    decoded
 }
 
 fn status(body: impl AsRef<[u8]>) -> Status {
     match decode(body) {
-        Ok(Reply::Status(status)) => *status,
-        other => panic!("no status: {other:?}"),
+        Ok(DecodedBody::Status(status)) => *status,
+        other => panic!("not a status: {other:?}"),
     }
 }
 
-/// The status of an answer with this value of this field.
+/// The status of a body with this value of this field.
 fn with(field: &str, value: &str) -> Status {
     status(format!(r#"{{"jobstatename":"","{field}":{value}}}"#))
 }
 
-fn refusal(body: &str) -> ApiError {
+fn api_error(body: &str) -> ApiError {
     match decode(body) {
-        Ok(Reply::Refusal(error)) => error,
-        other => panic!("no refusal: {other:?}"),
+        Ok(DecodedBody::Error(error)) => error,
+        other => panic!("not an error envelope: {other:?}"),
     }
 }
 
@@ -52,7 +52,7 @@ fn error(body: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn the_answer_of_the_update_page_is_a_status() {
+fn the_example_of_the_update_page_is_a_status() {
     let body = r#"{"jobprogress": 42, "jobstateid": 4, "jobstart": "1760000100", "joberror": null,
         "jobeta": 1760003600, "jobfailed": 0, "success": true, "jobcreated": 1760000000, "updateid": 77,
         "jobupdated": 1760001800, "jobstatename": "Running"}"#;
@@ -70,7 +70,7 @@ fn the_answer_of_the_update_page_is_a_status() {
 }
 
 #[test]
-fn the_answer_of_the_diff_page_is_a_status_with_files_and_names() {
+fn the_example_of_the_diff_page_is_a_status_with_files_and_names() {
     let body = r#"{"imageversionid": "9", "added": {"a/b": {"size": 5, "crc": 1}, "c": {"size": "7", "crc": "2"}},
         "modified": {"d": {"filesize": "11", "crc32sum": 3}}, "removed": [],
         "image": {"imageid": "1", "gameversionid": 2, "name": "Harbour"},
@@ -92,7 +92,7 @@ fn the_answer_of_the_diff_page_is_a_status_with_files_and_names() {
 }
 
 #[test]
-fn progress_is_a_finite_number_held_within_0_and_100() {
+fn progress_is_a_finite_number_clamped_to_0_and_100() {
     for (value, expected) in [
         ("42", Some(42.0)),
         ("42.5", Some(42.5)),
@@ -123,7 +123,7 @@ fn progress_is_a_finite_number_held_within_0_and_100() {
 }
 
 #[test]
-fn progress_below_100_is_never_rounded_to_the_end() {
+fn progress_below_100_is_never_rounded_to_100() {
     for value in ["99.9999999", r#""99.99999999999""#] {
         let progress = with("jobprogress", value).progress.unwrap();
         assert!(progress < 100.0 && progress > 99.99, "{value}");
@@ -153,7 +153,7 @@ fn jobfailed_is_a_flag_or_a_count() {
 }
 
 #[test]
-fn an_unreadable_jobfailed_is_an_error_rather_than_a_guess() {
+fn an_invalid_jobfailed_is_an_error() {
     for (value, found) in [
         (r#""yes""#, r#"'"'"#),
         (r#"{"count":1}"#, "'{'"),
@@ -162,15 +162,15 @@ fn an_unreadable_jobfailed_is_an_error_rather_than_a_guess() {
         ("-1e999", "'-'"),
     ] {
         let body = format!(r#"{{"jobprogress":100,"jobfailed": {value}}}"#);
-        let told =
+        let message =
             format!("at byte 32: expected a number, true or false for jobfailed, found {found}");
-        assert_eq!(error(body), told);
+        assert_eq!(error(body), message);
     }
     assert_eq!(status(r#"{"jobfailed":[],"jobfailed":2}"#).failed, 2);
 }
 
 #[test]
-fn the_state_goes_by_its_number_and_only_without_one_by_its_name() {
+fn the_state_is_its_id_and_without_a_valid_id_its_name() {
     for (fields, expected) in [
         (r#""jobstateid":4"#, Some(JobState::Running)),
         (r#""jobstateid":"4""#, Some(JobState::Running)),
@@ -255,16 +255,16 @@ fn texts_are_kept_as_sent_unless_they_are_empty() {
             "{value}"
         );
         assert_eq!(with("jobstatename", value).state_name.as_deref(), expected);
-        for thing in ["game", "image", "machine"] {
-            let names = with(thing, &format!(r#"{{"id":"7","name":{value}}}"#)).names;
+        for object in ["game", "image", "machine"] {
+            let names = with(object, &format!(r#"{{"id":"7","name":{value}}}"#)).names;
             let name = names.game.or(names.image).or(names.machine);
-            assert_eq!(name.as_deref(), expected, "{thing} {value}");
+            assert_eq!(name.as_deref(), expected, "{object} {value}");
         }
     }
 }
 
 #[test]
-fn a_name_is_read_only_where_it_belongs() {
+fn a_name_is_read_only_directly_inside_its_object() {
     for value in [
         "null",
         "7",
@@ -282,7 +282,7 @@ fn a_name_is_read_only_where_it_belongs() {
 }
 
 #[test]
-fn files_are_counted_and_their_sizes_summed_in_every_spelling() {
+fn files_are_counted_and_their_sizes_summed_in_every_form() {
     for (value, count, bytes) in [
         ("[]", 0, 0),
         ("{}", 0, 0),
@@ -346,7 +346,7 @@ fn fields_count_before_and_after_the_maps() {
 }
 
 #[test]
-fn of_duplicate_keys_the_last_counts() {
+fn the_last_of_duplicate_keys_counts() {
     assert_eq!(
         status(r#"{"jobprogress":5,"jobprogress":6}"#).progress,
         Some(6.0)

@@ -1,4 +1,4 @@
-//! The decoder against the obvious slow one: the whole body as a `serde_json::Value`, then field by field.
+//! The decoder compared with a simple reference: the whole body as a `serde_json::Value`, then field by field.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use proptest::sample::{Index, select};
 use serde_json::{Map, Value};
 
 use super::{decode, in_chunks};
-use crate::decode::Reply;
+use crate::decode::DecodedBody;
 use crate::job::JobState;
 use crate::status::{ApiError, FileSum, Files, Names, Status};
 
-/// What `serde_json` takes, within our limits; None where it gives up on a number too large for it.
+/// The result of `serde_json` within our limits; None for a number out of its range, which is valid here.
 fn parse(body: &[u8]) -> Option<Result<Value, ()>> {
     match serde_json::from_slice::<Value>(body) {
         Ok(value) if value.is_object() && depth(&value) <= 32 => Some(Ok(value)),
@@ -30,16 +30,16 @@ fn depth(value: &Value) -> usize {
     inner.unwrap_or(0) + 1
 }
 
-fn reply(answer: &Value) -> Option<Reply> {
-    let get = |key| answer.get(key).unwrap_or(&Value::Null);
+fn reference(body: &Value) -> Option<DecodedBody> {
+    let get = |key| body.get(key).unwrap_or(&Value::Null);
     let keys = ["jobprogress", "jobfailed", "jobstateid", "jobstatename"];
-    if keys.iter().all(|&key| answer.get(key).is_none()) {
+    if keys.iter().all(|&key| body.get(key).is_none()) {
         let message = text(get("error_message"));
-        let refused = truth(get("success")) == Some(false)
+        let is_error = truth(get("success")) == Some(false)
             || truth(get("error")) == Some(true)
             || message.is_some();
-        return refused.then(|| {
-            Reply::Refusal(ApiError {
+        return is_error.then(|| {
+            DecodedBody::Error(ApiError {
                 code: integer(get("error_code")),
                 message: message.or(text(get("error"))).unwrap_or_default(),
             })
@@ -55,7 +55,7 @@ fn reply(answer: &Value) -> Option<Reply> {
     let maps = ["added", "modified", "removed"].map(|key| files(get(key)));
     let [added, modified, removed] = maps.map(Option::unwrap_or_default);
     let name = |key| text(get(key).get("name")?);
-    Some(Reply::Status(Box::new(Status {
+    Some(DecodedBody::Status(Box::new(Status {
         state: integer(get("jobstateid"))
             .map(JobState::from_id)
             .or_else(by_name),
@@ -146,8 +146,8 @@ fn files(value: &Value) -> Option<FileSum> {
         _ => return None,
     };
     let sizes = files.iter().map(|file| {
-        let told = |key| file.get(key).and_then(size);
-        told("filesize").or(told("size")).unwrap_or(0)
+        let field = |key| file.get(key).and_then(size);
+        field("filesize").or(field("size")).unwrap_or(0)
     });
     Some(FileSum {
         count: files.len() as u64,
@@ -155,7 +155,7 @@ fn files(value: &Value) -> Option<FileSum> {
     })
 }
 
-/// A value of any type, as the server might send it for any field.
+/// A value of any type, for any field.
 fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
@@ -211,7 +211,7 @@ fn object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     hash_map(key(), value, 0..6).prop_map(|fields| Value::Object(Map::from_iter(fields)))
 }
 
-fn answer() -> impl Strategy<Value = Value> {
+fn body_value() -> impl Strategy<Value = Value> {
     let value = scalar().prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::Array),
@@ -221,13 +221,13 @@ fn answer() -> impl Strategy<Value = Value> {
     object(value)
 }
 
-/// An answer's text, in one of the ways to write it.
+/// The text of a body: compact or pretty, with or without escapes.
 fn body() -> impl Strategy<Value = String> {
-    (answer(), any::<bool>(), any::<bool>()).prop_map(|(answer, wide, escaped)| {
-        let text = if wide {
-            format!("{answer:#}")
+    (body_value(), any::<bool>(), any::<bool>()).prop_map(|(value, pretty, escaped)| {
+        let text = if pretty {
+            format!("{value:#}")
         } else {
-            answer.to_string()
+            value.to_string()
         };
         if !escaped {
             return text;
@@ -245,7 +245,7 @@ fn body() -> impl Strategy<Value = String> {
     })
 }
 
-/// A small piece of damage, at a place.
+/// A change of one byte, or the loss of the rest.
 #[derive(Clone, Debug)]
 enum Damage {
     Cut,
@@ -255,9 +255,9 @@ enum Damage {
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
-    let telling =
+    let significant =
         select(b"{}[]:,\"\\/u019.-+eEtfn dD8\n\0\x1f\x7f\x80\xbf\xc3\xe0\xed\xf0\xf4\xff".to_vec());
-    let byte = prop_oneof![telling, any::<u8>()];
+    let byte = prop_oneof![significant, any::<u8>()];
     prop_oneof![
         1 => Just(Damage::Cut),
         2 => Just(Damage::Drop),
@@ -277,11 +277,11 @@ fn damaged(mut body: Vec<u8>, at: Index, damage: &Damage) -> Vec<u8> {
     body
 }
 
-/// Same judgement, same reply.
+/// Asserts that the decoder and the reference give the same result.
 fn compare(body: &[u8]) -> Result<(), TestCaseError> {
     let ours = in_chunks([body]);
     match parse(body) {
-        Some(Ok(answer)) => prop_assert_eq!(ours.ok(), reply(&answer)),
+        Some(Ok(value)) => prop_assert_eq!(ours.ok(), reference(&value)),
         Some(Err(())) => prop_assert!(ours.is_err(), "{:?}", ours),
         None => {}
     }
@@ -290,12 +290,12 @@ fn compare(body: &[u8]) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn answers_are_read_as_the_reference_reads_them(body in body()) {
+    fn valid_bodies_are_decoded_as_by_the_reference(body in body()) {
         compare(body.as_bytes())?;
     }
 
     #[test]
-    fn damaged_answers_are_judged_as_serde_json_judges_them(
+    fn damaged_bodies_are_validated_as_by_serde_json(
         body in body(), damages in vec((any::<Index>(), damage()), 1..3)
     ) {
         let damage = |body: Vec<u8>, (at, damage): &(Index, Damage)| match body.len() {
@@ -306,12 +306,12 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_judged_as_serde_json_judges_them(number in "[-+.0-9eE]{1,12}") {
+    fn numbers_are_validated_as_by_serde_json(number in "[-+.0-9eE]{1,12}") {
         compare(format!(r#"{{"jobprogress":{number},"jobstateid":"{number}"}}"#).as_bytes())?;
     }
 
     #[test]
-    fn strings_are_read_as_serde_json_reads_them(
+    fn strings_are_decoded_as_by_serde_json(
         pieces in vec(prop_oneof![
             "\\PC{0,3}", "\\\\[\"/bfnrtux\\\\]", "\\\\u[0-9a-fA-F]{4}", "\\\\ud[89abAB][0-9a-f]{2}\\\\ud[c-f][0-9a-f]{2}",
         ], 0..6)
@@ -320,13 +320,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused_alike_however_they_come(body in vec(any::<u8>(), 0..64)) {
+    fn any_bytes_give_the_same_result_in_any_chunks(body in vec(any::<u8>(), 0..64)) {
         decode([br#"{"jobfailed":0,"x":""#, &*body].concat()).ok();
         decode(body).ok();
     }
 
     #[test]
-    fn every_split_gives_the_same(
+    fn every_split_into_chunks_gives_the_same_result(
         body in body(), place in any::<Index>(), damage in damage(), cuts in vec(any::<Index>(), 0..8)
     ) {
         let body = body.into_bytes();
