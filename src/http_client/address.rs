@@ -1,10 +1,10 @@
-//! Which addresses are this machine, and which are of this link alone.
+//! Loopback and link-local addresses.
 
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
-/// Whether the host is `localhost` or a literal loopback address, as the URL itself says: no name is looked up.
+/// Whether the host is `localhost` or a literal loopback address. No name is resolved.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -14,7 +14,7 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether only this link can be meant: where clouds keep what a machine may know of itself.
+/// Whether the address is link-local or unspecified. Clouds serve the secrets of a machine at link-local addresses.
 pub fn is_link_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),

@@ -1,29 +1,29 @@
-//! What a request that brought no answer, or half of one, is called.
+//! Classes and messages of failed requests.
 
 use std::error::Error;
 use std::io;
 
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
-/// Of a request that never got as far as an answer.
-pub fn of_request(error: &reqwest::Error) -> PollError {
+/// The error of a request without any response.
+pub fn request_error(error: &reqwest::Error) -> PollError {
     let (kind, words) = if chain(error).any(is_tls) {
-        (ErrorKind::Tls, "the TLS handshake failed")
+        (ErrorKind::Tls, "TLS handshake failed")
     } else if error.is_timeout() {
-        (ErrorKind::Timeout, "no connection in time")
+        (ErrorKind::Timeout, "connection timed out")
     } else if chain(error).any(|e| e.to_string() == "dns error") {
-        (ErrorKind::Dns, "the host's name could not be looked up")
+        (ErrorKind::Dns, "could not resolve the host name")
     } else if error.is_connect() {
-        (ErrorKind::Connect, "no connection")
+        (ErrorKind::Connect, "could not connect")
     } else {
-        (ErrorKind::Disconnected, "the connection broke")
+        (ErrorKind::Disconnected, "connection lost")
     };
-    without_answer(kind, format!("{words}: {}", innermost(error)))
+    transport_error(kind, format!("{words}: {}", root_cause(error)))
 }
 
-/// Of an answer that broke off on its way.
-pub fn of_body(error: &reqwest::Error) -> PollError {
-    let garbled = chain(error)
+/// The error of a response whose body is incomplete.
+pub fn body_error(error: &reqwest::Error) -> PollError {
+    let undecodable = chain(error)
         .filter_map(|e| e.downcast_ref::<io::Error>())
         .any(|e| {
             matches!(
@@ -31,19 +31,19 @@ pub fn of_body(error: &reqwest::Error) -> PollError {
                 io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
             )
         });
-    let (kind, words) = if garbled {
-        (ErrorKind::BadResponse, "the answer could not be unpacked")
+    let (kind, words) = if undecodable {
+        (ErrorKind::BadResponse, "could not decompress the response")
     } else {
         (
             ErrorKind::Disconnected,
-            "the connection broke in the middle of the answer",
+            "connection lost while reading the response",
         )
     };
-    without_answer(kind, format!("{words}: {}", innermost(error)))
+    transport_error(kind, format!("{words}: {}", root_cause(error)))
 }
 
-/// A failure of the way there, with no HTTP status.
-pub fn without_answer(kind: ErrorKind, message: String) -> PollError {
+/// An error without an HTTP status.
+pub fn transport_error(kind: ErrorKind, message: String) -> PollError {
     PollError {
         kind,
         http_status: None,
@@ -52,8 +52,8 @@ pub fn without_answer(kind: ErrorKind, message: String) -> PollError {
     }
 }
 
-/// The cause under all the wrappings, which alone says something. Names no address: that is the user's own.
-pub fn innermost(error: &reqwest::Error) -> String {
+/// The innermost cause. The errors around it add the URL, which may contain a secret.
+pub fn root_cause(error: &reqwest::Error) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {
@@ -68,10 +68,10 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
     std::iter::successors(error.source(), |&e| e.source())
 }
 
-/// An I/O error does not name what it holds as its source, and may hold another one.
+/// The source of an I/O error is not the error it contains, which may be another I/O error.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     match error.downcast_ref::<io::Error>() {
-        Some(io) => io.get_ref().is_some_and(|held| is_tls(held)),
+        Some(io) => io.get_ref().is_some_and(|inner| is_tls(inner)),
         None => error.is::<rustls::Error>(),
     }
 }

@@ -1,13 +1,13 @@
-//! What an answer's head tells: the server's clock, and how long it wants to be left alone.
+//! Response headers: the server's clock and `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
-/// The longest `Retry-After` that is kept: a server that wants more is asked again after an hour.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+/// The limit of `Retry-After`.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// `Date` less `Age`, Unix seconds: an answer out of a cache is as old as its age.
+/// `Date` minus `Age`, Unix seconds: a cached response is older than its `Date` by its `Age`.
 pub fn server_date(headers: &HeaderMap) -> Option<i64> {
     let date = unix_seconds(text(headers, &DATE)?)?;
     let age = text(headers, &AGE)
@@ -16,8 +16,8 @@ pub fn server_date(headers: &HeaderMap) -> Option<i64> {
     Some(date - i64::from(age))
 }
 
-/// `Retry-After` as a span from now, at most an hour; a date is held against the answer's own `Date`, so that
-/// no clock of ours can be wrong. None where it is missing, past or rubbish.
+/// `Retry-After` as a span from now, at most an hour. A date is compared with the `Date` of the same response, since our
+/// clock may be wrong. None if it is missing, past or invalid.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
     let seconds = if let Ok(seconds) = value.parse::<u64>() {
@@ -28,7 +28,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             .or_else(wall_seconds)?;
         u64::try_from(unix_seconds(value)?.checked_sub(now)?).ok()?
     };
-    (seconds > 0).then(|| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+    (seconds > 0).then(|| Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_takes_both_forms_and_nothing_else() {
+    fn retry_after_is_seconds_or_a_date() {
         for (value, want) in [
             ("7", Some(7)),
             (" 120 ", Some(120)),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_clock_is_its_date_less_the_age() {
+    fn the_servers_clock_is_date_minus_age() {
         assert_eq!(
             server_date(&headers(&[(DATE, DATE_TEXT)])),
             Some(1_704_067_200)

@@ -1,5 +1,4 @@
-//! What the API client and webhooks share: whom to trust, what a broken request is called, which headers say when to
-//! come back.
+//! The parts of HTTP that the API client and webhooks share: TLS, error classes, response headers, address classes.
 
 mod address;
 pub mod errors;
@@ -7,5 +6,5 @@ pub mod headers;
 pub mod tls;
 
 pub use address::{is_link_local, is_loopback};
-pub use errors::innermost;
+pub use errors::root_cause;
 pub use headers::retry_after;

@@ -1,4 +1,4 @@
-//! Whom to trust. Nothing here can switch verification off.
+//! TLS with the system's certificate authorities and `api.ca_file`. Verification cannot be switched off.
 
 use std::path::Path;
 
@@ -9,24 +9,22 @@ use rustls::pki_types::pem::PemObject;
 
 use url::Url;
 
-/// Why `api.ca_file` cannot be used.
+/// `api.ca_file` is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "api.ca_file: {path}: {why}; name a PEM file of certificate authorities, or leave the key out"
-)]
+#[error("api.ca_file: {path}: {reason}; use a PEM file of CA certificates, or remove the key")]
 pub struct CaFileError {
     path: String,
-    why: String,
+    reason: String,
 }
 
-/// The system's roots, and `ca_file` besides. A base in clear text needs none, and reading the system's store would take
-/// longer than the request.
-pub fn set_up(
+/// Adds the system's certificate authorities and those of `ca_file`. Plain `http` needs none, and reading the system's
+/// takes longer than a request.
+pub fn configure(
     builder: ClientBuilder,
     base: &Url,
     ca_file: Option<&Path>,
 ) -> Result<ClientBuilder, CaFileError> {
-    // The client's library panics where no provider is installed. A second call finds the first one's: fine.
+    // reqwest panics without a provider. After the first call, this fails and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     if base.scheme() == "http" {
         return Ok(builder.tls_certs_only([]));
@@ -37,31 +35,31 @@ pub fn set_up(
     }
 }
 
-/// Whether `ca_file` can be used, where there is one.
+/// Checks `ca_file`, if there is one.
 pub fn check_ca_file(ca_file: Option<&Path>) -> Result<(), CaFileError> {
     ca_file.map_or(Ok(()), |path| read(path).map(drop))
 }
 
 fn read(path: &Path) -> Result<Vec<Certificate>, CaFileError> {
-    let wrong = |why: &str| CaFileError {
+    let invalid = |reason: &str| CaFileError {
         path: path.display().to_string(),
-        why: why.to_owned(),
+        reason: reason.to_owned(),
     };
-    let pem = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
+    let pem = std::fs::read(path).map_err(|error| invalid(&error.to_string()))?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|_| {
-            wrong("it is not PEM; a certificate begins with -----BEGIN CERTIFICATE-----")
+            invalid("not a PEM file; a certificate begins with -----BEGIN CERTIFICATE-----")
         })?;
     if certificates.is_empty() {
-        return Err(wrong("there is no certificate in it"));
+        return Err(invalid("contains no certificate"));
     }
-    let usable = |certificate: CertificateDer<'static>| {
-        // The HTTP library would say the same without the file's name.
+    let validated = |certificate: CertificateDer<'static>| {
+        // reqwest reports the same error later, without the name of the file.
         RootCertStore::empty()
             .add(certificate.clone())
-            .map_err(|error| wrong(&format!("a certificate in it is none: {error}")))?;
-        Certificate::from_der(&certificate).map_err(|error| wrong(&error.to_string()))
+            .map_err(|error| invalid(&format!("invalid certificate: {error}")))?;
+        Certificate::from_der(&certificate).map_err(|error| invalid(&error.to_string()))
     };
-    certificates.into_iter().map(usable).collect()
+    certificates.into_iter().map(validated).collect()
 }
