@@ -1,4 +1,4 @@
-//! The one thing that the engine needs of an API client.
+//! The API client as the engine uses it.
 
 use std::time::Duration;
 
@@ -6,21 +6,20 @@ use forgewatch_core::job::JobRef;
 use forgewatch_core::status::Status;
 use forgewatch_core::verdict::PollError;
 
-/// A status as it came over the wire.
+/// A job's status, and what its response says beyond it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusResponse {
-    /// What it said.
     pub status: Status,
-    /// The server's `Date` less `Age`, Unix seconds, if it told one.
+    /// The server's `Date` minus `Age`, Unix seconds.
     pub date: Option<i64>,
-    /// The least wait before this job is asked again, for an answer so large that asking often is a burden.
-    pub at_least: Duration,
+    /// The minimum wait until the job's next poll; above zero after a large response.
+    pub min_wait: Duration,
 }
 
-/// Asks the status of one job. The HTTP client is one; tests bring others.
+/// Polls jobs. [`super::ApiClient`] does so over HTTP.
 pub trait Api {
-    /// One request, from connecting to the last byte, within its own time-outs.
-    fn ask(
+    /// Requests the status of one job, within the implementation's own timeouts.
+    fn poll(
         &self,
         job: JobRef,
         diff_info: bool,

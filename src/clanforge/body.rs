@@ -1,4 +1,4 @@
-//! Reads an answer's body: in time, within its limits, straight into the decoder.
+//! Reads a response body into the decoder, within its limits of time and size.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,49 +6,48 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::at_least_between;
 use super::redact::Redactor;
-use crate::http_client::errors::{of_body, without_answer};
+use crate::http_client::errors::{body_error, transport_error};
 use crate::http_client::headers;
-use forgewatch_core::decode::{Decoder, Reply};
+use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::{ApiError, Status};
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
-/// This much of an answer has to come within `timeout`; what follows only has to flow.
-pub(super) const FIRST_PART: u64 = 1024 * 1024;
-/// What comes after the first part may take this long for each [`LEAST_FLOW`].
-const FLOW_WINDOW: Duration = Duration::from_secs(10);
-/// Decoded in about a millisecond.
-const TURN: u64 = 256 * 1024;
-/// 64 KiB a second.
-const LEAST_FLOW: u64 = 10 * 64 * 1024;
-/// Of an answer that is no status, this much is read, for the server's own words in it.
-const REFUSAL_BYTES: u64 = 64 * 1024;
-/// The server's own words are cut here.
+/// The first part of a body must arrive within `timeout`; the rest must keep a minimum rate.
+const FIRST_PART: u64 = 1024 * 1024;
+/// After the first part, [`MIN_PART`] must arrive in every span of this length.
+const PART_TIMEOUT: Duration = Duration::from_secs(10);
+/// 64 KiB/s.
+const MIN_PART: u64 = 10 * 64 * 1024;
+/// The bytes decoded before yielding to other tasks: about a millisecond.
+const YIELD_EVERY: u64 = 256 * 1024;
+/// The limit of an error response; it is read for its message.
+const MAX_ERROR_BODY: u64 = 64 * 1024;
+/// The limit of a message from the server.
 const MESSAGE_CHARS: usize = 200;
 
-/// What an answer may cost.
+/// The limits of a response body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct BodyLimits {
     pub(super) timeout: Duration,
-    /// Decoded bytes.
+    /// In decompressed bytes.
     pub(super) max_body: u64,
 }
 
-/// Until when something has to come.
+/// The time limit of one request, which each part of the body extends.
 pub(super) struct Deadline {
     started: Instant,
     at: Instant,
     timeout: Duration,
     received: u64,
-    /// With this much received, there is time for more.
-    mark: u64,
-    /// With this much received, others have their turn.
-    turn: u64,
+    /// The number of bytes that extends the deadline.
+    extend_at: u64,
+    /// The number of bytes at which to yield to other tasks.
+    yield_at: u64,
 }
 
 impl Deadline {
-    pub(super) fn start(limits: &Limits) -> Self {
+    pub(super) fn start(limits: &BodyLimits) -> Self {
         let started = Instant::now();
         let at = started + limits.timeout;
         Self {
@@ -56,75 +55,81 @@ impl Deadline {
             at,
             timeout: limits.timeout,
             received: 0,
-            mark: FIRST_PART,
-            turn: TURN,
+            extend_at: FIRST_PART,
+            yield_at: YIELD_EVERY,
         }
     }
 
-    pub(super) async fn within<T>(&self, what: impl Future<Output = T>) -> Result<T, PollError> {
-        timeout_at(self.at, what).await.map_err(|_| {
-            let message = if self.mark == FIRST_PART {
+    pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, PollError> {
+        timeout_at(self.at, work).await.map_err(|_| {
+            let message = if self.extend_at == FIRST_PART {
                 format!(
-                    "no whole answer within {}",
+                    "request timed out after {}",
                     humantime::format_duration(self.timeout)
                 )
             } else {
-                "the answer flowed slower than 64 KiB a second".to_owned()
+                "response too slow: below 64 KiB/s".to_owned()
             };
-            without_answer(ErrorKind::Timeout, message)
+            transport_error(ErrorKind::Timeout, message)
         })
     }
 
-    /// Takes note of what came, and says how much that is by now.
-    fn received(&mut self, bytes: usize) -> u64 {
+    /// Adds received bytes and returns their sum.
+    fn receive(&mut self, bytes: usize) -> u64 {
         self.received += bytes as u64;
-        if self.received >= self.mark {
-            self.mark = self.received + LEAST_FLOW;
-            self.at = Instant::now() + FLOW_WINDOW;
+        if self.received >= self.extend_at {
+            self.extend_at = self.received + MIN_PART;
+            self.at = Instant::now() + PART_TIMEOUT;
         }
         self.received
     }
 
-    /// Whether so much has come that all other jobs, which share this thread, should have their turn: what is
-    /// unpacked from a small answer is always at hand and would never wait by itself.
-    fn has_come_far(&mut self) -> bool {
-        let far = self.received >= self.turn;
-        if far {
-            self.turn = self.received + TURN;
+    /// Whether to yield to the other tasks of this thread. A small response that decompresses to a large body never waits
+    /// for the network.
+    fn should_yield(&mut self) -> bool {
+        let due = self.received >= self.yield_at;
+        if due {
+            self.yield_at = self.received + YIELD_EVERY;
         }
-        far
+        due
+    }
+
+    /// The minimum wait until the next poll after a response above [`FIRST_PART`]: ten times the time it took.
+    fn min_wait(&self) -> Duration {
+        if self.received > FIRST_PART {
+            self.started.elapsed().saturating_mul(10)
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
-/// The status in a 200, and how long to leave the server alone after it.
-pub(super) async fn status(
+/// Reads the status from a response with HTTP status 200, with the minimum wait until the next poll.
+pub(super) async fn read_status(
     mut response: Response,
     mut deadline: Deadline,
-    limits: &Limits,
+    limits: &BodyLimits,
     redactor: &Redactor,
 ) -> Result<(Status, Duration), PollError> {
     let at_200 = |kind, message| PollError {
         http_status: Some(StatusCode::OK.as_u16()),
-        ..without_answer(kind, message)
+        ..transport_error(kind, message)
     };
-    // In a box, so that the future of a poll is below 1,032 bytes: glibc has such blocks at hand.
+    // Boxed to keep the future of a poll below 1,032 bytes, which glibc allocates from its cache.
     let mut decoder = Box::new(Decoder::new());
     while let Some(chunk) = deadline
         .within(response.chunk())
         .await?
-        .map_err(|e| of_body(&e))?
+        .map_err(|e| body_error(&e))?
     {
-        if deadline.received(chunk.len()) > limits.max_body {
-            let message = format!(
-                "the answer is larger than max_body, {} bytes",
-                limits.max_body
-            );
+        if deadline.receive(chunk.len()) > limits.max_body {
+            let message = format!("response larger than max_body ({} bytes)", limits.max_body);
             return Err(at_200(ErrorKind::TooLarge, message));
         }
         decoder
             .push(&chunk)
             .map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?;
-        if deadline.has_come_far() {
+        if deadline.should_yield() {
             tokio::task::yield_now().await;
         }
     }
@@ -132,17 +137,13 @@ pub(super) async fn status(
         .finish()
         .map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?
     {
-        Reply::Status(status) => Ok((
-            *status,
-            at_least_between(deadline.received, deadline.started),
-        )),
-        Reply::Refusal(error) => Err(at_200(ErrorKind::Api, own_words(error, redactor))),
+        DecodedBody::Status(status) => Ok((*status, deadline.min_wait())),
+        DecodedBody::Error(error) => Err(at_200(ErrorKind::Api, api_message(error, redactor))),
     }
 }
 
-/// What an answer other than 200 means. Its body is read as far as it may hold the server's own words, which
-/// also leaves the connection fit for the next request.
-pub(super) async fn refusal(
+/// Reads the error from a response with any other HTTP status. Reading the body also allows the connection to be reused.
+pub(super) async fn read_error(
     mut response: Response,
     mut deadline: Deadline,
     redactor: &Redactor,
@@ -164,9 +165,9 @@ pub(super) async fn refusal(
         None => format!("HTTP {}", code.as_u16()),
     };
     if kind == ErrorKind::Redirect {
-        message.push_str(&whereto(&response));
-    } else if let Some(words) = words_in(&mut response, &mut deadline, redactor).await {
-        message = format!("{message}: {words}");
+        message.push_str(&redirect_target(&response));
+    } else if let Some(text) = read_message(&mut response, &mut deadline, redactor).await {
+        message = format!("{message}: {text}");
     }
     PollError {
         kind,
@@ -176,8 +177,8 @@ pub(super) async fn refusal(
     }
 }
 
-/// A redirect is not followed; its target's origin is told, without what may be secret in it.
-fn whereto(response: &Response) -> String {
+/// The target of a redirect: its origin only, since its path and query may contain secrets.
+fn redirect_target(response: &Response) -> String {
     let location = response.headers().get(reqwest::header::LOCATION);
     let target = location
         .and_then(|l| l.to_str().ok())
@@ -185,38 +186,41 @@ fn whereto(response: &Response) -> String {
     match target.map(|url| url.origin().ascii_serialization()) {
         Some(origin) => {
             let origin: String = origin.chars().take(MESSAGE_CHARS).collect();
-            format!(" to {origin}, not followed: check base_url")
+            format!(": redirect to {origin} not followed; check base_url")
         }
-        None => ", not followed: check base_url".to_owned(),
+        None => ", not followed; check base_url".to_owned(),
     }
 }
 
-async fn words_in(
+/// The message in the error envelope of the body, if there is one.
+async fn read_message(
     response: &mut Response,
     deadline: &mut Deadline,
     redactor: &Redactor,
 ) -> Option<String> {
     let mut decoder = Some(Decoder::new());
     while let Some(chunk) = deadline.within(response.chunk()).await.ok()?.ok()? {
-        if deadline.received(chunk.len()) > REFUSAL_BYTES {
+        if deadline.receive(chunk.len()) > MAX_ERROR_BODY {
             return None;
         }
         decoder = decoder.and_then(|mut decoder| decoder.push(&chunk).is_ok().then_some(decoder));
     }
     match decoder?.finish().ok()? {
-        Reply::Refusal(error) if !error.message.is_empty() => Some(own_words(error, redactor)),
+        DecodedBody::Error(error) if !error.message.is_empty() => {
+            Some(api_message(error, redactor))
+        }
         _ => None,
     }
 }
 
-fn own_words(mut error: ApiError, redactor: &Redactor) -> String {
-    // Before the cut, which might leave the half of a key.
-    redactor.text(&mut error.message);
-    let words: String = error.message.chars().take(MESSAGE_CHARS).collect();
-    match (words.is_empty(), error.code) {
-        (false, Some(code)) => format!("{words} (error {code})"),
-        (false, None) => words,
-        (true, Some(code)) => format!("the API refuses the request (error {code})"),
-        (true, None) => "the API refuses the request".to_owned(),
+fn api_message(mut error: ApiError, redactor: &Redactor) -> String {
+    // Before the cut, which could leave a part of a key.
+    redactor.redact(&mut error.message);
+    let message: String = error.message.chars().take(MESSAGE_CHARS).collect();
+    match (message.is_empty(), error.code) {
+        (false, Some(code)) => format!("{message} (error {code})"),
+        (false, None) => message,
+        (true, Some(code)) => format!("the API rejected the request (error {code})"),
+        (true, None) => "the API rejected the request".to_owned(),
     }
 }

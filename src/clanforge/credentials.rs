@@ -1,4 +1,4 @@
-//! The key pair that every request carries.
+//! The key pair that authenticates every request.
 
 use std::fmt;
 
@@ -15,29 +15,29 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Takes the two keys. The message of an error says what is wrong with them and quotes neither.
+    /// Checks the two keys. The error message quotes neither.
     pub fn new(access: SecretString, secret: SecretString) -> Result<Self, &'static str> {
         let (a, s) = (access.expose_secret(), secret.expose_secret());
         if a.is_empty() || s.is_empty() {
-            return Err("one of the keys is empty");
+            return Err("the access key or the secret key is empty");
         }
         if a.contains(':') {
-            return Err("the access key holds a colon, which Basic authentication cannot carry");
+            return Err("the access key contains ':', which Basic authentication does not allow");
         }
         if a.chars().chain(s.chars()).any(char::is_control) {
-            return Err("there is a control character or a line break in it");
+            return Err("a key contains a control character or a line break");
         }
         Ok(Self { access, secret })
     }
 
-    /// The access key, the secret key, and the pair as Basic joins them: what must not be seen in any text.
+    /// The access key, the secret key, and the pair as Basic authentication joins them: none may appear in any output.
     pub fn parts(&self) -> [SecretString; 3] {
         let (access, secret) = (self.access.expose_secret(), self.secret.expose_secret());
         let pair = SecretString::from(format!("{access}:{secret}"));
         [self.access.clone(), self.secret.clone(), pair]
     }
 
-    /// The value of the `Authorization` header: `Basic …`. Whoever exposes it marks the header sensitive.
+    /// The value of the `Authorization` header: `Basic …`. The caller marks the header as sensitive.
     pub fn basic(&self) -> SecretString {
         let pair = Zeroizing::new(format!(
             "{}:{}",

@@ -1,9 +1,8 @@
-//! The client of the two Clanforge status endpoints.
+//! The HTTP client of the two Clanforge status endpoints.
 //!
-//! One [`Client`] a process, its connections kept. It hands every answer, chunk by chunk, to
-//! [`forgewatch_core::decode`] and never holds a body. What the credentials may meet is decided here: they go to
-//! the base URL's own origin and nowhere else, so redirects are never followed and a loopback base never goes
-//! through a proxy. A server that quotes them is not quoted.
+//! A process has one [`ApiClient`], which reuses its connections. It passes each response, chunk by chunk, to
+//! [`forgewatch_core::decode`] and never keeps a body. Credentials go only to the origin of the base URL: redirects are
+//! not followed, and a loopback address is not accessed through a proxy. They are redacted from messages of the server.
 
 mod api;
 mod body;
@@ -11,12 +10,9 @@ mod credentials;
 mod redact;
 mod settings;
 
-use std::time::Duration;
-
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use secrecy::ExposeSecret;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::http_client::tls::CaFileError;
@@ -28,40 +24,40 @@ use forgewatch_core::verdict::PollError;
 use redact::Redactor;
 pub use settings::ApiSettings;
 
-/// More than any sane answer's head, in HTTP/2.
+/// The limit of the response headers in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 
-/// Asks for statuses. Cheap to clone; clones share their connections.
+/// Requests the status of jobs. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ApiClient {
     http: reqwest::Client,
-    /// A job's address but for its path: parsing the whole anew for each request takes longer than setting that.
-    address: Url,
-    /// Up to and without the `/cfp` of the path.
+    /// The base of a job's URL, parsed once: setting the path is faster than parsing a URL for each request.
+    base_url: Url,
+    /// The path before `/cfp`.
     prefix: String,
-    limits: body::Limits,
+    limits: body::BodyLimits,
     redactor: Redactor,
 }
 
-/// Why there is no client. Each is the user's to mend.
+/// A client cannot be created. Each error is one of the configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The file of certificate authorities cannot be used.
+pub enum ApiClientError {
+    /// `api.ca_file` is invalid.
     #[error(transparent)]
     CaFile(#[from] CaFileError),
-    /// The credentials do not fit into a header.
-    #[error("the credentials cannot be sent: they hold a character that no HTTP header may carry")]
+    /// The credentials contain a character that HTTP headers do not allow.
+    #[error("invalid credentials: they contain a character that HTTP headers do not allow")]
     Credentials,
-    /// The HTTP library refuses, such as for a broken proxy variable.
-    #[error("the HTTP client cannot be set up: {0}")]
+    /// The HTTP library reports an error, such as an invalid proxy variable.
+    #[error("could not set up the HTTP client: {0}")]
     Setup(String),
 }
 
-impl Client {
+impl ApiClient {
     /// A client for these settings. Opens no connection.
-    pub fn new(api: &ApiSettings, credentials: &Credentials) -> Result<Self, ClientError> {
+    pub fn new(api: &ApiSettings, credentials: &Credentials) -> Result<Self, ApiClientError> {
         let mut basic = HeaderValue::from_str(credentials.basic().expose_secret())
-            .map_err(|_| ClientError::Credentials)?;
+            .map_err(|_| ApiClientError::Credentials)?;
         basic.set_sensitive(true);
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         let headers = HeaderMap::from_iter([(AUTHORIZATION, basic), (CONTENT_TYPE, form)]);
@@ -78,19 +74,19 @@ impl Client {
         if is_loopback(&api.base_url) {
             builder = builder.no_proxy();
         }
-        let http = tls::set_up(builder, &api.base_url, api.ca_file.as_deref())?
+        let http = tls::configure(builder, &api.base_url, api.ca_file.as_deref())?
             .build()
-            .map_err(|error| ClientError::Setup(errors::innermost(&error)))?;
-        let mut address = api.base_url.clone();
-        address.set_query(Some(&format!(
+            .map_err(|error| ApiClientError::Setup(errors::root_cause(&error)))?;
+        let mut base_url = api.base_url.clone();
+        base_url.set_query(Some(&format!(
             "accountserviceid={}",
             api.account_service_id
         )));
         Ok(Self {
             http,
-            prefix: address.path().trim_end_matches('/').to_owned(),
-            address,
-            limits: body::Limits {
+            prefix: base_url.path().trim_end_matches('/').to_owned(),
+            base_url,
+            limits: body::BodyLimits {
                 timeout: api.timeout,
                 max_body: api.max_body,
             },
@@ -98,61 +94,52 @@ impl Client {
         })
     }
 
-    fn address(&self, job: JobRef, diff_info: bool) -> Url {
+    fn url(&self, job: JobRef, diff_info: bool) -> Url {
         let endpoint = match job.kind {
             JobKind::Diff => "imagediff",
             JobKind::Update => "imageupdate",
         };
         let (prefix, id) = (&self.prefix, job.id);
-        let mut address = self.address.clone();
-        address.set_path(&format!("{prefix}/cfp/v1/{endpoint}/{id}/status"));
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{prefix}/cfp/v1/{endpoint}/{id}/status"));
         if diff_info {
-            address.query_pairs_mut().append_pair("diff_info", "1");
+            url.query_pairs_mut().append_pair("diff_info", "1");
         }
-        address
+        url
     }
 }
 
-impl Api for Client {
-    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
+impl Api for ApiClient {
+    async fn poll(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         let mut result = self.fetch(job, diff_info).await;
         match &mut result {
-            Ok(fetched) => self.redactor.status(&mut fetched.status),
-            Err(error) => self.redactor.text(&mut error.message),
+            Ok(response) => self.redactor.redact_status(&mut response.status),
+            Err(error) => self.redactor.redact(&mut error.message),
         }
         result
     }
 }
 
-impl Client {
+impl ApiClient {
     async fn fetch(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         let deadline = body::Deadline::start(&self.limits);
-        let request = self.http.get(self.address(job, diff_info)).send();
+        let request = self.http.get(self.url(job, diff_info)).send();
         let response = deadline
             .within(request)
             .await?
-            .map_err(|error| errors::of_request(&error))?;
+            .map_err(|error| errors::request_error(&error))?;
         let date = headers::server_date(response.headers());
         if response.status() != reqwest::StatusCode::OK {
-            // Boxed, since it is seldom and would nearly double the future of every poll.
-            let refusal = body::refusal(response, deadline, &self.redactor);
-            return Err(Box::pin(refusal).await);
+            // Boxed, since it is rare and would nearly double the future of every poll.
+            let error = body::read_error(response, deadline, &self.redactor);
+            return Err(Box::pin(error).await);
         }
-        let (status, at_least) =
-            body::status(response, deadline, &self.limits, &self.redactor).await?;
+        let (status, min_wait) =
+            body::read_status(response, deadline, &self.limits, &self.redactor).await?;
         Ok(StatusResponse {
             status,
             date,
-            at_least,
+            min_wait,
         })
-    }
-}
-
-/// Ten times as long as an answer above one MiB took to arrive is left between two of them.
-fn at_least_between(received: u64, started: Instant) -> Duration {
-    if received > body::FIRST_PART {
-        started.elapsed().saturating_mul(10)
-    } else {
-        Duration::ZERO
     }
 }

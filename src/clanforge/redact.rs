@@ -1,4 +1,4 @@
-//! Takes our own keys out of what a server says: some quote the request they refuse, header and all.
+//! Redacts the credentials from texts of the server: some servers quote the headers of a request that they reject.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::clanforge::Credentials;
 use forgewatch_core::status::Status;
 
-/// What stands where a key was.
+/// The replacement of a key.
 const MARK: &str = "[redacted]";
-/// Shorter forms are left alone: they are words of the language (the simulator's key is `sim`), and no real key is
-/// as short.
-const SHORTEST: usize = 8;
+/// Shorter forms are not redacted: they may be plain words (the simulator's key is `sim`), and real keys are longer.
+const MIN_LENGTH: usize = 8;
 
-/// Everything a key of ours may be written as.
+/// All encodings of the keys that a server may send back.
 #[derive(Clone, Debug)]
 pub(super) struct Redactor {
     /// In ASCII lower case, the longest first.
@@ -39,7 +38,7 @@ impl Redactor {
         for form in &mut forms {
             form.make_ascii_lowercase();
         }
-        forms.retain(|form| form.len() >= SHORTEST);
+        forms.retain(|form| form.len() >= MIN_LENGTH);
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         forms.dedup();
         Self {
@@ -47,10 +46,10 @@ impl Redactor {
         }
     }
 
-    /// The text without any of the keys, in whatever case they are written.
-    pub(super) fn text(&self, text: &mut String) {
+    /// Replaces all keys in the text, in upper or lower case.
+    pub(super) fn redact(&self, text: &mut String) {
         for form in self.forms.iter().map(ExposeSecret::expose_secret) {
-            // Lower case of ASCII moves no byte.
+            // ASCII lower case keeps all offsets.
             let lower = text.to_ascii_lowercase();
             if lower.contains(form) {
                 let mut kept = String::with_capacity(text.len());
@@ -66,8 +65,8 @@ impl Redactor {
         }
     }
 
-    /// The same for all that is somebody's text in a status.
-    pub(super) fn status(&self, status: &mut Status) {
+    /// Replaces all keys in the texts of a status.
+    pub(super) fn redact_status(&self, status: &mut Status) {
         let names = &mut status.names;
         let texts = [
             &mut status.error,
@@ -77,7 +76,7 @@ impl Redactor {
             &mut names.machine,
         ];
         for text in texts.into_iter().flatten() {
-            self.text(text);
+            self.redact(text);
         }
     }
 }
@@ -90,7 +89,7 @@ fn hex(text: &str) -> String {
     })
 }
 
-/// As in a URL's query: everything but letters, digits and `-._~` as `%XX`.
+/// Percent-encodes everything but letters, digits and `-._~`, as in a URL's query.
 fn percent(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         match byte {
@@ -113,12 +112,12 @@ mod tests {
         let key = |key: &str| SecretString::from(key.to_owned());
         let credentials = Credentials::new(key(access), key(secret)).unwrap();
         let mut text = text.to_owned();
-        Redactor::new(&credentials).text(&mut text);
+        Redactor::new(&credentials).redact(&mut text);
         text
     }
 
     #[test]
-    fn every_form_of_a_key_is_taken_out() {
+    fn every_encoding_of_a_key_is_redacted() {
         for form in [
             "Access+Key1",
             "Secret/Key2",
@@ -129,13 +128,13 @@ mod tests {
             "Secret%2FKey2",
             "secret%2fkey2",
         ] {
-            let said = redacted(
+            let text = redacted(
                 "Access+Key1",
                 "Secret/Key2",
                 &format!("no {form} here, {form}"),
             );
             assert_eq!(
-                said.replace('=', ""),
+                text.replace('=', ""),
                 "no [redacted] here, [redacted]",
                 "{form}"
             );
@@ -143,15 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_in_the_mark_itself_is_taken_out_once() {
+    fn a_key_contained_in_the_replacement_is_redacted_once() {
         for key in ["redacted", "[Redacted", "redacted]"] {
-            let said = redacted("key", key, &format!("the {key} was {key}"));
-            assert_eq!(said, "the [redacted] was [redacted]", "{key}");
+            let text = redacted("key", key, &format!("the {key} was {key}"));
+            assert_eq!(text, "the [redacted] was [redacted]", "{key}");
         }
     }
 
     #[test]
-    fn other_text_and_short_keys_are_left_alone() {
+    fn other_text_and_short_keys_are_not_redacted() {
         let text = "Größe: simulated-image, Secret/Key";
         assert_eq!(redacted("sim", "Secret/Key2", text), text);
     }

@@ -1,11 +1,11 @@
-//! How the API is reached, as the user wants it.
+//! The settings of the API client.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
-/// How the API is reached and how hard it may be asked.
+/// The address of the API, and the limits of its use.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
     /// Scheme, host, port and path prefix; `https`, or `http` to a literal loopback address or `localhost`. No
@@ -15,14 +15,14 @@ pub struct ApiSettings {
     pub account_service_id: u64,
     /// A PEM file of certificate authorities trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// Name lookup, connection and TLS handshake together.
+    /// The limit of name lookup, connection and TLS handshake together.
     pub connect_timeout: Duration,
-    /// For the first MiB of an answer, from the request on.
+    /// The limit from the request to the first MiB of the response, or to its end.
     pub timeout: Duration,
-    /// Requests under way at once, at least 1.
+    /// The number of concurrent requests, at least 1.
     pub max_in_flight: usize,
-    /// Requests begun in a second, on average; above zero.
+    /// The average rate of requests; above zero.
     pub max_requests_per_second: f64,
-    /// The most decoded bytes read of one answer.
+    /// The maximum size of a decompressed response, bytes.
     pub max_body: u64,
 }
