@@ -14,7 +14,7 @@ const AHEAD_MS: i64 = 5_000;
 /// A running job's latest time is fresh up to this age, milliseconds.
 const FRESH_MS: i64 = 300_000;
 
-/// The offset of the server's clock from ours. [`Default`] is no offset.
+/// The offset of the server's clock from ours. [`Default`] has the offset 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerClock {
     /// Server minus ours, milliseconds.
