@@ -1,91 +1,91 @@
-//! What people decide about deliveries that were given up, for the daemon's `hooks` requests. The store alone has those,
-//! however many there are; [`super::queue`] has forgotten them.
+//! Retries and discards failed deliveries, for the daemon's `hooks` requests. Failed deliveries are in the store alone,
+//! however many there are: [`super::queue`] holds open ones only.
 
 use std::slice;
 use std::sync::Arc;
 
 use super::payload::EventPayload;
-use super::{Executor, Hooks};
+use super::{Dispatcher, Executor};
 use crate::engine::Clock;
-use crate::store::{Archive, Commit, Store, StoreError};
+use crate::store::{Commit, DaemonStore, Store, StoreError};
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
 
-/// How many deliveries one call of [`Hooks::discard_some`] forgets at most: some ten milliseconds.
-const DISCARDED_AT_ONCE: usize = 256;
+/// Most deliveries that one call of [`Dispatcher::discard_some`] discards: about ten milliseconds of work.
+const DISCARD_BATCH: usize = 256;
 
-/// What comes of a wish for a delivery that was given up.
+/// Result of retrying or discarding a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryAction {
-    /// It is on record.
-    Granted,
-    /// No such delivery was given up.
-    NotGivenUp,
-    /// There is nobody to deliver it.
-    HookGone,
+pub enum DeliveryActionResult {
+    /// The change is stored.
+    Done,
+    /// The id belongs to no failed delivery.
+    NotFailed,
+    /// Its hook is not in the configuration.
+    UnknownHook,
 }
 
-impl<S, C, P> Hooks<S, C, P>
+impl<S, C, P> Dispatcher<S, C, P>
 where
-    S: Archive + Clone + 'static,
+    S: DaemonStore + Clone + 'static,
     C: Clock + Clone + 'static,
     P: Executor,
 {
-    /// Tries a delivery anew that was given up.
+    /// Makes a failed delivery pending again, as if it were new.
     ///
     /// # Errors
-    /// It could not be read or recorded.
-    pub async fn retry(&mut self, id: DeliveryId) -> Result<DeliveryAction, StoreError> {
-        let Some(row) = self.given_up(&id).await? else {
-            return Ok(DeliveryAction::NotGivenUp);
+    /// The store could not read or commit it.
+    pub async fn retry(&mut self, id: DeliveryId) -> Result<DeliveryActionResult, StoreError> {
+        let Some(row) = self.failed(&id).await? else {
+            return Ok(DeliveryActionResult::NotFailed);
         };
         if !self.queue.borrow().has_hook(&id.hook) {
-            return Ok(DeliveryAction::HookGone);
+            return Ok(DeliveryActionResult::UnknownHook);
         }
-        let told = EventPayload::parse(row.body)
-            .map_err(|error| StoreError::Refused(format!("delivery {id}: {error}")))?;
+        let payload = EventPayload::parse(row.body)
+            .map_err(|error| StoreError::Rejected(format!("delivery {id}: {error}")))?;
         let retry = DeliveryChange::Retry { id: id.clone() };
-        self.decide(slice::from_ref(&retry)).await?;
+        self.commit(slice::from_ref(&retry)).await?;
         let now = self.clock.now();
-        self.queue.borrow_mut().add(&id, Arc::new(told), now);
-        Ok(DeliveryAction::Granted)
+        self.queue.borrow_mut().add(&id, Arc::new(payload), now);
+        Ok(DeliveryActionResult::Done)
     }
 
-    /// Forgets a delivery that was given up.
+    /// Discards a failed delivery.
     ///
     /// # Errors
-    /// It could not be read or recorded.
-    pub async fn discard(&mut self, id: DeliveryId) -> Result<DeliveryAction, StoreError> {
-        if self.given_up(&id).await?.is_none() {
-            return Ok(DeliveryAction::NotGivenUp);
+    /// The store could not read or commit it.
+    pub async fn discard(&mut self, id: DeliveryId) -> Result<DeliveryActionResult, StoreError> {
+        if self.failed(&id).await?.is_none() {
+            return Ok(DeliveryActionResult::NotFailed);
         }
-        self.decide(&[DeliveryChange::Discard { id }]).await?;
-        Ok(DeliveryAction::Granted)
+        self.commit(&[DeliveryChange::Discard { id }]).await?;
+        Ok(DeliveryActionResult::Done)
     }
 
-    /// Forgets some of the deliveries that were given up; how many. Call it until that is 0: it does a little at a time,
-    /// so that everybody else gets a turn.
+    /// Discards some of the failed deliveries and returns how many. Call it until it returns 0: other requests are
+    /// served in between.
     ///
     /// # Errors
-    /// They could not be read or recorded.
+    /// The store could not read or commit them.
     pub async fn discard_some(&mut self) -> Result<usize, StoreError> {
-        let (rows, _) = self.outbox.store().given_up(DISCARDED_AT_ONCE).await?;
+        let (rows, _) = self.outbox.store().failed_deliveries(DISCARD_BATCH).await?;
         let discard = |row: DeliveryRow| DeliveryChange::Discard { id: row.id };
         let changes: Vec<DeliveryChange> = rows.into_iter().map(discard).collect();
-        self.decide(&changes).await?;
+        self.commit(&changes).await?;
         Ok(changes.len())
     }
 
-    /// This delivery, where it was given up. One whose giving up is on record and not yet in force still is the queue's:
-    /// what somebody decided now would be undone by that.
-    async fn given_up(&self, id: &DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
-        if self.queue.borrow().told(id).is_some() {
+    /// The delivery if it has failed. One that is still in the queue has a change under way, which would undo a retry
+    /// made now.
+    async fn failed(&self, id: &DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+        if self.queue.borrow().payload(id).is_some() {
             return Ok(None);
         }
         let row = self.outbox.store().delivery(id.clone()).await?;
-        Ok(row.filter(|row| matches!(row.standing, DeliveryState::Failed(_))))
+        Ok(row.filter(|row| matches!(row.state, DeliveryState::Failed(_))))
     }
 
-    async fn decide(&self, changes: &[DeliveryChange]) -> Result<(), StoreError> {
+    async fn commit(&self, changes: &[DeliveryChange]) -> Result<(), StoreError> {
         let commit = Commit {
             changes,
             ..Commit::default()

@@ -1,4 +1,4 @@
-//! One attempt of a hook that is a program: starts its supervisor, hands the event over, reads the report.
+//! One attempt of a hook that is a program: starts its supervisor, writes the event to it, reads its report.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,31 +11,30 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::payload::EventPayload;
-use super::queue::Attempt;
-use super::supervisor::{End, GRACE, Kept, Report};
+use super::queue::AttemptResult;
+use super::supervisor::{CapturedOutput, GRACE, HookEnd, HookReport};
 use crate::hooks::HookSpec;
 use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
 
-/// This very program, even where a newer one has taken its place on disk.
-const OURSELVES: &str = "/proc/self/exe";
-/// What two streams of 64 KiB become in JSON where each byte of them needs an escape or a substitute.
+/// The running executable, even if its file has been replaced.
+const SELF_EXE: &str = "/proc/self/exe";
+/// Two streams of 64 KiB, if JSON has to escape or replace each of their bytes.
 const MAX_REPORT: u64 = 1 << 20;
-/// What the supervisor may take beyond the time-out, TERM and KILL before it is given up itself.
-const SLACK: Duration = Duration::from_secs(20);
-/// One record of the log holds this much of an output. In JSON a byte can take six, and the journal breaks lines at
-/// 48 KiB (`LineMax=`, `journald.conf(5)`).
-const PART: usize = 6 * 1024;
+/// Time that the supervisor has beyond the hook's timeout, TERM and KILL.
+const SUPERVISOR_SLACK: Duration = Duration::from_secs(20);
+/// Most bytes of output in one log record. In JSON a byte can take six, and the journal breaks lines at 48 KiB
+/// (`LineMax=`, `journald.conf(5)`).
+const MAX_PART: usize = 6 * 1024;
 
-/// A program to run.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct HookProgram {
     path: PathBuf,
     args: Vec<String>,
     env: Vec<(String, std::ffi::OsString)>,
     timeout: Duration,
 }
 
-impl Program {
+impl HookProgram {
     pub(super) fn new(
         spec: &HookSpec,
         program: &Path,
@@ -50,33 +49,32 @@ impl Program {
         }
     }
 
-    /// Runs it once. Once `stop` holds true it is ended: TERM, and KILL five seconds later. Dropped, it is killed at
-    /// once.
+    /// Runs it once. Once `stop` is true it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
     pub(super) async fn attempt(
         &self,
         id: &DeliveryId,
-        told: &EventPayload,
+        payload: &EventPayload,
         attempt: u32,
         stop: watch::Receiver<bool>,
-    ) -> Attempt {
-        let most = self.timeout.saturating_add(2 * GRACE + SLACK);
-        let report = match timeout(most, self.run(told, attempt, stop)).await {
+    ) -> AttemptResult {
+        let limit = self.timeout.saturating_add(2 * GRACE + SUPERVISOR_SLACK);
+        let report = match timeout(limit, self.run(payload, attempt, stop)).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => return failed(format!("the supervisor failed: {error}"), None),
-            Err(_) => return failed("the supervisor did not answer".to_owned(), None),
+            Err(_) => return failed("the supervisor sent no report".to_owned(), None),
         };
-        let result = self.judge(&report.end);
+        let result = self.result(&report.end);
         log_output(id, attempt, &result, &report);
         result
     }
 
     async fn run(
         &self,
-        told: &EventPayload,
+        payload: &EventPayload,
         attempt: u32,
         stop: watch::Receiver<bool>,
-    ) -> io::Result<Report> {
-        let mut child = Command::new(OURSELVES)
+    ) -> io::Result<HookReport> {
+        let mut child = Command::new(SELF_EXE)
             .arg0("forgewatch")
             .args(["hook-supervisor", "--timeout-ms"])
             .arg(self.timeout.as_millis().to_string())
@@ -85,7 +83,7 @@ impl Program {
             .args(&self.args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .envs(told.variables(attempt))
+            .envs(payload.variables(attempt))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -96,44 +94,43 @@ impl Program {
         let text = tokio::select! {
             biased;
             text = read_report(stdout) => text?,
-            never = talk(stdin, told.body(), stop) => match never {},
+            never = write_event(stdin, payload.body(), stop) => match never {},
         };
         let _ = child.wait().await;
         serde_json::from_slice(&text)
-            .map_err(|_| io::Error::other("it ended without a report; was it killed?"))
+            .map_err(|_| io::Error::other("it ended without a report; it may have been killed"))
     }
 
-    fn judge(&self, end: &End) -> Attempt {
+    fn result(&self, end: &HookEnd) -> AttemptResult {
         match end {
-            End::Exited(0) => Attempt::Delivered,
-            End::Exited(status) => failed(format!("exit status {status}"), Some(*status)),
-            End::Killed(signal) => failed(killed(*signal), None),
-            End::NotStarted(why) => failed(
-                format!("{} could not be started: {why}", self.path.display()),
-                None,
-            ),
-            End::TimedOut => {
-                let limit = humantime::format_duration(self.timeout);
-                failed(format!("it took longer than {limit}"), None)
+            HookEnd::Exited(0) => AttemptResult::Delivered,
+            HookEnd::Exited(status) => failed(format!("exit status {status}"), Some(*status)),
+            HookEnd::Killed(signal) => failed(signal_text(*signal), None),
+            HookEnd::NotStarted(why) => {
+                failed(format!("cannot start {}: {why}", self.path.display()), None)
             }
-            End::Stopped => failed("interrupted".to_owned(), None),
+            HookEnd::TimedOut => {
+                let limit = humantime::format_duration(self.timeout);
+                failed(format!("timed out after {limit}"), None)
+            }
+            HookEnd::Stopped => failed("interrupted".to_owned(), None),
         }
     }
 }
 
-fn failed(error: String, exit_status: Option<i32>) -> Attempt {
-    Attempt::Failed {
+fn failed(error: String, exit_status: Option<i32>) -> AttemptResult {
+    AttemptResult::Failed {
         why: DeliveryFailure { error, exit_status },
         not_before: Duration::ZERO,
     }
 }
 
-fn killed(signal: i32) -> String {
+fn signal_text(signal: i32) -> String {
     use signal_hook::consts::{SIGSYS, SIGTRAP};
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
-    // What a unit's system call filter, or its ban on writable code, looks like from outside.
+    // A unit's system call filter sends these, and so does its ban on writable code.
     let hint = if matches!(signal, SIGSYS | SIGTRAP) {
-        "; was it the unit's sandbox?"
+        "; possibly by the unit's sandbox"
     } else {
         ""
     };
@@ -146,14 +143,14 @@ async fn read_report(stdout: ChildStdout) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Hands the event over, and then keeps the line open: dropping it says that nobody is there any more.
-async fn talk(
+/// Writes the event, then keeps the pipe open: closing it makes the supervisor kill the hook.
+async fn write_event(
     mut stdin: ChildStdin,
     event: &str,
     mut stop: watch::Receiver<bool>,
 ) -> std::convert::Infallible {
     let length = (event.len() as u64).to_le_bytes();
-    // Errors mean that the supervisor is gone, which its report tells better.
+    // A write error means that the supervisor has ended; the missing report says so.
     if stdin.write_all(&length).await.is_ok() {
         let _ = stdin.write_all(event.as_bytes()).await;
     }
@@ -163,40 +160,41 @@ async fn talk(
     std::future::pending().await
 }
 
-/// What the program printed, as records of our own log: in it, a program cannot forge anything.
-fn log_output(id: &DeliveryId, attempt: u32, result: &Attempt, report: &Report) {
+/// Logs the program's output as records of our own, so that a program cannot forge any.
+fn log_output(id: &DeliveryId, attempt: u32, result: &AttemptResult, report: &HookReport) {
     let event_id = id.event.to_string();
-    let (hook, ok) = (&*id.hook, *result == Attempt::Delivered);
-    for (stream, kept) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-        for output in parts(kept) {
-            if ok {
-                tracing::info!(event_id, hook, attempt, stream, output, "a hook printed");
+    let (hook, delivered) = (&*id.hook, *result == AttemptResult::Delivered);
+    for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+        for output in parts(captured) {
+            if delivered {
+                tracing::info!(target: "forgewatch::hooks", event_id, hook, attempt, stream, output, "hook output");
             } else {
-                tracing::warn!(event_id, hook, attempt, stream, output, "a hook printed");
+                tracing::warn!(target: "forgewatch::hooks", event_id, hook, attempt, stream, output, "hook output");
             }
         }
     }
-    if report.is_left {
+    if report.has_survivors {
         tracing::warn!(
+            target: "forgewatch::hooks",
             event_id,
             hook,
             attempt,
-            "a hook left processes behind that can't be ended"
+            "processes started by the hook could not be killed"
         );
     }
 }
 
-/// An output in pieces that a record can hold, cut between lines where there are any.
-fn parts(kept: &Kept) -> Vec<String> {
+/// The output in parts that fit into a log record, split between lines where possible.
+fn parts(captured: &CapturedOutput) -> Vec<String> {
     let mut parts = Vec::new();
-    let mut cut = |text: &str| {
+    let mut split = |text: &str| {
         let mut rest = text.trim_end_matches('\n');
         while !rest.is_empty() {
-            let most = rest.floor_char_boundary(PART);
-            let head = rest.get(..most).unwrap_or(rest);
+            let limit = rest.floor_char_boundary(MAX_PART);
+            let head = rest.get(..limit).unwrap_or(rest);
             let at = match head.rfind('\n') {
-                Some(line) if most < rest.len() => line + 1,
-                _ => most,
+                Some(line) if limit < rest.len() => line + 1,
+                _ => limit,
             };
             let (part, after) = rest.split_at(at);
             let part = part.trim_end_matches('\n');
@@ -206,11 +204,11 @@ fn parts(kept: &Kept) -> Vec<String> {
             rest = after;
         }
     };
-    cut(&kept.head);
-    if kept.left_out > 0 {
-        cut(&format!("[{} bytes left out]", kept.left_out));
+    split(&captured.head);
+    if captured.omitted > 0 {
+        split(&format!("[{} bytes omitted]", captured.omitted));
     }
-    cut(&kept.tail);
+    split(&captured.tail);
     parts
 }
 
@@ -219,29 +217,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_output_is_cut_between_lines_and_says_what_is_missing() {
+    fn long_output_is_split_between_lines_and_counts_omitted_bytes() {
         let line = format!("{}\n", "x".repeat(99));
-        let kept = Kept {
-            head: format!("\n{}{}", "y".repeat(PART), line.repeat(200)),
-            tail: "ä".repeat(PART),
-            left_out: 7,
+        let captured = CapturedOutput {
+            head: format!("\n{}{}", "y".repeat(MAX_PART), line.repeat(200)),
+            tail: "ä".repeat(MAX_PART),
+            omitted: 7,
         };
-        let parts = parts(&kept);
+        let parts = parts(&captured);
         assert!(
             parts
                 .iter()
-                .all(|part| part.len() <= PART && !part.is_empty())
+                .all(|part| part.len() <= MAX_PART && !part.is_empty())
         );
-        assert!(parts.contains(&"[7 bytes left out]".to_owned()));
+        assert!(parts.contains(&"[7 bytes omitted]".to_owned()));
         let lines = parts.iter().flat_map(|part| part.lines());
         assert_eq!(lines.filter(|l| *l == line.trim()).count(), 200);
         let last: String = parts.iter().rev().take(2).rev().cloned().collect();
-        assert!(last.ends_with(&kept.tail));
+        assert!(last.ends_with(&captured.tail));
     }
 
     #[test]
-    fn a_signal_of_a_sandbox_is_told_as_one() {
-        assert_eq!(killed(9), "killed by signal 9 (SIGKILL)");
-        assert!(killed(31).ends_with("was it the unit's sandbox?"));
+    fn a_signal_of_the_sandbox_gets_a_hint() {
+        assert_eq!(signal_text(9), "killed by signal 9 (SIGKILL)");
+        assert!(signal_text(31).ends_with("possibly by the unit's sandbox"));
     }
 }

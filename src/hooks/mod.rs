@@ -1,10 +1,10 @@
-//! Hooks: what users want done when something is told.
+//! Hooks: programs and webhooks that receive events.
 //!
-//! [`Hooks`] is the shell around [`queue`], which decides everything: it owns clock and dice, has every change recorded
-//! before it is true, and lets [`Actions`] make the attempts, by `exec` (with the help of [`supervisor`]) or by `webhook`
-//! (signed by `signature`). What is told reaches it through the [`Outbox`], the store that everybody commits to. Whoever
-//! owns it selects over [`Hooks::advance`], next to the engine's. A hook that hangs, dies or floods costs a place of its
-//! own `max_running` and nothing else.
+//! [`Dispatcher`] is the shell around [`queue`], which holds the rules: it has the clock and the random numbers, commits
+//! every change before it applies, and lets [`Actions`] run the attempts, by `exec` (in a [`supervisor`]) or by `webhook`
+//! (signed by `signature`). Deliveries reach it through the [`Outbox`], the store that every commit passes. Its owner
+//! selects over [`Dispatcher::advance`] next to the engine's. A hook that hangs, dies or floods its output takes one of
+//! its own `max_running` places and nothing else.
 
 mod admin;
 mod exec;
@@ -30,7 +30,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-pub use admin::DeliveryAction;
+pub use admin::DeliveryActionResult;
 pub use executor::{Actions, AttemptFuture, Executor};
 pub use outbox::Outbox;
 pub use settings::{HookAction, HookSpec};
@@ -42,55 +42,54 @@ use forgewatch_core::event::{Event, EventFields, EventType};
 use forgewatch_core::time::Moment;
 use forgewatch_core::{retry, rng::SeededRng};
 use payload::PayloadError;
-use queue::{Attempt, Listed, Queue};
+use queue::{AttemptResult, OpenDelivery, Queue};
 
-/// How long after a change could not be recorded it is tried again.
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// Delay before a failed commit is retried.
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
-/// Delivers. See the module's page.
-pub struct Hooks<S, C, P> {
+/// Delivers events to hooks.
+pub struct Dispatcher<S, C, P> {
     queue: Rc<RefCell<Queue>>,
-    perform: P,
+    executor: P,
     outbox: Outbox<S, C>,
     system_events: Rc<SystemEvents<C>>,
     clock: C,
     rng: SeededRng,
-    /// Attempts under way.
-    attempts: Work,
-    /// Changes on their way into the store. None is dropped: nobody could say then whether it is on record.
-    records: Work,
-    /// Recorded and not yet handed over.
-    tellable: Vec<Event>,
-    /// The store can't be trusted any more, and why.
+    attempts: InFlight,
+    /// Commits under way. None is dropped, because then it would be unknown whether it is stored.
+    commits: InFlight,
+    /// Events that are stored and not yet returned by [`Dispatcher::advance`].
+    unpublished: Vec<Event>,
+    /// A store error that ends the process.
     fatal: Option<StoreError>,
-    /// No attempt begins any more.
-    winding_up: bool,
+    /// No further attempt begins.
+    is_draining: bool,
     stop: watch::Sender<bool>,
 }
 
-/// What becomes of a delivery, with what there is to tell of it where it is given up.
-type Settling = (DeliveryChange, Option<Box<EventFields>>);
+/// A change of a delivery and, if it fails by it, the fields of its `hook.failed`.
+type Settlement = (DeliveryChange, Option<Box<EventFields>>);
 
-/// What has come of something under way.
-enum Done {
-    /// An attempt is on record, or could not be put there.
+/// Result of work under way.
+enum Completion {
+    /// The beginning of an attempt was committed, or not.
     Begun(DeliveryId, u32, Result<(), StoreError>),
-    /// An attempt is over.
-    Tried(DeliveryId, Attempt),
-    /// What came of it is on record, with the event that tells of it, or could not be put there.
-    Settled(Settling, Result<Option<Box<Event>>, StoreError>),
+    /// An attempt has ended.
+    Attempted(DeliveryId, AttemptResult),
+    /// The change after it was committed, with the event of its failure, or not.
+    Settled(Settlement, Result<Option<Box<Event>>, StoreError>),
 }
 
-impl<S, C, P> Hooks<S, C, P>
+impl<S, C, P> Dispatcher<S, C, P>
 where
     S: Store + Clone + 'static,
     C: Clock + Clone + 'static,
     P: Executor,
 {
-    /// Delivers what is committed through `outbox` from now on, to these hooks.
+    /// Delivers to these hooks what is committed through `outbox` from now on.
     pub fn new(
         specs: &[HookSpec],
-        perform: P,
+        executor: P,
         outbox: Outbox<S, C>,
         system_events: Rc<SystemEvents<C>>,
         clock: C,
@@ -100,24 +99,24 @@ where
         queue.borrow_mut().configure(specs);
         Self {
             queue,
-            perform,
+            executor,
             outbox,
             system_events,
             clock,
             rng,
             attempts: FuturesUnordered::new(),
-            records: FuturesUnordered::new(),
-            tellable: Vec::new(),
+            commits: FuturesUnordered::new(),
+            unpublished: Vec::new(),
             fatal: None,
-            winding_up: false,
+            is_draining: false,
             stop: watch::Sender::new(false),
         }
     }
 
-    /// Goes on with what a store kept.
+    /// Adds the stored deliveries at startup.
     ///
     /// # Errors
-    /// What is kept is no event of ours.
+    /// A stored body is not an event.
     pub fn load(&mut self, rows: Vec<DeliveryRow>) -> Result<(), PayloadError> {
         let now = self.clock.now();
         for row in rows {
@@ -126,55 +125,54 @@ where
         Ok(())
     }
 
-    /// Takes over another list of hooks. What waits for one that is gone is given up; an attempt under way is the last.
-    pub fn configure(&mut self, specs: &[HookSpec], perform: P) {
+    /// Replaces the list of hooks. Pending deliveries of a removed hook fail; a running attempt is its last.
+    pub fn configure(&mut self, specs: &[HookSpec], executor: P) {
         self.queue.borrow_mut().configure(specs);
-        self.perform = perform;
+        self.executor = executor;
     }
 
-    /// Whether everything has been delivered or given up, and told of.
+    /// Whether every delivery has ended and every event was returned.
     pub fn is_idle(&self) -> bool {
-        self.queue.borrow().is_idle() && self.tellable.is_empty()
+        self.queue.borrow().is_idle() && self.unpublished.is_empty()
     }
 
-    /// How many deliveries are to be made.
-    pub fn waiting(&self) -> usize {
-        self.queue.borrow().waiting()
+    /// Number of pending and running deliveries.
+    pub fn open_count(&self) -> usize {
+        self.queue.borrow().open_count()
     }
 
-    /// At most `limit` of the deliveries that are to be made.
-    pub fn list(&self, limit: usize) -> Vec<Listed> {
+    /// At most `limit` pending and running deliveries.
+    pub fn list(&self, limit: usize) -> Vec<OpenDelivery> {
         let queue = self.queue.borrow();
         queue.list(self.clock.now()).take(limit).collect()
     }
 
-    /// This delivery, where it is to be made. Others only the store knows.
-    pub fn find(&self, id: &DeliveryId) -> Option<Listed> {
+    /// The delivery if it is pending or running. All others are in the store alone.
+    pub fn find(&self, id: &DeliveryId) -> Option<OpenDelivery> {
         self.queue.borrow().find(id, self.clock.now())
     }
 
-    /// Drives everything until there is something to tell, and returns that (`hook.failed`), or until the last delivery
-    /// has arrived, and returns nothing. Pends for ever when there is nothing to deliver. Cancel-safe: nothing is lost
-    /// when the future is dropped.
+    /// Makes deliveries until there are events to publish (`hook.failed`), or until the last delivery has ended, and then
+    /// returns an empty list. Pends forever while no delivery is open. Cancel-safe: dropping the future loses nothing.
     ///
     /// # Errors
-    /// The store can't be trusted any more ([`StoreError::Fatal`]): the process has to end.
+    /// [`StoreError::Fatal`]: the process has to end.
     pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
-            if !self.tellable.is_empty() {
-                return Ok(std::mem::take(&mut self.tellable));
+            if !self.unpublished.is_empty() {
+                return Ok(std::mem::take(&mut self.unpublished));
             }
             if let Some(error) = &self.fatal {
                 return Err(error.clone());
             }
-            let wake = self.start_due();
-            let wait = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
+            let next_due = self.start_due();
+            let wait = next_due.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
-                Some(done) = next(&mut self.records, &mut self.attempts) => {
-                    self.done(done);
+                Some(completion) = next(&mut self.commits, &mut self.attempts) => {
+                    self.complete(completion);
                     if self.queue.borrow().is_idle() && self.fatal.is_none() {
-                        return Ok(std::mem::take(&mut self.tellable));
+                        return Ok(std::mem::take(&mut self.unpublished));
                     }
                 }
                 () = sleep(Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => {}
@@ -183,62 +181,62 @@ where
         }
     }
 
-    /// From here on no attempt begins. [`Hooks::advance`] goes on with those under way; [`Hooks::is_settled`] says when
-    /// they are over. One that fails meanwhile counts as cut off: the stop itself may be why, as when what the hook
-    /// asks is not there any more.
-    pub fn wind_up(&mut self) {
-        self.winding_up = true;
+    /// From now on no attempt begins; [`Dispatcher::advance`] completes the running ones until
+    /// [`Dispatcher::is_drained`]. One that fails meanwhile counts as interrupted, because the shutdown itself may be
+    /// the cause.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
     }
 
-    /// Whether nothing is under way.
-    pub fn is_settled(&self) -> bool {
-        self.attempts.is_empty() && self.records.is_empty() && self.tellable.is_empty()
+    /// Whether no work is under way and every event was returned.
+    pub fn is_drained(&self) -> bool {
+        self.attempts.is_empty() && self.commits.is_empty() && self.unpublished.is_empty()
     }
 
-    /// Starts nothing more, and ends what is under way: TERM, and KILL five seconds later. Resolves when all has ended.
-    /// What was cut off is tried again, here or after the next start.
+    /// Begins no further attempt and stops the running ones: TERM, and KILL five seconds later. Returns when all have
+    /// ended. Interrupted attempts are repeated, here or after the next startup.
     pub async fn stop(&mut self) {
-        self.wind_up();
+        self.drain();
         self.stop.send_replace(true);
-        while let Some(done) = next(&mut self.records, &mut self.attempts).await {
-            self.done(done);
+        while let Some(completion) = next(&mut self.commits, &mut self.attempts).await {
+            self.complete(completion);
         }
     }
 
-    /// From here on no hook hears of deliveries given up: there is no time for it.
-    pub fn tell_no_failures(&mut self) {
-        self.queue.borrow_mut().tell_no_failures();
+    /// From now on no `hook.failed` is delivered to hooks, because the process is about to end.
+    pub fn suppress_failure_events(&mut self) {
+        self.queue.borrow_mut().suppress_failure_events();
     }
 
-    /// Gives up all that is not delivered, for this reason, what is being tried included; it ends at once. What has
-    /// become of others already is waited for, and where it can't be recorded, that is all that becomes of them here.
-    /// Returns what there is to tell. What is committed from then on is delivered as ever.
-    pub async fn give_up_all(&mut self, why: &str) -> Vec<Event> {
+    /// Fails all open deliveries for this reason and kills running attempts at once. Changes that are being committed are
+    /// completed first; if they cannot be committed, their deliveries stay as stored. Returns the events to publish.
+    /// Deliveries that are committed later are made as usual.
+    pub async fn fail_all(&mut self, why: &str) -> Vec<Event> {
         self.attempts.clear();
         self.stop().await;
-        let changes = self.queue.borrow_mut().give_up_all(why);
+        let changes = self.queue.borrow_mut().fail_all(why);
         for change in changes {
-            let settling = self.settling(change);
-            let result = record(&self.outbox, &self.system_events, &settling).await;
-            self.done(Done::Settled(settling, result));
+            let settlement = self.settlement(change);
+            let result = record(&self.outbox, &self.system_events, &settlement).await;
+            self.complete(Completion::Settled(settlement, result));
         }
-        self.winding_up = false;
+        self.is_draining = false;
         self.stop.send_replace(false);
-        std::mem::take(&mut self.tellable)
+        std::mem::take(&mut self.unpublished)
     }
 
     fn is_stopping(&self) -> bool {
         *self.stop.borrow()
     }
 
-    /// Begins whatever is due, and gives up what has lost its hook. Returns when to look again.
+    /// Begins the due attempts, and fails the deliveries of removed hooks. Returns the next due time.
     fn start_due(&mut self) -> Option<u64> {
-        if self.winding_up {
+        if self.is_draining {
             return None;
         }
         let now = self.clock.now();
-        let leaving = self.queue.borrow_mut().leaving();
-        for change in leaving {
+        let orphaned = self.queue.borrow_mut().fail_orphaned();
+        for change in orphaned {
             self.settle(change);
         }
         let mut queue = self.queue.borrow_mut();
@@ -248,126 +246,131 @@ where
             };
             let (id, attempt) = (id.clone(), *attempt);
             let outbox = self.outbox.clone();
-            self.records.push(Box::pin(async move {
+            self.commits.push(Box::pin(async move {
                 let result = commit(&outbox, &change, None).await;
-                Done::Begun(id, attempt, result)
+                Completion::Begun(id, attempt, result)
             }));
         }
-        queue.wake()
+        queue.next_due()
     }
 
-    fn done(&mut self, done: Done) {
+    fn complete(&mut self, completion: Completion) {
         let now = self.clock.now();
-        match done {
-            Done::Begun(_, _, Err(error @ StoreError::Fatal(_)))
-            | Done::Settled(_, Err(error @ StoreError::Fatal(_))) => self.fatal = Some(error),
-            Done::Begun(id, attempt, Ok(())) if !self.winding_up => {
-                self.attempt(id, attempt, now);
+        match completion {
+            Completion::Begun(_, _, Err(error @ StoreError::Fatal(_)))
+            | Completion::Settled(_, Err(error @ StoreError::Fatal(_))) => self.fatal = Some(error),
+            Completion::Begun(id, attempt, Ok(())) if !self.is_draining => {
+                self.start_attempt(id, attempt, now);
             }
-            Done::Begun(id, _, Ok(())) => self.queue.borrow_mut().put_back(&id, now, None),
-            Done::Begun(id, _, Err(error)) => {
-                tracing::debug!(delivery = %id, %error, "an attempt could not be recorded, and waits");
+            Completion::Begun(id, _, Ok(())) => self.queue.borrow_mut().requeue(&id, now, None),
+            Completion::Begun(id, _, Err(error)) => {
+                tracing::debug!(target: "forgewatch::hooks", delivery = %id, %error, "the beginning of an attempt could not be committed; retrying");
                 self.queue
                     .borrow_mut()
-                    .put_back(&id, now.plus(RECORD_AGAIN), None);
+                    .requeue(&id, now.plus(COMMIT_RETRY), None);
             }
-            // Cut off, or as good as that: it runs again, here or after the next start.
-            Done::Tried(id, Attempt::Failed { why, .. }) if self.winding_up => {
-                self.queue.borrow_mut().put_back(&id, now, Some(why));
+            // It counts as interrupted and runs again, here or after the next startup.
+            Completion::Attempted(id, AttemptResult::Failed { why, .. }) if self.is_draining => {
+                self.queue.borrow_mut().requeue(&id, now, Some(why));
             }
-            Done::Tried(id, attempt) => {
+            Completion::Attempted(id, attempt) => {
                 let mut queue = self.queue.borrow_mut();
                 let change = queue.settle(id, attempt, now, retry::ceiling, &mut self.rng);
                 drop(queue);
+                if let DeliveryChange::Reschedule { id, why, .. } = &change {
+                    let error = &why.error;
+                    tracing::debug!(target: "forgewatch::hooks", delivery = %id, error, "retrying later");
+                }
                 self.settle(change);
             }
-            Done::Settled((change, _), Ok(event)) => {
+            Completion::Settled((change, _), Ok(event)) => {
                 self.queue.borrow_mut().apply(&change);
-                self.tellable.extend(event.map(|event| *event));
+                self.unpublished.extend(event.map(|event| *event));
             }
-            // Nobody knows when it will be: the attempt is on record without an end, and runs again after the start.
-            Done::Settled(_, Err(error)) if self.is_stopping() => {
-                tracing::error!(%error, "what came of an attempt could not be recorded; it is made again");
+            // The store may stay full: the attempt is stored without an end and runs again after the next startup.
+            Completion::Settled(_, Err(error)) if self.is_stopping() => {
+                tracing::error!(target: "forgewatch::hooks", %error, "the result of an attempt could not be committed; the attempt will be repeated");
             }
-            Done::Settled(settling, Err(error)) => {
-                tracing::debug!(%error, "what came of an attempt could not be recorded; once more");
-                self.record(settling, RECORD_AGAIN);
+            Completion::Settled(settlement, Err(error)) => {
+                tracing::debug!(target: "forgewatch::hooks", %error, "the result of an attempt could not be committed; retrying");
+                self.commit_settlement(settlement, COMMIT_RETRY);
             }
         }
     }
 
-    fn attempt(&mut self, id: DeliveryId, attempt: u32, now: Moment) {
-        let told = self.queue.borrow().told(&id).cloned();
+    fn start_attempt(&mut self, id: DeliveryId, attempt: u32, now: Moment) {
+        let payload = self.queue.borrow().payload(&id).cloned();
         let stop = self.stop.subscribe();
-        let perform = &self.perform;
-        let trying = told.and_then(|told| perform.attempt(&id, &told, attempt, now.wall_ms, stop));
-        match trying {
-            Some(trying) => self
-                .attempts
-                .push(Box::pin(async move { Done::Tried(id, trying.await) })),
+        let executor = &self.executor;
+        let running =
+            payload.and_then(|payload| executor.attempt(&id, &payload, attempt, now.wall_ms, stop));
+        match running {
+            Some(running) => {
+                self.attempts.push(Box::pin(
+                    async move { Completion::Attempted(id, running.await) },
+                ))
+            }
             None => self
                 .queue
                 .borrow_mut()
-                .put_back(&id, now.plus(RECORD_AGAIN), None),
+                .requeue(&id, now.plus(COMMIT_RETRY), None),
         }
     }
 
     fn settle(&mut self, change: DeliveryChange) {
-        let settling = self.settling(change);
-        self.record(settling, Duration::ZERO);
+        let settlement = self.settlement(change);
+        self.commit_settlement(settlement, Duration::ZERO);
     }
 
-    /// The change, with what is to be told of it.
-    fn settling(&self, change: DeliveryChange) -> Settling {
-        let given_up = self.queue.borrow().gives_up(&change);
-        let facts = given_up.map(|(delivery, error)| {
+    /// Adds the fields of `hook.failed` to a change by which a delivery fails.
+    fn settlement(&self, change: DeliveryChange) -> Settlement {
+        let failed = self.queue.borrow().failure_of(&change);
+        let fields = failed.map(|(delivery, error)| {
             Box::new(EventFields {
-                error: Some(error),
+                error_message: Some(error),
                 delivery: Some(Box::new(delivery)),
                 ..EventFields::default()
             })
         });
-        (change, facts)
+        (change, fields)
     }
 
-    fn record(&mut self, settling: Settling, after: Duration) {
+    fn commit_settlement(&mut self, settlement: Settlement, delay: Duration) {
         let outbox = self.outbox.clone();
         let system_events = Rc::clone(&self.system_events);
-        self.records.push(Box::pin(async move {
-            sleep(after).await;
-            let result = record(&outbox, &system_events, &settling).await;
-            Done::Settled(settling, result)
+        self.commits.push(Box::pin(async move {
+            sleep(delay).await;
+            let result = record(&outbox, &system_events, &settlement).await;
+            Completion::Settled(settlement, result)
         }));
     }
 }
 
-type Work = FuturesUnordered<LocalBoxFuture<'static, Done>>;
+type InFlight = FuturesUnordered<LocalBoxFuture<'static, Completion>>;
 
-/// The next that has come of either; None where nothing is under way. Cancel-safe.
-async fn next(records: &mut Work, attempts: &mut Work) -> Option<Done> {
+/// The next completion of either; None if nothing is under way. Cancel-safe.
+async fn next(commits: &mut InFlight, attempts: &mut InFlight) -> Option<Completion> {
     tokio::select! {
         biased;
-        Some(done) = records.next() => Some(done),
-        Some(done) = attempts.next() => Some(done),
+        Some(completion) = commits.next() => Some(completion),
+        Some(completion) = attempts.next() => Some(completion),
         else => None,
     }
 }
 
-/// Writes down what becomes of a delivery, and returns the event that tells of it. The event is made as it is handed to
-/// the store, anew where that has failed before: so events are on record in the order of their numbers, though one may
-/// have to wait for room on the disk and the next finds some.
+/// Commits a change, and returns the event of a failure. Each try emits the event again, so that events are stored in the
+/// order of their numbers even if an earlier commit has failed.
 async fn record<C: Clock>(
     store: &impl Store,
     system_events: &SystemEvents<C>,
-    (change, facts): &Settling,
+    (change, fields): &Settlement,
 ) -> Result<Option<Box<Event>>, StoreError> {
-    let facts = facts.as_deref().cloned();
-    let event = facts.map(|facts| Box::new(system_events.event(EventType::HookFailed, facts)));
+    let fields = fields.as_deref().cloned();
+    let event = fields.map(|fields| Box::new(system_events.event(EventType::HookFailed, fields)));
     commit(store, change, event.as_deref()).await?;
     Ok(event)
 }
 
-/// Writes a change down before it is true, with what is to be told of it.
 async fn commit(
     store: &impl Store,
     change: &DeliveryChange,

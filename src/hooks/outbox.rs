@@ -1,8 +1,8 @@
-//! A store that sees to it that no event is forgotten: with each event it commits the deliveries that hooks are owed.
+//! The outbox: a store that commits every event together with its deliveries.
 //!
-//! The engine and [`super::Hooks`] commit through it. An event and its deliveries are on the disk together or not at
-//! all, and only then the deliveries are in the [`Queue`]. So it is here too that a failing store is told of: a
-//! full disk once, however many commits it fails, and once more when that is over.
+//! The engine and [`super::Dispatcher`] commit through it. An event and its deliveries are stored together or not at all,
+//! and enter the [`Queue`] after that. As every commit passes here, store errors are logged here: a full disk once when
+//! it begins and once when it ends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,20 +15,20 @@ use crate::store::{Commit, PollSample, Store, StoreError};
 use forgewatch_core::delivery::DeliveryRow;
 use forgewatch_core::event::Event;
 
-/// See the module's page. Clones share store and queue.
+/// Clones share store and queue.
 #[derive(Clone, Debug)]
 pub struct Outbox<S, C> {
     store: S,
     queue: Rc<RefCell<Queue>>,
     clock: C,
-    /// The watcher's name in what hooks get.
+    /// The sender's name in payloads.
     instance: Rc<str>,
-    /// The disk was full when something was last to be recorded.
+    /// Whether the last commit found the disk full.
     is_full: Rc<Cell<bool>>,
 }
 
 impl<S: Store, C: Clock> Outbox<S, C> {
-    /// Commits to `store`; `instance` names the watcher in what hooks get.
+    /// Commits to `store`; `instance` is the sender's name in payloads.
     pub fn new(store: S, clock: C, instance: &str) -> Self {
         Self {
             store,
@@ -39,72 +39,71 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         }
     }
 
-    /// The store behind it.
+    /// The store that it commits to.
     pub fn store(&self) -> &S {
         &self.store
     }
 
-    /// The deliveries that are not done.
     pub(super) fn queue(&self) -> &Rc<RefCell<Queue>> {
         &self.queue
     }
 
-    fn tell_of_failures(&self, committed: &Result<(), StoreError>) {
+    fn log_error(&self, committed: &Result<(), StoreError>) {
         match committed {
             Ok(()) if self.is_full.replace(false) => {
-                tracing::info!("there is room again: what had to wait is recorded and told");
+                tracing::info!(target: "forgewatch::hooks", "disk space is available again: publishing the delayed events");
             }
-            Err(error @ StoreError::Full(_)) if !self.is_full.replace(true) => {
-                tracing::error!(%error, "nothing is told and no hook is started until there is room; asking goes on");
+            Err(error @ StoreError::Unavailable(_)) if !self.is_full.replace(true) => {
+                tracing::error!(target: "forgewatch::hooks", %error, "disk full: no event is published and no hook is started until there is space; polling continues");
             }
-            Err(error @ StoreError::Refused(_)) => {
-                tracing::error!(%error, "what was to be recorded was refused, and waits");
+            Err(error @ StoreError::Rejected(_)) => {
+                tracing::error!(target: "forgewatch::hooks", %error, "the store rejected a commit; it is retried");
             }
-            // Nothing new; or the process ends by it, and says so.
-            Ok(()) | Err(StoreError::Full(_) | StoreError::Fatal(_)) => {}
+            // A fatal error ends the process, which logs it.
+            Ok(()) | Err(StoreError::Unavailable(_) | StoreError::Fatal(_)) => {}
         }
     }
 
-    /// What hooks are owed of these events.
-    fn owed(&self, events: &[Event]) -> Result<Vec<(DeliveryRow, Arc<EventPayload>)>, StoreError> {
+    /// The deliveries of these events.
+    fn deliveries(
+        &self,
+        events: &[Event],
+    ) -> Result<Vec<(DeliveryRow, Arc<EventPayload>)>, StoreError> {
         let queue = self.queue.borrow();
-        let mut owed = Vec::new();
+        let mut deliveries = Vec::new();
         for event in events {
-            let wanted = queue.wanted(event);
-            if wanted.is_empty() {
+            let ids = queue.deliveries_for(event);
+            if ids.is_empty() {
                 continue;
             }
-            let told = EventPayload::of(event, &self.instance)
-                .map_err(|error| StoreError::Refused(error.to_string()))?;
-            let told = Arc::new(told);
-            for id in wanted {
-                owed.push((
-                    DeliveryRow::new(id, told.body().to_owned()),
-                    Arc::clone(&told),
-                ));
+            let payload = EventPayload::of(event, &self.instance)
+                .map_err(|error| StoreError::Rejected(error.to_string()))?;
+            let payload = Arc::new(payload);
+            for id in ids {
+                let row = DeliveryRow::new(id, payload.body().to_owned());
+                deliveries.push((row, Arc::clone(&payload)));
             }
         }
-        Ok(owed)
+        Ok(deliveries)
     }
 }
 
 impl<S: Store, C: Clock> Store for Outbox<S, C> {
-    fn keeps_watches(&self) -> bool {
-        self.store.keeps_watches()
+    fn is_persistent(&self) -> bool {
+        self.store.is_persistent()
     }
 
     async fn commit(&self, mut commit: Commit<'_>) -> Result<(), StoreError> {
-        let owed = self.owed(commit.events)?;
-        commit
-            .deliveries
-            .extend(owed.iter().map(|(row, _)| row.clone()));
+        let deliveries = self.deliveries(commit.events)?;
+        let rows = deliveries.iter().map(|(row, _)| row.clone());
+        commit.deliveries.extend(rows);
         let committed = self.store.commit(commit).await;
-        self.tell_of_failures(&committed);
+        self.log_error(&committed);
         committed?;
         let now = self.clock.now();
         let mut queue = self.queue.borrow_mut();
-        for (row, told) in owed {
-            queue.add(&row.id, told, now);
+        for (row, payload) in deliveries {
+            queue.add(&row.id, payload, now);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! An event as hooks get it: the text they are sent, and the few facts that decide who gets it.
+//! What a hook receives: the event as a CloudEvents object, and as environment variables.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use forgewatch_core::event::{Event, EventId, EventType};
 use forgewatch_core::job::JobRef;
 
-/// The variables by which the event tells itself.
-pub(crate) const OF_THE_EVENT: [&str; 9] = [
+/// The environment variables that describe the event.
+pub(crate) const EVENT_VARIABLES: [&str; 9] = [
     "FORGEWATCH_EVENT_ID",
     "FORGEWATCH_EVENT_TYPE",
     "FORGEWATCH_JOB",
@@ -20,10 +20,10 @@ pub(crate) const OF_THE_EVENT: [&str; 9] = [
     "FORGEWATCH_ATTEMPT",
 ];
 
-/// The most bytes of one variable of the environment.
-const LONGEST_VALUE: usize = 4096;
+/// Most bytes of one environment variable.
+const MAX_VALUE: usize = 4096;
 
-/// An event, ready to be delivered. A store keeps [`EventPayload::body`] alone: [`EventPayload::parse`] makes the rest of it.
+/// An event, ready to be delivered. A store keeps [`EventPayload::body`] alone; [`EventPayload::parse`] restores the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPayload {
     id: EventId,
@@ -35,24 +35,25 @@ pub struct EventPayload {
     body: String,
 }
 
-/// Why a stored text is no event of ours.
+/// A stored text is not an event of forgewatch.
 #[derive(Debug, thiserror::Error)]
 #[error("not an event of forgewatch: {0}")]
 pub struct PayloadError(String);
 
 impl EventPayload {
-    /// The event, told by the watcher called `instance`.
+    /// The payload of an event; `instance` is the sender's name.
     pub fn of(event: &Event, instance: &str) -> Result<Self, PayloadError> {
         let body = serde_json::to_string(&event.cloud_event(instance));
         Self::parse(body.map_err(|e| PayloadError(e.to_string()))?)
     }
 
-    /// Reads what [`EventPayload::body`] once said.
+    /// Parses an earlier [`EventPayload::body`].
     pub fn parse(body: String) -> Result<Self, PayloadError> {
-        let Read { data } = serde_json::from_str(&body).map_err(|e| PayloadError(e.to_string()))?;
+        let StoredEvent { data } =
+            serde_json::from_str(&body).map_err(|e| PayloadError(e.to_string()))?;
         let id = EventId {
             watch: (data.watch.parse())
-                .map_err(|_| PayloadError("its watch has no id".to_owned()))?,
+                .map_err(|_| PayloadError("the watch id is invalid".to_owned()))?,
             seq: data.seq,
         };
         let job = data.job.map(|job| job.parse::<JobRef>()).transpose();
@@ -62,22 +63,22 @@ impl EventPayload {
             job: job.map_err(|e| PayloadError(e.to_string()))?,
             state: data.state.unwrap_or_default(),
             progress: data.progress.map_or_else(String::new, |p| p.to_string()),
-            error: data.error.unwrap_or_default(),
+            error: data.error_message.unwrap_or_default(),
             body,
         })
     }
 
-    /// The event's identity.
+    /// The event's id.
     pub fn id(&self) -> EventId {
         self.id
     }
 
-    /// Its type, as users write it.
+    /// The event type as users write it, such as `job.failed`.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The job it is about; None for the watcher's own.
+    /// The job it is about, if any.
     pub fn job(&self) -> Option<JobRef> {
         self.job
     }
@@ -87,22 +88,22 @@ impl EventPayload {
         &self.body
     }
 
-    /// What it is, in a few words: `job.failed of diff/1234`.
-    pub fn what(&self) -> String {
+    /// Type and job, such as `job.failed of diff/1234`.
+    pub fn summary(&self) -> String {
         match self.job {
             Some(job) => format!("{} of {job}", self.kind),
             None => self.kind.clone(),
         }
     }
 
-    /// Whether it tells of a delivery given up: one that cannot be delivered either makes no other.
+    /// Whether it is a `hook.failed`: if its own delivery fails, no further one is made.
     pub fn is_hook_failed(&self) -> bool {
         self.kind == EventType::HookFailed.as_str()
     }
 
-    /// The variables by which a program gets it: always the same ones, empty where the event says nothing.
+    /// The environment variables for a program: always the same ones, empty if the event has no value.
     pub fn variables(&self, attempt: u32) -> impl Iterator<Item = (&'static str, String)> {
-        let values: [Cow<'_, str>; OF_THE_EVENT.len()] = [
+        let values: [Cow<'_, str>; EVENT_VARIABLES.len()] = [
             self.id.to_string().into(),
             self.kind.as_str().into(),
             self.job.map_or_else(String::new, |j| j.to_string()).into(),
@@ -115,31 +116,31 @@ impl EventPayload {
             self.error.as_str().into(),
             attempt.to_string().into(),
         ];
-        let pairs = OF_THE_EVENT.into_iter().zip(values);
+        let pairs = EVENT_VARIABLES.into_iter().zip(values);
         pairs.map(|(name, value)| (name, escaped(&value)))
     }
 }
 
-/// What of the text is looked at.
+/// The parts of a stored body that deliveries need.
 #[derive(Deserialize)]
-struct Read {
-    data: Data,
+struct StoredEvent {
+    data: StoredData,
 }
 
 #[derive(Deserialize)]
-struct Data {
+struct StoredData {
     watch: String,
     seq: u32,
     event_type: String,
     job: Option<String>,
     state: Option<String>,
     progress: Option<u8>,
-    error: Option<String>,
+    error_message: Option<String>,
 }
 
-/// One line without control characters, in at most [`LONGEST_VALUE`] bytes: scripts print what they get.
+/// One line without control characters, at most [`MAX_VALUE`] bytes: scripts print these values.
 fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(LONGEST_VALUE));
+    let mut out = String::with_capacity(text.len().min(MAX_VALUE));
     for c in text.chars() {
         let before = out.len();
         if c.is_control() {
@@ -147,7 +148,7 @@ fn escaped(text: &str) -> String {
         } else {
             out.push(c);
         }
-        if out.len() > LONGEST_VALUE {
+        if out.len() > MAX_VALUE {
             out.truncate(before);
             break;
         }
@@ -161,18 +162,21 @@ mod tests {
     use crate::hooks::tests_support::event;
 
     #[test]
-    fn what_is_stored_is_read_back_whole() {
+    fn a_stored_payload_is_parsed_back_unchanged() {
         let mut event = event(7, "job.failed");
-        event.facts.error = Some("disk\nfull".to_owned());
-        let told = EventPayload::of(&event, "here").unwrap();
-        assert_eq!(told.id(), event.id);
-        assert_eq!(told.job(), event.job);
-        assert_eq!(EventPayload::parse(told.body().to_owned()).unwrap(), told);
-        assert_eq!(told.what(), "job.failed of diff/1234");
+        event.fields.error_message = Some("disk\nfull".to_owned());
+        let payload = EventPayload::of(&event, "here").unwrap();
+        assert_eq!(payload.id(), event.id);
+        assert_eq!(payload.job(), event.job);
+        assert_eq!(
+            EventPayload::parse(payload.body().to_owned()).unwrap(),
+            payload
+        );
+        assert_eq!(payload.summary(), "job.failed of diff/1234");
     }
 
     #[test]
-    fn what_is_no_event_is_refused() {
+    fn texts_that_are_not_events_are_rejected() {
         for text in [
             "",
             "{}",
@@ -184,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn the_object_is_cloud_events_and_its_data_the_log_record() {
+    fn the_body_is_a_cloud_event_with_the_log_record_as_data() {
         let event = event(7, "job.failed");
-        let told = EventPayload::of(&event, "here").unwrap();
-        let object: serde_json::Value = serde_json::from_str(told.body()).unwrap();
+        let payload = EventPayload::of(&event, "here").unwrap();
+        let object: serde_json::Value = serde_json::from_str(payload.body()).unwrap();
         assert_eq!(object["specversion"], "1.0");
         assert_eq!(object["id"], event.id.to_string());
         assert_eq!(object["source"], "urn:forgewatch:here");
@@ -204,12 +208,13 @@ mod tests {
     #[test]
     fn variables_are_short_and_without_control_characters() {
         let mut event = event(1, "job.failed");
-        event.facts.error = Some(format!("$(touch x)\n;\u{1b}[2J\u{9b}{}", "ä".repeat(9_000)));
-        let told = EventPayload::of(&event, "here").unwrap();
-        let all: Vec<(&str, String)> = told.variables(3).collect();
+        event.fields.error_message =
+            Some(format!("$(touch x)\n;\u{1b}[2J\u{9b}{}", "ä".repeat(9_000)));
+        let payload = EventPayload::of(&event, "here").unwrap();
+        let all: Vec<(&str, String)> = payload.variables(3).collect();
         assert_eq!(all.len(), 9);
         for (name, value) in &all {
-            assert!(value.len() <= LONGEST_VALUE, "{name}");
+            assert!(value.len() <= MAX_VALUE, "{name}");
             assert!(!value.chars().any(char::is_control), "{name}");
         }
         let (_, error) = all.iter().find(|(n, _)| *n == "FORGEWATCH_ERROR").unwrap();

@@ -1,4 +1,4 @@
-//! A hook, as the user wants it.
+//! A hook as it is configured.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,48 +10,48 @@ use forgewatch_core::job::JobKind;
 use secrecy::SecretString;
 use url::Url;
 
-/// What is to be done when something is told.
+/// A hook: which events it receives, and how they are delivered.
 #[derive(Clone, Debug)]
 pub struct HookSpec {
     /// Its name, unique: letters, digits and any of `. _ -`.
     pub name: Arc<str>,
-    /// The types of events it wants: exact names, or `job.*`.
+    /// The event types it receives: exact names, or `job.*`.
     pub on: Vec<String>,
-    /// The kinds of jobs whose events it wants. None is all, and the watcher's own events besides.
+    /// The kinds of jobs whose events it receives. None: all kinds, and events about no job.
     pub kinds: Option<Vec<JobKind>>,
-    /// What it does.
+    /// How it receives them.
     pub action: HookAction,
-    /// The most one attempt may take.
+    /// Time limit of one attempt.
     pub timeout: Duration,
-    /// How often a failed attempt is repeated before the delivery is given up.
+    /// How often a failed attempt is repeated before the delivery fails.
     pub retries: u32,
-    /// The most attempts of this hook under way at once, at least 1.
+    /// Most attempts of this hook at the same time, at least 1.
     pub max_running: usize,
 }
 
-/// What a hook does.
+/// How a hook receives an event.
 #[derive(Clone)]
 pub enum HookAction {
-    /// Runs a program.
+    /// A program is run.
     Run {
-        /// The program, found and absolute.
+        /// Absolute path of the program.
         program: PathBuf,
-        /// Its arguments, as they are written.
+        /// Its arguments, as written in the configuration.
         args: Vec<String>,
-        /// Its environment, but for what the event says: names and values.
+        /// Its environment apart from the event's variables: names and values.
         env: Vec<(String, OsString)>,
     },
-    /// Posts to a webhook.
+    /// The event is posted to a URL.
     Webhook {
-        /// Where; like a password, never told.
+        /// Never printed: it is often a secret.
         url: Url,
-        /// The keys, each in base64. At least one; all sign.
+        /// At least one key in base64; each signs.
         secrets: Vec<SecretString>,
     },
 }
 
 impl fmt::Debug for HookAction {
-    /// Neither the address, which often is a secret itself, nor what others' variables hold.
+    /// Leaves out URLs and the values of variables: both may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { program, .. } => f.debug_struct("Run").field("program", program).finish(),

@@ -1,5 +1,5 @@
-//! Signatures after Standard Webhooks (<https://www.standardwebhooks.com>, version 1): HMAC-SHA256 over id, time and
-//! body, by every key there is, so that a receiver can change keys without a gap.
+//! Signatures by the Standard Webhooks specification (<https://www.standardwebhooks.com>, version 1): HMAC-SHA256 over
+//! id, time and body, once per key, so that a receiver can rotate keys.
 
 use std::fmt;
 
@@ -11,11 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use forgewatch_core::event::EventId;
 
-/// The keys of one webhook.
 pub(super) struct Signer(Vec<hmac::Key>);
 
 impl Signer {
-    /// Takes keys in base64; what is none was refused when the configuration was read.
+    /// Takes keys in base64, as validated with the configuration.
     pub(super) fn new(secrets: &[SecretString]) -> Self {
         let key = |secret: &SecretString| {
             let bytes = Zeroizing::new(STANDARD.decode(secret.expose_secret()).ok()?);
@@ -24,15 +23,15 @@ impl Signer {
         Self(secrets.iter().filter_map(key).collect())
     }
 
-    /// The value of `webhook-signature`: one signature a key, blanks between them. `time` is Unix seconds.
+    /// The value of `webhook-signature`: one signature per key, separated by spaces. `time` is Unix seconds.
     pub(super) fn sign(&self, id: &str, time: i64, body: &str) -> String {
         let signed = format!("{id}.{time}.{body}");
-        let one = |key: &hmac::Key| {
+        let signature = |key: &hmac::Key| {
             let tag = hmac::sign(key, signed.as_bytes());
             format!("v1,{}", STANDARD.encode(tag.as_ref()))
         };
-        let all: Vec<String> = self.0.iter().map(one).collect();
-        all.join(" ")
+        let signatures: Vec<String> = self.0.iter().map(signature).collect();
+        signatures.join(" ")
     }
 }
 
@@ -42,7 +41,7 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// The value of `webhook-id`: the same at every attempt, by which a receiver knows an event it has had.
+/// The value of `webhook-id`: the same for every attempt, so that a receiver can discard duplicates.
 pub(super) fn webhook_id(event: EventId) -> String {
     event.to_string()
 }
@@ -51,7 +50,7 @@ pub(super) fn webhook_id(event: EventId) -> String {
 mod tests {
     use super::*;
 
-    /// The example of the specification's reference implementations.
+    /// The example of the reference implementations.
     const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const TIME: i64 = 1_614_265_330;
@@ -64,12 +63,12 @@ mod tests {
     }
 
     #[test]
-    fn the_published_example_is_signed_as_published() {
+    fn the_published_example_gets_the_published_signature() {
         assert_eq!(signer(&[SECRET]).sign(ID, TIME, BODY), SIGNATURE);
     }
 
     #[test]
-    fn each_of_several_keys_signs_for_itself() {
+    fn each_key_adds_its_own_signature() {
         let other = STANDARD.encode([7; 32]);
         let both = signer(&[&other, SECRET]).sign(ID, TIME, BODY);
         let alone = signer(&[&other]).sign(ID, TIME, BODY);
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_printed() {
+    fn debug_output_contains_no_key() {
         assert_eq!(format!("{:?}", signer(&[SECRET])), "Signer(1 keys)");
     }
 }

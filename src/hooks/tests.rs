@@ -1,4 +1,4 @@
-//! The shell around the queue, with a record that is slow, or full.
+//! The dispatcher, with stores that are slow or full.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,72 +10,73 @@ use super::tests_support::{event, hook};
 use super::*;
 use crate::engine::SystemClock;
 use crate::hooks::payload::EventPayload;
-use crate::hooks::queue::Stands;
+use crate::hooks::queue::OpenState;
 use crate::store::{InMemoryStore, PollSample};
 use forgewatch_core::delivery::DeliveryFailure;
 use forgewatch_core::event::WatchId;
 
-/// What a store does with the outcomes of deliveries; events and beginnings it always takes.
+/// A store that can delay or reject the results of attempts; it accepts all other commits.
 #[derive(Clone, Default)]
-struct Ledger(Rc<Pages>);
+struct FakeStore(Rc<FakeStoreState>);
 
 #[derive(Default)]
-struct Pages {
+struct FakeStoreState {
     is_full: Cell<bool>,
-    /// The next outcome finds no room.
-    refuses_once: Cell<bool>,
-    refused: Cell<u32>,
-    /// Where there is one, each outcome waits for its permit.
+    /// The next result finds the disk full.
+    rejects_once: Cell<bool>,
+    rejected: Cell<u32>,
+    /// If set, each result waits for a permit.
     permits: RefCell<Option<Rc<Semaphore>>>,
     waiting: Cell<u32>,
-    /// All that was taken, in order: `seq word`, and the types of events told with it.
-    taken: RefCell<Vec<String>>,
+    /// All committed changes in order, as `seq change`, and the types of committed events.
+    committed: RefCell<Vec<String>>,
 }
 
-impl Ledger {
-    fn taken(&self) -> Vec<String> {
-        self.0.taken.borrow().clone()
+impl FakeStore {
+    fn committed(&self) -> Vec<String> {
+        self.0.committed.borrow().clone()
     }
 }
 
-impl Store for Ledger {
+impl Store for FakeStore {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        let pages = &self.0;
-        if commit.changes.iter().any(|c| word(c) != "begin") {
-            let permits = pages.permits.borrow().clone();
+        let state = &self.0;
+        if commit.changes.iter().any(|c| change_name(c) != "begin") {
+            let permits = state.permits.borrow().clone();
             if let Some(permits) = permits {
-                pages.waiting.set(pages.waiting.get() + 1);
+                state.waiting.set(state.waiting.get() + 1);
                 permits.acquire().await.unwrap().forget();
             }
-            if pages.is_full.get() || pages.refuses_once.take() {
-                pages.refused.set(pages.refused.get() + 1);
-                return Err(StoreError::Full("no space left".to_owned()));
+            if state.is_full.get() || state.rejects_once.take() {
+                state.rejected.set(state.rejected.get() + 1);
+                return Err(StoreError::Unavailable("no space left".to_owned()));
             }
         }
         let changes = commit.changes.iter();
-        let changes = changes.map(|change| format!("{} {}", change.id().event.seq, word(change)));
+        let changes =
+            changes.map(|change| format!("{} {}", change.id().event.seq, change_name(change)));
         let events = commit.events.iter().map(|e| e.kind.as_str().to_owned());
-        pages.taken.borrow_mut().extend(changes.chain(events));
+        state.committed.borrow_mut().extend(changes.chain(events));
         Ok(())
     }
 
     fn record_poll(&self, _: PollSample) {}
 }
 
-fn word(change: &DeliveryChange) -> &'static str {
+fn change_name(change: &DeliveryChange) -> &'static str {
     match change {
         DeliveryChange::Begin { .. } => "begin",
         DeliveryChange::Deliver { .. } => "deliver",
-        DeliveryChange::Wait { .. } => "wait",
-        DeliveryChange::GiveUp { .. } => "give up",
-        DeliveryChange::Retry { .. } | DeliveryChange::Discard { .. } => "decide",
+        DeliveryChange::Reschedule { .. } => "reschedule",
+        DeliveryChange::Fail { .. } => "fail",
+        DeliveryChange::Retry { .. } | DeliveryChange::Discard { .. } => "by client",
     }
 }
 
-/// Every attempt takes as long, and goes like this.
-struct Always(Duration, Attempt);
+/// Every attempt takes this long and has this result.
+struct FixedExecutor(Duration, AttemptResult);
 
-impl Executor for Always {
+impl Executor for FixedExecutor {
     fn attempt(
         &self,
         _: &DeliveryId,
@@ -84,43 +85,46 @@ impl Executor for Always {
         _: i64,
         _: watch::Receiver<bool>,
     ) -> Option<AttemptFuture> {
-        let (takes, attempt) = (self.0, self.1.clone());
+        let (duration, result) = (self.0, self.1.clone());
         Some(Box::pin(async move {
-            sleep(takes).await;
-            attempt
+            sleep(duration).await;
+            result
         }))
     }
 }
 
-fn refused() -> Attempt {
-    Attempt::Refused(DeliveryFailure::new("HTTP 410"))
+fn rejected() -> AttemptResult {
+    AttemptResult::Rejected(DeliveryFailure::new("HTTP 410"))
 }
 
-/// Hooks that owe the events of these numbers, all of one watch, to one hook whose attempts go like this.
-async fn owing(
+/// A dispatcher with pending deliveries of these events, all of one watch, to one hook.
+async fn with_pending(
     numbers: &[u32],
-    attempt: Attempt,
-    ledger: &Ledger,
-) -> Hooks<Ledger, SystemClock, Always> {
-    let hooks = with(Always(Duration::ZERO, attempt), ledger.clone());
+    attempt: AttemptResult,
+    store: &FakeStore,
+) -> Dispatcher<FakeStore, SystemClock, FixedExecutor> {
+    let dispatcher = dispatcher_with(FixedExecutor(Duration::ZERO, attempt), store.clone());
     let events: Vec<Event> = numbers
         .iter()
         .map(|&seq| event(seq, "job.failed"))
         .collect();
-    owe(&hooks, &events).await;
-    ledger.0.taken.borrow_mut().clear();
-    hooks
+    commit_events(&dispatcher, &events).await;
+    store.0.committed.borrow_mut().clear();
+    dispatcher
 }
 
-/// One hook whose attempts go like this, recorded there.
-fn with<S: Store + Clone + 'static>(perform: Always, store: S) -> Hooks<S, SystemClock, Always> {
+/// A dispatcher with one hook.
+fn dispatcher_with<S: Store + Clone + 'static>(
+    executor: FixedExecutor,
+    store: S,
+) -> Dispatcher<S, SystemClock, FixedExecutor> {
     let clock = SystemClock::start();
     let outbox = Outbox::new(store, clock, "test");
     let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), clock));
     let specs = [hook("h", &["job.*"], 0, 2)];
-    Hooks::new(
+    Dispatcher::new(
         &specs,
-        perform,
+        executor,
         outbox,
         system_events,
         clock,
@@ -128,21 +132,27 @@ fn with<S: Store + Clone + 'static>(perform: Always, store: S) -> Hooks<S, Syste
     )
 }
 
-async fn owe<S: Store + Clone + 'static>(hooks: &Hooks<S, SystemClock, Always>, events: &[Event]) {
+async fn commit_events<S: Store + Clone + 'static>(
+    dispatcher: &Dispatcher<S, SystemClock, FixedExecutor>,
+    events: &[Event],
+) {
     let commit = Commit {
         events,
         ..Commit::default()
     };
-    hooks.outbox.commit(commit).await.unwrap();
+    dispatcher.outbox.commit(commit).await.unwrap();
 }
 
-/// Goes on until it is so; nothing is told meanwhile.
-async fn until(hooks: &mut Hooks<Ledger, SystemClock, Always>, so: impl Fn() -> bool) {
+/// Advances until the condition holds; no event is returned meanwhile.
+async fn advance_until(
+    dispatcher: &mut Dispatcher<FakeStore, SystemClock, FixedExecutor>,
+    condition: impl Fn() -> bool,
+) {
     let end = Instant::now() + Duration::from_hours(1);
-    while !so() {
-        assert!(Instant::now() < end, "it does not come to pass");
+    while !condition() {
+        assert!(Instant::now() < end, "the condition was never met");
         tokio::select! {
-            told = hooks.advance() => assert_eq!(told.unwrap(), [], "nothing is true before it is recorded"),
+            events = dispatcher.advance() => assert_eq!(events.unwrap(), [], "an event before its commit"),
             () = sleep(Duration::from_millis(100)) => {}
         }
     }
@@ -155,126 +165,146 @@ fn id(seq: u32) -> DeliveryId {
     }
 }
 
-fn deliveries(told: &[Event]) -> Vec<&str> {
-    let given_up = told.iter().filter_map(|e| e.facts.delivery.as_deref());
-    given_up.map(|d| d.delivery.as_str()).collect()
+fn deliveries(events: &[Event]) -> Vec<&str> {
+    let failed = events.iter().filter_map(|e| e.fields.delivery.as_deref());
+    failed.map(|d| d.delivery.as_str()).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_where_nothing_can_be_recorded_any_more() {
-    let ledger = Ledger::default();
-    ledger.0.is_full.set(true);
-    let mut hooks = owing(&[1], refused(), &ledger).await;
-    until(&mut hooks, || ledger.0.refused.get() >= 2).await;
-    let stopped = tokio::time::timeout(Duration::from_mins(1), hooks.stop()).await;
-    assert!(stopped.is_ok(), "it tries for ever");
+async fn a_stop_ends_even_if_nothing_can_be_committed() {
+    let store = FakeStore::default();
+    store.0.is_full.set(true);
+    let mut dispatcher = with_pending(&[1], rejected(), &store).await;
+    advance_until(&mut dispatcher, || store.0.rejected.get() >= 2).await;
+    let stopped = tokio::time::timeout(Duration::from_mins(1), dispatcher.stop()).await;
+    assert!(stopped.is_ok(), "it retries forever");
     assert!(
-        !hooks.is_idle(),
-        "the attempt is made again after the start"
+        !dispatcher.is_idle(),
+        "the attempt is repeated after the next startup"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_giving_up_that_finds_the_disk_full_is_recorded_and_told_once_when_there_is_room() {
-    let ledger = Ledger::default();
-    ledger.0.is_full.set(true);
-    let mut hooks = owing(&[1], refused(), &ledger).await;
-    until(&mut hooks, || ledger.0.refused.get() >= 3).await;
-    assert_eq!(ledger.taken(), ["1 begin"]);
-    assert_eq!(hooks.list(1)[0].stands, Stands::Running);
-    ledger.0.is_full.set(false);
-    let told = hooks.advance().await.unwrap();
+async fn a_failure_on_a_full_disk_is_committed_and_published_once_there_is_space() {
+    let store = FakeStore::default();
+    store.0.is_full.set(true);
+    let mut dispatcher = with_pending(&[1], rejected(), &store).await;
+    advance_until(&mut dispatcher, || store.0.rejected.get() >= 3).await;
+    assert_eq!(store.committed(), ["1 begin"]);
+    assert_eq!(dispatcher.list(1)[0].state, OpenState::Running);
+    store.0.is_full.set(false);
+    let events = dispatcher.advance().await.unwrap();
     assert_eq!(
-        deliveries(&told),
+        deliveries(&events),
         [format!("{}/h", event(1, "job.failed").id)]
     );
-    assert_eq!(hooks.list(1), [], "from here on it is the store's");
-    let more = tokio::time::timeout(Duration::from_hours(1), hooks.advance()).await;
-    assert!(more.is_err(), "it is told again: {more:?}");
-    assert_eq!(ledger.taken(), ["1 begin", "1 give up", "hook.failed"]);
+    assert_eq!(
+        dispatcher.list(1),
+        [],
+        "failed deliveries are in the store alone"
+    );
+    let more = tokio::time::timeout(Duration::from_hours(1), dispatcher.advance()).await;
+    assert!(more.is_err(), "published twice: {more:?}");
+    assert_eq!(store.committed(), ["1 begin", "1 fail", "hook.failed"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_being_recorded_while_all_is_given_up_keeps_its_one_outcome() {
-    let ledger = Ledger::default();
+async fn a_result_that_is_being_committed_survives_fail_all() {
+    let store = FakeStore::default();
     let permits = Rc::new(Semaphore::new(0));
-    *ledger.0.permits.borrow_mut() = Some(Rc::clone(&permits));
-    let mut hooks = owing(&[1, 2], Attempt::Delivered, &ledger).await;
-    until(&mut hooks, || ledger.0.waiting.get() == 1).await;
+    *store.0.permits.borrow_mut() = Some(Rc::clone(&permits));
+    let mut dispatcher = with_pending(&[1, 2], AttemptResult::Delivered, &store).await;
+    advance_until(&mut dispatcher, || store.0.waiting.get() == 1).await;
     permits.add_permits(2);
-    let told = hooks.give_up_all("it is over").await;
+    let events = dispatcher.fail_all("shutdown").await;
     assert_eq!(
-        deliveries(&told),
+        deliveries(&events),
         [format!("{}/h", event(2, "job.failed").id)]
     );
     assert_eq!(
-        ledger.taken(),
-        ["1 begin", "1 deliver", "2 give up", "hook.failed"]
+        store.committed(),
+        ["1 begin", "1 deliver", "2 fail", "hook.failed"]
     );
-    assert!(hooks.is_idle());
+    assert!(dispatcher.is_idle());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_arrived_is_not_given_up_for_want_of_room_on_the_disk() {
-    let ledger = Ledger::default();
-    ledger.0.is_full.set(true);
-    let mut hooks = owing(&[1], Attempt::Delivered, &ledger).await;
-    until(&mut hooks, || ledger.0.refused.get() >= 1).await;
-    let give_up = hooks.give_up_all("it is over");
-    let told = tokio::time::timeout(Duration::from_mins(1), give_up).await;
-    assert_eq!(told.expect("it tries for ever"), []);
-    ledger.0.is_full.set(false);
-    assert_eq!(hooks.give_up_all("it is over").await, []);
-    assert_eq!(ledger.taken(), ["1 begin"]);
+async fn a_delivered_event_does_not_fail_because_the_disk_is_full() {
+    let store = FakeStore::default();
+    store.0.is_full.set(true);
+    let mut dispatcher = with_pending(&[1], AttemptResult::Delivered, &store).await;
+    advance_until(&mut dispatcher, || store.0.rejected.get() >= 1).await;
+    let fail_all = dispatcher.fail_all("shutdown");
+    let events = tokio::time::timeout(Duration::from_mins(1), fail_all).await;
+    assert_eq!(events.expect("it retries forever"), []);
+    store.0.is_full.set(false);
+    assert_eq!(dispatcher.fail_all("shutdown").await, []);
+    assert_eq!(store.committed(), ["1 begin"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_given_up_is_tried_again_or_discarded_as_the_store_has_it() {
-    let mut hooks = with(Always(Duration::ZERO, refused()), InMemoryStore::default());
+async fn failed_deliveries_are_retried_or_discarded_by_the_state_in_the_store() {
+    let mut dispatcher = dispatcher_with(
+        FixedExecutor(Duration::ZERO, rejected()),
+        InMemoryStore::default(),
+    );
     let events: Vec<Event> = (1..=4).map(|seq| event(seq, "job.failed")).collect();
-    owe(&hooks, &events).await;
-    while !hooks.is_idle() {
-        hooks.advance().await.unwrap();
+    commit_events(&dispatcher, &events).await;
+    while !dispatcher.is_idle() {
+        dispatcher.advance().await.unwrap();
     }
-    assert_eq!((hooks.waiting(), hooks.list(9)), (0, Vec::new()));
-    assert_eq!(hooks.retry(id(2)).await, Ok(DeliveryAction::Granted));
-    let listed = hooks.find(&id(2)).unwrap();
-    assert_eq!((hooks.waiting(), listed.attempts), (1, 0), "it is as new");
     assert_eq!(
-        hooks.retry(id(2)).await,
-        Ok(DeliveryAction::NotGivenUp),
-        "it waits"
+        (dispatcher.open_count(), dispatcher.list(9)),
+        (0, Vec::new())
     );
     assert_eq!(
-        hooks.discard(id(2)).await,
-        Ok(DeliveryAction::NotGivenUp),
-        "it waits"
+        dispatcher.retry(id(2)).await,
+        Ok(DeliveryActionResult::Done)
     );
-    assert_eq!(hooks.discard(id(1)).await, Ok(DeliveryAction::Granted));
+    let listed = dispatcher.find(&id(2)).unwrap();
     assert_eq!(
-        hooks.discard(id(1)).await,
-        Ok(DeliveryAction::NotGivenUp),
-        "it is gone"
+        (dispatcher.open_count(), listed.attempts),
+        (1, 0),
+        "as if new"
     );
     assert_eq!(
-        hooks.retry(id(5)).await,
-        Ok(DeliveryAction::NotGivenUp),
-        "there is none"
+        dispatcher.retry(id(2)).await,
+        Ok(DeliveryActionResult::NotFailed),
+        "it is pending"
     );
-    let told = hooks.advance().await.unwrap();
-    assert_eq!(deliveries(&told), [id(2).to_string()]);
-    assert_eq!(hooks.discard_some().await, Ok(3));
-    assert_eq!(hooks.discard_some().await, Ok(0));
+    assert_eq!(
+        dispatcher.discard(id(2)).await,
+        Ok(DeliveryActionResult::NotFailed),
+        "it is pending"
+    );
+    assert_eq!(
+        dispatcher.discard(id(1)).await,
+        Ok(DeliveryActionResult::Done)
+    );
+    assert_eq!(
+        dispatcher.discard(id(1)).await,
+        Ok(DeliveryActionResult::NotFailed),
+        "it is discarded"
+    );
+    assert_eq!(
+        dispatcher.retry(id(5)).await,
+        Ok(DeliveryActionResult::NotFailed),
+        "it does not exist"
+    );
+    let events = dispatcher.advance().await.unwrap();
+    assert_eq!(deliveries(&events), [id(2).to_string()]);
+    assert_eq!(dispatcher.discard_some().await, Ok(3));
+    assert_eq!(dispatcher.discard_some().await, Ok(0));
 }
 
 #[tokio::test]
-async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
+async fn a_failure_that_is_not_yet_applied_cannot_be_retried_or_discarded() {
     let store = InMemoryStore::default();
-    let mut hooks = with(Always(Duration::ZERO, refused()), store.clone());
-    owe(&hooks, &[event(1, "job.failed")]).await;
+    let mut dispatcher = dispatcher_with(FixedExecutor(Duration::ZERO, rejected()), store.clone());
+    commit_events(&dispatcher, &[event(1, "job.failed")]).await;
     let (id, why) = (id(1), DeliveryFailure::new("HTTP 410"));
     let commit = Commit {
-        changes: &[DeliveryChange::GiveUp {
+        changes: &[DeliveryChange::Fail {
             id: id.clone(),
             why,
         }],
@@ -282,62 +312,66 @@ async fn nothing_is_decided_about_a_giving_up_that_is_not_yet_in_force() {
     };
     store.commit(commit).await.unwrap();
     assert_eq!(
-        hooks.retry(id.clone()).await,
-        Ok(DeliveryAction::NotGivenUp)
+        dispatcher.retry(id.clone()).await,
+        Ok(DeliveryActionResult::NotFailed)
     );
-    assert_eq!(hooks.discard(id).await, Ok(DeliveryAction::NotGivenUp));
+    assert_eq!(
+        dispatcher.discard(id).await,
+        Ok(DeliveryActionResult::NotFailed)
+    );
 }
 
 #[tokio::test]
-async fn what_is_told_after_all_was_given_up_is_delivered() {
-    let ledger = Ledger::default();
-    let mut hooks = owing(&[], Attempt::Delivered, &ledger).await;
-    assert_eq!(hooks.give_up_all("it is over").await, []);
-    owe(&hooks, &[event(1, "job.failed")]).await;
-    until(&mut hooks, || ledger.taken().len() == 3).await;
-    assert_eq!(ledger.taken(), ["job.failed", "1 begin", "1 deliver"]);
+async fn events_committed_after_fail_all_are_delivered() {
+    let store = FakeStore::default();
+    let mut dispatcher = with_pending(&[], AttemptResult::Delivered, &store).await;
+    assert_eq!(dispatcher.fail_all("shutdown").await, []);
+    commit_events(&dispatcher, &[event(1, "job.failed")]).await;
+    advance_until(&mut dispatcher, || store.committed().len() == 3).await;
+    assert_eq!(store.committed(), ["job.failed", "1 begin", "1 deliver"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_fails_while_all_winds_up_is_made_again_after_the_next_start() {
-    let failed = Attempt::Failed {
-        why: DeliveryFailure::new("nobody listens"),
+async fn an_attempt_that_fails_while_draining_is_repeated_after_the_next_startup() {
+    let failed = AttemptResult::Failed {
+        why: DeliveryFailure::new("connection refused"),
         not_before: Duration::ZERO,
     };
-    for (attempt, becomes) in [
+    for (result, expected) in [
         (failed, vec!["1 begin"]),
-        (Attempt::Delivered, vec!["1 begin", "1 deliver"]),
-        (refused(), vec!["1 begin", "1 give up", "hook.failed"]),
+        (AttemptResult::Delivered, vec!["1 begin", "1 deliver"]),
+        (rejected(), vec!["1 begin", "1 fail", "hook.failed"]),
     ] {
-        let ledger = Ledger::default();
-        let mut hooks = with(Always(Duration::from_secs(3), attempt), ledger.clone());
-        owe(&hooks, &[event(1, "job.failed")]).await;
-        ledger.0.taken.borrow_mut().clear();
-        until(&mut hooks, || !ledger.taken().is_empty()).await;
-        hooks.wind_up();
-        while !hooks.is_settled() {
+        let store = FakeStore::default();
+        let mut dispatcher =
+            dispatcher_with(FixedExecutor(Duration::from_secs(3), result), store.clone());
+        commit_events(&dispatcher, &[event(1, "job.failed")]).await;
+        store.0.committed.borrow_mut().clear();
+        advance_until(&mut dispatcher, || !store.committed().is_empty()).await;
+        dispatcher.drain();
+        while !dispatcher.is_drained() {
             tokio::select! {
-                told = hooks.advance() => drop(told.unwrap()),
+                events = dispatcher.advance() => drop(events.unwrap()),
                 () = sleep(Duration::from_millis(100)) => {}
             }
         }
-        assert_eq!(ledger.taken(), becomes);
+        assert_eq!(store.committed(), expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_on_record_and_told_in_the_order_of_their_numbers() {
-    let ledger = Ledger::default();
-    let mut hooks = owing(&[], refused(), &ledger).await;
-    let mut of_another = event(2, "job.failed");
-    of_another.id.watch = WatchId([2; 16]);
-    owe(&hooks, &[event(1, "job.failed"), of_another]).await;
-    ledger.0.taken.borrow_mut().clear();
-    ledger.0.refuses_once.set(true);
-    let mut told = Vec::new();
-    while told.len() < 2 {
-        told.extend(hooks.advance().await.unwrap());
+async fn failures_are_committed_and_published_in_the_order_of_their_numbers() {
+    let store = FakeStore::default();
+    let mut dispatcher = with_pending(&[], rejected(), &store).await;
+    let mut of_other_watch = event(2, "job.failed");
+    of_other_watch.id.watch = WatchId([2; 16]);
+    commit_events(&dispatcher, &[event(1, "job.failed"), of_other_watch]).await;
+    store.0.committed.borrow_mut().clear();
+    store.0.rejects_once.set(true);
+    let mut events = Vec::new();
+    while events.len() < 2 {
+        events.extend(dispatcher.advance().await.unwrap());
     }
-    assert_eq!(ledger.0.refused.get(), 1);
-    assert!(told[0].id.seq < told[1].id.seq, "{told:#?}");
+    assert_eq!(store.0.rejected.get(), 1);
+    assert!(events[0].id.seq < events[1].id.seq, "{events:#?}");
 }

@@ -1,4 +1,4 @@
-//! Events and hooks to try deliveries on.
+//! Sample events and hooks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ pub(super) fn event(seq: u32, kind: &str) -> Event {
         kind,
         wall_ms: 1_767_323_045_678,
         job: (kind != EventType::HookFailed).then(|| "diff/1234".parse().unwrap()),
-        about: None,
-        facts: EventFields {
+        meta: None,
+        fields: EventFields {
             state: Some(JobState::Running),
             progress: Some(40),
             ..EventFields::default()
@@ -32,7 +32,7 @@ pub(super) fn event(seq: u32, kind: &str) -> Event {
     }
 }
 
-/// A hook that wants events of these types.
+/// A hook that receives these event types.
 pub(super) fn hook(name: &str, on: &[&str], retries: u32, max_running: usize) -> HookSpec {
     HookSpec {
         name: Arc::from(name),

@@ -1,4 +1,4 @@
-//! One attempt of a hook that is a webhook: posts the event, signed, and reads what the receiver makes of it.
+//! One attempt of a hook that is a webhook: posts the signed event and judges the response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,19 +13,18 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::payload::EventPayload;
-use super::queue::Attempt;
+use super::queue::AttemptResult;
 use super::signature::{Signer, webhook_id};
 use crate::hooks::HookSpec;
-use crate::http_client::innermost;
 use crate::http_client::is_link_local;
 use crate::http_client::retry_after;
+use crate::http_client::root_cause;
 use crate::http_client::{is_loopback, tls};
 use forgewatch_core::delivery::DeliveryFailure;
 
-/// An answer is read up to here, so that its connection can serve again; what it says is nothing to us.
-const MAX_ANSWER: usize = 64 * 1024;
+/// A response body is read up to this size, so that its connection can be used again; its content is ignored.
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// A receiver.
 #[derive(Debug)]
 pub(super) struct Webhook {
     http: reqwest::Client,
@@ -34,7 +33,7 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    /// A client of its own: the API's credentials are never near it. Opens no connection.
+    /// Builds a separate HTTP client, which never holds the API's credentials.
     pub(super) fn new(
         spec: &HookSpec,
         url: &Url,
@@ -46,16 +45,16 @@ impl Webhook {
             .redirect(redirect::Policy::none())
             .referer(false)
             .timeout(spec.timeout)
-            .dns_resolver(NotLinkLocal);
+            .dns_resolver(NoLinkLocal);
         if is_loopback(url) {
             builder = builder.no_proxy();
         }
-        let builder = tls::set_up(builder, url, ca_file).map_err(|e| e.to_string())?;
+        let builder = tls::configure(builder, url, ca_file).map_err(|e| e.to_string())?;
         let http = builder.build().map_err(|e| {
             format!(
-                "hook {}: the HTTP client cannot be set up: {}",
+                "hook {}: cannot set up the HTTP client: {}",
                 spec.name,
-                innermost(&e)
+                root_cause(&e)
             )
         })?;
         Ok(Self {
@@ -65,23 +64,23 @@ impl Webhook {
         })
     }
 
-    /// Posts it once, at this Unix time in seconds. Once `stop` holds true it is dropped.
+    /// Posts the event once; `now` is Unix time in seconds. Once `stop` is true the request is dropped.
     pub(super) async fn attempt(
         &self,
-        told: &EventPayload,
+        payload: &EventPayload,
         now: i64,
         mut stop: watch::Receiver<bool>,
-    ) -> Attempt {
+    ) -> AttemptResult {
         tokio::select! {
             biased;
-            attempt = self.post(told, now) => attempt,
+            attempt = self.post(payload, now) => attempt,
             Ok(_) = stop.wait_for(|&stop| stop) => failed("interrupted", Duration::ZERO),
         }
     }
 
-    async fn post(&self, told: &EventPayload, now: i64) -> Attempt {
-        let id = webhook_id(told.id());
-        let signature = self.signer.sign(&id, now, told.body());
+    async fn post(&self, payload: &EventPayload, now: i64) -> AttemptResult {
+        let id = webhook_id(payload.id());
+        let signature = self.signer.sign(&id, now, payload.body());
         let request = self
             .http
             .post(self.url.clone())
@@ -92,27 +91,27 @@ impl Webhook {
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
             .header("webhook-signature", signature)
-            .body(told.body().to_owned());
+            .body(payload.body().to_owned());
         match request.send().await {
             Ok(response) => judge(response).await,
-            Err(error) if error.is_timeout() => failed("no answer in time", Duration::ZERO),
-            // The cause alone: what wraps it holds the address, which often is a secret.
-            Err(error) => failed(innermost(&error), Duration::ZERO),
+            Err(error) if error.is_timeout() => failed("no response in time", Duration::ZERO),
+            // Only the innermost cause: the outer errors contain the URL, which is often a secret.
+            Err(error) => failed(root_cause(&error), Duration::ZERO),
         }
     }
 }
 
-/// 2xx alone is success. 410 says that nobody will ever want it. All else, redirects too, is tried again.
-async fn judge(response: Response) -> Attempt {
+/// 2xx is success, 410 a permanent failure. All other statuses, redirects included, are retried.
+async fn judge(response: Response) -> AttemptResult {
     let status = response.status();
     let not_before = retry_after(response.headers()).unwrap_or_default();
-    read_away(response).await;
+    discard_body(response).await;
     let what = format!("HTTP {}", status.as_u16());
     match status {
-        _ if status.is_success() => Attempt::Delivered,
-        StatusCode::GONE => {
-            Attempt::Refused(DeliveryFailure::new(format!("{what}: it is gone for good")))
-        }
+        _ if status.is_success() => AttemptResult::Delivered,
+        StatusCode::GONE => AttemptResult::Rejected(DeliveryFailure::new(format!(
+            "{what}: the receiver is gone"
+        ))),
         _ if status.is_redirection() => {
             failed(format!("{what}: redirects are not followed"), not_before)
         }
@@ -120,29 +119,28 @@ async fn judge(response: Response) -> Attempt {
     }
 }
 
-async fn read_away(mut response: Response) {
+async fn discard_body(mut response: Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
-        if read > MAX_ANSWER {
+        if read > MAX_RESPONSE {
             return;
         }
     }
 }
 
-fn failed(error: impl Into<String>, not_before: Duration) -> Attempt {
-    Attempt::Failed {
+fn failed(error: impl Into<String>, not_before: Duration) -> AttemptResult {
+    AttemptResult::Failed {
         why: DeliveryFailure::new(error),
         not_before,
     }
 }
 
-/// Looks names up as the system does, and passes over link-local addresses: a name can be made to point at what a
-/// cloud tells its machines alone.
+/// The system's resolver without link-local addresses: a name could point at a cloud's metadata service.
 #[derive(Debug)]
-struct NotLinkLocal;
+struct NoLinkLocal;
 
-impl Resolve for NotLinkLocal {
+impl Resolve for NoLinkLocal {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
@@ -150,9 +148,10 @@ impl Resolve for NotLinkLocal {
                 .filter(|address| !is_link_local(address.ip()))
                 .collect();
             if found.is_empty() {
-                return Err(
-                    io::Error::other("the name leads to a link-local address alone").into(),
-                );
+                return Err(io::Error::other(
+                    "the host name resolves to link-local addresses only",
+                )
+                .into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })

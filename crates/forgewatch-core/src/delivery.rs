@@ -1,7 +1,5 @@
-//! An event on its way to a hook: its identity, what can become of it, and how it is kept.
-//!
-//! `hooks` decides what becomes of a delivery, a store writes it down before it is true. Both speak of it by these
-//! types.
+//! A delivery of an event to a hook: its id, its states, and its changes. The hooks decide about changes, and the store
+//! commits them before they apply.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +8,7 @@ use std::sync::Arc;
 use super::event::{EventId, InvalidId};
 use super::time::Moment;
 
-/// A delivery's identity: `<event>/<hook>`. Made of what is delivered to whom, so it is the same after a crash.
+/// Identifies a delivery: `<event>/<hook>`, the same after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId {
     /// The event.
@@ -37,17 +35,17 @@ impl FromStr for DeliveryId {
     }
 }
 
-/// Why an attempt failed, or why there will be none.
+/// Why an attempt or a delivery failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryFailure {
-    /// In a few words; holds no secret.
+    /// A short message without secrets.
     pub error: String,
-    /// The program's exit status, where it had one.
+    /// The exit status of the program, if it exited.
     pub exit_status: Option<i32>,
 }
 
 impl DeliveryFailure {
-    /// One without an exit status.
+    /// A failure without an exit status.
     pub fn new(error: impl Into<String>) -> Self {
         Self {
             error: error.into(),
@@ -55,7 +53,7 @@ impl DeliveryFailure {
         }
     }
 
-    /// Given up for a reason that is no attempt's: says what went wrong with the last one too.
+    /// A failure that no attempt caused; includes the error of the last attempt.
     #[must_use]
     pub fn without_attempt(why: &str, last: Option<&Self>) -> Self {
         last.map_or_else(
@@ -68,43 +66,43 @@ impl DeliveryFailure {
     }
 }
 
-/// One thing that becomes of a delivery, to be recorded before it is true.
+/// A change of a delivery, to be committed before it applies.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeliveryChange {
-    /// An attempt, counted from 1, is about to begin.
+    /// An attempt begins.
     Begin {
-        /// Of this delivery.
+        /// The delivery.
         id: DeliveryId,
-        /// The attempt's number.
+        /// Number of the attempt, from 1.
         attempt: u32,
     },
-    /// It arrived: nothing is left to do.
+    /// The receiver accepted the event.
     Deliver {
         /// The delivery.
         id: DeliveryId,
     },
-    /// It is tried again.
-    Wait {
+    /// An attempt failed and will be repeated.
+    Reschedule {
         /// The delivery.
         id: DeliveryId,
-        /// From here on.
+        /// Not before this time.
         until: Moment,
-        /// What went wrong.
+        /// Why the attempt failed.
         why: DeliveryFailure,
     },
-    /// It is kept, and not tried until somebody asks for it.
-    GiveUp {
+    /// Its retries are used up. It is kept until it is retried or discarded.
+    Fail {
         /// The delivery.
         id: DeliveryId,
-        /// What went wrong last.
+        /// Why it failed.
         why: DeliveryFailure,
     },
-    /// Somebody asked for it: a delivery given up is as good as new.
+    /// A client retries a failed delivery: pending again, with all attempts left.
     Retry {
         /// The delivery.
         id: DeliveryId,
     },
-    /// Somebody does not want it any more: a delivery given up is forgotten.
+    /// A client discards a failed delivery.
     Discard {
         /// The delivery.
         id: DeliveryId,
@@ -112,87 +110,87 @@ pub enum DeliveryChange {
 }
 
 impl DeliveryChange {
-    /// Of which delivery.
+    /// The delivery that changes.
     pub fn id(&self) -> &DeliveryId {
         match self {
             Self::Begin { id, .. }
             | Self::Deliver { id }
-            | Self::Wait { id, .. }
-            | Self::GiveUp { id, .. }
+            | Self::Reschedule { id, .. }
+            | Self::Fail { id, .. }
             | Self::Retry { id }
             | Self::Discard { id } => id,
         }
     }
 }
 
-/// A delivery as a store keeps it.
+/// A stored delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryRow {
-    /// Its identity.
+    /// Its id.
     pub id: DeliveryId,
-    /// What is delivered: the event as a CloudEvents object, in JSON.
+    /// The payload: a CloudEvents object in JSON.
     pub body: String,
-    /// How many attempts were begun.
+    /// Number of attempts begun.
     pub attempts: u32,
-    /// Where it stands.
-    pub standing: DeliveryState,
+    /// Its state.
+    pub state: DeliveryState,
 }
 
-/// Where a delivery stands.
+/// State of a delivery in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// It waits for an attempt, or has one under way; due at this wall time, Unix milliseconds.
+    /// It waits for an attempt, or one is running.
     Pending {
-        /// When; 0 is at once.
+        /// When it is due, Unix milliseconds; 0 is at once.
         due_ms: i64,
     },
-    /// It was given up.
+    /// Its retries are used up.
     Failed(DeliveryFailure),
-    /// It arrived.
+    /// The receiver accepted it.
     Delivered,
-    /// Somebody did not want it any more.
+    /// A client discarded it.
     Discarded,
 }
 
 impl DeliveryState {
-    /// Whether something is still to be done: by a hook, or by somebody who decides.
+    /// Whether it is kept for a hook or for a decision of a client.
     pub fn is_open(&self) -> bool {
         matches!(self, Self::Pending { .. } | Self::Failed(_))
     }
 }
 
 impl DeliveryRow {
-    /// One that was never tried and is due at once.
+    /// A delivery without attempts, due at once.
     pub fn new(id: DeliveryId, body: String) -> Self {
         Self {
             id,
             body,
             attempts: 0,
-            standing: DeliveryState::Pending { due_ms: 0 },
+            state: DeliveryState::Pending { due_ms: 0 },
         }
     }
 
-    /// Takes over what became of it. None, and nothing changes, where that cannot follow where it stands.
+    /// Applies a change. None, without effect, if the change is impossible in this state.
     #[must_use]
     pub fn apply(&mut self, change: &DeliveryChange) -> Option<()> {
-        let waits = matches!(self.standing, DeliveryState::Pending { .. });
-        let was_tried = waits && self.attempts > 0;
-        let was_given_up = matches!(self.standing, DeliveryState::Failed(_));
-        self.standing = match change {
-            DeliveryChange::Begin { attempt, .. } if waits => {
+        let is_pending = matches!(self.state, DeliveryState::Pending { .. });
+        let was_attempted = is_pending && self.attempts > 0;
+        let has_failed = matches!(self.state, DeliveryState::Failed(_));
+        self.state = match change {
+            DeliveryChange::Begin { attempt, .. } if is_pending => {
                 self.attempts = *attempt;
                 return Some(());
             }
-            DeliveryChange::Deliver { .. } if was_tried => DeliveryState::Delivered,
-            DeliveryChange::Wait { until, .. } if was_tried => DeliveryState::Pending {
+            DeliveryChange::Deliver { .. } if was_attempted => DeliveryState::Delivered,
+            DeliveryChange::Reschedule { until, .. } if was_attempted => DeliveryState::Pending {
                 due_ms: until.wall_ms,
             },
-            DeliveryChange::GiveUp { why, .. } if waits => DeliveryState::Failed(why.clone()),
-            DeliveryChange::Retry { .. } if was_given_up => {
+            DeliveryChange::Fail { why, .. } if is_pending => DeliveryState::Failed(why.clone()),
+            DeliveryChange::Retry { .. } if has_failed => {
                 self.attempts = 0;
                 DeliveryState::Pending { due_ms: 0 }
             }
-            DeliveryChange::Discard { .. } if was_given_up => DeliveryState::Discarded,
+            DeliveryChange::Discard { .. } if has_failed => DeliveryState::Discarded,
             _ => return None,
         };
         Some(())

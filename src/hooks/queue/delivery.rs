@@ -1,4 +1,4 @@
-//! How an attempt at a delivery went, and how deliveries are shown.
+//! The result of an attempt, and the view of an open delivery.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,45 +6,45 @@ use std::time::Duration;
 use super::super::payload::EventPayload;
 use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
 
-/// How an attempt went.
+/// Result of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// It was taken.
+pub enum AttemptResult {
+    /// The receiver accepted the event.
     Delivered,
-    /// It was not, and is tried again, not before `not_before` from now.
+    /// The attempt failed and is repeated.
     Failed {
-        /// What went wrong.
+        /// The cause.
         why: DeliveryFailure,
-        /// The receiver's wish.
+        /// Minimum delay, as requested by the receiver.
         not_before: Duration,
     },
-    /// It was not, and never will be.
-    Refused(DeliveryFailure),
+    /// The receiver rejected the event for good: no attempt follows.
+    Rejected(DeliveryFailure),
 }
 
-/// A delivery as people are shown it.
+/// A pending or running delivery, for lists.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
-    /// The delivery.
+pub struct OpenDelivery {
+    /// Its id.
     pub id: DeliveryId,
-    /// What is to be delivered.
-    pub told: Arc<EventPayload>,
-    /// How many attempts were begun.
+    /// What is delivered.
+    pub payload: Arc<EventPayload>,
+    /// Number of attempts begun.
     pub attempts: u32,
-    /// Where it stands.
-    pub stands: Stands,
-    /// What went wrong last.
-    pub last: Option<DeliveryFailure>,
+    /// Its state.
+    pub state: OpenState,
+    /// Why the last attempt failed.
+    pub last_failure: Option<DeliveryFailure>,
 }
 
-/// Where a delivery stands.
+/// State of an open delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
-    /// For its turn, or for this wall time, Unix milliseconds.
+pub enum OpenState {
+    /// It waits for its turn or its next attempt.
     Pending {
-        /// Not before.
+        /// Earliest time, Unix milliseconds.
         due_ms: i64,
     },
-    /// It is being tried.
+    /// An attempt is running.
     Running,
 }

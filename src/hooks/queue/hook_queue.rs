@@ -1,4 +1,4 @@
-//! One hook's side of the queue: what it wants, and its deliveries in a lane for each watch.
+//! The deliveries of one hook: a lane per watch, in which one delivery runs at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,56 +6,55 @@ use std::sync::Arc;
 use super::super::payload::EventPayload;
 use crate::hooks::HookSpec;
 use forgewatch_core::delivery::DeliveryFailure;
-use forgewatch_core::event::ALL_OF_JOBS;
+use forgewatch_core::event::ALL_JOB_EVENTS;
 use forgewatch_core::event::{Event, EventId, WatchId};
 use forgewatch_core::job::JobKind;
 
-/// One hook: its rules, and its lanes by watch.
+/// The deliveries of one hook.
 #[derive(Debug, Default)]
-pub(super) struct Hook {
-    /// None once it has left the configuration.
-    pub(super) rules: Option<Rules>,
+pub(super) struct HookQueue {
+    /// None once the hook has left the configuration.
+    pub(super) rules: Option<HookRules>,
     running: usize,
     lanes: BTreeMap<WatchId, Lane>,
-    /// The heads that wait, in the order in which they go.
+    /// Pending heads of lanes in the order of their turns: due, order, watch.
     ready: BTreeSet<(u64, u64, WatchId)>,
 }
 
-/// What the configuration says of a hook.
+/// The configuration of a hook, as far as the queue needs it.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct HookRules {
     on: Vec<String>,
     kinds: Option<Vec<JobKind>>,
     pub(super) retries: u32,
     max_running: usize,
 }
 
-/// The deliveries of one watch to one hook, by the event's number.
+/// The deliveries of one watch to one hook, by event number.
 #[derive(Debug, Default)]
 struct Lane {
-    waiting: BTreeMap<u32, Delivery>,
-    /// The one of them that is being tried, or about to be.
+    open: BTreeMap<u32, Delivery>,
+    /// The one with a running attempt.
     running: Option<u32>,
-    /// Its place in [`Hook::ready`].
+    /// Its key in [`HookQueue::ready`].
     ready: Option<(u64, u64)>,
 }
 
-/// One that is not done.
+/// An open delivery.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    pub(super) told: Arc<EventPayload>,
+    pub(super) payload: Arc<EventPayload>,
     pub(super) attempts: u32,
-    /// How the last attempt failed.
-    pub(super) last: Option<DeliveryFailure>,
-    /// On the clock that only rises.
+    pub(super) last_failure: Option<DeliveryFailure>,
+    /// Monotonic milliseconds.
     pub(super) due: u64,
-    /// Of two that are due at once, the lower goes first.
+    /// Breaks ties of `due`: the lower goes first.
     pub(super) order: u64,
-    /// What becomes of it is being recorded: until that is in force it is not tried, and nothing else becomes of it.
+    /// Its next change is being committed: until it is applied no attempt begins, and no other change is made.
     pub(super) is_settling: bool,
 }
 
-impl Rules {
+impl HookRules {
     pub(super) fn of(spec: &HookSpec) -> Self {
         Self {
             on: spec.on.clone(),
@@ -65,12 +64,12 @@ impl Rules {
         }
     }
 
-    fn want(&self, event: &Event) -> bool {
+    fn matches(&self, event: &Event) -> bool {
         let (kind, job) = (event.kind.as_str(), event.job);
         let of_type = self
             .on
             .iter()
-            .any(|on| on == kind || (on == ALL_OF_JOBS && kind.starts_with("job.")));
+            .any(|on| on == kind || (on == ALL_JOB_EVENTS && kind.starts_with("job.")));
         let of_kind = self
             .kinds
             .as_ref()
@@ -79,9 +78,11 @@ impl Rules {
     }
 }
 
-impl Hook {
-    pub(super) fn wants(&self, event: &Event) -> bool {
-        self.rules.as_ref().is_some_and(|rules| rules.want(event))
+impl HookQueue {
+    pub(super) fn receives(&self, event: &Event) -> bool {
+        self.rules
+            .as_ref()
+            .is_some_and(|rules| rules.matches(event))
     }
 
     pub(super) fn is_running(&self, event: EventId) -> bool {
@@ -98,60 +99,60 @@ impl Hook {
         self.lanes.is_empty()
     }
 
-    /// Which goes first, and when: due, order, watch.
+    /// The next in turn: due, order, watch.
     pub(super) fn first(&self) -> Option<(u64, u64, WatchId)> {
         self.ready.first().copied()
     }
 
-    /// The delivery of this event.
+    /// The delivery of the event.
     pub(super) fn get(&self, event: EventId) -> Option<&Delivery> {
-        self.lanes.get(&event.watch)?.waiting.get(&event.seq)
+        self.lanes.get(&event.watch)?.open.get(&event.seq)
     }
 
-    /// Every event that is not delivered.
+    /// The events of all open deliveries.
     pub(super) fn events(&self) -> impl Iterator<Item = EventId> {
         let lanes = self.lanes.iter();
-        lanes.flat_map(|(&watch, lane)| lane.waiting.keys().map(move |&seq| EventId { watch, seq }))
+        lanes.flat_map(|(&watch, lane)| lane.open.keys().map(move |&seq| EventId { watch, seq }))
     }
 
-    /// Those of them of which nothing else is being recorded are to be given up, or those alone that wait for an
-    /// attempt; which they are.
-    pub(super) fn leave(&mut self, waiting_alone: bool) -> Vec<EventId> {
-        let leaves = |event: &EventId| {
-            let stays = waiting_alone && self.is_running(*event);
-            !stays
+    /// Marks all deliveries, or only the pending ones, as about to fail, and returns their events. Those with another
+    /// change under way are left out.
+    pub(super) fn settle_all(&mut self, pending_only: bool) -> Vec<EventId> {
+        let can_fail = |event: &EventId| {
+            let is_kept = pending_only && self.is_running(*event);
+            !is_kept
                 && self
                     .get(*event)
                     .is_some_and(|delivery| !delivery.is_settling)
         };
-        let leaving: Vec<EventId> = self.events().filter(leaves).collect();
-        for event in &leaving {
+        let failing: Vec<EventId> = self.events().filter(can_fail).collect();
+        for event in &failing {
             self.settle(*event);
         }
-        leaving
+        failing
     }
 
-    /// What becomes of this one is decided. It keeps its place until that is in force.
+    /// Marks that a change of the delivery is being committed. It keeps its place until the change is applied.
     pub(super) fn settle(&mut self, event: EventId) {
         let lane = self.lanes.get_mut(&event.watch);
-        if let Some(delivery) = lane.and_then(|lane| lane.waiting.get_mut(&event.seq)) {
+        if let Some(delivery) = lane.and_then(|lane| lane.open.get_mut(&event.seq)) {
             delivery.is_settling = true;
         }
         self.index(event.watch);
     }
 
-    /// Adds one, unless it is there.
+    /// Adds a delivery unless the event has one.
     pub(super) fn add(&mut self, event: EventId, delivery: Delivery) {
         let lane = self.lanes.entry(event.watch).or_default();
-        lane.waiting.entry(event.seq).or_insert(delivery);
+        lane.open.entry(event.seq).or_insert(delivery);
         self.index(event.watch);
     }
 
-    /// Sets [`Hook::first`] aside for an attempt. Returns its event and the attempt's number.
+    /// Starts an attempt of [`HookQueue::first`]. Returns its event and the number of the attempt.
     pub(super) fn begin(&mut self) -> Option<(EventId, u32)> {
         let (_, _, watch) = self.first()?;
         let lane = self.lanes.get_mut(&watch)?;
-        let (&seq, delivery) = lane.waiting.iter_mut().next()?;
+        let (&seq, delivery) = lane.open.iter_mut().next()?;
         delivery.attempts = delivery.attempts.saturating_add(1);
         let attempt = delivery.attempts;
         lane.running = Some(seq);
@@ -160,8 +161,8 @@ impl Hook {
         Some((EventId { watch, seq }, attempt))
     }
 
-    /// The attempt at this one is over: its lane and the hook have room again.
-    pub(super) fn end(&mut self, event: EventId, then: impl FnOnce(&mut Delivery)) {
+    /// Ends the attempt of a delivery: its lane and the hook have room again.
+    pub(super) fn end(&mut self, event: EventId, update: impl FnOnce(&mut Delivery)) {
         let Some(lane) = self.lanes.get_mut(&event.watch) else {
             return;
         };
@@ -169,23 +170,23 @@ impl Hook {
             lane.running = None;
             self.running = self.running.saturating_sub(1);
         }
-        if let Some(delivery) = lane.waiting.get_mut(&event.seq) {
+        if let Some(delivery) = lane.open.get_mut(&event.seq) {
             delivery.is_settling = false;
-            then(delivery);
+            update(delivery);
         }
         self.index(event.watch);
     }
 
-    /// Takes one out.
+    /// Removes a delivery.
     pub(super) fn remove(&mut self, event: EventId) {
         self.end(event, |_| {});
         if let Some(lane) = self.lanes.get_mut(&event.watch) {
-            lane.waiting.remove(&event.seq);
+            lane.open.remove(&event.seq);
         }
         self.index(event.watch);
     }
 
-    /// Brings [`Hook::ready`] in line with one lane; forgets an empty one.
+    /// Updates [`HookQueue::ready`] for one lane, and removes an empty lane.
     fn index(&mut self, watch: WatchId) {
         let Some(lane) = self.lanes.get_mut(&watch) else {
             return;
@@ -193,7 +194,7 @@ impl Hook {
         if let Some((due, order)) = lane.ready.take() {
             self.ready.remove(&(due, order, watch));
         }
-        match lane.waiting.values().next() {
+        match lane.open.values().next() {
             None => drop(self.lanes.remove(&watch)),
             Some(head) if lane.running.is_none() && !head.is_settling => {
                 lane.ready = Some((head.due, head.order));

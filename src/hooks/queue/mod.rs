@@ -1,15 +1,15 @@
-//! The law of deliveries: which event goes to which hook, in what order, how often it is tried, and when it is given
-//! up. No clock, no dice, no I/O: [`super::Hooks`] brings them.
+//! The rules of deliveries: which hook receives an event, in what order, how often, and when a delivery has failed.
+//! Without clock, random numbers and I/O: [`super::Dispatcher`] supplies them.
 //!
-//! Each watch has a queue at each hook. One delivery of a queue runs at a time, so a hook hears of a job in order; its
-//! head alone is tried again: after 1 s, doubling, at most 5 min, with full jitter, and not before what
-//! `Retry-After` said. A delivery that waits for that holds no place of `max_running`, and of all that are due the
-//! oldest goes first. After `retries` it is given up, and the next of its queue goes: from then on the store alone has it,
-//! until somebody decides about it.
+//! There is a lane per watch and hook. One delivery of a lane runs at a time, so a hook receives the events of a job in
+//! order, and only the head is retried: after 1 s, doubling, at most 5 min, with full jitter, and not before
+//! `Retry-After`. While it waits for a retry it takes no place of `max_running`. Of all due deliveries the oldest goes
+//! first. After `retries` a delivery has failed and leaves the queue; it stays in the store until it is retried or
+//! discarded.
 //!
-//! Whatever is decided is a [`DeliveryChange`], a value that a store can write down before it is true: [`Queue::begin`] and
-//! [`Queue::settle`] make one, the owner records it, [`Queue::apply`] puts it into force. So no attempt runs that is
-//! not on record, and one that a crash cut off runs again.
+//! Every decision is a [`DeliveryChange`], a value that is committed before it applies: [`Queue::begin`] and
+//! [`Queue::settle`] return one, the owner commits it, [`Queue::apply`] applies it. So no attempt runs that is not
+//! stored, and an attempt that a crash interrupts runs again.
 
 mod delivery;
 mod hook_queue;
@@ -22,74 +22,75 @@ use std::time::Duration;
 
 use super::payload::{EventPayload, PayloadError};
 use crate::hooks::HookSpec;
-pub use delivery::{Attempt, Listed, Stands};
+pub use delivery::{AttemptResult, OpenDelivery, OpenState};
 use forgewatch_core::delivery::{
     DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow, DeliveryState,
 };
 use forgewatch_core::event::{Event, EventId, FailedDelivery};
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Rng;
-use hook_queue::{Delivery, Hook, Rules};
+use hook_queue::{Delivery, HookQueue, HookRules};
 
-/// The longest that a receiver can put off the next attempt.
-const LONGEST_FLOOR: Duration = Duration::from_hours(1);
+/// Longest delay that a receiver can request by `Retry-After`.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// Why there is no attempt any more at the deliveries of a hook that is not configured.
-const HOOK_GONE: &str = "the hook is no longer in the configuration";
+/// Why the deliveries of a removed hook fail.
+const HOOK_REMOVED: &str = "the hook is no longer in the configuration";
 
-/// Every delivery that is to be made. One given up is forgotten here, so what a dead hook leaves behind takes no memory.
+/// All pending and running deliveries. Failed ones are not kept, so a broken hook takes no memory.
 #[derive(Debug, Default)]
 pub struct Queue {
-    hooks: BTreeMap<Arc<str>, Hook>,
-    /// There is no time left to tell of what is given up.
-    is_hasty: bool,
-    /// How many were ever added: of two that are due at once, the one added first goes first.
+    hooks: BTreeMap<Arc<str>, HookQueue>,
+    /// `hook.failed` is not delivered to hooks.
+    failure_events_suppressed: bool,
+    /// Number of deliveries added so far, for [`Delivery::order`].
     added: u64,
 }
 
 impl Queue {
-    /// No delivery yet, for these hooks.
+    /// An empty queue for these hooks.
     pub fn new(hooks: &[HookSpec]) -> Self {
         let mut queue = Self::default();
         queue.configure(hooks);
         queue
     }
 
-    /// Takes over another list of hooks. [`Queue::leaving`] says what becomes of the deliveries of those that are gone;
-    /// one that is being tried has this attempt left.
+    /// Replaces the list of hooks. [`Queue::fail_orphaned`] fails the deliveries of removed ones; a running attempt is
+    /// their last.
     pub fn configure(&mut self, hooks: &[HookSpec]) {
         for hook in self.hooks.values_mut() {
             hook.rules = None;
         }
         for spec in hooks {
-            self.hooks.entry(Arc::clone(&spec.name)).or_default().rules = Some(Rules::of(spec));
+            self.hooks.entry(Arc::clone(&spec.name)).or_default().rules = Some(HookRules::of(spec));
         }
     }
 
-    /// What becomes of the deliveries whose hook has gone, each told once: whichever way they came here, from a store, with
-    /// a commit that was under way when the hook left, or back from an attempt that could not be made.
-    pub fn leaving(&mut self) -> Vec<DeliveryChange> {
+    /// Fails the pending deliveries of removed hooks, each once: loaded ones, those of a commit that was under way when
+    /// the hook was removed, and those whose attempt could not start.
+    pub fn fail_orphaned(&mut self) -> Vec<DeliveryChange> {
         let mut changes = Vec::new();
-        let gone = self
+        let removed = self
             .hooks
             .iter_mut()
             .filter(|(_, hook)| hook.rules.is_none());
-        for (name, hook) in gone {
-            for event in hook.leave(true) {
-                changes.push(give_up(name, hook, event, HOOK_GONE));
+        for (name, hook) in removed {
+            for event in hook.settle_all(true) {
+                changes.push(failure(name, hook, event, HOOK_REMOVED));
             }
         }
         changes
     }
 
-    /// The deliveries that this event causes, to be recorded with it, and then [`Queue::add`]ed.
-    pub fn wanted(&self, event: &Event) -> Vec<DeliveryId> {
-        // Who cannot be told of anything cannot be told of that.
-        let of_failure = |given_up: &FailedDelivery| self.is_hasty || given_up.of_hook_failed;
-        if event.facts.delivery.as_deref().is_some_and(of_failure) {
+    /// The deliveries of an event, to be committed with it and then [`Queue::add`]ed.
+    pub fn deliveries_for(&self, event: &Event) -> Vec<DeliveryId> {
+        // A failed delivery of a `hook.failed` causes no further one.
+        let is_skipped =
+            |failed: &FailedDelivery| self.failure_events_suppressed || failed.of_hook_failed;
+        if event.fields.delivery.as_deref().is_some_and(is_skipped) {
             return Vec::new();
         }
-        let hooks = self.hooks.iter().filter(|(_, hook)| hook.wants(event));
+        let hooks = self.hooks.iter().filter(|(_, hook)| hook.receives(event));
         hooks
             .map(|(name, _)| DeliveryId {
                 event: event.id,
@@ -98,40 +99,41 @@ impl Queue {
             .collect()
     }
 
-    /// From here on nobody hears of deliveries given up.
-    pub fn tell_no_failures(&mut self) {
-        self.is_hasty = true;
+    /// From now on no `hook.failed` is delivered to hooks.
+    pub fn suppress_failure_events(&mut self) {
+        self.failure_events_suppressed = true;
     }
 
-    /// Adds a delivery that is due at once. One that is there already stays as it is.
-    pub fn add(&mut self, id: &DeliveryId, told: Arc<EventPayload>, now: Moment) {
+    /// Adds a delivery that is due at once. An existing one is not changed.
+    pub fn add(&mut self, id: &DeliveryId, payload: Arc<EventPayload>, now: Moment) {
         let due = now.up_ms;
-        self.insert(id, told, 0, due);
+        self.insert(id, payload, 0, due);
     }
 
-    /// Adds what a store kept. A time far off was written by a clock that was wrong: no wait is longer than an hour.
+    /// Adds a stored delivery. No delay is longer than an hour: a later time was written with a wrong clock.
     ///
     /// # Errors
-    /// What is kept is no event of ours.
+    /// The stored body is not an event.
     pub fn load(&mut self, row: DeliveryRow, now: Moment) -> Result<(), PayloadError> {
         let DeliveryRow { id, attempts, .. } = row;
-        match row.standing {
+        match row.state {
             DeliveryState::Pending { due_ms } => {
                 let left = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
-                let left = left.min(LONGEST_FLOOR.as_millis() as u64);
-                let told = Arc::new(EventPayload::parse(row.body)?);
-                self.insert(&id, told, attempts, now.up_ms.saturating_add(left));
+                let left = left.min(MAX_RETRY_AFTER.as_millis() as u64);
+                let payload = Arc::new(EventPayload::parse(row.body)?);
+                self.insert(&id, payload, attempts, now.up_ms.saturating_add(left));
             }
             DeliveryState::Failed(_) | DeliveryState::Delivered | DeliveryState::Discarded => {}
         }
         Ok(())
     }
 
-    /// Sets the oldest due delivery aside for an attempt, if there is one and its hook has room. It begins once the
-    /// change is recorded; where that cannot be done, [`Queue::put_back`].
+    /// Reserves the oldest due delivery whose hook has room for an attempt. The attempt starts once the change is
+    /// committed; if it cannot be, call [`Queue::requeue`].
     pub fn begin(&mut self, now: Moment) -> Option<DeliveryChange> {
-        let due =
-            |(_, hook): &(&Arc<str>, &Hook)| hook.first().filter(|&(due, ..)| due <= now.up_ms);
+        let due = |(_, hook): &(&Arc<str>, &HookQueue)| {
+            hook.first().filter(|&(due, ..)| due <= now.up_ms)
+        };
         let with_room = self.hooks.iter().filter(|(_, hook)| hook.has_room());
         let (name, _) = with_room
             .filter_map(|entry| Some((entry.0, due(&entry)?)))
@@ -143,35 +145,35 @@ impl Queue {
         Some(DeliveryChange::Begin { id, attempt })
     }
 
-    /// Takes back what [`Queue::begin`] set aside, as it could not be recorded, or was cut off for `why`: due again at
-    /// `until`. Here it was no attempt. On record, one that was cut off stays begun: after the next start the count
-    /// goes on from there, and `retries` counts it too.
-    pub fn put_back(&mut self, id: &DeliveryId, until: Moment, why: Option<DeliveryFailure>) {
+    /// Undoes [`Queue::begin`] if it could not be committed, or if the attempt was interrupted for `why`: due again at
+    /// `until`. The queue does not count this attempt. In the store an interrupted attempt stays begun and counts towards
+    /// `retries` after the next startup.
+    pub fn requeue(&mut self, id: &DeliveryId, until: Moment, why: Option<DeliveryFailure>) {
         self.end(id, |delivery| {
             delivery.attempts = delivery.attempts.saturating_sub(1);
             delivery.due = until.up_ms;
-            delivery.last = why.or(delivery.last.take());
+            delivery.last_failure = why.or(delivery.last_failure.take());
         });
     }
 
-    /// When [`Queue::begin`] is worth calling again: monotonic milliseconds. None where only the end of an attempt
-    /// can change anything.
-    pub fn wake(&self) -> Option<u64> {
+    /// When [`Queue::begin`] can start the next attempt, in monotonic milliseconds. None if only the end of an attempt
+    /// makes one possible.
+    pub fn next_due(&self) -> Option<u64> {
         let with_room = self.hooks.values().filter(|hook| hook.has_room());
         with_room.filter_map(|hook| Some(hook.first()?.0)).min()
     }
 
-    /// What is being delivered, and to whom.
-    pub fn told(&self, id: &DeliveryId) -> Option<&Arc<EventPayload>> {
-        Some(&self.hooks.get(&id.hook)?.get(id.event)?.told)
+    /// The payload of an open delivery.
+    pub fn payload(&self, id: &DeliveryId) -> Option<&Arc<EventPayload>> {
+        Some(&self.hooks.get(&id.hook)?.get(id.event)?.payload)
     }
 
-    /// What becomes of a delivery after this attempt: nothing else does, until that is recorded and in force. `backoff` is
-    /// the longest wait after so many failures.
+    /// The change of a delivery after an attempt. Until it is applied no other change is made. `backoff` is the upper
+    /// bound of the delay after a number of failures.
     pub fn settle(
         &mut self,
         id: DeliveryId,
-        attempt: Attempt,
+        attempt: AttemptResult,
         now: Moment,
         backoff: fn(u8) -> Duration,
         rng: &mut impl Rng,
@@ -182,77 +184,75 @@ impl Queue {
         let hook = self.hooks.get(&id.hook);
         let delivery = hook.and_then(|hook| hook.get(id.event));
         let attempts = delivery.map_or(0, |delivery| delivery.attempts);
-        // A hook that has left the configuration is not tried again.
+        // The deliveries of a removed hook are not retried.
         let retries = hook
             .and_then(|hook| hook.rules.as_ref())
             .map_or(0, |rules| rules.retries);
         match attempt {
-            Attempt::Delivered => DeliveryChange::Deliver { id },
-            Attempt::Failed { why, not_before } if attempts <= retries => {
-                let longest = backoff(u8::try_from(attempts).unwrap_or(u8::MAX));
-                let jittered = longest.mul_f64(rng.roll().clamp(0.0, 1.0));
-                let wait = jittered.max(not_before.min(LONGEST_FLOOR));
+            AttemptResult::Delivered => DeliveryChange::Deliver { id },
+            AttemptResult::Failed { why, not_before } if attempts <= retries => {
+                let bound = backoff(u8::try_from(attempts).unwrap_or(u8::MAX));
+                let jittered = bound.mul_f64(rng.uniform().clamp(0.0, 1.0));
+                let wait = jittered.max(not_before.min(MAX_RETRY_AFTER));
                 let until = now.plus(wait);
-                tracing::debug!(delivery = %id, error = %why.error, "tried again");
-                DeliveryChange::Wait { id, until, why }
+                DeliveryChange::Reschedule { id, until, why }
             }
-            Attempt::Failed { why, .. } | Attempt::Refused(why) => {
-                DeliveryChange::GiveUp { id, why }
+            AttemptResult::Failed { why, .. } | AttemptResult::Rejected(why) => {
+                DeliveryChange::Fail { id, why }
             }
         }
     }
 
-    /// What `hook.failed` tells of this change, and what went wrong; None where nothing is given up by it.
-    pub fn gives_up(&self, change: &DeliveryChange) -> Option<(FailedDelivery, String)> {
-        let DeliveryChange::GiveUp { id, why } = change else {
+    /// The fields of `hook.failed`, and the cause, if a delivery fails by this change.
+    pub fn failure_of(&self, change: &DeliveryChange) -> Option<(FailedDelivery, String)> {
+        let DeliveryChange::Fail { id, why } = change else {
             return None;
         };
         let delivery = self.hooks.get(&id.hook)?.get(id.event)?;
-        let given_up = FailedDelivery {
+        let failed = FailedDelivery {
             hook: id.hook.to_string(),
             delivery: id.to_string(),
             attempt: delivery.attempts,
             exit_status: why.exit_status,
-            what: delivery.told.what(),
-            of_hook_failed: delivery.told.is_hook_failed(),
+            what: delivery.payload.summary(),
+            of_hook_failed: delivery.payload.is_hook_failed(),
         };
-        Some((given_up, why.error.clone()))
+        Some((failed, why.error.clone()))
     }
 
-    /// Puts a recorded change into force.
+    /// Applies a committed change.
     pub fn apply(&mut self, change: &DeliveryChange) {
         match change {
-            // Of what is decided by people the queue knows nothing any more.
+            // Retried and discarded deliveries have left the queue before.
             DeliveryChange::Begin { .. }
             | DeliveryChange::Retry { .. }
             | DeliveryChange::Discard { .. } => {}
-            DeliveryChange::Wait { id, until, why } => self.end(id, |delivery| {
+            DeliveryChange::Reschedule { id, until, why } => self.end(id, |delivery| {
                 delivery.due = until.up_ms;
-                delivery.last = Some(why.clone());
+                delivery.last_failure = Some(why.clone());
             }),
-            DeliveryChange::Deliver { id } | DeliveryChange::GiveUp { id, .. } => self.remove(id),
+            DeliveryChange::Deliver { id } | DeliveryChange::Fail { id, .. } => self.remove(id),
         }
     }
 
-    /// Gives up all that is not delivered, for this reason; what is being tried included, and what is settled already
-    /// left alone.
-    pub fn give_up_all(&mut self, why: &str) -> Vec<DeliveryChange> {
+    /// Fails all open deliveries for this reason, running ones included, except those with a change under way.
+    pub fn fail_all(&mut self, why: &str) -> Vec<DeliveryChange> {
         let mut changes = Vec::new();
         for (name, hook) in &mut self.hooks {
-            for event in hook.leave(false) {
-                changes.push(give_up(name, hook, event, why));
+            for event in hook.settle_all(false) {
+                changes.push(failure(name, hook, event, why));
             }
         }
         changes
     }
 
-    /// Whether there is nothing left to deliver.
+    /// Whether no delivery is open.
     pub fn is_idle(&self) -> bool {
-        self.hooks.values().all(Hook::is_idle)
+        self.hooks.values().all(HookQueue::is_idle)
     }
 
-    /// How many there are to deliver.
-    pub fn waiting(&self) -> usize {
+    /// Number of open deliveries.
+    pub fn open_count(&self) -> usize {
         self.hooks.values().map(|hook| hook.events().count()).sum()
     }
 
@@ -263,8 +263,8 @@ impl Queue {
             .is_some_and(|hook| hook.rules.is_some())
     }
 
-    /// All that is to deliver, by hook and event.
-    pub fn list(&self, now: Moment) -> impl Iterator<Item = Listed> {
+    /// All open deliveries, by hook and event.
+    pub fn list(&self, now: Moment) -> impl Iterator<Item = OpenDelivery> {
         let ids = self.hooks.iter().flat_map(|(name, hook)| {
             hook.events().map(move |event| DeliveryId {
                 event,
@@ -274,33 +274,33 @@ impl Queue {
         ids.filter_map(move |id| self.find(&id, now))
     }
 
-    /// This one, where it is to be delivered.
-    pub fn find(&self, id: &DeliveryId, now: Moment) -> Option<Listed> {
+    /// The delivery, if it is open.
+    pub fn find(&self, id: &DeliveryId, now: Moment) -> Option<OpenDelivery> {
         let hook = self.hooks.get(&id.hook)?;
         let delivery = hook.get(id.event)?;
-        let stands = if hook.is_running(id.event) {
-            Stands::Running
+        let state = if hook.is_running(id.event) {
+            OpenState::Running
         } else {
             let left = delivery.due.saturating_sub(now.up_ms);
-            Stands::Pending {
+            OpenState::Pending {
                 due_ms: now.plus(Duration::from_millis(left)).wall_ms,
             }
         };
-        Some(Listed {
+        Some(OpenDelivery {
             id: id.clone(),
-            told: Arc::clone(&delivery.told),
+            payload: Arc::clone(&delivery.payload),
             attempts: delivery.attempts,
-            stands,
-            last: delivery.last.clone(),
+            state,
+            last_failure: delivery.last_failure.clone(),
         })
     }
 
-    fn insert(&mut self, id: &DeliveryId, told: Arc<EventPayload>, attempts: u32, due: u64) {
+    fn insert(&mut self, id: &DeliveryId, payload: Arc<EventPayload>, attempts: u32, due: u64) {
         self.added += 1;
         let delivery = Delivery {
-            told,
+            payload,
             attempts,
-            last: None,
+            last_failure: None,
             due,
             order: self.added,
             is_settling: false,
@@ -309,25 +309,25 @@ impl Queue {
         hook.add(id.event, delivery);
     }
 
-    /// Takes a delivery out of its queue.
     fn remove(&mut self, id: &DeliveryId) {
         if let Some(hook) = self.hooks.get_mut(&id.hook) {
             hook.remove(id.event);
         }
     }
 
-    /// The attempt of this delivery is over.
-    fn end(&mut self, id: &DeliveryId, then: impl FnOnce(&mut Delivery)) {
+    fn end(&mut self, id: &DeliveryId, update: impl FnOnce(&mut Delivery)) {
         if let Some(hook) = self.hooks.get_mut(&id.hook) {
-            hook.end(id.event, then);
+            hook.end(id.event, update);
         }
     }
 }
 
-/// Gives up one that there will be no attempt at.
-fn give_up(name: &Arc<str>, hook: &Hook, event: EventId, why: &str) -> DeliveryChange {
-    let last = hook.get(event).and_then(|delivery| delivery.last.as_ref());
-    DeliveryChange::GiveUp {
+/// The change by which a delivery fails without an attempt.
+fn failure(name: &Arc<str>, hook: &HookQueue, event: EventId, why: &str) -> DeliveryChange {
+    let last = hook
+        .get(event)
+        .and_then(|delivery| delivery.last_failure.as_ref());
+    DeliveryChange::Fail {
         id: DeliveryId {
             event,
             hook: Arc::clone(name),

@@ -1,13 +1,12 @@
-//! The hidden command `forgewatch hook-supervisor`: runs one hook and sees to its end, whole.
+//! The hidden command `forgewatch hook-supervisor`: runs one hook and ends it with every process that it started.
 //!
-//! `exec` starts one for each attempt. It leads a session of its own and is the subreaper of all that the hook
-//! starts: what leaves its group or its session is handed to it by the kernel and found below it. That nobody is left
-//! it takes from the kernel alone, which then has no child to wait for. It never shares a stream with anybody: it keeps
-//! the first and the last of each of the hook's and reports them at the end.
+//! `exec` starts a supervisor per attempt. It leads its own session and is the subreaper of the hook's processes: the
+//! kernel makes those that leave their group or session children of the supervisor. All have ended when `wait` finds no
+//! child. The hook has pipes of its own; the first and last bytes of each stream are part of the report at the end.
 //!
-//! Standard input is the line to whoever started it: eight bytes of length, the event, and then silence. A byte more
-//! asks for an end (TERM to all, KILL five seconds later); an end of file means that nobody is there any more (KILL at
-//! once: a watcher that comes back runs the attempt again, and two must not meet).
+//! Standard input is the connection to forgewatch: eight bytes of length, then the event. A further byte requests the
+//! end (TERM to all, KILL five seconds later). End of file means that forgewatch has died: KILL at once, because after
+//! its restart it runs the attempt again, and two attempts must not overlap.
 
 mod captured_output;
 mod process_tree;
@@ -26,64 +25,64 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use captured_output::Bounded;
-pub(super) use captured_output::Kept;
+pub(super) use captured_output::CapturedOutput;
+use captured_output::OutputBuffer;
 use process_tree::signal_all;
 
-/// How long a hook has between TERM and KILL.
+/// Time between TERM and KILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// An event is far shorter.
+/// Events are far shorter.
 const MAX_EVENT: u64 = 64 << 20;
-/// How often KILL is sent until nobody is left.
-const AGAIN: Duration = Duration::from_millis(10);
-/// A process that does not even die of KILL hangs in the kernel: nothing more can be done.
-const STUCK: Duration = Duration::from_secs(5);
-/// How long the streams are waited for once nobody is left who could write.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Interval of KILL signals until no process is left.
+const KILL_INTERVAL: Duration = Duration::from_millis(10);
+/// A process that survives KILL for this long hangs in the kernel, or belongs to another user.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the rest of the output once no writer is left.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is written on standard output at the end, in JSON.
+/// Written to standard output at the end, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Report {
-    pub(super) end: End,
-    pub(super) stdout: Kept,
-    pub(super) stderr: Kept,
-    /// Something of the hook lives on: another user's process, or one that hangs in the kernel.
-    pub(super) is_left: bool,
+pub(super) struct HookReport {
+    pub(super) end: HookEnd,
+    pub(super) stdout: CapturedOutput,
+    pub(super) stderr: CapturedOutput,
+    /// Some process of the hook could not be killed.
+    pub(super) has_survivors: bool,
 }
 
 /// How the hook ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum End {
-    /// By itself, with this status.
+pub(super) enum HookEnd {
+    /// Exit status.
     Exited(i32),
-    /// By somebody else's signal.
+    /// Signal of another process.
     Killed(i32),
-    /// It never began.
+    /// It could not be started, for this reason.
     NotStarted(String),
-    /// It took too long.
+    /// Ended at its timeout.
     TimedOut,
-    /// Whoever started it did not want it any more.
+    /// Ended by request.
     Stopped,
 }
 
-/// What the threads tell the main one.
-enum News {
-    /// An end is asked for.
+/// Sent by the threads to the main thread.
+enum ProcessEvent {
+    /// Forgewatch requests the end.
     Stop,
-    /// Whoever started it is gone.
+    /// Forgewatch has died.
     Orphaned,
-    /// A child has ended: the hook itself, or something it left behind.
+    /// A child has ended: the hook, or an orphan of it.
     Ended(Pid, WaitStatus),
-    /// No process below this one is left.
-    Alone,
-    /// A stream has ended.
+    /// No child is left.
+    AllEnded,
+    /// A stream is at its end.
     Closed,
 }
 
-/// Runs the program given as the arguments, for at most `timeout`.
+/// Runs `command` for at most `timeout`.
 pub fn run(timeout: Duration, command: &[OsString]) -> ExitCode {
-    // Fails where this process leads a group already; the subreaper finds everybody all the same.
+    // Fails if this process leads a group already; the subreaper works without it.
     let _ = setsid();
     let mut stdin = io::stdin().lock();
     let prepared = set_child_subreaper(Some(getpid()))
@@ -92,7 +91,7 @@ pub fn run(timeout: Duration, command: &[OsString]) -> ExitCode {
     drop(stdin);
     let report = match prepared {
         Ok(event) => supervise(timeout, command, event),
-        Err(error) => Some(Report::of(End::NotStarted(error.to_string()))),
+        Err(error) => Some(HookReport::of(HookEnd::NotStarted(error.to_string()))),
     };
     let written = report.map_or(Ok(()), |report| {
         let mut stdout = io::stdout().lock();
@@ -118,70 +117,70 @@ fn read_event(from: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(event)
 }
 
-/// None where nobody is left to report to.
-fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<Report> {
-    let (tell, news) = mpsc::channel();
-    let (hook, streams) = match start(command, event, &tell) {
+/// None if forgewatch has died: nothing would read the report.
+fn supervise(timeout: Duration, command: &[OsString], event: Vec<u8>) -> Option<HookReport> {
+    let (sender, events) = mpsc::channel();
+    let (hook, streams) = match start(command, event, &sender) {
         Ok(started) => started,
-        Err(error) => return Some(Report::of(End::NotStarted(error.to_string()))),
+        Err(error) => return Some(HookReport::of(HookEnd::NotStarted(error.to_string()))),
     };
-    let mut watch = Watch {
-        news,
-        hook,
+    let mut process = HookProcess {
+        events,
+        pid: hook,
         ended: None,
-        open: streams.len(),
-        alone: false,
+        open_streams: streams.len(),
+        all_ended: false,
     };
-    let end = match watch.until(timeout) {
-        Woken::ByTheEnd => None,
-        Woken::ByTime => Some(End::TimedOut),
-        Woken::PendingRequest => Some(End::Stopped),
-        Woken::Orphaned => {
-            watch.kill_all();
+    let end = match process.wait(timeout) {
+        WaitEnd::HookEnded => None,
+        WaitEnd::TimedOut => Some(HookEnd::TimedOut),
+        WaitEnd::StopRequested => Some(HookEnd::Stopped),
+        WaitEnd::Orphaned => {
+            process.kill_all();
             return None;
         }
     };
-    if !watch.alone {
-        watch.signal(Signal::TERM);
-        watch.until_alone(GRACE);
-        watch.kill_all();
+    if !process.all_ended {
+        process.signal(Signal::TERM);
+        process.wait_for_all(GRACE);
+        process.kill_all();
     }
-    watch.until_closed();
-    let [stdout, stderr] = streams.map(|kept| lock(&kept).take());
+    process.wait_for_output();
+    let [stdout, stderr] = streams.map(|buffer| lock(&buffer).take());
     let end = end
-        .or(watch.ended)
-        .unwrap_or_else(|| End::NotStarted("it vanished".to_owned()));
-    Some(Report {
+        .or(process.ended)
+        .unwrap_or_else(|| HookEnd::NotStarted("its end was not observed".to_owned()));
+    Some(HookReport {
         end,
         stdout,
         stderr,
-        is_left: !watch.alone,
+        has_survivors: !process.all_ended,
     })
 }
 
-type Shared = Arc<Mutex<Bounded>>;
+type SharedBuffer = Arc<Mutex<OutputBuffer>>;
 
-/// Starts the program, and every thread before it: where the machine grants no more of them, nothing has begun.
+/// Starts all threads, then the program: if a thread cannot be started, the program is not started either.
 fn start(
     command: &[OsString],
     event: Vec<u8>,
-    tell: &Sender<News>,
-) -> io::Result<(Pid, [Shared; 2])> {
+    sender: &Sender<ProcessEvent>,
+) -> io::Result<(Pid, [SharedBuffer; 2])> {
     let (program, args) = command
         .split_first()
         .ok_or_else(|| io::Error::other("no program is given"))?;
     let (stdin, event_into) = io::pipe()?;
     let (from_stdout, stdout) = io::pipe()?;
     let (from_stderr, stderr) = io::pipe()?;
-    hand_over(event_into, event)?;
+    write_event(event_into, event)?;
     let streams = [
-        drain(from_stdout, tell.clone())?,
-        drain(from_stderr, tell.clone())?,
+        drain(from_stdout, sender.clone())?,
+        drain(from_stderr, sender.clone())?,
     ];
-    listen(tell.clone())?;
-    let (has_begun, begun) = mpsc::channel();
-    reap(begun, tell.clone())?;
-    // Our own copies of its ends of the pipes are gone with the command.
+    listen(sender.clone())?;
+    let (has_started, started) = mpsc::channel();
+    reap(started, sender.clone())?;
+    // Dropping the command closes our copies of its ends of the pipes.
     let child = Command::new(program)
         .args(args)
         .process_group(0)
@@ -189,9 +188,9 @@ fn start(
         .stdout(stdout)
         .stderr(stderr)
         .spawn()?;
-    let _ = has_begun.send(());
+    let _ = has_started.send(());
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
+    let pid = pid.ok_or_else(|| io::Error::other("the process has no id"))?;
     Ok((pid, streams))
 }
 
@@ -199,154 +198,153 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().spawn(work).map(drop)
 }
 
-/// A hook that does not read its event has its reasons.
-fn hand_over(mut into: PipeWriter, event: Vec<u8>) -> io::Result<()> {
+/// A hook may end without reading its event: errors are ignored.
+fn write_event(mut into: PipeWriter, event: Vec<u8>) -> io::Result<()> {
     spawn(move || {
         let _ = into.write_all(&event);
     })
 }
 
-fn drain(mut from: PipeReader, tell: Sender<News>) -> io::Result<Shared> {
-    let kept = Shared::default();
-    let into = Arc::clone(&kept);
+fn drain(mut from: PipeReader, sender: Sender<ProcessEvent>) -> io::Result<SharedBuffer> {
+    let buffer = SharedBuffer::default();
+    let into = Arc::clone(&buffer);
     spawn(move || {
         let mut chunk = [0; 16 * 1024];
         while let Ok(n @ 1..) = from.read(&mut chunk) {
             lock(&into).push(chunk.get(..n).unwrap_or_default());
         }
-        let _ = tell.send(News::Closed);
+        let _ = sender.send(ProcessEvent::Closed);
     })?;
-    Ok(kept)
+    Ok(buffer)
 }
 
-/// Hears what whoever started it has to say.
-fn listen(tell: Sender<News>) -> io::Result<()> {
+/// Reads standard input for requests of forgewatch.
+fn listen(sender: Sender<ProcessEvent>) -> io::Result<()> {
     spawn(move || {
         let mut byte = [0];
         let mut stdin = io::stdin().lock();
         while let Ok(1) = stdin.read(&mut byte) {
-            if tell.send(News::Stop).is_err() {
+            if sender.send(ProcessEvent::Stop).is_err() {
                 return;
             }
         }
-        let _ = tell.send(News::Orphaned);
+        let _ = sender.send(ProcessEvent::Orphaned);
     })
 }
 
-/// Once the program has begun, waits for every child there is, its own and those it inherits, until there is none.
-fn reap(begun: Receiver<()>, tell: Sender<News>) -> io::Result<()> {
+/// Once the program has started, reaps all children, inherited ones included, until none is left.
+fn reap(started: Receiver<()>, sender: Sender<ProcessEvent>) -> io::Result<()> {
     spawn(move || {
-        if begun.recv().is_err() {
+        if started.recv().is_err() {
             return;
         }
         loop {
             match wait(WaitOptions::empty()) {
-                Ok(Some((pid, status))) => drop(tell.send(News::Ended(pid, status))),
+                Ok(Some((pid, status))) => drop(sender.send(ProcessEvent::Ended(pid, status))),
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => break,
             }
         }
-        let _ = tell.send(News::Alone);
+        let _ = sender.send(ProcessEvent::AllEnded);
     })
 }
 
-/// What the main thread knows.
-struct Watch {
-    news: Receiver<News>,
-    hook: Pid,
-    ended: Option<End>,
-    open: usize,
-    alone: bool,
+/// State of the main thread.
+struct HookProcess {
+    events: Receiver<ProcessEvent>,
+    pid: Pid,
+    ended: Option<HookEnd>,
+    open_streams: usize,
+    all_ended: bool,
 }
 
-/// Why waiting for the hook is over.
-enum Woken {
-    ByTheEnd,
-    ByTime,
-    PendingRequest,
+enum WaitEnd {
+    HookEnded,
+    TimedOut,
+    StopRequested,
     Orphaned,
 }
 
-impl Watch {
-    /// Waits for the hook to end, for a word, or for this long.
-    fn until(&mut self, timeout: Duration) -> Woken {
+impl HookProcess {
+    /// Waits until the hook ends, a request arrives, or the timeout expires.
+    fn wait(&mut self, timeout: Duration) -> WaitEnd {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             match self.next(deadline) {
-                None => return Woken::ByTime,
-                Some(News::Stop) => return Woken::PendingRequest,
-                Some(News::Orphaned) => return Woken::Orphaned,
-                Some(_) if self.ended.is_some() => return Woken::ByTheEnd,
+                None => return WaitEnd::TimedOut,
+                Some(ProcessEvent::Stop) => return WaitEnd::StopRequested,
+                Some(ProcessEvent::Orphaned) => return WaitEnd::Orphaned,
+                Some(_) if self.ended.is_some() => return WaitEnd::HookEnded,
                 Some(_) => {}
             }
         }
     }
 
-    /// The hook's number is its own until it has ended.
+    /// Once the hook has ended, its pid may belong to another process.
     fn signal(&self, signal: Signal) {
-        signal_all(self.ended.is_none().then_some(self.hook), signal);
+        signal_all(self.ended.is_none().then_some(self.pid), signal);
     }
 
-    /// Waits until no process is left, a word that nobody is there any more, or for this long.
-    fn until_alone(&mut self, most: Duration) {
-        let deadline = Instant::now().checked_add(most);
-        while !self.alone {
+    /// Waits until no process is left, forgewatch has died, or `limit` is over.
+    fn wait_for_all(&mut self, limit: Duration) {
+        let deadline = Instant::now().checked_add(limit);
+        while !self.all_ended {
             match self.next(deadline) {
-                None | Some(News::Orphaned) => return,
+                None | Some(ProcessEvent::Orphaned) => return,
                 Some(_) => {}
             }
         }
     }
 
     fn kill_all(&mut self) {
-        let end = Instant::now() + STUCK;
-        while !self.alone && Instant::now() < end {
+        let end = Instant::now() + KILL_TIMEOUT;
+        while !self.all_ended && Instant::now() < end {
             self.signal(Signal::KILL);
-            self.until_alone(AGAIN);
+            self.wait_for_all(KILL_INTERVAL);
         }
     }
 
-    fn until_closed(&mut self) {
-        let deadline = Instant::now().checked_add(LAST_WORDS);
-        while self.open > 0 && self.next(deadline).is_some() {}
+    fn wait_for_output(&mut self) {
+        let deadline = Instant::now().checked_add(OUTPUT_TIMEOUT);
+        while self.open_streams > 0 && self.next(deadline).is_some() {}
     }
 
-    /// The next piece of news, taken note of; None at the deadline.
-    fn next(&mut self, deadline: Option<Instant>) -> Option<News> {
+    /// Receives and applies the next event; None at the deadline.
+    fn next(&mut self, deadline: Option<Instant>) -> Option<ProcessEvent> {
         let left = deadline.map_or(Duration::MAX, |at| {
             at.saturating_duration_since(Instant::now())
         });
-        let news = match self.news.recv_timeout(left) {
-            Ok(news) => news,
+        let event = match self.events.recv_timeout(left) {
+            Ok(event) => event,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         };
-        match &news {
-            News::Ended(pid, status) if *pid == self.hook => {
+        match &event {
+            ProcessEvent::Ended(pid, status) if *pid == self.pid => {
                 self.ended = status
                     .exit_status()
-                    .map(End::Exited)
-                    .or_else(|| status.terminating_signal().map(End::Killed));
+                    .map(HookEnd::Exited)
+                    .or_else(|| status.terminating_signal().map(HookEnd::Killed));
             }
-            News::Alone => self.alone = true,
-            News::Closed => self.open = self.open.saturating_sub(1),
+            ProcessEvent::AllEnded => self.all_ended = true,
+            ProcessEvent::Closed => self.open_streams = self.open_streams.saturating_sub(1),
             _ => {}
         }
-        Some(news)
+        Some(event)
     }
 }
 
-impl Report {
-    fn of(end: End) -> Self {
+impl HookReport {
+    fn of(end: HookEnd) -> Self {
         Self {
             end,
-            stdout: Kept::default(),
-            stderr: Kept::default(),
-            is_left: false,
+            stdout: CapturedOutput::default(),
+            stderr: CapturedOutput::default(),
+            has_survivors: false,
         }
     }
 }
 
-/// A thread that panicked leaves what it had.
-fn lock(kept: &Mutex<Bounded>) -> std::sync::MutexGuard<'_, Bounded> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+/// A thread that panicked leaves a usable buffer.
+fn lock(buffer: &Mutex<OutputBuffer>) -> std::sync::MutexGuard<'_, OutputBuffer> {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,17 +1,17 @@
-//! The processes below this one, as far as `/proc` tells them: who left its group or its session is among them still.
+//! The descendants of this process, read from `/proc`, including those that left their group or session.
 //!
-//! Mounted with `hidepid=` (as under `ProtectProc=`), `/proc` hides who may not be looked into: an agent that guards its
-//! memory, a program that may be run and not read. The kernel names such a one among the children of this process all
-//! the same, and hands its own children over once it has ended.
+//! Mounted with `hidepid=` (as with `ProtectProc=`), `/proc` hides processes that may not be inspected, such as a program
+//! that may be executed and not read. The kernel still lists a hidden child among the children of this process, and
+//! gives its children to this process once it has ended.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process, kill_process_group};
 
-/// Sends it to every one of them, and to `hook` and its group, which are known by number. Nobody gets it twice.
+/// Sends the signal once to each descendant, and to `hook` and its process group.
 pub(super) fn signal_all(hook: Option<Pid>, signal: Signal) {
-    // Who has ended since is what is wanted.
+    // An error means that the process has ended already.
     let group = hook.filter(|&hook| kill_process_group(hook, signal).is_ok());
     let mut all = descendants();
     all.extend(hook);
@@ -22,7 +22,7 @@ pub(super) fn signal_all(hook: Option<Pid>, signal: Signal) {
     }
 }
 
-/// Every process below this one that can be seen. One that has ended and waits to be reaped may be among them.
+/// Every visible descendant. A zombie may be among them.
 fn descendants() -> HashSet<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for pid in numbers("/proc") {
@@ -44,7 +44,7 @@ fn descendants() -> HashSet<Pid> {
     found.into_iter().filter_map(Pid::from_raw).collect()
 }
 
-/// The children of this process, hidden or not, thread by thread. A kernel without `CONFIG_PROC_CHILDREN` tells none.
+/// The children of this process, hidden ones included, per thread; empty without `CONFIG_PROC_CHILDREN`.
 fn own_children() -> Vec<i32> {
     let lists = numbers("/proc/self/task")
         .filter_map(|thread| fs::read_to_string(format!("/proc/self/task/{thread}/children")).ok());
@@ -55,14 +55,14 @@ fn own_children() -> Vec<i32> {
     pids.collect()
 }
 
-/// The entries of a folder that are numbers.
-fn numbers(folder: &str) -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+/// The numeric entries of a directory.
+fn numbers(directory: &str) -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Of one that has ended and waits to be reaped: none. The name in `stat` may hold anything, so what follows it is
-/// looked for from behind.
+/// The parent of a process; None for a zombie. The name in `stat` may contain anything, so the fields after it are found
+/// from the last parenthesis.
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
