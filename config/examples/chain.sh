@@ -1,14 +1,14 @@
 #!/bin/sh
-# The hook of chain.toml: an image update has completed, so creates the image diff that follows and has it watched.
+# The hook of chain.toml: creates the image diff that follows a completed image update, and adds it to the daemon.
 #
-# forgewatch sets FORGEWATCH_JOB (update/77), FORGEWATCH_JOB_ID (77), FORGEWATCH_EVENT_ID and FORGEWATCH_SOCKET. From
-# chain.toml come CREATE_DIFF, a program of yours that creates the diff after the update it is given and prints the
-# diff's number, and NOTES, a folder.
+# forgewatch sets FORGEWATCH_JOB (update/77), FORGEWATCH_JOB_ID (77), FORGEWATCH_EVENT_ID and FORGEWATCH_SOCKET.
+# chain.toml sets CREATE_DIFF, your program that creates the diff for an update and prints the ID of the diff, and
+# NOTES, a directory.
 #
-# A hook may run more than once for one event: after a failure, or when the machine went down before forgewatch knew
-# that it was done. So it notes under the event's id what it has created, and `add` changes nothing where a job is
-# watched already or has ended. Only a crash between the diff's creation and the note makes a second diff; if your
-# CREATE_DIFF can tell that there is one already, not even that.
+# A hook may run more than once for an event: after a failure, or when the machine crashed before forgewatch stored the
+# result. So this script saves the diff under the event's id, and `add` does not change a job that is watched or has
+# ended. Only a crash between the creation of the diff and the note creates a second diff, unless your CREATE_DIFF
+# detects an existing one.
 set -eu
 
 mkdir -p "$NOTES"
@@ -18,5 +18,5 @@ if [ ! -e "$note" ]; then
     mv "$note.new" "$note"
 fi
 
-# Exit status 0 is what tells forgewatch that this is done; with any other it tries again.
+# With an exit status other than 0 forgewatch runs the hook again.
 exec forgewatch add "diff/$(cat "$note")" --label "after=$FORGEWATCH_JOB"
