@@ -1,20 +1,20 @@
-//! A very thin front: everything is in the library.
+//! The entry point. Everything else is in the library, so that tests can reach it.
 
 use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
 
 use forgewatch::config::Env;
-use forgewatch::{app, cli};
+use forgewatch::{app::command_error, cli};
 
 fn main() -> ExitCode {
     let run = || cli::run(std::env::args_os(), &Env::from_process());
     panic::catch_unwind(run).unwrap_or_else(|_| {
-        // What and where has been printed already.
+        // The panic hook has printed the message and the location.
         let _ = writeln!(
             io::stderr(),
             "error: internal error: a bug in forgewatch, please report it"
         );
-        ExitCode::from(app::INTERNAL)
+        ExitCode::from(command_error::INTERNAL)
     })
 }

@@ -1,4 +1,4 @@
-//! What the operating system says to the process, and what the process says to it.
+//! Signals, notifications to the service manager, and protection of this process's memory.
 
 pub mod notify;
 pub mod privacy;

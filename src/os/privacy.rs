@@ -1,11 +1,15 @@
-//! Keeps what this process knows from others of its user.
+//! Protects this process's memory from other processes of the same user.
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// From here on nobody but root can read this process's environment and memory, and no core of it is dumped: a hook runs
-/// as the same user, and the credentials are none of its business.
-pub fn keep() {
+/// Makes the environment and memory of this process readable by root only, and disables core dumps. Hooks run as the
+/// same user and must not be able to read the credentials.
+pub fn protect_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "this process's memory can be read by others of its user");
+        tracing::warn!(
+            target: "forgewatch::os",
+            %error,
+            "other processes of this user can read this process's memory"
+        );
     }
 }

@@ -1,22 +1,22 @@
-//! The signals that the process understands, as streams.
+//! The signals that the process handles, as streams.
 
 use std::io;
 
 use futures_util::stream::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook_tokio::Signals as Stream;
+use signal_hook_tokio::Signals as SignalStream;
 
 /// One of the two signals that end a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// SIGINT: somebody pressed Ctrl-C.
+pub enum StopSignal {
+    /// SIGINT.
     Interrupt,
-    /// SIGTERM: something manages this process.
+    /// SIGTERM.
     Terminate,
 }
 
-impl Stop {
-    /// The exit status by which shells tell of the signal: 128 and its number.
+impl StopSignal {
+    /// The exit status that shells use for the signal: 128 plus its number.
     pub fn exit_status(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -25,23 +25,21 @@ impl Stop {
     }
 }
 
-/// What a signal asks of the daemon.
+/// A signal that the daemon handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// To end.
-    Stop(Stop),
-    /// SIGHUP: to take the configuration file anew.
+    Stop(StopSignal),
+    /// SIGHUP.
     Reload,
-    /// SIGUSR1: to log a summary.
+    /// SIGUSR1: log a summary.
     Summary,
 }
 
 impl Signal {
-    /// None for a signal that nobody catches here.
-    fn of(number: i32) -> Option<Self> {
+    fn from_number(number: i32) -> Option<Self> {
         match number {
-            SIGINT => Some(Self::Stop(Stop::Interrupt)),
-            SIGTERM => Some(Self::Stop(Stop::Terminate)),
+            SIGINT => Some(Self::Stop(StopSignal::Interrupt)),
+            SIGTERM => Some(Self::Stop(StopSignal::Terminate)),
             SIGHUP => Some(Self::Reload),
             SIGUSR1 => Some(Self::Summary),
             _ => None,
@@ -49,44 +47,41 @@ impl Signal {
     }
 }
 
-/// All that a daemon understands, caught from here on. Two of a kind that come before the first was taken are one.
-pub struct Signals(Stream);
+/// All signals that the daemon handles. The same signal received twice before the first is taken counts once.
+pub struct Signals(SignalStream);
 
 impl Signals {
-    /// Begins to catch them.
-    pub fn catch() -> io::Result<Self> {
-        Stream::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map(Self)
+    pub fn listen() -> io::Result<Self> {
+        SignalStream::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map(Self)
     }
 
     /// The next one. Cancel-safe.
     pub async fn next(&mut self) -> Signal {
         while let Some(number) = self.0.next().await {
-            if let Some(signal) = Signal::of(number) {
+            if let Some(signal) = Signal::from_number(number) {
                 return signal;
             }
         }
-        // The stream only ends when its handle is closed, which nobody does.
+        // The stream ends only when its handle is closed, which does not happen here.
         std::future::pending().await
     }
 }
 
-/// SIGINT and SIGTERM of this process alone, caught from here on: what a command understands that is no daemon.
-pub struct Stops(Stream);
+/// SIGINT and SIGTERM, the signals that commands other than the daemon handle.
+pub struct StopSignals(SignalStream);
 
-impl Stops {
-    /// Begins to catch them.
-    pub fn catch() -> io::Result<Self> {
-        Stream::new([SIGINT, SIGTERM]).map(Self)
+impl StopSignals {
+    pub fn listen() -> io::Result<Self> {
+        SignalStream::new([SIGINT, SIGTERM]).map(Self)
     }
 
     /// The next one. Cancel-safe.
-    pub async fn next(&mut self) -> Stop {
+    pub async fn next(&mut self) -> StopSignal {
         while let Some(number) = self.0.next().await {
-            if let Some(Signal::Stop(stop)) = Signal::of(number) {
+            if let Some(Signal::Stop(stop)) = Signal::from_number(number) {
                 return stop;
             }
         }
-        // As above.
         std::future::pending().await
     }
 }
@@ -99,14 +94,14 @@ mod tests {
 
     // One test: a signal reaches every stream of the process.
     #[tokio::test]
-    async fn each_signal_is_told_to_whoever_understands_it_and_the_others_live_on() {
-        let mut signals = Signals::catch().unwrap();
-        let mut stops = Stops::catch().unwrap();
+    async fn every_stream_that_handles_a_signal_receives_it() {
+        let mut signals = Signals::listen().unwrap();
+        let mut stops = StopSignals::listen().unwrap();
         for (number, signal) in [
             (SIGHUP, Signal::Reload),
             (SIGUSR1, Signal::Summary),
-            (SIGINT, Signal::Stop(Stop::Interrupt)),
-            (SIGTERM, Signal::Stop(Stop::Terminate)),
+            (SIGINT, Signal::Stop(StopSignal::Interrupt)),
+            (SIGTERM, Signal::Stop(StopSignal::Terminate)),
         ] {
             raise(number).unwrap();
             assert_eq!(signals.next().await, signal);
