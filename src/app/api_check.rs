@@ -1,39 +1,39 @@
-//! The part of `forgewatch check` that asks the API.
+//! The part of `forgewatch check` that sends a request to the API.
 
 use crate::clanforge::Api;
-use crate::clanforge::Client;
+use crate::clanforge::ApiClient;
 use crate::config::settings::Settings;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::ErrorKind;
 
-/// Asks once, for the first job of the file or else for one that need not be there: what counts is whether the API
-/// answers and takes the credentials. Ok is a line on what it answered, Err what is wrong.
-pub fn ask(settings: &Settings, client: &Client) -> Result<String, String> {
-    let own = settings.jobs.first().map(|spec| spec.job);
-    let stand_in = || "update/1".parse::<JobRef>().map_err(|e| e.to_string());
-    let job = own.map_or_else(stand_in, Ok)?;
+/// Polls one job to learn whether the API responds and accepts the credentials: the first job of the file, or one that
+/// need not exist. Ok is a line about the response.
+pub fn run(settings: &Settings, client: &ApiClient) -> Result<String, String> {
+    let configured = settings.jobs.first().map(|spec| spec.job);
+    let placeholder = || "update/1".parse::<JobRef>().map_err(|e| e.to_string());
+    let job = configured.map_or_else(placeholder, Ok)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
-    let answer = runtime.block_on(client.ask(job, false));
-    // A name lookup that hangs would hold the process up.
+    let result = runtime.block_on(client.poll(job, false));
+    // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
     let base = &settings.api.base_url;
-    let Err(error) = answer else {
-        return Ok(format!("{base} takes these credentials, and knows {job}"));
+    let Err(error) = result else {
+        return Ok(format!("{base} accepts these credentials and knows {job}"));
     };
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Gone | ErrorKind::Api => {
-            Ok(format!("{base} takes these credentials ({job}: {error})"))
+            Ok(format!("{base} accepts these credentials ({job}: {error})"))
         }
-        ErrorKind::Unauthorized => Err(format!("{base} does not take these credentials ({error})")),
-        ErrorKind::Forbidden if own.is_none() => Ok(format!(
-            "{base} answers, and does not call the credentials wrong; whether they may see your jobs shows with a job \
-             in [[jobs]] ({job}: {error})"
+        ErrorKind::Unauthorized => Err(format!("{base} rejects these credentials ({error})")),
+        ErrorKind::Forbidden if configured.is_none() => Ok(format!(
+            "{base} responds and does not reject the credentials; to check access to your jobs, add one to [[jobs]] \
+             ({job}: {error})"
         )),
         ErrorKind::Forbidden => Err(format!(
-            "{base}: {error}; these credentials, or this account_service_id, may not see {job}"
+            "{base}: {error}; these credentials or this account_service_id have no access to {job}"
         )),
         _ => Err(format!("{base}: {error}")),
     }

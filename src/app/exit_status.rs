@@ -1,28 +1,28 @@
-//! The exit status of a one-shot, from how its jobs ended. Pure.
+//! The exit status of a one-shot, computed from the outcomes of its jobs.
 
-use super::UNUSABLE;
+use super::command_error::UNUSABLE;
 use crate::config::settings::SquashedAs;
-use crate::os::signals::Stop;
+use crate::os::signals::StopSignal;
 use forgewatch_core::event::FinishedCounts;
 use forgewatch_core::job::Outcome;
 
-/// The API refuses this client.
+/// The API rejects this client.
 const REFUSED: u8 = 4;
-/// The API could not be asked for too long.
+/// The API was unreachable or invalid for too long.
 const GAVE_UP: u8 = 6;
-/// Time ran out, as timeout(1) says it.
+/// The same as for timeout(1).
 const TIMED_OUT: u8 = 124;
 
-/// What went wrong that is no job's end.
+/// Errors of the run itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RunErrors {
-    /// What `--state` names can't be trusted any more, or takes nothing in time.
+    /// The file of `--state` is damaged or did not accept a write in time.
     pub(super) state_unusable: bool,
-    /// A delivery was given up.
+    /// A delivery failed.
     pub(super) hook_failed: bool,
 }
 
-/// How many jobs ended in which way.
+/// The number of jobs by outcome.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OutcomeCounts {
     completed: u32,
@@ -36,7 +36,7 @@ pub(super) struct OutcomeCounts {
 }
 
 impl OutcomeCounts {
-    pub(super) fn count(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: Outcome) {
         let count = match outcome {
             Outcome::Completed => &mut self.completed,
             Outcome::Failed => &mut self.failed,
@@ -50,22 +50,22 @@ impl OutcomeCounts {
         *count += 1;
     }
 
-    /// The status, and the word that `watch.finished` carries for it.
-    pub(super) fn status(
+    /// The exit status, and the `outcome` of `watch.finished`.
+    pub(super) fn exit_status(
         &self,
         squashed_as: Option<SquashedAs>,
-        stop: Option<Stop>,
-        flaws: RunErrors,
+        stop: Option<StopSignal>,
+        errors: RunErrors,
     ) -> (u8, &'static str) {
         if let Some(stop) = stop {
             return (stop.exit_status(), "interrupted");
         }
-        if flaws.state_unusable {
+        if errors.state_unusable {
             return (UNUSABLE, "state_unusable");
         }
         let as_failure = squashed_as == Some(SquashedAs::Failure) && self.squashed > 0;
         let as_success = squashed_as == Some(SquashedAs::Success);
-        // The order is the contract: what is wrong with asking outranks what is wrong with a job.
+        // The order is part of the interface: an error of polling comes before an error of a job.
         [
             (self.refused > 0, (REFUSED, "refused")),
             (self.gave_up > 0, (GAVE_UP, "gave_up")),
@@ -73,28 +73,32 @@ impl OutcomeCounts {
             (self.failed > 0 || as_failure, (1, "failed")),
             (self.not_found > 0, (5, "not_found")),
             (self.squashed > 0 && !as_success, (3, "squashed")),
-            (flaws.hook_failed, (7, "hook_failed")),
+            (errors.hook_failed, (7, "hook_failed")),
         ]
         .into_iter()
         .find_map(|(holds, status)| holds.then_some(status))
         .unwrap_or((0, "completed"))
     }
 
-    /// The counts as `watch.finished` tells them.
-    pub(super) fn tally(&self, outcome: &'static str) -> FinishedCounts {
+    /// The counts of `watch.finished`.
+    pub(super) fn finished(&self, outcome: &'static str) -> FinishedCounts {
         FinishedCounts {
             completed: self.completed,
             failed: self.failed,
             squashed: self.squashed,
             other: self.refused + self.gave_up + self.timed_out + self.not_found + self.other,
+            timed_out: self.timed_out,
+            not_found: self.not_found,
+            refused: self.refused,
+            gave_up: self.gave_up,
             outcome,
         }
     }
 }
 
-/// The status where the reader had not read all when a signal, or else `--timeout`, wanted an end: what nobody was
-/// told of was not in time.
-pub(super) fn status_of_unread(status: u8, stop: Option<Stop>) -> u8 {
+/// The exit status if the reader had not read everything when a signal or `--timeout` stopped the run: what was not
+/// printed was not in time.
+pub(super) fn status_if_unread(status: u8, stop: Option<StopSignal>) -> u8 {
     match (stop, status) {
         (Some(stop), _) => stop.exit_status(),
         (None, REFUSED | GAVE_UP | UNUSABLE) => status,
@@ -102,7 +106,7 @@ pub(super) fn status_of_unread(status: u8, stop: Option<Stop>) -> u8 {
     }
 }
 
-/// Whether an end like this makes `--fail-fast` stop.
+/// Whether `--fail-fast` stops at this outcome.
 pub(super) fn is_failure(outcome: Outcome, squashed_as: Option<SquashedAs>) -> bool {
     match outcome {
         Outcome::Completed | Outcome::Removed | Outcome::Abandoned(_) => false,
@@ -125,7 +129,7 @@ mod tests {
         ..NONE
     };
 
-    /// Every outcome that speaks for itself, in the order of precedence.
+    /// Outcomes and their exit status, in the order of precedence.
     const RANKED: [(Outcome, u8); 7] = [
         (Outcome::Refused, 4),
         (Outcome::GaveUp, 6),
@@ -136,20 +140,20 @@ mod tests {
         (Outcome::Completed, 0),
     ];
 
-    fn ends(outcomes: &[Outcome]) -> OutcomeCounts {
-        let mut ends = OutcomeCounts::default();
+    fn count(outcomes: &[Outcome]) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
         for &outcome in outcomes {
-            ends.count(outcome);
+            counts.add(outcome);
         }
-        ends
+        counts
     }
 
     #[test]
-    fn of_two_ends_the_one_that_ranks_first_gives_the_status() {
+    fn the_outcome_that_ranks_first_decides_the_exit_status() {
         for (at, &(first, status)) in RANKED.iter().enumerate() {
             for &(second, _) in RANKED.iter().skip(at) {
                 assert_eq!(
-                    ends(&[second, first]).status(None, None, NONE).0,
+                    count(&[second, first]).exit_status(None, None, NONE).0,
                     status,
                     "{first:?}, {second:?}"
                 );
@@ -157,56 +161,74 @@ mod tests {
         }
         let abandoned = Outcome::Abandoned(Reason::FailFast);
         assert_eq!(
-            ends(&[abandoned, Outcome::Failed])
-                .status(None, None, NONE)
+            count(&[abandoned, Outcome::Failed])
+                .exit_status(None, None, NONE)
                 .0,
             1
         );
     }
 
     #[test]
-    fn a_signal_outranks_all() {
+    fn a_signal_ranks_before_every_outcome() {
         for (outcome, _) in RANKED {
             assert_eq!(
-                ends(&[outcome]).status(None, Some(Stop::Interrupt), NONE),
+                count(&[outcome]).exit_status(None, Some(StopSignal::Interrupt), NONE),
                 (130, "interrupted")
             );
             assert_eq!(
-                ends(&[outcome]).status(None, Some(Stop::Terminate), NONE).0,
+                count(&[outcome])
+                    .exit_status(None, Some(StopSignal::Terminate), NONE)
+                    .0,
                 143
             );
         }
     }
 
     #[test]
-    fn a_hook_given_up_counts_where_all_else_is_well() {
+    fn a_failed_delivery_counts_if_all_jobs_completed() {
         for (outcome, status) in RANKED {
             let status = if status == 0 { 7 } else { status };
-            assert_eq!(ends(&[outcome]).status(None, None, HOOK).0, status);
+            assert_eq!(count(&[outcome]).exit_status(None, None, HOOK).0, status);
         }
-        let stopped = ends(&[]).status(None, Some(Stop::Interrupt), HOOK);
+        let stopped = count(&[]).exit_status(None, Some(StopSignal::Interrupt), HOOK);
         assert_eq!(stopped.0, 130);
     }
 
     #[test]
-    fn a_state_that_takes_nothing_outranks_all_but_a_signal() {
+    fn an_unusable_state_ranks_after_a_signal_alone() {
         let unusable = RunErrors {
             state_unusable: true,
             ..HOOK
         };
         for (outcome, _) in RANKED {
-            assert_eq!(ends(&[outcome]).status(None, None, unusable).0, UNUSABLE);
+            assert_eq!(
+                count(&[outcome]).exit_status(None, None, unusable).0,
+                UNUSABLE
+            );
         }
-        let stopped = ends(&[]).status(None, Some(Stop::Interrupt), unusable);
+        let stopped = count(&[]).exit_status(None, Some(StopSignal::Interrupt), unusable);
         assert_eq!(stopped.0, 130);
     }
 
     #[test]
-    fn squashed_counts_as_what_the_user_says() {
-        let squashed = ends(&[Outcome::Squashed, Outcome::Completed]);
-        assert_eq!(squashed.status(Some(SquashedAs::Success), None, NONE).0, 0);
-        assert_eq!(squashed.status(Some(SquashedAs::Failure), None, NONE).0, 1);
-        let missing = ends(&[Outcome::Squashed, Outcome::NotFound]);
-        assert_eq!(missing.status(Some(SquashedAs::Failure), None, NONE).0, 1);
+    fn squashed_jobs_count_as_the_option_says() {
+        let squashed = count(&[Outcome::Squashed, Outcome::Completed]);
+        assert_eq!(
+            squashed
+                .exit_status(Some(SquashedAs::Success), None, NONE)
+                .0,
+            0
+        );
+        assert_eq!(
+            squashed
+                .exit_status(Some(SquashedAs::Failure), None, NONE)
+                .0,
+            1
+        );
+        let missing = count(&[Outcome::Squashed, Outcome::NotFound]);
+        assert_eq!(
+            missing.exit_status(Some(SquashedAs::Failure), None, NONE).0,
+            1
+        );
     }
 }

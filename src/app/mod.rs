@@ -1,7 +1,8 @@
-//! The two applications: the one-shot ([`watch`] with `--until-done`, [`demo`]) and the daemon. They own engines, signals,
-//! output and lifecycle.
+//! The two applications: the one-shot ([`watch`] with `--until-done`, [`demo`]) and the daemon. They own the engine,
+//! signals, output and lifecycle.
 
 pub mod api_check;
+pub mod command_error;
 mod daemon;
 pub mod demo;
 mod exit_status;
@@ -17,26 +18,15 @@ use crate::clanforge::ApiSettings;
 use crate::engine::Throttle;
 use forgewatch_core::event::WatchId;
 
-/// Once it is to stop, a reader that does not read is waited for this long.
-const STUCK_READER: Duration = Duration::from_secs(4);
+/// How long shutdown waits for a reader that does not read.
+const READER_GRACE: Duration = Duration::from_secs(4);
 
-/// It could not be done.
-pub const FAILED: u8 = 1;
-/// Usage or configuration error; nothing was asked of the API.
-pub const USAGE: u8 = 2;
-/// The state cannot be used: read-only, damaged, of a newer program, or in use.
-pub const UNUSABLE: u8 = 78;
-/// A bug, or a machine that gives nothing.
-pub const INTERNAL: u8 = 70;
-
-/// A random id for a watch.
-fn new_id() -> Result<WatchId, getrandom::Error> {
+fn new_watch_id() -> Result<WatchId, getrandom::Error> {
     let mut id = [0; 16];
     getrandom::fill(&mut id)?;
     Ok(WatchId(id))
 }
 
-/// How hard the API may be asked, as the user wants it.
 fn throttle(api: &ApiSettings) -> Throttle {
     Throttle {
         max_in_flight: api.max_in_flight,
@@ -44,9 +34,9 @@ fn throttle(api: &ApiSettings) -> Throttle {
     }
 }
 
-/// Ticks from one period on, and after a delay no faster than before.
-fn ticks(every: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + every, every);
+/// An interval whose first tick is one period from now, and which does not catch up after a delay.
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

@@ -1,148 +1,100 @@
 //! `forgewatch watch`.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::one_shot::{Finished, Run, StateFile};
-use super::setup::{Ready, ready};
-use super::{FAILED, INTERNAL, UNUSABLE, USAGE, daemon};
-use crate::clanforge::Client;
-use crate::config::settings::{OneShot, Output, Settings};
-use crate::config::{self, Env, Given};
+use super::command_error::CommandError;
+use super::daemon;
+use super::one_shot::{Finished, OneShotRun, StateFile};
+use super::setup::{Prepared, prepare};
+use crate::clanforge::ApiClient;
+use crate::config::settings::{OneShotSettings, OutputFormat, Settings};
+use crate::config::{self, CommandLine, Env};
 use crate::hooks::Actions;
 use crate::os::privacy;
-use crate::report::{Mode, Report, StreamFacts, Streams, diagnostics};
+use crate::report::{OutputMode, Report, StreamInfo, Streams, diagnostics};
 
-/// Watches the jobs to their end, or, without `--until-done`, until a signal ends it.
-pub fn run(given: Given, until_done: bool, env: &Env) -> Result<u8, CommandError> {
+/// Watches the jobs until they have ended or, without `--until-done`, until a signal arrives.
+pub fn run(given: CommandLine, until_done: bool, env: &Env) -> Result<u8, CommandError> {
     if until_done {
-        let plan = prepare(&given, env)?;
-        Ok(self::until_done(plan, env)?.status)
+        let loaded = config::load(&given, env);
+        let Prepared { loaded, client, .. } = prepare(loaded, env).map_err(CommandError::usage)?;
+        let config = OneShotConfig {
+            settings: loaded.settings,
+            client,
+            options: loaded.one_shot,
+            output: loaded.output,
+            keep_calibration: true,
+        };
+        Ok(self::until_done(config, env)?.exit_code)
     } else {
         daemon::run(given, env).map(|()| 0)
     }
 }
 
-/// What a one-shot needs to know.
-pub(super) struct Plan {
+pub(super) struct OneShotConfig {
     pub(super) settings: Settings,
-    pub(super) client: Client,
-    pub(super) options: OneShot,
-    pub(super) output: Output,
-    /// Whether to begin with what earlier one-shots learnt, and keep what this one learns.
-    pub(super) learns: bool,
+    pub(super) client: ApiClient,
+    pub(super) options: OneShotSettings,
+    pub(super) output: OutputFormat,
+    /// Whether to load the calibration of earlier one-shots and save this one's.
+    pub(super) keep_calibration: bool,
 }
 
-/// Why nothing was watched, and the status to leave with.
-pub struct CommandError {
-    /// The exit status.
-    pub status: u8,
-    /// One line for each error.
-    pub why: String,
-}
-
-impl CommandError {
-    /// The user can mend it.
-    pub(super) fn usage(why: &impl fmt::Display) -> Self {
-        Self {
-            status: USAGE,
-            why: why.to_string(),
-        }
+/// Sets up output and engine, and watches until every job has ended.
+pub(super) fn until_done(config: OneShotConfig, env: &Env) -> Result<Finished, CommandError> {
+    let streams = StreamInfo::detect();
+    let mode = output_mode(config.output, &streams);
+    if !config.settings.hooks.is_empty() {
+        privacy::protect_memory();
     }
-
-    /// It could not be done.
-    pub(super) fn failed(why: &impl fmt::Display) -> Self {
-        Self {
-            status: FAILED,
-            why: why.to_string(),
-        }
-    }
-
-    /// The state cannot be used.
-    pub(super) fn unusable(why: &impl fmt::Display) -> Self {
-        Self {
-            status: UNUSABLE,
-            why: why.to_string(),
-        }
-    }
-
-    /// The machine gives no thread, no entropy, no event queue.
-    pub(super) fn internal(why: &impl fmt::Display) -> Self {
-        Self {
-            status: INTERNAL,
-            why: why.to_string(),
-        }
-    }
-}
-
-fn prepare(given: &Given, env: &Env) -> Result<Plan, CommandError> {
-    let loaded = config::load(given, env);
-    let Ready { loaded, client, .. } = ready(loaded, env).map_err(|e| CommandError::usage(&e))?;
-    Ok(Plan {
-        settings: loaded.settings,
-        client,
-        options: loaded.one_shot,
-        output: loaded.output,
-        learns: true,
-    })
-}
-
-/// Sets up output and engine, and watches to the end.
-pub(super) fn until_done(plan: Plan, env: &Env) -> Result<Finished, CommandError> {
-    let facts = StreamFacts::gather();
-    let mode = mode_of(plan.output, &facts);
-    if !plan.settings.hooks.is_empty() {
-        privacy::keep();
-    }
-    let ca_file = plan.settings.api.ca_file.as_deref();
-    let actions =
-        Actions::new(&plan.settings.hooks, ca_file).map_err(|e| CommandError::usage(&e))?;
+    let ca_file = config.settings.api.ca_file.as_deref();
+    let actions = Actions::new(&config.settings.hooks, ca_file).map_err(CommandError::usage)?;
     let filter = env
         .text(diagnostics::VARIABLE)
-        .map_err(|e| CommandError::usage(&e))?;
-    let report = Report::start(mode, facts.style(mode), Streams::standard())
-        .map_err(|e| CommandError::internal(&e))?;
-    diagnostics::install(report.diagnostics(), filter).map_err(|e| CommandError::usage(&e))?;
+        .map_err(CommandError::usage)?;
+    let report = Report::start(mode, streams.style(mode), Streams::standard())
+        .map_err(CommandError::internal)?;
+    diagnostics::install(report.diagnostics(), filter).map_err(CommandError::usage)?;
 
-    let kept =
-        StateFile::open(plan.options.state.as_deref()).map_err(|e| CommandError::unusable(&e))?;
+    let state = StateFile::open(config.options.state.as_deref()).map_err(CommandError::unusable)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| CommandError::internal(&e))?;
-    let cache = plan.learns.then(|| calibration_file(env)).flatten();
+        .map_err(CommandError::internal)?;
+    let calibration = config
+        .keep_calibration
+        .then(|| calibration_file(env))
+        .flatten();
     let finished = runtime.block_on(async {
-        let run = Run::new(
-            plan.settings,
-            plan.options,
-            plan.client,
+        let run = OneShotRun::new(
+            config.settings,
+            config.options,
+            config.client,
             actions,
             report,
-            cache.as_ref(),
-            kept,
+            calibration.as_ref(),
+            state,
         )
         .await?;
-        Ok(run.until_done(cache.as_ref()).await)
+        Ok(run.until_done(calibration.as_ref()).await)
     });
-    // A name lookup under way blocks a thread that nobody needs to wait for.
+    // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
-    finished.map_err(|e: io::Error| CommandError::internal(&e))
+    finished.map_err(|e: std::io::Error| CommandError::internal(e))
 }
 
-/// What is printed, where nothing else is said by what the streams are.
-pub(super) fn mode_of(output: Output, facts: &StreamFacts) -> Mode {
+pub(super) fn output_mode(output: OutputFormat, streams: &StreamInfo) -> OutputMode {
     match output {
-        Output::Auto => facts.auto(),
-        Output::Progress => Mode::Progress,
-        Output::Text => Mode::Text,
-        Output::Json => Mode::Json,
-        Output::Quiet => Mode::Quiet,
+        OutputFormat::Auto => streams.auto(),
+        OutputFormat::Progress => OutputMode::Progress,
+        OutputFormat::Text => OutputMode::Text,
+        OutputFormat::Json => OutputMode::Json,
+        OutputFormat::Quiet => OutputMode::Quiet,
     }
 }
 
-/// `$XDG_CACHE_HOME/forgewatch/calibration.json`, with `~/.cache` where that variable is missing; None where
-/// there is no home either. As the XDG specification says, a path that is not absolute is ignored.
+/// `$XDG_CACHE_HOME/forgewatch/calibration.json`, or below `~/.cache`; None without either variable. As the XDG
+/// specification says, a relative path is ignored.
 fn calibration_file(env: &Env) -> Option<PathBuf> {
     let absolute = |name| env.path(name).filter(|p| p.is_absolute());
     let cache = absolute("XDG_CACHE_HOME")
@@ -156,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_follows_the_xdg_specification() {
+    fn the_calibration_file_follows_the_xdg_specification() {
         let env = |vars: &[(&str, &str)]| -> Env {
             vars.iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))

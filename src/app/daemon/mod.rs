@@ -1,7 +1,7 @@
-//! `forgewatch watch` without `--until-done`: the daemon and what surrounds it on a machine.
+//! `forgewatch watch` without `--until-done`: the daemon as a process.
 //!
-//! [`crate::daemon`] watches, remembers and delivers. Here are the signals, the control socket, the service manager, the
-//! output, and the reading of the configuration, at the start and at a reload.
+//! [`crate::daemon`] watches, stores and delivers. This module adds signals, the control socket, the service manager, the
+//! output, and reading the configuration at startup and reload.
 
 mod credential_refresh;
 mod output;
@@ -18,85 +18,91 @@ use futures_util::future::{LocalBoxFuture, OptionFuture};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::setup::{Ready, ready};
-use super::watch::{CommandError, mode_of};
-use super::{STUCK_READER, new_id, throttle, ticks};
-use crate::config::settings::{Output, Settings};
-use crate::config::{self, Env, Given};
-use crate::control::protocol::{Answer, Request};
+use super::command_error::CommandError;
+use super::setup::{Prepared, prepare};
+use super::watch::output_mode;
+use super::{READER_GRACE, new_watch_id, throttle, ticks};
+use crate::config::settings::{OutputFormat, Settings};
+use crate::config::{self, CommandLine, Env};
+use crate::control::protocol::{Request, Response};
 use crate::control::server::{PendingRequest, Server};
-use crate::daemon::{Daemon, DaemonConfig, StartError};
+use crate::daemon::{Daemon, DaemonConfig, StartupError};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::hooks::HookAction;
 use crate::hooks::HookSpec;
 use crate::os::signals::{Signal, Signals};
 use crate::os::{notify, privacy};
-use crate::report::{FRAME, Mode, Report, StreamFacts, Streams, diagnostics};
-use crate::store::{Sqlite, StoreError};
-use credential_refresh::CredentialRefresh;
+use crate::report::{FRAME_INTERVAL, OutputMode, Report, StreamInfo, Streams, diagnostics};
+use crate::store::{SqliteStore, StoreError};
+use credential_refresh::RefreshingClient;
 use forgewatch_core::event::{Event, EventFields, EventType, Lag, WatchId};
 use forgewatch_core::job::JobRef;
 use output::EventOutput;
 use service_timeout::with_extended_timeout;
 use signal_listener::SignalListener;
 
-/// The status line is renewed this often at most.
-const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two updates of the status line.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-type Watching = Daemon<CredentialRefresh, Sqlite, SystemClock, Actions>;
+type SqliteDaemon = Daemon<RefreshingClient, SqliteStore, SystemClock, Actions>;
 
-/// Watches until a signal ends it. Ok is an end in order.
-pub(super) fn run(given: Given, env: &Env) -> Result<(), CommandError> {
-    let (settings, orders, output) = read(&given, env).map_err(|e| CommandError::usage(&e))?;
-    let surroundings = StreamFacts::gather();
+/// Watches until a signal arrives.
+pub(super) fn run(given: CommandLine, env: &Env) -> Result<(), CommandError> {
+    let (settings, orders, output) = read_config(&given, env).map_err(CommandError::usage)?;
+    let streams = StreamInfo::detect();
     let mode = match output {
-        Output::Auto => Mode::Json,
-        output => mode_of(output, &surroundings),
+        OutputFormat::Auto => OutputMode::Json,
+        output => output_mode(output, &streams),
     };
-    // Hooks run as the same user, and the credentials are none of their business.
-    privacy::keep();
+    privacy::protect_memory();
     let filter = env
         .text(diagnostics::VARIABLE)
-        .map_err(|e| CommandError::usage(&e))?;
-    let report = Report::start(mode, surroundings.style(mode), Streams::standard())
-        .map_err(|e| CommandError::internal(&e))?;
-    diagnostics::install(report.diagnostics(), filter).map_err(|e| CommandError::usage(&e))?;
+        .map_err(CommandError::usage)?;
+    let report = Report::start(mode, streams.style(mode), Streams::standard())
+        .map_err(CommandError::internal)?;
+    diagnostics::install(report.diagnostics(), filter).map_err(CommandError::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| CommandError::internal(&e))?;
+        .map_err(CommandError::internal)?;
     let ended = runtime.block_on(async {
-        let mut ear =
-            SignalListener::new(Signals::catch().map_err(|e| CommandError::internal(&e))?);
-        let starting = Box::pin(Service::start(given, env.clone(), settings, orders, report));
-        match ear
-            .unless_stopped(with_extended_timeout(None, starting))
+        let mut signals = SignalListener::new(Signals::listen().map_err(CommandError::internal)?);
+        let startup = Box::pin(Service::start(given, env.clone(), settings, orders, report));
+        match signals
+            .unless_stopped(with_extended_timeout(None, startup))
             .await
         {
-            Some(service) => service?.run(ear).await,
+            Some(service) => service?.run(signals).await,
             None => Ok(()),
         }
     });
-    // A name lookup under way blocks a thread that nobody needs to wait for.
+    // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
     ended
 }
 
-/// Reads the configuration, and all that it names. Err has a line an error.
-fn read(
-    given: &Given,
+/// Reads the configuration and the files that it names. The error has one line per error.
+fn read_config(
+    given: &CommandLine,
     env: &Env,
-) -> Result<(Settings, DaemonConfig<CredentialRefresh, Actions>, Output), String> {
-    let Ready { loaded, client, .. } = ready(config::load_daemon(given, env), env)?;
+) -> Result<
+    (
+        Settings,
+        DaemonConfig<RefreshingClient, Actions>,
+        OutputFormat,
+    ),
+    String,
+> {
+    let Prepared { loaded, client, .. } = prepare(config::load_daemon(given, env), env)?;
     let mut settings = loaded.settings;
     let socket = absolute(&settings.control.socket)?;
     settings
         .hooks
         .iter_mut()
-        .for_each(|hook| tell_socket(hook, &socket));
+        .for_each(|hook| set_socket_variable(hook, &socket));
     let perform = Actions::new(&settings.hooks, settings.api.ca_file.as_deref())?;
-    let api = CredentialRefresh::new(
+    let api = RefreshingClient::new(
         client,
         settings.api.clone(),
         loaded.credentials_file,
@@ -114,77 +120,74 @@ fn read(
     Ok((settings, orders, loaded.output))
 }
 
-/// A hook runs elsewhere, and has to find the socket from there.
+/// Hooks may run in another working directory.
 fn absolute(socket: &Path) -> Result<std::path::PathBuf, String> {
     std::path::absolute(socket).map_err(|e| format!("{}: {e}", socket.display()))
 }
 
-fn tell_socket(hook: &mut HookSpec, socket: &Path) {
+fn set_socket_variable(hook: &mut HookSpec, socket: &Path) {
     if let HookAction::Run { env, .. } = &mut hook.action {
         env.push(("FORGEWATCH_SOCKET".to_owned(), socket.into()));
     }
 }
 
-/// A daemon at work.
 struct Service {
-    given: Given,
+    given: CommandLine,
     env: Env,
     settings: Settings,
-    daemon: Watching,
-    store: Sqlite,
+    daemon: SqliteDaemon,
+    store: SqliteStore,
     server: Server,
-    telling: EventOutput,
-    /// Clients that wait for the end of a watch to be on record.
-    removing: Vec<Removing>,
-    /// The status line as it was told last.
+    output: EventOutput,
+    removals: Vec<PendingRemoval>,
+    /// The status line as the service manager has it.
     status: String,
-    /// Something has changed since.
-    is_stale: bool,
+    status_is_stale: bool,
 }
 
-struct Removing {
-    left: Vec<(JobRef, WatchId)>,
-    answer: Answer,
-    reply: oneshot::Sender<Answer>,
+/// A `remove` request whose client waits until the ends of these watches are stored.
+struct PendingRemoval {
+    running: Vec<(JobRef, WatchId)>,
+    answer: Response,
+    respond_to: oneshot::Sender<Response>,
 }
 
-/// Why the loop was left.
-enum Leave {
+enum LoopExit {
     Stop,
     Failed(StoreError),
 }
 
 impl Service {
     async fn start(
-        given: Given,
+        given: CommandLine,
         env: Env,
         settings: Settings,
-        orders: DaemonConfig<CredentialRefresh, Actions>,
+        orders: DaemonConfig<RefreshingClient, Actions>,
         report: Report,
     ) -> Result<Self, CommandError> {
         let (store, loaded) = startup::open(&settings.state.path).await?;
         let path = settings.state.path.display();
         let clock = SystemClock::start();
-        let seed = getrandom::u64().map_err(|e| CommandError::internal(&e))?;
+        let seed = getrandom::u64().map_err(CommandError::internal)?;
         let daemon = Daemon::start(
             orders,
             store.clone(),
             loaded,
             clock,
-            Box::new(|| new_id().map_err(|e| e.to_string())),
+            Box::new(|| new_watch_id().map_err(|e| e.to_string())),
             seed,
         );
         let daemon = daemon.await.map_err(|error| match error {
-            StartError::Row(why) => CommandError::unusable(&format!(
+            StartupError::Row(why) => CommandError::unusable(format!(
                 "{path}: the state is damaged: {why}; rescue what is readable with: forgewatch state recover --from \
                  {path}"
             )),
-            StartError::Store(error) => CommandError::failed(&format!("{path}: {error}")),
-            StartError::Entropy(why) => CommandError::internal(&why),
+            StartupError::Store(error) => CommandError::failed(format!("{path}: {error}")),
+            StartupError::Entropy(why) => CommandError::internal(why),
         })?;
         let control = &settings.control;
         let server = Server::bind(&control.socket, &control.group, store.clone())
-            .map_err(|e| CommandError::failed(&e))?;
+            .map_err(CommandError::failed)?;
         Ok(Self {
             given,
             env,
@@ -192,118 +195,127 @@ impl Service {
             daemon,
             store,
             server,
-            telling: EventOutput::new(report, clock),
-            removing: Vec::new(),
+            output: EventOutput::new(report, clock),
+            removals: Vec::new(),
             status: String::new(),
-            is_stale: false,
+            status_is_stale: false,
         })
     }
 
-    async fn run(mut self, mut ear: SignalListener) -> Result<(), CommandError> {
-        self.status = self.daemon.standing().to_string();
+    async fn run(mut self, mut signals: SignalListener) -> Result<(), CommandError> {
+        self.status = self.daemon.summary().to_string();
         notify::ready(&self.status);
-        let left = self.drive(&mut ear).await;
+        let exit = self.drive(&mut signals).await;
         notify::stopping();
-        match left {
-            Leave::Stop => {
-                // Nobody is asked any more: bars would stand still.
-                self.telling.show(iter::empty());
-                self.stop(ear).await;
+        match exit {
+            LoopExit::Stop => {
+                // The bars would not move any more.
+                self.output.show(iter::empty());
+                self.stop(signals).await;
                 Ok(())
             }
-            Leave::Failed(error) => {
-                let _ = timeout(STUCK_READER, self.telling.report.close()).await;
-                Err(CommandError::failed(&error))
+            LoopExit::Failed(error) => {
+                let _ = timeout(READER_GRACE, self.output.report.close()).await;
+                Err(CommandError::failed(error))
             }
         }
     }
 
-    async fn drive(&mut self, ear: &mut SignalListener) -> Leave {
-        let beat = notify::watchdog_interval();
-        let mut beats = interval(beat.unwrap_or(Duration::MAX / 4));
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut status = ticks(STATUS_EVERY);
-        let mut frames = ticks(FRAME);
+    async fn drive(&mut self, signals: &mut SignalListener) -> LoopExit {
+        let watchdog = notify::watchdog_interval();
+        let mut watchdog_ticks = interval(watchdog.unwrap_or(Duration::MAX / 4));
+        watchdog_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut status = ticks(STATUS_INTERVAL);
+        let mut frames = ticks(FRAME_INTERVAL);
         let mut flushing: Option<LocalBoxFuture<'static, Result<(), StoreError>>> = None;
         loop {
             tokio::select! {
                 biased;
-                signal = ear.next() => match signal {
-                    Signal::Stop(_) => return Leave::Stop,
+                signal = signals.next() => match signal {
+                    Signal::Stop(_) => return LoopExit::Stop,
                     Signal::Reload => {
-                        let Some(reloaded) = ear.unless_stopped(self.reload()).await else {
-                            return Leave::Stop;
+                        let Some(reloaded) = signals.unless_stopped(self.reload()).await else {
+                            return LoopExit::Stop;
                         };
                         for error in reloaded.err().into_iter().flatten() {
-                            tracing::error!(error, "the configuration stays as it was");
+                            tracing::error!(
+                                target: "forgewatch::daemon",
+                                error,
+                                "configuration not reloaded"
+                            );
                         }
                     }
-                    Signal::Summary => self.summary(),
+                    Signal::Summary => self.log_summary(),
                 },
-                told = self.daemon.advance() => match told {
-                    Ok(events) => self.told(&events),
-                    Err(error) => return Leave::Failed(error),
+                events = self.daemon.advance() => match events {
+                    Ok(events) => self.publish(&events),
+                    Err(error) => return LoopExit::Failed(error),
                 },
-                // Whatever failed, a client's request or a poll's note: the next start opens it anew.
-                error = self.store.failed() => return Leave::Failed(error),
-                asked = self.server.next() => {
-                    if ear.unless_stopped(self.answer(asked)).await.is_none() {
-                        return Leave::Stop;
+                // A write that had no caller failed; a restart opens the store again.
+                error = self.store.failed() => return LoopExit::Failed(error),
+                request = self.server.next_request() => {
+                    if signals.unless_stopped(self.handle(request)).await.is_none() {
+                        return LoopExit::Stop;
                     }
                 }
-                // Alive is who gets here, with a store that answers.
-                _ = beats.tick(), if beat.is_some() && flushing.is_none() => {
+                // The watchdog is fed only if this loop runs and the store responds.
+                _ = watchdog_ticks.tick(), if watchdog.is_some() && flushing.is_none() => {
                     let store = self.store.clone();
                     flushing = Some(Box::pin(async move { store.flush().await }));
                 }
                 Some(flushed) = OptionFuture::from(flushing.as_mut()), if flushing.is_some() => {
                     flushing = None;
                     match flushed {
-                        Err(error @ StoreError::Fatal(_)) => return Leave::Failed(error),
-                        // A full disk is no hang: it gets better once there is room.
+                        Err(error @ StoreError::Fatal(_)) => return LoopExit::Failed(error),
+                        // A full disk is not a hang: a restart would not help.
                         _ => notify::watchdog(),
                     }
                 }
-                _ = status.tick(), if self.is_stale || self.telling.owes() => {
-                    self.confess();
-                    self.tell_status();
+                _ = status.tick(), if self.status_is_stale || self.output.has_lag() => {
+                    self.announce_lag();
+                    self.update_status();
                 }
-                _ = frames.tick(), if self.telling.report.wants_rows() => {
-                    self.telling.show(self.daemon.watches());
+                _ = frames.tick(), if self.output.report.has_bars() => {
+                    self.output.show(self.daemon.watches());
                 }
             }
         }
     }
 
-    /// What is on record: told, and whoever waited for it is answered.
-    fn told(&mut self, events: &[Event]) {
-        self.is_stale = true;
+    /// Reports stored events, and responds to the removals that they complete.
+    fn publish(&mut self, events: &[Event]) {
+        self.status_is_stale = true;
         self.server.notify_events();
-        // A job's final line and its bar are never seen together.
-        self.telling.show(self.daemon.watches());
-        self.telling.tell(events);
-        self.confess();
-        self.removing.retain(|removing| !removing.reply.is_closed());
-        for removing in &mut self.removing {
+        // The bar of an ended job goes before its final line is printed.
+        self.output.show(self.daemon.watches());
+        self.output.publish(events);
+        self.announce_lag();
+        self.removals
+            .retain(|removal| !removal.respond_to.is_closed());
+        for removal in &mut self.removals {
             let daemon = &self.daemon;
-            let runs = |&mut (job, id): &mut (JobRef, WatchId)| daemon.watch_of(job) == Some(id);
-            removing.left.retain_mut(runs);
+            let is_running =
+                |&mut (job, id): &mut (JobRef, WatchId)| daemon.watch_of(job) == Some(id);
+            removal.running.retain_mut(is_running);
         }
-        for done in self.removing.extract_if(.., |r| r.left.is_empty()) {
-            // Whoever asked may have gone.
-            let _ = done.reply.send(done.answer);
+        for done in self.removals.extract_if(.., |r| r.running.is_empty()) {
+            // The client may have disconnected.
+            let _ = done.respond_to.send(done.answer);
         }
     }
 
-    /// Says which lines are missing, once somebody reads again.
-    fn confess(&mut self) {
-        if let Some(lag) = self.telling.confession() {
+    /// Announces dropped lines, once the reader reads again.
+    fn announce_lag(&mut self) {
+        if let Some(lag) = self.output.take_lag() {
             announce_lag(&mut self.daemon, lag);
         }
     }
 
-    async fn answer(&mut self, asked: PendingRequest) {
-        let PendingRequest { request, reply } = asked;
+    async fn handle(&mut self, pending: PendingRequest) {
+        let PendingRequest {
+            request,
+            respond_to,
+        } = pending;
         let daemon = &mut self.daemon;
         let answer = match request {
             Request::Add {
@@ -313,45 +325,45 @@ impl Service {
             } => daemon.add(jobs, labels, again).await,
             Request::Remove { jobs } => {
                 let (removed, unknown) = daemon.remove(jobs);
-                let left = removed
+                let running = removed
                     .iter()
                     .filter_map(|&job| Some((job, daemon.watch_of(job)?)));
-                self.removing.push(Removing {
-                    left: left.collect(),
-                    answer: Answer::Removed { removed, unknown },
-                    reply,
+                self.removals.push(PendingRemoval {
+                    running: running.collect(),
+                    answer: Response::Removed { removed, unknown },
+                    respond_to,
                 });
-                return self.told(&[]);
+                return self.publish(&[]);
             }
             Request::List { all } => daemon.list(all).await,
             Request::Show { job } => daemon.show(job).await,
-            Request::Hooks => daemon.hooks().await,
-            Request::RetryHook { delivery } => daemon.retry_hook(&delivery).await,
-            Request::DiscardHook { delivery } => daemon.discard_hook(&delivery).await,
-            Request::DiscardGivenUp => daemon.discard_given_up().await,
+            Request::ListDeliveries => daemon.hooks().await,
+            Request::RetryDelivery { delivery } => daemon.retry_hook(&delivery).await,
+            Request::DiscardDelivery { delivery } => daemon.discard_hook(&delivery).await,
+            Request::DiscardFailed => daemon.discard_failed().await,
             Request::Reload => match self.reload().await {
-                Ok(()) => Answer::Done,
-                Err(errors) => Answer::Refused { errors },
+                Ok(()) => Response::Done,
+                Err(errors) => Response::Error { messages: errors },
             },
-            // The connection answers it from the store.
-            Request::Events { .. } => Answer::refused("events are not asked of the daemon itself"),
+            // The connection serves it from the store.
+            Request::Events { .. } => Response::error("events are not asked of the daemon itself"),
         };
-        self.is_stale = true;
-        let _ = reply.send(answer);
+        self.status_is_stale = true;
+        let _ = respond_to.send(answer);
     }
 
-    /// Takes the configuration anew, whole or not at all.
+    /// Applies the configuration as a whole or not at all.
     async fn reload(&mut self) -> Result<(), Vec<String>> {
         notify::reloading();
-        let result = self.take_over().await;
-        self.status = self.daemon.standing().to_string();
+        let result = self.apply_config().await;
+        self.status = self.daemon.summary().to_string();
         notify::ready(&self.status);
         result
     }
 
-    async fn take_over(&mut self) -> Result<(), Vec<String>> {
+    async fn apply_config(&mut self) -> Result<(), Vec<String>> {
         let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let (settings, orders, _) = read(&self.given, &self.env).map_err(lines)?;
+        let (settings, orders, _) = read_config(&self.given, &self.env).map_err(lines)?;
         let restart = config::needs_restart(&self.settings, &settings);
         if !restart.is_empty() {
             return Err(restart);
@@ -361,62 +373,62 @@ impl Service {
         Ok(())
     }
 
-    fn summary(&self) {
-        let standing = self.daemon.standing();
-        let ends = self.daemon.ends();
+    fn log_summary(&self) {
+        let summary = self.daemon.summary();
+        let ends = self.daemon.outcomes();
         tracing::info!(
-            watching = standing.watching,
-            unreachable = standing.unreachable,
-            deliveries_waiting = standing.deliveries_waiting,
+            target: "forgewatch::daemon",
+            watching = summary.watching,
+            unreachable = summary.unreachable,
+            deliveries_pending = summary.deliveries_pending,
             completed = ends.completed,
             failed = ends.failed,
             squashed = ends.squashed,
             other = ends.other,
-            "summary: {standing}"
+            "summary: {summary}"
         );
     }
 
-    fn tell_status(&mut self) {
-        let standing = self.daemon.standing();
-        // A delivery that arrives tells of nothing.
-        self.is_stale = standing.deliveries_waiting > 0;
-        let status = standing.to_string();
+    fn update_status(&mut self) {
+        let summary = self.daemon.summary();
+        // No event follows a delivery that succeeds.
+        self.status_is_stale = summary.deliveries_pending > 0;
+        let status = summary.to_string();
         if status != self.status {
             notify::status(&status);
             self.status = status;
         }
     }
 
-    /// Stops in order; a second signal ends it at once.
-    async fn stop(self, mut ear: SignalListener) {
+    /// Shuts down gracefully; a second signal exits at once.
+    async fn stop(self, mut signals: SignalListener) {
         let Self {
             settings,
             daemon,
             store,
             server,
-            telling,
-            removing,
+            output,
+            removals,
             ..
         } = self;
-        // Whoever waits for an end is told that it may not come.
-        drop(removing);
+        // Their clients learn that the daemon is stopping.
+        drop(removals);
         drop(server);
         let grace = settings.control.stop_grace;
-        let orderly = Box::pin(shutdown::in_order(daemon, store, telling, grace));
-        let second = async { while !matches!(ear.next().await, Signal::Stop(_)) {} };
+        let shutdown = Box::pin(shutdown::graceful(daemon, store, output, grace));
+        let second_signal = async { while !matches!(signals.next().await, Signal::Stop(_)) {} };
         tokio::select! {
             biased;
-            () = second => {}
-            () = orderly => {}
+            () = second_signal => {}
+            () = shutdown => {}
         }
     }
 }
 
-/// Has it recorded which lines are missing.
-fn announce_lag(daemon: &mut Watching, lag: Lag) {
-    let facts = EventFields {
+fn announce_lag(daemon: &mut SqliteDaemon, lag: Lag) {
+    let fields = EventFields {
         lag: Some(Box::new(lag)),
         ..EventFields::default()
     };
-    daemon.announce(EventType::WatchLagged, facts);
+    daemon.emit(EventType::WatchLagged, fields);
 }

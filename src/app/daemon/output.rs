@@ -1,5 +1,5 @@
-//! Tells events and shows the bars without ever waiting for the reader: events that it does not take are counted, and
-//! told of once it reads again.
+//! Reports events and bars without waiting for the reader: events that it does not accept are dropped, counted and
+//! announced by `watch.lagged` once it reads again.
 
 use std::time::Duration;
 
@@ -7,78 +7,76 @@ use futures_util::FutureExt;
 use tokio::task::unconstrained;
 
 use crate::engine::{Clock, SystemClock};
-use crate::report::{Report, Row};
+use crate::report::{JobRow, Report};
 use forgewatch_core::event::{Event, EventType, Lag};
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
 
-/// A report that drops rather than waits.
 pub(super) struct EventOutput {
     pub(super) report: Report,
     clock: SystemClock,
     began: Moment,
-    /// What was dropped since the reader last took something.
+    /// The lines dropped since the last `watch.lagged`.
     lag: Option<Lag>,
-    /// A `watch.lagged` is on its way to the reader.
-    confessing: bool,
+    /// A `watch.lagged` was requested and has not been reported yet.
+    announcing: bool,
 }
 
 impl EventOutput {
-    /// `clock` is the one that the watches go by.
     pub(super) fn new(report: Report, clock: SystemClock) -> Self {
         Self {
             report,
             clock,
             began: clock.now(),
             lag: None,
-            confessing: false,
+            announcing: false,
         }
     }
 
-    /// Shows where these jobs stand, where bars are wanted at all.
     pub(super) fn show<'a>(&mut self, watches: impl Iterator<Item = &'a Watch>) {
-        if self.report.wants_rows() {
+        if self.report.has_bars() {
             let now = self.clock.now();
-            let rows: Vec<Row> = watches.map(|watch| Row::of(watch, now)).collect();
+            let rows: Vec<JobRow> = watches.map(|watch| JobRow::of(watch, now)).collect();
             let elapsed = now.up_ms.saturating_sub(self.began.up_ms);
-            self.report.rows(&rows, Duration::from_millis(elapsed));
+            self.report
+                .update_bars(&rows, Duration::from_millis(elapsed));
         }
     }
 
-    /// Tells them, as far as the reader goes along.
-    pub(super) fn tell(&mut self, events: &[Event]) {
+    /// Reports the events that the reader accepts, and counts the others.
+    pub(super) fn publish(&mut self, events: &[Event]) {
         for event in events {
-            let is_confession = event.kind == EventType::WatchLagged;
-            self.confessing &= !is_confession;
-            // Unconstrained: the queue is full or not, and the runtime's sense of fairness does not come into it.
-            let told = unconstrained(self.report.event(event)).now_or_never();
-            if told.is_none() {
+            let is_lagged = event.kind == EventType::WatchLagged;
+            self.announcing &= !is_lagged;
+            // Unconstrained: the task budget of the runtime must not look like a full queue.
+            let reported = unconstrained(self.report.event(event)).now_or_never();
+            if reported.is_none() {
                 self.drop_one(event);
             }
         }
     }
 
-    /// Whether lines are missing that nobody was told of.
-    pub(super) fn owes(&self) -> bool {
-        self.lag.is_some() && !self.confessing
+    /// Whether dropped lines have not been announced.
+    pub(super) fn has_lag(&self) -> bool {
+        self.lag.is_some() && !self.announcing
     }
 
-    /// What is to be announced as `watch.lagged`, once the reader goes along again.
-    pub(super) fn confession(&mut self) -> Option<Lag> {
-        if !self.owes() || !self.report.has_room() {
+    /// The lag to announce, once the reader reads again.
+    pub(super) fn take_lag(&mut self) -> Option<Lag> {
+        if !self.has_lag() || !self.report.has_room() {
             return None;
         }
-        self.confessing = true;
+        self.announcing = true;
         self.lag.take()
     }
 
-    /// The same where nothing more is told after it but the end: it has to be said, whether anybody reads or not.
-    pub(super) fn last_confession(&mut self) -> Option<Lag> {
+    /// The lag to announce before the daemon ends, whether the reader reads or not.
+    pub(super) fn take_final_lag(&mut self) -> Option<Lag> {
         self.lag.take()
     }
 
-    /// Tells the last events of all, and waits until everything is written: as long as the reader takes.
-    pub(super) async fn end(mut self, last: &[Event]) {
+    /// Reports the last events, and waits until everything is written.
+    pub(super) async fn close(mut self, last: &[Event]) {
         for event in last {
             self.report.event(event).await;
         }
@@ -86,8 +84,8 @@ impl EventOutput {
     }
 
     fn drop_one(&mut self, event: &Event) {
-        // A confession that was dropped confesses in the next one what it would have.
-        let (lines, first, last) = match event.facts.lag.as_deref() {
+        // A dropped `watch.lagged` is part of the next one.
+        let (lines, first, last) = match event.fields.lag.as_deref() {
             Some(lag) => (
                 lag.lines_dropped,
                 lag.first_dropped.clone(),

@@ -1,4 +1,4 @@
-//! Time from the service manager, for a start or a stop that takes long.
+//! Extends the service manager's time limit during a long startup or shutdown.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -7,11 +7,10 @@ use tokio::time::{Instant, interval};
 
 use crate::os::notify;
 
-/// It is asked for this much more, again and again.
+/// The length of one extension.
 const EXTENSION: Duration = Duration::from_secs(10);
 
-/// Does this, and asks the service manager for time meanwhile. What takes longer than `most` hangs, and gets no more; None
-/// where it may take as long as it likes.
+/// Runs `work` and extends the time limit meanwhile, for `most` in total: work that takes longer is considered stuck.
 pub(super) async fn with_extended_timeout<T>(
     most: Option<Duration>,
     work: impl Future<Output = T>,
@@ -20,11 +19,11 @@ pub(super) async fn with_extended_timeout<T>(
     let mut extensions = interval(EXTENSION / 4);
     let mut work = pin!(work);
     loop {
-        let may_take_longer = until.is_none_or(|until| Instant::now() < until);
+        let may_extend = until.is_none_or(|until| Instant::now() < until);
         tokio::select! {
             biased;
             done = &mut work => return done,
-            _ = extensions.tick(), if may_take_longer => notify::extend(EXTENSION),
+            _ = extensions.tick(), if may_extend => notify::extend_timeout(EXTENSION),
         }
     }
 }

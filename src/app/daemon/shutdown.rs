@@ -1,4 +1,4 @@
-//! The daemon's stop, from the first signal to the last line.
+//! The daemon's shutdown, from the first signal to the last line.
 
 use std::time::Duration;
 
@@ -7,63 +7,65 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::EventOutput;
 use super::service_timeout::with_extended_timeout;
-use super::{Watching, announce_lag};
-use crate::app::STUCK_READER;
-use crate::store::{Sqlite, StoreError};
+use super::{SqliteDaemon, announce_lag};
+use crate::app::READER_GRACE;
+use crate::store::{SqliteStore, StoreError};
 use forgewatch_core::event::Event;
 
-/// How long hooks may take to end, after TERM, after KILL, and to be told: five seconds, five more, and one.
-const HOOKS_END: Duration = Duration::from_secs(11);
-/// How long the disk may take to record which lines are missing, when all else is over.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The time for stopping hooks: five seconds after TERM, five after KILL, and one to store the result.
+const HOOKS_STOP: Duration = Duration::from_secs(11);
+/// The time for storing the last `watch.lagged`.
+const FINAL_COMMIT: Duration = Duration::from_secs(1);
 
-/// Requests are dropped, what is being recorded is waited for, hooks have `stop_grace`. Which lines were dropped that
-/// nobody was told of is put on record even where the reader is stuck, and told where it reads on.
-pub(super) async fn in_order(
-    mut daemon: Watching,
-    store: Sqlite,
-    mut telling: EventOutput,
+/// Cancels polls, waits for commits, and gives hooks `stop_grace`. Dropped lines are recorded in a last `watch.lagged`
+/// even if the reader is stuck.
+pub(super) async fn graceful(
+    mut daemon: SqliteDaemon,
+    store: SqliteStore,
+    mut output: EventOutput,
     stop_grace: Duration,
 ) {
-    daemon.wind_up();
+    daemon.begin_shutdown();
     let grace = Instant::now() + stop_grace;
-    let settled = settle(&mut daemon, grace, |events| telling.tell(events));
-    match with_extended_timeout(Some(stop_grace), settled).await {
+    let drained = drain(&mut daemon, grace, |events| output.publish(events));
+    match with_extended_timeout(Some(stop_grace), drained).await {
         Ok(true) => {}
         Ok(false) => {
-            tracing::warn!("what is under way takes too long and is ended");
-            with_extended_timeout(Some(HOOKS_END), daemon.stop_hooks()).await;
-            // What the disk has not taken by now it may never take: the next start finds it undone.
+            tracing::warn!(target: "forgewatch::daemon", "stop_grace is over; stopping hooks");
+            with_extended_timeout(Some(HOOKS_STOP), daemon.stop_hooks()).await;
+            // A commit that is still pending may never succeed; the next start repeats its work.
             while let Some(Ok(events)) = daemon.advance().now_or_never() {
-                telling.tell(&events);
+                output.publish(&events);
             }
         }
-        Err(error) => tracing::error!(%error, "the stop is not in order"),
+        Err(error) => {
+            tracing::error!(target: "forgewatch::daemon", %error, "could not shut down gracefully");
+        }
     }
     let mut last = Vec::new();
-    if let Some(lag) = telling.last_confession() {
+    if let Some(lag) = output.take_final_lag() {
         announce_lag(&mut daemon, lag);
-        let soon = Instant::now() + LAST_WORDS;
-        // Where it can't be recorded, neither can the end, which says so.
-        let settled = settle(&mut daemon, soon, |events| last.extend_from_slice(events));
-        let _ = with_extended_timeout(Some(LAST_WORDS), settled).await;
+        let soon = Instant::now() + FINAL_COMMIT;
+        // If this commit fails, the next one fails too and is logged.
+        let drained = drain(&mut daemon, soon, |events| last.extend_from_slice(events));
+        let _ = with_extended_timeout(Some(FINAL_COMMIT), drained).await;
     }
-    last.extend(daemon.finished().await);
+    last.extend(daemon.record_finished().await);
     drop(daemon);
     store.close().await;
-    let _ = timeout(STUCK_READER, telling.end(&last)).await;
+    let _ = timeout(READER_GRACE, output.close(&last)).await;
 }
 
-/// Drives the daemon until nothing is under way any more, or until then; whether nothing is.
-async fn settle(
-    daemon: &mut Watching,
+/// Drives the daemon until nothing is running, or until the deadline. Returns whether nothing is running.
+async fn drain(
+    daemon: &mut SqliteDaemon,
     until: Instant,
-    mut tell: impl FnMut(&[Event]),
+    mut publish: impl FnMut(&[Event]),
 ) -> Result<bool, StoreError> {
-    while !daemon.is_settled() {
+    while !daemon.is_drained() {
         tokio::select! {
             biased;
-            told = daemon.advance() => tell(&told?),
+            events = daemon.advance() => publish(&events?),
             () = sleep_until(until) => return Ok(false),
         }
     }

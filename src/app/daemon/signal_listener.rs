@@ -1,14 +1,13 @@
-//! Signals, heard also while something is waited for that may take as long as the disk likes.
+//! Receives signals, also during work that may wait for the disk.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 
 use crate::os::signals::{Signal, Signals};
 
-/// Hears signals.
 pub(super) struct SignalListener {
     signals: Signals,
-    /// What came while something was done.
+    /// Received by [`Self::unless_stopped`], for [`Self::next`].
     later: VecDeque<Signal>,
 }
 
@@ -26,7 +25,7 @@ impl SignalListener {
         }
     }
 
-    /// Does something. None where a stop came first: what was not done by then is not done.
+    /// Runs `work`. None if a stop signal cancelled it.
     pub(super) async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {

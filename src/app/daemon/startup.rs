@@ -1,4 +1,4 @@
-//! The daemon's start, which takes as long as the state file is large, or the disk full.
+//! Opens the daemon's state, which can take long for a large file or a full disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,30 +6,34 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::app::watch::CommandError;
-use crate::store::{Loaded, OpenError, Sqlite};
+use crate::app::command_error::CommandError;
+use crate::store::{OpenError, SqliteStore, StoredState};
 
-/// How long after the state could not be opened for want of room it is tried again.
-const OPEN_AGAIN: Duration = Duration::from_secs(1);
+/// The delay before another try on a full disk.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Opens the state, and waits for a disk that is full: what is watched elsewhere meanwhile is not lost by waiting, and
-/// a service that gave up would stay down when there is room again.
-pub(super) async fn open(path: &Path) -> Result<(Sqlite, Loaded), CommandError> {
-    let mut is_told = false;
+/// Opens the state, and waits while the disk is full: a service that failed here would stay down when there is room
+/// again.
+pub(super) async fn open(path: &Path) -> Result<(SqliteStore, StoredState), CommandError> {
+    let mut is_logged = false;
     loop {
         let file = path.to_owned();
-        // Every row is read, and signals are to be heard meanwhile.
-        let opened = spawn_blocking(move || Sqlite::open(&file)).await;
-        match opened.map_err(|e| CommandError::internal(&e))? {
+        // Reads every row; in a thread, so that signals are still received.
+        let opened = spawn_blocking(move || SqliteStore::open(&file)).await;
+        match opened.map_err(CommandError::internal)? {
             Ok(opened) => return Ok(opened),
-            Err(error @ OpenError::Full { .. }) => {
-                if !is_told {
-                    tracing::error!(%error, "the start waits for room");
+            Err(error @ OpenError::Unavailable { .. }) => {
+                if !is_logged {
+                    tracing::error!(
+                        target: "forgewatch::daemon",
+                        %error,
+                        "startup waits for disk space"
+                    );
                 }
-                is_told = true;
-                sleep(OPEN_AGAIN).await;
+                is_logged = true;
+                sleep(RETRY_DELAY).await;
             }
-            Err(error) => return Err(CommandError::unusable(&error)),
+            Err(error) => return Err(CommandError::unusable(error)),
         }
     }
 }

@@ -1,7 +1,6 @@
-//! A watch that ends: drives the engine, tells what happens, and knows when it is over.
+//! The one-shot, run by `watch --until-done` and `demo`: drives the engine until every job has ended.
 //!
-//! `watch --until-done` and `demo` run it. It owns what is the one-shot's own: deadlines, `--fail-fast`, signals,
-//! the screen and the exit status.
+//! It owns deadlines, `--fail-fast`, signals, the screen and the exit status.
 
 mod hooks_end;
 mod rows;
@@ -18,15 +17,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::exit_status::{OutcomeCounts, RunErrors, is_failure, status_of_unread};
-use super::{STUCK_READER, new_id, throttle, ticks};
-use crate::clanforge::Client;
-use crate::config::settings::{OneShot, Settings};
+use super::exit_status::{OutcomeCounts, RunErrors, is_failure, status_if_unread};
+use super::{READER_GRACE, new_watch_id, throttle, ticks};
+use crate::clanforge::ApiClient;
+use crate::config::settings::{OneShotSettings, Settings};
 use crate::engine::{Engine, SystemClock, SystemEvents};
-use crate::hooks::{Actions, Hooks, Outbox};
-use crate::os::signals::{Stop, Stops};
-use crate::report::{FRAME, Report, Row};
-use crate::store::{Commit, Loaded, Store, StoreError, calibration};
+use crate::hooks::{Actions, Dispatcher, Outbox};
+use crate::os::signals::{StopSignal, StopSignals};
+use crate::report::{FRAME_INTERVAL, JobRow, Report};
+use crate::store::{Commit, Store, StoreError, StoredState, calibration};
 use forgewatch_core::event::{Event, EventFields, EventType, JobMeta};
 use forgewatch_core::job::{JobRef, Outcome, Reason};
 use forgewatch_core::rng::SeededRng;
@@ -34,66 +33,65 @@ use forgewatch_core::schedule::Calibration;
 use forgewatch_core::status::Names;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
-use state_file::Left;
+use state_file::EarlierWatch;
 pub(super) use state_file::StateFile;
 
-/// How a one-shot went.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// The status to leave with.
-    pub(super) status: u8,
-    /// The signal that ended it before its time.
-    pub(super) stop: Option<Stop>,
-    /// Each job's end, in the order of the ends.
-    pub(super) ends: Vec<(JobRef, Outcome)>,
+    pub(super) exit_code: u8,
+    /// The signal that interrupted the watch.
+    pub(super) stop: Option<StopSignal>,
+    /// In the order in which the jobs ended.
+    pub(super) outcomes: Vec<(JobRef, Outcome)>,
 }
 
-/// What is told goes to the hooks through it.
-type Telling = Outbox<StateFile, SystemClock>;
-type Watching = Engine<Client, Telling, SystemClock>;
-type Delivering = Hooks<StateFile, SystemClock, Actions>;
+type OneShotOutbox = Outbox<StateFile, SystemClock>;
+type OneShotEngine = Engine<ApiClient, OneShotOutbox, SystemClock>;
+type OneShotHooks = Dispatcher<StateFile, SystemClock, Actions>;
 
-/// A one-shot under way.
-pub(super) struct Run {
-    engine: Watching,
-    outbox: Telling,
-    hooks: Delivering,
+pub(super) struct OneShotRun {
+    engine: OneShotEngine,
+    outbox: OneShotOutbox,
+    hooks: OneShotHooks,
     system_events: Rc<SystemEvents<SystemClock>>,
-    flaws: RunErrors,
-    /// Until when the hooks are waited for, once all else is over; past already where nobody wants to wait.
+    errors: RunErrors,
+    /// How long to wait for hooks after the last job has ended; a second signal sets it to now.
     hooks_until: Option<Instant>,
-    options: OneShot,
+    options: OneShotSettings,
     report: Report,
-    stops: Stops,
+    stops: StopSignals,
     began: Moment,
-    /// Events that the reader has not taken yet.
-    untold: VecDeque<Event>,
-    ended: Vec<Row>,
-    ends: OutcomeCounts,
-    stop: Option<Stop>,
-    /// When the whole watch has to be over.
+    /// Events that the report has not accepted yet.
+    unreported: VecDeque<Event>,
+    ended: Vec<JobRow>,
+    counts: OutcomeCounts,
+    stop: Option<StopSignal>,
+    /// The end of `--timeout`.
     deadline: Option<Instant>,
-    /// Until when a reader that does not read is waited for; None while nothing is to stop.
-    patience: Option<Instant>,
+    /// How long to wait for a reader that does not read; None unless the run is stopping.
+    stop_deadline: Option<Instant>,
 }
 
-impl Run {
-    /// Sets everything up; nothing is asked yet. `calibration` names the file of what earlier ends taught.
+impl OneShotRun {
+    /// `calibration` is the file in which one-shots keep their calibration.
     pub(super) async fn new(
         settings: Settings,
-        options: OneShot,
-        client: Client,
+        options: OneShotSettings,
+        client: ApiClient,
         actions: Actions,
         report: Report,
         calibration: Option<&PathBuf>,
-        (kept, loaded): (StateFile, Loaded),
+        (state, loaded): (StateFile, StoredState),
     ) -> io::Result<Self> {
         let throttle = throttle(&settings.api);
-        let memory = calibration.map_or_else(Calibration::default, |path| calibration::load(path));
+        let learned = calibration.map_or_else(Calibration::default, |path| calibration::load(path));
         let clock = SystemClock::start();
-        let system_events = Rc::new(SystemEvents::new(new_id().map_err(no_entropy)?, clock));
-        let outbox = Outbox::new(kept.clone(), clock, &system_events.id().to_string());
-        let mut hooks = Hooks::new(
+        let system_events = Rc::new(SystemEvents::new(
+            new_watch_id().map_err(no_entropy)?,
+            clock,
+        ));
+        let outbox = Outbox::new(state.clone(), clock, &system_events.id().to_string());
+        let mut hooks = Dispatcher::new(
             &settings.hooks,
             actions,
             outbox.clone(),
@@ -110,22 +108,27 @@ impl Run {
             rng()?,
             settings.limits,
             throttle,
-            memory,
+            learned,
         );
         let jobs = settings.jobs.iter().map(|spec| spec.job);
-        let mut left = (kept.left(jobs, loaded.watches).await).map_err(io::Error::other)?;
-        let (mut ends, mut ended) = (OutcomeCounts::default(), Vec::new());
+        let mut earlier =
+            (state.earlier_watches(jobs, loaded.watches).await).map_err(io::Error::other)?;
+        let (mut counts, mut ended) = (OutcomeCounts::default(), Vec::new());
         for spec in settings.jobs {
-            match left.remove(&spec.job) {
-                Some(Left::Running(saved)) => {
-                    let watch = Watch::load(&saved.row, engine.now(), &limits);
+            match earlier.remove(&spec.job) {
+                Some(EarlierWatch::Running(saved)) => {
+                    let watch = Watch::load(&saved.snapshot, engine.now(), &limits);
                     engine.resume(watch.map_err(io::Error::other)?);
                 }
-                Some(Left::Ended(outcome)) => {
-                    ends.count(outcome);
+                Some(EarlierWatch::Ended(outcome)) => {
+                    counts.add(outcome);
                     ended.push(rows::ended_before(spec.job, outcome));
                 }
-                None => engine.watch(new_id().map_err(no_entropy)?, spec.job, about(spec.labels)),
+                None => engine.watch(
+                    new_watch_id().map_err(no_entropy)?,
+                    spec.job,
+                    job_meta(spec.labels),
+                ),
             }
         }
         Ok(Self {
@@ -134,208 +137,220 @@ impl Run {
             outbox,
             hooks,
             system_events,
-            flaws: RunErrors::default(),
+            errors: RunErrors::default(),
             hooks_until: None,
             report,
-            stops: Stops::catch()?,
-            untold: VecDeque::new(),
+            stops: StopSignals::listen()?,
+            unreported: VecDeque::new(),
             ended,
-            ends,
+            counts,
             stop: None,
             deadline: options
                 .timeout
                 .and_then(|limit| Instant::now().checked_add(limit)),
-            patience: None,
+            stop_deadline: None,
             options,
         })
     }
 
-    /// Watches until every job has ended, or until it is to stop.
+    /// Watches until every job has ended, or a signal, a timeout or an error stops the run.
     pub(super) async fn until_done(mut self, calibration: Option<&PathBuf>) -> Finished {
-        // So far, what has ended did so in an earlier run.
+        // Jobs that have ended at this point ended in an earlier run.
         let jobs = self.engine.watches().count() + self.ended.len();
         let jobs = Some(u32::try_from(jobs).unwrap_or(u32::MAX));
-        let facts = EventFields {
+        let fields = EventFields {
             jobs,
             ..EventFields::default()
         };
-        self.tell_own(EventType::WatchStarted, facts).await;
-        rows::tell_ended_before(&self.ended);
+        self.emit_system_event(EventType::WatchStarted, fields)
+            .await;
+        rows::log_ended_before(&self.ended);
         self.drive().await;
         self.end_hooks().await;
 
-        if let Some(path) = calibration.filter(|_| self.engine.has_learnt()) {
-            calibration::save(path, self.engine.memory());
+        if let Some(path) = calibration.filter(|_| self.engine.has_learned()) {
+            calibration::save(path, self.engine.calibration());
         }
-        let (_, outcome) = self.status();
-        let facts = EventFields {
+        let (_, outcome) = self.exit_status();
+        let fields = EventFields {
             jobs,
-            tally: Some(self.ends.tally(outcome)),
+            counts: Some(self.counts.finished(outcome)),
             elapsed_ms: Some(self.elapsed_ms()),
             ..EventFields::default()
         };
-        self.tell_own(EventType::WatchFinished, facts).await;
+        self.emit_system_event(EventType::WatchFinished, fields)
+            .await;
         self.end_hooks().await;
-        // A hook that wanted to hear of the very end can fail too, and a signal can come.
-        let (status, _) = self.status();
+        // The delivery of `watch.finished` can fail too, and a signal can arrive.
+        let (exit_code, _) = self.exit_status();
         self.outbox.store().close().await;
-        let is_hasty = self
+        let stop_now = self
             .hooks_until
             .is_some_and(|until| until <= Instant::now());
-        if self.flaws.state_unusable && !is_hasty {
-            // So far the state was waited for, not the reader.
-            self.patience = Some(Instant::now() + STUCK_READER);
+        if self.errors.state_unusable && !stop_now {
+            // The time so far was spent on the state, not on the reader.
+            self.stop_deadline = Some(Instant::now() + READER_GRACE);
         }
-        let ends = self
+        let outcomes = self
             .ended
             .iter()
             .filter_map(|row| Some((row.job, row.outcome?)))
             .collect();
         let stop = self.stop;
         match self.close().await {
-            Ok(()) => Finished { status, stop, ends },
-            Err(stop) => Finished {
-                status: status_of_unread(status, stop),
+            Ok(()) => Finished {
+                exit_code,
                 stop,
-                ends,
+                outcomes,
+            },
+            Err(stop) => Finished {
+                exit_code: status_if_unread(exit_code, stop),
+                stop,
+                outcomes,
             },
         }
     }
 
-    fn status(&self) -> (u8, &'static str) {
-        self.ends
-            .status(self.options.squashed_as, self.stop, self.flaws)
+    fn exit_status(&self) -> (u8, &'static str) {
+        self.counts
+            .exit_status(self.options.squashed_as, self.stop, self.errors)
     }
 
-    /// Runs the engine until every watch has ended. Events are told on the way, but once all is to stop nobody waits
-    /// for the reader: how the jobs ended has to be known whether anybody reads it or not.
+    /// Runs the engine until every watch has ended, and reports events on the way. Once the run is stopping it does not
+    /// wait for the reader: the exit status must not depend on one.
     async fn drive(&mut self) {
         let job_deadline = self
             .options
             .job_timeout
             .and_then(|d| Instant::now().checked_add(d));
         let deadline = [self.deadline, job_deadline].into_iter().flatten().min();
-        let mut frames = ticks(FRAME);
-        let mut beats = ticks(self.options.heartbeat.unwrap_or(FRAME));
-        let beats_at_all = self.options.heartbeat.is_some();
-        while !self.engine.is_done() && !self.flaws.state_unusable {
-            let stopping = self.patience.is_some();
+        let mut frames = ticks(FRAME_INTERVAL);
+        let mut heartbeats = ticks(self.options.heartbeat.unwrap_or(FRAME_INTERVAL));
+        let has_heartbeat = self.options.heartbeat.is_some();
+        while !self.engine.is_done() && !self.errors.state_unusable {
+            let stopping = self.stop_deadline.is_some();
             tokio::select! {
                 biased;
                 stop = self.stops.next() => {
                     self.stop(stop);
                     self.engine.stop_all(Outcome::Abandoned(Reason::Interrupted));
                 }
-                () = at(deadline), if !stopping => {
-                    self.out_of_time();
-                }
-                events = self.engine.advance(), if stopping || self.untold.is_empty() => {
-                    for event in self.unbroken(events) {
-                        self.take_note(event);
+                () = at(deadline), if !stopping => self.time_out(),
+                events = self.engine.advance(), if stopping || self.unreported.is_empty() => {
+                    for event in self.unless_failed(events) {
+                        self.on_event(event);
                     }
-                    // A job's final line and its bar are never seen together.
+                    // The bar of an ended job goes before its final line is printed.
                     self.show();
                 }
-                told = tell(&mut self.report, &self.untold), if !self.untold.is_empty() => {
-                    self.untold.drain(..told);
+                count = report_first(&mut self.report, &self.unreported), if !self.unreported.is_empty() => {
+                    self.unreported.drain(..count);
                 }
                 failed = self.hooks.advance() => {
-                    let failed = self.unbroken(failed);
+                    let failed = self.unless_failed(failed);
                     self.hooks_failed(failed);
                 }
-                // A full disk, or one that hangs, takes no ends.
-                () = at(self.patience), if stopping => {
-                    tracing::error!("the ends could not be recorded in time");
-                    self.flaws.state_unusable = true;
+                // The disk is full or hangs.
+                () = at(self.stop_deadline), if stopping => {
+                    tracing::error!(
+                        target: "forgewatch::watch",
+                        "the outcomes could not be stored in time"
+                    );
+                    self.errors.state_unusable = true;
                 }
-                _ = frames.tick(), if self.report.wants_rows() => self.show(),
-                _ = beats.tick(), if beats_at_all => self.heartbeat(),
+                _ = frames.tick(), if self.report.has_bars() => self.show(),
+                _ = heartbeats.tick(), if has_heartbeat => self.heartbeat(),
             }
         }
     }
 
-    /// The events, or none and a note of why there will be none any more.
-    fn unbroken(&mut self, events: Result<Vec<Event>, StoreError>) -> Vec<Event> {
+    /// The events; none after an error, which ends the run.
+    fn unless_failed(&mut self, events: Result<Vec<Event>, StoreError>) -> Vec<Event> {
         events.unwrap_or_else(|error| {
-            tracing::error!(%error, "the watch ends here");
-            self.flaws.state_unusable = true;
+            tracing::error!(target: "forgewatch::watch", %error, "the state failed; stopping");
+            self.errors.state_unusable = true;
             Vec::new()
         })
     }
 
-    /// A signal: everything is to stop, at the second one without waiting for reader or hooks.
-    fn stop(&mut self, stop: Stop) {
-        let patience = if self.stop.is_some() {
+    /// Stops the run after a signal. The second signal does not wait for reader or hooks.
+    fn stop(&mut self, stop: StopSignal) {
+        let grace = if self.stop.is_some() {
             self.hooks_until = Some(Instant::now());
             Duration::ZERO
         } else {
-            STUCK_READER
+            READER_GRACE
         };
-        self.be_patient_for(patience);
+        self.stop_within(grace);
         self.stop.get_or_insert(stop);
     }
 
-    /// Says which jobs are still going, and ends them.
-    fn out_of_time(&mut self) {
-        self.be_patient_for(STUCK_READER);
+    /// Reports the jobs that are still running, and ends their watches.
+    fn time_out(&mut self) {
+        self.stop_within(READER_GRACE);
         let (rows, now) = (self.rows(), self.engine.now());
         self.engine.stop_all(Outcome::TimedOut);
-        // The lines belong between what was told before and the ends; where the reader is behind, the ends say it too.
-        if self.untold.is_empty() {
+        // These lines belong before the ending events. If the reader is behind, the ending events must do.
+        if self.unreported.is_empty() {
             let _ = self.report.deadline(&rows, now.wall_ms).now_or_never();
         }
     }
 
-    fn be_patient_for(&mut self, limit: Duration) {
+    fn stop_within(&mut self, limit: Duration) {
         let until = Instant::now() + limit;
-        self.patience = Some(self.patience.map_or(until, |set| set.min(until)));
+        self.stop_deadline = Some(self.stop_deadline.map_or(until, |set| set.min(until)));
     }
 
-    /// Counts an end, and stops the others where the user wants that.
-    fn take_note(&mut self, event: Event) {
+    /// Counts an outcome, and stops the other watches if `--fail-fast` says so.
+    fn on_event(&mut self, event: Event) {
         if let (EventType::Ended(outcome), Some(job)) = (event.kind, event.job) {
-            self.ends.count(outcome);
+            self.counts.add(outcome);
             self.ended.push(rows::ended(&event, job, outcome));
             if self.options.fail_fast && is_failure(outcome, self.options.squashed_as) {
                 self.engine.stop_all(Outcome::Abandoned(Reason::FailFast));
             }
         }
-        self.untold.push_back(event);
+        self.unreported.push_back(event);
     }
 
-    /// Tells one of the watcher's own events.
-    async fn tell_own(&mut self, kind: EventType, facts: EventFields) {
-        let event = self.system_events.event(kind, facts);
+    /// Emits a `watch.*` event.
+    async fn emit_system_event(&mut self, kind: EventType, fields: EventFields) {
+        let event = self.system_events.event(kind, fields);
         let commit = Commit {
             events: std::slice::from_ref(&event),
             ..Commit::default()
         };
         if let Err(error) = self.outbox.commit(commit).await {
-            tracing::error!(event_id = %event.id, %error, "no hook hears of an event");
+            tracing::error!(
+                target: "forgewatch::watch",
+                event_id = %event.id,
+                %error,
+                "an event could not be stored; hooks do not receive it"
+            );
         }
-        self.untold.push_back(event);
+        self.unreported.push_back(event);
     }
 
-    /// What is left to tell, and then the screen as it was found. A reader that is slow is waited for, until a signal
-    /// or `--timeout` says otherwise, and then a little longer. Err where it has not read all by then.
-    async fn close(self) -> Result<(), Option<Stop>> {
+    /// Reports the remaining events and restores the screen. Waits for a slow reader until a signal or `--timeout`, and
+    /// then for [`READER_GRACE`]. Err if it has not read everything by then.
+    async fn close(self) -> Result<(), Option<StopSignal>> {
         let Self {
             mut report,
             mut stops,
-            untold,
+            unreported,
             mut stop,
             deadline,
-            mut patience,
+            mut stop_deadline,
             ..
         } = self;
         let mut rest = pin!(async move {
-            for event in &untold {
+            for event in &unreported {
                 report.event(event).await;
             }
             report.close().await;
         });
         loop {
-            let little_longer = Some(Instant::now() + STUCK_READER);
+            let grace_end = Some(Instant::now() + READER_GRACE);
             tokio::select! {
                 biased;
                 () = &mut rest => return Ok(()),
@@ -344,17 +359,17 @@ impl Run {
                         return Err(stop);
                     }
                     stop = Some(signal);
-                    patience = patience.or(little_longer);
+                    stop_deadline = stop_deadline.or(grace_end);
                 }
-                () = at(patience) => return Err(stop),
-                () = at(deadline), if patience.is_none() => patience = little_longer,
+                () = at(stop_deadline) => return Err(stop),
+                () = at(deadline), if stop_deadline.is_none() => stop_deadline = grace_end,
             }
         }
     }
 }
 
-/// Tells the first of the events; returns how many that were. Dropped while it waits, it told none.
-async fn tell(report: &mut Report, events: &VecDeque<Event>) -> usize {
+/// Reports the first of the events; returns how many were reported. Cancel-safe.
+async fn report_first(report: &mut Report, events: &VecDeque<Event>) -> usize {
     match events.front() {
         Some(event) => {
             report.event(event).await;
@@ -371,7 +386,7 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-fn about(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
+fn job_meta(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
     (!labels.is_empty()).then(|| {
         Arc::new(JobMeta {
             labels,

@@ -1,24 +1,24 @@
-//! What the screen shows of each job.
+//! The rows of the bars and of the heartbeat, one per job.
 
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::Run;
-use crate::report::Row;
+use super::OneShotRun;
+use crate::report::JobRow;
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::{JobRef, Outcome};
 
-impl Run {
+impl OneShotRun {
     pub(super) fn show(&mut self) {
-        if self.report.wants_rows() {
+        if self.report.has_bars() {
             let rows = self.rows();
             self.report
-                .rows(&rows, Duration::from_millis(self.elapsed_ms()));
+                .update_bars(&rows, Duration::from_millis(self.elapsed_ms()));
         }
     }
 
-    /// Says that it is still there. Where the reader is behind there is enough to read already.
+    /// Reports a heartbeat, unless the reader is behind.
     pub(super) fn heartbeat(&mut self) {
         let (rows, now) = (self.rows(), self.engine.now());
         let _ = self.report.heartbeat(&rows, now.wall_ms).now_or_never();
@@ -28,30 +28,29 @@ impl Run {
         self.engine.now().up_ms.saturating_sub(self.began.up_ms)
     }
 
-    pub(super) fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<JobRow> {
         let now = self.engine.now();
-        let live = self.engine.watches().map(|watch| Row::of(watch, now));
+        let live = self.engine.watches().map(|watch| JobRow::of(watch, now));
         self.ended.iter().cloned().chain(live).collect()
     }
 }
 
-/// How a job ended.
-pub(super) fn ended(event: &Event, job: JobRef, outcome: Outcome) -> Row {
-    Row {
+pub(super) fn ended(event: &Event, job: JobRef, outcome: Outcome) -> JobRow {
+    JobRow {
         job,
-        state: event.facts.state,
-        progress: event.facts.progress.map(f32::from),
+        state: event.fields.state,
+        progress: event.fields.progress.map(f32::from),
         left: None,
         next_poll: None,
         outcome: Some(outcome),
         unreachable: false,
-        elapsed: Duration::from_millis(event.facts.elapsed_ms.unwrap_or(0)),
+        elapsed: Duration::from_millis(event.fields.elapsed_ms.unwrap_or(0)),
     }
 }
 
-/// How a job ended in an earlier run, of which nothing else is shown.
-pub(super) fn ended_before(job: JobRef, outcome: Outcome) -> Row {
-    Row {
+/// The row of a job that ended in an earlier run.
+pub(super) fn ended_before(job: JobRef, outcome: Outcome) -> JobRow {
+    JobRow {
         job,
         state: None,
         progress: None,
@@ -63,13 +62,19 @@ pub(super) fn ended_before(job: JobRef, outcome: Outcome) -> Row {
     }
 }
 
-/// Says of each of these that it ended in an earlier run, of which there is no event any more.
-pub(super) fn tell_ended_before(ended: &[Row]) {
+/// Logs the jobs that ended in an earlier run, because this run emits no event for them.
+pub(super) fn log_ended_before(ended: &[JobRow]) {
     for row in ended {
         let name = row
             .outcome
             .map_or("job.unknown", |o| EventType::Ended(o).as_str());
         let outcome = name.strip_prefix("job.").unwrap_or(name);
-        tracing::warn!(job = %row.job, outcome, "{} had ended before this run: {outcome}", row.job);
+        tracing::warn!(
+            target: "forgewatch::watch",
+            job = %row.job,
+            outcome,
+            "{} ended in an earlier run: {outcome}",
+            row.job
+        );
     }
 }

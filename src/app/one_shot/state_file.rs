@@ -1,49 +1,47 @@
-//! Where a one-shot keeps what it knows: nowhere, or in the file that `--state` names.
+//! The one-shot's state: none, or the file of `--state`.
 //!
-//! With a file, one that died goes on where it was when it is run again: running watches are taken up under their old
-//! ids, a job whose end was seen counts as it ended and is not asked again, and hooks get what they are owed.
+//! With a file, a one-shot that was killed resumes when it is run again: running watches keep their ids, ended jobs
+//! count with their outcome and are not polled again, and pending deliveries go to their hooks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::store::{
-    Archive, Commit, Loaded, NoStore, OpenError, PollSample, SavedWatch, Sqlite, Store, StoreError,
+    Commit, DaemonStore, NoStore, OpenError, PollSample, SavedWatch, SqliteStore, Store,
+    StoreError, StoredState,
 };
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::watch::outcome_of;
 
-/// The one-shot's store.
 #[derive(Clone, Debug)]
 pub(in crate::app) enum StateFile {
-    /// In the engine and the hooks themselves.
-    Nowhere,
-    /// There, too.
-    File(Sqlite),
+    /// In memory alone.
+    None,
+    File(SqliteStore),
 }
 
-/// What an earlier run has left of a job.
-pub(super) enum Left {
-    /// It was not seen to its end.
+/// What an earlier run stored about a job.
+pub(super) enum EarlierWatch {
     Running(SavedWatch),
-    /// It ended like this, in the server's own words.
     Ended(Outcome),
 }
 
 impl StateFile {
-    /// Opens the file, if one is named.
-    pub(in crate::app) fn open(path: Option<&Path>) -> Result<(Self, Loaded), OpenError> {
+    pub(in crate::app) fn open(path: Option<&Path>) -> Result<(Self, StoredState), OpenError> {
         match path {
-            None => Ok((Self::Nowhere, Loaded::default())),
-            Some(path) => Sqlite::open(path).map(|(store, loaded)| (Self::File(store), loaded)),
+            None => Ok((Self::None, StoredState::default())),
+            Some(path) => {
+                SqliteStore::open(path).map(|(store, loaded)| (Self::File(store), loaded))
+            }
         }
     }
 
-    /// What an earlier run has left of these jobs, of whose watches `running` have not ended.
-    pub(super) async fn left(
+    /// The earlier watches of these jobs; `running` are those that have not ended.
+    pub(super) async fn earlier_watches(
         &self,
         jobs: impl Iterator<Item = JobRef>,
         running: Vec<SavedWatch>,
-    ) -> Result<BTreeMap<JobRef, Left>, StoreError> {
+    ) -> Result<BTreeMap<JobRef, EarlierWatch>, StoreError> {
         let Self::File(store) = self else {
             return Ok(BTreeMap::new());
         };
@@ -51,19 +49,19 @@ impl StateFile {
             .into_iter()
             .map(|saved| (saved.job, saved))
             .collect();
-        let mut left = BTreeMap::new();
+        let mut earlier = BTreeMap::new();
         for job in jobs {
             if let Some(saved) = running.remove(&job) {
-                left.insert(job, Left::Running(saved));
-            } else if let Some(saved) = store.newest_of(job).await? {
-                let outcome = outcome_of(&saved.row).and_then(|name| final_one(&name));
-                left.extend(outcome.map(|outcome| (job, Left::Ended(outcome))));
+                earlier.insert(job, EarlierWatch::Running(saved));
+            } else if let Some(saved) = store.newest_watch(job).await? {
+                let outcome = outcome_of(&saved.snapshot).and_then(|name| final_outcome(&name));
+                earlier.extend(outcome.map(|outcome| (job, EarlierWatch::Ended(outcome))));
             }
         }
-        Ok(left)
+        Ok(earlier)
     }
 
-    /// Lets go of the file once all is in it.
+    /// Closes the file after the last write.
     pub(super) async fn close(&self) {
         if let Self::File(store) = self {
             store.close().await;
@@ -71,8 +69,8 @@ impl StateFile {
     }
 }
 
-/// The end of this name, where no later run could see another.
-fn final_one(name: &str) -> Option<Outcome> {
+/// The outcome of this name, if it came from the server and so cannot change.
+fn final_outcome(name: &str) -> Option<Outcome> {
     match name {
         "completed" => Some(Outcome::Completed),
         "failed" => Some(Outcome::Failed),
@@ -82,13 +80,13 @@ fn final_one(name: &str) -> Option<Outcome> {
 }
 
 impl Store for StateFile {
-    fn keeps_watches(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         matches!(self, Self::File(_))
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
         match self {
-            Self::Nowhere => NoStore.commit(commit).await,
+            Self::None => NoStore.commit(commit).await,
             Self::File(store) => store.commit(commit).await,
         }
     }
