@@ -1,4 +1,4 @@
-//! The bars of `--output progress`, as lines: pure, so that any screen can be tried.
+//! The bars of `--output progress` as lines, for a screen of any size.
 //!
 //! ```text
 //! diff/1234      running     ████████████░░░░░░░░░░░░░░░  45 %  ~2m10s   poll 12s
@@ -6,8 +6,8 @@
 //! … and 2 more: 1 completed, 1 failed · 3m 2s
 //! ```
 //!
-//! No line reaches the last column: there a terminal's cursor is neither on this line nor on the next. Two lines of
-//! the screen stay free: the cursor's, and one for the last thing said above it.
+//! No line reaches the last column, where terminals differ in when they wrap. Two lines of the screen stay free: the
+//! cursor's, and one for the last line printed above it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,43 +15,42 @@ use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::seconds;
-use super::{Row, Style};
+use super::{JobRow, Style};
 use forgewatch_core::job::JobState;
 use forgewatch_core::time::millis;
 
-/// A bar longer than this is no clearer.
-const LONGEST_BAR: usize = 40;
-/// A bar shorter than this says nothing: other columns give way.
-const SHORTEST_BAR: usize = 5;
-/// From this many columns on, words instead of signs.
+const MAX_BAR: usize = 40;
+/// Other columns are dropped before a bar gets shorter than this.
+const MIN_BAR: usize = 5;
+/// From this width on, columns have words instead of abbreviations.
 const WIDE: usize = 140;
-/// Short of that, no line is longer: where a terminal of 100 or 120 columns is narrowed to the usual 80, nothing
-/// wraps, not even until the next frame.
+/// The longest line on a screen that is not wide: if a terminal of 100 or 120 columns is narrowed to the usual 80,
+/// nothing wraps, not even until the next frame.
 const COMPACT: usize = 79;
-/// As wide as in the final lines above, so that the columns meet.
+/// As wide as in the final lines above, so that columns align.
 const NAME: usize = 12;
-/// The longest word of a row, "unreachable".
+/// The length of "unreachable".
 const WORD: usize = 11;
-/// "100 %".
+/// The length of "100 %".
 const PERCENT: usize = 5;
 
-/// The bars for these jobs, on a screen of `width` columns and `height` lines. Ended jobs have no bar: their final
-/// lines stand above. Jobs that find no room, and ended ones, are counted in the last line.
-pub(super) fn frame(
-    rows: &[Row],
+/// The bars on a screen of `width` columns and `height` lines. Ended jobs have no bar, because their final lines are
+/// printed above. The last line counts ended jobs and jobs without room.
+pub(super) fn render_bars(
+    rows: &[JobRow],
     width: usize,
     height: usize,
     elapsed: Duration,
     style: Style,
 ) -> Vec<String> {
-    let going: Vec<&Row> = rows.iter().filter(|row| row.outcome.is_none()).collect();
-    if going.is_empty() {
+    let active: Vec<&JobRow> = rows.iter().filter(|row| row.outcome.is_none()).collect();
+    if active.is_empty() {
         return Vec::new();
     }
     let single = rows.len() == 1;
     let lines = height.saturating_sub(2).max(1);
     let room = if single { 1 } else { lines - 1 };
-    let shown = foremost(&going, room);
+    let shown = most_important(&active, room);
     let columns = Columns::fit(&shown, width.saturating_sub(1));
     let mut out: Vec<String> = shown.iter().map(|row| columns.line(row, style)).collect();
     if !single {
@@ -66,35 +65,34 @@ pub(super) fn frame(
     out
 }
 
-/// The `room` jobs that matter most, in the order given: first what cannot be asked, then what is nearest to its
-/// end, then what is furthest on.
-pub(super) fn foremost<'a>(rows: &[&'a Row], room: usize) -> Vec<&'a Row> {
+/// The `room` most important jobs, in the order given: unreachable ones first, then those nearest to their end, then
+/// those with the most progress.
+pub(super) fn most_important<'a>(rows: &[&'a JobRow], room: usize) -> Vec<&'a JobRow> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     if rows.len() > room {
-        // Stable: of equals the first stay.
-        order.sort_by_key(|&i| rows.get(i).map(|row| remoteness(row)));
+        order.sort_by_key(|&i| rows.get(i).map(|row| rank(row)));
         order.truncate(room);
         order.sort_unstable();
     }
     order.iter().filter_map(|&i| rows.get(i).copied()).collect()
 }
 
-fn remoteness(row: &Row) -> (u8, u64) {
-    let todo = row
+fn rank(row: &JobRow) -> (u8, u64) {
+    let remaining = row
         .progress
         .map_or(100, |p| (100.0 - p).clamp(0.0, 100.0) as u64);
     match (row.unreachable, row.left, row.state) {
-        (true, ..) => (0, todo),
+        (true, ..) => (0, remaining),
         (_, Some(left), _) => (1, millis(left)),
-        (_, None, Some(JobState::Running)) => (2, todo),
-        (_, None, Some(JobState::Queued)) => (3, todo),
-        (_, None, Some(_)) => (4, todo),
-        (_, None, None) => (5, todo),
+        (_, None, Some(JobState::Running)) => (2, remaining),
+        (_, None, Some(JobState::Queued)) => (3, remaining),
+        (_, None, Some(_)) => (4, remaining),
+        (_, None, None) => (5, remaining),
     }
 }
 
-/// How many jobs stand where: `20 running, 5 queued, 3 completed`.
-pub(super) fn counts<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+/// The number of jobs by state: `20 running, 5 queued, 3 completed`.
+pub(super) fn counts<'a>(rows: impl Iterator<Item = &'a JobRow>) -> String {
     const ORDER: [&str; 16] = [
         "unreachable",
         "running",
@@ -102,7 +100,7 @@ pub(super) fn counts<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
         "pending",
         "created",
         "unknown",
-        "asking",
+        "starting",
         "completed",
         "failed",
         "squashed",
@@ -116,9 +114,8 @@ pub(super) fn counts<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     let mut counts = [0usize; ORDER.len()];
     for row in rows {
         let word = row.word();
-        // A state whose end is being confirmed keeps its own word: "failed", "completed".
-        let place = ORDER.iter().position(|&w| w == word);
-        if let Some(count) = place.and_then(|i| counts.get_mut(i)) {
+        let index = ORDER.iter().position(|&w| w == word);
+        if let Some(count) = index.and_then(|i| counts.get_mut(i)) {
             *count += 1;
         }
     }
@@ -131,27 +128,33 @@ pub(super) fn counts<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     parts.join(", ")
 }
 
-/// What has no bar, counted, and the time so far where there is room for it.
-fn last_line(rows: &[Row], shown: &[&Row], elapsed: Duration, style: Style, room: usize) -> String {
-    let more = style.more();
+/// The number of jobs without a bar, and the elapsed time if there is room.
+fn last_line(
+    rows: &[JobRow],
+    shown: &[&JobRow],
+    elapsed: Duration,
+    style: Style,
+    room: usize,
+) -> String {
+    let ellipsis = style.ellipsis();
     let dot = if style.unicode { "·" } else { "-" };
     let hidden = rows.len() - shown.len();
-    let is_shown = |row: &Row| shown.iter().any(|other| std::ptr::eq(*other, row));
+    let is_shown = |row: &JobRow| shown.iter().any(|other| std::ptr::eq(*other, row));
     let counts = counts(rows.iter().filter(|row| !is_shown(row)));
     let line = match (hidden, shown.len()) {
         (0, shown) => format!("{shown} jobs"),
         (hidden, 0) => format!("{hidden} jobs: {counts}"),
-        (hidden, _) => format!("{more} and {hidden} more: {counts}"),
+        (hidden, _) => format!("{ellipsis} and {hidden} more: {counts}"),
     };
     let timed = format!("{line} {dot} {}", seconds(millis(elapsed)));
     if timed.width() <= room {
         timed
     } else {
-        cut_to_width(&line, room, style.more())
+        cut_to_width(&line, room, ellipsis)
     }
 }
 
-/// How wide each column is; 0 where there is no room for it.
+/// The width of each column; 0 for columns without room.
 #[derive(Debug, Default)]
 struct Columns {
     room: usize,
@@ -163,8 +166,8 @@ struct Columns {
 }
 
 impl Columns {
-    /// Shares `room` columns out. Where it is tight the next poll goes first, then the time left, then the bar.
-    fn fit(rows: &[&Row], room: usize) -> Self {
+    /// Distributes `room` columns. If they do not suffice, drops the next poll, then the time left, then the bar.
+    fn fit(rows: &[&JobRow], room: usize) -> Self {
         let wide = room + 1 >= WIDE;
         let room = if wide { room } else { room.min(COMPACT) };
         let names = rows.iter().map(|row| row.job.to_string().len());
@@ -186,8 +189,8 @@ impl Columns {
                     .filter(|&&w| w > 0)
                     .map(|w| w + 2)
                     .sum::<usize>();
-            if let Some(bar) = room.checked_sub(used).filter(|&bar| bar >= SHORTEST_BAR) {
-                let bar = bar.min(LONGEST_BAR);
+            if let Some(bar) = room.checked_sub(used).filter(|&bar| bar >= MIN_BAR) {
+                let bar = bar.min(MAX_BAR);
                 return Self {
                     bar,
                     left,
@@ -203,7 +206,7 @@ impl Columns {
         }
     }
 
-    fn line(&self, row: &Row, style: Style) -> String {
+    fn line(&self, row: &JobRow, style: Style) -> String {
         let mut out = format!(
             "{:<name$}  {:<WORD$} ",
             row.job.to_string(),
@@ -226,7 +229,7 @@ impl Columns {
                 .map_or_else(String::new, |next| self.next(next));
             let _ = write!(out, "  {next:<width$}", width = self.next);
         }
-        cut_to_width(out.trim_end(), self.room, style.more())
+        cut_to_width(out.trim_end(), self.room, style.ellipsis())
     }
 
     fn left(&self, left: Duration) -> String {
@@ -257,7 +260,7 @@ fn bar(progress: f32, width: usize, style: Style) -> String {
     full.repeat(filled) + &empty.repeat(width - filled)
 }
 
-/// A span in at most five columns: `45s`, `9m59s`, `59m`, `9h59m`, `23h`, `9d23h`, `99d`, `>99d`.
+/// A duration in at most five columns: `45s`, `9m59s`, `59m`, `9h59m`, `23h`, `9d23h`, `99d`, `>99d`.
 fn short(span: Duration) -> String {
     let s = millis(span).div_ceil(1_000);
     let (m, h, d) = (s / 60, s / 3_600, s / 86_400);
@@ -273,19 +276,19 @@ fn short(span: Duration) -> String {
     }
 }
 
-/// The text, or as much of it as fits into `room` columns with `mark` at its end.
+/// The text, cut to `room` columns with `mark` at its end.
 pub(crate) fn cut_to_width(text: &str, room: usize, mark: &str) -> String {
     if text.width() <= room {
         return text.to_owned();
     }
     let fits = prefix_of_width(text, room.saturating_sub(mark.width()));
     let cut = text.get(..fits).unwrap_or_default();
-    // On a screen too narrow even for the mark, nothing is better than a line that wraps.
+    // On a screen too narrow for the mark, an empty line is better than one that wraps.
     let mark = if mark.width() <= room { mark } else { "" };
     format!("{cut}{mark}")
 }
 
-/// How many bytes of the text fit into `room` columns.
+/// The number of bytes that fit into `room` columns.
 pub(super) fn prefix_of_width(text: &str, room: usize) -> usize {
     let mut used = 0;
     for (at, c) in text.char_indices() {

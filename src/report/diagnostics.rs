@@ -1,13 +1,12 @@
-//! What the program says about itself: `tracing` (and, through it, what the HTTP and TLS client say by `log`), as
-//! lines on standard error or, in json, as records of the same stream.
+//! Diagnostics: `tracing` events (and, through it, `log` records of the HTTP and TLS libraries) as lines on standard
+//! error or, in json, as records of the same stream.
 //!
-//! `cli` calls [`install`] once. A line never waits: while the queue is full, lines are dropped and counted, and the
-//! count is told when there is room again. Spans are left out; what matters is in an event's own fields.
+//! A diagnostic never waits: while the queue is full, lines are dropped, and their number is reported later. Spans are
+//! left out; fields of the event itself suffice.
 //!
-//! Secrets: no library here prints the `Authorization` header at any level. h2 leaves header fields and data out of
-//! what it traces, hyper-util and rustls speak of connections and handshakes, proxies are named without their
-//! passwords. reqwest would print all that goes over the wire, but only with `connection_verbose(true)`: never set
-//! that.
+//! Secrets: no library here logs the `Authorization` header at any level. h2 omits header fields and data, hyper-util and
+//! rustls log connections and handshakes, proxies are named without passwords. reqwest would log everything sent, but only
+//! with `connection_verbose(true)`, which must never be set.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -28,50 +27,41 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::json;
-use super::mode::Mode;
-use super::sanitize::{LIMIT, neutral};
-use super::writer::{Message, Stream};
-use forgewatch_core::event::{LONGEST_LINE, short, spelled};
+use super::mode::OutputMode;
+use super::sanitize::{LIMIT, sanitized};
+use super::writer::{Message, OutputStream};
+use forgewatch_core::event::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 use forgewatch_core::suggest::nearest;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The variable that sets the filter, in the syntax of `tracing`.
+/// Environment variable with the filter, in the syntax of `tracing`.
 pub const VARIABLE: &str = "FORGEWATCH_LOG";
 
-/// What all texts of a line take together in JSON at most: a line is as short as an event's record has to be, names and
-/// numbers included.
-const TEXTS: usize = LONGEST_LINE - 8 * 1024;
+/// The most bytes of all texts of a line in JSON, so that a line with names and numbers is at most as long as an event
+/// record may be.
+const MAX_TEXTS: usize = MAX_LINE_BYTES - 8 * 1024;
 
-/// Why diagnostics could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// The filter is none: a usage error.
     #[error(
-        "{VARIABLE}: {filter:?} is not a filter: {cause}; write a level (error, warn, info, debug, trace) or \
-         module=level, with commas between them"
+        "{VARIABLE}: invalid filter {filter:?}: {cause}; use a level (error, warn, info, debug, trace) or \
+         module=level, separated by commas"
     )]
-    Filter {
-        /// What was given.
-        filter: String,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// Called twice: a bug.
+    Filter { filter: String, cause: String },
     #[error("diagnostics are already set up")]
     Twice,
 }
 
-/// Sends diagnostics to `sink` from now on. `filter` is the value of [`VARIABLE`]; where it is absent or empty, the
-/// mode's own: errors in quiet, warnings for people, what a service's log is read for in json.
-pub fn install(sink: Sink, filter: Option<&str>) -> Result<(), InstallError> {
+/// Sends diagnostics to `sink`. `filter` is the value of [`VARIABLE`]; without it, the default of the output mode holds.
+pub fn install(sink: DiagnosticSink, filter: Option<&str>) -> Result<(), InstallError> {
     subscriber(sink, filter)?
         .try_init()
         .map_err(|_| InstallError::Twice)
 }
 
 pub(super) fn subscriber(
-    sink: Sink,
+    sink: DiagnosticSink,
     filter: Option<&str>,
 ) -> Result<impl Subscriber + Send + Sync, InstallError> {
     let filter = match filter.filter(|f| !f.trim().is_empty()) {
@@ -80,25 +70,25 @@ pub(super) fn subscriber(
     };
     Ok(tracing_subscriber::registry()
         .with(filter)
-        .with(Lines { sink }))
+        .with(LineLayer { sink }))
 }
 
-/// Whether a value of [`VARIABLE`] is a filter. A single word near the name of a level is a slip of the fingers: as
-/// the name of a module, which it would count as, it would silence everything.
+/// Checks a value of [`VARIABLE`]. A word similar to a level is an error: taken as the name of a module, it would silence
+/// everything else.
 pub fn check(filter: Option<&str>) -> Result<(), InstallError> {
     let Some(filter) = filter.filter(|f| !f.trim().is_empty()) else {
         return Ok(());
     };
-    let slip = filter.split(',').find_map(|word| {
+    let typo = filter.split(',').find_map(|word| {
         let word = word.trim();
         let lower = word.to_ascii_lowercase();
         let meant = nearest(&lower, LEVELS)?;
         (meant != lower).then(|| (word.to_owned(), meant))
     });
-    match slip {
+    match typo {
         Some((word, meant)) => Err(InstallError::Filter {
             filter: filter.to_owned(),
-            cause: format!("{word:?} is no level; did you mean {meant}?"),
+            cause: format!("unknown level {word:?}; did you mean {meant}?"),
         }),
         None => parse(filter).map(drop),
     }
@@ -113,63 +103,61 @@ fn parse(filter: &str) -> Result<EnvFilter, InstallError> {
         })
 }
 
-fn default_filter(mode: Mode) -> &'static str {
+fn default_filter(mode: OutputMode) -> &'static str {
     match mode {
-        Mode::Progress | Mode::Text => "warn",
-        Mode::Json => "warn,forgewatch=info",
-        Mode::Quiet => "error",
+        OutputMode::Progress | OutputMode::Text => "warn",
+        OutputMode::Json => "warn,forgewatch=info",
+        OutputMode::Quiet => "error",
     }
 }
 
-/// Where lines go.
 #[derive(Clone, Debug)]
-pub struct Sink {
-    mode: Mode,
+pub struct DiagnosticSink {
+    mode: OutputMode,
     queue: Option<mpsc::Sender<Message>>,
-    lost: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
-impl Sink {
-    /// Straight to standard error, for commands that have no [`super::Report`].
+impl DiagnosticSink {
+    /// Standard error without a queue, for commands without a [`super::Report`].
     pub fn stderr() -> Self {
         Self {
-            mode: Mode::Text,
+            mode: OutputMode::Text,
             queue: None,
-            lost: Arc::default(),
+            dropped: Arc::default(),
         }
     }
 
-    pub(super) fn queue(mode: Mode, queue: mpsc::Sender<Message>) -> Self {
+    pub(super) fn queue(mode: OutputMode, queue: mpsc::Sender<Message>) -> Self {
         Self {
             mode,
             queue: Some(queue),
-            lost: Arc::default(),
+            dropped: Arc::default(),
         }
     }
 
-    /// The stream that diagnostics are lines of.
-    pub(super) fn stream(&self) -> Stream {
+    pub(super) fn stream(&self) -> OutputStream {
         match self.mode {
-            Mode::Json => Stream::Out,
-            Mode::Progress | Mode::Text | Mode::Quiet => Stream::Err,
+            OutputMode::Json => OutputStream::Out,
+            OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => OutputStream::Err,
         }
     }
 
-    /// A line on what was dropped since the last call, if anything was.
-    pub(super) fn lost(&self) -> Option<String> {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        (lost > 0).then(|| {
-            let mut line = Line::new(Level::WARN, "forgewatch::report");
-            "diagnostics were dropped: they are not read fast enough".clone_into(&mut line.message);
-            line.fields.insert("dropped", lost.into());
+    /// A line with the number of diagnostics dropped since the last call, if any.
+    pub(super) fn take_dropped(&self) -> Option<String> {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        (dropped > 0).then(|| {
+            let mut line = DiagnosticLine::new(Level::WARN, "forgewatch::report");
+            "diagnostics dropped: the reader is too slow".clone_into(&mut line.message);
+            line.fields.insert("dropped", dropped.into());
             self.print(&line)
         })
     }
 
-    fn print(&self, line: &Line<'_>) -> String {
+    fn print(&self, line: &DiagnosticLine<'_>) -> String {
         match self.mode {
-            Mode::Json => json::line(line),
-            Mode::Progress | Mode::Text | Mode::Quiet => line.text(),
+            OutputMode::Json => json::line(line),
+            OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => line.text(),
         }
     }
 
@@ -179,56 +167,56 @@ impl Sink {
             Some(queue) => match queue.try_send(message) {
                 Ok(()) => return,
                 Err(TrySendError::Full(_)) => {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                // The report is closed: what is said after it goes straight out.
+                // The report is closed.
                 Err(TrySendError::Closed(message)) => message,
             },
             None => message,
         };
         if let Message::Line(stream, line) = message {
             let line = line + "\n";
-            // Nobody is left to hear of an error here.
+            // An error cannot be reported anywhere else.
             let _ = match stream {
-                Stream::Out => io::stdout().write_all(line.as_bytes()),
-                Stream::Err => io::stderr().write_all(line.as_bytes()),
+                OutputStream::Out => io::stdout().write_all(line.as_bytes()),
+                OutputStream::Err => io::stderr().write_all(line.as_bytes()),
             };
         }
     }
 }
 
-/// The layer that makes lines of events.
-struct Lines {
-    sink: Sink,
+/// Turns `tracing` events into lines.
+struct LineLayer {
+    sink: DiagnosticSink,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // Of a line that came through `log` the real level and module are among its fields.
+        // An event that came through `log` has the original level and module in its fields.
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
-        let mut line = Line::new(*metadata.level(), metadata.target());
+        let mut line = DiagnosticLine::new(*metadata.level(), metadata.target());
         event.record(&mut line);
         self.sink.send(self.sink.print(&line));
     }
 }
 
-/// One diagnostic: the same head as an event's record, then its own fields, flat.
+/// The same first fields as an event's record, then its own, flat.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct DiagnosticLine<'a> {
     timestamp: String,
     level: &'static str,
     target: &'a str,
     message: String,
     #[serde(flatten)]
     fields: BTreeMap<&'static str, Value>,
-    /// How many more bytes its texts may take in JSON.
+    /// The bytes left for texts, in JSON.
     #[serde(skip)]
     room: usize,
 }
 
-impl<'a> Line<'a> {
+impl<'a> DiagnosticLine<'a> {
     fn new(level: Level, target: &'a str) -> Self {
         Self {
             timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -236,11 +224,11 @@ impl<'a> Line<'a> {
             target,
             message: String::new(),
             fields: BTreeMap::new(),
-            room: TEXTS,
+            room: MAX_TEXTS,
         }
     }
 
-    /// As people read it: `2026-01-02T03:04:05.678Z  WARN forgewatch::engine: slow answer job=diff/1`.
+    /// The line for people: `2026-01-02T03:04:05.678Z  WARN forgewatch::engine: slow answer job=diff/1`.
     fn text(&self) -> String {
         let Self {
             timestamp,
@@ -252,7 +240,7 @@ impl<'a> Line<'a> {
         } = self;
         let mut out = format!(
             "{timestamp} {level:>5} {target}: {}",
-            neutral(message, LIMIT)
+            sanitized(message, LIMIT)
         );
         for (name, value) in fields {
             let value = match value {
@@ -261,7 +249,7 @@ impl<'a> Line<'a> {
                 other => other.to_string(),
             };
             // Writing to a string cannot fail.
-            let _ = write!(out, " {name}={}", neutral(&value, LIMIT));
+            let _ = write!(out, " {name}={}", sanitized(&value, LIMIT));
         }
         out
     }
@@ -274,7 +262,7 @@ impl<'a> Line<'a> {
                     other => other.to_string(),
                 }
             }
-            // The head's own, and what `normalized_metadata` has told already.
+            // Already set, or part of the normalized metadata.
             "timestamp" | "level" | "target" => {}
             name if name.starts_with("log.") => {}
             name => {
@@ -285,13 +273,13 @@ impl<'a> Line<'a> {
 
     fn put_text(&mut self, field: &Field, mut text: String) {
         text.truncate(text.floor_char_boundary(LIMIT));
-        text.truncate(short(&text, self.room).len());
-        self.room = self.room.saturating_sub(spelled(&text));
+        text.truncate(truncate_escaped(&text, self.room).len());
+        self.room = self.room.saturating_sub(escaped_len(&text));
         self.put(field, Value::String(text));
     }
 }
 
-impl Visit for Line<'_> {
+impl Visit for DiagnosticLine<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, value.into());
     }

@@ -1,22 +1,18 @@
-//! One JSON object a line, and nothing else.
-//!
-//! [`super::Report`] prints event records with it, [`super::diagnostics`] its own lines, the client commands what the
-//! daemon answers.
+//! JSON on one line: event records, diagnostics, and responses in the client commands.
 
 use serde::Serialize;
 use std::fmt::Write;
 
 use super::sanitize::is_harmful;
 
-/// The value as one line of JSON, without the line's end.
+/// The value as one line of JSON, without the newline.
 ///
-/// JSON leaves DEL, C1 controls, bidi marks and the Unicode line separators as they are; terminals and log viewers
-/// would act on them, and some build servers on `##vso[` anywhere in a line. Here they are `\uXXXX`: another
-/// spelling of the same value.
+/// JSON allows DEL, C1 controls, bidi marks and Unicode line separators unescaped, but terminals and log viewers act on
+/// them, and some build servers on `##vso[` anywhere in a line. They are written as `\uXXXX`, which is the same value.
 pub fn line(value: &impl Serialize) -> String {
     match serde_json::to_string(value) {
         Ok(text) => escape(text),
-        // Not for records: numbers, strings and maps with strings as keys always serialise.
+        // Does not happen for records: numbers, strings and maps with string keys always serialize.
         Err(_) => {
             r#"{"level":"ERROR","message":"a record could not be written as JSON"}"#.to_owned()
         }
@@ -31,7 +27,7 @@ fn escape(text: String) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     let mut before = '\0';
     for c in text.chars() {
-        // All of these lie in the basic plane and, in JSON, only inside strings.
+        // All of them have four hex digits and, in JSON, are inside strings.
         if is_harmful(c) || (c == '#' && before == '#') {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
@@ -48,7 +44,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_terminals_and_build_servers_act_on_is_spelled_in_ascii() {
+    fn what_terminals_and_build_servers_act_on_is_escaped() {
         assert_eq!(
             line(&"\x1b[2J\n\u{7f}\u{9b}\u{202e}\u{2028}##vso[x] # ä"),
             r#""\u001b[2J\n\u007f\u009b\u202e\u2028#\u0023vso[x] # ä""#
@@ -57,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_stays_the_same_value_on_one_harmless_line(text in any::<String>(), tail in "[#\\\\\"\u{80}-\u{9f}]{0,9}") {
+        fn any_text_becomes_the_same_value_on_one_harmless_line(text in any::<String>(), tail in "[#\\\\\"\u{80}-\u{9f}]{0,9}") {
             let value = text + &tail;
             let line = line(&value);
             prop_assert!(!line.chars().any(is_harmful));

@@ -1,15 +1,15 @@
-//! What people and machines read: a line or a record for each event, the bars, and diagnostics.
+//! The output: a line or record for each event, the bars, and diagnostics.
 //!
-//! `cli` tells [`Report`] every [`Event`] and, a few times a second, where all jobs stand ([`Row`]). Everything that
-//! is printed, diagnostics included, goes through one queue to one writer thread: a slow reader never slows the asking,
-//! and nothing tears the bars. `cli` chooses the [`Mode`] from the [`StreamFacts`] of the process.
+//! The application passes every [`Event`] to [`Report`] and, several times a second, the status of all jobs ([`JobRow`]).
+//! All output, diagnostics included, goes through one queue to one writer thread: a slow reader never slows polling, and
+//! nothing tears the bars. The [`OutputMode`] is chosen by the [`StreamInfo`] of the process.
 //!
 //! | mode | events | bars | diagnostics |
 //! |---|---|---|---|
-//! | progress | a final line a job, on standard error | standard error | standard error, above the bars |
-//! | text | a line each, on standard output (`text.rs`) | none | standard error |
-//! | json | a record each, on standard output (`json.rs`) | none | records of the same stream |
-//! | quiet | the bad ends and hooks given up, on standard error | none | standard error, errors alone |
+//! | progress | one final line per job, on standard error | standard error | standard error, above the bars |
+//! | text | one line per event, on standard output | none | standard error |
+//! | json | one record per event, on standard output | none | records of the same stream |
+//! | quiet | failures, on standard error | none | standard error, errors only |
 
 use std::time::{Duration, Instant};
 
@@ -33,95 +33,88 @@ mod text;
 mod writer;
 
 pub(crate) use bars::cut_to_width;
-pub use mode::{Mode, StreamFacts, Style};
-pub use terminal::Size;
-pub use writer::{SizeOf, Streams};
+pub use mode::{OutputMode, StreamInfo, Style};
+pub use terminal::TerminalSize;
+pub use writer::{Streams, TerminalSizeFn};
 
-use diagnostics::Sink;
-use writer::{Message, Stream, Writer};
+use diagnostics::DiagnosticSink;
+use writer::{Message, OutputStream, Writer};
 
-/// How often whoever watches calls [`Report::rows`]: so often the bars move.
-pub const FRAME: Duration = Duration::from_millis(100);
-/// How many lines may wait to be written.
+/// The interval at which the application calls [`Report::update_bars`].
+pub const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+/// The most lines waiting to be written.
 const QUEUE: usize = 10_000;
-/// How long a report that was dropped waits for its writer.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long dropping a report waits for its writer.
+const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A job as the bars, the heartbeat and a deadline's summary show it.
+/// A job as the bars and the heartbeat show it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// The job.
+pub struct JobRow {
     pub job: JobRef,
-    /// Where it stands; None before the first answer.
+    /// None before the first status.
     pub state: Option<JobState>,
     /// Percent, 0 to 100.
     pub progress: Option<f32>,
-    /// The best guess of the time left.
+    /// The estimated time left.
     pub left: Option<Duration>,
-    /// Until it is asked again.
+    /// The time until the next poll.
     pub next_poll: Option<Duration>,
-    /// How it ended, once it has.
     pub outcome: Option<Outcome>,
-    /// Whether asking fails at present.
     pub unreachable: bool,
-    /// Since the first poll.
+    /// The time since the first poll.
     pub elapsed: Duration,
 }
 
-impl Row {
-    /// Where a watched job stands now.
+impl JobRow {
     pub fn of(watch: &Watch, now: Moment) -> Self {
         let since = watch
-            .first_poll()
+            .first_poll_at()
             .map_or(0, |at| now.up_ms.saturating_sub(at));
         Self {
             job: watch.job(),
             state: watch.state(),
             progress: watch.progress(),
-            left: watch.left(now),
-            next_poll: Some(watch.next_poll(now)),
+            left: watch.estimated_left(now),
+            next_poll: Some(watch.next_poll_in(now)),
             outcome: None,
             unreachable: watch.is_unreachable(),
             elapsed: Duration::from_millis(since),
         }
     }
 
-    /// The one word that says most about it.
+    /// The outcome or state, or `unreachable`.
     fn word(&self) -> &'static str {
         match (self.outcome, self.unreachable, self.state) {
             (Some(outcome), _, _) => text::outcome_word(outcome),
             (None, true, _) => "unreachable",
             (None, false, Some(state)) => state.as_str(),
-            (None, false, None) => "asking",
+            (None, false, None) => "starting",
         }
     }
 
-    /// Its progress as it is told.
+    /// The progress in whole percent.
     fn percent(&self) -> Option<u8> {
         self.progress.map(whole_percent)
     }
 }
 
-/// The engine's side of the output: cheap, and waits only where the queue is full.
+/// The application's side of the output. It waits only while the queue is full.
 pub struct Report {
-    mode: Mode,
+    mode: OutputMode,
     style: Style,
-    size: SizeOf,
+    size: TerminalSizeFn,
     queue: mpsc::Sender<Message>,
-    frames: writer::Frames,
-    sink: Sink,
+    frames: writer::FrameSlot,
+    sink: DiagnosticSink,
     done: oneshot::Receiver<()>,
 }
 
 impl Report {
     /// Starts the writer thread.
-    ///
-    /// # Errors
-    /// Where the system gives no thread.
-    pub fn start(mode: Mode, style: Style, streams: Streams) -> std::io::Result<Self> {
+    pub fn start(mode: OutputMode, style: Style, streams: Streams) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(QUEUE);
-        let frames = writer::Frames::default();
-        let sink = Sink::queue(mode, queue.clone());
+        let frames = writer::FrameSlot::default();
+        let sink = DiagnosticSink::queue(mode, queue.clone());
         let (finished, done) = oneshot::channel();
         let size = streams.size.clone();
         let writer = Writer::new(streams, style, frames.clone(), sink.clone());
@@ -129,7 +122,7 @@ impl Report {
             .name("report".to_owned())
             .spawn(move || {
                 writer.run(messages);
-                // Nobody waits where the report was dropped rather than closed.
+                // Fails if the report was dropped instead of closed.
                 let _ = finished.send(());
             })?;
         Ok(Self {
@@ -143,101 +136,100 @@ impl Report {
         })
     }
 
-    /// Where diagnostics go so that they tear neither the bars nor the stream of records.
-    pub fn diagnostics(&self) -> Sink {
+    /// The sink for diagnostics, which keeps bars and records intact.
+    pub fn diagnostics(&self) -> DiagnosticSink {
         self.sink.clone()
     }
 
-    /// Whether [`Report::rows`] shows anything, and so is worth calling.
-    pub fn wants_rows(&self) -> bool {
-        self.mode == Mode::Progress && self.style.bars
+    /// Whether [`Report::update_bars`] has an effect.
+    pub fn has_bars(&self) -> bool {
+        self.mode == OutputMode::Progress && self.style.bars
     }
 
-    /// Whether [`Report::event`] would not have to wait.
+    /// Whether [`Report::event`] would return without waiting.
     pub fn has_room(&self) -> bool {
         self.queue.capacity() > 0
     }
 
-    /// Tells one event. Waits while the queue is full; dropped while it waits, nothing was told.
+    /// Reports one event. Waits while the queue is full; cancelled while it waits, it reports nothing.
     pub async fn event(&mut self, event: &Event) {
         match self.mode {
-            Mode::Json => {
+            OutputMode::Json => {
                 let line = json::line(&event.record());
-                self.send(Stream::Out, line).await;
+                self.send(OutputStream::Out, line).await;
             }
-            Mode::Text => {
+            OutputMode::Text => {
                 let line = text::event(event, self.style.color);
-                self.send(Stream::Out, line).await;
+                self.send(OutputStream::Out, line).await;
             }
-            Mode::Progress => {
+            OutputMode::Progress => {
                 let width = usize::from((self.size)().width);
                 if let Some(lines) = progress::event(event, width, self.style) {
-                    self.send(Stream::Err, lines).await;
+                    self.send(OutputStream::Err, lines).await;
                 }
             }
-            Mode::Quiet => {
+            OutputMode::Quiet => {
                 if event.kind.level() == "ERROR" {
                     let line = text::event(event, self.style.color);
-                    self.send(Stream::Err, line).await;
+                    self.send(OutputStream::Err, line).await;
                 }
             }
         }
     }
 
-    /// Shows where all jobs stand: a new frame of the bars, ended jobs counted in. Never waits; the newest frame
-    /// wins. Only [`Mode::Progress`] shows it.
-    pub fn rows(&mut self, rows: &[Row], elapsed: Duration) {
-        if self.wants_rows() && self.frames.put(rows, elapsed) {
-            // A full queue has something to write anyhow, and then looks at the frame too.
+    /// Shows the status of all jobs as bars. Never waits; a newer frame replaces an older one.
+    pub fn update_bars(&mut self, rows: &[JobRow], elapsed: Duration) {
+        if self.has_bars() && self.frames.put(rows, elapsed) {
+            // If the queue is full, the writer is awake and takes the frame too.
             let _ = self.queue.try_send(Message::Frame);
         }
     }
 
-    /// Says that the watch is alive: one line, in text alone. The engine calls it once a `--heartbeat`.
-    pub async fn heartbeat(&mut self, rows: &[Row], wall_ms: i64) {
-        if self.mode == Mode::Text {
-            self.send(Stream::Out, text::heartbeat(rows, wall_ms)).await;
+    /// Prints the heartbeat line of `text`.
+    pub async fn heartbeat(&mut self, rows: &[JobRow], wall_ms: i64) {
+        if self.mode == OutputMode::Text {
+            self.send(OutputStream::Out, text::heartbeat(rows, wall_ms))
+                .await;
         }
     }
 
-    /// Says which jobs are still going at a deadline, with state, percent and time left. For people alone: in json
-    /// the events of the ends say it.
-    pub async fn deadline(&mut self, rows: &[Row], wall_ms: i64) {
+    /// Prints the jobs that are active at a timeout. For people only: json has the ending events.
+    pub async fn deadline(&mut self, rows: &[JobRow], wall_ms: i64) {
         let stream = match self.mode {
-            Mode::Json => return,
-            Mode::Text => Stream::Out,
-            Mode::Progress | Mode::Quiet => Stream::Err,
+            OutputMode::Json => return,
+            OutputMode::Text => OutputStream::Out,
+            OutputMode::Progress | OutputMode::Quiet => OutputStream::Err,
         };
         for line in text::deadline(rows, wall_ms) {
             self.send(stream, line).await;
         }
     }
 
-    /// Takes the bars off the screen and waits until all is written. As long as the reader takes: the caller sets
-    /// the bound. Dropped rather than closed, a report tries the same for a moment.
+    /// Removes the bars and waits until everything is written, as long as the reader takes. Dropping a report does the
+    /// same for [`DROP_TIMEOUT`].
     pub async fn close(mut self) {
         if self.queue.send(Message::Close).await.is_ok() {
-            // An error means that the writer is gone, and with it what it had to write.
+            // An error means that the writer is gone.
             let _ = (&mut self.done).await;
         }
     }
 
-    async fn send(&self, stream: Stream, text: String) {
-        // The writer outlives every report; were it gone, there would be nobody to tell.
+    async fn send(&self, stream: OutputStream, text: String) {
+        // The writer outlives every report.
         let _ = self.queue.send(Message::Line(stream, text)).await;
     }
 }
 
 impl Drop for Report {
-    /// Whoever does not wait for a slow reader still leaves a tidy terminal.
+    /// Restores the terminal, unless the reader is slow.
     fn drop(&mut self) {
-        // Fails where the report was closed, as nobody takes messages any more.
+        // Fails if the report was closed.
         if self.queue.try_send(Message::Close).is_err() {
             return;
         }
-        let end = Instant::now() + PARTING;
+        let end = Instant::now() + DROP_TIMEOUT;
         while self.done.try_recv() == Err(TryRecvError::Empty) && Instant::now() < end {
-            std::thread::sleep(PARTING / 200);
+            std::thread::sleep(DROP_TIMEOUT / 200);
         }
     }
 }

@@ -1,6 +1,4 @@
-//! Which of the four outputs, and in what style: decided from facts about the process.
-//!
-//! `cli` gathers the [`StreamFacts`] once and asks them; the decisions themselves are pure.
+//! The choice of output mode and style, from the streams and environment of the process.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,47 +6,39 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-/// What is printed, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum OutputMode {
     /// Bars on standard error.
     Progress,
-    /// A line an event on standard output.
+    /// One line per event on standard output.
     Text,
-    /// A JSON object an event on standard output.
+    /// One JSON object per event on standard output.
     Json,
-    /// Nothing but what went wrong, on standard error.
+    /// Errors and failures only, on standard error.
     Quiet,
 }
 
-/// How lines and bars look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// Whether the words of ends are coloured.
+    /// Whether outcomes are colored.
     pub color: bool,
-    /// Whether bars may use more than ASCII.
+    /// Whether bars may use characters beyond ASCII.
     pub unicode: bool,
-    /// Whether there is a terminal to draw bars on; without one, progress prints its final lines alone.
+    /// Whether standard error is a terminal that can show bars; otherwise, progress prints only final lines.
     pub bars: bool,
 }
 
 impl Style {
-    /// The mark for what was left out.
-    pub(super) fn more(self) -> &'static str {
+    pub(super) fn ellipsis(self) -> &'static str {
         if self.unicode { "…" } else { "..." }
     }
 }
 
-/// What there is to know about the process's streams and environment.
+/// The streams and environment of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, each read off the process by itself"
-)]
-pub struct StreamFacts {
-    /// Standard output is a terminal.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
+pub struct StreamInfo {
     pub stdout_terminal: bool,
-    /// Standard error is a terminal.
     pub stderr_terminal: bool,
     /// Device and inode of standard output.
     pub stdout_inode: Option<(u64, u64)>,
@@ -64,9 +54,8 @@ pub struct StreamFacts {
     pub utf8: bool,
 }
 
-impl StreamFacts {
-    /// Reads them off the running process.
-    pub fn gather() -> Self {
+impl StreamInfo {
+    pub fn detect() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let term = variable("TERM");
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
@@ -87,26 +76,26 @@ impl StreamFacts {
         }
     }
 
-    /// What `--output auto` means for a one-shot (a daemon's `auto` is json): json where standard output is the
-    /// journal, progress where standard error is a terminal that can move its cursor, text otherwise.
+    /// The mode of `--output auto` in a one-shot: json if standard output is the journal, progress if standard error is a
+    /// terminal that can move its cursor, text otherwise.
     ///
-    /// `$JOURNAL_STREAM` alone says little: build agents are units too and pass it on to what they start. So it is
-    /// compared with the stream itself, as systemd.exec(5) advises.
-    pub fn auto(&self) -> Mode {
+    /// `$JOURNAL_STREAM` alone is not enough: build agents are units too and pass it to their children. It is compared with
+    /// the stream itself, as systemd.exec(5) recommends.
+    pub fn auto(&self) -> OutputMode {
         if self.is_journal() {
-            Mode::Json
+            OutputMode::Json
         } else if self.stderr_terminal && !self.dumb {
-            Mode::Progress
+            OutputMode::Progress
         } else {
-            Mode::Text
+            OutputMode::Text
         }
     }
 
-    /// The style for this mode. `CLICOLOR_FORCE` outranks everything but `NO_COLOR`.
-    pub fn style(&self, mode: Mode) -> Style {
+    /// `CLICOLOR_FORCE` takes precedence over everything but `NO_COLOR`.
+    pub fn style(&self, mode: OutputMode) -> Style {
         let terminal = match mode {
-            Mode::Text | Mode::Json => self.stdout_terminal,
-            Mode::Progress | Mode::Quiet => self.stderr_terminal,
+            OutputMode::Text | OutputMode::Json => self.stdout_terminal,
+            OutputMode::Progress | OutputMode::Quiet => self.stderr_terminal,
         };
         Style {
             color: !self.no_color && (self.color_force || terminal && !self.dumb),
@@ -135,75 +124,75 @@ fn inode(stream: &impl AsFd) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn journal(stream: &str) -> StreamFacts {
-        StreamFacts {
+    fn journal(stream: &str) -> StreamInfo {
+        StreamInfo {
             journal_stream: Some(stream.to_owned()),
             stdout_inode: Some((9, 4711)),
             stderr_terminal: true,
-            ..StreamFacts::default()
+            ..StreamInfo::default()
         }
     }
 
     #[test]
-    fn auto_is_json_only_where_standard_output_itself_is_the_journal() {
-        assert_eq!(journal("9:4711").auto(), Mode::Json);
+    fn auto_is_json_only_if_standard_output_is_the_journal() {
+        assert_eq!(journal("9:4711").auto(), OutputMode::Json);
         for other in ["9:4712", "8:4711", "4711", "", ":", "nine:4711"] {
-            assert_eq!(journal(other).auto(), Mode::Progress, "{other}");
+            assert_eq!(journal(other).auto(), OutputMode::Progress, "{other}");
         }
-        let unknown = StreamFacts {
+        let unknown = StreamInfo {
             stdout_inode: None,
             ..journal("none")
         };
-        assert_eq!(unknown.auto(), Mode::Progress);
+        assert_eq!(unknown.auto(), OutputMode::Progress);
     }
 
     #[test]
     fn auto_is_progress_on_a_terminal_that_can_move_its_cursor_and_text_elsewhere() {
-        let terminal = StreamFacts {
+        let terminal = StreamInfo {
             stderr_terminal: true,
-            ..StreamFacts::default()
+            ..StreamInfo::default()
         };
-        assert_eq!(terminal.auto(), Mode::Progress);
-        let dumb = StreamFacts {
+        assert_eq!(terminal.auto(), OutputMode::Progress);
+        let dumb = StreamInfo {
             dumb: true,
             ..terminal
         };
-        assert_eq!(dumb.auto(), Mode::Text);
-        let piped = StreamFacts {
+        assert_eq!(dumb.auto(), OutputMode::Text);
+        let piped = StreamInfo {
             stdout_terminal: true,
-            ..StreamFacts::default()
+            ..StreamInfo::default()
         };
-        assert_eq!(piped.auto(), Mode::Text);
+        assert_eq!(piped.auto(), OutputMode::Text);
     }
 
     #[test]
-    fn colours_are_for_the_terminal_that_is_written_to_unless_the_user_says_otherwise() {
-        let out = StreamFacts {
+    fn color_is_for_the_terminal_written_to_unless_the_environment_decides() {
+        let out = StreamInfo {
             stdout_terminal: true,
-            ..StreamFacts::default()
+            ..StreamInfo::default()
         };
-        assert!(out.style(Mode::Text).color);
-        assert!(!out.style(Mode::Progress).color);
-        let set = |no_color, color_force, dumb| StreamFacts {
+        assert!(out.style(OutputMode::Text).color);
+        assert!(!out.style(OutputMode::Progress).color);
+        let set = |no_color, color_force, dumb| StreamInfo {
             dumb,
             no_color,
             color_force,
             ..out.clone()
         };
-        assert!(!set(true, false, false).style(Mode::Text).color);
-        assert!(!set(false, false, true).style(Mode::Text).color);
-        assert!(set(false, true, true).style(Mode::Text).color);
-        assert!(!set(true, true, false).style(Mode::Text).color);
-        assert!(set(false, true, false).style(Mode::Progress).color);
+        assert!(!set(true, false, false).style(OutputMode::Text).color);
+        assert!(!set(false, false, true).style(OutputMode::Text).color);
+        assert!(set(false, true, true).style(OutputMode::Text).color);
+        assert!(!set(true, true, false).style(OutputMode::Text).color);
+        assert!(set(false, true, false).style(OutputMode::Progress).color);
     }
 
     #[test]
-    fn bars_need_a_terminal_even_when_they_were_asked_for() {
-        assert!(!StreamFacts::default().style(Mode::Progress).bars);
+    fn bars_need_a_terminal_even_if_progress_is_requested() {
+        assert!(!StreamInfo::default().style(OutputMode::Progress).bars);
     }
 
     #[test]
     fn the_running_process_knows_the_inode_of_its_standard_output() {
-        assert!(StreamFacts::gather().stdout_inode.is_some());
+        assert!(StreamInfo::detect().stdout_inode.is_some());
     }
 }

@@ -1,7 +1,6 @@
-//! What `--output progress` leaves on the screen: a final line for each job, its error or its files below it.
+//! The final lines of `--output progress`: one per job, with its error or files below.
 //!
-//! A job that has ended leaves the bars and its final line is printed above them, so that the lines stand in the
-//! order of the ends, and stay whatever happens to the bars. Other transitions show in the bars alone.
+//! When a job ends, its bar goes and its final line is printed above the bars. Other events show in the bars alone.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -10,35 +9,37 @@ use super::{Style, text};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::{JobRef, Outcome};
 
-/// On narrower screens lines wrap after all: there is no room left beside the job's name.
-const SMALLEST: usize = 40;
+/// On narrower screens lines wrap: no room is left beside the job's name.
+const MIN_WIDTH: usize = 40;
 
-/// The most lines of error below a final line; json has it whole.
-const ERROR_LINES: usize = 6;
+/// The most lines of an error below a final line; json has all of it.
+const MAX_ERROR_LINES: usize = 6;
 
-/// The lines for the event, where it leaves any, for a terminal of this width; none of them wraps.
+/// The lines of the event, if any, for a terminal of this width.
 pub(super) fn event(event: &Event, width: usize, style: Style) -> Option<String> {
-    let room = width.saturating_sub(1).max(SMALLEST);
+    let room = width.saturating_sub(1).max(MIN_WIDTH);
     match (event.job, event.kind) {
-        (Some(job), EventType::Ended(outcome)) => Some(end(event, job, outcome, room, style)),
+        (Some(job), EventType::Ended(outcome)) => {
+            Some(final_lines(event, job, outcome, room, style))
+        }
         (_, EventType::WatchFinished) => Some(event.message()),
         (_, EventType::HookFailed) => {
-            let below = fold(&text::sentence(event), room, style);
+            let below = wrap(&text::sentence(event), room, style);
             Some(format!("HOOK FAILED\n{}", below.join("\n")))
         }
         _ => None,
     }
 }
 
-fn end(event: &Event, job: JobRef, outcome: Outcome, room: usize, style: Style) -> String {
+fn final_lines(event: &Event, job: JobRef, outcome: Outcome, room: usize, style: Style) -> String {
     let job = format!("{:<13}", job.to_string());
     let word = format!("{:<9}", text::word(event));
     let percent = event
-        .facts
+        .fields
         .progress
         .filter(|_| outcome != Outcome::Completed)
         .map(|p| format!("at {p} %"));
-    // As many details as fit behind the word; the others go below, like the error and the files.
+    // Details that do not fit on the first line go below, before error and files.
     let mut used = job.len() + 1 + word.len();
     let (beside, below): (Vec<String>, Vec<String>) = percent
         .into_iter()
@@ -53,23 +54,23 @@ fn end(event: &Event, job: JobRef, outcome: Outcome, room: usize, style: Style) 
         .into_iter()
         .chain(text::error(event))
         .chain(text::files(event));
-    let below = below.flat_map(|text| fold(&text, room, style));
+    let below = below.flat_map(|text| wrap(&text, room, style));
     std::iter::once(line.trim_end().to_owned())
         .chain(below)
         .collect::<Vec<String>>()
         .join("\n")
 }
 
-/// Breaks a text between words. Every line has a bar in front: somebody else's text never begins one.
-fn fold(text: &str, room: usize, style: Style) -> Vec<String> {
+/// Wraps a text between words. Every line has a prefix, so that untrusted text never begins one.
+fn wrap(text: &str, room: usize, style: Style) -> Vec<String> {
     const INDENT: &str = "    | ";
     let room = room.saturating_sub(INDENT.len());
     let mut lines: Vec<String> = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() && lines.len() < ERROR_LINES {
-        let last = lines.len() + 1 == ERROR_LINES;
+    while !rest.is_empty() && lines.len() < MAX_ERROR_LINES {
+        let last = lines.len() + 1 == MAX_ERROR_LINES;
         let (line, after) = if last {
-            (cut_to_width(rest, room, style.more()), "")
+            (cut_to_width(rest, room, style.ellipsis()), "")
         } else {
             let (line, after) = split(rest, room);
             (line.to_owned(), after)
@@ -80,7 +81,7 @@ fn fold(text: &str, room: usize, style: Style) -> Vec<String> {
     lines
 }
 
-/// The first line of at most `room` columns, and what remains: after the last blank, where there is one.
+/// The first line of at most `room` columns, and the rest; split at the last blank, if there is one.
 fn split(text: &str, room: usize) -> (&str, &str) {
     let fits = prefix_of_width(text, room);
     if fits == text.len() {

@@ -1,22 +1,21 @@
-//! Makes somebody else's text harmless.
+//! Neutralizes untrusted text.
 //!
-//! `joberror` and the like may hold anything: escape sequences that rewrite the screen, marks that turn the reading
-//! direction, line breaks that forge a line, commands that a build server would obey. [`sanitize`] is for lines that
-//! people read; JSON escapes instead (`json.rs`).
+//! `joberror` and similar texts can contain escape sequences that rewrite the screen, bidi marks, line breaks that forge
+//! a line, and commands for a build server. [`sanitized`] is for lines that people read; `json.rs` escapes instead.
 
 use std::fmt::Write;
 
-/// The most bytes ever printed of one text.
+/// The most bytes printed of one text.
 pub const LIMIT: usize = 8 * 1024;
 
 /// The text as one line without control characters, bidi marks or build-server commands, in at most `limit` bytes
 /// (at least 4).
 ///
-/// What was there stays visible: a newline becomes `\n`, escape `\x1b`, a bidi mark `\u{202e}`. Blanks around the
-/// text go. Neutral text comes back unchanged.
-pub fn neutral(text: &str, limit: usize) -> String {
+/// Replaced characters stay visible: a newline becomes `\n`, escape `\x1b`, a bidi mark `\u{202e}`. Surrounding blanks
+/// are removed. Harmless text is returned unchanged.
+pub fn sanitized(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit));
-    // Escapes only make the text longer, so what lies beyond the limit cannot come back in.
+    // Escaping only lengthens the text, so characters beyond the limit are never needed.
     for c in text.trim().chars().take(limit.saturating_add(1)) {
         match c {
             '\n' => out.push_str("\\n"),
@@ -30,23 +29,23 @@ pub fn neutral(text: &str, limit: usize) -> String {
             _ => out.push(c),
         }
     }
-    // GitHub's workflow commands count after blanks too, and some line may yet begin with this text.
+    // GitHub accepts workflow commands after blanks too, and a line may begin with this text.
     if out.starts_with("::") {
         out.insert(0, '\\');
     }
     cut(out, limit)
 }
 
-/// Whether a terminal, a log viewer or an editor would act on the character rather than show it: C0, DEL, C1, marks
-/// of reading direction, line and paragraph separators.
+/// Whether terminals, log viewers or editors act on the character instead of showing it: C0, DEL, C1, bidi marks, line
+/// and paragraph separators.
 pub(super) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a `[` would complete a command of a build server: `##[error]`, `##vso[`, `##teamcity[`. GitHub and Azure
-/// find these anywhere in a line.
+/// Whether a `[` would complete a build-server command: `##[error]`, `##vso[`, `##teamcity[`. GitHub and Azure find
+/// them anywhere in a line.
 fn ends_in_command(before: &str) -> bool {
     before
         .trim_end_matches(|c: char| c.is_ascii_alphanumeric())
@@ -68,7 +67,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_was_there_stays_visible() {
+    fn escaped_characters_stay_visible() {
         for (hostile, harmless) in [
             ("disk full", "disk full"),
             ("  one\ntwo\r\n", "one\\ntwo"),
@@ -91,14 +90,14 @@ mod tests {
             ("#[x] [y]", "#[x] [y]"),
             ("Grüße, 世界 👩‍👩‍👧", "Grüße, 世界 👩‍👩‍👧"),
         ] {
-            assert_eq!(neutral(hostile, LIMIT), harmless);
+            assert_eq!(sanitized(hostile, LIMIT), harmless);
         }
     }
 
     #[test]
-    fn a_long_text_is_cut_between_characters_and_says_so() {
-        assert_eq!(neutral("äääää", 8), "ää…");
-        assert_eq!(neutral(&"x".repeat(9_000), LIMIT).len(), LIMIT);
+    fn a_long_text_is_cut_between_characters_and_marked() {
+        assert_eq!(sanitized("äääää", 8), "ää…");
+        assert_eq!(sanitized(&"x".repeat(9_000), LIMIT).len(), LIMIT);
     }
 
     fn hostile() -> impl Strategy<Value = String> {
@@ -126,8 +125,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_in_one_harmless_line_comes_out(text in hostile(), limit in 4usize..80) {
-            let out = neutral(&text, limit);
+        fn any_text_becomes_one_harmless_line(text in hostile(), limit in 4usize..80) {
+            let out = sanitized(&text, limit);
             prop_assert!(out.len() <= limit);
             prop_assert!(!out.chars().any(is_harmful), "{out:?}");
             prop_assert!(!out.trim_start().starts_with("::"), "{out:?}");
@@ -135,7 +134,7 @@ mod tests {
             for command in ["##[", "##teamcity[", "##vso["] {
                 prop_assert!(!lower.contains(command), "{out:?}");
             }
-            prop_assert_eq!(neutral(&out, limit), out.clone(), "not idempotent");
+            prop_assert_eq!(sanitized(&out, limit), out.clone(), "not idempotent");
         }
     }
 }

@@ -1,27 +1,23 @@
-//! Puts lines above the bars and repaints the bars, on a terminal.
+//! Prints lines above the bars and repaints the bars on a terminal.
 //!
-//! The cursor rests on an empty line **above** the bars. However a resize breaks or cuts what is below it, one
-//! "erase below" takes all the pieces: nothing has to be remembered of what was drawn at which width. And the
-//! cursor is never hidden: whatever ends the process, there is no state to restore. Two things are out of every
-//! program's reach: what a window that gets narrower pushes into the scrollback, and to erase after `kill -9`.
+//! The cursor rests on an empty line **above** the bars. However a resize wraps or cuts the lines below, one "erase
+//! below" removes all of them, without knowing at which width they were drawn. The cursor is never hidden, so that no
+//! state needs restoring however the process ends. Two things remain: lines that a narrower window pushes into the
+//! scrollback, and the bars after `kill -9`.
 //!
-//! That is why `indicatif`, which draws bars well, does not serve: it pads every line to the full width and counts
-//! how many it drew at the width of that time. A narrower window breaks each of them in two, and half of them stay
-//! on the screen for good.
+//! `indicatif` does not do this: it pads lines to the full width and erases as many lines as it drew. After a resize to a
+//! narrower window each of them has wrapped, and half of them stay on the screen.
 
 use std::fmt::Write;
 
-/// How large the terminal is, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Columns.
+pub struct TerminalSize {
     pub width: u16,
-    /// Lines.
     pub height: u16,
 }
 
-impl Default for Size {
-    /// What terminals have been since the VT100.
+impl Default for TerminalSize {
+    /// The size of a VT100.
     fn default() -> Self {
         Self {
             width: 80,
@@ -30,30 +26,29 @@ impl Default for Size {
     }
 }
 
-/// What lies on the screen.
+/// Paints the bars, and keeps what is on the screen.
 #[derive(Debug, Default)]
-pub(super) struct Painter {
+pub(super) struct TerminalPainter {
     bars: Vec<String>,
-    size: Size,
+    size: TerminalSize,
 }
 
-impl Painter {
-    /// The bytes that print `above` (whole lines) for good and put `bars` below them in place of the former ones.
-    /// None where nothing would change. With the line of the cursor the bars must fit on the screen, each on one
-    /// line.
+impl TerminalPainter {
+    /// The bytes that print the lines `above` and replace the bars below them. None if nothing changes. The bars and the
+    /// cursor's line must fit on the screen.
     pub(super) fn paint(
         &mut self,
         above: &[String],
         bars: Vec<String>,
-        size: Size,
+        size: TerminalSize,
     ) -> Option<String> {
         if above.is_empty() && bars == self.bars && size == self.size {
             return None;
         }
         let mut out = String::new();
         if !self.bars.is_empty() {
-            // First the line of the cursor, where the terminal may have shown a `^C`. Then from the next on, not
-            // from here: at the top of the screen some terminals would move what is erased into the scrollback.
+            // The cursor's line may show a `^C`, so it is erased too. "Erase below" starts on the next line: at the top
+            // of the screen some terminals move what it erases into the scrollback.
             out.push_str("\r\x1b[K\n\x1b[J\x1b[A");
         }
         for line in above {

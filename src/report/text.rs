@@ -1,32 +1,32 @@
-//! `--output text`: a line for each event, for people who read a build's log.
+//! `--output text`: one line per event, for people who read the log of a build.
 //!
 //! ```text
 //! 12:34:56Z  diff/1234     running      40 %  about 2m 10s left
 //! 12:42:59Z  diff/1234     COMPLETED   100 %  after 8m 3s, 14 requests
 //! ```
 //!
-//! Time is UTC, as in the server's own logs. Words of ends are in capitals: they stand out without colours, and
-//! `grep FAILED` finds them. A line never begins with somebody else's text.
+//! Times are UTC, as in the server's logs. Outcomes are in capitals: they stand out without color, and `grep FAILED` finds
+//! them. A line never begins with untrusted text.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Row;
+use super::JobRow;
 use super::bars;
-use super::sanitize::neutral;
+use super::sanitize::sanitized;
 use forgewatch_core::event::{Event, EventFields, EventType};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::FileSum;
 use forgewatch_core::time::{millis, rfc3339_ms, span};
 
-/// The most bytes of somebody else's text in one line; json has it whole.
-const QUOTE: usize = 1_000;
-/// Of names and labels.
-const NAME: usize = 100;
-/// How many jobs a heartbeat names.
-const NAMED: usize = 3;
+/// The longest error message in a line, in bytes; json has all of it.
+const MAX_ERROR: usize = 1_000;
+/// The longest name or label in a line, in bytes.
+const MAX_NAME: usize = 100;
+/// The most jobs that a heartbeat names.
+const HEARTBEAT_JOBS: usize = 3;
 
-/// The event as one line, without the line's end.
+/// The event as one line, without the newline.
 pub(super) fn event(event: &Event, color: bool) -> String {
     let time = clock(event.wall_ms);
     let Some(job) = event.job else {
@@ -39,7 +39,7 @@ pub(super) fn event(event: &Event, color: bool) -> String {
     let job = job.to_string();
     let word = paint(&format!("{:<11}", word(event)), event.kind, color);
     let percent = event
-        .facts
+        .fields
         .progress
         .map_or_else(String::new, |p| format!("{p} %"));
     let mut details = details(event);
@@ -55,24 +55,23 @@ pub(super) fn event(event: &Event, color: bool) -> String {
     line.trim_end().to_owned()
 }
 
-/// One line that says how many jobs are going, and how those stand that matter most.
-pub(super) fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
-    let going: Vec<&Row> = rows.iter().filter(|row| row.outcome.is_none()).collect();
-    if going.is_empty() && !rows.is_empty() {
-        // All that a watch waits for after the last end.
+/// One line with the number of active jobs and the status of the most important ones.
+pub(super) fn heartbeat(rows: &[JobRow], wall_ms: i64) -> String {
+    let active: Vec<&JobRow> = rows.iter().filter(|row| row.outcome.is_none()).collect();
+    if active.is_empty() && !rows.is_empty() {
         return format!("{}  every job has ended; waiting for hooks", clock(wall_ms));
     }
-    let named = bars::foremost(&going, NAMED);
+    let named = bars::most_important(&active, HEARTBEAT_JOBS);
     let mut line = format!(
-        "{}  {} of {} still going",
+        "{}  {} of {} still active",
         clock(wall_ms),
-        going.len(),
+        active.len(),
         jobs(rows.len())
     );
-    if going.len() > named.len() {
-        let _ = write!(line, " ({})", bars::counts(going.iter().copied()));
+    if active.len() > named.len() {
+        let _ = write!(line, " ({})", bars::counts(active.iter().copied()));
     }
-    let named: Vec<String> = named.iter().map(|row| standing(row)).collect();
+    let named: Vec<String> = named.iter().map(|row| summary(row)).collect();
     if !named.is_empty() {
         line.push_str(": ");
         line.push_str(&named.join("; "));
@@ -80,16 +79,16 @@ pub(super) fn heartbeat(rows: &[Row], wall_ms: i64) -> String {
     line
 }
 
-/// Which jobs were still going when time ran out: a line that counts them, then a line each.
-pub(super) fn deadline(rows: &[Row], wall_ms: i64) -> Vec<String> {
-    let going: Vec<&Row> = rows.iter().filter(|row| row.outcome.is_none()).collect();
+/// The jobs that were active at a timeout: their number, then one line per job.
+pub(super) fn deadline(rows: &[JobRow], wall_ms: i64) -> Vec<String> {
+    let active: Vec<&JobRow> = rows.iter().filter(|row| row.outcome.is_none()).collect();
     let time = clock(wall_ms);
     let head = format!(
-        "{time}  time is up: {} of {} still going",
-        going.len(),
+        "{time}  timeout expired: {} of {} still active",
+        active.len(),
         jobs(rows.len())
     );
-    let line = |row: &&Row| {
+    let line = |row: &&JobRow| {
         let percent = row.percent().map_or_else(String::new, |p| format!("{p} %"));
         let left = row.left.map_or_else(String::new, about);
         let job = row.job.to_string();
@@ -101,11 +100,10 @@ pub(super) fn deadline(rows: &[Row], wall_ms: i64) -> Vec<String> {
         .to_owned()
     };
     std::iter::once(head)
-        .chain(going.iter().map(line))
+        .chain(active.iter().map(line))
         .collect()
 }
 
-/// What an end is called.
 pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "completed",
@@ -120,7 +118,7 @@ pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
     }
 }
 
-/// What happened, in a word: capitals for ends.
+/// The event in one word; outcomes are in capitals.
 pub(super) fn word(event: &Event) -> String {
     let word = match event.kind {
         EventType::Ended(outcome) => return outcome_word(outcome).to_uppercase(),
@@ -129,12 +127,12 @@ pub(super) fn word(event: &Event) -> String {
         EventType::Resumed => "resumed",
         EventType::Unreachable => "unreachable",
         EventType::Reachable => "reachable",
-        _ => event.facts.state.map_or("unknown", JobState::as_str),
+        _ => event.fields.state.map_or("unknown", JobState::as_str),
     };
     word.to_owned()
 }
 
-/// The word in the colour of its meaning: only ends have one.
+/// Colors the word of an outcome.
 pub(super) fn paint(word: &str, kind: EventType, color: bool) -> String {
     let code = match kind {
         EventType::Ended(Outcome::Completed) => "32",
@@ -149,44 +147,47 @@ pub(super) fn paint(word: &str, kind: EventType, color: bool) -> String {
     }
 }
 
-/// What else there is to say of a job's event, but for error and files.
+/// The details of a job's event, without error and files.
 pub(super) fn details(event: &Event) -> Vec<String> {
-    let facts = &event.facts;
+    let fields = &event.fields;
     let mut out = Vec::new();
     match event.kind {
         EventType::Watching => {
-            out.extend(expected(facts));
-            out.extend(about_it(event));
+            out.extend(eta(fields));
+            out.extend(names_and_labels(event));
         }
         EventType::StateChanged => {
-            if let Some(before) = facts.previous_state {
+            if let Some(before) = fields.previous_state {
                 out.push(format!("was {before}"));
             }
-            if let (Some(JobState::Unknown(_)), Some(name)) = (facts.state, &facts.state_name) {
-                out.push(format!("the server says \"{}\"", neutral(name, NAME)));
+            if let (Some(JobState::Unknown(_)), Some(name)) = (fields.state, &fields.state_name) {
+                out.push(format!("server state \"{}\"", sanitized(name, MAX_NAME)));
             }
-            out.extend(expected(facts));
+            out.extend(eta(fields));
         }
         EventType::EtaSlipped => {
-            out.push("expected later than before".to_owned());
-            out.extend(expected(facts));
+            out.push("ETA moved later".to_owned());
+            out.extend(eta(fields));
         }
-        EventType::Stalled => out.push("has not moved".to_owned()),
-        EventType::Resumed => out.push("moves again".to_owned()),
+        EventType::Stalled => {
+            let time = fields.stalled_ms.map(|ms| format!(" for {}", seconds(ms)));
+            out.push(format!("no progress{}", time.unwrap_or_default()));
+        }
+        EventType::Resumed => out.push("progressing again".to_owned()),
         EventType::Unreachable => {
-            out.push("cannot be asked".to_owned());
-            if let Some(ms) = facts.next_poll_ms {
-                out.push(format!("asked again in {}", seconds(ms)));
+            out.push("cannot be polled".to_owned());
+            if let Some(ms) = fields.next_poll_ms {
+                out.push(format!("next poll in {}", seconds(ms)));
             }
         }
-        EventType::Reachable => out.push("can be asked again".to_owned()),
-        EventType::Ended(outcome) => out.extend(end(outcome, facts)),
-        _ => out.extend(expected(facts)),
+        EventType::Reachable => out.push("can be polled again".to_owned()),
+        EventType::Ended(outcome) => out.extend(outcome_details(outcome, fields)),
+        _ => out.extend(eta(fields)),
     }
     out
 }
 
-/// The event's sentence, and what went wrong.
+/// The event's message and error.
 pub(super) fn sentence(event: &Event) -> String {
     match error(event) {
         Some(error) => format!("{}: {error}", event.message()),
@@ -194,43 +195,51 @@ pub(super) fn sentence(event: &Event) -> String {
     }
 }
 
-/// What went wrong: `joberror`, or why the job could not be asked.
+/// `joberror`, or the error of polling.
 pub(super) fn error(event: &Event) -> Option<String> {
-    let error = event.facts.error.as_deref().map(|e| neutral(e, QUOTE));
+    let error = event
+        .fields
+        .error_message
+        .as_deref()
+        .map(|e| sanitized(e, MAX_ERROR));
     let error = error.filter(|e| !e.is_empty());
-    match event.facts.error_kind {
+    match event.fields.error_kind {
         Some(kind) => Some(error.map_or_else(|| kind.to_string(), |e| format!("{e} ({kind})"))),
         None => error,
     }
 }
 
-fn end(outcome: Outcome, facts: &EventFields) -> Vec<String> {
+fn outcome_details(outcome: Outcome, fields: &EventFields) -> Vec<String> {
     let mut out = Vec::new();
-    let standing = match facts.state {
+    let state = match fields.state {
         Some(state) => format!("still {state}"),
-        None => "not answered yet".to_owned(),
+        None => "no status yet".to_owned(),
     };
     match outcome {
-        Outcome::Squashed => out.push("set aside in favour of another job".to_owned()),
-        Outcome::TimedOut => out.push(standing),
+        Outcome::Squashed => out.push("superseded by another job".to_owned()),
+        Outcome::TimedOut => out.push(state),
         Outcome::Abandoned(Reason::FailFast) => {
-            out.push(format!("{standing}, left as another job did not complete"));
+            out.push(format!(
+                "{state}; not waited for: another job did not complete (--fail-fast)"
+            ));
         }
-        Outcome::Abandoned(Reason::Interrupted) => out.push(format!("{standing}, interrupted")),
+        Outcome::Abandoned(Reason::Interrupted) => {
+            out.push(format!("{state}; not waited for: interrupted"))
+        }
         _ => {}
     }
-    out.extend(facts.elapsed_ms.map(|ms| format!("after {}", span(ms))));
-    out.extend(facts.requests.map(|n| match n {
+    out.extend(fields.elapsed_ms.map(|ms| format!("after {}", span(ms))));
+    out.extend(fields.requests.map(|n| match n {
         1 => "1 request".to_owned(),
         n => format!("{n} requests"),
     }));
     out
 }
 
-/// What a finished diff found.
+/// The files of a completed diff.
 pub(super) fn files(event: &Event) -> Option<String> {
     let part = |sum: FileSum, word: &str| format!("{} {word} ({})", sum.count, size(sum.bytes));
-    event.facts.files.map(|files| {
+    event.fields.files.map(|files| {
         format!(
             "files: {}, {}, {}",
             part(files.added, "added"),
@@ -259,32 +268,36 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn about_it(event: &Event) -> Vec<String> {
-    let Some(about) = event.about.as_deref() else {
+fn names_and_labels(event: &Event) -> Vec<String> {
+    let Some(about) = event.meta.as_deref() else {
         return Vec::new();
     };
     let names = [&about.names.game, &about.names.image, &about.names.machine];
     let names: Vec<String> = names
         .into_iter()
         .flatten()
-        .map(|name| neutral(name, NAME))
+        .map(|name| sanitized(name, MAX_NAME))
         .collect();
     let mut out = Vec::new();
     if !names.is_empty() {
         out.push(names.join(" / "));
     }
     let label = |(key, value): (&String, &String)| {
-        format!("{}={}", neutral(key, NAME), neutral(value, NAME))
+        format!(
+            "{}={}",
+            sanitized(key, MAX_NAME),
+            sanitized(value, MAX_NAME)
+        )
     };
     out.extend(about.labels.iter().map(label));
     out
 }
 
-/// When the server expects the end.
-fn expected(facts: &EventFields) -> Option<String> {
-    facts.eta_seconds.map(|s| match s {
+/// The time left until the server's ETA.
+fn eta(fields: &EventFields) -> Option<String> {
+    fields.eta_seconds.map(|s| match s {
         1.. => about(Duration::from_secs(s.unsigned_abs())),
-        0 => "expected now".to_owned(),
+        0 => "due now".to_owned(),
         _ => format!(
             "overdue by {}",
             seconds(s.unsigned_abs().saturating_mul(1_000))
@@ -292,8 +305,8 @@ fn expected(facts: &EventFields) -> Option<String> {
     })
 }
 
-/// One job in a list.
-fn standing(row: &Row) -> String {
+/// One job of a heartbeat.
+fn summary(row: &JobRow) -> String {
     let mut out = format!("{} {}", row.job, row.word());
     if let Some(percent) = row.percent() {
         let _ = write!(out, " {percent} %");
@@ -308,7 +321,7 @@ fn about(left: Duration) -> String {
     format!("about {} left", seconds(millis(left)))
 }
 
-/// A span in whole seconds at least: half a second more or less tells people nothing.
+/// A duration rounded up to whole seconds.
 pub(super) fn seconds(ms: u64) -> String {
     span(ms.div_ceil(1_000).saturating_mul(1_000))
 }

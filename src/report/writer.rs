@@ -1,7 +1,7 @@
-//! The one thread that writes: lines in the order of the queue, the bars below them.
+//! The writer thread: lines in the order of the queue, the bars below them.
 //!
-//! [`super::Report`] and [`super::diagnostics`] fill the queue. A reader that is slow stops this thread and nothing
-//! else; a reader that is gone is no end either: from then on its lines are dropped.
+//! [`super::Report`] and [`super::diagnostics`] fill the queue. A slow reader blocks only this thread; lines for a closed
+//! stream are dropped.
 
 use std::fmt;
 use std::fs::File;
@@ -14,62 +14,58 @@ use std::time::Duration;
 use terminal_size::{Height, Width, terminal_size_of};
 use tokio::sync::mpsc;
 
-use super::bars::frame;
-use super::diagnostics::Sink;
-use super::terminal::{Painter, Size};
-use super::{Row, Style};
+use super::bars::render_bars;
+use super::diagnostics::DiagnosticSink;
+use super::terminal::{TerminalPainter, TerminalSize};
+use super::{JobRow, Style};
 
-/// How many bytes are joined to one write at most, while more wait.
+/// The most bytes combined into one write.
 const BATCH: usize = 64 * 1024;
-/// How long to wait where a stream that somebody else made non-blocking is full.
-const FULL: Duration = Duration::from_millis(10);
+/// The delay before another write to a full non-blocking stream.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Tells how large the terminal is.
-pub type SizeOf = Arc<dyn Fn() -> Size + Send + Sync>;
+pub type TerminalSizeFn = Arc<dyn Fn() -> TerminalSize + Send + Sync>;
 
-/// Which of the two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum OutputStream {
     Out,
     Err,
 }
 
-/// What the queue carries.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// One line or several, without the last line's end.
-    Line(Stream, String),
-    /// There is a new frame in [`Frames`].
+    /// One or more lines, without the last newline.
+    Line(OutputStream, String),
+    /// [`FrameSlot`] has a new frame.
     Frame,
-    /// Nothing follows: take the bars off the screen.
+    /// The last message: remove the bars.
     Close,
 }
 
-/// Where the writer writes, and how large the screen is.
 pub struct Streams {
     /// Standard output, unbuffered.
     pub out: Box<dyn Write + Send>,
     /// Standard error, unbuffered.
     pub err: Box<dyn Write + Send>,
     /// The size of the terminal behind `err`.
-    pub size: SizeOf,
+    pub size: TerminalSizeFn,
 }
 
 impl Streams {
-    /// The process's own. Unbuffered, so that what was written whole by one write is known.
+    /// The streams of the process. Unbuffered, so that the result of each write is known.
     pub fn standard() -> Self {
         Self {
             out: unbuffered(&io::stdout()),
             err: unbuffered(&io::stderr()),
             size: Arc::new(|| {
                 terminal_size_of(io::stderr()).map_or_else(
-                    Size::default,
+                    TerminalSize::default,
                     |(Width(width), Height(height))| {
-                        // Some pseudo-terminals were never told their size.
+                        // Some pseudo-terminals have no size.
                         let of = |value, default| if value == 0 { default } else { value };
-                        Size {
-                            width: of(width, Size::default().width),
-                            height: of(height, Size::default().height),
+                        TerminalSize {
+                            width: of(width, TerminalSize::default().width),
+                            height: of(height, TerminalSize::default().height),
                         }
                     },
                 )
@@ -87,79 +83,83 @@ impl fmt::Debug for Streams {
 fn unbuffered(stream: &impl AsFd) -> Box<dyn Write + Send> {
     match stream.as_fd().try_clone_to_owned() {
         Ok(fd) => Box::new(File::from(fd)),
-        // A stream that cannot be had is as good as closed.
+        // Treated like a closed stream.
         Err(_) => Box::new(io::sink()),
     }
 }
 
-/// Where all jobs stand at one time.
+/// The status of all jobs at one time.
 #[derive(Debug, Default)]
-struct Standing {
-    rows: Vec<Row>,
+struct Frame {
+    rows: Vec<JobRow>,
     elapsed: Duration,
 }
 
-/// The newest frame, where the writer has not yet taken it.
+/// The newest frame that the writer has not taken yet.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frames(Arc<Mutex<Option<Standing>>>);
+pub(super) struct FrameSlot(Arc<Mutex<Option<Frame>>>);
 
-impl Frames {
-    /// Puts a frame in place of one not yet taken; says whether there was none, so that the writer must be woken.
-    pub(super) fn put(&self, rows: &[Row], elapsed: Duration) -> bool {
+impl FrameSlot {
+    /// Replaces the frame. Returns whether the slot was empty, so that the writer must be woken.
+    pub(super) fn put(&self, rows: &[JobRow], elapsed: Duration) -> bool {
         let rows = rows.to_vec();
-        self.slot().replace(Standing { rows, elapsed }).is_none()
+        self.slot().replace(Frame { rows, elapsed }).is_none()
     }
 
-    fn take(&self) -> Option<Standing> {
+    fn take(&self) -> Option<Frame> {
         self.slot().take()
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Standing>> {
-        // Nothing can panic while it is held; were it so, the rows would still be rows.
+    fn slot(&self) -> MutexGuard<'_, Option<Frame>> {
+        // The frame is valid even if a thread panicked with the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The writer's side of the queue.
 pub(super) struct Writer {
-    out: Outlet,
-    err: Outlet,
-    size: SizeOf,
+    out: BufferedStream,
+    err: BufferedStream,
+    size: TerminalSizeFn,
     style: Style,
-    frames: Frames,
-    standing: Standing,
+    frames: FrameSlot,
+    frame: Frame,
     above: Vec<String>,
-    painter: Painter,
-    sink: Sink,
+    painter: TerminalPainter,
+    sink: DiagnosticSink,
 }
 
 impl Writer {
-    pub(super) fn new(streams: Streams, style: Style, frames: Frames, sink: Sink) -> Self {
+    pub(super) fn new(
+        streams: Streams,
+        style: Style,
+        frames: FrameSlot,
+        sink: DiagnosticSink,
+    ) -> Self {
         Self {
-            out: Outlet::new("standard output", streams.out),
-            err: Outlet::new("standard error", streams.err),
+            out: BufferedStream::new("standard output", streams.out),
+            err: BufferedStream::new("standard error", streams.err),
             size: streams.size,
             style,
             frames,
-            standing: Standing::default(),
+            frame: Frame::default(),
             above: Vec::new(),
-            painter: Painter::default(),
+            painter: TerminalPainter::default(),
             sink,
         }
     }
 
-    /// Writes until it is told to close, or nobody is left who could say anything.
+    /// Writes until [`Message::Close`] or until all senders are gone.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         while let Some(first) = queue.blocking_recv() {
             let mut open = self.take(first);
-            // What waits is written together, so that a burst is a few writes rather than thousands.
-            while open && self.out.waiting.len() < BATCH && self.above.len() < 1_000 {
+            // Combines waiting messages, so that a burst needs few writes.
+            while open && self.out.buffer.len() < BATCH && self.above.len() < 1_000 {
                 match queue.try_recv() {
                     Ok(message) => open = self.take(message),
                     Err(_) => break,
                 }
             }
-            if let Some(line) = self.sink.lost() {
+            if let Some(line) = self.sink.take_dropped() {
                 self.put(self.sink.stream(), &line);
             }
             self.write();
@@ -167,7 +167,7 @@ impl Writer {
                 break;
             }
         }
-        self.standing.rows.clear();
+        self.frame.rows.clear();
         self.write();
     }
 
@@ -180,88 +180,84 @@ impl Writer {
         true
     }
 
-    fn put(&mut self, stream: Stream, text: &str) {
+    fn put(&mut self, stream: OutputStream, text: &str) {
         match stream {
-            Stream::Out => {
-                self.out.waiting.push_str(text);
-                self.out.waiting.push('\n');
+            OutputStream::Out => {
+                self.out.buffer.push_str(text);
+                self.out.buffer.push('\n');
             }
-            Stream::Err => self.above.extend(text.lines().map(str::to_owned)),
+            OutputStream::Err => self.above.extend(text.lines().map(str::to_owned)),
         }
     }
 
     fn write(&mut self) {
-        let trouble = self.out.write();
-        self.above.extend(trouble);
-        if let Some(standing) = self.frames.take() {
-            self.standing = standing;
+        let error = self.out.write();
+        self.above.extend(error);
+        if let Some(frame) = self.frames.take() {
+            self.frame = frame;
         }
         let above = std::mem::take(&mut self.above);
         if self.style.bars {
             let size = (self.size)();
-            let Standing { rows, elapsed } = &self.standing;
+            let Frame { rows, elapsed } = &self.frame;
             let (width, height) = (usize::from(size.width), usize::from(size.height));
-            let bars = frame(rows, width, height, *elapsed, self.style);
+            let bars = render_bars(rows, width, height, *elapsed, self.style);
             self.err
-                .waiting
+                .buffer
                 .extend(self.painter.paint(&above, bars, size));
         } else {
             for line in above {
-                self.err.waiting.push_str(&line);
-                self.err.waiting.push('\n');
+                self.err.buffer.push_str(&line);
+                self.err.buffer.push('\n');
             }
         }
-        // Trouble with standard error has nowhere to be told.
+        // An error of standard error cannot be reported.
         let _ = self.err.write();
     }
 }
 
-/// One stream and what waits to be written to it.
-struct Outlet {
+struct BufferedStream {
     name: &'static str,
     stream: Option<Box<dyn Write + Send>>,
-    waiting: String,
+    buffer: String,
 }
 
-impl Outlet {
+impl BufferedStream {
     fn new(name: &'static str, stream: Box<dyn Write + Send>) -> Self {
         Self {
             name,
             stream: Some(stream),
-            waiting: String::new(),
+            buffer: String::new(),
         }
     }
 
-    /// Writes all that waits. Where that fails the stream is given up for good; a line says so, unless it was
-    /// closed, which is how readers say that they have had enough.
+    /// Writes the buffer. After an error the stream is not used again; the returned line reports it, unless the reader
+    /// closed the stream.
     fn write(&mut self) -> Option<String> {
         let result = match self.stream.as_mut() {
-            Some(stream) if !self.waiting.is_empty() => {
-                write_whole(stream, self.waiting.as_bytes())
-            }
+            Some(stream) if !self.buffer.is_empty() => write_whole(stream, self.buffer.as_bytes()),
             _ => Ok(()),
         };
-        self.waiting.clear();
+        self.buffer.clear();
         let error = result.err()?;
         self.stream = None;
         (error.kind() != ErrorKind::BrokenPipe).then(|| {
             format!(
-                "forgewatch: cannot write to {}: {error}; the watch goes on without it",
+                "forgewatch: cannot write to {}: {error}; continuing without it",
                 self.name
             )
         })
     }
 }
 
-/// As [`Write::write_all`], but a stream set non-blocking (a build agent's pipe, say) is waited for rather than
-/// failed.
+/// Like [`Write::write_all`], but waits for a full non-blocking stream, such as a build agent's pipe.
 fn write_whole(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_DELAY),
             Err(error) => return Err(error),
         }
     }

@@ -1,4 +1,4 @@
-//! The bars on screens of every size.
+//! The bars on screens of several sizes.
 
 use std::time::Duration;
 
@@ -7,52 +7,52 @@ use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{MODERN, PLAIN, forty, handful};
-use crate::report::bars::frame;
-use crate::report::{Row, Style};
+use crate::report::bars::render_bars;
+use crate::report::{JobRow, Style};
 use forgewatch_core::job::Outcome;
 
-fn show(rows: &[Row], width: usize, height: usize, style: Style) -> String {
-    frame(rows, width, height, Duration::from_secs(182), style).join("\n")
+fn render(rows: &[JobRow], width: usize, height: usize, style: Style) -> String {
+    render_bars(rows, width, height, Duration::from_secs(182), style).join("\n")
 }
 
 #[test]
 fn a_handful_of_jobs_on_60_80_and_200_columns() {
-    let shown = [60, 80, 200].map(|width| show(&handful(), width, 24, MODERN));
+    let shown = [60, 80, 200].map(|width| render(&handful(), width, 24, MODERN));
     assert_snapshot!(shown.join("\n\n"));
 }
 
 #[test]
 fn without_utf8_the_bars_are_ascii() {
-    let shown = show(&handful(), 80, 24, PLAIN);
+    let shown = render(&handful(), 80, 24, PLAIN);
     assert!(shown.is_ascii(), "{shown}");
     assert_snapshot!(shown);
 }
 
 #[test]
-fn of_forty_jobs_on_a_small_screen_those_that_matter_and_a_count_of_the_rest() {
-    assert_snapshot!(show(&forty(), 60, 10, MODERN));
+fn a_small_screen_shows_the_most_important_jobs_and_counts_the_others() {
+    assert_snapshot!(render(&forty(), 60, 10, MODERN));
 }
 
 #[test]
-fn long_names_take_the_room_of_what_matters_less() {
+fn long_names_take_the_room_of_less_important_columns() {
     let mut rows = handful();
     rows[0].job = "update/18446744073709551615".parse().unwrap();
-    let shown = [40, 60, 80].map(|width| show(&rows, width, 24, MODERN));
+    let shown = [40, 60, 80].map(|width| render(&rows, width, 24, MODERN));
     assert_snapshot!(shown.join("\n\n"));
 }
 
 #[test]
 fn one_job_needs_no_count() {
-    assert_snapshot!(show(&handful()[..1], 80, 24, MODERN));
+    assert_snapshot!(render(&handful()[..1], 80, 24, MODERN));
 }
 
 #[test]
-fn when_all_have_ended_no_bar_is_left() {
+fn there_are_no_bars_after_the_last_end() {
     let mut rows = handful();
     for row in &mut rows {
         row.outcome = Some(Outcome::Completed);
     }
-    assert_eq!(show(&rows, 80, 24, MODERN), "");
+    assert_eq!(render(&rows, 80, 24, MODERN), "");
 }
 
 proptest! {
@@ -64,7 +64,7 @@ proptest! {
         rows.extend(handful());
         rows.truncate(jobs);
         let style = Style { unicode, ..MODERN };
-        let lines = frame(&rows, width, height, Duration::from_secs(182), style);
+        let lines = render_bars(&rows, width, height, Duration::from_secs(182), style);
         prop_assert!(lines.len() <= height.saturating_sub(2).max(1));
         for line in &lines {
             prop_assert!(line.width() < width.max(1), "{line:?} at {width}");
@@ -76,7 +76,7 @@ proptest! {
         let mut rows = forty();
         rows.extend(handful());
         rows.truncate(jobs);
-        let lines = frame(&rows, 200, height, Duration::ZERO, MODERN);
+        let lines = render_bars(&rows, 200, height, Duration::ZERO, MODERN);
         if let Some((last, bars)) = lines.split_last() {
             let numbers: Vec<usize> = last
                 .split(|c: char| !c.is_ascii_digit())

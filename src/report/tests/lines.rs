@@ -1,4 +1,4 @@
-//! The lines of text, json and progress, for every type of event.
+//! The lines of text, json and progress for every event type.
 
 use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
@@ -18,25 +18,25 @@ fn text_has_a_line_for_every_event() {
 }
 
 #[test]
-fn colour_marks_the_words_of_ends_and_nothing_else() {
-    let coloured = all(|event| Some(text::event(event, true)));
-    assert_snapshot!(coloured.replace('\x1b', "ESC"));
+fn only_outcomes_are_colored() {
+    let colored = all(|event| Some(text::event(event, true)));
+    assert_snapshot!(colored.replace('\x1b', "ESC"));
 }
 
 #[test]
-fn json_has_an_object_a_line_for_every_event() {
+fn json_has_one_object_per_line_for_every_event() {
     assert_snapshot!(all(|event| Some(json::line(&event.record()))));
 }
 
 #[test]
-fn progress_leaves_a_final_line_for_every_end_that_fits_60_columns() {
+fn progress_has_a_final_line_for_every_outcome_that_fits_60_columns() {
     let lines = all(|event| progress::event(event, 60, MODERN));
     assert!(lines.lines().all(|line| line.width() < 60), "{lines}");
     assert_snapshot!(lines);
 }
 
 #[test]
-fn a_heartbeat_names_the_jobs_that_matter_and_counts_the_rest() {
+fn a_heartbeat_names_the_most_important_jobs_and_counts_the_others() {
     assert_snapshot!(
         [
             text::heartbeat(&handful(), 1_767_323_045_678),
@@ -49,12 +49,12 @@ fn a_heartbeat_names_the_jobs_that_matter_and_counts_the_rest() {
 }
 
 #[test]
-fn a_deadline_names_every_job_that_was_still_going() {
+fn a_timeout_lists_every_active_job() {
     assert_snapshot!(text::deadline(&handful(), 1_767_323_045_678).join("\n"));
 }
 
 #[test]
-fn somebody_elses_text_neither_begins_a_line_nor_controls_anything() {
+fn untrusted_text_neither_begins_a_line_nor_controls_anything() {
     let event = failure(&format!("{HOSTILE}{}", "::x ".repeat(5_000)));
     for lines in [
         text::event(&event, false),

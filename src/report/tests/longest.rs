@@ -1,4 +1,4 @@
-//! Whatever others put into an event, its line comes through a journal in one piece.
+//! A record is never longer than a journal line, whatever texts it has.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use serde_json::Value;
 use super::samples::every_event;
 use crate::report::json;
 use forgewatch_core::event::{
-    Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, LONGEST_LINE, Lag,
+    Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, MAX_LINE_BYTES,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::{FileSum, Files, Names};
 use forgewatch_core::verdict::ErrorKind;
 
-/// What grows in JSON, each in its own way, and what does not.
+/// Texts that grow in JSON, each in its own way, and texts that do not.
 const PIECES: [&str; 15] = [
     "\u{1}", "\n", "\"", "\\", "#", "##vso[", "\u{7f}", "\u{80}", "\u{202e}", "\u{2028}", "ä",
     "世", "😀", "x", "long ",
 ];
 
-/// Far more of it than any text is kept of.
+/// Much longer than any limit.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         prop::sample::select(&PIECES[..]).prop_map(str::to_owned),
@@ -37,7 +37,7 @@ fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
     prop_oneof![many, prop::collection::vec((text(), text()), 1..20)]
 }
 
-/// An event with everything that any can have, all of it as long as can be.
+/// An event with every field, each as long as possible.
 fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) -> Event {
     let [
         error,
@@ -55,7 +55,7 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         count: u64::MAX,
         bytes: u64::MAX,
     };
-    let facts = EventFields {
+    let fields = EventFields {
         state: Some(JobState::Completed),
         previous_state: Some(JobState::Completed),
         state_name: Some(state_name),
@@ -63,7 +63,7 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         eta: Some(i64::MAX),
         eta_seconds: Some(i64::MIN),
         next_poll_ms: Some(u64::MAX),
-        error: Some(error),
+        error_message: Some(error),
         error_kind: Some(ErrorKind::Disconnected),
         http_status: Some(u16::MAX),
         reason: Some(Reason::Interrupted),
@@ -76,7 +76,7 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
             removed: most,
         }),
         jobs: Some(u32::MAX),
-        tally: Some(FinishedCounts {
+        counts: Some(FinishedCounts {
             completed: u32::MAX,
             failed: u32::MAX,
             squashed: u32::MAX,
@@ -101,8 +101,8 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
     event.kind = kind;
     event.id.seq = u32::MAX;
     event.job = Some(format!("update/{}", u64::MAX).parse().unwrap());
-    event.facts = facts;
-    event.about = Some(Arc::new(JobMeta {
+    event.fields = fields;
+    event.meta = Some(Arc::new(JobMeta {
         labels: labels.into_iter().collect(),
         names: Names {
             game: Some(game),
@@ -121,10 +121,10 @@ fn kinds() -> impl Strategy<Value = EventType> {
     ])
 }
 
-/// The event's record, checked: a line that no journal breaks, whole, with every field there is.
+/// Checks that the record is one line that the journal does not split, with every field.
 fn checked(event: &Event) -> Result<(), TestCaseError> {
     let line = json::line(&event.record()) + "\n";
-    prop_assert!(line.len() < LONGEST_LINE, "{} bytes", line.len());
+    prop_assert!(line.len() < MAX_LINE_BYTES, "{} bytes", line.len());
     let record: Value = serde_json::from_str(&line).unwrap();
     let schema: Value =
         serde_json::from_str(include_str!("../../../config/schema/event.json")).unwrap();
@@ -138,7 +138,7 @@ fn checked(event: &Event) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn a_record_full_of_anything_is_a_line_that_no_journal_breaks() {
+fn a_record_full_of_one_text_fits_a_journal_line() {
     for piece in PIECES {
         let texts = std::array::from_fn(|_| piece.repeat(20_000));
         let labels = (0..400).map(|n| (format!("{n:063}"), piece.repeat(1024)));
@@ -153,7 +153,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_record_of_anything_is_a_line_that_no_journal_breaks(
+    fn a_record_of_any_texts_fits_a_journal_line(
         kind in kinds(), texts in prop::array::uniform10(text()), labels in labels()
     ) {
         checked(&fullest(kind, texts, labels))?;
@@ -161,7 +161,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_not_too_long_is_told_whole() {
+fn texts_within_the_limits_are_complete() {
     let [error, name] = [8 * 1024, 4 * 1024].map(|bytes| "x".repeat(bytes));
     let texts = std::array::from_fn(|n| match n {
         0 => error.clone(),
@@ -173,7 +173,7 @@ fn what_is_not_too_long_is_told_whole() {
         .collect();
     let event = fullest(EventType::Progressed, texts, labels.clone());
     let record: Value = serde_json::from_str(&json::line(&event.record())).unwrap();
-    assert_eq!(record["error"], error);
+    assert_eq!(record["error_message"], error);
     for key in ["state_name", "game", "image", "machine"] {
         assert_eq!(record[key], name, "{key}");
     }

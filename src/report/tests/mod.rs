@@ -1,4 +1,4 @@
-//! What is printed, as snapshots: every event in every mode, on real and on small screens.
+//! Snapshots of the output: every event in every mode, on screens of several sizes.
 
 mod frames;
 mod lines;

@@ -1,9 +1,9 @@
-//! An event of every type, as the engine makes them, and rows for the bars.
+//! An event of every type, as the engine emits them, and rows for the bars.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::report::{Row, Style};
+use crate::report::{JobRow, Style};
 use forgewatch_core::event::{
     Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, WatchId,
 };
@@ -11,25 +11,25 @@ use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::{FileSum, Files, Names};
 use forgewatch_core::verdict::ErrorKind;
 
-/// What an attacker would write into `joberror`.
+/// A `joberror` written by an attacker.
 pub(super) const HOSTILE: &str =
     "copy\n<0>forged\n::error::x ##[error]y ##teamcity[z]\x1b[2J\u{9b}1m\u{202e}txt";
 
-/// Plain ASCII on no terminal.
+/// ASCII, without a terminal.
 pub(super) const PLAIN: Style = Style {
     color: false,
     unicode: false,
     bars: false,
 };
 
-/// As on a modern terminal, without colours.
+/// A modern terminal, without color.
 pub(super) const MODERN: Style = Style {
     color: false,
     unicode: true,
     bars: true,
 };
 
-fn job(kind: EventType, seq: u32, facts: EventFields) -> Event {
+fn job(kind: EventType, seq: u32, fields: EventFields) -> Event {
     Event {
         id: EventId {
             watch: WatchId([0xa5; 16]),
@@ -38,12 +38,11 @@ fn job(kind: EventType, seq: u32, facts: EventFields) -> Event {
         kind,
         wall_ms: 1_767_323_045_678 + i64::from(seq) * 1_000,
         job: Some("diff/1234".parse().unwrap()),
-        about: None,
-        facts,
+        meta: None,
+        fields,
     }
 }
 
-/// The event of one job's failure, with this error.
 pub(super) fn failure(error: &str) -> Event {
     job(
         EventType::Ended(Outcome::Failed),
@@ -52,7 +51,7 @@ pub(super) fn failure(error: &str) -> Event {
             state: Some(JobState::Failed),
             previous_state: Some(JobState::Running),
             progress: Some(45),
-            error: Some(error.to_owned()),
+            error_message: Some(error.to_owned()),
             requests: Some(14),
             elapsed_ms: Some(121_500),
             ..EventFields::default()
@@ -74,24 +73,24 @@ fn running(progress: u8) -> EventFields {
     on(JobState::Running, progress)
 }
 
-fn expected(facts: EventFields, eta_seconds: i64) -> EventFields {
+fn expected(fields: EventFields, eta_seconds: i64) -> EventFields {
     EventFields {
         eta: Some(1_767_323_100 + eta_seconds),
         eta_seconds: Some(eta_seconds),
-        ..facts
+        ..fields
     }
 }
 
-fn trouble(error: &str, kind: ErrorKind, http_status: Option<u16>) -> EventFields {
+fn poll_error(error: &str, kind: ErrorKind, http_status: Option<u16>) -> EventFields {
     EventFields {
-        error: Some(error.to_owned()),
+        error_message: Some(error.to_owned()),
         error_kind: Some(kind),
         http_status,
         ..running(40)
     }
 }
 
-fn on_the_way() -> Vec<(EventType, EventFields)> {
+fn transitions() -> Vec<(EventType, EventFields)> {
     let changed = |from, to| EventFields {
         previous_state: Some(from),
         ..to
@@ -114,17 +113,17 @@ fn on_the_way() -> Vec<(EventType, EventFields)> {
         (EventType::Resumed, running(42)),
         (
             EventType::Unreachable,
-            trouble(hostile, ErrorKind::Server, Some(503)),
+            poll_error(hostile, ErrorKind::Server, Some(503)),
         ),
         (EventType::Reachable, running(42)),
     ];
-    let asked_again = |facts| EventFields {
+    let with_next_poll = |fields| EventFields {
         next_poll_ms: Some(12_400),
-        ..facts
+        ..fields
     };
     kinds
         .into_iter()
-        .map(|(kind, facts)| (kind, asked_again(facts)))
+        .map(|(kind, fields)| (kind, with_next_poll(fields)))
         .collect()
 }
 
@@ -140,20 +139,20 @@ fn ends() -> Vec<(EventType, EventFields)> {
         ..on(JobState::Completed, 100)
     };
     let left = |reason| {
-        let facts = EventFields {
+        let fields = EventFields {
             reason: Some(reason),
             ..running(60)
         };
-        (Outcome::Abandoned(reason), facts)
+        (Outcome::Abandoned(reason), fields)
     };
-    let refused = trouble("HTTP 401", ErrorKind::Unauthorized, Some(401));
-    let gave_up = trouble("connection refused", ErrorKind::Connect, None);
+    let refused = poll_error("HTTP 401", ErrorKind::Unauthorized, Some(401));
+    let gave_up = poll_error("connection refused", ErrorKind::Connect, None);
     let ends = [
         (Outcome::Completed, completed),
         (Outcome::Squashed, on(JobState::Squashed, 12)),
         (
             Outcome::NotFound,
-            trouble("HTTP 404", ErrorKind::NotFound, Some(404)),
+            poll_error("HTTP 404", ErrorKind::NotFound, Some(404)),
         ),
         (Outcome::Refused, refused),
         (Outcome::TimedOut, expected(running(77), 40)),
@@ -163,19 +162,19 @@ fn ends() -> Vec<(EventType, EventFields)> {
         left(Reason::Interrupted),
     ];
     ends.into_iter()
-        .map(|(outcome, facts)| (EventType::Ended(outcome), facts))
+        .map(|(outcome, fields)| (EventType::Ended(outcome), fields))
         .collect()
 }
 
-/// One of every type, and those twice that can be told in two ways.
+/// One of every type; two of those with two forms.
 pub(super) fn every_event() -> Vec<Event> {
     let mut events: Vec<Event> = (1..)
-        .zip(on_the_way().into_iter().chain(ends()))
-        .map(|(seq, (kind, facts))| job(kind, seq, facts))
+        .zip(transitions().into_iter().chain(ends()))
+        .map(|(seq, (kind, fields))| job(kind, seq, fields))
         .collect();
     events.push(failure(HOSTILE));
     if let Some(first) = events.first_mut() {
-        first.about = Some(Arc::new(JobMeta {
+        first.meta = Some(Arc::new(JobMeta {
             labels: [("build".to_owned(), "8812".to_owned())].into(),
             names: Names {
                 game: Some("Space\nGame".to_owned()),
@@ -184,23 +183,23 @@ pub(super) fn every_event() -> Vec<Event> {
             },
         }));
     }
-    events.insert(0, watcher(EventType::WatchStarted, 1, None));
-    let tally = FinishedCounts {
+    events.insert(0, watch_event(EventType::WatchStarted, 1, None));
+    let counts = FinishedCounts {
         completed: 3,
         failed: 1,
         squashed: 1,
         other: 0,
         outcome: "failed",
     };
-    events.push(watcher(EventType::WatchFinished, 2, Some(tally)));
+    events.push(watch_event(EventType::WatchFinished, 2, Some(counts)));
     events.push(hook_failed());
-    events.push(watcher(EventType::WatchReloaded, 4, None));
+    events.push(watch_event(EventType::WatchReloaded, 4, None));
     events.push(lagged());
     events
 }
 
 fn lagged() -> Event {
-    let facts = EventFields {
+    let fields = EventFields {
         lag: Some(Box::new(Lag {
             lines_dropped: 3,
             first_dropped: format!("{}-4", WatchId([0xa5; 16])),
@@ -210,13 +209,13 @@ fn lagged() -> Event {
     };
     Event {
         job: None,
-        ..job(EventType::WatchLagged, 5, facts)
+        ..job(EventType::WatchLagged, 5, fields)
     }
 }
 
 fn hook_failed() -> Event {
-    let facts = EventFields {
-        error: Some("exit status 3".to_owned()),
+    let fields = EventFields {
+        error_message: Some("exit status 3".to_owned()),
         delivery: Some(Box::new(FailedDelivery {
             hook: "chat".to_owned(),
             delivery: format!("{}-9/chat", WatchId([0xa5; 16])),
@@ -229,11 +228,11 @@ fn hook_failed() -> Event {
     };
     Event {
         job: None,
-        ..job(EventType::HookFailed, 3, facts)
+        ..job(EventType::HookFailed, 3, fields)
     }
 }
 
-fn watcher(kind: EventType, seq: u32, tally: Option<FinishedCounts>) -> Event {
+fn watch_event(kind: EventType, seq: u32, counts: Option<FinishedCounts>) -> Event {
     Event {
         job: None,
         ..job(
@@ -242,16 +241,15 @@ fn watcher(kind: EventType, seq: u32, tally: Option<FinishedCounts>) -> Event {
             EventFields {
                 jobs: Some(5),
                 elapsed_ms: Some(483_000),
-                tally,
+                counts,
                 ..EventFields::default()
             },
         )
     }
 }
 
-/// A row for a job in this state.
-pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> Row {
-    Row {
+pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> JobRow {
+    JobRow {
         job: job.parse().unwrap(),
         state: Some(state),
         progress: Some(progress),
@@ -263,36 +261,36 @@ pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> Row {
     }
 }
 
-/// A handful of jobs, each at another point.
-pub(super) fn handful() -> Vec<Row> {
+/// A handful of jobs in different states.
+pub(super) fn handful() -> Vec<JobRow> {
     vec![
         row("diff/1234", JobState::Running, 45.9, 130),
         row("update/77", JobState::Running, 99.99, 4),
-        Row {
+        JobRow {
             left: None,
             progress: None,
             ..row("diff/1235", JobState::Queued, 0.0, 30)
         },
-        Row {
+        JobRow {
             unreachable: true,
             ..row("update/78", JobState::Running, 12.0, 7_500)
         },
-        Row {
+        JobRow {
             state: None,
             progress: None,
             left: None,
             next_poll: Some(Duration::ZERO),
             ..row("update/79", JobState::Created, 0.0, 0)
         },
-        Row {
+        JobRow {
             outcome: Some(Outcome::Completed),
             ..row("diff/1236", JobState::Completed, 100.0, 0)
         },
     ]
 }
 
-/// Forty jobs: three ended, one out of reach, the rest running or queued.
-pub(super) fn forty() -> Vec<Row> {
+/// Forty jobs: three ended, one unreachable, the others running or queued.
+pub(super) fn forty() -> Vec<JobRow> {
     let of = |i: u16| {
         let state = if i % 4 == 3 {
             JobState::Queued

@@ -1,4 +1,4 @@
-//! Real records against the schema that is promised to log aggregators.
+//! Validates records against the published schema.
 
 use serde_json::{Value, json};
 
@@ -25,13 +25,13 @@ fn records() -> Vec<Value> {
 }
 
 #[test]
-fn the_schema_is_one() {
+fn the_schema_is_valid() {
     let schema = schema();
     assert!(jsonschema::meta::is_valid(&schema));
 }
 
 #[test]
-fn a_record_of_every_type_fits_the_schema() {
+fn a_record_of_every_type_matches_the_schema() {
     let validator = validator();
     for record in records() {
         let errors: Vec<String> = validator
@@ -56,7 +56,7 @@ fn the_schema_knows_every_field_and_no_other() {
 }
 
 #[test]
-fn the_schema_refuses_what_it_does_not_know_and_what_is_out_of_place() {
+fn the_schema_rejects_unknown_and_misplaced_fields() {
     let validator = validator();
     let records = records();
     let of = |kind: &str| {

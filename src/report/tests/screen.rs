@@ -1,19 +1,19 @@
-//! What a terminal shows of the bytes that are written to it.
+//! The bytes written to a terminal, as an emulator shows them.
 
 use std::time::Duration;
 
 use insta::assert_snapshot;
 
 use super::samples::{MODERN, failure, handful};
-use crate::report::bars::frame;
+use crate::report::bars::render_bars;
 use crate::report::progress;
-use crate::report::terminal::{Painter, Size};
+use crate::report::terminal::{TerminalPainter, TerminalSize};
 
-/// A terminal and the painter that writes to it, as the writer uses them.
+/// A terminal and the painter that writes to it.
 struct Screen {
     terminal: vt100::Parser,
-    painter: Painter,
-    size: Size,
+    painter: TerminalPainter,
+    size: TerminalSize,
     sent: String,
 }
 
@@ -23,8 +23,8 @@ impl Screen {
         terminal.process(b"$ forgewatch watch\r\n");
         Self {
             terminal,
-            painter: Painter::default(),
-            size: Size { width, height },
+            painter: TerminalPainter::default(),
+            size: TerminalSize { width, height },
             sent: String::new(),
         }
     }
@@ -33,20 +33,20 @@ impl Screen {
         let above: Vec<String> = above.iter().map(|&line| line.to_owned()).collect();
         if let Some(bytes) = self.painter.paint(&above, bars, self.size) {
             self.sent.push_str(&bytes);
-            // A terminal's driver makes a newline return the carriage too.
+            // The terminal driver turns a newline into CR LF.
             self.terminal
                 .process(bytes.replace('\n', "\r\n").as_bytes());
         }
     }
 
     fn resize(&mut self, width: u16, height: u16) {
-        self.size = Size { width, height };
+        self.size = TerminalSize { width, height };
         self.terminal.screen_mut().set_size(height, width);
     }
 
     fn bars(&self, seconds: u64) -> Vec<String> {
         let (width, height) = (self.size.width.into(), self.size.height.into());
-        frame(
+        render_bars(
             &handful(),
             width,
             height,
@@ -59,7 +59,7 @@ impl Screen {
         self.terminal.screen().contents()
     }
 
-    fn assert_nothing_is_left_behind(&self) {
+    fn assert_clean(&self) {
         let screen = self.terminal.screen();
         let (line, column) = screen.cursor_position();
         let below: Vec<String> = screen.rows(0, self.size.width).skip(line.into()).collect();
@@ -71,7 +71,7 @@ impl Screen {
         assert!(!screen.hide_cursor());
         assert!(!screen.alternate_screen());
         assert_eq!(screen.fgcolor(), vt100::Color::Default);
-        // Nothing was ever sent but "up", the two erasures, and colours.
+        // Only "up", the two erasures and colors were sent.
         for escape in self.sent.split('\x1b').skip(1) {
             let end = escape.find(|c: char| c.is_ascii_alphabetic()).unwrap();
             assert!("AJKm".contains(&escape[end..=end]), "{escape:?}");
@@ -80,7 +80,7 @@ impl Screen {
 }
 
 #[test]
-fn bars_are_repainted_in_place_and_leave_nothing_when_they_go() {
+fn bars_are_repainted_in_place_and_removed_without_a_trace() {
     let mut screen = Screen::new(80, 24);
     screen.paint(&[], screen.bars(1));
     screen.paint(&[], screen.bars(2));
@@ -89,23 +89,23 @@ fn bars_are_repainted_in_place_and_leave_nothing_when_they_go() {
         &["2026-01-02T03:04:05.678Z  WARN forgewatch: slow"],
         screen.bars(3),
     );
-    let told = screen.contents();
+    let logged = screen.contents();
     screen.paint(&["diff/1234     COMPLETED  after 3s"], Vec::new());
     let ended = screen.contents();
-    screen.assert_nothing_is_left_behind();
-    assert_snapshot!([painted, told, ended].join("\n\n----------------\n\n"));
+    screen.assert_clean();
+    assert_snapshot!([painted, logged, ended].join("\n\n----------------\n\n"));
 }
 
 #[test]
-fn what_is_printed_above_may_be_longer_than_the_screen_is_wide() {
+fn lines_above_the_bars_may_be_wider_than_the_screen() {
     let mut screen = Screen::new(60, 12);
     screen.paint(&[], screen.bars(1));
     let long = "x".repeat(60);
     screen.paint(&[&long, &"y".repeat(61), "z"], screen.bars(2));
     screen.paint(&[], screen.bars(3));
     screen.paint(&[], Vec::new());
-    screen.assert_nothing_is_left_behind();
-    // The emulator tells a line that runs on from two lines.
+    screen.assert_clean();
+    // The emulator distinguishes a wrapped line from two lines.
     let contents = screen.contents();
     let lines: Vec<&str> = contents.lines().collect();
     let long_too = "y".repeat(61);
@@ -113,7 +113,7 @@ fn what_is_printed_above_may_be_longer_than_the_screen_is_wide() {
 }
 
 #[test]
-fn on_a_small_screen_nothing_but_final_lines_scrolls_away() {
+fn on_a_small_screen_only_final_lines_scroll_away() {
     let mut screen = Screen::new(60, 6);
     for second in 1..30 {
         screen.paint(&[], screen.bars(second));
@@ -122,7 +122,7 @@ fn on_a_small_screen_nothing_but_final_lines_scrolls_away() {
     let lines: Vec<&str> = error.lines().collect();
     screen.paint(&lines, screen.bars(30));
     screen.paint(&[], Vec::new());
-    screen.assert_nothing_is_left_behind();
+    screen.assert_clean();
     let mut all = screen.terminal.screen().clone();
     all.set_scrollback(usize::MAX);
     let history: Vec<String> = all.rows(0, 60).collect();
@@ -133,7 +133,7 @@ fn on_a_small_screen_nothing_but_final_lines_scrolls_away() {
 }
 
 #[test]
-fn after_a_resize_the_bars_are_whole_and_go_without_a_trace() {
+fn after_a_resize_the_bars_are_complete_and_removed_without_a_trace() {
     let mut screen = Screen::new(200, 50);
     screen.paint(&[], screen.bars(1));
     for (width, height) in [(80, 24), (60, 10), (200, 50), (100, 12)] {
@@ -149,7 +149,7 @@ fn after_a_resize_the_bars_are_whole_and_go_without_a_trace() {
         }
     }
     screen.paint(&[], Vec::new());
-    screen.assert_nothing_is_left_behind();
+    screen.assert_clean();
     assert_eq!(screen.contents(), "$ forgewatch watch");
 }
 

@@ -1,4 +1,4 @@
-//! The whole way from the engine's call to the bytes, with streams that do what readers do.
+//! The path from a call of the report to the written bytes, with streams that behave like readers.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,20 +9,20 @@ use futures_util::FutureExt;
 
 use super::samples::{HOSTILE, MODERN, PLAIN, every_event, failure, handful};
 use crate::report::diagnostics::{self, InstallError};
-use crate::report::{Mode, QUEUE, Report, Size, Streams, Style, json};
-use forgewatch_core::event::{Event, LONGEST_LINE};
+use crate::report::{OutputMode, QUEUE, Report, Streams, Style, TerminalSize, json};
+use forgewatch_core::event::{Event, MAX_LINE_BYTES};
 
-/// A stream that keeps what is written to it.
+/// Keeps the written bytes.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct CapturedStream(Arc<Mutex<Vec<u8>>>);
 
-impl Kept {
+impl CapturedStream {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Kept {
+impl Write for CapturedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -33,17 +33,17 @@ impl Write for Kept {
     }
 }
 
-/// A stream whose reader reads nothing until it is told to, and says when it is first written to.
-struct Stuck {
+/// Blocks each write until `go` is closed, and reports writes through `begun`.
+struct BlockedStream {
     begun: Sender<()>,
     go: Receiver<()>,
-    into: Kept,
+    into: CapturedStream,
 }
 
-impl Write for Stuck {
+impl Write for BlockedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = self.begun.send(());
-        // Told once, for good: from then on the other end is gone and this returns at once.
+        // Returns at once when the sender is dropped.
         let _ = self.go.recv();
         self.into.write(bytes)
     }
@@ -53,17 +53,17 @@ impl Write for Stuck {
     }
 }
 
-/// A stream that answers each write by the next of these errors, and then keeps the rest.
-struct Failing {
+/// Fails each write with the next of these errors, then keeps the bytes.
+struct FailingStream {
     errors: Vec<io::ErrorKind>,
-    into: Kept,
+    into: CapturedStream,
 }
 
-impl Write for Failing {
+impl Write for FailingStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.errors.pop() {
             Some(kind) => Err(kind.into()),
-            // A byte at a time: nobody promises that a write is whole.
+            // One byte at a time: a write may be partial.
             None => self.into.write(&bytes[..1]),
         }
     }
@@ -73,37 +73,41 @@ impl Write for Failing {
     }
 }
 
-fn start(mode: Mode, style: Style, out: impl Write + Send + 'static) -> (Report, Kept) {
-    let err = Kept::default();
+fn start(
+    mode: OutputMode,
+    style: Style,
+    out: impl Write + Send + 'static,
+) -> (Report, CapturedStream) {
+    let err = CapturedStream::default();
     let streams = Streams {
         out: Box::new(out),
         err: Box::new(err.clone()),
-        size: Arc::new(Size::default),
+        size: Arc::new(TerminalSize::default),
     };
     (Report::start(mode, style, streams).unwrap(), err)
 }
 
-async fn tell_all(mut report: Report) {
+async fn report_every_event(mut report: Report) {
     for event in every_event() {
         report.event(&event).await;
     }
     report.close().await;
 }
 
-fn bad_ends() -> usize {
+fn failures() -> usize {
     let ended = |event: &&Event| event.kind.level() == "ERROR";
     every_event().iter().filter(ended).count()
 }
 
 #[tokio::test]
-async fn json_is_objects_on_standard_output_and_nothing_else() {
-    let out = Kept::default();
-    let (report, err) = start(Mode::Json, PLAIN, out.clone());
+async fn json_prints_only_objects_on_standard_output() {
+    let out = CapturedStream::default();
+    let (report, err) = start(OutputMode::Json, PLAIN, out.clone());
     let subscriber = diagnostics::subscriber(report.diagnostics(), Some("debug")).unwrap();
     let guard = tracing::subscriber::set_default(subscriber);
     tracing::debug!(job = "diff/1", tries = 3, level = "forged", why = ?HOSTILE, "slow\nanswer");
     drop(guard);
-    tell_all(report).await;
+    report_every_event(report).await;
     assert_eq!(err.text(), "");
     let lines: Vec<serde_json::Value> = out
         .text()
@@ -121,7 +125,7 @@ async fn json_is_objects_on_standard_output_and_nothing_else() {
         diagnostic["timestamp"].as_str().unwrap().len(),
         "2026-01-02T03:04:05.678Z".len()
     );
-    // The same head, in the same order, as an event's.
+    // The same first fields, in the same order, as an event.
     let text = out.text();
     let keys = |line: &str| {
         let at = ["timestamp", "level", "target", "message"]
@@ -132,62 +136,62 @@ async fn json_is_objects_on_standard_output_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn text_is_lines_on_standard_output_and_diagnostics_on_standard_error() {
-    let out = Kept::default();
-    let (report, err) = start(Mode::Text, PLAIN, out.clone());
+async fn text_prints_events_on_standard_output_and_diagnostics_on_standard_error() {
+    let out = CapturedStream::default();
+    let (report, err) = start(OutputMode::Text, PLAIN, out.clone());
     let subscriber = diagnostics::subscriber(report.diagnostics(), None).unwrap();
     let guard = tracing::subscriber::set_default(subscriber);
-    tracing::info!("not told unless asked for");
+    tracing::info!("below the default level");
     tracing::warn!(why = HOSTILE, tries = 3, "a\u{202e}b");
     drop(guard);
-    tell_all(report).await;
+    report_every_event(report).await;
     assert_eq!(out.text().lines().count(), every_event().len());
-    let told = err.text();
-    let (_, told) = told.split_once("Z  ").unwrap();
-    insta::assert_snapshot!(told);
+    let text = err.text();
+    let (_, line) = text.split_once("Z  ").unwrap();
+    insta::assert_snapshot!(line);
 }
 
 #[tokio::test]
-async fn quiet_prints_the_bad_ends_on_standard_error_and_nothing_on_standard_output() {
-    let out = Kept::default();
-    let (report, err) = start(Mode::Quiet, PLAIN, out.clone());
-    tell_all(report).await;
+async fn quiet_prints_failures_on_standard_error_and_nothing_on_standard_output() {
+    let out = CapturedStream::default();
+    let (report, err) = start(OutputMode::Quiet, PLAIN, out.clone());
+    report_every_event(report).await;
     assert_eq!(out.text(), "");
-    assert_eq!(err.text().lines().count(), bad_ends());
+    assert_eq!(err.text().lines().count(), failures());
 }
 
 #[tokio::test]
 async fn progress_without_a_terminal_prints_its_final_lines_and_no_bars() {
-    let out = Kept::default();
-    let (mut report, err) = start(Mode::Progress, PLAIN, out.clone());
-    assert!(!report.wants_rows());
-    report.rows(&handful(), Duration::ZERO);
-    tell_all(report).await;
+    let out = CapturedStream::default();
+    let (mut report, err) = start(OutputMode::Progress, PLAIN, out.clone());
+    assert!(!report.has_bars());
+    report.update_bars(&handful(), Duration::ZERO);
+    report_every_event(report).await;
     assert_eq!(out.text(), "");
     assert!(err.text().contains("diff/1234     COMPLETED"));
     assert!(!err.text().contains('\x1b'));
 }
 
 #[tokio::test]
-async fn bars_go_when_the_report_is_closed() {
-    let (mut report, err) = start(Mode::Progress, MODERN, Kept::default());
-    report.rows(&handful(), Duration::ZERO);
+async fn bars_are_removed_when_the_report_is_closed() {
+    let (mut report, err) = start(OutputMode::Progress, MODERN, CapturedStream::default());
+    report.update_bars(&handful(), Duration::ZERO);
     report.event(&failure("disk full")).await;
     report.close().await;
     assert_only_the_failure_is_shown(&err);
 }
 
 #[tokio::test]
-async fn bars_go_when_the_report_is_only_dropped() {
-    let (mut report, err) = start(Mode::Progress, MODERN, Kept::default());
-    report.rows(&handful(), Duration::ZERO);
+async fn bars_are_removed_when_the_report_is_dropped() {
+    let (mut report, err) = start(OutputMode::Progress, MODERN, CapturedStream::default());
+    report.update_bars(&handful(), Duration::ZERO);
     report.event(&failure("disk full")).await;
-    // As after a second Ctrl-C. The writer keeps no one waiting here, so that the moment it is given is enough.
+    // As after a second Ctrl-C. The writer is not blocked here, so its time suffices.
     drop(report);
     assert_only_the_failure_is_shown(&err);
 }
 
-fn assert_only_the_failure_is_shown(err: &Kept) {
+fn assert_only_the_failure_is_shown(err: &CapturedStream) {
     let mut terminal = vt100::Parser::new(24, 80, 0);
     terminal.process(err.text().replace('\n', "\r\n").as_bytes());
     assert_eq!(
@@ -197,16 +201,16 @@ fn assert_only_the_failure_is_shown(err: &Kept) {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_makes_events_wait_but_never_blocks() {
+async fn a_stuck_reader_makes_events_wait_without_blocking() {
     let (begun, has_begun) = channel();
-    let (go, told_to_go) = channel();
-    let out = Kept::default();
-    let stuck = Stuck {
+    let (go, may_go) = channel();
+    let out = CapturedStream::default();
+    let stuck = BlockedStream {
         begun,
-        go: told_to_go,
+        go: may_go,
         into: out.clone(),
     };
-    let (mut report, _) = start(Mode::Json, PLAIN, stuck);
+    let (mut report, _) = start(OutputMode::Json, PLAIN, stuck);
     let subscriber = diagnostics::subscriber(report.diagnostics(), None).unwrap();
     let event = failure("disk full");
     report.event(&event).await;
@@ -214,9 +218,9 @@ async fn a_reader_that_does_not_read_makes_events_wait_but_never_blocks() {
     for _ in 0..QUEUE {
         report.event(&event).await;
     }
-    // The queue is full: the next waits, and given up it was not told.
+    // The queue is full: the next event waits and, cancelled, is not reported.
     assert_eq!(report.event(&event).now_or_never(), None);
-    // Diagnostics never wait: these two are dropped, counted, and the count is told.
+    // Diagnostics never wait: these two are dropped and counted.
     tracing::subscriber::with_default(subscriber, || {
         tracing::warn!("one");
         tracing::warn!("two");
@@ -233,9 +237,9 @@ async fn a_reader_that_does_not_read_makes_events_wait_but_never_blocks() {
 }
 
 #[tokio::test]
-async fn a_diagnostic_full_of_anything_is_a_line_that_no_journal_breaks() {
-    let out = Kept::default();
-    let (report, _) = start(Mode::Json, PLAIN, out.clone());
+async fn a_long_diagnostic_fits_a_journal_line() {
+    let out = CapturedStream::default();
+    let (report, _) = start(OutputMode::Json, PLAIN, out.clone());
     let subscriber = diagnostics::subscriber(report.diagnostics(), None).unwrap();
     let text = "\u{1}\u{202e}".repeat(4_000);
     tracing::subscriber::with_default(subscriber, || {
@@ -243,35 +247,35 @@ async fn a_diagnostic_full_of_anything_is_a_line_that_no_journal_breaks() {
     });
     report.close().await;
     let line = out.text();
-    assert!(line.len() < LONGEST_LINE, "{} bytes", line.len());
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(line.len() < MAX_LINE_BYTES, "{} bytes", line.len());
+    let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert!(
-        told["message"]
+        parsed["message"]
             .as_str()
             .is_some_and(|m| text.starts_with(m))
     );
-    assert_eq!(told["level"], "WARN");
+    assert_eq!(parsed["level"], "WARN");
 }
 
 #[tokio::test]
-async fn a_closed_standard_output_is_silence_and_no_end() {
-    let failing = Failing {
+async fn a_closed_standard_output_is_ignored() {
+    let failing = FailingStream {
         errors: vec![io::ErrorKind::BrokenPipe],
-        into: Kept::default(),
+        into: CapturedStream::default(),
     };
     let kept = failing.into.clone();
-    let (report, err) = start(Mode::Text, PLAIN, failing);
-    tell_all(report).await;
+    let (report, err) = start(OutputMode::Text, PLAIN, failing);
+    report_every_event(report).await;
     assert_eq!((kept.text(), err.text()), (String::new(), String::new()));
 }
 
 #[tokio::test]
-async fn a_standard_output_that_fails_is_told_of_once() {
-    let failing = Failing {
+async fn a_failing_standard_output_is_reported_once() {
+    let failing = FailingStream {
         errors: vec![io::ErrorKind::StorageFull],
-        into: Kept::default(),
+        into: CapturedStream::default(),
     };
-    let (mut report, err) = start(Mode::Text, PLAIN, failing);
+    let (mut report, err) = start(OutputMode::Text, PLAIN, failing);
     for _ in 0..3 {
         report.event(&failure("x")).await;
         tokio::task::yield_now().await;
@@ -279,53 +283,56 @@ async fn a_standard_output_that_fails_is_told_of_once() {
     report.close().await;
     assert_eq!(
         err.text(),
-        "forgewatch: cannot write to standard output: no storage space; the watch goes on without it\n"
+        "forgewatch: cannot write to standard output: no storage space; continuing without it\n"
     );
 }
 
 #[tokio::test]
 async fn interrupted_and_partial_writes_lose_nothing() {
-    let failing = Failing {
+    let failing = FailingStream {
         errors: vec![io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted],
-        into: Kept::default(),
+        into: CapturedStream::default(),
     };
     let kept = failing.into.clone();
-    let (report, err) = start(Mode::Text, PLAIN, failing);
-    tell_all(report).await;
+    let (report, err) = start(OutputMode::Text, PLAIN, failing);
+    report_every_event(report).await;
     assert_eq!(kept.text().lines().count(), every_event().len());
     assert_eq!(err.text(), "");
 }
 
 #[tokio::test]
-async fn heartbeats_are_for_text_and_deadlines_for_people() {
+async fn heartbeats_are_for_text_and_timeouts_for_people() {
     for (mode, heartbeat, deadline) in [
-        (Mode::Text, "out", "out"),
-        (Mode::Json, "", ""),
-        (Mode::Quiet, "", "err"),
-        (Mode::Progress, "", "err"),
+        (OutputMode::Text, "out", "out"),
+        (OutputMode::Json, "", ""),
+        (OutputMode::Quiet, "", "err"),
+        (OutputMode::Progress, "", "err"),
     ] {
-        let told = |out: &Kept, err: &Kept| match (out.text().as_str(), err.text().as_str()) {
+        let stream = |out: &CapturedStream, err: &CapturedStream| match (
+            out.text().as_str(),
+            err.text().as_str(),
+        ) {
             ("", "") => "",
             (_, "") => "out",
             ("", _) => "err",
             _ => "both",
         };
-        let out = Kept::default();
+        let out = CapturedStream::default();
         let (mut report, err) = start(mode, PLAIN, out.clone());
         report.heartbeat(&handful(), 0).await;
         report.close().await;
-        assert_eq!(told(&out, &err), heartbeat, "{mode:?}");
-        let out = Kept::default();
+        assert_eq!(stream(&out, &err), heartbeat, "{mode:?}");
+        let out = CapturedStream::default();
         let (mut report, err) = start(mode, PLAIN, out.clone());
         report.deadline(&handful(), 0).await;
         report.close().await;
-        assert_eq!(told(&out, &err), deadline, "{mode:?}");
+        assert_eq!(stream(&out, &err), deadline, "{mode:?}");
     }
 }
 
 #[test]
-fn a_filter_that_is_none_is_an_error_that_names_the_variable() {
-    let sink = diagnostics::Sink::stderr();
+fn an_invalid_filter_is_an_error_that_names_the_variable() {
+    let sink = diagnostics::DiagnosticSink::stderr();
     let error = diagnostics::subscriber(sink, Some("forgewatch=loud"))
         .err()
         .unwrap();
