@@ -1,75 +1,57 @@
-//! `forgewatch check`: says whether the configuration and the credentials are in order, before anything depends on
-//! them.
+//! `forgewatch check`: checks configuration, credentials and hooks.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use super::args::CheckArgs;
-use super::complain;
-use crate::app::setup::{Ready, ready};
-use crate::app::{FAILED, USAGE, api_check};
-use crate::config::credentials::Source;
-use crate::config::settings::Control;
+use crate::app::api_check;
+use crate::app::command_error::CommandError;
+use crate::app::setup::{Prepared, prepare};
+use crate::config::credentials::CredentialsSource;
+use crate::config::settings::ControlSettings;
 use crate::config::{self, Env, Loaded};
-use crate::control::server::is_group;
+use crate::control::server::group_exists;
 
-/// Checks the configuration and the credentials, then with `--online` the API too.
-pub(super) fn run(args: &CheckArgs, env: &Env) -> ExitCode {
+pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
     let loaded = config::inspect(args.config.config.as_deref(), env);
-    let Ready {
+    let Prepared {
         loaded,
-        source,
+        credentials_source,
         client,
         ..
-    } = match ready(loaded, env) {
-        Ok(ready) => ready,
-        Err(errors) => {
-            complain(&errors);
-            return ExitCode::from(USAGE);
-        }
-    };
-    let _ = io::stdout().write_all(summary(&loaded, &source).as_bytes());
-    if !args.online {
-        return ExitCode::SUCCESS;
+    } = prepare(loaded, env).map_err(CommandError::usage)?;
+    let _ = io::stdout().write_all(summary(&loaded, &credentials_source).as_bytes());
+    if args.online {
+        let response = api_check::run(&loaded.settings, &client).map_err(CommandError::failed)?;
+        let _ = writeln!(io::stdout(), "online:        {response}");
     }
-    match api_check::ask(&loaded.settings, &client) {
-        Ok(answer) => {
-            let _ = writeln!(io::stdout(), "online:        {answer}");
-            ExitCode::SUCCESS
-        }
-        Err(what) => {
-            complain(&what);
-            ExitCode::from(FAILED)
-        }
-    }
+    Ok(())
 }
 
-/// What was found, in a few lines.
-fn summary(loaded: &Loaded, source: &Source) -> String {
+fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {
     let file = loaded.source.as_ref().map_or_else(
-        || "none, defaults hold".to_owned(),
+        || "none, using defaults".to_owned(),
         |path| path.display().to_string(),
     );
     let settings = &loaded.settings;
     let (jobs, hooks) = (settings.jobs.len(), settings.hooks.len());
-    let Control { socket, group, .. } = &settings.control;
-    let who = if is_group(group) {
+    let ControlSettings { socket, group, .. } = &settings.control;
+    let allowed = if group_exists(group) {
         format!("root, the daemon's user and the group {group}")
     } else {
-        format!("root and the daemon's user alone, as there is no group {group}")
+        format!("root and the daemon's user (no such group: {group})")
     };
-    let facts = [
+    let lines = [
         ("configuration", file),
         ("credentials", source.to_string()),
         ("API", settings.api.base_url.to_string()),
         ("jobs", format!("{jobs} in the file")),
         ("hooks", format!("{hooks} in the file")),
-        ("socket", format!("{}, for {who}", socket.display())),
+        ("socket", format!("{}, for {allowed}", socket.display())),
     ];
     let mut text = String::new();
-    for (name, fact) in facts {
-        let _ = writeln!(text, "{:<15}{fact}", format!("{name}:"));
+    for (name, value) in lines {
+        let _ = writeln!(text, "{:<15}{value}", format!("{name}:"));
     }
     text
 }

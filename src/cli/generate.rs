@@ -1,40 +1,33 @@
-//! `forgewatch completions` and `forgewatch man`: both are made of the command line's definitions.
+//! `forgewatch completions` and `forgewatch man`, generated from the definitions of the command line.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::CommandFactory;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
-use super::complain;
-use crate::app::FAILED;
+use crate::app::command_error::CommandError;
 use crate::config::manual;
 
-/// Prints the completion script. A reader that has seen enough is no failure.
-pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
+/// Prints the completion script. A closed pipe is not an error.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "forgewatch", &mut script);
     match io::stdout().write_all(&script) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!("standard output: {e}"));
-            ExitCode::from(FAILED)
+            Err(CommandError::failed(format!("standard output: {e}")))
         }
-        _ => ExitCode::SUCCESS,
+        _ => Ok(()),
     }
 }
 
-/// Writes one man page a command, and one of the configuration file.
-pub(super) fn man(args: &ManArgs) -> ExitCode {
-    match write_pages(&args.dir) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            let dir = args.dir.display();
-            complain(&format!("{dir}: {e}; name a folder that can be written"));
-            ExitCode::from(FAILED)
-        }
-    }
+/// Writes one man page per command, and one for the configuration file.
+pub(super) fn man(args: &ManArgs) -> Result<(), CommandError> {
+    write_pages(&args.dir).map_err(|e| {
+        let dir = args.dir.display();
+        CommandError::failed(format!("{dir}: {e}; use a writable directory"))
+    })
 }
 
 fn write_pages(dir: &Path) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! The command line: the definitions are in [`args`], each command has a file of its own. Those that speak to a daemon
-//! are in [`client`].
+//! The command line: its definitions in [`args`], the clients of a daemon in [`client`], and one file for each other
+//! command.
 
 pub mod args;
 mod check;
@@ -9,25 +9,24 @@ mod simulate;
 mod state;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::app::watch::CommandError;
-use crate::app::{self, USAGE};
+use crate::app;
+use crate::app::command_error::{CommandError, USAGE};
 use crate::config::Env;
 use crate::hooks::supervisor;
 use args::{Cli, Command};
 
-/// Does what the command line asks for. Returns the exit status of the process.
+/// Runs the command. Returns the exit status of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors: clap prints them on standard output and calls for 0.
+            // Includes help and version, which clap prints on standard output with exit code 0.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
@@ -35,41 +34,40 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     match cli.command {
         Command::Watch(args) => {
             let until_done = args.until_done;
-            exit(app::watch::run(args.into_given(), until_done, env))
+            exit_with(app::watch::run(args.into_command_line(), until_done, env))
         }
-        Command::Demo(args) => exit(app::demo::run(args.output.output, env)),
-        Command::Simulate(args) => simulate::run(&args, env),
-        Command::Check(args) => check::run(&args, env),
-        Command::Add(args) => client::done(client::jobs::add(args, env)),
-        Command::Remove(args) => client::done(client::jobs::remove(args, env)),
-        Command::List(args) => client::done(client::list::run(&args, env)),
-        Command::Show(args) => client::done(client::show::run(&args, env)),
-        Command::Events(args) => client::done(client::events::run(&args, env)),
-        Command::Reload(args) => client::done(client::reload::run(&args, env)),
-        Command::Hooks(args) => client::done(client::hooks::run(&args, env)),
-        Command::State(args) => state::run(&args),
-        Command::Completions(args) => generate::completions(&args),
-        Command::Man(args) => generate::man(&args),
+        Command::Demo(args) => exit_with(app::demo::run(args.output.output, env)),
+        Command::Simulate(args) => exit(simulate::run(&args, env)),
+        Command::Check(args) => exit(check::run(&args, env)),
+        Command::Add(args) => exit(client::jobs::add(args, env)),
+        Command::Remove(args) => exit(client::jobs::remove(args, env)),
+        Command::List(args) => exit(client::list::run(&args, env)),
+        Command::Show(args) => exit(client::show::run(&args, env)),
+        Command::Events(args) => exit(client::events::run(&args, env)),
+        Command::Reload(args) => exit(client::reload::run(&args, env)),
+        Command::Hooks(args) => exit(client::hooks::run(&args, env)),
+        Command::State(args) => exit(state::run(&args)),
+        Command::Completions(args) => exit(generate::completions(&args)),
+        Command::Man(args) => exit(generate::man(&args)),
         Command::HookSupervisor(args) => {
             supervisor::run(Duration::from_millis(args.timeout_ms), &args.command)
         }
     }
 }
 
-/// Prints the error of a command, if any. Returns the exit status of the process.
-fn exit(result: Result<u8, CommandError>) -> ExitCode {
-    let status = result.unwrap_or_else(|CommandError { status, why }| {
-        complain(&why);
-        status
-    });
-    ExitCode::from(status)
+fn exit(result: Result<(), CommandError>) -> ExitCode {
+    exit_with(result.map(|()| 0))
 }
 
-/// Prints each line of an error behind `error: `, as clap does with its own. A closed standard error is no reason to
-/// end otherwise.
-fn complain(error: &impl fmt::Display) {
-    let mut stderr = io::stderr().lock();
-    for line in error.to_string().lines() {
-        let _ = writeln!(stderr, "error: {line}");
-    }
+/// Prints the error, if any: each line behind `error: `, as clap does. A closed standard error does not change the exit
+/// status.
+fn exit_with(result: Result<u8, CommandError>) -> ExitCode {
+    let exit_code = result.unwrap_or_else(|error| {
+        let mut stderr = io::stderr().lock();
+        for line in error.message.lines() {
+            let _ = writeln!(stderr, "error: {line}");
+        }
+        error.exit_code
+    });
+    ExitCode::from(exit_code)
 }

@@ -2,75 +2,57 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 
 use super::args::SimulateArgs;
-use super::complain;
-use crate::app::{FAILED, USAGE};
+use crate::app::command_error::CommandError;
 use crate::config::Env;
-use crate::os::signals::Stops;
-use crate::report::diagnostics::{self, Sink};
+use crate::os::signals::StopSignals;
+use crate::report::diagnostics::{self, DiagnosticSink};
 use forgewatch_sim::{Script, ScriptError, serve};
 
-/// Serves until a signal ends it, which is its proper end.
-pub(super) fn run(args: &SimulateArgs, env: &Env) -> ExitCode {
-    let script = match log_by(env).and_then(|()| script(args)) {
-        Ok(script) => script,
-        Err(why) => {
-            complain(&why);
-            return ExitCode::from(USAGE);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+/// Serves until a signal arrives.
+pub(super) fn run(args: &SimulateArgs, env: &Env) -> Result<(), CommandError> {
+    init_logging(env).map_err(CommandError::usage)?;
+    let script = read_script(args).map_err(CommandError::usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(FAILED);
-        }
-    };
-    match runtime.block_on(listen(args, script)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let what_would_do = match error.kind() {
+        .map_err(CommandError::failed)?;
+    runtime
+        .block_on(serve_script(args, script))
+        .map_err(|error| {
+            let hint = match error.kind() {
                 io::ErrorKind::AddrInUse => "; --listen 127.0.0.1:0 takes any free port",
                 _ => "",
             };
-            complain(&format!(
-                "simulate: {}: {error}{what_would_do}",
-                args.listen
-            ));
-            ExitCode::from(FAILED)
-        }
-    }
+            CommandError::failed(format!("simulate: {}: {error}{hint}", args.listen))
+        })
 }
 
-/// With `forgewatch::sim=debug`, a line a request on standard error.
-fn log_by(env: &Env) -> Result<(), String> {
+/// `forgewatch::sim=debug` logs each request on standard error.
+fn init_logging(env: &Env) -> Result<(), String> {
     let filter = env.text(diagnostics::VARIABLE).map_err(|e| e.to_string())?;
     diagnostics::check(filter).map_err(|e| e.to_string())?;
-    diagnostics::install(Sink::stderr(), filter).map_err(|e| e.to_string())
+    diagnostics::install(DiagnosticSink::stderr(), filter).map_err(|e| e.to_string())
 }
 
-fn script(args: &SimulateArgs) -> Result<Script, String> {
+fn read_script(args: &SimulateArgs) -> Result<Script, String> {
     let Some(path) = &args.script else {
         return Script::example().map_err(|e| format!("the built-in script: {e}"));
     };
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    // As errors of a configuration file are told.
+    // The format of configuration errors.
     let at = |e: ScriptError| format!("{}:{}:{}: {}", path.display(), e.line, e.column, e.message);
     Script::parse(&text).map_err(at)
 }
 
-async fn listen(args: &SimulateArgs, script: Script) -> io::Result<()> {
-    let mut stops = Stops::catch()?;
+async fn serve_script(args: &SimulateArgs, script: Script) -> io::Result<()> {
+    let mut stops = StopSignals::listen()?;
     let listener = TcpListener::bind(args.listen).await?;
     let base = format!("http://{}", listener.local_addr()?);
-    // Nobody has to read it.
+    // A closed standard output does not stop the simulator.
     let _ = io::stdout().write_all(greeting(&base, &script).as_bytes());
     serve(listener, script, args.speed, async move {
         stops.next().await;
@@ -78,7 +60,6 @@ async fn listen(args: &SimulateArgs, script: Script) -> io::Result<()> {
     .await
 }
 
-/// What to type to watch these jobs.
 fn greeting(base: &str, script: &Script) -> String {
     let (access, secret) = (script.access_key(), script.secret_key());
     let account = script.account_service_id();
@@ -92,7 +73,7 @@ fn greeting(base: &str, script: &Script) -> String {
         "Simulating on {base}\n\n{}\nWatch them from another terminal:\n  \
          FORGEWATCH_ACCESS_KEY={access} FORGEWATCH_SECRET_KEY={secret} \\\n    \
          forgewatch watch --until-done --base-url {base} --account-service-id {account} \\\n    \
-         {jobs}\n\nCtrl-C ends it.\n",
+         {jobs}\n\nPress Ctrl-C to stop.\n",
         script.summary(),
     )
 }

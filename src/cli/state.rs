@@ -1,89 +1,71 @@
-//! `forgewatch state`: says whether a state file is sound, and rescues what is readable of one that is not.
+//! `forgewatch state`: checks a state file, and recovers what is readable of a damaged one.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use super::args::{StateArgs, StateCheckArgs, StateCommand, StateRecoverArgs};
-use super::complain;
-use crate::app::FAILED;
+use crate::app::command_error::CommandError;
 use crate::store;
 
-/// Does what is asked; 0 where all went well, 1 where the file is not sound or nothing could be rescued.
-pub(super) fn run(args: &StateArgs) -> ExitCode {
+pub(super) fn run(args: &StateArgs) -> Result<(), CommandError> {
     match &args.command {
         StateCommand::Check(args) => check(args),
         StateCommand::Recover(args) => recover(args),
     }
 }
 
-fn check(args: &StateCheckArgs) -> ExitCode {
-    match store::check(&args.file) {
-        Ok(tables) => {
-            let rows: Vec<String> = tables
-                .into_iter()
-                .map(|(table, rows)| format!("{rows} {table}"))
-                .collect();
-            tell(&format!(
-                "{}: sound: {}",
-                args.file.display(),
-                rows.join(", ")
-            ));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(FAILED)
-        }
-    }
+fn check(args: &StateCheckArgs) -> Result<(), CommandError> {
+    let tables = store::check(&args.file).map_err(CommandError::failed)?;
+    let rows: Vec<String> = tables
+        .into_iter()
+        .map(|(table, rows)| format!("{rows} {table}"))
+        .collect();
+    print_line(&format!("{}: ok: {}", args.file.display(), rows.join(", ")));
+    Ok(())
 }
 
-fn recover(args: &StateRecoverArgs) -> ExitCode {
+fn recover(args: &StateRecoverArgs) -> Result<(), CommandError> {
     let to = args.to.clone().unwrap_or_else(|| {
         let mut name = OsString::from(&args.from);
         name.push(".recovered");
         PathBuf::from(name)
     });
-    match store::recover(&args.from, &to) {
-        Ok(tables) => {
-            let no_watch = |t: &store::Rescue| {
-                t.table == "watches" && t.rescued == 0 && (t.lost > 0 || t.cut_off)
-            };
-            let is_without_watches = tables.iter().any(no_watch);
-            for table in tables {
-                let lost = if table.cut_off {
-                    format!("{} lost or more: its end can't be reached", table.lost)
-                } else {
-                    format!("{} lost", table.lost)
-                };
-                tell(&format!(
-                    "{}: {} rescued, {lost}",
-                    table.table, table.rescued
-                ));
-            }
-            if is_without_watches {
-                tell(
-                    "not one watch could be rescued: the jobs of the configuration are watched anew, those that were \
-                     added by hand are gone",
-                );
-            }
-            // A WAL that stays behind would be taken for the new file's.
-            tell(&format!(
-                "to go on with it: move {from} and, if it is there, {from}-wal out of the way, then {to} to {from}",
-                from = args.from.display(),
-                to = to.display()
-            ));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(FAILED)
-        }
+    let tables = store::recover(&args.from, &to).map_err(CommandError::failed)?;
+    let no_watch = |t: &store::RecoveredTable| {
+        t.table == "watches" && t.recovered == 0 && (t.lost > 0 || t.truncated)
+    };
+    let is_without_watches = tables.iter().any(no_watch);
+    for table in tables {
+        let lost = if table.truncated {
+            format!(
+                "{} or more lost: the end of the table is unreadable",
+                table.lost
+            )
+        } else {
+            format!("{} lost", table.lost)
+        };
+        print_line(&format!(
+            "{}: {} recovered, {lost}",
+            table.table, table.recovered
+        ));
     }
+    if is_without_watches {
+        print_line(
+            "no watch could be recovered: jobs of the configuration are watched from the start, jobs added by clients \
+             are lost",
+        );
+    }
+    // A WAL left behind would be applied to the new file.
+    print_line(&format!(
+        "to use it: move {from} and, if it exists, {from}-wal away, then move {to} to {from}",
+        from = args.from.display(),
+        to = to.display()
+    ));
+    Ok(())
 }
 
-/// A closed standard output is no reason to end otherwise.
-fn tell(line: &str) {
+/// A closed standard output does not change the exit status.
+fn print_line(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -1,7 +1,7 @@
-//! What can be written on the command line. Help, completions and man pages come from these definitions.
+//! The definition of the command line, from which help, completions and man pages are generated.
 //!
-//! Most values stay text here: [`crate::config`] reads flags, variables and the file by one table and tells of all
-//! that is wrong with them at once.
+//! Most values stay text here: [`crate::config`] parses flags, environment and file by one table and reports all errors
+//! at once.
 
 mod shared;
 mod watch;
@@ -20,75 +20,72 @@ use super::client::args::{
 pub use shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
 pub use watch::WatchArgs;
 
-/// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "forgewatch",
     version,
     about,
     max_term_width = 100,
-    after_help = "`forgewatch demo` shows it at work: no account, no configuration, 20 seconds."
+    after_help = "Try `forgewatch demo`: it takes 20 seconds and needs neither account nor configuration."
 )]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch jobs: to their end with --until-done, for months without
+    /// Watch jobs as a daemon or, with --until-done, until they end
     ///
-    /// Asks Clanforge's API how each job stands, as often as it is worth, and tells of every change. With --until-done
-    /// it ends when every job has ended. Without, it is the daemon: it remembers across restarts what it watches, takes
-    /// jobs from its file and through its socket, and ends on SIGTERM.
+    /// Polls Clanforge's API for the status of each job and reports every change. With --until-done, exits when every
+    /// job has ended. Without it, runs as a daemon: takes jobs from the configuration file and through its socket, keeps
+    /// its state across restarts, and exits on SIGTERM.
     Watch(Box<WatchArgs>),
-    /// Watch a handful of simulated jobs to their end: the first thing to run
+    /// Watch simulated jobs, without account or configuration
     ///
-    /// Starts the built-in simulator on a loopback port and watches its jobs, one of which fails on purpose. Ends
-    /// with 0 when all went as scripted. Takes no account and no configuration.
+    /// Starts the built-in simulator on a loopback port and watches its jobs, one of which fails on purpose. Exits with 0
+    /// if every job ended as scripted.
     Demo(DemoArgs),
-    /// Run the simulator alone, to try hooks and pipelines on
+    /// Run the simulator alone, to test hooks and pipelines
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
-    /// Say whether configuration, credentials and hooks are in order
+    /// Check configuration, credentials and hooks
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
-    /// Have the daemon watch jobs
+    /// Add jobs to the daemon
     #[command(after_help = client::ADD_EXAMPLES)]
     Add(AddArgs),
-    /// Have the daemon watch jobs no longer
+    /// Remove jobs from the daemon
     ///
-    /// Their watches end with job.removed, and nothing follows. The jobs themselves go on.
+    /// Ends their watches with job.removed. The jobs themselves continue.
     #[command(after_help = client::REMOVE_EXAMPLES)]
     Remove(RemoveArgs),
-    /// List what the daemon watches
+    /// List watched jobs
     #[command(after_help = client::LIST_EXAMPLES)]
     List(ListArgs),
-    /// Show all that the daemon knows of a job: its history, its next poll and why then
+    /// Show a job's status, history, next poll and its reason
     #[command(after_help = client::SHOW_EXAMPLES)]
     Show(ShowArgs),
-    /// Print what happened, a JSON record a line
+    /// Print events, one JSON record per line
     #[command(after_help = client::EVENTS_EXAMPLES)]
     Events(EventsArgs),
-    /// Have the daemon read its configuration file anew
+    /// Reload the daemon's configuration file
     ///
-    /// The file is taken whole or, with anything wrong in it, not at all.
+    /// If the file has an error, nothing changes.
     #[command(after_help = client::RELOAD_EXAMPLES)]
     Reload(ReloadArgs),
-    /// Look after deliveries to hooks that wait or were given up
+    /// List, retry or discard hook deliveries
     #[command(after_help = client::HOOKS_EXAMPLES)]
     Hooks(HooksArgs),
-    /// Look into a state file, or rescue what is readable of a damaged one
+    /// Check or recover a state file
     #[command(after_help = STATE_EXAMPLES)]
     State(StateArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
-    /// Write the man pages into a folder
+    /// Write man pages to a directory
     Man(ManArgs),
-    /// Run one hook and see to its end: what forgewatch itself starts for each attempt
+    /// Supervise one hook process; started by forgewatch for each attempt
     #[command(hide = true)]
     HookSupervisor(HookSupervisorArgs),
 }
@@ -99,131 +96,117 @@ Examples:
   forgewatch simulate --listen 127.0.0.1:0 --script nightly.toml";
 
 const CHECK_EXAMPLES: &str = "\
-Exit status: 0 when all is in order, 1 when the API could not be asked (--online), 2 otherwise.";
+Exit status: 0 if everything is valid, 1 if the request to the API failed (--online), 2 otherwise.";
 
 const STATE_EXAMPLES: &str = "\
 Examples:
   forgewatch state check /var/lib/forgewatch/state.db
   forgewatch state recover --from /var/lib/forgewatch/state.db
 
-Exit status: 0 when the file is sound, or something was rescued; 1 otherwise.";
+Exit status: 0 if the file is intact or something was recovered, 1 otherwise.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   forgewatch completions bash > ~/.local/share/bash-completion/completions/forgewatch
   forgewatch completions fish > ~/.config/fish/completions/forgewatch.fish";
 
-/// `forgewatch demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// `forgewatch simulate`.
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
-    /// Where to listen; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
+    /// Address to listen on; port 0 takes any free port
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = parse_listen)]
     pub listen: SocketAddr,
-    /// A TOML file that says which jobs there are and what goes wrong [default: a built-in one]
+    /// TOML file with jobs and faults [default: a built-in script]
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
-    /// How many times faster than real time the jobs go, from 0.01 to 10000
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = speed)]
+    /// Speed of the jobs relative to real time, from 0.01 to 10000
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_speed)]
     pub speed: f64,
 }
 
-/// `forgewatch check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Ask the API once, too
+    /// Also send one request to the API
     #[arg(long)]
     pub online: bool,
-    /// Where the file is.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
 
-/// `forgewatch completions`.
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell to generate the script for
     #[arg(value_name = "SHELL", value_enum)]
     pub shell: Shell,
 }
 
-/// `forgewatch man`.
 #[derive(Args, Debug)]
 pub struct ManArgs {
-    /// The folder, made if it is not there
+    /// Directory, created if missing
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
 }
 
-/// `forgewatch state`.
 #[derive(Args, Debug)]
 pub struct StateArgs {
-    /// What to do with it.
     #[command(subcommand)]
     pub command: StateCommand,
 }
 
-/// What can be done with a state file.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Say whether a state file is sound, while a daemon runs too; changes nothing
+    /// Check a state file for damage; safe while a daemon runs
     Check(StateCheckArgs),
-    /// Write every row that can be read of a damaged state file into a new one; leaves the old one as it is
+    /// Copy the readable rows of a damaged state file to a new one
     Recover(StateRecoverArgs),
 }
 
-/// `forgewatch state check`.
 #[derive(Args, Debug)]
 pub struct StateCheckArgs {
-    /// The state file
+    /// State file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
 
-/// `forgewatch state recover`.
 #[derive(Args, Debug)]
 pub struct StateRecoverArgs {
-    /// The damaged file; no daemon may run on it
+    /// Damaged file; no daemon may be using it
     #[arg(long, value_name = "FILE")]
     pub from: PathBuf,
-    /// The new file [default: the old one's name with .recovered behind it]
+    /// New file [default: the damaged file's name plus .recovered]
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
 }
 
-/// `forgewatch hook-supervisor`.
 #[derive(Args, Debug)]
 pub struct HookSupervisorArgs {
-    /// The most the hook may take, in milliseconds
+    /// Time limit for the hook, in milliseconds
     #[arg(long)]
     pub timeout_ms: u64,
-    /// The program and its arguments
+    /// Program and arguments
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
 }
 
-/// An address in numbers, or `localhost` for this machine.
-fn listen(text: &str) -> Result<SocketAddr, String> {
+/// A numeric address, or `localhost`.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let numbers = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.to_owned(),
     };
     numbers
         .parse()
-        .map_err(|_| "an address and a port such as 127.0.0.1:8080 would do".to_owned())
+        .map_err(|_| "expected an address and port such as 127.0.0.1:8080".to_owned())
 }
 
-/// A factor the simulator can keep up with; NaN is none.
-fn speed(text: &str) -> Result<f64, String> {
+fn parse_speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(factor) if (0.01..=10_000.0).contains(&factor) => Ok(factor),
-        _ => Err("a number from 0.01 to 10000 would do".to_owned()),
+        _ => Err("expected a number from 0.01 to 10000".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! The command lines of the commands that speak to a daemon.
+//! The arguments of the commands that are clients of a daemon.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,31 +14,30 @@ Examples:
   forgewatch add --update 77,78 --label build=8812
   create-diffs | forgewatch add --jobs-file -
 
-A job that is being watched, or has ended and is not forgotten yet, stays as it is; the answer
-says so.
+A job that is already watched, or has ended within the retention time, stays as it is.
 
-Exit status: 0, 1 when it could not be done, 2 for a usage error.";
+Exit status: 0 on success, 1 on failure, 2 for a usage error.";
 
 pub(in crate::cli) const REMOVE_EXAMPLES: &str = "\
 Examples:
   forgewatch remove diff/1234
   forgewatch remove --update 77,78
 
-Exit status: 0, 1 when a job was not watched or it could not be done, 2 for a usage error.";
+Exit status: 0 on success, 1 if a job was not watched or on failure, 2 for a usage error.";
 
 pub(in crate::cli) const LIST_EXAMPLES: &str = "\
 Examples:
   forgewatch list
   forgewatch list --all --json | jq -r '.[] | select(.outcome == \"failed\") | .job'
 
-Exit status: 0, 1 when it could not be done, 2 for a usage error.";
+Exit status: 0 on success, 1 on failure, 2 for a usage error.";
 
 pub(in crate::cli) const SHOW_EXAMPLES: &str = "\
 Examples:
   forgewatch show diff/1234
-  forgewatch show diff/1234 --json | jq .why
+  forgewatch show diff/1234 --json | jq .next_poll_reason
 
-Exit status: 0, 1 when the job is not known or it could not be done, 2 for a usage error.";
+Exit status: 0 on success, 1 if the job is unknown or on failure, 2 for a usage error.";
 
 pub(in crate::cli) const EVENTS_EXAMPLES: &str = "\
 Examples:
@@ -46,13 +45,13 @@ Examples:
   forgewatch events --follow | jq -r 'select(.event_type == \"job.failed\") | .job'
   forgewatch events --follow --since 4711
 
-Each record has the fields of `--output json`, and before them its offset. With that offset,
---since goes on behind the record.
+Each record has an offset and the fields of `--output json`. --since with that offset resumes
+after the record.
 
-Exit status: 0, 1 when it could not be done or the daemon ended, 2 for a usage error.";
+Exit status: 0 on success, 1 on failure or if the daemon stops, 2 for a usage error.";
 
 pub(in crate::cli) const RELOAD_EXAMPLES: &str = "\
-Exit status: 0, 1 when the file is bad or it could not be done, 2 for a usage error.";
+Exit status: 0 on success, 1 if the file has an error or on failure, 2 for a usage error.";
 
 pub(in crate::cli) const HOOKS_EXAMPLES: &str = "\
 Examples:
@@ -61,178 +60,148 @@ Examples:
   forgewatch hooks discard 6f0c3f5e8e4b4a3c9d5f1f2e3d4c5b6a-3/chat
   forgewatch hooks discard --all
 
-Exit status: 0, 1 when it could not be done, 2 for a usage error.";
+Exit status: 0 on success, 1 on failure, 2 for a usage error.";
 
-/// Which daemon.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Daemon")]
 pub struct DaemonArgs {
-    /// The daemon's socket.
     #[arg(
         long,
         value_name = "PATH",
         value_hint = ValueHint::FilePath,
-        help = "The daemon's socket [default: $FORGEWATCH_SOCKET, then control.socket of the configuration file, then \
+        help = "Socket of the daemon [default: $FORGEWATCH_SOCKET, then control.socket of the configuration file, then \
                 /run/forgewatch/control.sock]"
     )]
     pub socket: Option<PathBuf>,
-    /// Where the file is.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
 
-/// `forgewatch add`.
 #[derive(Args, Debug)]
 pub struct AddArgs {
-    /// Begin a new watch of jobs whose watch has ended
+    /// Start a new watch of jobs that have ended
     #[arg(long)]
     pub again: bool,
-    /// The jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
-    /// What the user says about them.
     #[command(flatten)]
     pub labels: LabelArgs,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch remove`.
 #[derive(Args, Debug)]
 pub struct RemoveArgs {
-    /// The jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Those too that have ended and are not forgotten yet
+    /// Include ended jobs
     #[arg(long)]
     pub all: bool,
-    /// Print a JSON array
+    /// Print as a JSON array
     #[arg(long)]
     pub json: bool,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// The job: diff/1234 or update/77
+    /// Job such as diff/1234 or update/77
     #[arg(value_name = "JOB")]
     pub job: JobRef,
-    /// Print a JSON object
+    /// Print as a JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch events`.
 #[derive(Args, Debug)]
 pub struct EventsArgs {
-    /// Stay, and print what happens from now on
+    /// Print new events as they happen
     #[arg(long, short)]
     pub follow: bool,
-    /// Begin so long ago, such as 10m, or behind an offset [default: all there are; with --follow, none]
-    #[arg(long, value_name = "DURATION or OFFSET", value_parser = since)]
+    /// Print events newer than a duration such as 10m, or after an offset [default: all; with --follow, none]
+    #[arg(long, value_name = "DURATION or OFFSET", value_parser = parse_since)]
     pub since: Option<SinceArg>,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// What `--since` can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SinceArg {
-    /// Behind this offset.
     Offset(u64),
-    /// So long ago, and later.
     Ago(Duration),
 }
 
-/// `forgewatch reload`.
 #[derive(Args, Debug)]
 pub struct ReloadArgs {
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch hooks`.
 #[derive(Args, Debug)]
 pub struct HooksArgs {
-    /// What to do.
     #[command(subcommand)]
     pub command: HooksCommand,
 }
 
-/// What can be done with deliveries.
 #[derive(Debug, Subcommand)]
 pub enum HooksCommand {
-    /// List the deliveries that wait, are under way or were given up
+    /// List pending, running and failed deliveries
     List(HooksListArgs),
-    /// Try a delivery that was given up once more
+    /// Retry a failed delivery
     Retry(DeliveryArgs),
-    /// Forget a delivery that was given up
+    /// Discard a failed delivery
     Discard(DiscardArgs),
 }
 
-/// `forgewatch hooks list`.
 #[derive(Args, Debug)]
 pub struct HooksListArgs {
-    /// Print a JSON array
+    /// Print as a JSON array
     #[arg(long)]
     pub json: bool,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch hooks retry`.
 #[derive(Args, Debug)]
 pub struct DeliveryArgs {
-    /// The delivery, as `hooks list` has it
+    /// ID of the delivery, from `hooks list`
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// `forgewatch hooks discard`.
 #[derive(Args, Debug)]
 pub struct DiscardArgs {
-    /// The delivery, as `hooks list` has it
+    /// ID of the delivery, from `hooks list`
     #[arg(value_name = "ID", required_unless_present = "all")]
     pub id: Option<String>,
-    /// All deliveries that were given up
+    /// All failed deliveries
     #[arg(long, conflicts_with = "id")]
     pub all: bool,
-    /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// Digits are an offset, anything else has to be a duration.
-fn since(text: &str) -> Result<SinceArg, String> {
-    let offset = text.bytes().all(|byte| byte.is_ascii_digit());
-    let read = if offset {
+/// Digits are an offset, anything else is a duration.
+fn parse_since(text: &str) -> Result<SinceArg, String> {
+    let is_offset = text.bytes().all(|byte| byte.is_ascii_digit());
+    let read = if is_offset {
         text.parse().ok().map(SinceArg::Offset)
     } else {
         humantime::parse_duration(text).ok().map(SinceArg::Ago)
     };
     read.ok_or_else(|| {
-        "a duration such as 10m or 1h 30m, or an offset such as 4711, would do".to_owned()
+        "expected a duration such as 10m or 1h 30m, or an offset such as 4711".to_owned()
     })
 }
 
@@ -242,11 +211,14 @@ mod tests {
 
     #[test]
     fn since_is_an_offset_or_a_duration() {
-        assert_eq!(since("0"), Ok(SinceArg::Offset(0)));
-        assert_eq!(since("4711"), Ok(SinceArg::Offset(4711)));
-        assert_eq!(since("1h 30m"), Ok(SinceArg::Ago(Duration::from_mins(90))));
+        assert_eq!(parse_since("0"), Ok(SinceArg::Offset(0)));
+        assert_eq!(parse_since("4711"), Ok(SinceArg::Offset(4711)));
+        assert_eq!(
+            parse_since("1h 30m"),
+            Ok(SinceArg::Ago(Duration::from_mins(90)))
+        );
         for bad in ["", "-1", "1,5h", "yesterday", "18446744073709551616"] {
-            assert!(since(bad).is_err(), "{bad}");
+            assert!(parse_since(bad).is_err(), "{bad}");
         }
     }
 }

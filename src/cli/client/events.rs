@@ -5,58 +5,56 @@ use std::fmt::Write;
 use serde_json::value::RawValue;
 
 use super::args::{EventsArgs, SinceArg};
-use super::{CommandError, Daemon, now_ms, print, refused};
+use super::{DaemonClient, now_ms, rejected, unexpected_response, write_stdout};
+use crate::app::command_error::CommandError;
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
-use crate::control::protocol::{Answer, Request, Since};
+use crate::control::protocol::{Request, Response, Since};
 use crate::report::json;
 use forgewatch_core::time::millis;
 
-/// Why a stream ended before its end.
-enum Stop {
-    /// For a reason that asking again does not change.
+/// Why a stream ended early.
+enum StreamEnd {
+    /// An error that a new connection would not fix.
     Failed(CommandError),
-    /// The connection was cut, or there was none.
-    Cut(ClientError),
-    /// The daemon stopped in order.
+    /// The connection was lost or could not be made.
+    Disconnected(ClientError),
+    /// The daemon stopped.
     Shutdown,
 }
 
-/// Prints the events there are, and with `--follow` those to come, until the daemon ends or nobody reads any more.
+/// Prints stored events and, with `--follow`, new ones until the daemon stops or standard output is closed.
 pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), CommandError> {
-    let daemon = Daemon::find(&args.daemon, env);
-    let mut since = begin(args);
+    let daemon = DaemonClient::find(&args.daemon, env);
+    let mut since = start(args);
     let mut printed = None;
     loop {
         let before = printed;
         let error = match stream(&daemon, args.follow, since, &mut printed) {
             Ok(()) => return Ok(()),
-            Err(Stop::Failed(undone)) => return Err(undone),
-            Err(Stop::Shutdown) => {
-                return Err(ended(
-                    CommandError::failed("the daemon has stopped"),
-                    printed,
-                ));
+            Err(StreamEnd::Failed(error)) => return Err(error),
+            Err(StreamEnd::Shutdown) => {
+                let error = CommandError::failed("the daemon has stopped");
+                return Err(with_resume_hint(error, printed));
             }
-            Err(Stop::Cut(error)) => error,
+            Err(StreamEnd::Disconnected(error)) => error,
         };
-        // A daemon does not wait for a reader that rests, such as a pager: one can go on where it was.
+        // The daemon disconnects a slow reader, such as a pager; resume after the last printed event.
         match printed {
             Some(offset) if printed != before => since = Since::After(offset),
-            _ => return Err(ended(daemon.unanswered(&error), printed)),
+            _ => return Err(with_resume_hint(daemon.explain(&error), printed)),
         }
     }
 }
 
-/// Says how to go on.
-fn ended(mut undone: CommandError, printed: Option<u64>) -> CommandError {
+fn with_resume_hint(mut error: CommandError, printed: Option<u64>) -> CommandError {
     if let Some(offset) = printed {
-        let _ = write!(undone.why, "; to go on where it ended: --since {offset}");
+        let _ = write!(error.message, "; resume with --since {offset}");
     }
-    undone
+    error
 }
 
-fn begin(args: &EventsArgs) -> Since {
+fn start(args: &EventsArgs) -> Since {
     match args.since {
         Some(SinceArg::Offset(offset)) => Since::After(offset),
         Some(SinceArg::Ago(ago)) => Since::At(now_ms().saturating_sub_unsigned(millis(ago))),
@@ -65,37 +63,39 @@ fn begin(args: &EventsArgs) -> Since {
     }
 }
 
-/// Prints what comes through one connection, and keeps the offset of the last that was printed. Ok where there is no
-/// more, or nobody reads it.
+/// Prints the events of one connection, and keeps the offset of the last one in `printed`. Ok at the end of the events
+/// or if standard output is closed.
 fn stream(
-    daemon: &Daemon,
+    daemon: &DaemonClient,
     follow: bool,
     since: Since,
     printed: &mut Option<u64>,
-) -> Result<(), Stop> {
+) -> Result<(), StreamEnd> {
     let request = Request::Events { since, follow };
-    for answer in client::ask(&daemon.at.path, &request).map_err(Stop::Cut)? {
-        match answer.map_err(Stop::Cut)? {
-            Answer::Event { offset, record } => {
+    for response in client::send(&daemon.at.path, &request).map_err(StreamEnd::Disconnected)? {
+        match response.map_err(StreamEnd::Disconnected)? {
+            Response::Event { offset, record } => {
                 let line = json::line(&with_offset(offset, &record)) + "\n";
-                if !print(&line).map_err(Stop::Failed)? {
+                if !write_stdout(&line).map_err(StreamEnd::Failed)? {
                     return Ok(());
                 }
                 *printed = Some(offset);
             }
-            Answer::Done => return Ok(()),
-            Answer::Stopped => return Err(Stop::Shutdown),
-            Answer::Refused { errors } => return Err(Stop::Failed(refused(&errors))),
-            _ => return Err(Stop::Failed(CommandError::beside_the_point())),
+            Response::Done => return Ok(()),
+            Response::Stopped => return Err(StreamEnd::Shutdown),
+            Response::Error { messages: errors } => {
+                return Err(StreamEnd::Failed(rejected(&errors)));
+            }
+            _ => return Err(StreamEnd::Failed(unexpected_response())),
         }
     }
-    Err(Stop::Cut(ClientError::BrokenOff))
+    Err(StreamEnd::Disconnected(ClientError::ConnectionLost))
 }
 
-/// The record with its offset as the first field. One that is no object comes back as it is.
+/// The record with its offset as the first field. Anything but an object is returned unchanged.
 fn with_offset(offset: u64, record: &RawValue) -> Box<RawValue> {
     let fields = record.get().trim_start().strip_prefix('{');
-    let spliced = fields.and_then(|fields| {
+    let with_offset = fields.and_then(|fields| {
         let comma = if fields.trim_start().starts_with('}') {
             ""
         } else {
@@ -103,7 +103,7 @@ fn with_offset(offset: u64, record: &RawValue) -> Box<RawValue> {
         };
         RawValue::from_string(format!("{{\"offset\":{offset}{comma}{fields}")).ok()
     });
-    spliced.unwrap_or_else(|| record.to_owned())
+    with_offset.unwrap_or_else(|| record.to_owned())
 }
 
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_offset_comes_first_and_the_rest_stays_as_it_was() {
+    fn the_offset_is_the_first_field_and_the_rest_is_unchanged() {
         for (record, with) in [
             (
                 r#"{"timestamp":"t","job_id":18446744073709551615}"#,

@@ -3,116 +3,124 @@
 use std::io::{self, Write};
 
 use super::args::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
-use super::list::next;
-use super::table::{Paper, table};
-use super::{CommandError, Daemon, now_ms, print};
+use super::list::until;
+use super::table::{TerminalWidth, table};
+use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
+use crate::app::command_error::CommandError;
 use crate::config::Env;
-use crate::control::protocol::{Answer, DeliveryLine, Request, Stands};
+use crate::control::protocol::{DeliveryStatus, DeliverySummary, Request, Response};
 use crate::report::json;
-use crate::report::sanitize::{LIMIT, neutral};
+use crate::report::sanitize::{LIMIT, sanitized};
 
-/// Does what is asked with deliveries.
 pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), CommandError> {
     match &args.command {
         HooksCommand::List(args) => list(args, env),
         HooksCommand::Retry(args) => {
-            let retry = |delivery| Request::RetryHook { delivery };
-            decide(&args.id, &args.daemon, env, retry, "is tried again")
+            let retry = |delivery| Request::RetryDelivery { delivery };
+            change(&args.id, &args.daemon, env, retry, "will be retried")
         }
         HooksCommand::Discard(args) => match &args.id {
             Some(id) => {
-                let discard = |delivery| Request::DiscardHook { delivery };
-                decide(id, &args.daemon, env, discard, "was discarded")
+                let discard = |delivery| Request::DiscardDelivery { delivery };
+                change(id, &args.daemon, env, discard, "discarded")
             }
             None => discard_all(&args.daemon, env),
         },
     }
 }
 
-fn decide(
+fn change(
     id: &str,
     daemon: &DaemonArgs,
     env: &Env,
     request: impl FnOnce(String) -> Request,
-    what: &str,
+    result: &str,
 ) -> Result<(), CommandError> {
     let request = request(id.to_owned());
-    match Daemon::find(daemon, env).ask_once(&request)? {
-        Answer::Done => print(&format!("{} {what}\n", neutral(id, LIMIT))).map(drop),
-        _ => Err(CommandError::beside_the_point()),
+    match DaemonClient::find(daemon, env).call(&request)? {
+        Response::Done => write_stdout(&format!("{} {result}\n", sanitized(id, LIMIT))).map(drop),
+        _ => Err(unexpected_response()),
     }
 }
 
-/// The daemon does some at a time, and other things in between.
+/// The daemon discards a batch per request, so that it stays responsive.
 fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), CommandError> {
-    let daemon = Daemon::find(daemon, env);
+    let daemon = DaemonClient::find(daemon, env);
     let mut discarded = 0;
     loop {
-        match daemon.ask_once(&Request::DiscardGivenUp)? {
-            Answer::Discarded(0) => break,
-            Answer::Discarded(some) => discarded += some,
-            _ => return Err(CommandError::beside_the_point()),
+        match daemon.call(&Request::DiscardFailed)? {
+            Response::Discarded(0) => break,
+            Response::Discarded(some) => discarded += some,
+            _ => return Err(unexpected_response()),
         }
     }
-    print(&format!("{discarded} deliveries were discarded\n")).map(drop)
+    write_stdout(&format!("{discarded} deliveries discarded\n")).map(drop)
 }
 
 fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
-    let answer = Daemon::find(&args.daemon, env).ask_once(&Request::Hooks)?;
-    let Answer::Deliveries {
-        lines: deliveries,
-        more,
-    } = answer
+    let response = DaemonClient::find(&args.daemon, env).call(&Request::ListDeliveries)?;
+    let Response::Deliveries {
+        deliveries,
+        omitted,
+    } = response
     else {
-        return Err(CommandError::beside_the_point());
+        return Err(unexpected_response());
     };
     if args.json {
-        print(&(json::line(&deliveries) + "\n"))?;
+        write_stdout(&(json::line(&deliveries) + "\n"))?;
     } else if deliveries.is_empty() {
-        let _ = writeln!(io::stderr(), "no deliveries wait, and none was given up");
+        let _ = writeln!(io::stderr(), "no pending or failed deliveries");
     } else {
-        print(&lines(&deliveries, now_ms(), &Paper::stdout()))?;
+        write_stdout(&delivery_table(
+            &deliveries,
+            now_ms(),
+            &TerminalWidth::stdout(),
+        ))?;
     }
-    if more > 0 {
+    if omitted > 0 {
         let _ = writeln!(
             io::stderr(),
-            "{more} more are not shown; of those given up these are the newest"
+            "{omitted} more not shown; of failed deliveries, only the newest are listed"
         );
     }
     Ok(())
 }
 
-/// A line a delivery, under a head.
-pub(super) fn lines(deliveries: &[DeliveryLine], now_ms: i64, paper: &Paper) -> String {
-    let head = ["ID", "EVENT", "JOB", "STANDING", "ATTEMPTS", "DUE", "ERROR"];
+/// The table of deliveries.
+pub(super) fn delivery_table(
+    deliveries: &[DeliverySummary],
+    now_ms: i64,
+    terminal: &TerminalWidth,
+) -> String {
+    let head = ["ID", "EVENT", "JOB", "STATE", "ATTEMPTS", "DUE", "ERROR"];
     let rows = deliveries.iter().map(|delivery| {
-        let due = delivery.due_ms.map(|at| {
+        let due = delivery.due_at_ms.map(|at| {
             let ms = u64::try_from(at.saturating_sub(now_ms));
-            next(ms.unwrap_or(0))
+            until(ms.unwrap_or(0))
         });
         vec![
-            neutral(&delivery.id, LIMIT),
-            neutral(&delivery.event_type, LIMIT),
+            sanitized(&delivery.id, LIMIT),
+            sanitized(&delivery.event_type, LIMIT),
             delivery.job.map(|job| job.to_string()).unwrap_or_default(),
-            standing(delivery.standing).to_owned(),
+            state(delivery.state).to_owned(),
             delivery.attempts.to_string(),
             due.unwrap_or_default(),
             delivery
-                .error
+                .error_message
                 .as_deref()
-                .map(|error| neutral(error, LIMIT))
+                .map(|error| sanitized(error, LIMIT))
                 .unwrap_or_default(),
         ]
     });
-    table(&head, rows.collect(), paper)
+    table(&head, rows.collect(), terminal)
 }
 
-fn standing(standing: Stands) -> &'static str {
-    match standing {
-        Stands::Pending => "waiting",
-        Stands::Running => "running",
-        Stands::Failed => "given up",
-        Stands::Delivered => "delivered",
-        Stands::Discarded => "discarded",
+fn state(state: DeliveryStatus) -> &'static str {
+    match state {
+        DeliveryStatus::Pending => "pending",
+        DeliveryStatus::Running => "running",
+        DeliveryStatus::Failed => "failed",
+        DeliveryStatus::Delivered => "delivered",
+        DeliveryStatus::Discarded => "discarded",
     }
 }

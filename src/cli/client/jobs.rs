@@ -4,87 +4,86 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::args::{AddArgs, RemoveArgs};
-use super::{CommandError, Daemon, print};
+use super::{DaemonClient, unexpected_response, write_stdout};
+use crate::app::command_error::CommandError;
 use crate::cli::args::JobArgs;
-use crate::config::{self, Env, Given};
-use crate::control::protocol::{AddedJob, Answer, How, Request};
-use crate::report::sanitize::{LIMIT, neutral};
+use crate::config::{self, CommandLine, Env};
+use crate::control::protocol::{AddOutcome, AddedJob, Request, Response};
+use crate::report::sanitize::{LIMIT, sanitized};
 use forgewatch_core::job::JobRef;
 
-/// How many jobs go into one request, so that it fits: the longest name takes 30 bytes in it.
-const AT_ONCE: usize = 1_000;
+/// The most jobs in one request, so that it fits: the longest name takes 30 bytes.
+const BATCH: usize = 1_000;
 
-/// Has the daemon watch the jobs; says of each what became of it.
 pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), CommandError> {
-    let (jobs, labels) = named(args.jobs, args.labels.labels)?;
-    let daemon = Daemon::find(&args.daemon, env);
-    for jobs in jobs.chunks(AT_ONCE) {
+    let (jobs, labels) = parse_jobs(args.jobs, args.labels.labels)?;
+    let daemon = DaemonClient::find(&args.daemon, env);
+    for jobs in jobs.chunks(BATCH) {
         let request = Request::Add {
             jobs: jobs.to_vec(),
             labels: labels.clone(),
             again: args.again,
         };
-        let Answer::Added(added) = daemon.ask_once(&request)? else {
-            return Err(CommandError::beside_the_point());
+        let Response::Added(added) = daemon.call(&request)? else {
+            return Err(unexpected_response());
         };
-        // Whether anybody reads it or not: the rest is to be watched too.
-        print(&added.iter().map(what_became).collect::<String>())?;
+        // Goes on if standard output is closed.
+        write_stdout(&added.iter().map(added_line).collect::<String>())?;
     }
     Ok(())
 }
 
-/// Has the daemon let the jobs go; those that it did not watch are an error, but the others go.
+/// Removes the jobs. A job that is not watched is an error, but the others are removed.
 pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), CommandError> {
-    let (jobs, _) = named(args.jobs, Vec::new())?;
-    let daemon = Daemon::find(&args.daemon, env);
-    let mut never_watched = Vec::new();
-    for jobs in jobs.chunks(AT_ONCE) {
+    let (jobs, _) = parse_jobs(args.jobs, Vec::new())?;
+    let daemon = DaemonClient::find(&args.daemon, env);
+    let mut not_watched = Vec::new();
+    for jobs in jobs.chunks(BATCH) {
         let request = Request::Remove {
             jobs: jobs.to_vec(),
         };
-        let Answer::Removed { removed, unknown } = daemon.ask_once(&request)? else {
-            return Err(CommandError::beside_the_point());
+        let Response::Removed { removed, unknown } = daemon.call(&request)? else {
+            return Err(unexpected_response());
         };
         let mut text = String::new();
         for job in removed {
-            let _ = writeln!(text, "{job} is no longer watched");
+            let _ = writeln!(text, "{job} removed");
         }
-        print(&text)?;
-        never_watched.extend(unknown);
+        write_stdout(&text)?;
+        not_watched.extend(unknown);
     }
-    if never_watched.is_empty() {
+    if not_watched.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = never_watched
+    let lines: Vec<String> = not_watched
         .iter()
         .map(|job| format!("{job} is not watched"))
         .collect();
     Err(CommandError::failed(lines.join("\n")))
 }
 
-/// What the command line names.
-fn named(
+fn parse_jobs(
     jobs: JobArgs,
     labels: Vec<String>,
 ) -> Result<(Vec<JobRef>, BTreeMap<String, String>), CommandError> {
-    let given = Given {
+    let command_line = CommandLine {
         jobs: jobs.names,
         diffs: jobs.diff,
         updates: jobs.update,
         jobs_file: jobs.jobs_file,
         labels,
-        ..Given::default()
+        ..CommandLine::default()
     };
-    config::named_jobs(&given).map_err(|errors| CommandError::usage(&errors))
+    config::named_jobs(&command_line).map_err(CommandError::usage)
 }
 
-fn what_became(AddedJob { job, how, .. }: &AddedJob) -> String {
-    match how {
-        How::Begun => format!("{job} is watched from now on\n"),
-        How::Watched => format!("{job} is being watched already\n"),
-        How::Ended(outcome) => {
-            let outcome = neutral(outcome, LIMIT);
-            format!("{job} has ended ({outcome}) and stays as it is; --again watches it anew\n")
+fn added_line(AddedJob { job, outcome, .. }: &AddedJob) -> String {
+    match outcome {
+        AddOutcome::Started => format!("watching {job}\n"),
+        AddOutcome::AlreadyWatched => format!("already watching {job}\n"),
+        AddOutcome::Ended(ended) => {
+            let outcome = sanitized(ended, LIMIT);
+            format!("{job} has already ended ({outcome}); use --again to watch it again\n")
         }
     }
 }

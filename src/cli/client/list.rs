@@ -3,37 +3,47 @@
 use std::io::{self, Write};
 
 use super::args::ListArgs;
-use super::table::{Paper, table};
-use super::{CommandError, Daemon, now_ms, print};
+use super::table::{TerminalWidth, table};
+use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
+use crate::app::command_error::CommandError;
 use crate::config::Env;
-use crate::control::protocol::{Answer, JobLine, Request};
+use crate::control::protocol::{JobSummary, Request, Response};
 use crate::report::json;
-use crate::report::sanitize::{LIMIT, neutral};
+use crate::report::sanitize::{LIMIT, sanitized};
 use forgewatch_core::time::span;
 
-/// Prints what is watched.
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
     let request = Request::List { all: args.all };
-    let Answer::Jobs(jobs) = Daemon::find(&args.daemon, env).ask_once(&request)? else {
-        return Err(CommandError::beside_the_point());
+    let Response::Jobs(jobs) = DaemonClient::find(&args.daemon, env).call(&request)? else {
+        return Err(unexpected_response());
     };
     if args.json {
-        return print(&(json::line(&jobs) + "\n")).map(drop);
+        return write_stdout(&(json::line(&jobs) + "\n")).map(drop);
     }
     if jobs.is_empty() {
         let _ = writeln!(
             io::stderr(),
-            "no jobs are watched; add some with `forgewatch add`"
+            "no watched jobs; add one with `forgewatch add`"
         );
         return Ok(());
     }
-    print(&lines(&jobs, args.all, now_ms(), &Paper::stdout())).map(drop)
+    write_stdout(&job_table(
+        &jobs,
+        args.all,
+        now_ms(),
+        &TerminalWidth::stdout(),
+    ))
+    .map(drop)
 }
 
-/// A line a job, under a head.
-fn lines(jobs: &[JobLine], ended_too: bool, now_ms: i64, paper: &Paper) -> String {
+fn job_table(
+    jobs: &[JobSummary],
+    with_ended: bool,
+    now_ms: i64,
+    terminal: &TerminalWidth,
+) -> String {
     let mut head = vec!["JOB", "STATE", "PROGRESS", "LEFT", "NEXT", "REQUESTS"];
-    if ended_too {
+    if with_ended {
         head.push("ENDED");
     }
     head.push("LABELS");
@@ -42,51 +52,51 @@ fn lines(jobs: &[JobLine], ended_too: bool, now_ms: i64, paper: &Paper) -> Strin
             job.job.to_string(),
             state(job),
             job.progress.map(|p| format!("{p}%")).unwrap_or_default(),
-            job.left_ms.map(short).unwrap_or_default(),
-            job.next_poll_ms.map(next).unwrap_or_default(),
+            job.remaining_ms.map(short).unwrap_or_default(),
+            job.next_poll_ms.map(until).unwrap_or_default(),
             job.requests.to_string(),
         ];
-        if ended_too {
-            let ago = job.ended_ms.map(|at| ago(now_ms, at));
+        if with_ended {
+            let ago = job.ended_at_ms.map(|at| ago(now_ms, at));
             row.push(ago.unwrap_or_default());
         }
         row.push(labels(job));
         row
     });
-    table(&head, rows.collect(), paper)
+    table(&head, rows.collect(), terminal)
 }
 
-/// The one word that says most about it.
-pub(super) fn state(job: &JobLine) -> String {
+/// The state or outcome, or `unreachable`.
+pub(super) fn state(job: &JobSummary) -> String {
     match (&job.outcome, job.unreachable, &job.state) {
-        (Some(outcome), ..) => neutral(outcome, LIMIT),
+        (Some(outcome), ..) => sanitized(outcome, LIMIT),
         (None, true, _) => "unreachable".to_owned(),
-        (None, false, Some(state)) => neutral(state, LIMIT),
-        (None, false, None) => "asking".to_owned(),
+        (None, false, Some(state)) => sanitized(state, LIMIT),
+        (None, false, None) => "starting".to_owned(),
     }
 }
 
-pub(super) fn labels(job: &JobLine) -> String {
+pub(super) fn labels(job: &JobSummary) -> String {
     let labels: Vec<String> = job
         .labels
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    neutral(&labels.join(","), LIMIT)
+    sanitized(&labels.join(","), LIMIT)
 }
 
-/// A span in whole seconds.
+/// Rounded up to whole seconds.
 pub(super) fn whole_seconds(ms: u64) -> String {
     span(ms.div_ceil(1_000) * 1_000)
 }
 
-/// The same in one word, for a table.
+/// The same without blanks, for a table.
 pub(super) fn short(ms: u64) -> String {
     whole_seconds(ms).replace(' ', "")
 }
 
-/// When something is due.
-pub(super) fn next(ms: u64) -> String {
+/// The time until something is due, in one word.
+pub(super) fn until(ms: u64) -> String {
     match ms {
         0 => "now".to_owned(),
         _ => short(ms),

@@ -1,7 +1,6 @@
-//! The commands that speak to a running daemon, through [`crate::control`].
+//! The commands that are clients of a running daemon, through [`crate::control`].
 //!
-//! Each asks, and shows what it is told: for people, with all text that is somebody else's made harmless, or with
-//! `--json` as the daemon said it.
+//! Each sends a request and prints the response: sanitized for people, or as received with `--json`.
 
 pub mod args;
 pub(super) mod events;
@@ -12,103 +11,65 @@ pub(super) mod reload;
 pub(super) mod show;
 mod table;
 
-use std::fmt;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::time::SystemTime;
 
-use super::complain;
-use crate::app::{FAILED, USAGE};
-use crate::config::{self, Env, SocketAt};
+use crate::app::command_error::CommandError;
+use crate::config::{self, Env, SocketLocation};
 use crate::control::client::{self, ClientError};
-use crate::control::protocol::{Answer, Request};
-use crate::report::sanitize::{LIMIT, neutral};
+use crate::control::protocol::{Request, Response};
+use crate::report::sanitize::{LIMIT, sanitized};
 use args::DaemonArgs;
 
-/// Why something was not done, a line each, and the status to leave with.
-pub(super) struct CommandError {
-    status: u8,
-    why: String,
+fn unexpected_response() -> CommandError {
+    CommandError::failed("unexpected response from the daemon; its version may differ")
 }
 
-impl CommandError {
-    fn usage(why: &impl fmt::Display) -> Self {
-        Self {
-            status: USAGE,
-            why: why.to_string(),
-        }
-    }
-
-    fn failed(why: impl Into<String>) -> Self {
-        Self {
-            status: FAILED,
-            why: why.into(),
-        }
-    }
-
-    /// An answer to some other request. A daemon of another version, perhaps.
-    fn beside_the_point() -> Self {
-        Self::failed("the daemon answered something else; is it of another version?")
-    }
+struct DaemonClient {
+    at: SocketLocation,
 }
 
-/// Tells why it was not done, if it was not; the exit status.
-pub(super) fn done(result: Result<(), CommandError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError { status, why }) => {
-            complain(&why);
-            ExitCode::from(status)
-        }
-    }
-}
-
-/// The daemon that is spoken to.
-struct Daemon {
-    at: SocketAt,
-}
-
-impl Daemon {
+impl DaemonClient {
     fn find(args: &DaemonArgs, env: &Env) -> Self {
         let at = config::find_socket(args.socket.as_deref(), args.config.config.as_deref(), env);
         Self { at }
     }
 
-    /// Asks what has one answer. A refusal is an error.
-    fn ask_once(&self, request: &Request) -> Result<Answer, CommandError> {
-        match client::ask_once(&self.at.path, request) {
-            Ok(Answer::Refused { errors }) => Err(refused(&errors)),
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(self.unanswered(&error)),
+    /// Sends a request that has one response. [`Response::Error`] becomes an error.
+    fn call(&self, request: &Request) -> Result<Response, CommandError> {
+        match client::call(&self.at.path, request) {
+            Ok(Response::Error { messages: errors }) => Err(rejected(&errors)),
+            Ok(response) => Ok(response),
+            Err(error) => Err(self.explain(&error)),
         }
     }
 
-    /// What went wrong with asking, where, and what would do.
-    fn unanswered(&self, error: &ClientError) -> CommandError {
+    /// The error with the socket and a hint.
+    fn explain(&self, error: &ClientError) -> CommandError {
         let at = &self.at;
         CommandError::failed(match error {
-            ClientError::Absent(error) => format!(
-                "no daemon answers at {at}: {error}; start one with `forgewatch watch`, or say where it listens: \
-                 --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file"
+            ClientError::NotRunning(error) => format!(
+                "no daemon is running at {at}: {error}; start one with `forgewatch watch`, or name its socket with --socket, \
+                 $FORGEWATCH_SOCKET or control.socket in the configuration file"
             ),
-            ClientError::Forbidden(error) => format!(
-                "{at}: {error}; root, the daemon's own user and the members of its control.group may use it"
+            ClientError::PermissionDenied(error) => format!(
+                "{at}: {error}; allowed are root, the daemon's user and members of control.group"
             ),
-            ClientError::TooLong => format!("{error}; ask for less at once"),
-            ClientError::BrokenOff => format!("the connection to the daemon at {at} was lost"),
-            ClientError::Silent | ClientError::Nonsense(_) => format!("{error}, at {at}"),
+            ClientError::RequestTooLong => format!("{error}; split it"),
+            ClientError::ConnectionLost => format!("the connection to the daemon at {at} was lost"),
+            ClientError::Timeout | ClientError::InvalidResponse(_) => format!("{error}, at {at}"),
         })
     }
 }
 
-/// The daemon's own words for why it did not. They can quote a file.
-fn refused(errors: &[String]) -> CommandError {
-    let errors: Vec<String> = errors.iter().map(|error| neutral(error, LIMIT)).collect();
+/// The errors of the daemon, sanitized because they can quote a file.
+fn rejected(errors: &[String]) -> CommandError {
+    let errors: Vec<String> = errors.iter().map(|error| sanitized(error, LIMIT)).collect();
     CommandError::failed(errors.join("\n"))
 }
 
-/// Prints. Ok(false) where nobody reads any more, which is no failure.
-fn print(text: &str) -> Result<bool, CommandError> {
+/// Prints to standard output. Ok(false) if it is closed, which is not an error.
+fn write_stdout(text: &str) -> Result<bool, CommandError> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -120,7 +81,7 @@ fn print(text: &str) -> Result<bool, CommandError> {
     }
 }
 
-/// Now, Unix milliseconds.
+/// Unix milliseconds.
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {

@@ -1,14 +1,15 @@
 //! `forgewatch reload`.
 
 use super::args::ReloadArgs;
-use super::{CommandError, Daemon, print};
+use super::{DaemonClient, unexpected_response, write_stdout};
+use crate::app::command_error::CommandError;
 use crate::config::Env;
-use crate::control::protocol::{Answer, Request};
+use crate::control::protocol::{Request, Response};
 
-/// Has the daemon read its file anew. What is wrong with the file comes as a refusal.
+/// Errors in the file are an error of this command.
 pub(in crate::cli) fn run(args: &ReloadArgs, env: &Env) -> Result<(), CommandError> {
-    match Daemon::find(&args.daemon, env).ask_once(&Request::Reload)? {
-        Answer::Done => print("the configuration was read anew\n").map(drop),
-        _ => Err(CommandError::beside_the_point()),
+    match DaemonClient::find(&args.daemon, env).call(&Request::Reload)? {
+        Response::Done => write_stdout("configuration reloaded\n").map(drop),
+        _ => Err(unexpected_response()),
     }
 }

@@ -8,142 +8,151 @@ use serde_json::value::RawValue;
 
 use super::args::ShowArgs;
 use super::list::{labels, state, whole_seconds};
-use super::table::Paper;
-use super::{CommandError, Daemon, hooks, now_ms, print};
+use super::table::TerminalWidth;
+use super::{DaemonClient, hooks, now_ms, unexpected_response, write_stdout};
+use crate::app::command_error::CommandError;
 use crate::config::Env;
-use crate::control::protocol::{Answer, JobShown, Request};
+use crate::control::protocol::{JobDetails, Request, Response};
 use crate::report::json;
-use crate::report::sanitize::{LIMIT, neutral};
-use forgewatch_core::poll_log::{Poll, PollResult, WaitReason};
+use crate::report::sanitize::{LIMIT, sanitized};
+use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
 use forgewatch_core::time::rfc3339_ms;
 
-/// How many polls are shown to people, the newest.
-const POLLS: usize = 10;
+/// The number of polls details without `--json`, the newest ones.
+const SHOWN_POLLS: usize = 10;
 
-/// Prints all that is known of a job.
 pub(in crate::cli) fn run(args: &ShowArgs, env: &Env) -> Result<(), CommandError> {
     let request = Request::Show { job: args.job };
-    let Answer::Job(shown) = Daemon::find(&args.daemon, env).ask_once(&request)? else {
-        return Err(CommandError::beside_the_point());
+    let Response::Job(details) = DaemonClient::find(&args.daemon, env).call(&request)? else {
+        return Err(unexpected_response());
     };
     let text = if args.json {
-        json::line(&shown) + "\n"
+        json::line(&details) + "\n"
     } else {
-        page(&shown, now_ms(), &Paper::stdout())
+        page(&details, now_ms(), &TerminalWidth::stdout())
     };
-    print(&text).map(drop)
+    write_stdout(&text).map(drop)
 }
 
-/// A page for people: where it stands, then what led there.
-fn page(shown: &JobShown, now_ms: i64, paper: &Paper) -> String {
-    let mut page = standing(shown);
-    if !shown.events.is_empty() {
-        page.push_str("\nHistory:\n");
-        for record in &shown.events {
-            let _ = writeln!(page, "  {}", told(record));
+/// The page for people: status, events, polls, deliveries.
+fn page(details: &JobDetails, now_ms: i64, terminal: &TerminalWidth) -> String {
+    let mut page = job_fields(details);
+    if !details.events.is_empty() {
+        page.push_str("\nEvents:\n");
+        for record in &details.events {
+            let _ = writeln!(page, "  {}", event_line(record));
         }
     }
-    let hidden = shown.polls.len().saturating_sub(POLLS);
-    if !shown.polls.is_empty() {
+    let hidden = details.polls.len().saturating_sub(SHOWN_POLLS);
+    if !details.polls.is_empty() {
         page.push_str("\nLast polls:\n");
-        for poll in shown.polls.iter().skip(hidden) {
-            let _ = writeln!(page, "  {}", polled(poll));
+        for poll in details.polls.iter().skip(hidden) {
+            let _ = writeln!(page, "  {}", poll_line(poll));
         }
     }
-    if !shown.deliveries.is_empty() {
+    if !details.deliveries.is_empty() {
         page.push_str("\nDeliveries:\n");
-        let indented = Paper {
-            width: paper.width.map(|width| width.saturating_sub(2)),
-            more: paper.more,
+        let indented = TerminalWidth {
+            columns: terminal.columns.map(|columns| columns.saturating_sub(2)),
+            ellipsis: terminal.ellipsis,
         };
-        for line in hooks::lines(&shown.deliveries, now_ms, &indented).lines() {
+        for line in hooks::delivery_table(&details.deliveries, now_ms, &indented).lines() {
             let _ = writeln!(page, "  {line}");
         }
     }
     page
 }
 
-/// Where it stands, a line a fact.
-fn standing(shown: &JobShown) -> String {
-    let line = &shown.line;
-    let mut facts = vec![
+/// One field per line.
+fn job_fields(details: &JobDetails) -> String {
+    let line = &details.summary;
+    let mut fields = vec![
         ("Job", line.job.to_string()),
-        ("Watch", neutral(&line.watch, LIMIT)),
+        ("Watch", sanitized(&line.watch, LIMIT)),
         ("State", state(line)),
     ];
     let progress = line.progress.map(|percent| format!("{percent}%"));
-    facts.extend(progress.map(|percent| ("Progress", percent)));
+    fields.extend(progress.map(|percent| ("Progress", percent)));
     let left = line
-        .left_ms
+        .remaining_ms
         .map(|ms| format!("about {}", whole_seconds(ms)));
-    facts.extend(left.map(|left| ("Left", left)));
+    fields.extend(left.map(|left| ("Left", left)));
     if !line.labels.is_empty() {
-        facts.push(("Labels", labels(line)));
+        fields.push(("Labels", labels(line)));
     }
-    let since = line.began_ms.map(|at| format!(" since {}", rfc3339_ms(at)));
+    let since = line
+        .started_at_ms
+        .map(|at| format!(" since {}", rfc3339_ms(at)));
     let since = since.unwrap_or_default();
-    facts.push(("Requests", format!("{}{since}", line.requests)));
-    facts.extend(line.ended_ms.map(|at| ("Ended", rfc3339_ms(at))));
+    fields.push(("Requests", format!("{}{since}", line.requests)));
+    fields.extend(line.ended_at_ms.map(|at| ("Ended", rfc3339_ms(at))));
     if let Some(ms) = line.next_poll_ms {
         let when = match ms {
             0 => "now".to_owned(),
             _ => format!("in {}", whole_seconds(ms)),
         };
-        let why = shown.why.map(|why| format!(": {}", why.sentence()));
-        facts.push(("Next poll", when + &why.unwrap_or_default()));
-        let estimates = shown.why.iter().flat_map(WaitReason::estimates);
+        let why = details
+            .next_poll_reason
+            .map(|why| format!(": {}", why.sentence()));
+        fields.push(("Next poll", when + &why.unwrap_or_default()));
+        let estimates = details
+            .next_poll_reason
+            .iter()
+            .flat_map(WaitReason::estimates);
         let names = iter::once("Estimates").chain(iter::repeat(""));
-        facts.extend(names.zip(estimates));
+        fields.extend(names.zip(estimates));
     }
     let mut text = String::new();
-    for (name, fact) in facts {
+    for (name, value) in fields {
         let colon = if name.is_empty() { "" } else { ":" };
-        let _ = writeln!(text, "{:<11}{fact}", format!("{name}{colon}"));
+        let _ = writeln!(text, "{:<11}{value}", format!("{name}{colon}"));
     }
     text
 }
 
-/// What a history needs of a record.
+/// The fields of a log record that are shown.
 #[derive(Deserialize)]
-struct Told {
+struct EventRecord {
     timestamp: String,
     event_type: String,
     message: String,
-    error: Option<String>,
+    error_message: Option<String>,
 }
 
-/// A record as a line. One that is none of ours is shown as it is.
-fn told(record: &RawValue) -> String {
-    let Ok(told) = serde_json::from_str::<Told>(record.get()) else {
-        return neutral(record.get(), LIMIT);
+/// A log record as a line. A record in another format is shown as it is.
+fn event_line(record: &RawValue) -> String {
+    let Ok(event) = serde_json::from_str::<EventRecord>(record.get()) else {
+        return sanitized(record.get(), LIMIT);
     };
-    let error = told.error.map(|error| format!(": {error}"));
+    let error = event.error_message.map(|error| format!(": {error}"));
     let line = format!(
         "{}  {:<18} {}{}",
-        told.timestamp,
-        told.event_type,
-        told.message,
+        event.timestamp,
+        event.event_type,
+        event.message,
         error.unwrap_or_default()
     );
-    neutral(&line, LIMIT)
+    sanitized(&line, LIMIT)
 }
 
-/// A poll as a line: what it brought, and why the next one was when it was.
-fn polled(poll: &Poll) -> String {
-    let mut brought = Vec::new();
-    match &poll.brought {
-        // What went wrong names an HTTP status itself.
-        PollResult::Failure {
-            error, error_kind, ..
-        } => brought.push(format!("{error_kind}: {error}")),
+/// A poll as a line: its result, and when and why the next one followed.
+fn poll_line(poll: &PollRecord) -> String {
+    let mut result = Vec::new();
+    match &poll.result {
+        // The message contains the HTTP status.
+        PollResult::Error {
+            error_message,
+            error_kind,
+            ..
+        } => result.push(format!("{error_kind}: {error_message}")),
         PollResult::Status {
             state,
             progress,
             eta_seconds,
         } => {
-            brought.push(state.as_deref().unwrap_or("unknown").to_owned());
-            brought.extend(progress.map(|percent| format!("{percent}%")));
-            brought.extend(eta_seconds.map(eta));
+            result.push(state.as_deref().unwrap_or("unknown").to_owned());
+            result.extend(progress.map(|percent| format!("{percent}%")));
+            result.extend(eta_seconds.map(eta));
         }
     }
     let then = match poll.next_poll_ms {
@@ -151,12 +160,12 @@ fn polled(poll: &Poll) -> String {
         ms => format!("after {}", whole_seconds(ms)),
     };
     let line = format!(
-        "{}  {}; the next {then}: {}",
+        "{}  {}; next {then}: {}",
         rfc3339_ms(poll.wall_ms),
-        brought.join(", "),
-        poll.why.sentence()
+        result.join(", "),
+        poll.next_poll_reason.sentence()
     );
-    neutral(&line, LIMIT)
+    sanitized(&line, LIMIT)
 }
 
 fn eta(seconds: i64) -> String {

@@ -1,38 +1,37 @@
-//! Tables: a head, a line a row, columns as wide as they need to be.
+//! Tables with a headerer, one line per row, and columns as wide as their content.
 
 use std::io;
 
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthStr;
 
-use crate::report::{StreamFacts, cut_to_width};
+use crate::report::{StreamInfo, cut_to_width};
 
-/// Where a table is printed.
-pub(super) struct Paper {
-    /// How many columns there are; None where lines can have any length.
-    pub(super) width: Option<usize>,
-    /// The mark for what was cut off.
-    pub(super) more: &'static str,
+pub(super) struct TerminalWidth {
+    /// None if lines can have any length.
+    pub(super) columns: Option<usize>,
+    /// Marks a line that was cut off.
+    pub(super) ellipsis: &'static str,
 }
 
-impl Paper {
-    /// Standard output as it is.
+impl TerminalWidth {
+    /// The width of standard output.
     pub(super) fn stdout() -> Self {
-        // None too for a pseudo-terminal that was never told its size.
-        let width = terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width));
-        let more = if StreamFacts::gather().utf8 {
+        // Also None for a pseudo-terminal without a size.
+        let columns = terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width));
+        let ellipsis = if StreamInfo::detect().utf8 {
             "…"
         } else {
             "..."
         };
-        Self { width, more }
+        Self { columns, ellipsis }
     }
 }
 
-/// The table with its lines' ends. An empty cell is shown as `-`; on a terminal no line wraps.
-pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, paper: &Paper) -> String {
-    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-    let mut lines = vec![head];
+/// The table as text. An empty cell is shown as `-`; on a terminal, no line wraps.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, terminal: &TerminalWidth) -> String {
+    let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
+    let mut lines = vec![header];
     lines.extend(rows);
     for cell in lines.iter_mut().flatten().filter(|cell| cell.is_empty()) {
         cell.push('-');
@@ -52,8 +51,8 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, paper: &Paper) -> Str
             out.push_str(&" ".repeat(width - cell.width() + 3));
         }
         let out = out.trim_end();
-        match paper.width {
-            Some(width) => text.push_str(&cut_to_width(out, width, paper.more)),
+        match terminal.columns {
+            Some(width) => text.push_str(&cut_to_width(out, width, terminal.ellipsis)),
             None => text.push_str(out),
         }
         text.push('\n');
