@@ -1,4 +1,4 @@
-//! Hooks that are programs, from a watch's beginning to its exit status.
+//! Hooks that run programs, from the start of a watch to its exit status.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -6,34 +6,37 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::place::{Done, Place, Stage, job};
+use crate::fixture::{CliOutput, Sandbox, SimFixture, job};
 
-/// A stage with one quick job, and a hook's script.
-fn stage(script: &str) -> (Stage, String) {
-    let stage = Stage::new(&job("update/77", ""));
-    let path = stage.place.file("hook", format!("#!/bin/sh\n{script}\n"));
+/// A simulated API with one quick job, and the path of a hook script.
+fn fixture(script: &str) -> (SimFixture, String) {
+    let fixture = SimFixture::new(&job("update/77", ""));
+    let path = fixture
+        .sandbox
+        .file("hook", format!("#!/bin/sh\n{script}\n"));
     fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     let path = path.to_str().unwrap().to_owned();
-    (stage, path)
+    (fixture, path)
 }
 
-fn watch(stage: &Stage, on_events: &[&str]) -> Done {
+fn watch(fixture: &SimFixture, on_events: &[&str]) -> CliOutput {
     let mut args = vec!["update/77"];
     for on_event in on_events {
         args.extend(["--on-event", on_event]);
     }
-    stage.watch(&args).env("PATH", "/usr/bin:/bin").run()
+    fixture.watch(&args).env("PATH", "/usr/bin:/bin").run()
 }
 
-fn lines(stage: &Stage, name: &str) -> Vec<String> {
-    let text = fs::read_to_string(stage.place.path(name)).unwrap_or_default();
+fn lines(fixture: &SimFixture, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(fixture.sandbox.path(name)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn a_hook_gets_the_event_and_exactly_the_environment_promised() {
-    let (stage, hook) = stage("env -0 > env; cat > event; printf '%s|' \"$@\" > args; pwd > pwd");
-    let done = stage
+fn a_hook_gets_the_event_and_exactly_the_documented_environment() {
+    let (fixture, hook) =
+        fixture("env -0 > env; cat > event; printf '%s|' \"$@\" > args; pwd > pwd");
+    let done = fixture
         .watch(&[
             "update/77",
             "--on-event",
@@ -45,16 +48,16 @@ fn a_hook_gets_the_event_and_exactly_the_environment_promised() {
         .run()
         .expect(0);
     let end = done.end_of("update/77");
-    let env = fs::read_to_string(stage.place.path("env")).unwrap();
+    let env = fs::read_to_string(fixture.sandbox.path("env")).unwrap();
     let pairs = env
         .split_terminator('\0')
         .map(|pair| pair.split_once('=').unwrap());
-    // The shell adds its own.
+    // The shell adds these.
     let mut env: BTreeMap<&str, &str> = pairs.collect();
     for of_shell in ["PWD", "OLDPWD", "SHLVL", "_"] {
         env.remove(of_shell);
     }
-    let home = stage.place.path("home");
+    let home = fixture.sandbox.path("home");
     let expected = [
         ("FORGEWATCH_EVENT_ID", end["event_id"].as_str().unwrap()),
         ("FORGEWATCH_EVENT_TYPE", "job.completed"),
@@ -71,31 +74,31 @@ fn a_hook_gets_the_event_and_exactly_the_environment_promised() {
     ];
     assert_eq!(env, BTreeMap::from(expected));
 
-    let event: Value = serde_json::from_str(&lines(&stage, "event").join("\n")).unwrap();
+    let event: Value = serde_json::from_str(&lines(&fixture, "event").join("\n")).unwrap();
     assert_eq!(event["id"], end["event_id"]);
     assert_eq!(event["type"], "io.forgewatch.job.completed.v1");
     assert_eq!(event["data"]["elapsed_ms"], end["elapsed_ms"]);
-    assert_eq!(lines(&stage, "args"), ["a  b|$HOME|$(touch x)|;|*|"]);
-    assert!(!stage.place.path("x").exists());
-    let here = fs::canonicalize(stage.place.path(".")).unwrap();
-    assert_eq!(lines(&stage, "pwd"), [here.to_str().unwrap()]);
+    assert_eq!(lines(&fixture, "args"), ["a  b|$HOME|$(touch x)|;|*|"]);
+    assert!(!fixture.sandbox.path("x").exists());
+    let here = fs::canonicalize(fixture.sandbox.path(".")).unwrap();
+    assert_eq!(lines(&fixture, "pwd"), [here.to_str().unwrap()]);
 }
 
 #[test]
-fn a_hook_on_the_end_of_all_runs_too() {
-    let (stage, hook) = stage("echo $FORGEWATCH_EVENT_TYPE >> told");
-    watch(&stage, &[&format!("watch.finished={hook}")]).expect(0);
-    assert_eq!(lines(&stage, "told"), ["watch.finished"]);
+fn a_hook_runs_on_watch_finished() {
+    let (fixture, hook) = fixture("echo $FORGEWATCH_EVENT_TYPE >> received");
+    watch(&fixture, &[&format!("watch.finished={hook}")]).expect(0);
+    assert_eq!(lines(&fixture, "received"), ["watch.finished"]);
 }
 
 #[test]
-fn a_failed_attempt_is_repeated_and_the_next_event_of_the_job_waits_for_it() {
-    let (stage, hook) = stage(
+fn a_failed_attempt_is_repeated_before_the_next_event_of_the_job() {
+    let (fixture, hook) = fixture(
         "echo \"$FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT\" >> tries\n\
          case $FORGEWATCH_EVENT_TYPE in job.watching) [ $FORGEWATCH_ATTEMPT -gt 2 ];; esac",
     );
-    watch(&stage, &[&format!("job.*={hook}")]).expect(0);
-    let tries = lines(&stage, "tries");
+    watch(&fixture, &[&format!("job.*={hook}")]).expect(0);
+    let tries = lines(&fixture, "tries");
     assert_eq!(
         tries[..3],
         ["job.watching 1", "job.watching 2", "job.watching 3"]
@@ -104,9 +107,9 @@ fn a_failed_attempt_is_repeated_and_the_next_event_of_the_job_waits_for_it() {
 }
 
 #[test]
-fn a_hook_given_up_is_told_to_other_hooks_and_ends_with_7() {
-    let (stage, hook) = stage("cat >> told");
-    let config = stage.place.file(
+fn a_failed_delivery_reaches_other_hooks_and_gives_exit_status_7() {
+    let (fixture, hook) = fixture("cat >> received");
+    let config = fixture.sandbox.file(
         "f.toml",
         format!(
             "[[hooks]]\nname = 'bad'\non = ['job.completed']\nrun = ['/bin/sh', '-c', 'echo why >&2; exit 9']\nretries = 0\n\
@@ -114,7 +117,7 @@ fn a_hook_given_up_is_told_to_other_hooks_and_ends_with_7() {
              [[hooks]]\nname = 'bad-too'\non = ['hook.failed']\nrun = ['/bin/false']\nretries = 0\n"
         ),
     );
-    let done = stage
+    let done = fixture
         .watch(&["update/77", "--config", config.to_str().unwrap()])
         .run()
         .expect(7);
@@ -124,7 +127,7 @@ fn a_hook_given_up_is_told_to_other_hooks_and_ends_with_7() {
     assert_eq!(
         failed.len(),
         2,
-        "the failure to tell of a failure is told once, to no hook"
+        "a failed delivery of hook.failed is published once and delivered to no hook"
     );
     assert_eq!(failed[0]["hook"], "bad");
     assert_eq!(failed[0]["attempt"], 1);
@@ -134,8 +137,8 @@ fn a_hook_given_up_is_told_to_other_hooks_and_ends_with_7() {
         .unwrap()
         .to_owned();
     assert_eq!(failed[0]["delivery"], format!("{event_id}/bad"));
-    let told: Value = serde_json::from_str(&lines(&stage, "told").join("\n")).unwrap();
-    assert_eq!(told["data"]["hook"], "bad");
+    let received: Value = serde_json::from_str(&lines(&fixture, "received").join("\n")).unwrap();
+    assert_eq!(received["data"]["hook"], "bad");
     let printed = done
         .lines()
         .into_iter()
@@ -143,20 +146,17 @@ fn a_hook_given_up_is_told_to_other_hooks_and_ends_with_7() {
     let printed = printed.unwrap();
     assert_eq!(printed["event_id"], event_id.as_str());
     assert_eq!(printed["stream"], "stderr");
-    assert_eq!(
-        done.stderr, "",
-        "a hook's words are records of the one stream"
-    );
+    assert_eq!(done.stderr, "", "hook output is part of the record stream");
 }
 
 #[test]
-fn a_hook_that_has_gone_since_is_told_by_name_and_stops_nothing() {
-    let (stage, hook) = stage("rm \"$0\"");
-    let config = stage.place.file(
+fn a_hook_whose_program_disappears_fails_by_name_and_stops_nothing() {
+    let (fixture, hook) = fixture("rm \"$0\"");
+    let config = fixture.sandbox.file(
         "f.toml",
         format!("[[hooks]]\nname = 'h'\non = ['job.*']\nrun = ['{hook}']\nretries = 0\n"),
     );
-    let done = stage
+    let done = fixture
         .watch(&["update/77", "--config", config.to_str().unwrap()])
         .env("PATH", "/usr/bin:/bin")
         .run()
@@ -165,14 +165,14 @@ fn a_hook_that_has_gone_since_is_told_by_name_and_stops_nothing() {
     let mut failed = done.events();
     failed.retain(|event| event["event_type"] == "hook.failed");
     assert_eq!(failed.len(), done.events_of("update/77").len() - 1);
-    let error = failed[0]["error"].as_str().unwrap();
-    assert!(error.starts_with(&format!("{hook} could not be started: No such file")));
+    let error = failed[0]["error_message"].as_str().unwrap();
+    assert!(error.starts_with(&format!("cannot start {hook}: No such file")));
 }
 
 #[test]
-fn while_hooks_are_waited_for_text_says_so_and_their_words_forge_nothing() {
-    let (stage, hook) = stage("sleep 0.5; printf '\\n::error::forged\\n\\033[2J'; exit 1");
-    let config = stage.place.file(
+fn text_output_reports_waiting_for_hooks_and_neutralizes_their_output() {
+    let (fixture, hook) = fixture("sleep 0.5; printf '\\n::error::forged\\n\\033[2J'; exit 1");
+    let config = fixture.sandbox.file(
         "f.toml",
         format!("[[hooks]]\nname = 'h'\non = ['job.completed']\nrun = ['{hook}']\nretries = 0\n"),
     );
@@ -183,7 +183,7 @@ fn while_hooks_are_waited_for_text_says_so_and_their_words_forge_nothing() {
         "--heartbeat",
         "50ms",
     ];
-    let done = stage
+    let done = fixture
         .watch(&args)
         .env("PATH", "/usr/bin:/bin")
         .env("FORGEWATCH_OUTPUT", "text")
@@ -206,14 +206,14 @@ fn while_hooks_are_waited_for_text_says_so_and_their_words_forge_nothing() {
 }
 
 #[test]
-fn the_example_with_hooks_is_in_order_once_its_files_are_there() {
-    let place = Place::new();
-    let config = place.file(
+fn the_hooks_example_passes_check_once_its_files_exist() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.file(
         "hooks.toml",
         include_str!("../../config/examples/hooks.toml"),
     );
     let check = || {
-        place
+        sandbox
             .program(&["check", "--config", config.to_str().unwrap()])
             .run()
     };
@@ -222,20 +222,20 @@ fn the_example_with_hooks_is_in_order_once_its_files_are_there() {
         said.contains("create-diff") && said.contains("webhook.secret"),
         "{said}"
     );
-    let program = place.file("create-diff", "#!/bin/sh\n");
+    let program = sandbox.file("create-diff", "#!/bin/sh\n");
     fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
     let key = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
-    place.file("webhook.secret", key);
+    sandbox.file("webhook.secret", key);
     check().expect(0);
 }
 
 #[test]
-fn no_more_than_max_running_run_at_once_and_kinds_are_told_apart() {
+fn at_most_max_running_attempts_run_at_once_and_kinds_filters_jobs() {
     let jobs: Vec<String> = (1..=6).map(|n| format!("update/{n}")).collect();
     let script: String = jobs.iter().map(|name| job(name, "")).collect();
-    let stage = Stage::new(&(script + &job("diff/9", "")));
+    let fixture = SimFixture::new(&(script + &job("diff/9", "")));
     let hook = "mkdir run.$$; ls -d run.* | wc -l >> counts; sleep 0.2; rmdir run.$$";
-    let config = stage.place.file(
+    let config = fixture.sandbox.file(
         "f.toml",
         format!(
             "[[hooks]]\nname = 'h'\non = ['job.completed']\nkinds = ['update']\nmax_running = 2\n\
@@ -244,26 +244,26 @@ fn no_more_than_max_running_run_at_once_and_kinds_are_told_apart() {
     );
     let mut args = vec!["--config", config.to_str().unwrap(), "diff/9"];
     args.extend(jobs.iter().map(String::as_str));
-    stage
+    fixture
         .watch(&args)
         .env("PATH", "/usr/bin:/bin")
         .run()
         .expect(0);
-    let counts = lines(&stage, "counts");
+    let counts = lines(&fixture, "counts");
     assert_eq!(counts.len(), 6);
     assert!(counts.iter().all(|n| n == "1" || n == "2"), "{counts:?}");
 }
 
 #[test]
-fn a_second_signal_waits_for_no_hook() {
-    let (stage, hook) = stage("echo $$ > started; sleep 3600");
+fn a_second_signal_does_not_wait_for_hooks() {
+    let (fixture, hook) = fixture("echo $$ > started; sleep 3600");
     let on_event = format!("job.completed={hook}");
-    let run = stage
+    let run = fixture
         .watch(&["update/77", "--on-event", &on_event])
         .env("PATH", "/usr/bin:/bin")
         .start();
-    let end = std::time::Instant::now() + crate::place::PATIENCE;
-    while lines(&stage, "started").is_empty() {
+    let end = std::time::Instant::now() + crate::fixture::TIMEOUT;
+    while lines(&fixture, "started").is_empty() {
         assert!(std::time::Instant::now() < end, "the hook did not start");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
@@ -276,10 +276,11 @@ fn a_second_signal_waits_for_no_hook() {
 
 #[test]
 fn a_hook_never_sees_the_credentials() {
-    let (stage, hook) = stage("env > env; tr '\\0' ' ' < /proc/$PPID/environ > above; cat > event");
-    watch(&stage, &[&format!("job.completed={hook}")]).expect(0);
+    let (fixture, hook) =
+        fixture("env > env; tr '\\0' ' ' < /proc/$PPID/environ > above; cat > event");
+    watch(&fixture, &[&format!("job.completed={hook}")]).expect(0);
     for file in ["env", "above", "event"] {
-        let text = lines(&stage, file).join("\n");
+        let text = lines(&fixture, file).join("\n");
         assert!(!text.is_empty(), "{file}");
         assert!(
             !text.contains("SECRET_KEY") && !text.contains("ACCESS_KEY"),
@@ -289,25 +290,27 @@ fn a_hook_never_sees_the_credentials() {
 }
 
 #[test]
-fn a_file_found_by_default_brings_no_hooks() {
-    let stage = Stage::new(&job("update/77", ""));
+fn hooks_of_a_default_configuration_file_are_ignored() {
+    let fixture = SimFixture::new(&job("update/77", ""));
     let file = "[[hooks]]\nname = 'h'\non = ['job.*']\nrun = ['/usr/bin/touch', 'ran']\n";
-    stage.place.file("config/forgewatch/forgewatch.toml", file);
-    stage
+    fixture
+        .sandbox
+        .file("config/forgewatch/forgewatch.toml", file);
+    fixture
         .watch(&["update/77"])
         .without_env("FORGEWATCH_CONFIG")
         .run()
         .expect(0);
-    assert!(!stage.place.path("ran").exists());
+    assert!(!fixture.sandbox.path("ran").exists());
 }
 
 #[test]
-fn what_is_wrong_with_hooks_is_told_all_at_once_before_anything_is_asked() {
-    let stage = Stage::new(&job("update/77", ""));
-    stage.place.file("plain", "");
-    let open = stage.place.file("open", "#!/bin/sh\n");
+fn all_errors_in_hooks_are_reported_before_the_first_request() {
+    let fixture = SimFixture::new(&job("update/77", ""));
+    fixture.sandbox.file("plain", "");
+    let open = fixture.sandbox.file("open", "#!/bin/sh\n");
     fs::set_permissions(open, Permissions::from_mode(0o777)).unwrap();
-    let config = stage.place.file(
+    let config = fixture.sandbox.file(
         "f.toml",
         r#"[api]
 account_service_id = 5678
@@ -340,26 +343,26 @@ secret_files = ["none"]
 "#,
     );
     let config = config.to_str().unwrap();
-    let done = stage
-        .place
+    let done = fixture
+        .sandbox
         .program(&["check", "--config", config])
         .run()
         .expect(2);
     let said = done.stderr.replace(config.trim_end_matches("f.toml"), "");
     insta::assert_snapshot!(said);
-    let again = stage
+    let again = fixture
         .watch(&["update/77", "--config", config])
         .run()
         .expect(2);
     assert_eq!(again.stderr, done.stderr);
-    assert_eq!(stage.hits("update/77").len(), 0);
+    assert_eq!(fixture.requests_for("update/77").len(), 0);
 }
 
 #[test]
-fn a_bad_on_event_is_a_usage_error_that_says_what_would_do() {
-    let stage = Stage::new(&job("update/77", ""));
+fn an_invalid_on_event_is_a_usage_error_with_a_hint() {
+    let fixture = SimFixture::new(&job("update/77", ""));
     let done = watch(
-        &stage,
+        &fixture,
         &[
             "job.failed",
             "job.faild=true",

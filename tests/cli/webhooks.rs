@@ -1,4 +1,4 @@
-//! Hooks that are webhooks, against a receiver that answers raw bytes.
+//! Webhooks, against a receiver that sends raw responses.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -11,16 +11,16 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use serde_json::Value;
 
-use crate::place::{Done, PATIENCE, Stage, job};
+use crate::fixture::{CliOutput, SimFixture, TIMEOUT, job};
 
-/// One request as it came.
+/// A received request.
 #[derive(Debug)]
-struct Request {
+struct ReceivedRequest {
     head: Vec<String>,
     body: String,
 }
 
-impl Request {
+impl ReceivedRequest {
     fn header(&self, name: &str) -> &str {
         let find = |line: &String| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
         let line = self.head.iter().find(|line| find(line));
@@ -29,23 +29,23 @@ impl Request {
     }
 }
 
-/// A receiver that gives these answers, one a connection, the last of them for ever.
-struct Receiving {
+/// A receiver that sends these responses, one per connection, and repeats the last.
+struct WebhookReceiver {
     url: String,
-    requests: Receiver<Request>,
+    requests: Receiver<ReceivedRequest>,
 }
 
-fn receive(answers: Vec<String>) -> Receiving {
+fn receive(responses: Vec<String>) -> WebhookReceiver {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/canary-path", listener.local_addr().unwrap());
-    let (tell, requests) = channel();
-    thread::spawn(move || serve(&listener, &answers, &tell));
-    Receiving { url, requests }
+    let (sender, requests) = channel();
+    thread::spawn(move || serve(&listener, &responses, &sender));
+    WebhookReceiver { url, requests }
 }
 
-fn serve(listener: &TcpListener, answers: &[String], tell: &Sender<Request>) {
-    let mut answers = answers.iter();
-    let mut answer = answers.next().unwrap();
+fn serve(listener: &TcpListener, responses: &[String], sender: &Sender<ReceivedRequest>) {
+    let mut responses = responses.iter();
+    let mut response = responses.next().unwrap();
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -58,7 +58,7 @@ fn serve(listener: &TcpListener, answers: &[String], tell: &Sender<Request>) {
             }
             head.push(line.trim_end().to_owned());
         }
-        let mut request = Request {
+        let mut request = ReceivedRequest {
             head,
             body: String::new(),
         };
@@ -66,37 +66,37 @@ fn serve(listener: &TcpListener, answers: &[String], tell: &Sender<Request>) {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
         request.body = String::from_utf8(body).unwrap();
-        stream.write_all(answer.as_bytes()).unwrap();
-        if tell.send(request).is_err() {
+        stream.write_all(response.as_bytes()).unwrap();
+        if sender.send(request).is_err() {
             return;
         }
-        answer = answers.next().unwrap_or(answer);
+        response = responses.next().unwrap_or(response);
     }
 }
 
-fn answer(status: &str, headers: &str) -> String {
+fn response(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
 }
 
 const KEYS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
 
-/// Watches a job that completes, with one webhook.
-fn watch(receiving: &Receiving, more: &str) -> Done {
-    let stage = Stage::new(&job("update/77", ""));
+/// Watches a job until it completes, with one webhook.
+fn watch(receiver: &WebhookReceiver, more: &str) -> CliOutput {
+    let fixture = SimFixture::new(&job("update/77", ""));
     for (n, key) in KEYS.iter().enumerate() {
-        stage.place.file(
+        fixture.sandbox.file(
             &format!("secret{n}"),
             format!("whsec_{}\n", STANDARD.encode(key)),
         );
     }
-    let config = stage.place.file(
+    let config = fixture.sandbox.file(
         "f.toml",
         format!(
             "[[hooks]]\nname = 'w'\non = ['job.completed']\nwebhook = '{}'\nsecret_files = ['secret0', 'secret1']\n{more}\n",
-            receiving.url
+            receiver.url
         ),
     );
-    let done = stage
+    let done = fixture
         .watch(&["update/77", "--config", config.to_str().unwrap()])
         .env("FORGEWATCH_LOG", "trace")
         .env("http_proxy", "http://127.0.0.1:1")
@@ -109,7 +109,7 @@ fn watch(receiving: &Receiving, more: &str) -> Done {
     done
 }
 
-fn assert_signed(request: &Request) {
+fn assert_signed(request: &ReceivedRequest) {
     let (id, time) = (
         request.header("webhook-id"),
         request.header("webhook-timestamp"),
@@ -127,19 +127,19 @@ fn assert_signed(request: &Request) {
 }
 
 #[test]
-fn a_webhook_is_posted_signed_and_after_a_failure_posted_again() {
-    let receiving = receive(vec![
-        answer("500 Oh", "retry-after: 2\r\n"),
-        answer("204 No Content", ""),
+fn a_webhook_request_is_signed_and_repeated_after_a_failure() {
+    let receiver = receive(vec![
+        response("500 Oh", "retry-after: 2\r\n"),
+        response("204 No Content", ""),
     ]);
-    let done = watch(&receiving, "").expect(0);
-    let [first, second] = [(), ()].map(|()| receiving.requests.recv_timeout(PATIENCE).unwrap());
+    let done = watch(&receiver, "").expect(0);
+    let [first, second] = [(), ()].map(|()| receiver.requests.recv_timeout(TIMEOUT).unwrap());
     assert_eq!(first.head[0], "POST /canary-path HTTP/1.1");
     assert_eq!(first.header("content-type"), "application/cloudevents+json");
     assert_eq!(
         first.header("authorization"),
         "",
-        "the API's credentials are for the API"
+        "webhooks get no API credentials"
     );
     let id = done.end_of("update/77")["event_id"]
         .as_str()
@@ -149,10 +149,11 @@ fn a_webhook_is_posted_signed_and_after_a_failure_posted_again() {
         [first.header("webhook-id"), second.header("webhook-id")],
         [&*id, &*id]
     );
-    let time = |request: &Request| request.header("webhook-timestamp").parse::<i64>().unwrap();
+    let time =
+        |request: &ReceivedRequest| request.header("webhook-timestamp").parse::<i64>().unwrap();
     assert!(
         time(&second) >= time(&first) + 2,
-        "the time is the attempt's, and Retry-After a floor"
+        "the time is that of the attempt, and Retry-After is a minimum"
     );
     for request in [&first, &second] {
         assert_signed(request);
@@ -163,20 +164,23 @@ fn a_webhook_is_posted_signed_and_after_a_failure_posted_again() {
 }
 
 #[test]
-fn a_receiver_that_is_gone_for_good_is_asked_once() {
-    let receiving = receive(vec![answer("410 Gone", "")]);
-    let done = watch(&receiving, "").expect(7);
-    assert_eq!(receiving.requests.try_iter().count(), 1);
+fn a_receiver_with_status_410_gets_one_request() {
+    let receiver = receive(vec![response("410 Gone", "")]);
+    let done = watch(&receiver, "").expect(7);
+    assert_eq!(receiver.requests.try_iter().count(), 1);
     let failed = done
         .events()
         .into_iter()
         .find(|e| e["event_type"] == "hook.failed");
-    let error = failed.unwrap()["error"].as_str().unwrap().to_owned();
+    let error = failed.unwrap()["error_message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(error.starts_with("HTTP 410"), "{error}");
 }
 
 #[test]
-fn no_redirect_is_followed() {
+fn redirects_are_not_followed() {
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let location = format!("location: http://{}/\r\n", trap.local_addr().unwrap());
@@ -187,45 +191,45 @@ fn no_redirect_is_followed() {
         "307 Temporary",
         "308 Permanent",
     ] {
-        let receiving = receive(vec![answer(status, &location)]);
-        watch(&receiving, "retries = 0").expect(7);
-        assert_eq!(receiving.requests.try_iter().count(), 1);
+        let receiver = receive(vec![response(status, &location)]);
+        watch(&receiver, "retries = 0").expect(7);
+        assert_eq!(receiver.requests.try_iter().count(), 1);
     }
-    assert!(trap.accept().is_err(), "somebody came");
+    assert!(trap.accept().is_err(), "a redirect was followed");
 }
 
 #[test]
-fn a_receiver_that_does_not_answer_in_time_harms_nobody_else() {
+fn a_receiver_that_never_responds_delays_nothing_else() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (_tell, requests) = channel();
-    let receiving = Receiving {
+    let (_sender, requests) = channel();
+    let receiver = WebhookReceiver {
         url: format!("http://{}/canary-path", silent.local_addr().unwrap()),
         requests,
     };
-    let done = watch(&receiving, "retries = 0\ntimeout = '300ms'").expect(7);
+    let done = watch(&receiver, "retries = 0\ntimeout = '300ms'").expect(7);
     assert_eq!(done.end_of("update/77")["event_type"], "job.completed");
     let failed = done
         .events()
         .into_iter()
         .find(|e| e["event_type"] == "hook.failed");
-    assert_eq!(failed.unwrap()["error"], "no answer in time");
+    assert_eq!(failed.unwrap()["error_message"], "no response in time");
 }
 
-/// What receivers run: the reference library for Python, where it can be had.
+/// Verifies with the reference library for Python, if it is available.
 const VERIFIER: &str = "
 import sys, json
 from standardwebhooks.webhooks import Webhook
-told = json.load(sys.stdin)
-for secret in told['secrets']:
-    Webhook(secret).verify(told['body'], told['headers'])
+input = json.load(sys.stdin)
+for secret in input['secrets']:
+    Webhook(secret).verify(input['body'], input['headers'])
 try:
-    Webhook(told['secrets'][0]).verify(told['body'] + ' ', told['headers'])
+    Webhook(input['secrets'][0]).verify(input['body'] + ' ', input['headers'])
 except Exception:
     sys.exit(0)
-sys.exit('a changed body was taken')
+sys.exit('a changed body was accepted')
 ";
 
-/// A Python with the library: of the machine, or made in `folder`.
+/// A Python with the library: the system's, or a virtual environment in `folder`.
 fn python(folder: &std::path::Path) -> Option<std::path::PathBuf> {
     let works = |python: &std::path::Path| {
         let import = Command::new(python)
@@ -233,9 +237,9 @@ fn python(folder: &std::path::Path) -> Option<std::path::PathBuf> {
             .output();
         import.is_ok_and(|done| done.status.success())
     };
-    let of_machine = std::path::PathBuf::from("python3");
-    if works(&of_machine) {
-        return Some(of_machine);
+    let of_system = std::path::PathBuf::from("python3");
+    if works(&of_system) {
+        return Some(of_system);
     }
     let venv = Command::new("python3")
         .args(["-m", "venv"])
@@ -264,31 +268,31 @@ fn python(folder: &std::path::Path) -> Option<std::path::PathBuf> {
 }
 
 #[test]
-fn the_reference_library_takes_our_signatures() {
+fn the_reference_library_accepts_our_signatures() {
     let folder = tempfile::tempdir().unwrap();
     let Some(python) = python(folder.path()) else {
         eprintln!(
-            "SKIPPED: Python's standardwebhooks cannot be had here; the published vector is tested all the same"
+            "SKIPPED: Python's standardwebhooks is not available here; a unit test checks the published example"
         );
         return;
     };
-    let receiving = receive(vec![answer("200 OK", "")]);
-    watch(&receiving, "").expect(0);
-    let request = receiving.requests.recv_timeout(PATIENCE).unwrap();
+    let receiver = receive(vec![response("200 OK", "")]);
+    watch(&receiver, "").expect(0);
+    let request = receiver.requests.recv_timeout(TIMEOUT).unwrap();
     let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
     let headers: serde_json::Map<String, Value> = names
         .iter()
         .map(|name| ((*name).to_owned(), request.header(name).into()))
         .collect();
     let secrets = KEYS.map(|key| format!("whsec_{}", STANDARD.encode(key)));
-    let told = serde_json::json!({"secrets": secrets, "headers": headers, "body": request.body});
+    let input = serde_json::json!({"secrets": secrets, "headers": headers, "body": request.body});
     let mut verifier = Command::new(python)
         .args(["-c", VERIFIER])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let mut stdin = verifier.stdin.take().unwrap();
-    stdin.write_all(told.to_string().as_bytes()).unwrap();
+    stdin.write_all(input.to_string().as_bytes()).unwrap();
     drop(stdin);
     assert!(verifier.wait().unwrap().success());
 }
