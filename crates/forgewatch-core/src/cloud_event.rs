@@ -1,11 +1,11 @@
-//! An event as programs take it from us: a CloudEvents 1.0 object.
+//! An event as a CloudEvents 1.0 object: what hooks and webhooks receive.
 //!
-//! `hooks` gives it to commands on standard input and posts it to webhooks. The shape is that of
+//! The format is that of
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>; `data` is the log record.
 
 use serde::Serialize;
 
-use super::event::{Event, Record};
+use super::event::{Event, LogRecord};
 use super::time::rfc3339_ms;
 
 /// The CloudEvents object, to be serialized.
@@ -20,7 +20,7 @@ pub struct CloudEvent<'a> {
     subject: Option<String>,
     time: String,
     datacontenttype: &'static str,
-    data: Record<'a>,
+    data: LogRecord<'a>,
 }
 
 impl Event {

@@ -1,4 +1,4 @@
-//! What is told with an event, by the names of the log record.
+//! The data of an event, by the field names of the log record.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,16 +9,16 @@ use crate::job::{JobState, Reason};
 use crate::status::Files;
 use crate::verdict::ErrorKind;
 
-/// An event's optional fields, by the names the log record gives them.
+/// The optional fields of an event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EventFields {
-    /// Where the job stands.
+    /// The job's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
-    /// Where it stood before, of `job.state_changed` and of ends that came with a change.
+    /// The state before, of `job.state_changed` and of ends that changed the state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_state: Option<JobState>,
-    /// The server's own word for the state.
+    /// The server's name of the state.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "limits::as_name"
@@ -27,111 +27,126 @@ pub struct EventFields {
     /// Whole percent, rounded down: 100 only at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<u8>,
-    /// When the server expects the end, Unix seconds; RFC 3339 in the record.
+    /// The server's ETA, Unix seconds; RFC 3339 in the record.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "rfc3339_seconds"
     )]
     pub eta: Option<i64>,
-    /// The same in seconds from now, by the server's clock; negative where it has passed.
+    /// Seconds until the ETA, by the server's clock; negative after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
-    /// Until the job is asked again.
+    /// Time until the next poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_poll_ms: Option<u64>,
-    /// `joberror`, or what went wrong with asking.
+    /// `joberror`, or the error of a poll or delivery.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "limits::as_error"
     )]
-    pub error: Option<String>,
-    /// The class of what went wrong with asking.
+    pub error_message: Option<String>,
+    /// The class of a poll's error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_kind: Option<ErrorKind>,
-    /// The HTTP status of an answer that was no status.
+    /// The HTTP status of a failed poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
-    /// Why a one-shot stopped before its jobs.
+    /// Why a one-shot abandoned the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Polls so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u32>,
-    /// Since the first poll; of the watcher's events, since it began.
+    /// Time since the first poll; of `watch.*`, since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
-    /// End seen minus `jobupdated` of the last answer.
+    /// How long a stalled job has not progressed; only for its message.
+    #[serde(skip)]
+    pub stalled_ms: Option<u64>,
+    /// The time of the last poll minus its `jobupdated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_delay_ms: Option<u64>,
-    /// A finished diff's files.
+    /// The files of a completed diff.
     #[serde(flatten, serialize_with = "flat_files")]
     pub files: Option<Files>,
-    /// How many jobs are watched, of the watcher's events.
+    /// The number of watched jobs, of `watch.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u32>,
-    /// How it all went, of `watch.finished`.
+    /// The numbers of ended jobs, of `watch.finished`.
     #[serde(flatten)]
-    pub tally: Option<FinishedCounts>,
-    /// Which delivery was given up, of `hook.failed`.
+    pub counts: Option<FinishedCounts>,
+    /// The delivery that failed, of `hook.failed`.
     #[serde(flatten)]
     pub delivery: Option<Box<FailedDelivery>>,
-    /// What was not written, of `watch.lagged`.
+    /// The dropped lines, of `watch.lagged`.
     #[serde(flatten)]
     pub lag: Option<Box<Lag>>,
 }
 
-/// The lines that a `watch.lagged` is about. The events themselves are kept: `forgewatch events` has them.
+/// The dropped lines of a `watch.lagged`. The store still has their events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lag {
-    /// How many lines were dropped, one after the other.
+    /// The number of consecutive lines.
     pub lines_dropped: u64,
-    /// The id of the first event among them.
+    /// The id of the first dropped event.
     #[serde(serialize_with = "limits::as_word")]
     pub first_dropped: String,
-    /// The id of the last.
+    /// The id of the last dropped event.
     #[serde(serialize_with = "limits::as_word")]
     pub last_dropped: String,
 }
 
-/// The delivery that a `hook.failed` is about.
+/// The delivery of a `hook.failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FailedDelivery {
     /// The hook's name.
     #[serde(serialize_with = "limits::as_word")]
     pub hook: String,
-    /// The delivery's id: the event's and the hook's name.
+    /// The delivery's id, `<event>/<hook>`.
     #[serde(serialize_with = "limits::as_word")]
     pub delivery: String,
-    /// How often it was tried; 0 where it never was.
+    /// The number of attempts; 0 if the delivery was never tried.
     pub attempt: u32,
-    /// The hook's last exit status, where it had one.
+    /// The exit status of the last attempt, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
-    /// What was to be delivered, for people: `job.failed of diff/1234`.
+    /// The event for people: `job.failed of diff/1234`.
     #[serde(skip)]
     pub what: String,
-    /// Whether what was to be delivered tells of a delivery given up itself: then nobody is told of this one.
+    /// Whether its payload is a `hook.failed` itself: then no hook receives the event of this failure.
     #[serde(skip)]
     pub of_hook_failed: bool,
 }
 
-/// The count of ends in `watch.finished`.
+/// The numbers of ended jobs in `watch.finished`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FinishedCounts {
-    /// Completed.
+    /// Jobs that completed.
     pub completed: u32,
-    /// Failed.
+    /// Jobs that failed.
     pub failed: u32,
-    /// Squashed.
+    /// Jobs that were squashed.
     pub squashed: u32,
-    /// Ended in any other way.
+    /// Jobs with another outcome, including the four below.
     pub other: u32,
-    /// What the exit status says, in a word.
+    /// Jobs that timed out.
+    #[serde(skip)]
+    pub timed_out: u32,
+    /// Jobs that the server does not know.
+    #[serde(skip)]
+    pub not_found: u32,
+    /// Jobs that the API refused.
+    #[serde(skip)]
+    pub refused: u32,
+    /// Jobs that were unreachable for too long.
+    #[serde(skip)]
+    pub gave_up: u32,
+    /// The name of the exit status.
     pub outcome: &'static str,
 }
 
 impl FinishedCounts {
-    /// The outcome of a daemon's stop, which ends no watch.
+    /// The `outcome` of a daemon's shutdown, which ends no watch.
     pub const STOPPED: &'static str = "stopped";
 }
 

@@ -1,9 +1,9 @@
-//! Which watch, and which of its events.
+//! Identities of watches and events.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Which watch of a job, of all that ever were: random, made with the watch.
+/// The identity of a watch: random, created with the watch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(pub [u8; 16]);
 
@@ -19,15 +19,15 @@ impl fmt::Debug for WatchId {
     }
 }
 
-/// A text is not the identity of a watch, of an event or of a delivery.
+/// A text is not the id of a watch, event or delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an id")]
+#[error("invalid id")]
 pub struct InvalidId;
 
 impl FromStr for WatchId {
     type Err = InvalidId;
 
-    /// 32 hexadecimal digits, as it is displayed.
+    /// Parses 32 hexadecimal digits, the form of `Display`.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let number = u128::from_str_radix(text, 16).map_err(|_| InvalidId)?;
@@ -37,10 +37,10 @@ impl FromStr for WatchId {
     }
 }
 
-/// An event's identity, the same wherever and however often it appears: `<watch>-<seq>`.
+/// The identity of an event, `<watch>-<seq>`: the same wherever and however often the event appears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId {
-    /// The watch it belongs to; for the watcher's own events an id of the process.
+    /// The watch; for events of forgewatch itself, an id of the process.
     pub watch: WatchId,
     /// Counted from 1 within the watch.
     pub seq: u32,

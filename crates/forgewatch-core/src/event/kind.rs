@@ -1,45 +1,45 @@
-//! The types of events: their names, and how loud they are.
+//! Event types: their names and log levels.
 
 use crate::job::Outcome;
 
-/// The type that stands for all events of jobs.
-pub const ALL_OF_JOBS: &str = "job.*";
+/// The pattern that matches all events of jobs.
+pub const ALL_JOB_EVENTS: &str = "job.*";
 
-/// The types of events. [`EventType::as_str`] is the name that users see.
+/// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
-    /// The first answer for a job.
+    /// The first status of a job.
     Watching,
     /// `jobstateid` changed without ending the job.
     StateChanged,
     /// Progress crossed a step.
     Progressed,
-    /// The expected end moved later by more than a quarter of what was left, and a minute.
+    /// The ETA moved later by more than a quarter of the time left, and more than a minute.
     EtaSlipped,
-    /// Neither `jobupdated` nor progress moved for `stalled_after`.
+    /// Neither `jobupdated` nor progress changed for `stalled_after`.
     Stalled,
-    /// Moved again after that.
+    /// A stalled job progressed again.
     Resumed,
-    /// Asking failed for `unreachable_after`.
+    /// Polls failed for `unreachable_after`.
     Unreachable,
-    /// Asking works again.
+    /// Polls of an unreachable job work again.
     Reachable,
-    /// An end of the watch.
+    /// The watch ended.
     Ended(Outcome),
-    /// The watcher began.
+    /// Watching started.
     WatchStarted,
-    /// The watcher goes by another configuration from here on.
+    /// The configuration was reloaded.
     WatchReloaded,
-    /// Lines were dropped, since nobody read them.
+    /// Output lines were dropped, because the reader was too slow.
     WatchLagged,
-    /// The watcher ended.
+    /// Watching ended.
     WatchFinished,
-    /// A delivery to a hook was given up.
+    /// A delivery to a hook failed: its retries are used up.
     HookFailed,
 }
 
 impl EventType {
-    /// The names of all types, in the order in which the manual lists them.
+    /// The names of all types, in the order of the manual.
     pub const NAMES: [&'static str; 22] = [
         "job.watching",
         "job.state_changed",
@@ -65,7 +65,7 @@ impl EventType {
         "hook.failed",
     ];
 
-    /// The name that users see and match on.
+    /// The name that users see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Watching => "job.watching",
@@ -95,7 +95,7 @@ impl EventType {
         }
     }
 
-    /// How loud it is, as tracing names its levels.
+    /// The log level, by the names of `tracing`.
     pub fn level(self) -> &'static str {
         match self {
             Self::Ended(

@@ -1,41 +1,41 @@
-//! How long a record may get: its line must come through a journal in one piece.
+//! Limits on the length of a record: its line must pass through a journal in one piece.
 //!
-//! Texts of somebody else's fill a record, and JSON can spell one byte with six. So each has a share of the longest line,
-//! counted as JSON spells it, and is cut where that ends.
+//! Server text can fill a record, and JSON can escape one byte as six. So each text has a share of the longest line,
+//! measured in its escaped form, and is cut at that share.
 
 use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// The longest line of a record, its end included. The journal breaks longer ones, and the pieces are no JSON: 48 KiB
-/// unless `LineMax=` says otherwise (`journald.conf(5)`).
-pub const LONGEST_LINE: usize = 48 * 1024;
+/// The longest line of a record, including its newline. The journal splits longer lines into pieces that are not JSON:
+/// the default of `LineMax=` is 48 KiB (`journald.conf(5)`).
+pub const MAX_LINE_BYTES: usize = 48 * 1024;
 
-/// The share of an error, which is the longest text: twice what is kept of one, as every character may need an escape.
+/// The share of an error message, the longest text: twice its length, as every character may need an escape.
 const ERROR: usize = 16 * 1024;
-/// The most bytes of an error itself.
+/// The longest error message in bytes, before escaping.
 const ERROR_TEXT: usize = 8 * 1024;
-/// The share of each name that the server gives: of a state, a game, an image, a machine.
+/// The share of each name from the server: of a state, a game, an image, a machine.
 const NAME: usize = 4 * 1024;
 /// The share of all labels together.
 const LABELS: usize = 12 * 1024;
-/// The share of an id, and of the name of a hook, which have a bound of their own far below it.
+/// The share of an id or a hook name. Their own limits are far lower.
 const WORD: usize = 256;
-/// What everything else takes at most: the names of the fields, numbers, and words.
+/// The share of everything else: field names, numbers, fixed words.
 const REST: usize = 4 * 1024;
 
-const _: () = assert!(ERROR + 4 * NAME + LABELS + REST <= LONGEST_LINE);
+const _: () = assert!(ERROR + 4 * NAME + LABELS + REST <= MAX_LINE_BYTES);
 
-/// How many bytes JSON spells the text with, at most, quotes not counted. A character beyond ASCII counts as `\uXXXX`, as
-/// which some are written, and so does `#`.
-pub fn spelled(text: &str) -> usize {
+/// An upper limit of the text's length in JSON, without quotes. Characters beyond ASCII and `#` count as `\uXXXX`, because
+/// some of them are escaped.
+pub fn escaped_len(text: &str) -> usize {
     text.chars().map(cost).sum()
 }
 
-/// As much of the front of the text as JSON spells with `most` bytes, and no more bytes than that itself.
-pub fn short(text: &str, most: usize) -> &str {
-    let mut left = most;
+/// The longest prefix of the text that is at most `max` bytes long in JSON.
+pub fn truncate_escaped(text: &str, max: usize) -> &str {
+    let mut left = max;
     for (at, c) in text.char_indices() {
         match left.checked_sub(cost(c)) {
             Some(less) => left = less,
@@ -55,14 +55,14 @@ fn cost(c: char) -> usize {
     }
 }
 
-/// A name that the server gives.
+/// A name from the server, cut to its share.
 pub(super) fn name(text: &str) -> &str {
-    short(text, NAME)
+    truncate_escaped(text, NAME)
 }
 
-/// An id, or the name of a hook.
+/// An id or a hook name, cut to its share.
 pub(super) fn word(text: &str) -> &str {
-    short(text, WORD)
+    truncate_escaped(text, WORD)
 }
 
 /// Serializes a [`name`].
@@ -71,14 +71,14 @@ pub(super) fn as_name<S: Serializer>(text: &Option<String>, s: S) -> Result<S::O
     text.as_deref().map(name).serialize(s)
 }
 
-/// Serializes an error.
+/// Serializes an error message.
 #[expect(clippy::ref_option, reason = "the signature is serde's")]
 pub(super) fn as_error<S: Serializer>(text: &Option<String>, s: S) -> Result<S::Ok, S::Error> {
-    let kept = text.as_deref().map(|text| {
-        let most = text.floor_char_boundary(ERROR_TEXT);
-        short(text.get(..most).unwrap_or(text), ERROR)
+    let truncated = text.as_deref().map(|text| {
+        let end = text.floor_char_boundary(ERROR_TEXT);
+        truncate_escaped(text.get(..end).unwrap_or(text), ERROR)
     });
-    kept.serialize(s)
+    truncated.serialize(s)
 }
 
 /// Serializes a [`word`].
@@ -86,7 +86,7 @@ pub(super) fn as_word<S: Serializer>(text: &str, s: S) -> Result<S::Ok, S::Error
     s.serialize_str(word(text))
 }
 
-/// Labels, in order, as far as they fit: one whose name does not is left out, and a value is cut.
+/// Labels in order, cut to their share: a label whose name does not fit is left out, a value is cut.
 #[derive(Debug)]
 pub(super) struct Labels<'a>(pub(super) &'a BTreeMap<String, String>);
 
@@ -97,11 +97,11 @@ impl Serialize for Labels<'_> {
         let mut left = LABELS - MARKS;
         let mut map = s.serialize_map(None)?;
         for (name, value) in self.0 {
-            let Some(room) = left.checked_sub(spelled(name) + MARKS) else {
+            let Some(room) = left.checked_sub(escaped_len(name) + MARKS) else {
                 continue;
             };
-            let value = short(value, room);
-            left = room - spelled(value);
+            let value = truncate_escaped(value, room);
+            left = room - escaped_len(value);
             map.serialize_entry(name, value)?;
         }
         map.end()
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_where_its_spelling_is_too_long_and_between_characters() {
-        for (text, most, kept) in [
+    fn a_text_is_cut_between_characters_by_its_escaped_length() {
+        for (text, max, prefix) in [
             ("plain", 5, "plain"),
             ("plain", 4, "plai"),
             (r#"a"b"#, 3, "a\""),
@@ -126,7 +126,7 @@ mod tests {
             ("äb", 5, ""),
             ("😀b", 4, "😀"),
         ] {
-            assert_eq!(short(text, most), kept, "{text:?} in {most}");
+            assert_eq!(truncate_escaped(text, max), prefix, "{text:?} in {max}");
         }
     }
 
@@ -138,23 +138,23 @@ mod tests {
             ("c".to_owned(), "\u{1}".repeat(LABELS)),
             ("d".to_owned(), "4".to_owned()),
         ]);
-        let told = serde_json::to_value(Labels(&labels)).unwrap();
-        let told = told.as_object().unwrap();
-        assert_eq!(told.get("a").unwrap(), "1");
-        assert!(told.get("c").unwrap().as_str().unwrap().len() > LABELS / 7);
-        assert!(told.keys().all(|name| name.len() == 1), "{told:?}");
+        let json = serde_json::to_value(Labels(&labels)).unwrap();
+        let json = json.as_object().unwrap();
+        assert_eq!(json.get("a").unwrap(), "1");
+        assert!(json.get("c").unwrap().as_str().unwrap().len() > LABELS / 7);
+        assert!(json.keys().all(|name| name.len() == 1), "{json:?}");
         let line = serde_json::to_string(&Labels(&labels)).unwrap();
         assert!(line.len() <= LABELS, "{}", line.len());
     }
 
     proptest! {
         #[test]
-        fn json_spells_no_text_longer_than_is_counted(text: String, tail in "[#\\\\\"\\PC\u{0}-\u{9f}]{0,9}") {
+        fn escaped_length_is_never_less_than_the_json_length(text: String, tail in "[#\\\\\"\\PC\u{0}-\u{9f}]{0,9}") {
             let text = text + &tail;
             let written = serde_json::to_string(&text).unwrap().len() - 2;
-            prop_assert!(written <= spelled(&text));
-            prop_assert!(short(&text, 20).len() <= 20);
-            prop_assert_eq!(short(&text, spelled(&text)), text.as_str());
+            prop_assert!(written <= escaped_len(&text));
+            prop_assert!(truncate_escaped(&text, 20).len() <= 20);
+            prop_assert_eq!(truncate_escaped(&text, escaped_len(&text)), text.as_str());
         }
     }
 }

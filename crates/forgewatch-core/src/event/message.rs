@@ -1,4 +1,4 @@
-//! An event as one sentence.
+//! The message of an event: one sentence for people.
 
 use super::limits::word;
 use super::{Event, EventFields, EventType, FinishedCounts};
@@ -6,109 +6,123 @@ use crate::job::{JobState, Outcome, Reason};
 use crate::time::span;
 
 impl Event {
-    /// One sentence for people. Holds no text of the server's.
+    /// One sentence for people, without text from the server.
     pub fn message(&self) -> String {
-        let facts = &self.facts;
+        let fields = &self.fields;
         let job = self.job.map_or_else(String::new, |j| j.to_string());
-        let state = facts.state.map_or("unknown", JobState::as_str);
-        let percent = percent(facts);
+        let state = fields.state.map_or("unknown", JobState::as_str);
+        let percent = percent(fields);
         match self.kind {
             EventType::Watching => format!("{job} is {state}{percent}"),
             EventType::StateChanged => {
-                let before = facts.previous_state.map_or("unknown", JobState::as_str);
+                let before = fields.previous_state.map_or("unknown", JobState::as_str);
                 format!("{job} went from {before} to {state}{percent}")
             }
             EventType::Progressed => format!("{job} is{percent}"),
-            EventType::EtaSlipped => format!("{job} is expected later than before"),
-            EventType::Stalled => format!("{job} has not moved{percent}"),
-            EventType::Resumed => format!("{job} moves again{percent}"),
-            EventType::Unreachable => format!("{job} cannot be asked"),
-            EventType::Reachable => format!("{job} can be asked again"),
-            EventType::Ended(outcome) => ended(&job, outcome, facts),
-            EventType::WatchStarted => match facts.jobs.unwrap_or(0) {
+            EventType::EtaSlipped => format!("the ETA of {job} moved later"),
+            EventType::Stalled => {
+                let time = fields.stalled_ms.map(|ms| format!(" for {}", span(ms)));
+                format!("{job}: no progress{}{percent}", time.unwrap_or_default())
+            }
+            EventType::Resumed => format!("{job} is progressing again{percent}"),
+            EventType::Unreachable => format!("{job} cannot be polled"),
+            EventType::Reachable => format!("{job} can be polled again"),
+            EventType::Ended(outcome) => ended(&job, outcome, fields),
+            EventType::WatchStarted => match fields.jobs.unwrap_or(0) {
                 1 => "watching 1 job".to_owned(),
                 jobs => format!("watching {jobs} jobs"),
             },
-            EventType::WatchReloaded => "the configuration was taken over".to_owned(),
-            EventType::WatchLagged => match facts.lag.as_deref().map_or(0, |l| l.lines_dropped) {
-                1 => "1 line was dropped, since nobody read it".to_owned(),
-                n => format!("{n} lines were dropped, since nobody read them"),
+            EventType::WatchReloaded => "configuration reloaded".to_owned(),
+            EventType::WatchLagged => match fields.lag.as_deref().map_or(0, |l| l.lines_dropped) {
+                1 => "1 line dropped: the reader is too slow".to_owned(),
+                n => format!("{n} lines dropped: the reader is too slow"),
             },
-            EventType::WatchFinished => finished(facts),
-            EventType::HookFailed => given_up(facts),
+            EventType::WatchFinished => finished(fields),
+            EventType::HookFailed => hook_failed(fields),
         }
     }
 }
 
-fn percent(facts: &EventFields) -> String {
-    let percent = facts.progress.map(|p| format!(" at {p} %"));
+fn percent(fields: &EventFields) -> String {
+    let percent = fields.progress.map(|p| format!(" at {p} %"));
     percent.unwrap_or_default()
 }
 
-fn spent(facts: &EventFields) -> String {
-    let spent = facts.elapsed_ms.map(|ms| format!(" after {}", span(ms)));
-    spent.unwrap_or_default()
+fn after(fields: &EventFields) -> String {
+    let after = fields.elapsed_ms.map(|ms| format!(" after {}", span(ms)));
+    after.unwrap_or_default()
 }
 
-fn ended(job: &str, outcome: Outcome, facts: &EventFields) -> String {
-    let (percent, spent) = (percent(facts), spent(facts));
-    let standing = match facts.state {
+fn ended(job: &str, outcome: Outcome, fields: &EventFields) -> String {
+    let (percent, after) = (percent(fields), after(fields));
+    let state = match fields.state {
         Some(state) => format!("still {state}{percent}"),
-        None => "not answered yet".to_owned(),
+        None => "no status yet".to_owned(),
     };
     match outcome {
-        Outcome::Completed => format!("{job} completed{spent}"),
-        Outcome::Failed => format!("{job} failed{percent}{spent}"),
-        Outcome::Squashed => format!("{job} was set aside in favour of another job{spent}"),
-        Outcome::NotFound => format!("{job} is not known to the server"),
-        Outcome::Refused => format!("{job} is refused to these credentials"),
-        Outcome::TimedOut => format!("{job} was {standing} when time ran out{spent}"),
-        Outcome::GaveUp => format!("{job} could not be asked for too long, given up{spent}"),
+        Outcome::Completed => format!("{job} completed{after}"),
+        Outcome::Failed => format!("{job} failed{percent}{after}"),
+        Outcome::Squashed => format!("{job} squashed{after}: superseded by another job"),
+        Outcome::NotFound => format!("{job} not found: the server does not know it"),
+        Outcome::Refused => format!("{job} refused: the API rejects these credentials"),
+        Outcome::TimedOut => format!("{job} timed out{after}, {state}"),
+        Outcome::GaveUp => format!("{job} unreachable for too long: gave up{after}"),
         Outcome::Removed => format!("{job} is no longer watched"),
         Outcome::Abandoned(Reason::FailFast) => {
-            format!("{job} is left, {standing}: another job did not complete")
+            format!("{job} {state}; not waited for: another job did not complete (--fail-fast)")
         }
         Outcome::Abandoned(Reason::Interrupted) => {
-            format!("{job} is left, {standing}: interrupted")
+            format!("{job} {state}; not waited for: interrupted")
         }
     }
 }
 
-fn finished(facts: &EventFields) -> String {
-    let jobs = facts.jobs.unwrap_or(0);
+fn finished(fields: &EventFields) -> String {
+    let jobs = fields.jobs.unwrap_or(0);
     let FinishedCounts {
         completed,
         failed,
         squashed,
         other,
+        timed_out,
+        not_found,
+        refused,
+        gave_up,
         outcome,
-    } = facts.tally.unwrap_or_default();
+    } = fields.counts.unwrap_or_default();
     if outcome == FinishedCounts::STOPPED {
         return match jobs {
-            1 => "stopped; 1 job is watched on after the next start".to_owned(),
-            jobs => format!("stopped; {jobs} jobs are watched on after the next start"),
+            1 => "stopped; 1 job resumes at the next start".to_owned(),
+            jobs => format!("stopped; {jobs} jobs resume at the next start"),
         };
     }
+    let known = [timed_out, not_found, refused, gave_up];
+    let abandoned = known.into_iter().fold(other, u32::saturating_sub);
     let mut parts = vec![format!("{completed} of {jobs} completed")];
     for (count, word) in [
         (failed, "failed"),
         (squashed, "squashed"),
-        (other, "ended otherwise"),
+        (timed_out, "timed out"),
+        (not_found, "not found"),
+        (refused, "refused"),
+        (gave_up, "unreachable"),
+        (abandoned, "abandoned"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {word}"));
         }
     }
-    format!("{}{}", parts.join(", "), spent(facts))
+    let time = fields.elapsed_ms.map(|ms| format!(", in {}", span(ms)));
+    format!("{}{}", parts.join(", "), time.unwrap_or_default())
 }
 
-fn given_up(facts: &EventFields) -> String {
-    let Some(delivery) = facts.delivery.as_deref() else {
-        return "a hook was given up".to_owned();
+fn hook_failed(fields: &EventFields) -> String {
+    let Some(delivery) = fields.delivery.as_deref() else {
+        return "a hook delivery failed".to_owned();
     };
     let (hook, what) = (word(&delivery.hook), word(&delivery.what));
     match delivery.attempt {
-        1 => format!("hook {hook}: {what} given up after 1 attempt"),
-        n => format!("hook {hook}: {what} given up after {n} attempts"),
+        1 => format!("hook {hook}: {what} not delivered after 1 attempt"),
+        n => format!("hook {hook}: {what} not delivered after {n} attempts"),
     }
 }

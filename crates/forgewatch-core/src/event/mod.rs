@@ -1,11 +1,10 @@
-//! What is told to the world: one [`Event`] for each transition, and its flat log record.
+//! Events: one [`Event`] for each transition of a job or of forgewatch itself, and its log record.
 //!
-//! [`super::watch`] makes the events of jobs, the engine those of the watcher itself; `report` prints them. The
-//! names and forms of the fields are a contract with log aggregators, checked against
-//! `config/schema/event.json` by a test.
+//! [`super::watch`] emits the events of jobs, the applications those of forgewatch itself. The names and types of the
+//! fields are a contract with log aggregators; a test checks them against `config/schema/event.json`.
 //!
-//! `id` says which event it is, `kind` of which type, `facts` what is told with it; `message` is the sentence for people,
-//! `record` the whole for programs, and `bound` keeps that short enough for a journal.
+//! `id` holds an event's identity, `kind` its type, `fields` its data; `message` is its sentence for people, `record` its log
+//! record for programs, and `limits` keeps that record short enough for a journal.
 
 mod fields;
 mod id;
@@ -19,35 +18,35 @@ use std::sync::Arc;
 
 pub use fields::{EventFields, FailedDelivery, FinishedCounts, Lag};
 pub use id::{EventId, InvalidId, WatchId};
-pub use kind::{ALL_OF_JOBS, EventType};
-pub use limits::{LONGEST_LINE, short, spelled};
-pub use record::Record;
+pub use kind::{ALL_JOB_EVENTS, EventType};
+pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
+pub use record::LogRecord;
 
 use super::job::JobRef;
 use super::status::Names;
 
-/// What is known of a job besides its status: apart from the watch, shared, and absent for most jobs.
+/// A job's labels and names: kept apart from the watch, because most jobs have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobMeta {
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
-    /// The server's names for what a diff is about.
+    /// The server's names of game, image and machine.
     pub names: Names,
 }
 
-/// One transition.
+/// The record of one transition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Its identity.
     pub id: EventId,
     /// Its type.
     pub kind: EventType,
-    /// When it was seen, Unix milliseconds.
+    /// When the transition was observed, Unix milliseconds.
     pub wall_ms: i64,
-    /// The job it is about; None for the watcher's own.
+    /// The job; None for events of forgewatch itself.
     pub job: Option<JobRef>,
-    /// That job's labels and names.
-    pub about: Option<Arc<JobMeta>>,
-    /// Everything else that is told with it.
-    pub facts: EventFields,
+    /// The job's labels and names.
+    pub meta: Option<Arc<JobMeta>>,
+    /// Everything else.
+    pub fields: EventFields,
 }

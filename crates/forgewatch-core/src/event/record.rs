@@ -1,4 +1,4 @@
-//! An event as one flat object.
+//! The log record of an event.
 
 use serde::Serialize;
 
@@ -8,11 +8,11 @@ use crate::job::{JobKind, JobRef};
 use crate::time::rfc3339_ms;
 
 impl Event {
-    /// The event as one flat log record: what `--output json` prints, in a line of less than [`super::LONGEST_LINE`].
-    pub fn record(&self) -> Record<'_> {
-        let about = self.about.as_deref();
-        let names = about.map(|a| &a.names);
-        Record {
+    /// The event's log record, as `--output json` prints it in a line shorter than [`super::MAX_LINE_BYTES`].
+    pub fn record(&self) -> LogRecord<'_> {
+        let meta = self.meta.as_deref();
+        let names = meta.map(|a| &a.names);
+        LogRecord {
             timestamp: rfc3339_ms(self.wall_ms),
             level: self.kind.level(),
             target: "forgewatch::watch",
@@ -24,11 +24,11 @@ impl Event {
             job: self.job,
             job_kind: self.job.map(|j| j.kind),
             job_id: self.job.map(|j| j.id.get()),
-            labels: about
+            labels: meta
                 .map(|a| &a.labels)
                 .filter(|l| !l.is_empty())
                 .map(Labels),
-            facts: &self.facts,
+            fields: &self.fields,
             game: names.and_then(|n| n.game.as_deref()).map(limits::name),
             image: names.and_then(|n| n.image.as_deref()).map(limits::name),
             machine: names.and_then(|n| n.machine.as_deref()).map(limits::name),
@@ -36,9 +36,9 @@ impl Event {
     }
 }
 
-/// The flat log record: absent rather than null, `labels` the only nested field, every text within its bounds.
+/// A flat log record: absent fields instead of null, `labels` the only nested field, every text limited in length.
 #[derive(Debug, Serialize)]
-pub struct Record<'a> {
+pub struct LogRecord<'a> {
     timestamp: String,
     level: &'static str,
     target: &'static str,
@@ -56,7 +56,7 @@ pub struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Labels<'a>>,
     #[serde(flatten)]
-    facts: &'a EventFields,
+    fields: &'a EventFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     game: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
