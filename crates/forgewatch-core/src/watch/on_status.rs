@@ -1,10 +1,10 @@
-//! The part of a step for an answer that told a status.
+//! Steps for polls that returned a status.
 
 use std::num::NonZeroI64;
 use std::sync::Arc;
 
-use super::step::Step;
-use super::{Answer, ErrorState, Next, Outcome, Slip};
+use super::step::PendingStep;
+use super::{ErrorState, EtaBaseline, FreshStatus, Next, Outcome};
 use crate::event::{EventFields, EventType};
 use crate::job::JobState;
 use crate::limits::JobFailed;
@@ -13,43 +13,43 @@ use crate::schedule::{Observation, Policy};
 use crate::status::{Names, Status, whole_percent};
 use crate::time::millis;
 
-/// A slip of the expected end is told when it is above this and above a quarter of what was left.
-const LEAST_SLIP_SECONDS: i64 = 60;
+/// `job.eta_slipped` needs a delay above this and above a quarter of the time left.
+const MIN_SLIP_SECONDS: i64 = 60;
 
-impl Step<'_> {
-    pub(super) fn answered(&mut self, mut answer: Answer) -> Next {
-        self.works_again();
-        self.keep_names(std::mem::take(&mut answer.status.names));
+impl PendingStep<'_> {
+    pub(super) fn on_status(&mut self, mut fresh: FreshStatus) -> Next {
+        self.clear_errors();
+        self.keep_names(std::mem::take(&mut fresh.status.names));
 
-        let first = !std::mem::replace(&mut self.watch.answered, true);
+        let first = !std::mem::replace(&mut self.watch.has_status, true);
         let before = self.watch.state;
-        let outcome = self.outcome(&answer.status);
-        let moved = self.take(&answer.status);
+        let outcome = self.outcome(&fresh.status);
+        let changed = self.absorb(&fresh.status);
         if outcome.is_none() {
-            self.plan(&answer);
+            self.schedule_next(&fresh);
         }
 
         if first {
-            self.watch.told = self.step_of_progress();
-            self.emit(EventType::Watching, self.facts_of(&answer, outcome));
-        } else if moved && std::mem::take(&mut self.watch.stalled) {
-            self.emit(EventType::Resumed, self.facts_of(&answer, outcome));
+            self.watch.reported_progress = self.progress_step();
+            self.emit(EventType::Watching, self.status_fields(&fresh, outcome));
+        } else if changed && std::mem::take(&mut self.watch.stalled) {
+            self.emit(EventType::Resumed, self.status_fields(&fresh, outcome));
         }
         if let Some(outcome) = outcome {
-            return self.end(outcome, self.ending(&answer, outcome, before));
+            return self.end(outcome, self.end_fields(&fresh, outcome, before));
         }
         if !first {
-            self.tell_changes(before, &answer);
-            self.tell_stall(&answer);
+            self.emit_changes(before, &fresh);
+            self.emit_stall(&fresh);
         }
-        self.tell_slip(&answer);
+        self.emit_eta_slip(&fresh);
         self.wait()
     }
 
-    /// Whether the job is over, by this answer alone, in the order that the API's facts give. With
-    /// `jobfailed = "count"` a failure needs a second answer that says the same.
+    /// Whether the job has ended by this status: failure first, then completion, then squashing. With
+    /// `jobfailed = "count"`, a failure needs a second status that confirms it.
     fn outcome(&mut self, status: &Status) -> Option<Outcome> {
-        let failed_before = self.watch.trouble.take().and_then(|t| t.failed_since);
+        let failed_before = self.watch.errors.take().and_then(|t| t.failed_since);
         let failed_state = status.state == Some(JobState::Failed);
         match self.cx.limits.jobfailed {
             JobFailed::Flag if status.failed > 0 || failed_state => return Some(Outcome::Failed),
@@ -63,7 +63,7 @@ impl Step<'_> {
         (status.state == Some(JobState::Squashed)).then_some(Outcome::Squashed)
     }
 
-    /// A counted failure is believed when two answers, at least `min_interval` apart, tell the state 6.
+    /// A failure is confirmed by two statuses with state 6, at least `min_interval` apart.
     fn confirm_failure(&mut self, failed_before: Option<u64>) -> Option<Outcome> {
         let now = self.cx.now.up_ms;
         let apart = millis(self.cx.limits.schedule.min_interval);
@@ -71,183 +71,190 @@ impl Step<'_> {
             return Some(Outcome::Failed);
         }
         let since = failed_before.unwrap_or(now);
-        self.watch.trouble = Some(Box::new(ErrorState {
+        self.watch.errors = Some(Box::new(ErrorState {
             failed_since: Some(since),
             ..ErrorState::default()
         }));
         None
     }
 
-    /// Takes over what the answer told; says whether the job moved.
-    fn take(&mut self, status: &Status) -> bool {
+    /// Updates the watch from the status; returns whether progress or `jobupdated` changed.
+    fn absorb(&mut self, status: &Status) -> bool {
         let watch = &mut self.watch;
         let updated = status.updated.and_then(NonZeroI64::new);
-        let moved = (updated.is_some() && updated != watch.updated)
+        let changed = (updated.is_some() && updated != watch.updated)
             || (status.progress.is_some() && status.progress != watch.progress);
-        if moved {
-            watch.moved_at = self.cx.now.up_ms;
+        if changed {
+            watch.changed_at = self.cx.now.up_ms;
         }
         watch.state = status.state.or(watch.state);
         watch.progress = status.progress.or(watch.progress);
         watch.updated = updated.or(watch.updated);
         watch.eta = status.eta.and_then(NonZeroI64::new);
-        moved
+        changed
     }
 
-    /// Decides when to ask again.
-    fn plan(&mut self, answer: &Answer) {
-        let status = &answer.status;
+    /// Schedules the next poll.
+    fn schedule_next(&mut self, fresh: &FreshStatus) {
+        let status = &fresh.status;
         let rules = &self.cx.limits.schedule;
         let now = self.cx.now;
-        let seen = Observation {
+        let observation = Observation {
             up_ms: now.up_ms,
-            server_now_ms: Some(answer.server_now_ms),
+            server_now_ms: Some(fresh.server_now_ms),
             eta: status.eta,
             start: status.start,
             progress: status.progress,
         };
-        let memory = self.cx.memory.of(self.watch.job_kind);
-        let (trace, plan) = self.watch.trace.next(&seen, memory, rules);
-        self.watch.trace = trace;
-        self.watch.expected = plan.left.map_or(0, |left| now.plus(left).up_ms);
-        let failure_to_confirm = self.watch.trouble.is_some();
-        let (wait, why) = match rules.policy {
+        let calibration = self.cx.calibration.of(self.watch.job_kind);
+        let (history, plan) = self.watch.history.observe(&observation, calibration, rules);
+        self.watch.history = history;
+        self.watch.estimated_end = plan.time_left.map_or(0, |left| now.plus(left).up_ms);
+        let failure_to_confirm = self.watch.errors.is_some();
+        let (wait, reason) = match rules.policy {
             _ if failure_to_confirm => (rules.min_interval, WaitReason::Confirmation),
-            _ if answer.at_least > plan.wait => (
-                answer.at_least.min(rules.max_interval),
-                WaitReason::LargeAnswer,
+            _ if fresh.min_wait > plan.wait => (
+                fresh.min_wait.min(rules.max_interval),
+                WaitReason::LargeResponse,
             ),
-            Policy::Inspection => (plan.wait, WaitReason::Forecast(plan.why)),
+            Policy::Inspection => (plan.wait, WaitReason::Forecast(plan.basis)),
             Policy::Exponential => {
-                let bound = plan.why.bound;
-                (plan.wait, WaitReason::Steps { bound })
+                let limited_by = plan.basis.limited_by;
+                (plan.wait, WaitReason::Exponential { limited_by })
             }
         };
         self.watch.poll_at = now.plus(wait.min(rules.max_interval)).up_ms;
-        let brought = PollResult::Status {
+        let result = PollResult::Status {
             state: status.state.map(|state| state.as_str().into()),
             progress: status.progress.map(whole_percent),
-            eta_seconds: eta_seconds(answer),
+            eta_seconds: eta_seconds(fresh),
         };
-        self.keep_poll(brought, why);
+        self.record_poll(result, reason);
     }
 
-    fn tell_changes(&mut self, before: Option<JobState>, answer: &Answer) {
+    fn emit_changes(&mut self, before: Option<JobState>, fresh: &FreshStatus) {
         let state = self.watch.state;
         if state != before {
-            if goes_back(before, state) {
-                self.watch.told = self.step_of_progress();
+            if is_backwards(before, state) {
+                self.watch.reported_progress = self.progress_step();
             }
-            let facts = EventFields {
+            let fields = EventFields {
                 previous_state: before,
-                ..self.facts_of(answer, None)
+                ..self.status_fields(fresh, None)
             };
-            self.emit(EventType::StateChanged, facts);
+            self.emit(EventType::StateChanged, fields);
         }
-        let step = self.step_of_progress();
-        if step > self.watch.told {
-            self.watch.told = step;
-            self.emit(EventType::Progressed, self.facts_of(answer, None));
+        let step = self.progress_step();
+        if step > self.watch.reported_progress {
+            self.watch.reported_progress = step;
+            self.emit(EventType::Progressed, self.status_fields(fresh, None));
         }
     }
 
-    fn tell_stall(&mut self, answer: &Answer) {
-        let still = self.cx.now.up_ms.saturating_sub(self.watch.moved_at);
-        if !self.watch.stalled && still >= millis(self.cx.limits.stalled_after) {
+    fn emit_stall(&mut self, fresh: &FreshStatus) {
+        let unchanged_for = self.cx.now.up_ms.saturating_sub(self.watch.changed_at);
+        if !self.watch.stalled && unchanged_for >= millis(self.cx.limits.stalled_after) {
             self.watch.stalled = true;
-            self.emit(EventType::Stalled, self.facts_of(answer, None));
+            let fields = EventFields {
+                stalled_ms: Some(unchanged_for),
+                ..self.status_fields(fresh, None)
+            };
+            self.emit(EventType::Stalled, fields);
         }
     }
 
-    /// Holds the expected end against the earliest one believed since the last slip was told, so that many
-    /// small slips add up to one that is.
-    fn tell_slip(&mut self, answer: &Answer) {
-        let (Some(eta), Some(left)) = (self.watch.eta, eta_seconds(answer)) else {
+    /// Compares the ETA with the earliest one since the last `job.eta_slipped`, so that many small delays add up.
+    fn emit_eta_slip(&mut self, fresh: &FreshStatus) {
+        let (Some(eta), Some(left)) = (self.watch.eta, eta_seconds(fresh)) else {
             return;
         };
-        let fresh = Slip {
+        let baseline = EtaBaseline {
             eta,
-            left: u32::try_from(left.max(0)).unwrap_or(u32::MAX),
+            seconds_left: u32::try_from(left.max(0)).unwrap_or(u32::MAX),
         };
-        let Some(slip) = self.watch.slip.filter(|slip| slip.eta <= eta) else {
-            self.watch.slip = Some(fresh);
+        let Some(base) = self.watch.eta_baseline.filter(|base| base.eta <= eta) else {
+            self.watch.eta_baseline = Some(baseline);
             return;
         };
-        let later = eta.get().saturating_sub(slip.eta.get());
-        if later > LEAST_SLIP_SECONDS && later > i64::from(slip.left) / 4 {
-            self.watch.slip = Some(fresh);
-            self.emit(EventType::EtaSlipped, self.facts_of(answer, None));
+        let later = eta.get().saturating_sub(base.eta.get());
+        if later > MIN_SLIP_SECONDS && later > i64::from(base.seconds_left) / 4 {
+            self.watch.eta_baseline = Some(baseline);
+            self.emit(EventType::EtaSlipped, self.status_fields(fresh, None));
         }
     }
 
     fn keep_names(&mut self, names: Names) {
-        self.watch.asked_names = true;
+        self.watch.names_requested = true;
         if names.is_empty()
             || self
                 .watch
-                .about
+                .meta
                 .as_ref()
                 .is_some_and(|a| !a.names.is_empty())
         {
             return;
         }
-        let mut about = self.watch.about.as_deref().cloned().unwrap_or_default();
-        about.names = names;
-        self.watch.about = Some(Arc::new(about));
+        let mut meta = self.watch.meta.as_deref().cloned().unwrap_or_default();
+        meta.names = names;
+        self.watch.meta = Some(Arc::new(meta));
     }
 
-    /// The highest multiple of the step that progress has reached.
-    fn step_of_progress(&self) -> u8 {
+    /// The highest multiple of `progress_step` that progress has reached.
+    fn progress_step(&self) -> u8 {
         let step = self.cx.limits.progress_step.max(1);
         self.watch.progress.map_or(0, whole_percent) / step * step
     }
 
-    /// What an event tells that comes of this answer. Made for each: most answers have none.
-    fn facts_of(&self, answer: &Answer, outcome: Option<Outcome>) -> EventFields {
+    /// The fields of an event caused by this status.
+    fn status_fields(&self, fresh: &FreshStatus, outcome: Option<Outcome>) -> EventFields {
         let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
         EventFields {
-            state_name: answer.status.state_name.clone(),
-            eta: answer.status.eta,
-            eta_seconds: eta_seconds(answer),
+            state_name: fresh.status.state_name.clone(),
+            eta: fresh.status.eta,
+            eta_seconds: eta_seconds(fresh),
             next_poll_ms: outcome.is_none().then_some(until),
-            ..self.facts()
+            ..self.common_fields()
         }
     }
 
-    /// The facts of an ending event. Its state is the end's own, also where the server let the state lag behind
-    /// `jobfailed` or the progress; the server's word stands beside it.
-    fn ending(&self, answer: &Answer, outcome: Outcome, before: Option<JobState>) -> EventFields {
-        let facts = self.facts_of(answer, Some(outcome));
-        let status = &answer.status;
+    /// The fields of the ending event. Its state is that of the outcome, even if the server's state lags behind
+    /// `jobfailed` or the progress; `state_name` keeps the server's word.
+    fn end_fields(
+        &self,
+        fresh: &FreshStatus,
+        outcome: Outcome,
+        before: Option<JobState>,
+    ) -> EventFields {
+        let fields = self.status_fields(fresh, Some(outcome));
+        let status = &fresh.status;
         let state = match outcome {
             Outcome::Completed => Some(JobState::Completed),
             Outcome::Failed => Some(JobState::Failed),
             Outcome::Squashed => Some(JobState::Squashed),
-            _ => facts.state,
+            _ => fields.state,
         };
         let delay = status
             .updated
-            .map(|at| answer.server_now_ms.saturating_sub(at.saturating_mul(1000)));
+            .map(|at| fresh.server_now_ms.saturating_sub(at.saturating_mul(1000)));
         EventFields {
             state,
             previous_state: before.filter(|_| before != state),
-            error: status.error.clone(),
+            error_message: status.error.clone(),
             files: status.files.filter(|_| outcome == Outcome::Completed),
             detection_delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(0)),
-            ..facts
+            ..fields
         }
     }
 }
 
-/// Until the expected end, by the server's clock; negative where it has passed.
-fn eta_seconds(answer: &Answer) -> Option<i64> {
-    let now = answer.server_now_ms.div_euclid(1000);
-    answer.status.eta.map(|eta| eta - now)
+/// Seconds until the ETA, by the server's clock; negative after it.
+fn eta_seconds(fresh: &FreshStatus) -> Option<i64> {
+    let now = fresh.server_now_ms.div_euclid(1000);
+    fresh.status.eta.map(|eta| eta - now)
 }
 
-/// Whether a job went from a later state of its life to an earlier one. Of states outside the table nobody
-/// knows.
-fn goes_back(before: Option<JobState>, now: Option<JobState>) -> bool {
+/// Whether a job went from a later state to an earlier one; never for states outside the table.
+fn is_backwards(before: Option<JobState>, now: Option<JobState>) -> bool {
     match (before, now) {
         (Some(JobState::Unknown(_)), _) | (_, Some(JobState::Unknown(_))) => false,
         (Some(before), Some(now)) => now.id() < before.id(),

@@ -1,70 +1,74 @@
-//! A step under way: what every kind of input shares. [`super::answered`] and [`super::failed`] add what is theirs.
+//! What the steps of all inputs share; `on_status` and `on_error` add theirs.
 
 use std::num::NonZeroI64;
 
 use super::{Context, Next, Watch};
 use crate::event::{Event, EventFields, EventId, EventType};
 use crate::job::{JobKind, JobState, Outcome};
-use crate::poll_log::{Poll, PollResult, WaitReason};
+use crate::poll_log::{PollRecord, PollResult, WaitReason};
 use crate::status::whole_percent;
 
-/// A step under way: the watch as it will be, and what is to be told of it.
-pub(super) struct Step<'a> {
+/// A step in progress: the new watch and its effects so far.
+pub(super) struct PendingStep<'a> {
     pub(super) watch: Watch,
     pub(super) cx: &'a Context<'a>,
     pub(super) events: Vec<Event>,
-    pub(super) poll: Option<Poll>,
+    pub(super) poll: Option<PollRecord>,
 }
 
-impl Step<'_> {
-    pub(super) fn due(&mut self) -> Next {
+impl PendingStep<'_> {
+    pub(super) fn on_due(&mut self) -> Next {
         let now = self.cx.now.up_ms;
         if now < self.watch.poll_at {
-            return self.overdue().unwrap_or_else(|| self.wait());
+            return self.check_error_limits().unwrap_or_else(|| self.wait());
         }
-        // Asked first, however long asking has failed: what is told of that is told with what comes of it. So neither a
-        // long sleep nor a disk that takes no record of it keeps a job from being asked.
+        // Poll even if the error limits have passed: they are checked with the result. So neither a long sleep nor a
+        // store that cannot record the event keeps a job from being polled.
         if self.watch.requests == 0 {
-            self.watch.first_poll = now;
-            self.watch.began = self.cx.now.wall_ms;
+            self.watch.first_poll_at = now;
+            self.watch.first_poll_wall_ms = self.cx.now.wall_ms;
         }
         self.watch.requests = self.watch.requests.saturating_add(1);
         let wants_names = self.cx.limits.diff_info
             && self.watch.job_kind == JobKind::Diff
-            && !self.watch.asked_names;
+            && !self.watch.names_requested;
         Next::Poll {
             diff_info: wants_names,
         }
     }
 
-    pub(super) fn stop(&mut self, outcome: Outcome) -> Next {
+    pub(super) fn on_stop(&mut self, outcome: Outcome) -> Next {
         let eta = self.watch.eta.map(NonZeroI64::get);
-        let facts = EventFields {
+        let fields = EventFields {
             eta,
             eta_seconds: eta.map(|eta| eta - self.cx.server_now_ms.div_euclid(1000)),
             reason: match outcome {
                 Outcome::Abandoned(reason) => Some(reason),
                 _ => None,
             },
-            ..self.facts()
+            ..self.common_fields()
         };
-        let facts = match outcome {
-            // The user takes it out, whatever is wrong with asking.
-            Outcome::Removed => facts,
-            _ => self.with_trouble(facts),
+        let fields = match outcome {
+            // The user removed it; recent errors do not matter.
+            Outcome::Removed => fields,
+            _ => self.with_error_fields(fields),
         };
-        self.end(outcome, facts)
+        self.end(outcome, fields)
     }
 
-    /// Tells of the end. The only place that does.
-    pub(super) fn end(&mut self, outcome: Outcome, facts: EventFields) -> Next {
-        let own = matches!(
+    /// Emits the ending event. The only place that does.
+    pub(super) fn end(&mut self, outcome: Outcome, fields: EventFields) -> Next {
+        let job_ended = matches!(
             outcome,
             Outcome::Completed | Outcome::Failed | Outcome::Squashed
         );
-        let samples = own.then(|| self.watch.trace.samples(self.cx.now.up_ms));
-        self.emit(EventType::Ended(outcome), facts);
-        Next::End { outcome, samples }
+        let calibration_update =
+            job_ended.then(|| self.watch.history.calibration_update(self.cx.now.up_ms));
+        self.emit(EventType::Ended(outcome), fields);
+        Next::End {
+            outcome,
+            calibration_update,
+        }
     }
 
     pub(super) fn wait(&self) -> Next {
@@ -73,18 +77,18 @@ impl Step<'_> {
         }
     }
 
-    /// Keeps what a request brought and why the next one is when it is.
-    pub(super) fn keep_poll(&mut self, brought: PollResult, why: WaitReason) {
+    /// Records the poll's result and the reason for the time of the next one.
+    pub(super) fn record_poll(&mut self, result: PollResult, reason: WaitReason) {
         let now = self.cx.now;
-        self.poll = Some(Poll {
+        self.poll = Some(PollRecord {
             wall_ms: now.wall_ms,
-            brought,
+            result,
             next_poll_ms: self.watch.poll_at.saturating_sub(now.up_ms),
-            why,
+            next_poll_reason: reason,
         });
     }
 
-    pub(super) fn emit(&mut self, kind: EventType, facts: EventFields) {
+    pub(super) fn emit(&mut self, kind: EventType, fields: EventFields) {
         self.watch.seq = self.watch.seq.saturating_add(1);
         self.events.push(Event {
             id: EventId {
@@ -94,22 +98,22 @@ impl Step<'_> {
             kind,
             wall_ms: self.cx.now.wall_ms,
             job: Some(self.watch.job()),
-            about: self.watch.about.clone(),
-            facts,
+            meta: self.watch.meta.clone(),
+            fields,
         });
     }
 
-    /// What every event of a job tells: the last that is known of it.
-    pub(super) fn facts(&self) -> EventFields {
+    /// The fields of every event of a job.
+    pub(super) fn common_fields(&self) -> EventFields {
         let watch = &self.watch;
         EventFields {
             state: watch
-                .answered
+                .has_status
                 .then(|| watch.state.unwrap_or(JobState::Unknown(0))),
             progress: watch.progress.map(whole_percent),
             requests: Some(watch.requests),
             elapsed_ms: watch
-                .first_poll()
+                .first_poll_at()
                 .map(|at| self.cx.now.up_ms.saturating_sub(at)),
             ..EventFields::default()
         }

@@ -1,10 +1,10 @@
-//! The state machine's law, as stories.
+//! Scenarios of the state machine.
 
-mod failing;
+mod errors;
 
 use std::time::Duration;
 
-use super::tests_support::{EPOCH_S, Story};
+use super::fixtures::{EPOCH_S, Scenario};
 use super::{Input, Next};
 use crate::job::{JobState, Outcome, Reason};
 use crate::limits::JobFailed;
@@ -20,9 +20,9 @@ fn status(state: JobState, progress: f32) -> Status {
 }
 
 #[test]
-fn a_plain_life_is_told_step_by_step_and_ends_once() {
-    let story = Story::of("update/7")
-        .take(Input::Due)
+fn a_job_is_reported_step_by_step_and_ends_once() {
+    let scenario = Scenario::of("update/7")
+        .step(Input::Due)
         .state(JobState::Queued, 0.0)
         .at(10)
         .running(12.0)
@@ -33,7 +33,7 @@ fn a_plain_life_is_told_step_by_step_and_ends_once() {
         .at(40)
         .state(JobState::Completed, 100.0);
     assert_eq!(
-        story.types(),
+        scenario.types(),
         [
             "watching",
             "state_changed",
@@ -43,38 +43,38 @@ fn a_plain_life_is_told_step_by_step_and_ends_once() {
         ]
     );
     assert_eq!(
-        story.told.iter().map(|e| e.id.seq).collect::<Vec<_>>(),
+        scenario.events.iter().map(|e| e.id.seq).collect::<Vec<_>>(),
         [1, 2, 3, 4, 5]
     );
     assert_eq!(
-        story.told[3].facts.progress,
+        scenario.events[3].fields.progress,
         Some(57),
-        "one an answer, the highest step"
+        "one event per poll, for the highest step"
     );
-    let end = &story.last().facts;
+    let end = &scenario.last().fields;
     assert_eq!(
         (end.previous_state, end.next_poll_ms),
         (Some(JobState::Running), None)
     );
     assert!(matches!(
-        story.next,
+        scenario.next,
         Next::End {
             outcome: Outcome::Completed,
-            samples: Some(_)
+            calibration_update: Some(_)
         }
     ));
 }
 
 #[test]
-fn a_job_already_over_is_watched_and_ended_in_one_answer() {
-    let story = Story::of("diff/7")
-        .take(Input::Due)
+fn a_job_that_has_already_ended_is_watched_and_ended_by_one_poll() {
+    let scenario = Scenario::of("diff/7")
+        .step(Input::Due)
         .state(JobState::Failed, 30.0);
-    assert_eq!(story.types(), ["watching", "failed"]);
+    assert_eq!(scenario.types(), ["watching", "failed"]);
 }
 
 #[test]
-fn the_end_follows_the_order_of_the_facts() {
+fn the_outcome_is_failure_before_completion_before_squashing() {
     use JobState::{Completed, Failed, Queued, Running, Squashed};
     let cases = [
         (1, Some(Running), 40.0, Some(Outcome::Failed)),
@@ -89,13 +89,13 @@ fn the_end_follows_the_order_of_the_facts() {
         (0, Some(Queued), 0.0, None),
     ];
     for (failed, state, progress, want) in cases {
-        let story = Story::of("diff/7").take(Input::Due).answer(Status {
+        let scenario = Scenario::of("diff/7").step(Input::Due).status(Status {
             failed,
             state,
             progress: Some(progress),
             ..Status::default()
         });
-        let got = match story.next {
+        let got = match scenario.next {
             Next::End { outcome, .. } => Some(outcome),
             _ => None,
         };
@@ -107,28 +107,31 @@ fn the_end_follows_the_order_of_the_facts() {
 }
 
 #[test]
-fn a_counted_failure_needs_two_answers_and_the_flag_alone_is_none() {
-    let count = |story: Story| story.with(|l| l.jobfailed = JobFailed::Count);
+fn a_counted_failure_needs_two_polls_and_a_failed_state() {
+    let count = |scenario: Scenario| scenario.with(|l| l.jobfailed = JobFailed::Count);
     let flagged = |progress| Status {
         failed: 2,
         ..status(JobState::Running, progress)
     };
-    let story = count(Story::of("diff/7"))
-        .take(Input::Due)
-        .answer(flagged(10.0))
+    let scenario = count(Scenario::of("diff/7"))
+        .step(Input::Due)
+        .status(flagged(10.0))
         .at(5);
-    assert_eq!(story.types(), ["watching"]);
-    let story = story.state(JobState::Failed, 100.0);
-    assert_eq!(story.types(), ["watching", "state_changed", "progressed"]);
-    assert_eq!(story.wait(), 1_000, "asked again as soon as allowed");
-    let again = story
+    assert_eq!(scenario.types(), ["watching"]);
+    let scenario = scenario.state(JobState::Failed, 100.0);
+    assert_eq!(
+        scenario.types(),
+        ["watching", "state_changed", "progressed"]
+    );
+    assert_eq!(scenario.wait(), 1_000, "polled again after min_interval");
+    let again = scenario
         .at(6)
-        .answer(flagged(10.0))
+        .status(flagged(10.0))
         .at(8)
         .state(JobState::Failed, 10.0);
     assert!(
         matches!(again.next, Next::Wait { .. }),
-        "it ran again in between: counted anew"
+        "it ran in between: the count starts again"
     );
     let end = again.at(9).state(JobState::Failed, 10.0);
     assert!(matches!(
@@ -141,20 +144,20 @@ fn a_counted_failure_needs_two_answers_and_the_flag_alone_is_none() {
 }
 
 #[test]
-fn steps_are_told_anew_only_after_the_state_went_backwards() {
-    let story = Story::of("update/7")
-        .take(Input::Due)
+fn steps_are_reported_again_only_after_the_state_went_backwards() {
+    let scenario = Scenario::of("update/7")
+        .step(Input::Due)
         .running(50.0)
         .at(10)
         .running(30.0)
         .at(20)
         .running(50.0);
     assert_eq!(
-        story.types(),
+        scenario.types(),
         ["watching"],
-        "a wavering progress repeats nothing"
+        "falling progress repeats no event"
     );
-    let story = story
+    let scenario = scenario
         .at(30)
         .state(JobState::Queued, 0.0)
         .at(40)
@@ -162,7 +165,7 @@ fn steps_are_told_anew_only_after_the_state_went_backwards() {
         .at(50)
         .running(25.0);
     assert_eq!(
-        story.types(),
+        scenario.types(),
         [
             "watching",
             "state_changed",
@@ -174,48 +177,55 @@ fn steps_are_told_anew_only_after_the_state_went_backwards() {
 }
 
 #[test]
-fn an_answer_without_a_state_is_no_change_and_two_unknown_ones_are() {
-    let story = Story::of("update/7")
-        .take(Input::Due)
+fn a_status_without_a_state_is_not_a_change_but_another_unknown_state_is() {
+    let scenario = Scenario::of("update/7")
+        .step(Input::Due)
         .state(JobState::Unknown(8), 1.0)
         .at(5)
-        .answer(Status {
+        .status(Status {
             progress: Some(2.0),
             ..Status::default()
         })
         .at(9)
         .state(JobState::Unknown(9), 2.0);
-    assert_eq!(story.types(), ["watching", "state_changed"]);
+    assert_eq!(scenario.types(), ["watching", "state_changed"]);
 }
 
 #[test]
-fn a_slip_of_the_eta_counts_against_what_was_left_and_adds_up() {
+fn delays_of_the_eta_add_up_and_are_compared_with_the_time_left() {
     let eta = |at: i64| Status {
         eta: Some(EPOCH_S + at),
         ..status(JobState::Running, 5.0)
     };
-    let story = Story::of("diff/7")
-        .take(Input::Due)
-        .answer(eta(1000))
+    let scenario = Scenario::of("diff/7")
+        .step(Input::Due)
+        .status(eta(1000))
         .at(10)
-        .answer(eta(1200));
+        .status(eta(1200));
     assert_eq!(
-        story.types(),
+        scenario.types(),
         ["watching"],
-        "200 s are not a quarter of 1000 s"
+        "200 s are less than a quarter of 1000 s"
     );
-    let story = story.at(20).answer(eta(1251));
-    assert_eq!(story.types(), ["watching", "eta_slipped"]);
-    let story = story.at(30).answer(eta(100)).at(40).answer(eta(159));
-    assert_eq!(story.types().len(), 2, "under a minute is no slip");
-    assert_eq!(story.at(50).answer(eta(161)).types()[2..], ["eta_slipped"]);
+    let scenario = scenario.at(20).status(eta(1251));
+    assert_eq!(scenario.types(), ["watching", "eta_slipped"]);
+    let scenario = scenario.at(30).status(eta(100)).at(40).status(eta(159));
+    assert_eq!(
+        scenario.types().len(),
+        2,
+        "less than a minute is not reported"
+    );
+    assert_eq!(
+        scenario.at(50).status(eta(161)).types()[2..],
+        ["eta_slipped"]
+    );
 }
 
 #[test]
-fn a_stall_is_told_once_and_so_is_its_end() {
-    let story = Story::of("diff/7")
+fn a_stall_and_its_end_are_reported_once() {
+    let scenario = Scenario::of("diff/7")
         .with(|l| l.stalled_after = Duration::from_secs(60))
-        .take(Input::Due)
+        .step(Input::Due)
         .running(50.0)
         .at(59)
         .running(50.0)
@@ -223,25 +233,25 @@ fn a_stall_is_told_once_and_so_is_its_end() {
         .running(50.0)
         .at(300)
         .running(50.0);
-    assert_eq!(story.types(), ["watching", "stalled"]);
+    assert_eq!(scenario.types(), ["watching", "stalled"]);
     assert_eq!(
-        story.at(301).running(51.0).types(),
+        scenario.at(301).running(51.0).types(),
         ["watching", "stalled", "resumed"]
     );
 }
 
 #[test]
-fn a_large_answer_is_asked_for_less_often() {
-    let large = |at_least| super::Answer {
+fn a_job_with_large_responses_is_polled_less_often() {
+    let large = |min_wait| super::FreshStatus {
         status: status(JobState::Running, 5.0),
         server_now_ms: EPOCH_S * 1000,
-        at_least: Duration::from_secs(at_least),
+        min_wait: Duration::from_secs(min_wait),
     };
-    for (at_least, want) in [(100, 100_000), (9_000, 600_000)] {
-        let story = Story::of("diff/7").take(Input::Due);
+    for (min_wait, want) in [(100, 100_000), (9_000, 600_000)] {
+        let scenario = Scenario::of("diff/7").step(Input::Due);
         assert_eq!(
-            story
-                .take(Input::Answered(Box::new(large(at_least))))
+            scenario
+                .step(Input::Status(Box::new(large(min_wait))))
                 .wait(),
             want
         );
@@ -249,79 +259,89 @@ fn a_large_answer_is_asked_for_less_often() {
 }
 
 #[test]
-fn names_are_asked_for_until_there_was_an_answer_and_told_from_then_on() {
-    let asks = |story: &Story| matches!(story.next, Next::Poll { diff_info: true });
-    let story = Story::of("diff/7").take(Input::Due);
-    assert!(asks(&story));
-    let story = story.fails(ErrorKind::Timeout).at(100).take(Input::Due);
-    assert!(asks(&story));
+fn names_are_requested_until_a_status_arrives_and_reported_from_then_on() {
+    let requests_names =
+        |scenario: &Scenario| matches!(scenario.next, Next::Poll { diff_info: true });
+    let scenario = Scenario::of("diff/7").step(Input::Due);
+    assert!(requests_names(&scenario));
+    let scenario = scenario.error(ErrorKind::Timeout).at(100).step(Input::Due);
+    assert!(requests_names(&scenario));
     let names = Names {
         game: Some("Quake".to_owned()),
         ..Names::default()
     };
-    let story = story.answer(Status {
+    let scenario = scenario.status(Status {
         names,
         ..status(JobState::Running, 1.0)
     });
-    let story = story.at(500).take(Input::Due);
-    assert!(!asks(&story));
-    let story = story.state(JobState::Completed, 100.0);
+    let scenario = scenario.at(500).step(Input::Due);
+    assert!(!requests_names(&scenario));
+    let scenario = scenario.state(JobState::Completed, 100.0);
     assert_eq!(
-        story.last().about.as_ref().unwrap().names.game.as_deref(),
+        scenario.last().meta.as_ref().unwrap().names.game.as_deref(),
         Some("Quake")
     );
     assert!(
-        !asks(&Story::of("update/7").take(Input::Due)),
-        "an update has none"
+        !requests_names(&Scenario::of("update/7").step(Input::Due)),
+        "an update has no names"
     );
 }
 
 #[test]
-fn a_finished_diff_tells_its_files_its_error_and_how_late_it_was_seen() {
+fn a_completed_diff_reports_files_error_and_detection_delay() {
     let files = Files {
         added: FileSum { count: 3, bytes: 9 },
         ..Files::default()
     };
-    let story = Story::of("diff/7").take(Input::Due).at(60).answer(Status {
-        files: Some(files),
-        updated: Some(EPOCH_S + 58),
-        error: Some("no".to_owned()),
-        ..status(JobState::Running, 100.0)
-    });
-    let facts = &story.last().facts;
+    let scenario = Scenario::of("diff/7")
+        .step(Input::Due)
+        .at(60)
+        .status(Status {
+            files: Some(files),
+            updated: Some(EPOCH_S + 58),
+            error: Some("no".to_owned()),
+            ..status(JobState::Running, 100.0)
+        });
+    let fields = &scenario.last().fields;
     assert_eq!(
-        (facts.files, facts.detection_delay_ms),
+        (fields.files, fields.detection_delay_ms),
         (Some(files), Some(2_000))
     );
     assert_eq!(
-        facts.state,
+        fields.state,
         Some(JobState::Completed),
-        "the end's own, though the server's lags"
+        "the state of the outcome, although the server's lags"
     );
-    assert_eq!(facts.error.as_deref(), Some("no"));
+    assert_eq!(fields.error_message.as_deref(), Some("no"));
 }
 
 #[test]
-fn a_stopped_watch_tells_where_it_stood() {
+fn a_stopped_watch_reports_the_last_state() {
     for (outcome, name) in [
         (Outcome::TimedOut, "timed_out"),
         (Outcome::Removed, "removed"),
         (Outcome::Abandoned(Reason::FailFast), "abandoned"),
     ] {
-        let story = Story::of("diff/7")
-            .take(Input::Due)
+        let scenario = Scenario::of("diff/7")
+            .step(Input::Due)
             .running(42.7)
             .at(9)
-            .take(Input::Stop(outcome));
-        assert_eq!(story.types(), ["watching", name]);
-        let facts = &story.last().facts;
+            .step(Input::Stop(outcome));
+        assert_eq!(scenario.types(), ["watching", name]);
+        let fields = &scenario.last().fields;
         assert_eq!(
-            (facts.state, facts.progress),
+            (fields.state, fields.progress),
             (Some(JobState::Running), Some(42))
         );
         assert!(
-            matches!(story.next, Next::End { samples: None, .. }),
-            "it teaches nothing"
+            matches!(
+                scenario.next,
+                Next::End {
+                    calibration_update: None,
+                    ..
+                }
+            ),
+            "no samples"
         );
     }
 }

@@ -1,12 +1,12 @@
-//! What the tests of the core share: limits at their defaults, a scripted watch, dice from a seed.
+//! Fixtures of tests: default limits, a scripted watch, seeded random numbers.
 
 use std::time::Duration;
 
-use super::{Answer, Context, Effects, Input, Next, Rng, Watch};
+use super::{Context, Effects, FreshStatus, Input, Next, Rng, Watch};
 use crate::event::{Event, WatchId};
 use crate::job::JobState;
 use crate::limits::{JobFailed, Limits};
-use crate::schedule::{Calibration, Policy, Rules};
+use crate::schedule::{Calibration, Policy, ScheduleSettings};
 use crate::status::Status;
 use crate::time::Moment;
 use crate::verdict::{ErrorKind, PollError};
@@ -14,7 +14,7 @@ use crate::verdict::{ErrorKind, PollError};
 /// The one-shot's defaults.
 pub fn limits() -> Limits {
     Limits {
-        schedule: Rules {
+        schedule: ScheduleSettings {
             policy: Policy::Inspection,
             request_cost: Duration::from_secs(1),
             min_interval: Duration::from_secs(1),
@@ -31,11 +31,11 @@ pub fn limits() -> Limits {
     }
 }
 
-/// splitmix64: small, and the same everywhere.
+/// splitmix64.
 pub struct SeededRng(pub u64);
 
 impl Rng for SeededRng {
-    fn roll(&mut self) -> f64 {
+    fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -44,22 +44,22 @@ impl Rng for SeededRng {
     }
 }
 
-/// 2024-01-01T00:00:00Z, the moment at which every story starts.
+/// 2024-01-01T00:00:00Z, the start of every scenario.
 pub const EPOCH_S: i64 = 1_704_067_200;
 
-/// One watch and the world around it, told as a story: `at(5).running(40)`, and then what was told.
-pub struct Story {
+/// A scripted watch: `at(5).running(40)` polls it after 5 s with a status; `events` are those emitted so far.
+pub struct Scenario {
     pub limits: Limits,
-    pub alone: bool,
+    pub refusal_is_global: bool,
     pub watch: Watch,
     pub now: Moment,
-    pub told: Vec<Event>,
+    pub events: Vec<Event>,
     pub next: Next,
-    memory: Calibration,
+    calibration: Calibration,
     rng: SeededRng,
 }
 
-impl Story {
+impl Scenario {
     pub fn of(job: &str) -> Self {
         let now = Moment {
             up_ms: 1_000,
@@ -68,12 +68,12 @@ impl Story {
         let watch = Watch::new(WatchId([7; 16]), job.parse().unwrap(), None, now);
         Self {
             limits: limits(),
-            alone: true,
+            refusal_is_global: true,
             watch,
             now,
-            told: Vec::new(),
+            events: Vec::new(),
             next: Next::Wait { until: now.up_ms },
-            memory: Calibration::default(),
+            calibration: Calibration::default(),
             rng: SeededRng(1),
         }
     }
@@ -92,39 +92,39 @@ impl Story {
         self
     }
 
-    pub fn take(mut self, input: Input) -> Self {
+    pub fn step(mut self, input: Input) -> Self {
         assert!(
             !matches!(self.next, Next::End { .. }),
-            "nothing may happen after an end"
+            "no input after an end"
         );
         let cx = Context {
             now: self.now,
             server_now_ms: self.now.wall_ms,
             limits: &self.limits,
-            memory: &self.memory,
+            calibration: &self.calibration,
             backoff: |failures| {
                 Duration::from_secs(1 << failures.clamp(1, 9) >> 1).min(Duration::from_secs(300))
             },
-            alone: self.alone,
+            refusal_is_global: self.refusal_is_global,
         };
         let (watch, Effects { events, next, .. }) = self.watch.step(input, &cx, &mut self.rng);
         self.watch = watch;
-        self.told.extend(events);
+        self.events.extend(events);
         self.next = next;
         self
     }
 
-    pub fn answer(self, status: Status) -> Self {
+    pub fn status(self, status: Status) -> Self {
         let server_now_ms = self.now.wall_ms;
-        self.take(Input::Answered(Box::new(Answer {
+        self.step(Input::Status(Box::new(FreshStatus {
             status,
             server_now_ms,
-            at_least: Duration::ZERO,
+            min_wait: Duration::ZERO,
         })))
     }
 
     pub fn state(self, state: JobState, progress: f32) -> Self {
-        self.answer(Status {
+        self.status(Status {
             state: Some(state),
             progress: Some(progress),
             ..Status::default()
@@ -135,27 +135,27 @@ impl Story {
         self.state(JobState::Running, progress)
     }
 
-    pub fn fails(self, kind: ErrorKind) -> Self {
-        self.take(Input::Failed(error(kind)))
+    pub fn error(self, kind: ErrorKind) -> Self {
+        self.step(Input::Error(error(kind)))
     }
 
-    /// The names of the events so far, without `job.`.
+    /// The types of the events so far, without `job.`.
     pub fn types(&self) -> Vec<&'static str> {
-        self.told
+        self.events
             .iter()
             .map(|e| e.kind.as_str().trim_start_matches("job."))
             .collect()
     }
 
     pub fn last(&self) -> &Event {
-        self.told.last().unwrap()
+        self.events.last().unwrap()
     }
 
     /// Milliseconds until the next `Due`.
     pub fn wait(&self) -> u64 {
         match self.next {
             Next::Wait { until } => until.saturating_sub(self.now.up_ms),
-            ref other => panic!("it does not wait: {other:?}"),
+            ref other => panic!("not waiting: {other:?}"),
         }
     }
 }
@@ -175,20 +175,20 @@ pub fn error(kind: ErrorKind) -> PollError {
     }
 }
 
-/// What a finished job teaches.
-pub fn samples() -> crate::schedule::Samples {
-    let story = Story::of("diff/7")
-        .take(Input::Due)
+/// The calibration samples of a completed job.
+pub fn calibration_update() -> crate::schedule::CalibrationUpdate {
+    let scenario = Scenario::of("diff/7")
+        .step(Input::Due)
         .running(10.0)
         .at(5)
         .running(50.0)
         .at(10)
         .running(100.0);
-    match story.next {
+    match scenario.next {
         Next::End {
-            samples: Some(samples),
+            calibration_update: Some(calibration_update),
             ..
-        } => samples,
-        ref other => panic!("it goes on: {other:?}"),
+        } => calibration_update,
+        ref other => panic!("not ended: {other:?}"),
     }
 }
