@@ -1,4 +1,4 @@
-//! What is watched: a job's name, its states, and how a watch of it can end.
+//! Jobs: their names, their states, and the outcomes of a watch.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The two kinds of Clanforge jobs that have a status endpoint.
+/// The two kinds of Clanforge jobs with a status endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
@@ -21,7 +21,7 @@ impl JobKind {
     /// Both kinds, in the order in which lists show them.
     pub const ALL: [Self; 2] = [Self::Diff, Self::Update];
 
-    /// The word in front of the slash of a job's name: `diff` or `update`.
+    /// The part of the job's name before the slash: `diff` or `update`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Diff => "diff",
@@ -30,7 +30,7 @@ impl JobKind {
     }
 }
 
-/// A job's number: positive, 64 bits.
+/// The number of a job: positive, 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(NonZeroU64);
 
@@ -54,7 +54,7 @@ impl TryFrom<u64> for JobId {
 impl FromStr for JobId {
     type Err = JobRefError;
 
-    /// Digits only: no sign, no blank, no zero, nothing over 64 bits.
+    /// Accepts digits only: no sign, no space, not zero, at most 64 bits.
     fn from_str(s: &str) -> Result<Self, JobRefError> {
         if s.is_empty() || !s.bytes().all(|b| b.is_ascii_digit()) {
             return Err(JobRefError::Id(s.to_owned()));
@@ -71,12 +71,12 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A job by its full name, written `diff/1234` or `update/77`.
+/// A job, written `diff/1234` or `update/77`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobRef {
-    /// Which of the two endpoints knows it.
+    /// Its kind.
     pub kind: JobKind,
-    /// Its number there.
+    /// Its number among the jobs of this kind.
     pub id: JobId,
 }
 
@@ -118,35 +118,35 @@ impl<'de> Deserialize<'de> for JobRef {
     }
 }
 
-/// Why a text is no job.
+/// A text is not a job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobRefError {
     /// Neither `diff/…` nor `update/…`.
-    #[error("{0:?} is not a job: write diff/1234 or update/77")]
+    #[error("invalid job {0:?}: use diff/1234 or update/77")]
     Form(String),
-    /// The number is none, is zero, or does not fit.
-    #[error("{0:?} is not a job ID: it is a whole number from 1 to {max}", max = u64::MAX)]
+    /// The number is not a positive 64-bit integer.
+    #[error("invalid job ID {0:?}: use a whole number from 1 to {max}", max = u64::MAX)]
     Id(String),
 }
 
-/// Where a job stands, by Clanforge's `jobstateid` (in brackets).
+/// The state of a job, with Clanforge's `jobstateid` in parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobState {
-    /// Known to the server, nothing done (1).
+    /// Created, not yet processed (1).
     Created,
-    /// Waiting for something it depends on (2).
+    /// Waiting for a dependency (2).
     Pending,
-    /// Waiting for its turn (3).
+    /// Waiting in the queue (3).
     Queued,
-    /// At work (4).
+    /// Running (4).
     Running,
-    /// Done (5).
+    /// Completed (5).
     Completed,
-    /// Broke (6).
+    /// Failed (6).
     Failed,
-    /// Set aside in favour of another job; it will never complete (7).
+    /// Superseded by another job; it never completes (7).
     Squashed,
-    /// A number outside the table, kept so that a change from one to another is seen; 0 where there was none.
+    /// Another number, kept so that changes between such states are noticed; 0 without a number.
     Unknown(i64),
 }
 
@@ -165,8 +165,7 @@ impl JobState {
         }
     }
 
-    /// The state with this `jobstatename`, in any case; "Complete" and "Completed" are one. None for words
-    /// outside the table.
+    /// The state with this `jobstatename`, in any case. `Complete` means `Completed`.
     pub fn from_name(name: &str) -> Option<Self> {
         const NAMES: [(&str, JobState); 8] = [
             ("created", JobState::Created),
@@ -184,7 +183,7 @@ impl JobState {
             .map(|&(_, state)| state)
     }
 
-    /// The `jobstateid`; 0 where the server told none.
+    /// The `jobstateid`; 0 without one.
     pub fn id(self) -> i64 {
         match self {
             Self::Created => 1,
@@ -198,7 +197,7 @@ impl JobState {
         }
     }
 
-    /// Our word for it, as events carry it.
+    /// The state's name in events.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -225,51 +224,51 @@ impl Serialize for JobState {
     }
 }
 
-/// How the watch of a job ended. Final: nothing follows.
+/// How the watch of a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The job did its work.
+    /// The job completed.
     Completed,
     /// The job broke.
     Failed,
-    /// The job was set aside in favour of another.
+    /// Another job superseded the job.
     Squashed,
-    /// The server knows no such job.
+    /// The server does not know the job.
     NotFound,
-    /// The server refuses these credentials.
+    /// The API rejects the credentials.
     Refused,
     /// `--timeout` or `--job-timeout` ran out.
     TimedOut,
-    /// Asking failed for longer than `give_up_after`.
+    /// Polls failed for longer than `give_up_after`.
     GaveUp,
-    /// The user took it out.
+    /// The user removed the job.
     Removed,
-    /// The one-shot stopped before the job did.
+    /// The one-shot stopped before the job ended.
     Abandoned(Reason),
 }
 
 impl Outcome {
-    /// Whether answers, or the lack of them, led to it, rather than somebody's wish that the watch end now.
-    pub fn is_the_servers(self) -> bool {
+    /// Whether poll results led to the end, rather than the user or a time limit.
+    pub fn is_from_polling(self) -> bool {
         !matches!(self, Self::TimedOut | Self::Removed | Self::Abandoned(_))
     }
 }
 
-/// Why a one-shot stopped before its jobs.
+/// Why a one-shot stopped before a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Another job failed, and `--fail-fast` was asked for.
+    /// Another job failed, with `--fail-fast`.
     FailFast,
     /// SIGINT or SIGTERM.
     Interrupted,
 }
 
-/// A job to watch, with what the user says about it.
+/// A job to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {
     /// The job.
     pub job: JobRef,
-    /// The user's labels, told with every event.
+    /// The labels of its events.
     pub labels: BTreeMap<String, String>,
 }

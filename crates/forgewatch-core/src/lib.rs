@@ -1,13 +1,26 @@
-//! The law: what an answer means, what happens to a job, when to ask next.
+//! The rules of forgewatch: what a response means, which events a job causes, when to poll it next.
 //!
-//! Nothing here reads a clock, throws dice, opens a file or a socket, or looks at the environment. Time and
-//! chance come in as arguments, decisions go out as values, and the engine acts on them. The same
-//! inputs always give the same outputs, so a whole watch can be replayed from its seed.
+//! Nothing here reads a clock, a source of randomness, a file, a socket or the environment. Time and random numbers are
+//! arguments, decisions are return values, and the engine carries them out. The same inputs always give the same outputs,
+//! so a whole run can be replayed from its seed.
 //!
-//! [`decode`] turns the bytes of an answer into a [`status::Status`]; [`verdict`] says what a failed request
-//! means; [`watch`] moves one job a step onward and says which [`event`]s that makes; [`schedule`] says when to
-//! ask again. [`delivery`] is an event on its way to a hook; [`reconcile`] says what a list of jobs in a file changes;
-//! [`poll_log`] is what people are shown of a request.
+//! The way of a poll:
+//! - [`decode`] reads the bytes of a response and returns a [`status::Status`].
+//! - [`verdict`] decides what a failed poll means.
+//! - [`watch`] is the state machine of a job: it takes either result and returns the new watch with its [`event`]s.
+//! - [`schedule`] chooses the time of the next poll after a status, [`retry`] after a failure.
+//! - [`poll_log`] records the poll for people.
+//! - [`throttle`] decides how much the API is polled, and whether at all.
+//!
+//! The way of an event:
+//! - [`event`] defines its type, fields and log record; [`cloud_event`] is its form for hooks.
+//! - [`delivery`] holds the states of its delivery to a hook.
+//!
+//! Everything else:
+//! - [`job`] names jobs, their states and the outcomes of a watch; [`label`] checks the labels of a job.
+//! - [`limits`] holds the settings of watches.
+//! - [`reconcile`] compares the jobs of the configuration file with the active watches.
+//! - [`time`], [`rng`], [`quote`] and [`suggest`] are small helpers.
 
 #![deny(clippy::disallowed_methods)]
 #![warn(missing_docs)]

@@ -1,37 +1,37 @@
-//! What the user asked for, as far as the core needs it. `config` fills it in and checks the ranges.
+//! The settings of watches. The configuration fills them in and checks their ranges.
 
 use std::time::Duration;
 
-use super::schedule::Rules;
+use super::schedule::ScheduleSettings;
 
-/// The bounds and thresholds by which every watch of a process goes.
+/// Limits and thresholds, the same for all watches of a process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// When to ask next.
-    pub schedule: Rules,
-    /// `job.progressed` at every multiple of this many percent, 1 to 100.
+    /// When to poll.
+    pub schedule: ScheduleSettings,
+    /// `job.progressed` is emitted at every multiple of this percentage, 1 to 100.
     pub progress_step: u8,
-    /// `job.stalled` after this long without a move.
+    /// `job.stalled` after this time without progress.
     pub stalled_after: Duration,
-    /// `job.unreachable` after this long of failed asking.
+    /// `job.unreachable` after this time of failed polls.
     pub unreachable_after: Duration,
-    /// `job.not_found` after this long of nothing but 404.
+    /// `job.not_found` after this time of 404 responses only.
     pub not_found_grace: Duration,
-    /// `job.gave_up` after this long of failed asking; None is never.
+    /// `job.gave_up` after this time of failed polls; None is never.
     pub give_up_after: Option<Duration>,
     /// What `jobfailed` means.
     pub jobfailed: JobFailed,
-    /// Whether a diff is asked once for the names of game, image and machine.
+    /// Whether the names of game, image and machine of a diff are requested once.
     pub diff_info: bool,
-    /// Whether a refusal (401, 403) ends a watch: true in the one-shot, never in the daemon.
+    /// Whether refused credentials (401, 403) end a watch: true in the one-shot, false in the daemon.
     pub refusal_ends: bool,
 }
 
-/// The two readings of `jobfailed` that the vendor's pages allow.
+/// The two meanings of `jobfailed` that the vendor's documentation allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobFailed {
     /// Set means failed.
     Flag,
-    /// It counts failures of a job that is tried again: only the state 6, seen twice, means failed.
+    /// It counts failures of a job that is retried: only state 6 in two polls means failed.
     Count,
 }

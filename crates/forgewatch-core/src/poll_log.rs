@@ -1,226 +1,220 @@
-//! What is kept of each poll: what came of it, when the next one is, and why then.
+//! The record of a poll: its result, the time of the next poll and the reason for that time.
 //!
-//! The engine makes one with every answer and every failure, the store keeps the last of each watch as JSON, and `show`
-//! prints them.
+//! The store keeps the last records of each watch as JSON, and `show` prints them.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{Bound, Source, Why};
+use super::schedule::{EstimateSource, ForecastBasis, WaitLimit};
 use super::time::span;
 
-/// One poll of a job.
+/// The record of one poll.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Poll {
-    /// When it came back, Unix milliseconds.
+pub struct PollRecord {
+    /// When the poll returned, Unix milliseconds.
     pub wall_ms: i64,
-    /// What it brought.
+    /// Its result.
     #[serde(flatten)]
-    pub brought: PollResult,
-    /// How long until the next one, milliseconds, as it was planned then.
+    pub result: PollResult,
+    /// Time until the next poll, as planned then.
     pub next_poll_ms: u64,
-    /// What determined that.
-    pub why: WaitReason,
+    /// The reason for that time.
+    pub next_poll_reason: WaitReason,
 }
 
-/// What a poll brought. The fields have the names that the log record gives them.
+/// The result of a poll, by the field names of the log record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PollResult {
-    /// No status.
-    Failure {
-        /// In a sentence. May quote the server; at most 200 characters are worth keeping.
-        error: String,
-        /// Its class, as [`super::verdict::ErrorKind::as_str`] has it.
+    /// The poll failed.
+    Error {
+        /// A description, at most 200 characters. May quote the server.
+        error_message: String,
+        /// The class of the error, by [`super::verdict::ErrorKind::as_str`].
         error_kind: Cow<'static, str>,
-        /// Of an answer that was no status.
+        /// The HTTP status, if there was a response.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         http_status: Option<u16>,
     },
-    /// A status.
+    /// The poll returned a status.
     Status {
-        /// Our word for where the job stands.
+        /// The job's state.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<Cow<'static, str>>,
         /// Whole percent, rounded down.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<u8>,
-        /// Until the end that the server expects, by its own clock; negative where that has passed.
+        /// Seconds until the ETA, by the server's clock; negative after it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         eta_seconds: Option<i64>,
     },
 }
 
-/// What determined how long to wait until the next poll.
+/// The reason for the time of the next poll.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "by", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WaitReason {
-    /// What is known of the time left.
-    Forecast(Why),
-    /// The policy `exponential`: how often the job was asked.
-    Steps {
-        /// What the wait was cut or stretched by.
+    /// The forecast of the time left.
+    Forecast(ForecastBasis),
+    /// The policy `exponential`.
+    Exponential {
+        /// The limit that changed the wait, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        bound: Option<Bound>,
+        limited_by: Option<WaitLimit>,
     },
-    /// A failure that is only believed when the next answer says the same.
+    /// The job seems to have failed; the next poll has to confirm it.
     Confirmation,
-    /// An answer so large that asking often would be a burden.
-    LargeAnswer,
-    /// Failures in a row: each doubles the longest wait, and the dice choose within it.
+    /// The responses are so large that frequent polls would burden the API.
+    LargeResponse,
+    /// Backoff after consecutive failures: a random part of a limit that doubles with each.
     Backoff {
-        /// How many by then.
+        /// Number of consecutive failures.
         failures: u8,
     },
-    /// The server does not know the job yet: 404 within the grace.
+    /// The server does not know the job yet: 404 within `not_found_grace`.
     NotFound,
-    /// What the server asked for with `Retry-After`.
+    /// The server's `Retry-After`.
     RetryAfter,
-    /// The credentials are refused: seldom, until somebody mends them.
+    /// The API rejects the credentials: rare polls until they are replaced.
     Refused,
-    /// The API as a whole is down: nobody asks but one probe.
+    /// The API as a whole is down: polls are suspended until a probe succeeds.
     Outage,
 }
 
 impl WaitReason {
-    /// One sentence for people, without its full stop; what it goes by is in [`WaitReason::estimates`]. Holds no text of the
-    /// server's.
+    /// A phrase for people, without text from the server. [`WaitReason::estimates`] has the estimates.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Forecast(why) => forecast(why),
-            Self::Steps { bound } => {
-                let steps = "each wait is half as long again as the one before";
-                bounded(steps.to_owned(), *bound)
+            Self::Forecast(basis) => forecast(basis),
+            Self::Exponential { limited_by } => {
+                let steps = "each wait is 1.5 times the one before";
+                with_limit(steps.to_owned(), *limited_by)
             }
-            Self::Confirmation => {
-                "a failure counts when two answers tell it, so it is asked again at once".to_owned()
-            }
-            Self::LargeAnswer => {
-                "the answers are so large that they are asked for less often".to_owned()
-            }
-            Self::Backoff { failures: 1 } => "asking failed; it is tried again soon".to_owned(),
+            Self::Confirmation => "polling again at once to confirm that the job failed".to_owned(),
+            Self::LargeResponse => "polling less often because the responses are large".to_owned(),
+            Self::Backoff { failures: 1 } => "retrying soon after a failed poll".to_owned(),
             Self::Backoff { failures } => {
                 format!(
-                    "asking failed {failures} times in a row; the wait is a random part of a limit that doubles each \
-                     time"
+                    "{failures} polls in a row failed; the wait is a random part of a limit that doubles each time"
                 )
             }
-            Self::NotFound => {
-                "the server does not know the job yet; it may just have been made".to_owned()
-            }
+            Self::NotFound => "the server does not know the job yet; it may be new".to_owned(),
             Self::RetryAfter => "the server asked for this pause".to_owned(),
             Self::Refused => {
-                "the credentials are refused; asked seldom until they are mended".to_owned()
+                "the API rejects the credentials; polling rarely until they are replaced".to_owned()
             }
-            Self::Outage => "the API is down as a whole; one probe asks for all".to_owned(),
+            Self::Outage => {
+                "the API is down; polls are suspended until a probe succeeds".to_owned()
+            }
         }
     }
 
-    /// What each estimate of the time left says, for people, a phrase each; none where nothing was estimated.
+    /// The estimates of the time left, for people; empty without a forecast.
     pub fn estimates(&self) -> Vec<String> {
-        let Self::Forecast(why) = self else {
+        let Self::Forecast(basis) = self else {
             return Vec::new();
         };
-        let told = Source::ALL.into_iter().zip(why.estimates);
-        let sources = told.filter_map(|(source, left)| Some((name(source), left?)));
-        let all = sources.chain(why.life.map(|left| (EARLIER_JOBS, left)));
-        let mut says: Vec<String> = all
+        let values = EstimateSource::ALL.into_iter().zip(basis.estimates);
+        let sources = values.filter_map(|(source, left)| Some((name(source), left?)));
+        let all = sources.chain(basis.earlier_jobs.map(|left| (EARLIER_JOBS, left)));
+        let mut lines: Vec<String> = all
             .map(|(by, left)| format!("{} by {by}", time_left(left)))
             .collect();
-        if why.kept > 0.5 && !says.is_empty() {
-            let percent = (why.kept.min(1.0) * 100.0) as u8;
-            says.push(format!("the ETA is likely to be kept ({percent} %)"));
+        if basis.eta_reliability > 0.5 && !lines.is_empty() {
+            let percent = (basis.eta_reliability.min(1.0) * 100.0) as u8;
+            lines.push(format!("the ETA is likely to be met ({percent} %)"));
         }
-        says
+        lines
     }
 }
 
-/// Which estimate is believed, and the bound.
-fn forecast(why: &Why) -> String {
-    let known = why.estimates.iter().flatten().count() + usize::from(why.life.is_some());
-    let source = why.weighs_most.map_or(EARLIER_JOBS, name);
+/// The estimate with the most weight, and the limit.
+fn forecast(basis: &ForecastBasis) -> String {
+    let known =
+        basis.estimates.iter().flatten().count() + usize::from(basis.earlier_jobs.is_some());
+    let source = basis.main_source.map_or(EARLIER_JOBS, name);
     let sentence = match known {
-        0 => "nothing is known of the time left; waits grow with the job's age".to_owned(),
-        1 => format!("going by {source}"),
-        _ => format!("going mostly by {source}"),
+        0 => "no estimate of the time left; waits grow with the job's age".to_owned(),
+        1 => format!("by {source}"),
+        _ => format!("mostly by {source}"),
     };
-    bounded(sentence, why.bound)
+    with_limit(sentence, basis.limited_by)
 }
 
-/// Seconds as people read them, whole ones: an estimate is not more exact. NaN and what is below one are one.
+/// Whole seconds, at least one, also for NaN: an estimate is not more precise.
 fn time_left(seconds: f32) -> String {
     format!("{} left", span(seconds.round().max(1.0) as u64 * 1_000))
 }
 
-const EARLIER_JOBS: &str = "how long earlier jobs took";
+const EARLIER_JOBS: &str = "the duration of earlier jobs";
 
-fn name(source: Source) -> &'static str {
+fn name(source: EstimateSource) -> &'static str {
     match source {
-        Source::Eta => "its ETA",
-        Source::Slip => "its ETA, slipping on as it has so far",
-        Source::Progress => "the pace of its progress",
-        Source::Overdue => "how long it is over its ETA",
+        EstimateSource::Eta => "its ETA",
+        EstimateSource::Slip => "its ETA, slipping as it has so far",
+        EstimateSource::Progress => "its progress rate",
+        EstimateSource::Overdue => "the time past its ETA",
     }
 }
 
-fn bounded(sentence: String, bound: Option<Bound>) -> String {
-    let bound = match bound {
+fn with_limit(sentence: String, limited_by: Option<WaitLimit>) -> String {
+    let limit = match limited_by {
         None => return sentence,
-        Some(Bound::MinInterval) => "not sooner than min_interval allows",
-        Some(Bound::MaxInterval) => "not later than max_interval allows",
-        Some(Bound::ShortJob) => "sooner than that wants, as the job may turn out short",
+        Some(WaitLimit::MinInterval) => "limited by min_interval",
+        Some(WaitLimit::MaxInterval) => "limited by max_interval",
+        Some(WaitLimit::ShortJob) => "capped: a young job may turn out to be short",
     };
-    format!("{sentence}; {bound}")
+    format!("{sentence}, {limit}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn poll(brought: PollResult, why: WaitReason) -> Poll {
-        Poll {
+    fn poll(result: PollResult, next_poll_reason: WaitReason) -> PollRecord {
+        PollRecord {
             wall_ms: 1_800_000_000_000,
-            brought,
+            result,
             next_poll_ms: 12_000,
-            why,
+            next_poll_reason,
         }
     }
 
-    fn forecast_of(eta: Option<f32>, progress: Option<f32>) -> Why {
-        Why {
+    fn forecast_of(eta: Option<f32>, progress: Option<f32>) -> ForecastBasis {
+        ForecastBasis {
             estimates: [eta, None, progress, None],
-            weighs_most: Some(Source::Eta),
-            ..Why::default()
+            main_source: Some(EstimateSource::Eta),
+            ..ForecastBasis::default()
         }
     }
 
     #[test]
-    fn a_poll_is_one_flat_object_and_comes_back_as_it_was() {
+    fn a_poll_record_is_one_flat_json_object_and_survives_a_round_trip() {
         let status = PollResult::Status {
             state: Some("running".into()),
             progress: Some(40),
             eta_seconds: Some(-3),
         };
-        let why = Why {
-            life: Some(90.5),
-            kept: 0.25,
-            bound: Some(Bound::MinInterval),
+        let basis = ForecastBasis {
+            earlier_jobs: Some(90.5),
+            eta_reliability: 0.25,
+            limited_by: Some(WaitLimit::MinInterval),
             ..forecast_of(Some(130.25), None)
         };
-        let failure = PollResult::Failure {
-            error: "connection refused".to_owned(),
+        let failure = PollResult::Error {
+            error_message: "connection refused".to_owned(),
             error_kind: "connect".into(),
             http_status: None,
         };
         let polls = [
-            poll(status, WaitReason::Forecast(why)),
+            poll(status, WaitReason::Forecast(basis)),
             poll(failure, WaitReason::Backoff { failures: 3 }),
         ];
         let lines = polls.each_ref().map(|p| serde_json::to_string(p).unwrap());
         insta::assert_snapshot!(lines.join("\n"), @r#"
-        {"wall_ms":1800000000000,"state":"running","progress":40,"eta_seconds":-3,"next_poll_ms":12000,"why":{"by":"forecast","estimates":{"eta":130.25},"life":90.5,"weighs_most":"eta","kept":0.25,"bound":"min_interval"}}
-        {"wall_ms":1800000000000,"error":"connection refused","error_kind":"connect","next_poll_ms":12000,"why":{"by":"backoff","failures":3}}
+        {"wall_ms":1800000000000,"state":"running","progress":40,"eta_seconds":-3,"next_poll_ms":12000,"next_poll_reason":{"kind":"forecast","estimates":{"eta":130.25},"earlier_jobs":90.5,"main_source":"eta","eta_reliability":0.25,"limited_by":"min_interval"}}
+        {"wall_ms":1800000000000,"error_message":"connection refused","error_kind":"connect","next_poll_ms":12000,"next_poll_reason":{"kind":"backoff","failures":3}}
         "#);
         for (poll, line) in polls.iter().zip(lines) {
             assert_eq!(*poll, serde_json::from_str(&line).unwrap());
@@ -228,65 +222,65 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_comes_back_as_it_was() {
-        for cause in [
-            WaitReason::Forecast(Why::default()),
-            WaitReason::Steps {
-                bound: Some(Bound::ShortJob),
+    fn every_reason_survives_a_round_trip() {
+        for reason in [
+            WaitReason::Forecast(ForecastBasis::default()),
+            WaitReason::Exponential {
+                limited_by: Some(WaitLimit::ShortJob),
             },
             WaitReason::Confirmation,
-            WaitReason::LargeAnswer,
+            WaitReason::LargeResponse,
             WaitReason::Backoff { failures: 255 },
             WaitReason::NotFound,
             WaitReason::RetryAfter,
             WaitReason::Refused,
             WaitReason::Outage,
         ] {
-            let line = serde_json::to_string(&cause).unwrap();
-            assert_eq!(cause, serde_json::from_str(&line).unwrap(), "{line}");
+            let line = serde_json::to_string(&reason).unwrap();
+            assert_eq!(reason, serde_json::from_str(&line).unwrap(), "{line}");
         }
     }
 
     #[test]
-    fn a_forecast_says_what_was_known_and_what_was_believed() {
+    fn a_forecast_lists_its_estimates_and_its_main_source() {
         let both = forecast_of(Some(130.2), Some(110.0));
         let sentences = [
-            Why::default(),
+            ForecastBasis::default(),
             forecast_of(Some(0.2), None),
             both,
-            Why {
-                kept: 0.83,
-                bound: Some(Bound::MaxInterval),
+            ForecastBasis {
+                eta_reliability: 0.83,
+                limited_by: Some(WaitLimit::MaxInterval),
                 ..both
             },
-            Why {
-                life: Some(7_260.0),
-                ..Why::default()
+            ForecastBasis {
+                earlier_jobs: Some(7_260.0),
+                ..ForecastBasis::default()
             },
-            Why {
-                bound: Some(Bound::MinInterval),
+            ForecastBasis {
+                limited_by: Some(WaitLimit::MinInterval),
                 ..forecast_of(Some(f32::NAN), None)
             },
         ]
-        .map(|why| {
-            let cause = WaitReason::Forecast(why);
-            let lines = [vec![cause.sentence()], cause.estimates()].concat();
+        .map(|basis| {
+            let reason = WaitReason::Forecast(basis);
+            let lines = [vec![reason.sentence()], reason.estimates()].concat();
             lines.join("\n  ")
         });
         insta::assert_snapshot!(sentences.join("\n"), @r"
-        nothing is known of the time left; waits grow with the job's age
-        going by its ETA
+        no estimate of the time left; waits grow with the job's age
+        by its ETA
           1s left by its ETA
-        going mostly by its ETA
+        mostly by its ETA
           2m 10s left by its ETA
-          1m 50s left by the pace of its progress
-        going mostly by its ETA; not later than max_interval allows
+          1m 50s left by its progress rate
+        mostly by its ETA, limited by max_interval
           2m 10s left by its ETA
-          1m 50s left by the pace of its progress
-          the ETA is likely to be kept (83 %)
-        going by how long earlier jobs took
-          2h 1m left by how long earlier jobs took
-        going by its ETA; not sooner than min_interval allows
+          1m 50s left by its progress rate
+          the ETA is likely to be met (83 %)
+        by the duration of earlier jobs
+          2h 1m left by the duration of earlier jobs
+        by its ETA, limited by min_interval
           1s left by its ETA
         ");
     }

@@ -1,6 +1,6 @@
-//! Values in messages.
+//! Quoting of values in messages.
 
-/// A value as it is shown in a message: escaped, and not longer than a line can take.
+/// The value in quotes, escaped and cut to a length that fits a line.
 pub fn quoted(value: &str) -> String {
     const SHOWN: usize = 60;
     let mut chars = value.chars();

@@ -1,14 +1,14 @@
-//! What the jobs of the file mean for what is watched: the file is compared with the list that was last accepted.
+//! Compares the jobs of the configuration file with the list that was last applied.
 //!
-//! The daemon keeps that list in its store and calls [`reconcile`] at its start and at every reload. Comparing with
-//! the list rather than with what runs is what makes a restart harmless: a job that has ended, or that was removed
-//! by hand, stays as it is for as long as the file goes on naming it.
+//! The daemon keeps that list in its store and calls [`reconcile`] at startup and at every reload. Because the file is
+//! compared with the list rather than with the active watches, a restart changes nothing: a job that has ended or was
+//! removed through the socket is not watched again while the file still lists it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::job::JobRef;
 
-/// Who asked for a watch. One that the file and a client asked for stays when either lets it go.
+/// What requested a watch: the file, a client or both. A watch ends when neither requests it any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddedBy {
     /// The configuration file lists its job.
@@ -17,29 +17,29 @@ pub struct AddedBy {
     pub socket: bool,
 }
 
-/// What is to be done. Whatever is not named here is left alone.
+/// The changes to the active watches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    /// Begin to watch these, in the file's order; anew where an earlier watch has ended.
+    /// Jobs to watch, in the order of the file.
     pub watch: Vec<JobRef>,
-    /// End these with `job.removed`.
+    /// Jobs whose watch ends with `job.removed`.
     pub remove: Vec<JobRef>,
-    /// These run on, and somebody else asks for them from now on.
+    /// Watches that continue with another origin.
     pub added_by: Vec<(JobRef, AddedBy)>,
 }
 
-/// Compares the jobs in the file, each once and in its order, with the list last accepted and with what is watched.
+/// Compares the jobs of the file, without duplicates, with the list last applied and with the active watches.
 ///
-/// What leaves the file is found by who asked for it rather than by the list: so it goes, too, where an earlier process
-/// took the list over and died before the end was on record.
+/// Jobs that left the file are found by their origin rather than by the list: so they are also removed if an earlier
+/// process recorded the list and died before it recorded the end of the watch.
 pub fn reconcile(
     file: &[JobRef],
-    accepted: &BTreeSet<JobRef>,
+    applied: &BTreeSet<JobRef>,
     live: &BTreeMap<JobRef, AddedBy>,
 ) -> Reconciled {
     let listed: BTreeSet<JobRef> = file.iter().copied().collect();
     let mut result = Reconciled::default();
-    for &job in file.iter().filter(|job| !accepted.contains(job)) {
+    for &job in file.iter().filter(|job| !applied.contains(job)) {
         match live.get(&job) {
             None => result.watch.push(job),
             Some(by) if !by.file => result.added_by.push((job, AddedBy { file: true, ..*by })),
@@ -67,7 +67,7 @@ mod tests {
         file: true,
         socket: false,
     };
-    const HAND: AddedBy = AddedBy {
+    const SOCKET: AddedBy = AddedBy {
         file: false,
         socket: true,
     };
@@ -85,13 +85,13 @@ mod tests {
         jobs(ids).into_iter().map(|job| (job, by)).collect()
     }
 
-    fn done(file: &[u64], accepted: &[u64], live: &BTreeMap<JobRef, AddedBy>) -> Reconciled {
-        let accepted = jobs(accepted).into_iter().collect();
-        reconcile(&jobs(file), &accepted, live)
+    fn done(file: &[u64], applied: &[u64], live: &BTreeMap<JobRef, AddedBy>) -> Reconciled {
+        let applied = jobs(applied).into_iter().collect();
+        reconcile(&jobs(file), &applied, live)
     }
 
     #[test]
-    fn a_first_start_watches_the_whole_file_in_its_order() {
+    fn the_first_startup_watches_all_jobs_of_the_file_in_order() {
         assert_eq!(
             done(&[9, 2, 5], &[], &BTreeMap::new()).watch,
             jobs(&[9, 2, 5])
@@ -99,34 +99,34 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_changes_nothing_whether_jobs_run_have_ended_or_were_removed_by_hand() {
+    fn a_restart_changes_nothing() {
         let nothing = Reconciled::default();
         assert_eq!(done(&[1, 2, 3], &[1, 2, 3], &live(&[1], FILE)), nothing);
     }
 
     #[test]
-    fn new_in_the_file_is_watched_and_gone_from_it_is_removed() {
+    fn jobs_added_to_the_file_are_watched_and_jobs_that_left_it_are_removed() {
         let done = done(&[2, 4], &[1, 2, 3], &live(&[1, 2], FILE));
         assert_eq!((done.watch, done.remove), (jobs(&[4]), jobs(&[1])));
     }
 
     #[test]
-    fn what_left_the_file_goes_too_where_the_list_was_taken_over_already() {
+    fn a_job_that_left_the_file_is_removed_even_if_the_list_was_already_applied() {
         assert_eq!(done(&[], &[], &live(&[1], FILE)).remove, jobs(&[1]));
     }
 
     #[test]
-    fn what_was_also_asked_for_by_hand_stays_when_the_file_forgets_it() {
+    fn a_job_that_a_client_also_added_stays_when_it_leaves_the_file() {
         let done = done(&[], &[1], &live(&[1], BOTH));
         assert_eq!(
             (done.remove, done.added_by),
-            (vec![], vec![(jobs(&[1])[0], HAND)])
+            (vec![], vec![(jobs(&[1])[0], SOCKET)])
         );
     }
 
     #[test]
-    fn what_is_watched_by_hand_already_is_not_watched_twice() {
-        let done = done(&[1], &[], &live(&[1], HAND));
+    fn a_job_that_a_client_already_added_is_not_watched_twice() {
+        let done = done(&[1], &[], &live(&[1], SOCKET));
         assert_eq!(
             (done.watch, done.added_by),
             (vec![], vec![(jobs(&[1])[0], BOTH)])
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_job_is_watched_anew_only_after_it_had_left_the_list() {
+    fn an_ended_job_is_watched_again_only_after_it_left_the_file() {
         assert_eq!(done(&[1], &[1], &BTreeMap::new()).watch, vec![]);
         assert_eq!(done(&[], &[1], &BTreeMap::new()), Reconciled::default());
         assert_eq!(done(&[1], &[], &BTreeMap::new()).watch, jobs(&[1]));

@@ -1,32 +1,32 @@
-//! The curve of the retries: 1 s, doubling, at most 5 min. The one place that knows the `backoff` crate.
+//! Exponential backoff: 1 s, doubling, at most 5 min. The only module that uses the `backoff` crate.
 //!
-//! That crate is unmaintained and reads the clock and the dice by itself, so it gets neither work: no jitter
-//! (the core's dice do that), no time limit (`give_up_after` does that), and it lives for one call, built from
-//! the count of failures, since keeping it would cost each job 100 bytes.
+//! That crate is unmaintained and reads clock and randomness itself, so it does neither here: no jitter (the callers
+//! add it) and no time limit (`give_up_after`). It is built per call from the number of failures, because keeping it would
+//! cost 100 bytes per job.
 
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(5);
-/// 1 s doubled this often is above the longest wait.
-const FAILURES_TO_LONGEST: u8 = 10;
+const INITIAL: Duration = Duration::from_secs(1);
+const MAX: Duration = Duration::from_mins(5);
+/// After this many failures, the wait is the longest.
+const FAILURES_TO_MAX: u8 = 10;
 
-/// The longest wait after `failures` failures in a row, before jitter.
+/// The longest wait after `failures` consecutive failures, before jitter.
 pub fn ceiling(failures: u8) -> Duration {
     let mut curve: ExponentialBackoff = ExponentialBackoffBuilder::new()
-        .with_initial_interval(FIRST)
+        .with_initial_interval(INITIAL)
         .with_multiplier(2.0)
         .with_randomization_factor(0.0)
-        .with_max_interval(LONGEST)
+        .with_max_interval(MAX)
         .with_max_elapsed_time(None)
         .build();
-    (0..failures.clamp(1, FAILURES_TO_LONGEST))
+    (0..failures.clamp(1, FAILURES_TO_MAX))
         .filter_map(|_| curve.next_backoff())
         .last()
-        .unwrap_or(LONGEST)
+        .unwrap_or(MAX)
 }
 
 #[cfg(test)]
@@ -40,6 +40,6 @@ mod tests {
             seconds,
             [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
         );
-        assert_eq!(ceiling(u8::MAX), LONGEST);
+        assert_eq!(ceiling(u8::MAX), MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! Where chance comes in.
+//! Random numbers.
 
 use crate::watch::Rng;
 
@@ -8,14 +8,14 @@ use crate::watch::Rng;
 pub struct SeededRng(u64);
 
 impl SeededRng {
-    /// The same seed rolls the same numbers.
+    /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 }
 
 impl Rng for SeededRng {
-    fn roll(&mut self) -> f64 {
+    fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

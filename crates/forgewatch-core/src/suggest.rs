@@ -1,6 +1,6 @@
 //! "Did you mean …?"
 
-/// The candidate that differs least from `word`, if it is no more than a typo away: a third of the longer word's letters.
+/// The candidate closest to `word`, if at most a third of the longer word's letters differ.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()

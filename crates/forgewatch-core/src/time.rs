@@ -1,14 +1,13 @@
-//! Time as the core sees it: handed in, never read; and as people read it.
+//! Time in the core: passed in, never read from a clock. And its formats.
 
 use std::time::{Duration, SystemTime};
 
 /// One instant on two clocks, both in milliseconds.
 ///
-/// `up_ms` only ever rises and is what waiting is measured with; `wall_ms` is Unix time, may jump, and is what
-/// is written down for people.
+/// `up_ms` is monotonic and measures waits; `wall_ms` is Unix time, may jump, and is for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Milliseconds since some fixed instant before the process began its work.
+    /// Milliseconds since a fixed instant before the process started its work.
     pub up_ms: u64,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub wall_ms: i64,
@@ -31,14 +30,14 @@ pub fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Unix milliseconds as RFC 3339 in UTC, with milliseconds. Outside the years 1970 to 9999, the nearest end.
+/// Unix milliseconds as RFC 3339 in UTC, with milliseconds. Times outside the years 1970 to 9999 are clamped.
 pub fn rfc3339_ms(wall_ms: i64) -> String {
     const LAST: u64 = 253_402_300_799_999;
     let ms = u64::try_from(wall_ms).unwrap_or(0).min(LAST);
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
 
-/// A span for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
+/// A duration for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
 pub fn span(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (86_400_000, "d"),

@@ -1,4 +1,4 @@
-//! What a request that brought no status means for the job it was about.
+//! The verdict on a failed poll: what it means for the watch of its job.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,43 +8,45 @@ use serde::{Serialize, Serializer};
 use super::job::Outcome;
 use super::limits::Limits;
 
-/// What a failed request means for its job. Three verdicts, never a bool.
+/// What a failed poll means for the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Ask again by the retry schedule.
+    /// Poll again by the retry schedule.
     Retry,
-    /// Ask again, but not before this long.
+    /// Poll again by the retry schedule, but not too soon.
     SlowDown {
-        /// From now.
+        /// Shortest wait.
         at_least: Duration,
     },
-    /// The watch ends here.
+    /// End the watch.
     GiveUp(Outcome),
 }
 
-/// A daemon does not end for a refusal: somebody will mend the credentials. It asks this seldom.
+/// Interval of polls with refused credentials in a daemon, whose watches do not end for them.
 pub const REFUSED_INTERVAL: Duration = Duration::from_mins(5);
 
-/// What came before, the failure being judged included.
+/// The errors since the last status, including the one being judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Past {
-    /// Refusals (401, 403) since the last answer.
-    pub refusals: u8,
-    /// 404s since the last answer.
-    pub missing: u8,
-    /// How long 404 has been the only answer.
-    pub missing_for: Duration,
-    /// Whether the refusal is of this client rather than of this job: no other job was answered, and none is
-    /// still waiting for its first answer.
-    pub alone: bool,
+pub struct ErrorHistory {
+    /// Number of refusals (401, 403).
+    pub refused: u8,
+    /// Number of 404 responses.
+    pub not_found: u8,
+    /// Time since the first 404.
+    pub not_found_for: Duration,
+    /// Whether a 403 concerns the credentials rather than this job: no other job has a status, and none is still
+    /// waiting for its first response.
+    pub refusal_is_global: bool,
 }
 
-/// Judges one failed request.
-pub fn judge(error: &PollError, past: &Past, limits: &Limits) -> Verdict {
-    let twice = past.refusals >= 2;
+/// Judges a failed poll.
+pub fn judge(error: &PollError, past: &ErrorHistory, limits: &Limits) -> Verdict {
+    let twice = past.refused >= 2;
     match error.kind {
         ErrorKind::Gone => return Verdict::GiveUp(Outcome::NotFound),
-        ErrorKind::NotFound if past.missing >= 2 && past.missing_for >= limits.not_found_grace => {
+        ErrorKind::NotFound
+            if past.not_found >= 2 && past.not_found_for >= limits.not_found_grace =>
+        {
             return Verdict::GiveUp(Outcome::NotFound);
         }
         ErrorKind::Unauthorized | ErrorKind::Forbidden if !limits.refusal_ends => {
@@ -53,7 +55,9 @@ pub fn judge(error: &PollError, past: &Past, limits: &Limits) -> Verdict {
             };
         }
         ErrorKind::Unauthorized if twice => return Verdict::GiveUp(Outcome::Refused),
-        ErrorKind::Forbidden if twice && past.alone => return Verdict::GiveUp(Outcome::Refused),
+        ErrorKind::Forbidden if twice && past.refusal_is_global => {
+            return Verdict::GiveUp(Outcome::Refused);
+        }
         _ => {}
     }
     match error.retry_after {
@@ -62,18 +66,18 @@ pub fn judge(error: &PollError, past: &Past, limits: &Limits) -> Verdict {
     }
 }
 
-/// The class of what went wrong with asking; `error_kind` in events.
+/// The class of a poll's error; `error_kind` in events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The host's name could not be looked up.
+    /// The host name could not be resolved.
     Dns,
-    /// No connection was made.
+    /// The connection failed.
     Connect,
     /// The TLS handshake failed: certificate, name or version.
     Tls,
-    /// No answer, or none fast enough, in time.
+    /// The response did not arrive in time.
     Timeout,
-    /// The connection broke before the answer was whole.
+    /// The connection broke before the response was complete.
     Disconnected,
     /// HTTP 5xx.
     Server,
@@ -93,14 +97,14 @@ pub enum ErrorKind {
     Http,
     /// The server's error envelope: HTTP 200, `"success": false`.
     Api,
-    /// An answer that is no status: HTML, broken JSON, the wrong shape.
+    /// The response is not a status: HTML, invalid JSON, the wrong shape.
     BadResponse,
-    /// The answer was larger than `max_body`.
+    /// The response was larger than `max_body`.
     TooLarge,
 }
 
 impl ErrorKind {
-    /// The word events carry. 401 and 403 are both `refused`, 404 and 410 both `not_found`.
+    /// The class's name in events. 401 and 403 are both `refused`, 404 and 410 both `not_found`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -120,8 +124,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether it speaks of the API as a whole rather than of one job: what is counted before asking is
-    /// stopped for all.
+    /// Whether the error concerns the API as a whole rather than one job: such errors open the circuit breaker.
     pub fn is_outage(self) -> bool {
         matches!(
             self,
@@ -147,16 +150,16 @@ impl Serialize for ErrorKind {
     }
 }
 
-/// A request that brought no status.
+/// The error of a failed poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollError {
     /// Its class.
     pub kind: ErrorKind,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was a response.
     pub http_status: Option<u16>,
-    /// One sentence on what happened. May quote the server; never holds a secret.
+    /// A description without secrets. May quote the server.
     pub message: String,
-    /// The server's `Retry-After`, already a span from now.
+    /// The server's `Retry-After`, as a duration from now.
     pub retry_after: Option<Duration>,
 }
 
@@ -169,7 +172,7 @@ impl fmt::Display for PollError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::tests_support::limits;
+    use crate::watch::fixtures::limits;
 
     fn error(kind: ErrorKind) -> PollError {
         PollError {
@@ -180,25 +183,30 @@ mod tests {
         }
     }
 
-    fn past(refusals: u8, missing: u8, missing_for: u64, alone: bool) -> Past {
-        Past {
-            refusals,
-            missing,
-            missing_for: Duration::from_secs(missing_for),
-            alone,
+    fn past(
+        refused: u8,
+        not_found: u8,
+        not_found_for: u64,
+        refusal_is_global: bool,
+    ) -> ErrorHistory {
+        ErrorHistory {
+            refused,
+            not_found,
+            not_found_for: Duration::from_secs(not_found_for),
+            refusal_is_global,
         }
     }
 
     #[test]
-    fn a_missing_job_is_given_its_grace_and_a_second_look() {
+    fn a_missing_job_is_polled_twice_and_until_the_grace_is_over() {
         let end = Verdict::GiveUp(Outcome::NotFound);
-        for (missing, seconds, want) in [
+        for (not_found, seconds, want) in [
             (1, 3600, Verdict::Retry),
             (2, 59, Verdict::Retry),
             (2, 60, end),
             (9, 61, end),
         ] {
-            let past = past(0, missing, seconds, true);
+            let past = past(0, not_found, seconds, true);
             assert_eq!(judge(&error(ErrorKind::NotFound), &past, &limits()), want);
         }
         assert_eq!(
@@ -208,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn wrong_credentials_end_a_one_shot_at_the_second_refusal() {
+    fn a_one_shot_ends_at_the_second_refusal() {
         let end = Verdict::GiveUp(Outcome::Refused);
-        for (kind, refusals, alone, want) in [
+        for (kind, refused, refusal_is_global, want) in [
             (ErrorKind::Unauthorized, 1, true, Verdict::Retry),
             (ErrorKind::Unauthorized, 2, false, end),
             (ErrorKind::Forbidden, 1, true, Verdict::Retry),
@@ -218,14 +226,18 @@ mod tests {
             (ErrorKind::Forbidden, 9, false, Verdict::Retry),
         ] {
             assert_eq!(
-                judge(&error(kind), &past(refusals, 0, 0, alone), &limits()),
+                judge(
+                    &error(kind),
+                    &past(refused, 0, 0, refusal_is_global),
+                    &limits()
+                ),
                 want
             );
         }
     }
 
     #[test]
-    fn a_daemon_never_ends_for_a_refusal_but_asks_seldom() {
+    fn a_daemon_does_not_end_for_a_refusal_but_polls_rarely() {
         let daemon = Limits {
             refusal_ends: false,
             ..limits()
@@ -242,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn the_server_can_slow_us_down() {
-        let told = PollError {
+    fn retry_after_sets_the_shortest_wait() {
+        let error = PollError {
             retry_after: Some(Duration::from_secs(7)),
             ..error(ErrorKind::RateLimited)
         };
-        let verdict = judge(&told, &Past::default(), &limits());
+        let verdict = judge(&error, &ErrorHistory::default(), &limits());
         assert_eq!(
             verdict,
             Verdict::SlowDown {
