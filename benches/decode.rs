@@ -1,16 +1,16 @@
-//! How fast an answer is decoded, and in how much memory: `cargo bench --bench decode`.
+//! The speed and memory of the decoder: `cargo bench --bench decode`.
 //!
-//! A diff answer of about 100 MB (10^6 files, both spellings of their fields) is pushed in chunks as a socket gives
-//! them. Beside it stands `serde_json` from the same run: typed, over the whole body in one piece, counting the same
-//! files and summing the same sizes. It never has to stop in the middle of a token, and it has no need to look at
-//! what it skips. Rounds are interleaved; the ratio is the median of theirs.
+//! The body of a diff of about 100 MB (10^6 files, both forms of their fields) is decoded in chunks of the size that a
+//! socket returns. `serde_json` in the same run is typed, takes the whole body in one piece, and counts the same files
+//! and sums the same sizes. It never stops within a token and does not validate skipped UTF-8. Rounds alternate; the
+//! ratio is the median of theirs.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use forgewatch_core::decode::{Decoder, Reply};
+use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::FileSum;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -18,46 +18,46 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const FILES: u64 = 1_000_000;
-const SOCKET: [usize; 2] = [16 << 10, 64 << 10];
+const CHUNK_SIZES: [usize; 2] = [16 << 10, 64 << 10];
 const ROUNDS: usize = 9;
 const STATUSES: u32 = 200_000;
 
 const STATUS: &str = r#"{"jobprogress":42.5,"jobstateid":4,"jobstart":"1760000100","joberror":null,"jobeta":1760003600,"jobfailed":0,"success":true,"jobcreated":1760000000,"updateid":1234567,"jobupdated":1760001800,"jobstatename":"Running","accountserviceid":"654321","imageid":98765,"machineid":4321,"comment":"nightly build 1"}"#;
 
 fn main() -> Outcome<()> {
-    // First, while the process is small: afterwards the whole body is held for the peer.
+    // First, while the process is small: serde_json needs the whole body.
     memory()?;
     let mut body = Vec::new();
-    for chunk in DiffAnswer::new() {
+    for chunk in DiffBody::new() {
         body.extend_from_slice(chunk.as_bytes());
     }
     speed(&body)?;
     latency()
 }
 
-/// Decodes the answer while it is made, chunk by chunk, and prints by how much the process grew.
+/// Decodes the body while it is generated, chunk by chunk, and prints how much the process grew.
 fn memory() -> Outcome<()> {
-    let mut answer = DiffAnswer::new();
+    let mut body = DiffBody::new();
     let mut decoder = Decoder::new();
     let mut bytes = 0;
     let before = peak_kib()?;
-    for chunk in &mut answer {
+    for chunk in &mut body {
         bytes += chunk.len();
         decoder.push(chunk.as_bytes())?;
     }
     let files = count(decoder.finish()?)?;
     let grown = peak_kib()?.saturating_sub(before);
     println!(
-        "diff answer of {} MB, {} files: the process grows by {grown} KiB",
+        "diff of {} MB, {} files: the process grows by {grown} KiB",
         bytes / 1_000_000,
         files.count,
     );
     Ok(())
 }
 
-/// Decodes the answer and has it decoded by the peer, in turn.
+/// Decodes the body with our decoder and with `serde_json`, in turn.
 fn speed(body: &[u8]) -> Outcome<()> {
-    for size in SOCKET {
+    for size in CHUNK_SIZES {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             let (ours, files) = timed(|| {
@@ -65,22 +65,23 @@ fn speed(body: &[u8]) -> Outcome<()> {
                 body.chunks(size).try_for_each(|c| decoder.push(c))?;
                 count(decoder.finish()?)
             })?;
-            let (peers, theirs) = timed(|| Ok(serde_json::from_slice::<PeerDiff>(body)?.added.0))?;
-            if files != theirs {
-                return Err(format!("{files:?} is not {theirs:?}").into());
+            let (serde, expected) =
+                timed(|| Ok(serde_json::from_slice::<SerdeDiff>(body)?.added.0))?;
+            if files != expected {
+                return Err(format!("{files:?} is not {expected:?}").into());
             }
-            rounds.push((ours, peers));
+            rounds.push((ours, serde));
         }
         let rate = |time: f64| body.len() as f64 / 1e6 / time;
         println!(
             "in chunks of {} KiB: {:.0} MB/s; serde_json typed, whole body: {:.0} MB/s; ratio {:.2}",
             size >> 10,
             rate(median(rounds.iter().map(|(ours, _)| ours.as_secs_f64()))),
-            rate(median(rounds.iter().map(|(_, peer)| peer.as_secs_f64()))),
+            rate(median(rounds.iter().map(|(_, serde)| serde.as_secs_f64()))),
             median(
                 rounds
                     .iter()
-                    .map(|(ours, peer)| peer.as_secs_f64() / ours.as_secs_f64())
+                    .map(|(ours, serde)| serde.as_secs_f64() / ours.as_secs_f64())
             ),
         );
     }
@@ -100,28 +101,28 @@ fn latency() -> Outcome<()> {
             }
             Ok(())
         })?;
-        let (peers, ()) = timed(|| {
+        let (serde, ()) = timed(|| {
             for _ in 0..STATUSES {
-                black_box(serde_json::from_slice::<PeerStatus>(black_box(body))?);
+                black_box(serde_json::from_slice::<SerdeStatus>(black_box(body))?);
             }
             Ok(())
         })?;
-        rounds.push((ours, peers));
+        rounds.push((ours, serde));
     }
     let each = |time: f64| time * 1e9 / f64::from(STATUSES);
     println!(
         "status of {} bytes: {:.0} ns; serde_json typed: {:.0} ns",
         body.len(),
         each(median(rounds.iter().map(|(ours, _)| ours.as_secs_f64()))),
-        each(median(rounds.iter().map(|(_, peer)| peer.as_secs_f64()))),
+        each(median(rounds.iter().map(|(_, serde)| serde.as_secs_f64()))),
     );
     Ok(())
 }
 
 fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(Duration, T)> {
     let begin = Instant::now();
-    let made = work()?;
-    Ok((begin.elapsed(), made))
+    let result = work()?;
+    Ok((begin.elapsed(), result))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -130,14 +131,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn count(reply: Reply) -> Outcome<FileSum> {
-    match reply {
-        Reply::Status(status) => Ok(status.files.unwrap_or_default().added),
-        Reply::Refusal(error) => Err(error.message.into()),
+fn count(body: DecodedBody) -> Outcome<FileSum> {
+    match body {
+        DecodedBody::Status(status) => Ok(status.files.unwrap_or_default().added),
+        DecodedBody::Error(error) => Err(error.message.into()),
     }
 }
 
-/// The most memory that the process ever had resident (`VmHWM`, Linux).
+/// The peak resident memory of the process (`VmHWM`, Linux).
 fn peak_kib() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -145,18 +146,18 @@ fn peak_kib() -> Outcome<u64> {
     Ok(digits.ok_or("no VmHWM in /proc/self/status")?.parse()?)
 }
 
-/// A diff's answer, made in pieces of about 64 KiB.
-struct DiffAnswer {
+/// The body of a diff, generated in pieces of about 64 KiB.
+struct DiffBody {
     file: u64,
 }
 
-impl DiffAnswer {
+impl DiffBody {
     fn new() -> Self {
         Self { file: 0 }
     }
 }
 
-impl Iterator for DiffAnswer {
+impl Iterator for DiffBody {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
@@ -182,7 +183,7 @@ impl Iterator for DiffAnswer {
     }
 }
 
-/// Adds the `n`-th file, in the spelling of the vendor's table or of its example.
+/// Adds the `n`-th file, in the form of the vendor's table or of its example.
 fn file(piece: &mut String, n: u64) -> fmt::Result {
     const FOLDERS: [&str; 5] = [
         "Engine/Binaries/Linux",
@@ -206,71 +207,71 @@ fn file(piece: &mut String, n: u64) -> fmt::Result {
     }
 }
 
-/// What the peer reads of a diff.
+/// The fields of a diff for `serde_json`.
 #[derive(Deserialize)]
-struct PeerDiff {
-    added: PeerFiles,
+struct SerdeDiff {
+    added: SerdeFiles,
 }
 
-struct PeerFiles(FileSum);
+struct SerdeFiles(FileSum);
 
 #[derive(Deserialize)]
-struct PeerFile {
+struct SerdeFile {
     #[serde(alias = "filesize")]
-    size: PeerSize,
+    size: SerdeSize,
 }
 
-struct PeerSize(u64);
+struct SerdeSize(u64);
 
-impl<'de> Deserialize<'de> for PeerFiles {
+impl<'de> Deserialize<'de> for SerdeFiles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Count;
         impl<'de> Visitor<'de> for Count {
-            type Value = PeerFiles;
+            type Value = SerdeFiles;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of files")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PeerFiles, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SerdeFiles, A::Error> {
                 let mut sum = FileSum::default();
-                while let Some((_, file)) = map.next_entry::<IgnoredAny, PeerFile>()? {
+                while let Some((_, file)) = map.next_entry::<IgnoredAny, SerdeFile>()? {
                     sum.count += 1;
                     sum.bytes += file.size.0;
                 }
-                Ok(PeerFiles(sum))
+                Ok(SerdeFiles(sum))
             }
         }
         deserializer.deserialize_map(Count)
     }
 }
 
-impl<'de> Deserialize<'de> for PeerSize {
+impl<'de> Deserialize<'de> for SerdeSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Size;
         impl Visitor<'_> for Size {
-            type Value = PeerSize;
+            type Value = SerdeSize;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size in bytes, perhaps in quotes")
+                f.write_str("a size in bytes, as a number or a string")
             }
 
-            fn visit_u64<E: serde::de::Error>(self, size: u64) -> Result<PeerSize, E> {
-                Ok(PeerSize(size))
+            fn visit_u64<E: serde::de::Error>(self, size: u64) -> Result<SerdeSize, E> {
+                Ok(SerdeSize(size))
             }
 
-            fn visit_str<E: serde::de::Error>(self, size: &str) -> Result<PeerSize, E> {
-                size.parse().map(PeerSize).map_err(E::custom)
+            fn visit_str<E: serde::de::Error>(self, size: &str) -> Result<SerdeSize, E> {
+                size.parse().map(SerdeSize).map_err(E::custom)
             }
         }
         deserializer.deserialize_any(Size)
     }
 }
 
-/// What the peer reads of a short status, in the types in which this one has it.
+/// The fields of a short status for `serde_json`.
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "made, not read: only the making is measured")]
-struct PeerStatus {
+#[expect(dead_code, reason = "only the decoding is measured")]
+struct SerdeStatus {
     jobprogress: Option<f32>,
     jobstateid: Option<i64>,
     jobstatename: Option<String>,

@@ -1,9 +1,9 @@
-//! What a job costs that is only waited for: `cargo bench --bench idle`.
+//! The cost of a job between polls: `cargo bench --bench idle`.
 //!
-//! Memory: a process of its own watches 100,000 jobs, another one 1,000,000; each job has been asked once, by an API
-//! that answers at once, and waits for its next turn. The difference of what they have resident, by 900,000, is what
-//! one job takes, all told: row, index and timer, without labels. Timers: jobs that fall due 10,000 times a second, in
-//! real time, with nothing on the wire; the processor time that this takes is wake-ups, timers and steps.
+//! Memory: one process watches 100,000 jobs and another 1,000,000. Each job has been polled once, by an API that responds
+//! at once, and waits for its next poll. The difference of their resident memory, divided by 900,000, is the memory of
+//! one job: row, index and timer, without labels. Timers: jobs are polled 10,000 times a second in real time, without
+//! network; the processor time is that of wake-ups, timers and steps.
 
 use std::error::Error;
 use std::process::Command;
@@ -32,12 +32,12 @@ mod support {
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Starts this program as a process that watches so many jobs.
+/// The argument that runs this program as a process that watches a number of jobs.
 const HOLD: &str = "hold";
 const FEW: u64 = 100_000;
 const MANY: u64 = 1_000_000;
 const AN_HOUR: Duration = Duration::from_hours(1);
-/// Of the jobs whose timers are measured.
+/// The interval of the jobs whose timers are measured.
 const INTERVAL: Duration = Duration::from_secs(1);
 const DUE_A_SECOND: u64 = 10_000;
 const MEASURED: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ fn main() -> Outcome<()> {
         .enable_all()
         .build()?;
     if args.next().as_deref() == Some(HOLD) {
-        let jobs = args.next().ok_or("how many?")?.parse()?;
+        let jobs = args.next().ok_or("no number of jobs")?.parse()?;
         println!("{}", runtime.block_on(hold(jobs))?);
         return Ok(());
     }
@@ -63,7 +63,7 @@ fn main() -> Outcome<()> {
     runtime.block_on(timers())
 }
 
-/// What a fresh process that watches `jobs` has resident, in bytes.
+/// The resident memory of a new process that watches `jobs`, in bytes.
 fn resident(jobs: u64) -> Outcome<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args([HOLD, &jobs.to_string()])
@@ -71,23 +71,23 @@ fn resident(jobs: u64) -> Outcome<f64> {
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// Watches until each job has been answered once; says what is resident then.
+/// Watches until each job has been polled once, and returns the resident memory.
 async fn hold(jobs: u64) -> Outcome<u64> {
     let mut engine = engine(AN_HOUR)?;
     for id in 1..=jobs {
         watch(&mut engine, id)?;
     }
-    let mut answered = 0;
-    while answered < jobs {
-        answered += engine.advance().await.map_or(0, |told| told.len()) as u64;
+    let mut events = 0;
+    while events < jobs {
+        events += engine.advance().await.map_or(0, |new| new.len()) as u64;
     }
     memory("self", "VmRSS:")
 }
 
-/// Prints what 10,000 timers a second cost.
+/// Prints the processor time of 10,000 timers a second.
 async fn timers() -> Outcome<()> {
     let mut engine = engine(INTERVAL)?;
-    // Ten in a millisecond, so that they fall due evenly from then on.
+    // Ten per millisecond, so that they become due evenly from then on.
     for id in 1..=DUE_A_SECOND * INTERVAL.as_secs() {
         watch(&mut engine, id)?;
         if id % 10 == 0 {
@@ -96,41 +96,41 @@ async fn timers() -> Outcome<()> {
     }
     drive(&mut engine, INTERVAL).await;
 
-    let (asked_before, before, begin) = (asked(&engine), main_thread_ns()?, Instant::now());
+    let (requests_before, before, begin) = (requests(&engine), main_thread_ns()?, Instant::now());
     drive(&mut engine, MEASURED).await;
     let (spent, seconds) = (main_thread_ns()? - before, begin.elapsed().as_secs_f64());
     println!(
         "{:.0} timers a second, each with a step: {:.1} % of a core",
-        (asked(&engine) - asked_before) as f64 / seconds,
+        (requests(&engine) - requests_before) as f64 / seconds,
         spent / 1e7 / seconds,
     );
     Ok(())
 }
 
-async fn drive(engine: &mut Watching, span: Duration) {
+async fn drive(engine: &mut InstantEngine, span: Duration) {
     let work = async {
         loop {
             let _ = engine.advance().await;
         }
     };
-    // it has no end of its own
+    // The work never ends by itself.
     let _: Result<(), _> = timeout(span, work).await;
 }
 
-fn asked(engine: &Watching) -> u64 {
+fn requests(engine: &InstantEngine) -> u64 {
     engine.watches().map(|w| u64::from(w.requests())).sum()
 }
 
-type Watching = Engine<Instantly, store::NoStore, SystemClock>;
+type InstantEngine = Engine<InstantApi, store::NoStore, SystemClock>;
 
-/// An engine that asks every `interval` for what it watches.
-fn engine(interval: Duration) -> Outcome<Watching> {
+/// An engine that polls every job once per `interval`.
+fn engine(interval: Duration) -> Outcome<InstantEngine> {
     let throttle = Throttle {
         max_in_flight: 64,
         max_requests_per_second: 1e6,
     };
     Ok(Engine::new(
-        Instantly,
+        InstantApi,
         store::NoStore,
         SystemClock::start(),
         SeededRng::new(1),
@@ -140,7 +140,7 @@ fn engine(interval: Duration) -> Outcome<Watching> {
     ))
 }
 
-fn watch(engine: &mut Watching, id: u64) -> Outcome<()> {
+fn watch(engine: &mut InstantEngine, id: u64) -> Outcome<()> {
     let job = JobRef {
         kind: JobKind::Update,
         id: JobId::try_from(id)?,
@@ -158,11 +158,11 @@ fn limits(interval: Duration) -> Outcome<Limits> {
     Ok(limits)
 }
 
-/// An API that answers without being asked over any wire.
-struct Instantly;
+/// An API that responds at once, without network.
+struct InstantApi;
 
-impl Api for Instantly {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
+impl Api for InstantApi {
+    async fn poll(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let now = 1_760_000_000 + i64::try_from(job.id.get() % 1000).unwrap_or(0);
         Ok(StatusResponse {
             status: Status {
@@ -176,7 +176,7 @@ impl Api for Instantly {
                 ..Status::default()
             },
             date: Some(now),
-            at_least: Duration::ZERO,
+            min_wait: Duration::ZERO,
         })
     }
 }

@@ -1,9 +1,9 @@
-//! What one poll costs, beside a bare loop of the same HTTP client: `cargo bench --bench poll`.
+//! The processor time of one poll beside a bare loop of the same HTTP client: `cargo bench --bench poll`.
 //!
 //! The whole engine (timers, limits, schedule, state machine, decoder, events) keeps 64 requests in flight against a
-//! responder in another process. Beside it, in the same rounds and by turns, 64 bare loops ask the same addresses
-//! with the same client settings, read the body and drop it. What is compared is the processor time, user and system,
-//! of this process's only thread. Now and then a job is told to be in another state, so that there are events too.
+//! responder in another process. In alternating rounds, 64 bare loops request the same URLs with the same client
+//! settings, read the body and drop it. Compared is the processor time, user and system, of the only thread of this
+//! process. The state of the jobs changes at times, so that there are events.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use forgewatch::clanforge::Client;
+use forgewatch::clanforge::ApiClient;
 use forgewatch::clanforge::Credentials;
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::config::for_simulator;
@@ -29,7 +29,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use support::cpu::main_thread_ns;
 use support::median::median;
-use support::responder::{Answers, Identity, http1, tls};
+use support::responder::{Identity, Responses, http1, tls};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -41,17 +41,17 @@ mod support {
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Starts this program as the responder.
+/// The argument that runs this program as the responder.
 const SERVE: &str = "serve";
-/// Each twice: once for the engine, once for the bare loop.
+/// Each round is one of the engine and one of the bare loop.
 const ROUNDS: usize = 10;
 const ROUND: Duration = Duration::from_secs(1);
 const IN_FLIGHT: usize = 64;
-/// As many as keep the engine busy although each waits for [`LONGEST_WAIT`].
+/// Enough to keep the engine busy although each waits up to [`LONGEST_WAIT`].
 const JOBS: usize = 4096;
-/// A job is told to be in one state so many times, and then in another.
-const POLLS_A_STATE: usize = 32;
-/// The bounds of the schedule are 600 x apart as they are by default, so that choosing the moment costs the same.
+/// A job stays in a state for this number of polls.
+const POLLS_PER_STATE: usize = 32;
+/// The limits of the schedule differ by a factor of 600 as by default, so that planning a poll takes the same time.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 const LONGEST_WAIT: Duration = Duration::from_millis(60);
 
@@ -62,7 +62,7 @@ fn main() -> Outcome<()> {
     if std::env::args().nth(1).as_deref() == Some(SERVE) {
         return runtime.block_on(serve());
     }
-    let server = Server::start()?;
+    let server = ResponderProcess::start()?;
     for (name, address) in ["HTTP/1.1", "TLS, HTTP/1.1", "TLS, HTTP/2"]
         .into_iter()
         .zip(&server.addresses)
@@ -72,7 +72,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Prints where it listens and whom to trust, then answers until it is killed.
+/// Prints its addresses and its CA certificate, then responds until it is killed.
 async fn serve() -> Outcome<()> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)?
@@ -87,7 +87,7 @@ async fn serve() -> Outcome<()> {
         )
     };
     let bodies = [status(4, "Running"), status(3, "Queued")];
-    let answers = Answers::new(bodies, JOBS * POLLS_A_STATE);
+    let responses = Responses::new(bodies, JOBS * POLLS_PER_STATE);
     let identity = Identity::new()?;
     let mut listeners = Vec::new();
     for _ in 0..3 {
@@ -99,21 +99,21 @@ async fn serve() -> Outcome<()> {
     std::io::stdout().flush()?;
     let [clear, over_tls, h2] = <[TcpListener; 3]>::try_from(listeners).map_err(|_| "three")?;
     let ((), over_tls, h2) = tokio::join!(
-        http1(clear, answers.clone()),
-        tls(over_tls, &identity, "http/1.1", answers.clone()),
-        tls(h2, &identity, "h2", answers.clone()),
+        http1(clear, responses.clone()),
+        tls(over_tls, &identity, "http/1.1", responses.clone()),
+        tls(h2, &identity, "h2", responses.clone()),
     );
     over_tls.and(h2)
 }
 
-/// The responder's process.
-struct Server {
+/// The process of the responder.
+struct ResponderProcess {
     child: Child,
     addresses: Vec<String>,
     ca: tempfile::NamedTempFile,
 }
 
-impl Server {
+impl ResponderProcess {
     fn start() -> Outcome<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(SERVE)
@@ -140,7 +140,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ResponderProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -156,7 +156,7 @@ async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()>
     let mut engine = engine(&settings, &jobs, Rc::clone(&polls))?;
     let bare = bare_client(&settings)?;
     let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT)
-        .map(|n| ask_for_ever(&bare, address, n, &polls))
+        .map(|n| poll_forever(&bare, address, n, &polls))
         .collect();
 
     let mut events = 0_usize;
@@ -164,20 +164,20 @@ async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()>
     for round in 0..=ROUNDS {
         let ours = measure(&polls, async {
             loop {
-                events += engine.advance().await.map_or(0, |told| told.len());
+                events += engine.advance().await.map_or(0, |new| new.len());
             }
         });
         let ours = ours.await?;
         let bare = measure(&polls, async { while bare.next().await.is_some() {} });
         let bare = bare.await?;
-        // the first round connects and warms up
+        // The first round opens the connections.
         if round > 0 {
             rounds.push((ours, bare));
         }
     }
     let share = events as f64 / rounds.iter().map(|(ours, _)| ours.polls).sum::<f64>();
     println!(
-        "{name}: the engine {:.1} us a poll, {:.2} events a poll; bare reqwest {:.1} us; ratio {:.2}",
+        "{name}: engine {:.1} us per poll, {:.2} events per poll; bare reqwest {:.1} us; ratio {:.2}",
         median(rounds.iter().map(|(ours, _)| ours.us)),
         share,
         median(rounds.iter().map(|(_, bare)| bare.us)),
@@ -186,20 +186,20 @@ async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()>
     Ok(())
 }
 
-struct Measured {
+struct PollCost {
     polls: f64,
     us: f64,
 }
 
-/// Drives `work` for a round.
-async fn measure(polls: &Cell<u64>, work: impl Future) -> Outcome<Measured> {
+/// Runs `work` for a round.
+async fn measure(polls: &Cell<u64>, work: impl Future) -> Outcome<PollCost> {
     let (polls_before, before) = (polls.get(), main_thread_ns()?);
     let _ = timeout(ROUND, work).await;
     let (spent, polls) = (
         main_thread_ns()? - before,
         (polls.get() - polls_before) as f64,
     );
-    Ok(Measured {
+    Ok(PollCost {
         polls,
         us: spent / polls / 1e3,
     })
@@ -221,14 +221,14 @@ fn engine(
     settings: &Settings,
     jobs: &[JobRef],
     polls: Rc<Cell<u64>>,
-) -> Outcome<Engine<Counted, store::NoStore, SystemClock>> {
-    let client = Client::new(&settings.api, &credentials()?)?;
+) -> Outcome<Engine<CountingApi, store::NoStore, SystemClock>> {
+    let client = ApiClient::new(&settings.api, &credentials()?)?;
     let throttle = Throttle {
         max_in_flight: settings.api.max_in_flight,
         max_requests_per_second: settings.api.max_requests_per_second,
     };
     let mut engine = Engine::new(
-        Counted { client, polls },
+        CountingApi { client, polls },
         store::NoStore,
         SystemClock::start(),
         SeededRng::new(1),
@@ -247,21 +247,21 @@ fn credentials() -> Outcome<Credentials> {
     Ok(Credentials::new(secret("access"), secret("secret"))?)
 }
 
-/// The real client, and how often it has been asked.
-struct Counted {
-    client: Client,
+/// The real client with a count of its polls.
+struct CountingApi {
+    client: ApiClient,
     polls: Rc<Cell<u64>>,
 }
 
-impl Api for Counted {
-    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
-        let fetched = self.client.ask(job, diff_info).await;
+impl Api for CountingApi {
+    async fn poll(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
+        let result = self.client.poll(job, diff_info).await;
         self.polls.set(self.polls.get() + 1);
-        fetched
+        result
     }
 }
 
-/// The same HTTP client with the same headers and limits, with nothing around it.
+/// The same HTTP client with the same headers and limits.
 fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
     let api = &settings.api;
     let basic = HeaderValue::from_str(credentials()?.basic().expose_secret())?;
@@ -288,8 +288,8 @@ fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
     Ok(builder.build()?)
 }
 
-/// One of the bare loops: each asks for its own share of the jobs. Ends when a request fails.
-async fn ask_for_ever(http: &reqwest::Client, address: &str, first: usize, polls: &Cell<u64>) {
+/// One of the bare loops, with its own share of the jobs. Ends when a request fails.
+async fn poll_forever(http: &reqwest::Client, address: &str, first: usize, polls: &Cell<u64>) {
     let mut id = first;
     loop {
         let url = format!("{address}/cfp/v1/imageupdate/{id}/status?accountserviceid=654321");

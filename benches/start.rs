@@ -1,9 +1,9 @@
-//! What a whole one-shot costs when the job has ended already: `cargo bench --bench start`.
+//! The cost of a whole one-shot for a job that has already ended: `cargo bench --bench start`.
 //!
-//! `forgewatch watch --until-done update/1 --output quiet` runs against a server that answers at once, and `curl`
-//! asks the same address, in turn, over HTTP and over HTTPS. The server's certificate is signed by an authority of
-//! its own: `--cacert` for curl, which then reads no other, and `api.ca_file` for forgewatch, which trusts the
-//! system's besides.
+//! `forgewatch watch --until-done update/1 --output quiet` runs against a server that responds at once, and `curl`
+//! requests the same URL, in turn, over HTTP and HTTPS. The server's certificate is signed by its own authority, which is
+//! in `--cacert` for curl and in `api.ca_file` for forgewatch. curl then reads no other authority, forgewatch also the
+//! system's.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use support::median::median;
-use support::responder::{Answers, Identity, http1, tls};
+use support::responder::{Identity, Responses, http1, tls};
 use support::rss::memory;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const COMPLETED: &str = r#"{"success":true,"updateid":1,"jobstateid":5,"jobstatename":"Completed","jobprogress":100,"jobfailed":0,"jobupdated":1760000000}"#;
 const ROUNDS: usize = 10;
-/// Runs of each side in a round: processor time of children is told in hundredths of a second.
+/// Runs of each side in a round: the processor time of children has a resolution of 10 ms.
 const RUNS: u32 = 10;
 const ACCESS_KEY: &str = "access";
 const SECRET_KEY: &str = "secret";
@@ -45,7 +45,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Answers on a thread of its own, in clear and over TLS; returns the two addresses.
+/// Runs the responder on a new thread, over plain HTTP and TLS; returns the two addresses.
 fn serve(identity: Identity) -> Outcome<(String, String)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -57,12 +57,12 @@ fn serve(identity: Identity) -> Outcome<(String, String)> {
         over_tls.local_addr()?.to_string(),
     );
     std::thread::spawn(move || {
-        let answers = Answers::new([COMPLETED.to_owned()], 1);
+        let responses = Responses::new([COMPLETED.to_owned()], 1);
         runtime
             .block_on(async {
                 tokio::join!(
-                    http1(clear, answers.clone()),
-                    tls(over_tls, &identity, "http/1.1", answers.clone()),
+                    http1(clear, responses.clone()),
+                    tls(over_tls, &identity, "http/1.1", responses.clone()),
                 )
             })
             .1
@@ -98,7 +98,7 @@ fn compare(base: &str, ca: &Path, folder: &TempDir) -> Outcome<()> {
     Ok(())
 }
 
-fn summary<'a>(rounds: impl Iterator<Item = &'a Cost> + Clone) -> String {
+fn summary<'a>(rounds: impl Iterator<Item = &'a RunCost> + Clone) -> String {
     format!(
         "{:.1} ms, CPU {:.1} ms, {:.1} MiB",
         median(rounds.clone().map(|cost| cost.wall_ms)),
@@ -142,15 +142,15 @@ fn curl(base: &str, ca: &Path) -> Command {
     command
 }
 
-/// What a run costs, on average over a round.
-struct Cost {
+/// The cost of a run, averaged over a round.
+struct RunCost {
     wall_ms: f64,
     cpu_ms: f64,
-    /// The most that any run had resident.
+    /// The peak resident memory of one run.
     peak_mib: f64,
 }
 
-fn measure(command: &mut Command) -> Outcome<Cost> {
+fn measure(command: &mut Command) -> Outcome<RunCost> {
     let (before, begin) = (children_ms()?, Instant::now());
     for _ in 0..RUNS {
         let status = command.status()?;
@@ -159,20 +159,20 @@ fn measure(command: &mut Command) -> Outcome<Cost> {
         }
     }
     let (wall, cpu) = (begin.elapsed(), children_ms()? - before);
-    Ok(Cost {
+    Ok(RunCost {
         wall_ms: wall.as_secs_f64() * 1e3 / f64::from(RUNS),
         cpu_ms: cpu / f64::from(RUNS),
         peak_mib: peak(command)? as f64 / f64::from(1 << 20),
     })
 }
 
-/// The most that one more run has resident, looked at all the time until it ends.
+/// The peak resident memory of one more run, read continuously until it ends.
 fn peak(command: &mut Command) -> Outcome<u64> {
     let mut child = command.spawn()?;
     let process = child.id().to_string();
     let mut peak = 0;
     while child.try_wait()?.is_none() {
-        // a process that is just ending has no memory any more
+        // A process that is exiting has no memory.
         peak = memory(&process, "VmHWM:").unwrap_or(0).max(peak);
     }
     Ok(peak)
@@ -183,7 +183,7 @@ fn children_ms() -> Outcome<f64> {
     const TICK_MS: f64 = 10.0;
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit_once(')').ok_or("no name in stat")?.1;
-    // the 16th and 17th of proc(5), cutime and cstime; the first after the name is the 3rd
+    // The fields 16 and 17 of proc(5), cutime and cstime; the first after the name is field 3.
     fields
         .split_whitespace()
         .skip(13)

@@ -1,21 +1,20 @@
-//! How many steps a second the state file takes, alone and together, and how long a start on a full one lasts.
-//!
-//! `cargo bench --bench store`; on the disk of the temporary folder.
+//! The rate of commits to the state file, sequential and concurrent, and the time to open a full one:
+//! `cargo bench --bench store`, on the disk of the temporary folder.
 
 use std::time::Instant;
 
 use forgewatch::hooks::payload::EventPayload;
-use forgewatch::store::{AddedBy, Commit, SavedWatch, Sqlite, Store};
+use forgewatch::store::{AddedBy, Commit, SavedWatch, SqliteStore, Store};
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::JobRef;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-type Failed = Box<dyn std::error::Error>;
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const JOBS: u64 = 10_000;
 
-async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
+async fn commit(store: &SqliteStore, n: u64, seq: u32) -> Outcome<()> {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
     let (watch, job) = (WatchId(id), format!("diff/{n}").parse::<JobRef>()?);
@@ -24,8 +23,8 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
         kind: EventType::Progressed,
         wall_ms: 1_800_000_000_000,
         job: Some(job),
-        about: None,
-        facts: EventFields::default(),
+        meta: None,
+        fields: EventFields::default(),
     };
     let delivery = DeliveryId {
         event: event.id,
@@ -36,7 +35,7 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
         watch: Some(SavedWatch {
             id: watch,
             job,
-            row: "x".repeat(400),
+            snapshot: "x".repeat(400),
             ended_wall_ms: None,
             added_by: AddedBy::default(),
         }),
@@ -49,37 +48,37 @@ async fn step(store: &Sqlite, n: u64, seq: u32) -> Result<(), Failed> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failed> {
+async fn main() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("state.db");
-    let (store, _) = Sqlite::open(&path)?;
-    let alone = Instant::now();
+    let (store, _) = SqliteStore::open(&path)?;
+    let sequential = Instant::now();
     for seq in 1..=1000 {
-        step(&store, 1, seq).await?;
+        commit(&store, 1, seq).await?;
     }
     let per_second = |count: u64, since: Instant| count as f64 / since.elapsed().as_secs_f64();
     println!(
-        "one after the other: {:.0} commits/s",
-        per_second(1000, alone)
+        "sequential:     {:.0} commits/s",
+        per_second(1000, sequential)
     );
-    let together = Instant::now();
+    let concurrent = Instant::now();
     for seq in 1001..=1003 {
         stream::iter(1..=JOBS)
-            .map(|n| step(&store, n, seq))
+            .map(|n| commit(&store, n, seq))
             .buffer_unordered(256)
             .try_for_each(async |()| Ok(()))
             .await?;
     }
     println!(
-        "256 at once:         {:.0} commits/s",
-        per_second(3 * JOBS, together)
+        "256 concurrent: {:.0} commits/s",
+        per_second(3 * JOBS, concurrent)
     );
     store.close().await;
     let start = Instant::now();
-    let (store, loaded) = Sqlite::open(&path)?;
+    let (store, loaded) = SqliteStore::open(&path)?;
     let bytes = std::fs::metadata(&path)?.len() >> 20;
     println!(
-        "a start with {} jobs and {} deliveries, {bytes} MiB: {:?}",
+        "opening with {} jobs and {} deliveries, {bytes} MiB: {:?}",
         loaded.watches.len(),
         loaded.deliveries.len(),
         start.elapsed()

@@ -1,9 +1,8 @@
-//! How well the schedule does, in virtual time: `cargo bench --bench schedule [-- SEED]`.
+//! The cost of the schedule beside a reference, in virtual time: `cargo bench --bench schedule [-- SEED]`.
 //!
-//! Every job is drawn once and watched by the real schedule (its packed trace, its memory) and by the reference, so
-//! that a row's ratio compares like with like. A row is 2,000 jobs of one model of how servers err; "cold" is the
-//! first job of a kind, "warm" lets the memory grow from job to job. A row where ours costs more is marked with `!`,
-//! or with `~` if the 95 % interval does not rule out a draw.
+//! Each job is watched by the real schedule and by the reference. A row is 2,000 jobs of one model of server errors;
+//! "cold" is the first job of a kind, "warm" keeps the calibration from job to job. A row is marked with `!` if ours
+//! costs more than the reference, and with `~` if the 95 % interval includes equality.
 
 mod models;
 mod reference;
@@ -13,33 +12,36 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use forgewatch_core::job::JobKind;
-use forgewatch_core::schedule::{Calibration, History, Observation, Policy as Chosen, Rules};
-use models::{Answer, Job, Length, Model, Rng};
-use reference::{EtaThenBackoff, Every, Policy, Reference};
+use forgewatch_core::schedule::{Calibration, History, Observation, Policy, ScheduleSettings};
+use models::{JobStatus, Length, Rng, ServerModel, SimulatedJob};
+use reference::{EtaThenBackoff, Every, PollingPolicy, Reference, ReferenceCalibration};
 
 const JOBS: u64 = 2_000;
 const REQUEST_COST: f64 = 1.0;
 const KIND: JobKind = JobKind::Diff;
-/// Unix seconds of every first answer: a whole minute, so that an ETA's grain is what the model says.
+/// Unix seconds of every first poll: a whole minute, so that the granularity of an ETA is that of the model.
 const EPOCH: i64 = 1_800_000_000;
 
-/// The real schedule, driven as the engine drives it.
-struct Ours<'a> {
-    memory: &'a mut Calibration,
-    trace: History,
-    rules: &'a Rules,
+/// The real schedule, called as by the engine.
+struct ForgewatchPolicy<'a> {
+    calibration: &'a mut Calibration,
+    history: History,
+    settings: &'a ScheduleSettings,
 }
 
-impl Policy for Ours<'_> {
-    fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
-        let seen = seen(t, answer);
-        let (trace, plan) = self.trace.next(&seen, self.memory.of(KIND), self.rules);
-        self.trace = trace;
+impl PollingPolicy for ForgewatchPolicy<'_> {
+    fn wait(&mut self, t: f64, status: &JobStatus) -> f64 {
+        let observation = observation(t, status);
+        let (history, plan) =
+            self.history
+                .observe(&observation, self.calibration.of(KIND), self.settings);
+        self.history = history;
         plan.wait.as_secs_f64()
     }
 
     fn end(&mut self, _last: f64, seen: f64) {
-        self.memory.learn(KIND, &self.trace.samples(millis(seen)));
+        self.calibration
+            .update(KIND, &self.history.calibration_update(millis(seen)));
     }
 }
 
@@ -47,81 +49,88 @@ fn millis(t: f64) -> u64 {
     (t * 1e3).round() as u64
 }
 
-fn seen(t: f64, answer: &Answer) -> Observation {
+fn observation(t: f64, status: &JobStatus) -> Observation {
     Observation {
         up_ms: millis(t),
         server_now_ms: Some(EPOCH * 1000 + millis(t) as i64),
-        eta: answer.eta.map(|eta| EPOCH + eta as i64),
+        eta: status.eta.map(|eta| EPOCH + eta as i64),
         start: None,
-        progress: Some(answer.progress as f32),
+        progress: Some(status.progress as f32),
     }
 }
 
-/// What watching a job cost.
+/// The cost of watching a job.
 #[derive(Clone, Copy, Default)]
-struct Spent {
+struct WatchCost {
     requests: f64,
     delay: f64,
 }
 
-impl Spent {
+impl WatchCost {
     fn cost(self) -> f64 {
         self.requests + self.delay / REQUEST_COST
     }
 }
 
-fn watch(mut policy: impl Policy, mut job: Job) -> Spent {
+fn watch(mut policy: impl PollingPolicy, mut job: SimulatedJob) -> WatchCost {
     let (mut t, mut last, mut requests) = (0.0, 0.0, 1.0);
-    while let Some(answer) = job.answer(t) {
+    while let Some(status) = job.status(t) {
         last = t;
-        t += policy.wait(t, &answer);
+        t += policy.wait(t, &status);
         requests += 1.0;
     }
     policy.end(last, t);
     let delay = t - job.end;
-    Spent { requests, delay }
+    WatchCost { requests, delay }
 }
 
-/// Cost of the best fixed interval, had the job's end been known.
-fn hindsight(end: f64) -> f64 {
+/// The cost of the best fixed interval for a known end.
+fn hindsight_cost(end: f64) -> f64 {
     let interval = (2.0 * REQUEST_COST * end).sqrt().max(1.0);
     end / interval + 1.0 + interval / (2.0 * REQUEST_COST)
 }
 
-/// Many jobs' costs, ours beside the reference's.
+/// The costs of many jobs, ours and the reference's.
 #[derive(Default)]
-struct Row {
-    pairs: Vec<(Spent, Spent)>,
-    hindsight: f64,
+struct Comparison {
+    pairs: Vec<(WatchCost, WatchCost)>,
+    hindsight_cost: f64,
 }
 
-impl Row {
-    fn of(model: Model, length: Length, warm: bool, seed: u64, rules: &Rules) -> Self {
+impl Comparison {
+    fn of(
+        model: ServerModel,
+        length: Length,
+        warm: bool,
+        seed: u64,
+        settings: &ScheduleSettings,
+    ) -> Self {
         let mut row = Self::default();
-        let (mut ours, mut theirs) = (Calibration::default(), reference::Calibration::new());
+        let (mut ours, mut theirs) = (Calibration::default(), ReferenceCalibration::new());
         let mut seeds = Rng::new(seed);
         for _ in 0..JOBS {
             if !warm {
-                (ours, theirs) = (Calibration::default(), reference::Calibration::new());
+                (ours, theirs) = (Calibration::default(), ReferenceCalibration::new());
             }
-            let job = Job::draw(model, length, seeds.next());
-            row.hindsight += hindsight(job.end);
-            let mine = Ours {
-                memory: &mut ours,
-                trace: History::default(),
-                rules,
+            let job = SimulatedJob::draw(model, length, seeds.next());
+            row.hindsight_cost += hindsight_cost(job.end);
+            let policy = ForgewatchPolicy {
+                calibration: &mut ours,
+                history: History::default(),
+                settings,
             };
-            let peer = Reference::new(&mut theirs, REQUEST_COST);
-            row.pairs.push((watch(mine, job.clone()), watch(peer, job)));
+            let reference = Reference::new(&mut theirs, REQUEST_COST);
+            row.pairs
+                .push((watch(policy, job.clone()), watch(reference, job)));
         }
         row
     }
 
-    fn mean(&self, of: impl Fn(&(Spent, Spent)) -> f64) -> f64 {
+    fn mean(&self, of: impl Fn(&(WatchCost, WatchCost)) -> f64) -> f64 {
         self.pairs.iter().map(of).sum::<f64>() / self.pairs.len() as f64
     }
 
-    /// Cost of ours by the reference's, and half of its 95 % interval (delta method on the paired costs).
+    /// The ratio of our cost to the reference's, and half of its 95 % interval (delta method on the paired costs).
     fn ratio(&self) -> (f64, f64) {
         let (ours, theirs) = (self.mean(|p| p.0.cost()), self.mean(|p| p.1.cost()));
         let ratio = ours / theirs;
@@ -142,15 +151,15 @@ impl Row {
             "{:6.1} {:6.2} {:5.2} | {:6.1} {:6.2} {:5.2} | {ratio:5.2} ± {half:.2} {verdict}",
             self.mean(|p| p.0.requests),
             self.mean(|p| p.0.delay),
-            self.mean(|p| p.0.cost()) * n / self.hindsight,
+            self.mean(|p| p.0.cost()) * n / self.hindsight_cost,
             self.mean(|p| p.1.requests),
             self.mean(|p| p.1.delay),
-            self.mean(|p| p.1.cost()) * n / self.hindsight,
+            self.mean(|p| p.1.cost()) * n / self.hindsight_cost,
         );
     }
 }
 
-fn table(title: &str, models: &[Model], seed: u64, rules: &Rules) {
+fn table(title: &str, models: &[ServerModel], seed: u64, settings: &ScheduleSettings) {
     println!("\n{title}");
     println!(
         "{:22} {:5} {:4} {:^20} | {:^20} | ours /",
@@ -165,7 +174,7 @@ fn table(title: &str, models: &[Model], seed: u64, rules: &Rules) {
         let mut sum = 0.0;
         for &model in models {
             for warm in [false, true] {
-                let row = Row::of(model, length, warm, seed, rules);
+                let row = Comparison::of(model, length, warm, seed, settings);
                 let heat = if warm { "warm" } else { "cold" };
                 print!("{:22} {name:5} {heat:4} ", model.name());
                 row.print();
@@ -177,25 +186,28 @@ fn table(title: &str, models: &[Model], seed: u64, rules: &Rules) {
     }
 }
 
-/// What people use today, on the yardstick's models.
-fn peers(seed: u64) {
-    println!("\nwhat people use today (requests, mean delay, cost against hindsight)");
+/// Common polling loops, on the yardstick's models.
+fn common_loops(seed: u64) {
+    println!("\ncommon polling loops (requests, mean delay, cost against hindsight)");
     for (length, name) in [(Length::Long, "long"), (Length::Short, "short")] {
-        for model in Model::YARDSTICK {
+        for model in ServerModel::YARDSTICK {
             print!("{:22} {name:5}", model.name());
             for (title, make) in [
-                ("1 s", (|| Box::new(Every(1.0))) as fn() -> Box<dyn Policy>),
+                (
+                    "1 s",
+                    (|| Box::new(Every(1.0))) as fn() -> Box<dyn PollingPolicy>,
+                ),
                 ("10 s", || Box::new(Every(10.0))),
                 ("eta, then x1.5", || Box::new(EtaThenBackoff(1.0))),
             ] {
                 let (mut requests, mut delay, mut best) = (0.0, 0.0, 0.0);
                 let mut seeds = Rng::new(seed);
                 for _ in 0..JOBS {
-                    let job = Job::draw(model, length, seeds.next());
-                    best += hindsight(job.end);
-                    let spent = watch(make(), job);
-                    requests += spent.requests / JOBS as f64;
-                    delay += spent.delay / JOBS as f64;
+                    let job = SimulatedJob::draw(model, length, seeds.next());
+                    best += hindsight_cost(job.end);
+                    let cost = watch(make(), job);
+                    requests += cost.requests / JOBS as f64;
+                    delay += cost.delay / JOBS as f64;
                 }
                 let ratio = (requests + delay / REQUEST_COST) * JOBS as f64 / best;
                 print!(" | {title}: {requests:.1} {delay:.1} {ratio:.2}");
@@ -205,74 +217,74 @@ fn peers(seed: u64) {
     }
 }
 
-/// Twenty short jobs of mixed models, each the first of its kind: the one-shot of a pipeline.
-fn one_shot(seed: u64, rules: &Rules) {
-    let models = &Model::YARDSTICK[..5];
+/// Short jobs of mixed models, each the first of its kind: the one-shot of a pipeline.
+fn one_shot(seed: u64, settings: &ScheduleSettings) {
+    let models = &ServerModel::YARDSTICK[..5];
     let mut seeds = Rng::new(seed);
-    let (mut ours, mut loop_) = (Spent::default(), Spent::default());
+    let (mut ours, mut fixed) = (WatchCost::default(), WatchCost::default());
     for i in 0..JOBS {
-        let job = Job::draw(
+        let job = SimulatedJob::draw(
             models[i as usize % models.len()],
             Length::Short,
             seeds.next(),
         );
-        let mut memory = Calibration::default();
-        let mine = Ours {
-            memory: &mut memory,
-            trace: History::default(),
-            rules,
+        let mut calibration = Calibration::default();
+        let policy = ForgewatchPolicy {
+            calibration: &mut calibration,
+            history: History::default(),
+            settings,
         };
-        for (sum, spent) in [
-            (&mut ours, watch(mine, job.clone())),
-            (&mut loop_, watch(Every(1.0), job)),
+        for (sum, cost) in [
+            (&mut ours, watch(policy, job.clone())),
+            (&mut fixed, watch(Every(1.0), job)),
         ] {
-            sum.requests += spent.requests / JOBS as f64;
-            sum.delay += spent.delay / JOBS as f64;
+            sum.requests += cost.requests / JOBS as f64;
+            sum.delay += cost.delay / JOBS as f64;
         }
     }
     println!(
-        "\none-shot, 20-60 s, the five models with an ETA, cold: {:.2} s late (to reach: 2.5), {:.3} of the requests \
-         of a one-second loop (to reach: 0.2)",
+        "\none-shot, 20-60 s, the five models with an ETA, cold: {:.2} s late (target: 2.5), {:.3} of the requests \
+         of a one-second loop (target: 0.2)",
         ours.delay,
-        ours.requests / loop_.requests
+        ours.requests / fixed.requests
     );
 }
 
-/// What one decision costs, on answers as they really come.
-fn speed(seed: u64, rules: &Rules) {
-    struct Recorder<'a>(Ours<'a>, &'a mut Vec<(History, Observation)>);
-    impl Policy for Recorder<'_> {
-        fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
-            self.1.push((self.0.trace, seen(t, answer)));
-            self.0.wait(t, answer)
+/// The time of one call of `History::observe`, on realistic observations.
+fn speed(seed: u64, settings: &ScheduleSettings) {
+    struct Recorder<'a>(ForgewatchPolicy<'a>, &'a mut Vec<(History, Observation)>);
+    impl PollingPolicy for Recorder<'_> {
+        fn wait(&mut self, t: f64, status: &JobStatus) -> f64 {
+            self.1.push((self.0.history, observation(t, status)));
+            self.0.wait(t, status)
         }
     }
-    let mut memory = Calibration::default();
+    let mut calibration = Calibration::default();
     let mut calls = Vec::new();
     let mut seeds = Rng::new(seed);
-    for model in Model::YARDSTICK.iter().cycle().take(700) {
-        let mine = Ours {
-            memory: &mut memory,
-            trace: History::default(),
-            rules,
+    for model in ServerModel::YARDSTICK.iter().cycle().take(700) {
+        let policy = ForgewatchPolicy {
+            calibration: &mut calibration,
+            history: History::default(),
+            settings,
         };
         watch(
-            Recorder(mine, &mut calls),
-            Job::draw(*model, Length::Long, seeds.next()),
+            Recorder(policy, &mut calls),
+            SimulatedJob::draw(*model, Length::Long, seeds.next()),
         );
     }
-    let kind = memory.of(KIND);
+    let kind = calibration.of(KIND);
     let runs = (0..41).map(|_| {
         let start = Instant::now();
-        for (trace, seen) in &calls {
-            black_box(trace.next(black_box(seen), kind, rules));
+        for (history, observation) in &calls {
+            black_box(history.observe(black_box(observation), kind, settings));
         }
         start.elapsed().as_secs_f64() * 1e9 / calls.len() as f64
     });
-    // Whatever else the machine does can only add.
-    let least = runs.fold(f64::INFINITY, f64::min);
+    // Other load on the machine can only add.
+    let fastest = runs.fold(f64::INFINITY, f64::min);
     println!(
-        "\none decision: {least:.0} ns (least of 41 runs over {} answers; to reach: 1500), {} bytes a watch",
+        "\none decision: {fastest:.0} ns (fastest of 41 runs over {} observations; target: 1500), {} bytes per watch",
         calls.len(),
         size_of::<History>()
     );
@@ -281,21 +293,21 @@ fn speed(seed: u64, rules: &Rules) {
 fn main() {
     let given = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
     let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000);
-    let rules = Rules {
-        policy: Chosen::Inspection,
+    let settings = ScheduleSettings {
+        policy: Policy::Inspection,
         request_cost: Duration::from_secs_f64(REQUEST_COST),
         min_interval: Duration::from_secs(1),
         max_interval: Duration::from_mins(10),
     };
     println!(
-        "seed {seed}, {JOBS} jobs a row, request_cost {REQUEST_COST} s; long: median 8 min, short: 20-60 s"
+        "seed {seed}, {JOBS} jobs per row, request_cost {REQUEST_COST} s; long: median 8 min, short: 20-60 s"
     );
     println!(
         "req: mean requests; late: mean delay in seconds; hinds.: cost against the best fixed interval known in hindsight"
     );
-    table("the yardstick", &Model::YARDSTICK, seed, &rules);
-    table("other servers", &Model::OTHERS, seed, &rules);
-    peers(seed);
-    one_shot(seed, &rules);
-    speed(seed, &rules);
+    table("the yardstick", &ServerModel::YARDSTICK, seed, &settings);
+    table("other servers", &ServerModel::OTHERS, seed, &settings);
+    common_loops(seed);
+    one_shot(seed, &settings);
+    speed(seed, &settings);
 }

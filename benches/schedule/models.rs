@@ -1,11 +1,10 @@
-//! How servers err: the jobs that both policies are tried on.
+//! Models of servers and the errors in their ETAs.
 //!
-//! The first seven are the project's yardstick. The others are servers that nothing was tuned on: they keep the
-//! schedule honest.
+//! The first seven are the project's yardstick. The schedule was not tuned on the others.
 
 use std::f64::consts::TAU;
 
-/// A small generator of our own (`SplitMix64`, Steele, Lea and Flood 2014), so that a seed replays for good.
+/// `SplitMix64` (Steele, Lea and Flood 2014), so that a seed gives the same jobs in every version.
 #[derive(Clone)]
 pub(crate) struct Rng(u64);
 
@@ -36,7 +35,7 @@ impl Rng {
     }
 }
 
-/// How long jobs last.
+/// The lifetimes of jobs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
     /// Median 8 min, 15 s to 2 h.
@@ -46,7 +45,7 @@ pub(crate) enum Length {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Model {
+pub(crate) enum ServerModel {
     Exact,
     Noisy,
     Fixed,
@@ -70,7 +69,7 @@ pub(crate) enum Model {
     Restated,
 }
 
-impl Model {
+impl ServerModel {
     pub(crate) const YARDSTICK: [Self; 7] = [
         Self::Exact,
         Self::Noisy,
@@ -123,17 +122,16 @@ impl Model {
     }
 }
 
-/// What a server answers while the job goes on; times in seconds from the first request.
-pub(crate) struct Answer {
+/// The status of a running job; times in seconds from the first poll.
+pub(crate) struct JobStatus {
     pub eta: Option<f64>,
     pub progress: f64,
 }
 
-/// One job, all its chances drawn.
+/// One job, with all its random values drawn.
 #[derive(Clone)]
-pub(crate) struct Job {
-    model: Model,
-    /// When it ends.
+pub(crate) struct SimulatedJob {
+    model: ServerModel,
     pub end: f64,
     queued: f64,
     bias: f64,
@@ -144,18 +142,18 @@ pub(crate) struct Job {
     /// Knots of a piecewise linear progress: shares of the time, shares of the work.
     knots: [(f64, f64); 4],
     noise: Option<(f64, f64)>,
-    held: Option<(f64, f64)>,
+    last_eta: Option<(f64, f64)>,
     rng: Rng,
 }
 
-impl Job {
-    pub(crate) fn draw(model: Model, length: Length, seed: u64) -> Self {
+impl SimulatedJob {
+    pub(crate) fn draw(model: ServerModel, length: Length, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let mut end = match length {
             Length::Short => rng.uniform(20.0, 60.0),
             Length::Long => rng.gauss(480f64.ln(), 1.0).exp().clamp(15.0, 7200.0),
         };
-        if model == Model::HeavyTail {
+        if model == ServerModel::HeavyTail {
             // Pareto with exponent 1.1 from a fifth of the usual length on.
             let scale = if length == Length::Short { 8.0 } else { 100.0 };
             end = (scale / rng.uniform(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
@@ -182,7 +180,7 @@ impl Job {
                 (1.0, 1.0),
             ],
             noise: None,
-            held: None,
+            last_eta: None,
             rng,
         }
     }
@@ -194,7 +192,7 @@ impl Job {
         }
         let x = (t - self.queued) / (self.end - self.queued);
         match self.model {
-            Model::TwoPhases => {
+            ServerModel::TwoPhases => {
                 let (at, work) = (self.knots[1].0, self.half * 0.9);
                 if x < at {
                     work * x / at
@@ -202,7 +200,7 @@ impl Job {
                     work + (1.0 - work) * (x - at) / (1.0 - at)
                 }
             }
-            Model::Pieces => {
+            ServerModel::Pieces => {
                 let i = if x < self.knots[1].0 {
                     0
                 } else if x < self.knots[2].0 {
@@ -213,18 +211,20 @@ impl Job {
                 let ((x0, y0), (x1, y1)) = (self.knots[i], self.knots[i + 1]);
                 y0 + (y1 - y0) * (x - x0) / (x1 - x0).max(1e-9)
             }
-            Model::Stalls => {
-                // stands still for a third of its time somewhere on the way
+            ServerModel::Stalls => {
+                // The progress stops for a third of the time.
                 let from = self.half * 0.7;
                 let moving = if x < from { x } else { from.max(x - 0.3) };
                 moving / 0.7
             }
-            Model::StuckExtrapolation | Model::SmoothedRate | Model::HeavyTail => x,
+            ServerModel::StuckExtrapolation
+            | ServerModel::SmoothedRate
+            | ServerModel::HeavyTail => x,
             _ => x.powf(self.shape),
         }
     }
 
-    /// Log-normal noise that forgets itself within a minute.
+    /// Lognormal noise with a correlation time of a minute.
     fn noise(&mut self, t: f64) -> f64 {
         let x = match self.noise {
             None => self.rng.gauss(0.0, self.spread),
@@ -237,8 +237,8 @@ impl Job {
         x.exp()
     }
 
-    /// The answer at `t`; None once the job has ended.
-    pub(crate) fn answer(&mut self, t: f64) -> Option<Answer> {
+    /// The status at `t`; None once the job has ended.
+    pub(crate) fn status(&mut self, t: f64) -> Option<JobStatus> {
         if t >= self.end {
             return None;
         }
@@ -249,28 +249,30 @@ impl Job {
         };
         let mut grain = self.grain;
         let eta = match self.model {
-            Model::Exact | Model::Stalls => Some(self.end),
-            Model::Fixed => Some(self.end * self.bias),
-            Model::Optimistic => Some(t + self.half * left),
-            Model::Extrapolated | Model::TwoPhases | Model::Pieces => extrapolated(progress),
-            Model::Noisy | Model::HeavyTail => Some(t + left * self.noise(t)),
-            Model::ProgressOnly => None,
-            Model::Blind => {
+            ServerModel::Exact | ServerModel::Stalls => Some(self.end),
+            ServerModel::Fixed => Some(self.end * self.bias),
+            ServerModel::Optimistic => Some(t + self.half * left),
+            ServerModel::Extrapolated | ServerModel::TwoPhases | ServerModel::Pieces => {
+                extrapolated(progress)
+            }
+            ServerModel::Noisy | ServerModel::HeavyTail => Some(t + left * self.noise(t)),
+            ServerModel::ProgressOnly => None,
+            ServerModel::Blind => {
                 progress = 0.0;
                 None
             }
-            Model::ToTheSecond => {
+            ServerModel::ToTheSecond => {
                 grain = 1.0;
                 progress = 0.0;
                 Some(self.end)
             }
-            Model::Minutes => {
+            ServerModel::Minutes => {
                 grain = 60.0;
                 Some(t + left * self.noise(t) + 30.0)
             }
-            Model::AlwaysLate => Some(self.end * (1.0 + 0.5 * self.half)),
-            Model::StuckExtrapolation => {
-                // worked out anew at every tenth of the progress only
+            ServerModel::AlwaysLate => Some(self.end * (1.0 + 0.5 * self.half)),
+            ServerModel::StuckExtrapolation => {
+                // The ETA is recomputed at every tenth of the progress only.
                 let step = (progress / 10.0).floor() * 10.0;
                 (step > 0.0).then(|| {
                     let at = self.queued + step / 100.0 * (self.end - self.queued);
@@ -279,32 +281,32 @@ impl Job {
                     at + (self.end - at) * slow
                 })
             }
-            Model::ExactNearTheEnd => Some(if t < 0.7 * self.end {
+            ServerModel::ExactNearTheEnd => Some(if t < 0.7 * self.end {
                 self.end * self.bias
             } else {
                 self.end
             }),
-            Model::ZeroToHundred => {
+            ServerModel::ZeroToHundred => {
                 progress = 0.0;
                 Some(t + left * self.noise(t))
             }
-            Model::ClockOffset => Some(self.end + 3.0),
-            Model::SmoothedRate => {
-                // wrong at first, the better the more is done
+            ServerModel::ClockOffset => Some(self.end + 3.0),
+            ServerModel::SmoothedRate => {
+                // The error shrinks as the work is done.
                 let done = self.done(t);
                 Some(t + left * (1.0 + (self.bias - 1.0) * (1.0 - done)))
             }
-            Model::Restated => {
-                // a noisy guess made anew every twentieth of the way, held in between
-                let due = self.held.is_none_or(|(at, _)| t - at > 0.05 * self.end);
+            ServerModel::Restated => {
+                // A noisy ETA is recomputed every twentieth of the time.
+                let due = self.last_eta.is_none_or(|(at, _)| t - at > 0.05 * self.end);
                 if due {
                     let eta = t + left * self.noise(t);
-                    self.held = Some((t, eta));
+                    self.last_eta = Some((t, eta));
                 }
-                self.held.map(|(_, eta)| eta)
+                self.last_eta.map(|(_, eta)| eta)
             }
         };
-        Some(Answer {
+        Some(JobStatus {
             eta: eta.map(|eta| (eta / grain).trunc() * grain),
             progress,
         })

@@ -1,29 +1,29 @@
-//! The peer: the published inspection schedule (Keller's density on one lognormal), as plainly as it is known,
-//! beside the intervals that people use today.
+//! The reference: the published inspection schedule (Keller's density on one lognormal) without refinements, and common
+//! fixed intervals.
 
 use std::collections::BTreeMap;
 
-use super::models::Answer;
+use super::models::JobStatus;
 
-/// How a policy is driven through a job; seconds from the first request.
-pub(crate) trait Policy {
-    /// After an answer at `t`: how long to wait.
-    fn wait(&mut self, t: f64, answer: &Answer) -> f64;
-    /// The job was last seen going on at `last` and seen ended at `seen`.
+/// Chooses the polls of one job; times are in seconds from the first poll.
+pub(crate) trait PollingPolicy {
+    /// The wait after a poll at `t`.
+    fn wait(&mut self, t: f64, status: &JobStatus) -> f64;
+    /// The job was last seen running at `last` and first seen ended at `seen`.
     fn end(&mut self, _last: f64, _seen: f64) {}
 }
 
-impl Policy for Box<dyn Policy> {
-    fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
-        self.as_mut().wait(t, answer)
+impl PollingPolicy for Box<dyn PollingPolicy> {
+    fn wait(&mut self, t: f64, status: &JobStatus) -> f64 {
+        self.as_mut().wait(t, status)
     }
 }
 
-/// Always the same interval.
+/// A fixed interval.
 pub(crate) struct Every(pub f64);
 
-impl Policy for Every {
-    fn wait(&mut self, _t: f64, _answer: &Answer) -> f64 {
+impl PollingPolicy for Every {
+    fn wait(&mut self, _t: f64, _status: &JobStatus) -> f64 {
         self.0
     }
 }
@@ -31,9 +31,9 @@ impl Policy for Every {
 /// Sleeps until the ETA, then backs off from 1 s by 1.5 to 30 s.
 pub(crate) struct EtaThenBackoff(pub f64);
 
-impl Policy for EtaThenBackoff {
-    fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
-        if let Some(eta) = answer.eta.filter(|&eta| eta > t) {
+impl PollingPolicy for EtaThenBackoff {
+    fn wait(&mut self, t: f64, status: &JobStatus) -> f64 {
+        if let Some(eta) = status.eta.filter(|&eta| eta > t) {
             return (eta - t).max(1.0);
         }
         let wait = self.0;
@@ -43,13 +43,13 @@ impl Policy for EtaThenBackoff {
 }
 
 #[derive(Clone, Copy)]
-struct ErrorStats {
+struct RunningStats {
     n: f64,
     mean: f64,
     var: f64,
 }
 
-impl ErrorStats {
+impl RunningStats {
     fn new(sigma: f64) -> Self {
         Self {
             n: 2.0,
@@ -71,25 +71,25 @@ impl ErrorStats {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+enum ReferenceSource {
     Eta,
     Overdue,
     Progress,
 }
 
-/// What the reference keeps between jobs.
+/// The calibration that the reference keeps between jobs.
 #[derive(Clone)]
-pub(crate) struct Calibration {
-    calibrations: [ErrorStats; 3],
-    life: ErrorStats,
+pub(crate) struct ReferenceCalibration {
+    calibrations: [RunningStats; 3],
+    life: RunningStats,
     lives: u64,
 }
 
-impl Calibration {
+impl ReferenceCalibration {
     pub(crate) fn new() -> Self {
         Self {
-            calibrations: [0.7, 1.0, 0.7].map(ErrorStats::new),
-            life: ErrorStats::new(1.2),
+            calibrations: [0.7, 1.0, 0.7].map(RunningStats::new),
+            life: RunningStats::new(1.2),
             lives: 0,
         }
     }
@@ -97,9 +97,9 @@ impl Calibration {
 
 /// The reference's watch of one job.
 pub(crate) struct Reference<'a> {
-    memory: &'a mut Calibration,
+    calibration: &'a mut ReferenceCalibration,
     cost: f64,
-    made: Vec<(Source, f64, f64)>,
+    predictions: Vec<(ReferenceSource, f64, f64)>,
     progress0: Option<(f64, f64)>,
     first: bool,
 }
@@ -108,30 +108,30 @@ const LEAST: f64 = 1.0;
 const MOST: f64 = 600.0;
 
 impl<'a> Reference<'a> {
-    pub(crate) fn new(memory: &'a mut Calibration, cost: f64) -> Self {
+    pub(crate) fn new(calibration: &'a mut ReferenceCalibration, cost: f64) -> Self {
         Self {
-            memory,
+            calibration,
             cost,
-            made: Vec::new(),
+            predictions: Vec::new(),
             progress0: None,
             first: true,
         }
     }
 
-    fn estimates(&mut self, t: f64, answer: &Answer) -> Vec<(Source, f64)> {
+    fn estimates(&mut self, t: f64, status: &JobStatus) -> Vec<(ReferenceSource, f64)> {
         let mut found = Vec::new();
         let first = std::mem::replace(&mut self.first, false);
-        match answer.eta {
-            Some(eta) if eta > t => found.push((Source::Eta, eta - t)),
-            Some(eta) if !first => found.push((Source::Overdue, (t - eta).max(1.0))),
+        match status.eta {
+            Some(eta) if eta > t => found.push((ReferenceSource::Eta, eta - t)),
+            Some(eta) if !first => found.push((ReferenceSource::Overdue, (t - eta).max(1.0))),
             _ => {}
         }
-        if answer.progress > 0.0 {
+        if status.progress > 0.0 {
             match self.progress0 {
-                None => self.progress0 = Some((t, answer.progress)),
-                Some((t0, p0)) if answer.progress > p0 => {
-                    let pace = (t - t0) / (answer.progress - p0);
-                    found.push((Source::Progress, (100.0 - answer.progress) * pace));
+                None => self.progress0 = Some((t, status.progress)),
+                Some((t0, p0)) if status.progress > p0 => {
+                    let pace = (t - t0) / (status.progress - p0);
+                    found.push((ReferenceSource::Progress, (100.0 - status.progress) * pace));
                 }
                 Some(_) => {}
             }
@@ -139,31 +139,31 @@ impl<'a> Reference<'a> {
         found
     }
 
-    fn forecast(&mut self, t: f64, answer: &Answer) -> (f64, f64, f64) {
-        let found = self.estimates(t, answer);
-        self.made
+    fn forecast(&mut self, t: f64, status: &JobStatus) -> (f64, f64, f64) {
+        let found = self.estimates(t, status);
+        self.predictions
             .extend(found.iter().map(|&(source, left)| (source, t, left)));
         if !found.is_empty() {
             let (mut weights, mut sum, mut sigma) = (0.0, 0.0, f64::INFINITY);
             for (source, left) in found {
-                let calibration = self.memory.calibrations[source as usize];
+                let calibration = self.calibration.calibrations[source as usize];
                 let weight = calibration.sigma().powi(-2);
                 weights += weight;
                 sum += weight * (left.max(0.5).ln() + calibration.mean);
                 sigma = sigma.min(calibration.sigma());
             }
             (sum / weights, sigma, 0.0)
-        } else if self.memory.lives > 0 {
-            (self.memory.life.mean, self.memory.life.sigma(), t)
+        } else if self.calibration.lives > 0 {
+            (self.calibration.life.mean, self.calibration.life.sigma(), t)
         } else {
             (60f64.ln(), 1.5, t)
         }
     }
 }
 
-impl Policy for Reference<'_> {
-    fn wait(&mut self, t: f64, answer: &Answer) -> f64 {
-        let (mu, sigma, age) = self.forecast(t, answer);
+impl PollingPolicy for Reference<'_> {
+    fn wait(&mut self, t: f64, status: &JobStatus) -> f64 {
+        let (mu, sigma, age) = self.forecast(t, status);
         let (mut u, mut sum, mut step) = (age, 0.0, (0.04 * mu.exp() * sigma.min(1.0)).max(0.05));
         while sum < 1.0 && u < age + MOST {
             let floor = 0.02 / ((u - age).max(1.0) + mu.exp());
@@ -180,21 +180,21 @@ impl Policy for Reference<'_> {
     fn end(&mut self, last: f64, seen: f64) {
         let end = f64::midpoint(last, seen);
         let mut count = BTreeMap::new();
-        for &(source, ..) in &self.made {
+        for &(source, ..) in &self.predictions {
             *count.entry(source).or_insert(0.0) += 1.0;
         }
-        for &(source, t, left) in &self.made {
+        for &(source, t, left) in &self.predictions {
             if end - t > 0.5 {
                 let x = ((end - t) / left.max(0.5)).ln().clamp(-3.0, 3.0);
-                self.memory.calibrations[source as usize].add(x, 1.0 / count[&source]);
+                self.calibration.calibrations[source as usize].add(x, 1.0 / count[&source]);
             }
         }
         let life = end.max(1.0).ln();
-        if self.memory.lives == 0 {
-            self.memory.life.mean = life;
+        if self.calibration.lives == 0 {
+            self.calibration.life.mean = life;
         }
-        self.memory.lives += 1;
-        self.memory.life.add(life, 1.0);
+        self.calibration.lives += 1;
+        self.calibration.life.add(life, 1.0);
     }
 }
 

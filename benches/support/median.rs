@@ -1,6 +1,6 @@
-//! What a series of rounds comes to.
+//! The median of a series of rounds.
 
-/// The value in the middle; NaN of nothing.
+/// NaN without any value.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! The least server that a status client can be measured against: it reads requests without looking at them and
-//! answers with ready-made statuses, over HTTP/1.1 in clear and over TLS, and over HTTP/2.
+//! A minimal server for benchmarks of a status client: it ignores the content of requests and responds with prepared
+//! statuses, over plain HTTP/1.1, HTTP/1.1 over TLS, and HTTP/2.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -17,22 +17,22 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// What is answered.
-pub(crate) struct Answers {
-    /// How often each body is given before the next.
+/// The prepared responses.
+pub(crate) struct Responses {
+    /// The number of responses with each body before the next.
     times: usize,
     bodies: Vec<Bytes>,
-    /// The same with the head of an HTTP/1.1 response before them.
-    whole: Vec<Bytes>,
+    /// The same bodies, each after the head of an HTTP/1.1 response.
+    http1: Vec<Bytes>,
     next: AtomicUsize,
 }
 
-impl Answers {
-    /// These bodies in turn, each so many times, over and over; dated now.
+impl Responses {
+    /// These bodies in turn, each `times` times, in a loop; dated now.
     pub(crate) fn new(bodies: impl IntoIterator<Item = String>, times: usize) -> Arc<Self> {
         let bodies: Vec<Bytes> = bodies.into_iter().map(Bytes::from).collect();
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-        let whole = |body: &Bytes| {
+        let http1 = |body: &Bytes| {
             let mut response = format!(
                 "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
@@ -43,7 +43,7 @@ impl Answers {
         };
         Arc::new(Self {
             times: times.max(1),
-            whole: bodies.iter().map(whole).collect(),
+            http1: bodies.iter().map(http1).collect(),
             bodies,
             next: AtomicUsize::new(0),
         })
@@ -57,19 +57,18 @@ impl Answers {
     }
 }
 
-/// A certificate for 127.0.0.1 and the authority that signed it.
+/// A certificate for 127.0.0.1 and its authority.
 pub(crate) struct Identity {
-    /// The authority, for `--cacert` and `api.ca_file`.
+    /// For `--cacert` and `api.ca_file`.
     pub(crate) ca_pem: String,
     certificate: CertificateDer<'static>,
     key: String,
 }
 
 impl Identity {
-    /// A new one.
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let mut ca = CertificateParams::new([])?;
-        // another name than the leaf's, which OpenSSL would take for self-signed
+        // With the name of the leaf, OpenSSL would consider it self-signed.
         ca.distinguished_name
             .push(DnType::CommonName, "authority of a benchmark");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -97,41 +96,41 @@ impl Identity {
     }
 }
 
-/// Answers HTTP/1.1 in clear, for ever.
-pub(crate) async fn http1(listener: TcpListener, answers: Arc<Answers>) {
+/// Serves plain HTTP/1.1, forever.
+pub(crate) async fn http1(listener: TcpListener, responses: Arc<Responses>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(stream, Arc::clone(&answers)));
+        tokio::spawn(serve_http1(stream, Arc::clone(&responses)));
     }
 }
 
-/// Answers over TLS, for ever: `protocol` is `http/1.1` or `h2`.
+/// Serves TLS, forever; `protocol` is `http/1.1` or `h2`.
 pub(crate) async fn tls(
     listener: TcpListener,
     identity: &Identity,
     protocol: &str,
-    answers: Arc<Answers>,
+    responses: Arc<Responses>,
 ) -> Result<(), Box<dyn Error>> {
     let acceptor = identity.acceptor(protocol)?;
     let h2 = protocol == "h2";
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        let (acceptor, answers) = (acceptor.clone(), Arc::clone(&answers));
+        let (acceptor, responses) = (acceptor.clone(), Arc::clone(&responses));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
             };
             if h2 {
-                multiplex(stream, answers).await;
+                serve_h2(stream, responses).await;
             } else {
-                converse(stream, answers).await;
+                serve_http1(stream, responses).await;
             }
         });
     }
     Ok(())
 }
 
-async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answers: Arc<Answers>) {
+async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, responses: Arc<Responses>) {
     let mut request = Vec::with_capacity(1024);
     loop {
         match stream.read_buf(&mut request).await {
@@ -139,19 +138,22 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, answers: Arc<
             Ok(_) if !request.ends_with(b"\r\n\r\n") => continue,
             Ok(_) => request.clear(),
         }
-        let answer = answers.next(&answers.whole);
-        if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
+        let response = responses.next(&responses.http1);
+        if stream.write_all(&response).await.is_err() || stream.flush().await.is_err() {
             return;
         }
     }
 }
 
-async fn multiplex(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, answers: Arc<Answers>) {
+async fn serve_h2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    responses: Arc<Responses>,
+) {
     let service = service_fn(move |_| {
-        let body = Full::new(answers.next(&answers.bodies));
+        let body = Full::new(responses.next(&responses.bodies));
         async { Ok::<_, Infallible>(hyper::Response::new(body)) }
     });
-    // a client that leaves is no error worth telling
+    // A client that disconnects is not an error.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;

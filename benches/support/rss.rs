@@ -1,10 +1,9 @@
-//! How much memory a process has (Linux).
+//! The memory of a process (Linux).
 
 use std::error::Error;
 use std::fs;
 
-/// The value of a line of `/proc/PID/status` that is told in kB, in bytes: `VmRSS` is what is resident now, `VmHWM`
-/// the most that ever was.
+/// A value of `/proc/PID/status` in bytes: `VmRSS` is the resident memory, `VmHWM` its peak.
 pub(crate) fn memory(process: &str, name: &str) -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
