@@ -1,10 +1,10 @@
 #!/bin/sh
-# Puts forgewatch on a machine with systemd, or takes it away: `just install`, `just uninstall`.
+# Installs or uninstalls forgewatch on a machine with systemd: `just install`, `just uninstall`.
 #
 #   install.sh install|uninstall
 #
-#   PREFIX=/usr     what the program goes below; the unit is made to fit
-#   DESTDIR=        a folder that stands for /, for packages: nothing outside it is touched then
+#   PREFIX=/usr     the installation prefix; the unit's paths are adjusted
+#   DESTDIR=        a staging directory for packages: nothing outside it is changed
 #   BIN=target/release/forgewatch
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,12 +22,12 @@ zsh=$DESTDIR$PREFIX/share/zsh/site-functions/_forgewatch
 fish=$DESTDIR$PREFIX/share/fish/vendor_completions.d/forgewatch.fish
 etc=$DESTDIR/etc/forgewatch
 
-# Whether this is about the machine that runs here, not about a package.
+# Whether this installs on the running system, not into a package.
 live() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
 install_all() {
   [ -x "$BIN" ] || {
-    echo "install.sh: $BIN is not there; build it with: cargo build --release --locked" >&2
+    echo "install.sh: $BIN not found; build it with: cargo build --release --locked" >&2
     exit 1
   }
   install -D -m 755 "$BIN" "$bin"
@@ -44,7 +44,7 @@ install_all() {
   install -m 644 "$pages"/*.1 "$man/man1"
   install -m 644 "$pages"/*.5 "$man/man5"
   chmod 644 "$unit" "$bash" "$zsh" "$fish"
-  # What somebody has written is theirs.
+  # Keep an existing configuration.
   [ -e "$etc/forgewatch.toml" ] || install -m 644 config/forgewatch.toml "$etc/forgewatch.toml"
   if live; then
     systemd-sysusers "$sysusers"
@@ -62,7 +62,7 @@ uninstall_all() {
   if live; then
     systemctl daemon-reload
   fi
-  echo "left alone: $etc, $DESTDIR/var/lib/private/forgewatch and the group forgewatch-ops"
+  echo "kept: $etc, $DESTDIR/var/lib/private/forgewatch and the group forgewatch-ops"
 }
 
 case ${1:-} in

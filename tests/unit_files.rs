@@ -1,5 +1,5 @@
-//! What `systemd/` ships: that systemd takes it, that it is as closed as it claims to be, and that installing and
-//! uninstalling leave what they should.
+//! The files of `systemd/`: systemd accepts them, their documented exposure is correct, and installing and uninstalling
+//! leave the right files.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,8 +14,8 @@ use std::process::{Command, Output};
 use skip::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_forgewatch");
-/// Whose figures the files quote; another version may weigh otherwise.
-const QUOTED: &str = "systemd 252 ";
+/// The version whose exposure figures the files quote.
+const QUOTED_VERSION: &str = "systemd 252 ";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -25,7 +25,7 @@ fn shipped(name: &str) -> String {
     fs::read_to_string(root().join("systemd").join(name)).unwrap()
 }
 
-/// What `systemd-analyze` says; None where it is not there.
+/// None if `systemd-analyze` is not installed.
 fn analyze(args: &[&str]) -> Option<Output> {
     let output = Command::new("systemd-analyze").args(args).output();
     if let Err(error) = &output {
@@ -34,26 +34,26 @@ fn analyze(args: &[&str]) -> Option<Output> {
     output.ok()
 }
 
-/// Writes a unit that runs the program built here, for `systemd-analyze` to read.
-fn unit_in(folder: &Path, text: &str) -> String {
+/// Writes a unit that runs the tested program and returns its path.
+fn write_unit(folder: &Path, text: &str) -> String {
     let path = folder.join("forgewatch.service");
     fs::write(&path, text.replace("/usr/bin/forgewatch", PROGRAM)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// The exposure of the unit with more lines for its `[Service]`, as text such as `1.2`.
+/// The exposure, such as `1.2`, of the unit with more lines in its `[Service]`.
 fn exposure(more: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let text = shipped("forgewatch.service") + "\n[Service]\n" + more;
-    let unit = unit_in(folder.path(), &text);
+    let unit = write_unit(folder.path(), &text);
     let output = analyze(&["security", "--offline=true", &unit])?;
-    let said = String::from_utf8(output.stdout).unwrap();
-    let (_, figure) = said.rsplit_once("forgewatch.service: ").unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    let (_, figure) = report.rsplit_once("forgewatch.service: ").unwrap();
     Some(figure.split(' ').next().unwrap().to_owned())
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit() {
+fn systemd_accepts_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let more =
         shipped("hooks-that-need-more.conf").replace("\n#ReadWritePaths", "\nReadWritePaths");
@@ -61,31 +61,31 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
         shipped("forgewatch.service"),
         shipped("forgewatch.service") + &more,
     ] {
-        let unit = unit_in(folder.path(), &text);
-        let Some(said) = analyze(&["verify", "--man=no", &unit]) else {
+        let unit = write_unit(folder.path(), &text);
+        let Some(report) = analyze(&["verify", "--man=no", &unit]) else {
             return;
         };
-        // Units of the machine that it loads on the way may have faults of their own.
-        let found = String::from_utf8_lossy(&said.stderr).contains("forgewatch");
-        assert!(said.status.success() && !found, "{said:?}");
+        // It also loads units of this machine, which may have errors.
+        let found = String::from_utf8_lossy(&report.stderr).contains("forgewatch");
+        assert!(report.status.success() && !found, "{report:?}");
     }
 }
 
 #[test]
-fn its_exposure_is_1_2_or_lower() {
+fn the_exposure_is_at_most_1_2() {
     let folder = tempfile::tempdir().unwrap();
-    let unit = unit_in(folder.path(), &shipped("forgewatch.service"));
-    if let Some(said) = analyze(&["security", "--offline=true", "--threshold=12", &unit]) {
-        assert!(said.status.success(), "{said:?}");
+    let unit = write_unit(folder.path(), &shipped("forgewatch.service"));
+    if let Some(report) = analyze(&["security", "--offline=true", "--threshold=12", &unit]) {
+        assert!(report.status.success(), "{report:?}");
     }
 }
 
 #[test]
-fn what_loosening_costs_is_what_the_drop_in_says() {
+fn the_drop_in_states_the_exposure_of_each_setting() {
     match analyze(&["--version"]) {
         None => return,
-        Some(version) if !version.stdout.starts_with(QUOTED.as_bytes()) => {
-            return skip(&format!("the figures are of {QUOTED}"));
+        Some(version) if !version.stdout.starts_with(QUOTED_VERSION.as_bytes()) => {
+            return skip(&format!("the figures are of {QUOTED_VERSION}"));
         }
         Some(_) => {}
     }
@@ -101,12 +101,12 @@ fn what_loosening_costs_is_what_the_drop_in_says() {
             .lines()
             .rfind(|line| line.starts_with("# "))
             .unwrap();
-        let said = comment.rsplit(' ').next();
+        let documented = comment.rsplit(' ').next();
         let more: String = lines
             .iter()
             .map(|line| line.trim_start_matches('#').to_owned() + "\n")
             .collect();
-        assert_eq!(exposure(&more).as_deref(), said, "{paragraph}");
+        assert_eq!(exposure(&more).as_deref(), documented, "{paragraph}");
         figures += 1;
     }
     assert!(figures > 5, "{figures}");
@@ -116,7 +116,7 @@ fn what_loosening_costs_is_what_the_drop_in_says() {
 }
 
 #[test]
-fn the_unit_starts_reloads_ends_and_restarts_the_daemon_as_the_documentation_says() {
+fn the_unit_has_the_documented_settings() {
     let unit = shipped("forgewatch.service");
     let lines: BTreeSet<&str> = unit.lines().collect();
     for line in [
@@ -133,13 +133,16 @@ fn the_unit_starts_reloads_ends_and_restarts_the_daemon_as_the_documentation_say
         "RestartPreventExitStatus=2 78 243",
         "LimitCORE=0",
     ] {
-        assert!(lines.contains(line), "{line} is not in the unit");
+        assert!(lines.contains(line), "missing: {line}");
     }
-    assert!(!unit.contains("\nPrivateUsers="), "peers must be known");
+    assert!(
+        !unit.contains("\nPrivateUsers="),
+        "clients' users must be visible"
+    );
     assert!(shipped("forgewatch.sysusers").contains("g forgewatch-ops -"));
 }
 
-/// Every file below a folder, by its path from there.
+/// All files below a directory, by relative path.
 fn files(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
@@ -158,10 +161,10 @@ fn files(folder: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// `install.sh` with a folder for `/`.
-fn install(folder: &Path, what: &str, prefix: &str) {
+/// Runs `install.sh` with `folder` as DESTDIR.
+fn install(folder: &Path, action: &str, prefix: &str) {
     let output = Command::new(root().join("systemd/install.sh"))
-        .arg(what)
+        .arg(action)
         .env("DESTDIR", folder)
         .env("PREFIX", prefix)
         .env("BIN", PROGRAM)
@@ -171,7 +174,7 @@ fn install(folder: &Path, what: &str, prefix: &str) {
 }
 
 #[test]
-fn an_installation_is_whole_and_uninstalling_leaves_what_somebody_wrote() {
+fn an_installation_is_complete_and_uninstalling_keeps_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
     install(folder.path(), "install", "/usr");
     let found = files(folder.path());
@@ -201,7 +204,7 @@ fn an_installation_is_whole_and_uninstalling_leaves_what_somebody_wrote() {
 }
 
 #[test]
-fn below_another_prefix_the_unit_runs_the_program_that_was_installed() {
+fn with_another_prefix_the_unit_runs_the_installed_program() {
     let folder = tempfile::tempdir().unwrap();
     install(folder.path(), "install", "/usr/local");
     let unit = folder
