@@ -1,36 +1,35 @@
-//! Which base URLs are taken: those that never carry credentials in clear text over a network.
+//! Accepts only base URLs that never send credentials in clear text over a network.
 
 use url::Url;
 
 use crate::http_client::is_loopback;
 
-/// Reads a base URL. The path loses its trailing slashes, so that the API's own can be put behind it.
+/// Removes trailing slashes from the path, so that the API's own paths can be appended.
 ///
-/// The text is never quoted in the message: it may hold a password, which is one of the things refused.
+/// Errors never quote the text: it may contain a password.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
-    let example = "write e.g. \"https://api.multiplay.co.uk\"";
+    let example = "use one such as \"https://api.multiplay.co.uk\"";
     let mut url =
-        Url::parse(text.trim()).map_err(|error| format!("not a URL ({error}); {example}"))?;
+        Url::parse(text.trim()).map_err(|error| format!("invalid URL: {error}; {example}"))?;
     if text.trim().chars().any(char::is_control) {
-        return Err(format!("there are control characters in it; {example}"));
+        return Err(format!("the URL contains control characters; {example}"));
     }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("not an https URL; {example}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
-            "a URL with a user name or a password is not taken; leave them out: credentials have a file or \
-             variables of their own"
+            "a base URL cannot contain a user name or password; use a credentials file or environment variables"
                 .to_owned(),
         );
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("a base URL has neither ?query nor #fragment; leave them out".to_owned());
+        return Err("a base URL cannot contain a ?query or #fragment; remove it".to_owned());
     }
     if url.scheme() == "http" && !is_loopback(&url) {
         return Err(
-            "http would send the credentials in clear text; write https, or name this machine: localhost, 127.0.0.1 \
-             or [::1]"
+            "http would send the credentials in clear text; use https, or a loopback host: localhost, 127.0.0.1 or \
+             [::1]"
                 .to_owned(),
         );
     }
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_anywhere_and_http_to_this_machine_are_taken() {
+    fn https_to_any_host_and_http_to_loopback_are_accepted() {
         for (text, read) in [
             (
                 "https://api.multiplay.co.uk",
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_send_credentials_in_clear_or_elsewhere_is_refused() {
+    fn urls_that_expose_credentials_or_carry_extra_parts_are_rejected() {
         for text in [
             "http://api.multiplay.co.uk",
             "http://localhost.example.net",
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_refused_and_not_repeated() {
+    fn a_password_in_a_url_is_rejected_and_not_quoted() {
         for text in [
             "https://user:canary@api.multiplay.co.uk",
             "https://canary@api.multiplay.co.uk",

@@ -1,7 +1,7 @@
-//! Where the access key and the secret key come from. Kept apart from [`super::settings`]: a long-running process
-//! reads them again when the API refuses them.
+//! Finds the access key and the secret key. They are not part of [`super::settings`]: the daemon reads them again when
+//! the API answers 401 or 403.
 //!
-//! Nothing here prints a secret: not in `Debug`, not in an error, not by quoting a file that was the wrong one.
+//! No secret is ever printed: not by `Debug`, and no error quotes a file's content.
 
 use std::fmt;
 use std::fs::File;
@@ -15,19 +15,18 @@ use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::error::{ConfigError, Origin};
 use crate::clanforge::Credentials;
 
-/// The name of the systemd credential.
+/// The systemd credential's file name in `$CREDENTIALS_DIRECTORY`.
 const SYSTEMD_NAME: &str = "clanforge";
-/// A line with two keys is far shorter.
+/// Far more than two keys need.
 const MAX_BYTES: u64 = 4096;
 
-/// Which of the three ways the credentials came.
+/// Where credentials were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialsSource {
-    /// The two environment variables.
     Environment,
     /// The file of `--credentials-file`, `FORGEWATCH_CREDENTIALS_FILE` or `api.credentials_file`.
     File(PathBuf),
-    /// systemd's, at this path.
+    /// A systemd credential at this path.
     Systemd(PathBuf),
 }
 
@@ -41,8 +40,8 @@ impl fmt::Display for CredentialsSource {
     }
 }
 
-/// Finds the credentials: in the environment, else in `file`, else as systemd hands them over. The first of these
-/// that is there counts, and an error in it is an error, never a reason to look further.
+/// Reads the credentials from the environment, else from `file`, else from systemd. The first source that exists is
+/// used; if it is invalid, that is an error and no later source is tried.
 pub fn find(
     file: Option<&Path>,
     env: &Env,
@@ -63,32 +62,32 @@ pub fn find(
         }
     }
     let what = format!(
-        "no credentials; set {ACCESS_KEY} and {SECRET_KEY}, or name a file holding ACCESS:SECRET with \
-         --credentials-file or api.credentials_file, or hand the systemd credential {SYSTEMD_NAME} over"
+        "no credentials; set {ACCESS_KEY} and {SECRET_KEY}, name a file with ACCESS:SECRET by --credentials-file or \
+         api.credentials_file, or pass the systemd credential {SYSTEMD_NAME}"
     );
-    Err(ConfigError::new(Origin::Nowhere, what))
+    Err(ConfigError::new(Origin::Unspecified, what))
 }
 
-/// The pair of the two variables; None where neither is set. Half a pair is an error.
+/// None if neither variable is set. Setting only one of them is an error.
 pub(super) fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigError> {
-    let (there, missing) = match (env.secret(ACCESS_KEY)?, env.secret(SECRET_KEY)?) {
+    let (set, missing) = match (env.secret(ACCESS_KEY)?, env.secret(SECRET_KEY)?) {
         (None, None) => return Ok(None),
         (Some(access), Some(secret)) => {
             return Credentials::new(access.clone(), secret.clone())
                 .map(Some)
                 .map_err(|what| {
                     let what = format!("{ACCESS_KEY} and {SECRET_KEY}: {what}; set both again");
-                    ConfigError::new(Origin::Nowhere, what)
+                    ConfigError::new(Origin::Unspecified, what)
                 });
         }
         (Some(_), None) => (ACCESS_KEY, SECRET_KEY),
         (None, Some(_)) => (SECRET_KEY, ACCESS_KEY),
     };
-    let what = format!("it is not set, but {there} is; set both or neither");
+    let what = format!("not set, although {set} is; set both or neither");
     Err(ConfigError::new(Origin::Variable(missing), what))
 }
 
-/// Reads `ACCESS:SECRET` and one line break, which may be missing. The mode is looked at where the file is the user's.
+/// Reads `ACCESS:SECRET` and an optional line break. systemd's files are exempt from the check of the mode.
 fn from_file(path: &Path, check_mode: bool) -> Result<Credentials, ConfigError> {
     let error = |what: String| {
         ConfigError::new(
@@ -98,42 +97,40 @@ fn from_file(path: &Path, check_mode: bool) -> Result<Credentials, ConfigError> 
     };
     let unreadable = |e: std::io::Error| {
         error(format!(
-            "cannot be read: {e}; name a file with one line ACCESS:SECRET that this user can read"
+            "cannot read the file: {e}; expected one line ACCESS:SECRET, readable by this user"
         ))
     };
     let mut file = File::open(path).map_err(|e| {
-        // Somebody may have given the credentials themselves for the file's name.
+        // The "file name" may be the credentials themselves.
         if path.as_os_str().as_encoded_bytes().contains(&b':') {
             let what = format!(
-                "the credentials file: a file with a colon in its name cannot be read: {}",
+                "credentials file: cannot read a file with a colon in its name: {}; expected a file with one line \
+                 ACCESS:SECRET",
                 e.kind()
             );
-            ConfigError::new(
-                Origin::Nowhere,
-                format!("{what}; name a file with one line ACCESS:SECRET"),
-            )
+            ConfigError::new(Origin::Unspecified, what)
         } else {
             unreadable(e)
         }
     })?;
     let meta = file.metadata().map_err(unreadable)?;
     if meta.is_dir() {
-        return Err(error("is a folder; name the file in it".to_owned()));
+        return Err(error("is a directory; name a file".to_owned()));
     }
     if check_mode && meta.mode() & 0o077 != 0 {
         return Err(error(format!(
-            "open to others than its owner (mode {:04o}); chmod 600 {}",
+            "accessible to users other than its owner (mode {:04o}); run: chmod 600 {}",
             meta.mode() & 0o7777,
             path.display()
         )));
     }
-    // With room for all that is read, the buffer never moves and leaves no copy behind.
+    // A buffer that never grows leaves no copy of the secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize + 64));
     (&mut file)
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    parse(&bytes).map_err(|what| error(format!("{what}; it has to be one line ACCESS:SECRET")))
+    parse(&bytes).map_err(|what| error(format!("{what}; expected one line ACCESS:SECRET")))
 }
 
 fn parse(bytes: &[u8]) -> Result<Credentials, &'static str> {
@@ -146,7 +143,7 @@ fn parse(bytes: &[u8]) -> Result<Credentials, &'static str> {
     if line.is_empty() {
         return Err("empty");
     }
-    let (access, secret) = line.split_once(':').ok_or("there is no colon in it")?;
+    let (access, secret) = line.split_once(':').ok_or("no colon found")?;
     Credentials::new(access.into(), secret.into())
 }
 
@@ -165,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_break_is_trimmed_and_a_secret_may_hold_colons() {
+    fn one_line_break_is_trimmed_and_a_secret_may_contain_colons() {
         // RFC 7617's own example.
         let known = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
         assert_eq!(basic(b"Aladdin:open sesame\n").as_deref(), Ok(known));
@@ -175,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_line_of_two_keys_is_refused() {
+    fn anything_but_one_line_with_two_keys_is_rejected() {
         for bytes in [
             &b""[..],
             b"\n",
@@ -202,12 +199,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = parse(&bytes);
         }
 
         #[test]
-        fn any_two_printable_keys_are_taken(access in "[!-9;-~]{1,40}", secret in "[ -~]{1,40}") {
+        fn any_two_printable_keys_are_accepted(access in "[!-9;-~]{1,40}", secret in "[ -~]{1,40}") {
             let line = format!("{access}:{secret}\n");
             let value = format!("Basic {}", STANDARD.encode(line.trim_end_matches('\n')));
             prop_assert_eq!(basic(line.as_bytes()), Ok(value));

@@ -1,13 +1,13 @@
-//! The keys of `[state]` and `[control]`, which are the daemon's alone: a part of the table of [`super::keys`].
+//! The keys of `[state]` and `[control]`, which only the daemon uses: a part of the table in [`super::keys`].
 
 use std::time::Duration;
 
 use super::keys::{Key, KeyDefault, ValueKind};
 
-/// The variable that says where the control socket is.
+/// Overrides `control.socket`.
 pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";
-/// Where the control socket is, where nobody says.
-pub(super) const SOCKET: &str = "/run/forgewatch/control.sock";
+/// The default of `control.socket`.
+pub(super) const DEFAULT_SOCKET: &str = "/run/forgewatch/control.sock";
 
 /// In the order of the example file.
 pub(super) const DAEMON_KEYS: &[Key] = &[
@@ -17,10 +17,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
         kind: ValueKind::File {
             set: |d, path| d.state = path,
         },
-        preset: KeyDefault::Value("/var/lib/forgewatch/state.db"),
+        default: KeyDefault::Value("/var/lib/forgewatch/state.db"),
         flag: Some("--state"),
         variable: None,
-        doc: "The file in which the daemon keeps what must survive it. A change needs a restart.",
+        doc: "The daemon's state file. A change needs a restart.",
     },
     Key {
         section: "state",
@@ -30,10 +30,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
             max: Duration::from_hours(3650 * 24),
             set: |d, t| d.retain = t,
         },
-        preset: KeyDefault::Value("30d"),
+        default: KeyDefault::Value("30d"),
         flag: None,
         variable: None,
-        doc: "How long ended jobs and what was told of them are kept.",
+        doc: "How long ended jobs and their events are kept.",
     },
     Key {
         section: "control",
@@ -41,10 +41,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
         kind: ValueKind::Socket {
             set: |d, path| d.socket = path,
         },
-        preset: KeyDefault::Value(SOCKET),
+        default: KeyDefault::Value(DEFAULT_SOCKET),
         flag: None,
         variable: Some(SOCKET_VARIABLE),
-        doc: "The socket by which other commands talk to the daemon. A change needs a restart.",
+        doc: "The socket on which the daemon accepts commands. A change needs a restart.",
     },
     Key {
         section: "control",
@@ -52,10 +52,10 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
         kind: ValueKind::Group {
             set: |d, group| group.clone_into(&mut d.group),
         },
-        preset: KeyDefault::Value("forgewatch-ops"),
+        default: KeyDefault::Value("forgewatch-ops"),
         flag: None,
         variable: None,
-        doc: "The group that may use the socket, besides root and the daemon's user. The daemon warns if there is none.",
+        doc: "The group that may use the socket, besides root and the daemon's user. If it does not exist, the daemon warns.",
     },
     Key {
         section: "control",
@@ -65,9 +65,9 @@ pub(super) const DAEMON_KEYS: &[Key] = &[
             max: Duration::from_hours(1),
             set: |d, t| d.stop_grace = t,
         },
-        preset: KeyDefault::Value("15s"),
+        default: KeyDefault::Value("15s"),
         flag: None,
         variable: None,
-        doc: "How long hooks that run may go on when the daemon stops, before they are ended.",
+        doc: "How long running hooks may continue at shutdown before they are terminated.",
     },
 ];

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::error::{ConfigError, Origin};
 
-/// The variables anything of ours looks at.
+/// The variables that forgewatch reads.
 const NAMES: [&str; 15] = [
     "FORGEWATCH_CONFIG",
     "FORGEWATCH_BASE_URL",
@@ -28,28 +28,26 @@ const NAMES: [&str; 15] = [
     "TERM",
 ];
 
-/// The variable with the access key.
 pub const ACCESS_KEY: &str = "FORGEWATCH_ACCESS_KEY";
-/// The variable with the secret key.
 pub const SECRET_KEY: &str = "FORGEWATCH_SECRET_KEY";
 
-/// What the environment says. An empty variable is as good as none.
+/// The environment's variables. An empty variable counts as unset.
 #[derive(Clone, Default)]
 pub struct Env {
     plain: BTreeMap<&'static str, OsString>,
-    /// What is nothing to us and may be something to a hook. The access key and the secret key are never here.
+    /// Variables that only hooks may need. The access key and the secret key are never here.
     others: BTreeMap<OsString, OsString>,
-    /// None for one that is not UTF-8: a text that resembles it would be a wrong secret.
+    /// None for one that is not UTF-8: a lossy conversion would be a wrong secret.
     secret: BTreeMap<&'static str, Option<SecretString>>,
 }
 
 impl Env {
-    /// The environment of this process.
     pub fn from_process() -> Self {
         std::env::vars_os().collect()
     }
 
-    /// A variable as text. One that is not UTF-8 is an error that names it.
+    /// # Errors
+    /// The variable is not UTF-8.
     pub fn text(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
         match self.plain.get(name) {
             None => Ok(None),
@@ -57,23 +55,25 @@ impl Env {
         }
     }
 
-    /// A variable as a path, which can be any bytes.
+    /// A path may hold bytes that are not UTF-8.
     pub fn path(&self, name: &str) -> Option<&Path> {
         self.plain.get(name).map(Path::new)
     }
 
-    /// Whether the variable is there and not empty, as `NO_COLOR` is asked.
+    /// Whether the variable is set and not empty, which is how `NO_COLOR` is defined.
     pub fn has(&self, name: &str) -> bool {
         self.plain.contains_key(name)
     }
 
-    /// Any variable that a hook may be handed: all there are, but for [`ACCESS_KEY`] and [`SECRET_KEY`].
+    /// A variable that may be passed to a hook: any except [`ACCESS_KEY`] and [`SECRET_KEY`].
     pub fn for_hook(&self, name: &str) -> Option<&OsStr> {
-        let other = || self.others.get(OsStr::new(name));
-        self.plain.get(name).or_else(other).map(OsString::as_os_str)
+        let value = self.plain.get(name);
+        value
+            .or_else(|| self.others.get(OsStr::new(name)))
+            .map(OsString::as_os_str)
     }
 
-    /// [`ACCESS_KEY`] or [`SECRET_KEY`].
+    /// `name` is [`ACCESS_KEY`] or [`SECRET_KEY`].
     pub(super) fn secret(&self, name: &'static str) -> Result<Option<&SecretString>, ConfigError> {
         match self.secret.get(name) {
             None => Ok(None),
@@ -100,7 +100,7 @@ impl FromIterator<(OsString, OsString)> for Env {
 }
 
 impl fmt::Debug for Env {
-    /// Names alone: any value can hold something that is nobody's business.
+    /// Prints names only: any value can be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
             .entries(self.plain.keys().chain(self.secret.keys()))
@@ -109,7 +109,7 @@ impl fmt::Debug for Env {
 }
 
 fn not_utf8(name: &'static str) -> ConfigError {
-    ConfigError::new(Origin::Variable(name), "it is not UTF-8; set it again")
+    ConfigError::new(Origin::Variable(name), "not valid UTF-8")
 }
 
 #[cfg(test)]
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_none() {
+    fn an_empty_variable_counts_as_unset() {
         let env = env([("NO_COLOR", ""), ("TERM", "dumb")]);
         assert!(!env.has("NO_COLOR"));
         assert_eq!(env.text("TERM").unwrap(), Some("dumb"));
     }
 
     #[test]
-    fn debug_tells_names_and_no_values() {
+    fn debug_output_holds_names_but_no_values() {
         let env = env([(SECRET_KEY, "canary"), ("FORGEWATCH_BASE_URL", "canary")]);
         let text = format!("{env:?}");
         assert!(

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: where, what, and what would do; all of it at once.
+//! Configuration errors: all of them at once, each with its place and a way to fix it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,19 @@ use std::path::{Path, PathBuf};
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Compiled in.
+    /// A compiled-in default.
     Default,
-    /// A place in a file, both numbers from 1; the column counts characters.
-    Place(PathBuf, usize, usize),
+    /// A file, a line and a column. Both count from 1; the column counts characters.
+    Position(PathBuf, usize, usize),
     /// A file as a whole.
     File(PathBuf),
-    /// An environment variable.
     Variable(&'static str),
     /// A flag or an argument.
     Flag(&'static str),
-    /// The command line as a whole, or nowhere.
-    Nowhere,
+    /// No single place, such as a missing key.
+    Unspecified,
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     origin: Origin,
@@ -28,7 +26,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `what` says what is wrong and what would do, in one line. It never quotes anything that could be a secret.
+    /// `what` is one line: the error and how to fix it. It never quotes a value that could be a secret.
     pub(super) fn new(origin: Origin, what: impl Into<String>) -> Self {
         Self {
             origin,
@@ -36,10 +34,10 @@ impl ConfigError {
         }
     }
 
-    /// The order errors are told in: those without a place, then each file from top to bottom.
-    fn rank(&self) -> Option<(&Path, usize, usize)> {
+    /// Errors without a position come first, then each file from top to bottom.
+    fn sort_key(&self) -> Option<(&Path, usize, usize)> {
         match &self.origin {
-            Origin::Place(file, line, column) => Some((file, *line, *column)),
+            Origin::Position(file, line, column) => Some((file, *line, *column)),
             _ => None,
         }
     }
@@ -48,12 +46,12 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            Origin::Place(file, line, column) => {
+            Origin::Position(file, line, column) => {
                 write!(f, "{}:{line}:{column}: ", file.display())?;
             }
             Origin::File(file) => write!(f, "{}: ", file.display())?,
             Origin::Variable(name) | Origin::Flag(name) => write!(f, "{name}: ")?,
-            Origin::Default | Origin::Nowhere => {}
+            Origin::Default | Origin::Unspecified => {}
         }
         f.write_str(&self.what)
     }
@@ -61,32 +59,31 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// More errors than this help nobody: it is the wrong file.
-const MOST_TOLD: usize = 100;
+/// A file with more errors than this is probably not a configuration.
+const MAX_REPORTED: usize = 100;
 
-/// All that is wrong; at least one. Prints a line each.
+/// At least one error. Displayed as one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// Ok where there are none.
-    pub(super) fn check(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+    pub(super) fn ok_if_empty(mut errors: Vec<ConfigError>) -> Result<(), Self> {
         if errors.is_empty() {
             return Ok(());
         }
-        errors.sort_by(|a, b| a.rank().cmp(&b.rank()));
-        let more = errors.len().saturating_sub(MOST_TOLD);
+        errors.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+        let more = errors.len().saturating_sub(MAX_REPORTED);
         if more > 0 {
-            errors.truncate(MOST_TOLD);
+            errors.truncate(MAX_REPORTED);
             errors.push(ConfigError::new(
-                Origin::Nowhere,
+                Origin::Unspecified,
                 format!("and {more} more"),
             ));
         }
         Err(Self(errors))
     }
 
-    /// Each of them, in the order they are told.
+    /// The errors in the order in which they are displayed.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.0.iter()
     }

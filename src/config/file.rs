@@ -1,4 +1,4 @@
-//! Files the user names or leaves where we look: found, opened and read, with limits.
+//! Finds and reads the configuration file and the list of jobs, up to a size limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,30 +8,28 @@ use std::path::{Path, PathBuf};
 use super::env::Env;
 use super::error::{ConfigError, Origin};
 
-/// A configuration is read up to here; a larger one is something else.
+/// In bytes.
 const MAX_CONFIG: u64 = 1 << 20;
-/// The same of a list of jobs: half a million of them.
+/// In bytes: about a million jobs.
 const MAX_JOBS: u64 = 16 << 20;
 
-/// A text and where it was found.
+/// A configuration file that was read.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
-    /// The file.
     pub(super) path: PathBuf,
-    /// Whether the user named it; otherwise it was found where we look by default.
+    /// Whether the user named the file; otherwise it was found at a default path.
     pub(super) named: bool,
-    /// The uid it belongs to.
+    /// The owner's uid.
     pub(super) owner: u32,
-    /// What it says.
     pub(super) text: String,
 }
 
-/// Finds and reads the configuration file: the one named, or the first that exists where we look.
+/// Reads the named configuration file, or the first one that exists at a default path.
 ///
-/// One that exists and can't be read is an error, not passed over: another base URL or account might hold without it.
+/// A file that exists but cannot be read is an error: without it, another base URL or account could be used.
 pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<ConfigFile>, ConfigError> {
     if let Some(path) = named.or_else(|| env.path("FORGEWATCH_CONFIG")) {
-        let (text, owner) = read_config(path, "name another with --config")?;
+        let (text, owner) = read_config(path, "name another file with --config")?;
         return Ok(Some(ConfigFile {
             path: path.to_owned(),
             named: true,
@@ -39,16 +37,16 @@ pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<ConfigFil
             text,
         }));
     }
-    for path in default_places(env) {
-        let there = match std::fs::metadata(&path) {
+    for path in default_paths(env) {
+        let exists = match std::fs::metadata(&path) {
             Ok(_) => true,
             Err(e) => !matches!(
                 e.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ),
         };
-        if there {
-            let (text, owner) = read_config(&path, "to go without it, write --config /dev/null")?;
+        if exists {
+            let (text, owner) = read_config(&path, "to run without it, use --config /dev/null")?;
             return Ok(Some(ConfigFile {
                 path,
                 named: false,
@@ -60,8 +58,8 @@ pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<ConfigFil
     Ok(None)
 }
 
-/// The user's file, then the machine's. A relative `XDG_CONFIG_HOME` is no place, as the XDG specification says.
-fn default_places(env: &Env) -> Vec<PathBuf> {
+/// The user's file, then the system's. The XDG specification says to ignore a relative `XDG_CONFIG_HOME`.
+fn default_paths(env: &Env) -> Vec<PathBuf> {
     let xdg = env
         .path("XDG_CONFIG_HOME")
         .filter(|path| path.is_absolute());
@@ -74,20 +72,19 @@ fn default_places(env: &Env) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The text and the uid it belongs to.
-fn read_config(path: &Path, way_out: &str) -> Result<(String, u32), ConfigError> {
+/// Returns the text and the owner's uid.
+fn read_config(path: &Path, hint: &str) -> Result<(String, u32), ConfigError> {
     let error = |what: String| ConfigError::new(Origin::File(path.to_owned()), what);
-    let file = File::open(path).map_err(|e| error(format!("cannot be read: {e}; {way_out}")))?;
-    let meta = file
-        .metadata()
-        .map_err(|e| error(format!("cannot be read: {e}; {way_out}")))?;
+    let unreadable = |e: io::Error| error(format!("cannot read the file: {e}; {hint}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
     if meta.is_dir() {
-        return Err(error("is a folder; name the file in it".to_owned()));
+        return Err(error("is a directory; name a file".to_owned()));
     }
-    // Pipes and /dev/null have modes that say nothing about who wrote what comes out of them.
+    // The mode of a pipe or of /dev/null does not restrict who wrote its content.
     if meta.is_file() && meta.mode() & 0o022 != 0 {
         return Err(error(format!(
-            "can be written by others than its owner (mode {:04o}); chmod go-w {}",
+            "writable by users other than its owner (mode {:04o}); run: chmod go-w {}",
             meta.mode() & 0o7777,
             path.display()
         )));
@@ -96,7 +93,7 @@ fn read_config(path: &Path, way_out: &str) -> Result<(String, u32), ConfigError>
     Ok((text, meta.uid()))
 }
 
-/// Reads a list of jobs, `-` from standard input.
+/// Reads a list of jobs; `-` is standard input.
 pub(super) fn jobs(path: &Path) -> Result<String, ConfigError> {
     let error = |what| ConfigError::new(Origin::File(path.to_owned()), what);
     if path == Path::new("-") {
@@ -105,25 +102,25 @@ pub(super) fn jobs(path: &Path) -> Result<String, ConfigError> {
     }
     let file = File::open(path).map_err(|e| {
         error(format!(
-            "cannot be read: {e}; name another with --jobs-file"
+            "cannot read the file: {e}; name another file with --jobs-file"
         ))
     })?;
     bounded_text(file, MAX_JOBS).map_err(error)
 }
 
-/// Everything, if it is UTF-8 and no longer than `max` bytes.
+/// The whole content, if it is UTF-8 and at most `max` bytes.
 fn bounded_text(from: impl Read, max: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
     from.take(max + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| format!("cannot be read: {e}"))?;
+        .map_err(|e| format!("cannot read the file: {e}"))?;
     if bytes.len() as u64 > max {
-        return Err(format!("is longer than {max} bytes; is it the right file?"));
+        return Err(format!("larger than {max} bytes; is it the right file?"));
     }
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let before = e.as_bytes().iter().take(good);
         let line = 1 + before.filter(|byte| **byte == b'\n').count();
-        format!("is not UTF-8 (line {line}); save it as UTF-8")
+        format!("not valid UTF-8 (line {line}); save the file as UTF-8")
     })
 }

@@ -1,4 +1,4 @@
-//! The environment of a hook's program: what is in it, and what may not be.
+//! The environment of a hook's program.
 
 use std::ffi::OsString;
 
@@ -6,60 +6,59 @@ use toml::de::DeValue;
 
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::value;
-use crate::hooks::payload::OF_THE_EVENT;
+use crate::hooks::payload::EVENT_VARIABLES;
 use forgewatch_core::quote::quoted;
 
-/// What every program gets of our own environment.
+/// Passed to every program.
 const ALWAYS_PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
-/// What a program gets besides the event: the four, those named, those written; of one name the last counts.
+/// The variables that do not come from the event: always passed, named by `pass_env`, set by `env`. A later one
+/// overrides an earlier one.
 pub(super) fn environment(
     env: &Env,
     pass: &[String],
     set: Vec<(String, OsString)>,
 ) -> Vec<(String, OsString)> {
-    let ours = ALWAYS_PASSED
+    let passed = ALWAYS_PASSED
         .into_iter()
         .chain(pass.iter().map(String::as_str));
-    let ours = ours.filter_map(|name| Some((name.to_owned(), env.for_hook(name)?.to_owned())));
-    let mut all: Vec<(String, OsString)> = Vec::new();
-    for (name, value) in ours.chain(set) {
-        all.retain(|(other, _)| *other != name);
-        all.push((name, value));
+    let passed = passed.filter_map(|name| Some((name.to_owned(), env.for_hook(name)?.to_owned())));
+    let mut environment: Vec<(String, OsString)> = Vec::new();
+    for (name, value) in passed.chain(set) {
+        environment.retain(|(other, _)| *other != name);
+        environment.push((name, value));
     }
-    all
+    environment
 }
 
-/// An entry of the key `env`: a name with its text.
+/// Parses an entry of `env`.
 pub(super) fn assignment(name: &str, value: &DeValue<'_>) -> Result<(String, OsString), String> {
     let name = variable(name.to_owned())?;
     let text = value.as_str().ok_or_else(|| {
         let found = value::type_name(value);
-        format!("{name}: {found} is not a text; put it in quotes")
+        format!("{name}: expected a string in quotes, found {found}")
     })?;
     if text.contains('\0') {
-        return Err(format!(
-            "{name}: no variable holds a zero byte; take it out"
-        ));
+        return Err(format!("{name}: a variable cannot contain a NUL byte"));
     }
     Ok((name, OsString::from(text)))
 }
 
-/// The name of a variable that a hook may have besides those the event sets.
+/// Rejects names that the event sets, and those of the credentials.
 pub(super) fn variable(name: String) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
     {
         return Err(format!(
-            "{} is no name of a variable; letters, digits and _ would do",
+            "invalid variable name {}: use letters, digits and '_'",
             quoted(&name)
         ));
     }
     if name == ACCESS_KEY || name == SECRET_KEY {
-        return Err(format!("{name} is never handed to a hook; take it out"));
+        return Err(format!("{name} is never passed to a hook; remove it"));
     }
-    if OF_THE_EVENT.contains(&name.as_str()) {
-        return Err(format!("{name} is set by the event; take it out"));
+    if EVENT_VARIABLES.contains(&name.as_str()) {
+        return Err(format!("{name} is set by the event; remove it"));
     }
     Ok(name)
 }

@@ -1,135 +1,133 @@
-//! The keys of `[[hooks]]`: the last part of the table of [`super::keys`].
+//! The keys of `[[hooks]]`: a part of the table in [`super::keys`].
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::keys::{Key, KeyDefault, ValueKind};
 
-/// How long an attempt of a program may take, where nothing is written.
+/// Default time limit of one attempt to run a program.
 pub(super) const RUN_TIMEOUT: Duration = Duration::from_mins(5);
-/// The same of a webhook.
+/// Default time limit of one attempt to call a webhook.
 pub(super) const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
-/// The shortest and the longest that can be written.
-pub(super) const TIMEOUT_SPAN: (Duration, Duration) =
+/// Shortest and longest `timeout`.
+pub(super) const TIMEOUT_RANGE: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_hours(24));
-/// How often a failed attempt is repeated, where nothing is written.
+/// Default of `retries`.
 pub(super) const RETRIES: u32 = 8;
-/// The fewest and the most that can be written.
-pub(super) const RETRIES_SPAN: RangeInclusive<u32> = 0..=100;
-/// How many attempts run at once, where nothing is written.
+pub(super) const RETRIES_RANGE: RangeInclusive<u32> = 0..=100;
+/// Default of `max_running`.
 pub(super) const MAX_RUNNING: usize = 4;
-/// The fewest and the most that can be written.
-pub(super) const MAX_RUNNING_SPAN: RangeInclusive<usize> = 1..=1000;
+pub(super) const MAX_RUNNING_RANGE: RangeInclusive<usize> = 1..=1000;
 
 /// In the order of the example file.
 pub(super) const HOOK_KEYS: &[Key] = &[
     required(
         "name",
-        "text of up to 63 letters, digits and any of . _ -",
+        "up to 63 letters, digits, `.`, `_` or `-`",
         "\"next-step\"",
-        "What the hook is called; no two have one name.",
+        "The hook's name; names are unique.",
     ),
     required(
         "on",
-        "array of types of events, or `job.*` for all of jobs",
+        "array of event types, or `job.*` for all job events",
         "[\"job.completed\"]",
-        "What it is called for.",
+        "The events that trigger the hook.",
     ),
     unset(
         "kinds",
         "array of `\"diff\"` and `\"update\"`",
         "[\"update\"]",
-        "events of either kind, and the watcher's own",
-        "The kinds of jobs whose events it is called for.",
+        "jobs of both kinds, and events of forgewatch itself",
+        "The kinds of jobs whose events trigger the hook.",
     ),
     unset(
         "run",
-        "array of texts: a program and its arguments",
+        "array of strings: a program and its arguments",
         "[\"/usr/local/libexec/create-diff\"]",
-        "the hook needs a webhook",
-        "The program, absolute, relative to the file's folder or on PATH; run without a shell.",
+        "webhook is required",
+        "The program: an absolute path, relative to the file's directory, or found in PATH. It runs without a shell.",
     ),
     unset(
         "webhook",
         "URL",
         "\"https://hooks.example.net/forgewatch\"",
-        "the hook needs a program to run",
-        "Where the event is posted: https, or http to a loopback address.",
+        "run is required",
+        "The URL that receives the event by POST: https, or http to a loopback address.",
     ),
     unset(
         "timeout",
         "duration, 10ms to 1d",
         "\"5m\"",
         "5m for a program, 30s for a webhook",
-        "The most one attempt may take.",
+        "Time limit for one attempt.",
     ),
     unset(
         "retries",
         "whole number, 0 to 100",
         "8",
         "8",
-        "How often a failed attempt is repeated before the delivery is given up.",
+        "How often a failed attempt is retried before the delivery has failed.",
     ),
     unset(
         "max_running",
         "whole number, 1 to 1000",
         "4",
         "4",
-        "The most attempts of this hook under way at once.",
+        "Maximum number of concurrent attempts of this hook.",
     ),
     unset(
         "env",
-        "table of texts",
+        "table of strings",
         "{ STAGE = \"live\" }",
         "none",
-        "Variables set for the program.",
+        "Environment variables to set for the program.",
     ),
     unset(
         "pass_env",
         "array of names",
         "[\"JENKINS_URL\"]",
-        "none but PATH, HOME, LANG and TZ",
-        "Variables of forgewatch's own environment that the program gets too; never the credentials.",
+        "only PATH, HOME, LANG and TZ",
+        "Environment variables to pass on to the program; never the credentials.",
     ),
     unset(
         "secret_files",
-        "array of paths; relative to the file's folder",
+        "array of paths, relative to the file's directory",
         "[\"/etc/forgewatch/webhook.secret\"]",
-        "none, and a webhook needs one",
-        "Files with a key `whsec_…` each, readable by their owner alone; all of them sign.",
+        "none; required with webhook",
+        "Files with one key `whsec_…` each, readable only by their owner; every key signs.",
     ),
 ];
 
 const fn required(
     name: &'static str,
-    takes: &'static str,
+    accepted: &'static str,
     example: &'static str,
     doc: &'static str,
 ) -> Key {
-    key(name, takes, KeyDefault::Required { example }, doc)
+    key(name, accepted, KeyDefault::Required { example }, doc)
 }
 
 const fn unset(
     name: &'static str,
-    takes: &'static str,
+    accepted: &'static str,
     example: &'static str,
     meaning: &'static str,
     doc: &'static str,
 ) -> Key {
-    key(name, takes, KeyDefault::Unset { example, meaning }, doc)
+    key(name, accepted, KeyDefault::Unset { example, meaning }, doc)
 }
 
 const fn key(
     name: &'static str,
-    takes: &'static str,
-    preset: KeyDefault,
+    accepted: &'static str,
+    default: KeyDefault,
     doc: &'static str,
 ) -> Key {
     Key {
         section: "hooks",
         name,
-        kind: ValueKind::OfHook { takes },
-        preset,
+        kind: ValueKind::OfHook { accepted },
+        default,
         flag: None,
         variable: None,
         doc,

@@ -1,4 +1,4 @@
-//! The hooks of the file: `[[hooks]]`. Those of the command line are in [`super::on_event`].
+//! Hooks of the file: `[[hooks]]`. [`super::on_event`] has those of the command line.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use url::Url;
 use super::env::Env;
 use super::hook_env::{assignment, environment, variable};
 use super::hook_keys::{
-    MAX_RUNNING, MAX_RUNNING_SPAN, RETRIES, RETRIES_SPAN, RUN_TIMEOUT, TIMEOUT_SPAN,
+    MAX_RUNNING, MAX_RUNNING_RANGE, RETRIES, RETRIES_RANGE, RUN_TIMEOUT, TIMEOUT_RANGE,
     WEBHOOK_TIMEOUT,
 };
 use super::program::{self, TrustedOwners};
@@ -22,25 +22,24 @@ use super::value;
 use super::webhook;
 use crate::hooks::HookAction;
 use crate::hooks::HookSpec;
-use forgewatch_core::event::ALL_OF_JOBS;
+use forgewatch_core::event::ALL_JOB_EVENTS;
 use forgewatch_core::event::EventType;
 use forgewatch_core::job::JobKind;
 use forgewatch_core::quote::quoted;
 use forgewatch_core::suggest::nearest;
 
-/// The file's `[[hooks]]`. Programs and secrets are looked at here, so that a mistake is told before anything
-/// depends on it.
+/// Checks programs and secrets too, so that errors appear at startup rather than at the first event.
 pub(super) fn from_file(
     value: &Spanned<DeValue<'_>>,
     env: &Env,
-    checked: &mut FileChecker<'_>,
+    checker: &mut FileChecker<'_>,
 ) -> Vec<HookSpec> {
     let mut hooks: Vec<HookSpec> = Vec::new();
     let mut names = BTreeSet::new();
     let Some(entries) = value.get_ref().as_array() else {
-        checked.error(
+        checker.error(
             value.span().start,
-            "hooks: a hook is a table of its own; write [[hooks]], in two pairs of brackets",
+            "hooks: expected an array of tables; write [[hooks]], in double brackets",
         );
         return hooks;
     };
@@ -48,31 +47,31 @@ pub(super) fn from_file(
         let start = entry.span().start;
         let Some(table) = entry.get_ref().as_table() else {
             let what = format!(
-                "hooks: {} is no hook; write [[hooks]], and under it name, on, and run or webhook",
+                "hooks: expected a table, found {}; write [[hooks]], and below it name, on, and run or webhook",
                 value::type_name(entry.get_ref())
             );
-            checked.error(start, what);
+            checker.error(start, what);
             continue;
         };
-        let before = checked.errors.len();
-        let entry = HookDraft::read(start, table, env, checked);
+        let before = checker.errors.len();
+        let entry = HookDraft::read(start, table, env, checker);
         if let Some(name) = &entry.name
             && !names.insert(name.clone())
         {
             let what = format!(
-                "hooks.name: there is another hook {}; each needs a name of its own",
+                "hooks.name: duplicate hook name {}; each hook needs its own name",
                 quoted(name)
             );
-            checked.error(start, what);
+            checker.error(start, what);
         }
-        if checked.errors.len() == before {
+        if checker.errors.len() == before {
             hooks.extend(entry.finish(env));
         }
     }
     hooks
 }
 
-/// One table while it is read: what was good in it.
+/// The valid values of one `[[hooks]]` table.
 #[derive(Default)]
 struct HookDraft {
     name: Option<String>,
@@ -89,72 +88,76 @@ struct HookDraft {
 }
 
 impl HookDraft {
-    /// Takes what is good; all else is told.
-    fn read(start: usize, table: &DeTable<'_>, env: &Env, checked: &mut FileChecker<'_>) -> Self {
-        let mut entry = Self::default();
+    /// Keeps valid values and reports all others.
+    fn read(start: usize, table: &DeTable<'_>, env: &Env, checker: &mut FileChecker<'_>) -> Self {
+        let mut hook = Self::default();
         for (name, value) in table {
-            if !entry.take(name.get_ref(), value, env, checked) {
-                checked.unknown_key("hooks", name);
+            if !hook.set(name.get_ref(), value, env, checker) {
+                checker.unknown_key("hooks", name);
             }
         }
         for (key, example) in [("name", "\"next-step\""), ("on", "[\"job.completed\"]")] {
             if !table.contains_key(key) {
-                let what = format!("hooks.{key} is missing; write e.g. {key} = {example}");
-                checked.error(start, what);
+                let what = format!("hooks.{key} is missing; add a line such as {key} = {example}");
+                checker.error(start, what);
             }
         }
-        for what in contradictions(table) {
-            checked.error(start, format!("hooks: {what}"));
+        for what in conflicts(table) {
+            checker.error(start, format!("hooks: {what}"));
         }
-        entry
+        hook
     }
 
-    /// Takes one key over; false where there is no such key.
-    fn take(
+    /// Returns false for an unknown key.
+    fn set(
         &mut self,
         key: &str,
         value: &Spanned<DeValue<'_>>,
         env: &Env,
-        checked: &mut FileChecker<'_>,
+        checker: &mut FileChecker<'_>,
     ) -> bool {
-        let (folder, owner) = (checked.folder().to_owned(), checked.owner());
+        let (folder, owner) = (checker.folder().to_owned(), checker.owner());
         let found = value.get_ref();
-        let mut at = KeyReader { key, checked };
+        let mut reader = KeyReader { key, checker };
         match key {
-            "name" => self.name = at.good(value, text(found).and_then(name)),
-            "on" => self.on = at.each(value, event_type).and_then(|on| at.some(value, on)),
-            "kinds" => self.kinds = at.each(value, kind),
+            "name" => self.name = reader.ok(value, text(found).and_then(name)),
+            "on" => {
+                self.on = reader
+                    .array(value, event_type)
+                    .and_then(|on| reader.non_empty(value, on))
+            }
+            "kinds" => self.kinds = reader.array(value, kind),
             "run" => {
-                self.run = at
-                    .each(value, |word| Ok(word.to_owned()))
-                    .and_then(|words| at.good(value, command(words, &folder, env, Some(owner))));
+                self.run = reader
+                    .array(value, |word| Ok(word.to_owned()))
+                    .and_then(|words| reader.ok(value, command(words, &folder, env, Some(owner))));
             }
             "webhook" => {
                 let url = text(found).and_then(|url| webhook::url(&url));
-                self.webhook = at.good(value, url);
+                self.webhook = reader.ok(value, url);
             }
             "timeout" => {
-                let (min, max) = TIMEOUT_SPAN;
+                let (min, max) = TIMEOUT_RANGE;
                 let timeout = text(found).and_then(|t| value::duration(&t, min, max, "5m"));
-                self.timeout = at.good(value, timeout);
+                self.timeout = reader.ok(value, timeout);
             }
             "retries" => {
-                let (min, max) = (*RETRIES_SPAN.start(), *RETRIES_SPAN.end());
+                let (min, max) = (*RETRIES_RANGE.start(), *RETRIES_RANGE.end());
                 let retries = count(found, u64::from(min), u64::from(max));
-                self.retries = at.good(value, retries).map(|n| n as u32);
+                self.retries = reader.ok(value, retries).map(|n| n as u32);
             }
             "max_running" => {
-                let (min, max) = (*MAX_RUNNING_SPAN.start(), *MAX_RUNNING_SPAN.end());
+                let (min, max) = (*MAX_RUNNING_RANGE.start(), *MAX_RUNNING_RANGE.end());
                 let running = count(found, min as u64, max as u64);
-                self.max_running = at.good(value, running).map(|n| n as usize);
+                self.max_running = reader.ok(value, running).map(|n| n as usize);
             }
-            "env" => self.env = at.variables(value),
+            "env" => self.env = reader.variables(value),
             "pass_env" => {
-                let names = at.each(value, |name| variable(name.to_owned()));
+                let names = reader.array(value, |name| variable(name.to_owned()));
                 self.pass_env = names.unwrap_or_default();
             }
             "secret_files" => {
-                let secrets = at.each(value, |file| webhook::secret(&folder, file));
+                let secrets = reader.array(value, |file| webhook::secret(&folder, file));
                 self.secrets = secrets.unwrap_or_default();
             }
             _ => return false,
@@ -186,90 +189,86 @@ impl HookDraft {
     }
 }
 
-/// A key while its value is read: what is wrong is told, and what is good comes back.
+/// Reads the value of one key and reports its errors.
 struct KeyReader<'a, 'b> {
     key: &'a str,
-    checked: &'a mut FileChecker<'b>,
+    checker: &'a mut FileChecker<'b>,
 }
 
 impl KeyReader<'_, '_> {
-    fn good<T, V>(&mut self, place: &Spanned<V>, read: Result<T, String>) -> Option<T> {
-        read.map_err(|what| {
-            let what = format!("hooks.{}: {what}", self.key);
-            self.checked.error(place.span().start, what);
-        })
-        .ok()
+    fn ok<T, V>(&mut self, place: &Spanned<V>, result: Result<T, String>) -> Option<T> {
+        result
+            .map_err(|what| {
+                let what = format!("hooks.{}: {what}", self.key);
+                self.checker.error(place.span().start, what);
+            })
+            .ok()
     }
 
-    /// An array of texts, each read like this. None where anything in it is wrong.
-    fn each<T>(
+    /// Parses every string of an array. None if any item is invalid.
+    fn array<T>(
         &mut self,
         value: &Spanned<DeValue<'_>>,
-        read: impl Fn(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        let wrong = |found: &DeValue<'_>| {
+        let wrong_type = |found: &DeValue<'_>| {
             let found = value::type_name(found);
-            format!("{found} is not an array of texts; write e.g. [\"one\", \"two\"]")
+            format!("expected an array of strings such as [\"one\", \"two\"], found {found}")
         };
         let items = value.get_ref().as_array().ok_or(value);
-        let items = items.map_err(|value| wrong(value.get_ref()));
-        let items = self.good(value, items)?;
+        let items = items.map_err(|value| wrong_type(value.get_ref()));
+        let items = self.ok(value, items)?;
         let one = |item: &Spanned<DeValue<'_>>| {
-            let text = text(item.get_ref()).map_err(|_| wrong(item.get_ref()));
-            self.good(item, text.and_then(|text| read(&text)))
+            let text = text(item.get_ref()).map_err(|_| wrong_type(item.get_ref()));
+            self.ok(item, text.and_then(|text| parse(&text)))
         };
-        // All of them first: a mistake in one says nothing of the next.
-        let good: Vec<Option<T>> = items.iter().map(one).collect();
-        good.into_iter().collect()
+        // Parses all items before it stops, so that every error is reported.
+        let parsed: Vec<Option<T>> = items.iter().map(one).collect();
+        parsed.into_iter().collect()
     }
 
-    /// A list with something in it.
-    fn some<T>(&mut self, value: &Spanned<DeValue<'_>>, list: Vec<T>) -> Option<Vec<T>> {
-        let empty = || "the list is empty; write e.g. [\"job.completed\"]".to_owned();
-        self.good(value, (!list.is_empty()).then_some(list).ok_or_else(empty))
+    fn non_empty<T>(&mut self, value: &Spanned<DeValue<'_>>, list: Vec<T>) -> Option<Vec<T>> {
+        let empty = || "the list is empty; name an event type such as \"job.completed\"".to_owned();
+        self.ok(value, (!list.is_empty()).then_some(list).ok_or_else(empty))
     }
 
-    /// A table of variables with their texts.
     fn variables(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<(String, OsString)> {
-        let wrong = || "write a table of texts, e.g. { STAGE = \"live\" }".to_owned();
-        let table = value.get_ref().as_table().ok_or_else(wrong);
-        let pairs = self.good(value, table).into_iter().flatten();
+        let wrong_type = || "expected a table such as { STAGE = \"live\" }".to_owned();
+        let table = value.get_ref().as_table().ok_or_else(wrong_type);
+        let pairs = self.ok(value, table).into_iter().flatten();
         pairs
-            .filter_map(|(name, value)| {
-                self.good(value, assignment(name.get_ref(), value.get_ref()))
-            })
+            .filter_map(|(name, value)| self.ok(value, assignment(name.get_ref(), value.get_ref())))
             .collect()
     }
 }
 
-/// What keys say that do not go together.
-fn contradictions(table: &DeTable<'_>) -> Vec<String> {
+/// Errors about keys that do not go together.
+fn conflicts(table: &DeTable<'_>) -> Vec<String> {
     let has = |key: &str| table.contains_key(key);
-    let strange = |keys: &[&str], with: &str| {
-        let found = keys.iter().filter(|key| has(key));
-        let told = found.map(|key| format!("{key} means nothing to {with}; take it out"));
-        told.collect::<Vec<_>>()
+    let unused = |keys: &[&str], with: &str| {
+        let set = keys.iter().filter(|key| has(key));
+        set.map(|key| format!("{key} has no effect with {with}; remove it"))
+            .collect::<Vec<_>>()
     };
     match (has("run"), has("webhook")) {
-        (true, true) => vec!["both run and webhook; make two hooks of it".to_owned()],
+        (true, true) => vec!["run and webhook cannot be combined; write two hooks".to_owned()],
         (false, false) => {
-            let what =
-                "neither run nor webhook; write e.g. run = [\"/usr/local/libexec/create-diff\"]";
+            let what = "run or webhook is missing; add a line such as run = [\"/usr/local/libexec/create-diff\"]";
             vec![what.to_owned()]
         }
-        (true, false) => strange(&["secret_files"], "a program"),
+        (true, false) => unused(&["secret_files"], "run"),
         (false, true) => {
-            let mut told = strange(&["env", "pass_env"], "a webhook");
+            let mut errors = unused(&["env", "pass_env"], "webhook");
             if !has("secret_files") {
-                let what = "a webhook is signed and needs secret_files; write e.g. secret_files = [\"webhook.secret\"]";
-                told.push(what.to_owned());
+                let what = "webhook needs secret_files to sign events; add a line such as secret_files = [\"webhook.secret\"]";
+                errors.push(what.to_owned());
             }
-            told
+            errors
         }
     }
 }
 
-/// The program that these words name, absolute, and its arguments. `owner`: of the file they stand in.
+/// The program's absolute path and its arguments. `owner` is the owner of the file that names it.
 pub(super) fn command(
     words: Vec<String>,
     folder: &Path,
@@ -277,7 +276,7 @@ pub(super) fn command(
     owner: Option<u32>,
 ) -> Result<(std::path::PathBuf, Vec<String>), String> {
     if words.iter().any(|word| word.contains('\0')) {
-        return Err("no command holds a zero byte; take it out".to_owned());
+        return Err("a command cannot contain a NUL byte".to_owned());
     }
     let mut words = words.into_iter();
     let name = words.next().unwrap_or_default();
@@ -286,29 +285,28 @@ pub(super) fn command(
     Ok((program, words.collect()))
 }
 
-/// A type of events that there is.
 pub(super) fn event_type(name: &str) -> Result<String, String> {
-    let known = || EventType::NAMES.into_iter().chain([ALL_OF_JOBS]);
+    let known = || EventType::NAMES.into_iter().chain([ALL_JOB_EVENTS]);
     if known().any(|known| known == name) {
         return Ok(name.to_owned());
     }
     let hint = nearest(name, known()).map_or_else(
-        || "see docs/events.md for all of them".to_owned(),
+        || format!("use one of {}", known().collect::<Vec<_>>().join(", ")),
         |near| format!("did you mean {near}?"),
     );
-    Err(format!("{} is no type of event; {hint}", quoted(name)))
+    Err(format!("unknown event type {}; {hint}", quoted(name)))
 }
 
 fn kind(word: &str) -> Result<JobKind, String> {
     let found = JobKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    found.ok_or_else(|| format!("{} is neither \"diff\" nor \"update\"", quoted(word)))
+    found.ok_or_else(|| format!("expected \"diff\" or \"update\", found {}", quoted(word)))
 }
 
 fn name(text: String) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if text.is_empty() || text.len() > 63 || !text.chars().all(good) {
         return Err(format!(
-            "{} is no name of a hook; up to 63 letters, digits and any of . _ - would do",
+            "invalid hook name {}: use up to 63 letters, digits, '.', '_' or '-'",
             quoted(&text)
         ));
     }
@@ -316,14 +314,16 @@ fn name(text: String) -> Result<String, String> {
 }
 
 fn text(value: &DeValue<'_>) -> Result<String, String> {
-    value
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| format!("{} is not a text in quotes", value::type_name(value)))
+    value.as_str().map(str::to_owned).ok_or_else(|| {
+        format!(
+            "expected a string in quotes, found {}",
+            value::type_name(value)
+        )
+    })
 }
 
 fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
     let written = value::integer(value)
-        .ok_or_else(|| format!("{} is not a whole number", value::type_name(value)))?;
+        .ok_or_else(|| format!("expected a whole number, found {}", value::type_name(value)))?;
     value::count(&written, min, max)
 }

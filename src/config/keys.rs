@@ -1,5 +1,5 @@
-//! The one table of keys. What a file may hold, what the flags and variables of the same meaning may say, the
-//! compiled defaults, the manual's table and the example file all come from it.
+//! The table of keys. The file's keys, their flags and environment variables, the defaults, the manual's table and the
+//! example file all come from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,92 +13,94 @@ use super::layers::Values;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 
-/// One key of the file.
+/// One key of the configuration.
 pub(super) struct Key {
-    /// The table it is in; `jobs` is an array of tables.
+    /// The TOML table; `jobs` and `hooks` are arrays of tables.
     pub(super) section: &'static str,
-    /// Its name there.
     pub(super) name: &'static str,
-    /// What can be written, and where it goes.
     pub(super) kind: ValueKind,
-    /// What holds when nothing is written.
-    pub(super) preset: KeyDefault,
-    /// The flag that says the same.
+    pub(super) default: KeyDefault,
     pub(super) flag: Option<&'static str>,
-    /// The variable that says the same.
     pub(super) variable: Option<&'static str>,
-    /// One sentence for the manual.
+    /// One sentence for the manual and the example file.
     pub(super) doc: &'static str,
 }
 
-/// What holds when nothing is written. Values are in the form of a flag: as in the file, but without quotes.
+/// A key's default. Values are written as on the command line: as in the file, but without quotes.
 pub(super) enum KeyDefault {
-    /// This.
     Value(&'static str),
-    /// What `meaning` says; `example` could be written.
+    /// No value. `meaning` describes the behavior without one.
     Unset {
         example: &'static str,
         meaning: &'static str,
     },
-    /// Nothing does: it has to be written.
-    Required { example: &'static str },
+    /// The key must be set.
+    Required {
+        example: &'static str,
+    },
 }
 
-/// What can be written for a key, and where it goes.
+/// The values that a key accepts, and the field that it sets.
 pub(super) enum ValueKind {
-    /// A duration as humantime reads it.
+    /// A duration in humantime's syntax.
     Duration {
         min: Duration,
         max: Duration,
         set: fn(&mut Values, Duration),
     },
-    /// The same, or the word `never`, which is None.
+    /// A duration, or `never`, which becomes None.
     DurationOrNever {
         min: Duration,
         max: Duration,
         set: fn(&mut Values, Option<Duration>),
     },
-    /// A whole number.
     Count {
         min: u64,
         max: u64,
         set: fn(&mut Values, u64),
     },
-    /// A number with or without a fraction.
+    /// A number, fractions included.
     Rate {
         min: f64,
         max: f64,
         set: fn(&mut Values, f64),
     },
-    /// Bytes, as a plain number or with one of the units KiB, MiB, GiB, kB, MB, GB.
+    /// A number of bytes, plain or with a unit such as MiB or kB.
     Size {
         min: u64,
         max: u64,
         set: fn(&mut Values, u64),
     },
-    /// true or false.
-    Switch { set: fn(&mut Values, bool) },
-    /// One of a few words.
+    Switch {
+        set: fn(&mut Values, bool),
+    },
     Word {
         words: &'static [&'static str],
         set: fn(&mut Values, &str),
     },
-    /// A path; in a file, relative to that file's folder.
-    File { set: fn(&mut Values, PathBuf) },
-    /// The path of a socket; the same, but no longer than the system takes.
-    Socket { set: fn(&mut Values, PathBuf) },
-    /// The name of a group of users.
-    Group { set: fn(&mut Values, &str) },
-    /// The API's base; see [`super::base_url`].
-    BaseUrl { set: fn(&mut Values, Url) },
-    /// A job's name; see [`super::jobs`].
+    /// A path. In a file, it is relative to that file's directory.
+    File {
+        set: fn(&mut Values, PathBuf),
+    },
+    /// The path of a Unix socket, which is limited in length.
+    Socket {
+        set: fn(&mut Values, PathBuf),
+    },
+    /// The name of a Unix group.
+    Group {
+        set: fn(&mut Values, &str),
+    },
+    /// See [`super::base_url`].
+    BaseUrl {
+        set: fn(&mut Values, Url),
+    },
+    /// See [`super::jobs`].
     Job,
-    /// A table of labels; see [`super::jobs`].
     Labels,
-    /// A key of a hook; see [`super::hooks`]. Its example is TOML as it stands.
+    /// A key of a hook; see [`super::hooks`]. Its example is a TOML value.
     OfHook {
-        /// What can be written, for the manual.
-        takes: &'static str,
+        /// The accepted values, for the manual.
+        accepted: &'static str,
     },
 }
 
@@ -109,17 +111,17 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// Every key there is. In a section, they are in the order of the example file.
+/// All keys. Within a section, they are in the order of the example file.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
     settings().chain(JOB_KEYS).chain(HOOK_KEYS)
 }
 
-/// The keys that stand once, in a section of their own: those of neither jobs nor hooks.
+/// The keys of plain tables: all except those of `[[jobs]]` and `[[hooks]]`.
 pub(super) fn settings() -> impl Iterator<Item = &'static Key> + Clone {
     KEYS.iter().chain(DAEMON_KEYS)
 }
 
-/// The keys of `[api]` and `[schedule]`, which everybody uses who asks the API.
+/// The keys of `[api]` and `[schedule]`, which the one-shot and the daemon share.
 const KEYS: &[Key] = &[
     Key {
         section: "api",
@@ -127,10 +129,10 @@ const KEYS: &[Key] = &[
         kind: ValueKind::BaseUrl {
             set: |d, url| d.base_url = Some(url),
         },
-        preset: KeyDefault::Value("https://api.multiplay.co.uk"),
+        default: KeyDefault::Value("https://api.multiplay.co.uk"),
         flag: Some("--base-url"),
         variable: Some("FORGEWATCH_BASE_URL"),
-        doc: "Where the API is: https, or http to a loopback address. A path in front of the API's own is kept.",
+        doc: "The API's address: https, or http to a loopback address. A path prefix is kept.",
     },
     Key {
         section: "api",
@@ -140,10 +142,10 @@ const KEYS: &[Key] = &[
             max: u64::MAX,
             set: |d, n| d.account_service_id = n,
         },
-        preset: KeyDefault::Required { example: "5678" },
+        default: KeyDefault::Required { example: "5678" },
         flag: Some("--account-service-id"),
         variable: Some("FORGEWATCH_ACCOUNT_SERVICE_ID"),
-        doc: "The account service the jobs belong to.",
+        doc: "The account service that the jobs belong to.",
     },
     Key {
         section: "api",
@@ -151,13 +153,13 @@ const KEYS: &[Key] = &[
         kind: ValueKind::File {
             set: |d, path| d.credentials_file = Some(path),
         },
-        preset: KeyDefault::Unset {
+        default: KeyDefault::Unset {
             example: "/etc/forgewatch/credentials",
-            meaning: "the credentials of the environment or of systemd",
+            meaning: "credentials from the environment or systemd",
         },
         flag: Some("--credentials-file"),
         variable: Some("FORGEWATCH_CREDENTIALS_FILE"),
-        doc: "A file with one line ACCESS:SECRET, readable by its owner alone.",
+        doc: "A file with one line ACCESS:SECRET, readable only by its owner.",
     },
     Key {
         section: "api",
@@ -165,9 +167,9 @@ const KEYS: &[Key] = &[
         kind: ValueKind::File {
             set: |d, path| d.ca_file = Some(path),
         },
-        preset: KeyDefault::Unset {
+        default: KeyDefault::Unset {
             example: "/etc/ssl/studio-ca.pem",
-            meaning: "the system's alone",
+            meaning: "only the system's",
         },
         flag: None,
         variable: None,
@@ -181,10 +183,10 @@ const KEYS: &[Key] = &[
             max: Duration::from_mins(5),
             set: |d, t| d.connect_timeout = t,
         },
-        preset: KeyDefault::Value("5s"),
+        default: KeyDefault::Value("5s"),
         flag: None,
         variable: None,
-        doc: "The most that name lookup, connection and TLS handshake may take together.",
+        doc: "Time limit for name lookup, connection and TLS handshake together.",
     },
     Key {
         section: "api",
@@ -194,10 +196,10 @@ const KEYS: &[Key] = &[
             max: HOUR,
             set: |d, t| d.timeout = t,
         },
-        preset: KeyDefault::Value("30s"),
+        default: KeyDefault::Value("30s"),
         flag: None,
         variable: None,
-        doc: "The most the first MiB of an answer may take; beyond it 64 KiB/s over any 10 s are enough.",
+        doc: "Time limit for the first MiB of a response; after that, 64 KiB/s over any 10 s are enough.",
     },
     Key {
         section: "api",
@@ -207,10 +209,10 @@ const KEYS: &[Key] = &[
             max: 10_000,
             set: |d, n| d.max_in_flight = n as usize,
         },
-        preset: KeyDefault::Value("32"),
+        default: KeyDefault::Value("32"),
         flag: None,
         variable: None,
-        doc: "The most requests under way at once.",
+        doc: "Maximum number of concurrent requests.",
     },
     Key {
         section: "api",
@@ -220,10 +222,10 @@ const KEYS: &[Key] = &[
             max: 100_000.0,
             set: |d, rate| d.max_requests_per_second = rate,
         },
-        preset: KeyDefault::Value("20"),
+        default: KeyDefault::Value("20"),
         flag: None,
         variable: None,
-        doc: "The most requests begun in a second, on average; 20 serve about 2,000 jobs.",
+        doc: "Maximum average rate of requests; 20 are enough for about 2,000 jobs.",
     },
     Key {
         section: "api",
@@ -237,10 +239,10 @@ const KEYS: &[Key] = &[
                 };
             },
         },
-        preset: KeyDefault::Value("flag"),
+        default: KeyDefault::Value("flag"),
         flag: Some("--jobfailed"),
         variable: None,
-        doc: "What `jobfailed` in an answer means: the job failed, or how often it failed and was tried again.",
+        doc: "Meaning of `jobfailed` in a response: the job failed, or how often it failed and was retried.",
     },
     Key {
         section: "api",
@@ -248,10 +250,10 @@ const KEYS: &[Key] = &[
         kind: ValueKind::Switch {
             set: |d, on| d.diff_info = on,
         },
-        preset: KeyDefault::Value("true"),
+        default: KeyDefault::Value("true"),
         flag: None,
         variable: None,
-        doc: "Ask once for the names of a diff's game, image and machine.",
+        doc: "Request the names of a diff's game, image and machine once.",
     },
     Key {
         section: "api",
@@ -261,10 +263,10 @@ const KEYS: &[Key] = &[
             max: 1 << 40,
             set: |d, bytes| d.max_body = bytes,
         },
-        preset: KeyDefault::Value("1GiB"),
+        default: KeyDefault::Value("1GiB"),
         flag: None,
         variable: None,
-        doc: "The most that is read of one answer, after decompression; it is never held whole.",
+        doc: "Maximum size of a response after decompression; it is read as a stream and never held whole.",
     },
     Key {
         section: "schedule",
@@ -278,10 +280,10 @@ const KEYS: &[Key] = &[
                 };
             },
         },
-        preset: KeyDefault::Value("inspection"),
+        default: KeyDefault::Value("inspection"),
         flag: Some("--policy"),
         variable: None,
-        doc: "How the moment of the next request is chosen; exponential is x1.5 from min_interval to 30 s.",
+        doc: "How the time of the next poll is chosen; exponential is x1.5 from min_interval to 30 s.",
     },
     Key {
         section: "schedule",
@@ -291,10 +293,10 @@ const KEYS: &[Key] = &[
             max: HOUR,
             set: |d, t| d.request_cost = t,
         },
-        preset: KeyDefault::Value("1s"),
+        default: KeyDefault::Value("1s"),
         flag: Some("--request-cost"),
         variable: None,
-        doc: "How long a delay in seeing the end one request is worth.",
+        doc: "The delay in detecting a job's end that is worth one request.",
     },
     Key {
         section: "schedule",
@@ -304,10 +306,10 @@ const KEYS: &[Key] = &[
             max: HOUR,
             set: |d, t| d.min_interval = t,
         },
-        preset: KeyDefault::Value("1s"),
+        default: KeyDefault::Value("1s"),
         flag: Some("--min-interval"),
         variable: None,
-        doc: "Never ask for a job sooner than this after an answer.",
+        doc: "Minimum time between two polls of a job.",
     },
     Key {
         section: "schedule",
@@ -317,10 +319,10 @@ const KEYS: &[Key] = &[
             max: DAY,
             set: |d, t| d.max_interval = t,
         },
-        preset: KeyDefault::Value("10m"),
+        default: KeyDefault::Value("10m"),
         flag: Some("--max-interval"),
         variable: None,
-        doc: "Never ask for a job later than this after an answer.",
+        doc: "Maximum time between two polls of a job.",
     },
     Key {
         section: "schedule",
@@ -330,10 +332,10 @@ const KEYS: &[Key] = &[
             max: 100,
             set: |d, n| d.progress_step = n as u8,
         },
-        preset: KeyDefault::Value("10"),
+        default: KeyDefault::Value("10"),
         flag: None,
         variable: None,
-        doc: "Tell of progress at every multiple of this many percent.",
+        doc: "Emit a progress event at every multiple of this many percent.",
     },
     Key {
         section: "schedule",
@@ -343,10 +345,10 @@ const KEYS: &[Key] = &[
             max: YEAR,
             set: |d, t| d.stalled_after = t,
         },
-        preset: KeyDefault::Value("30m"),
+        default: KeyDefault::Value("30m"),
         flag: None,
         variable: None,
-        doc: "Call a job stalled after this long without a move.",
+        doc: "Report a job as stalled after this time without progress.",
     },
     Key {
         section: "schedule",
@@ -356,10 +358,10 @@ const KEYS: &[Key] = &[
             max: YEAR,
             set: |d, t| d.unreachable_after = t,
         },
-        preset: KeyDefault::Value("2m"),
+        default: KeyDefault::Value("2m"),
         flag: None,
         variable: None,
-        doc: "Call a job unreachable after this long of failed asking.",
+        doc: "Report a job as unreachable after polling has failed for this long.",
     },
     Key {
         section: "schedule",
@@ -369,10 +371,10 @@ const KEYS: &[Key] = &[
             max: DAY,
             set: |d, t| d.not_found_grace = t,
         },
-        preset: KeyDefault::Value("60s"),
+        default: KeyDefault::Value("60s"),
         flag: Some("--not-found-grace"),
         variable: None,
-        doc: "How long a job may be not found before that is its end: one just created may not be there yet.",
+        doc: "How long a job may be missing before its watch ends: a job just created may not be found yet.",
     },
     Key {
         section: "schedule",
@@ -382,44 +384,43 @@ const KEYS: &[Key] = &[
             max: YEAR,
             set: |d, t| d.give_up_after = t,
         },
-        preset: KeyDefault::Unset {
+        default: KeyDefault::Unset {
             example: "10m",
             meaning: "10m with --until-done, else never",
         },
         flag: Some("--give-up-after"),
         variable: None,
-        doc: "How long asking may fail before that is a job's end, or never.",
+        doc: "How long polling may fail before a job's watch ends, or never.",
     },
 ];
 
-/// The durations of a one-shot's flags, which no file has: shortest and longest.
-pub(super) const ONE_SHOT_SPAN: (Duration, Duration) = (MILLISECOND, YEAR);
-/// How often `text` says that it is still there.
+/// Shortest and longest duration of the one-shot's flags, which have no key in the file.
+pub(super) const ONE_SHOT_RANGE: (Duration, Duration) = (MILLISECOND, YEAR);
+/// Default interval of heartbeat lines in `text`.
 pub(super) const HEARTBEAT: Duration = MINUTE;
 
-/// The sections with keys of ours.
+/// The sections that have keys.
 pub(super) const SECTIONS: [&str; 6] = ["api", "schedule", "state", "control", "jobs", "hooks"];
-/// Those of them that are the daemon's alone.
-pub(super) const DAEMONS: [&str; 2] = ["state", "control"];
-/// The sections whose feature is not there yet.
-pub(super) const LATER: [&str; 1] = ["http"];
+/// The sections that only the daemon uses.
+pub(super) const DAEMON_SECTIONS: [&str; 2] = ["state", "control"];
+/// Reserved sections of features that do not exist yet.
+pub(super) const RESERVED_SECTIONS: [&str; 1] = ["http"];
 
 impl Key {
-    /// `section.name`, as messages call it.
+    /// `section.name`, as in messages.
     pub(super) fn path(&self) -> String {
         format!("{}.{}", self.section, self.name)
     }
 
-    /// Something that could be written, without quotes.
+    /// A valid value, without quotes.
     pub(super) fn example(&self) -> &'static str {
-        match self.preset {
+        match self.default {
             KeyDefault::Value(text)
             | KeyDefault::Unset { example: text, .. }
             | KeyDefault::Required { example: text } => text,
         }
     }
 
-    /// The key of `section` called `name`.
     pub(super) fn find(section: &str, name: &str) -> Option<&'static Self> {
         all().find(|key| key.section == section && key.name == name)
     }

@@ -1,5 +1,4 @@
-//! The settings while they are put together: defaults first, then the file, the environment, the flags, each
-//! over what was there.
+//! Merges the layers of the configuration: defaults, file, environment, flags. A later layer overrides an earlier one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,21 +13,20 @@ use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::limits::{JobFailed, Limits};
-use forgewatch_core::schedule::{Policy, Rules};
+use forgewatch_core::schedule::{Policy, ScheduleSettings};
 
-/// What the settings are for: a few things are not the same in both.
+/// What the configuration is for; some defaults and sections depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunMode {
-    /// A watch that ends.
+    /// `watch --until-done`.
     OneShot,
-    /// The daemon.
     Daemon,
 }
 
-/// Every value of the table of keys, and where each came from.
+/// The values of all keys so far, and where each one was set.
 #[derive(Debug)]
 pub(super) struct Values {
-    purpose: RunMode,
+    mode: RunMode,
     pub(super) base_url: Option<Url>,
     pub(super) account_service_id: u64,
     pub(super) credentials_file: Option<PathBuf>,
@@ -55,36 +53,35 @@ pub(super) struct Values {
     pub(super) socket: PathBuf,
     pub(super) group: String,
     pub(super) stop_grace: Duration,
-    /// In the order of [`keys::settings`]: who spoke last; None where nobody did.
-    spoken: Vec<Option<Provenance>>,
+    /// In the order of [`keys::settings`]; None for keys that no layer has set.
+    provenance: Vec<Option<Provenance>>,
 }
 
-/// Who said what a key is, and whether it could be read.
+/// Where a key was last set, and whether that value was valid.
 #[derive(Clone, Debug)]
 struct Provenance {
     origin: Origin,
-    is_good: bool,
+    is_valid: bool,
 }
 
-/// How long a one-shot's asking may fail, where nobody says.
-const ONE_SHOT_GIVES_UP_AFTER: Duration = Duration::from_mins(10);
+/// A one-shot's default of `schedule.give_up_after`.
+const ONE_SHOT_GIVE_UP_AFTER: Duration = Duration::from_mins(10);
 
 impl Values {
-    /// The compiled defaults, as the table of keys says them.
-    pub(super) fn with_defaults(purpose: RunMode, errors: &mut Vec<ConfigError>) -> Self {
-        let mut draft = Self::blank(purpose);
+    pub(super) fn with_defaults(mode: RunMode, errors: &mut Vec<ConfigError>) -> Self {
+        let mut values = Self::blank(mode);
         for key in keys::settings() {
-            if let KeyDefault::Value(text) = key.preset {
-                draft.set(key, text, &Origin::Default, errors);
+            if let KeyDefault::Value(text) = key.default {
+                values.set(key, text, &Origin::Default, errors);
             }
         }
-        draft
+        values
     }
 
-    /// Before the defaults of the table, which overwrite what is not optional here.
-    fn blank(purpose: RunMode) -> Self {
+    /// Placeholders, which the defaults of the table overwrite.
+    fn blank(mode: RunMode) -> Self {
         Self {
-            purpose,
+            mode,
             base_url: None,
             account_service_id: 0,
             credentials_file: None,
@@ -104,17 +101,17 @@ impl Values {
             stalled_after: Duration::ZERO,
             unreachable_after: Duration::ZERO,
             not_found_grace: Duration::ZERO,
-            give_up_after: (purpose == RunMode::OneShot).then_some(ONE_SHOT_GIVES_UP_AFTER),
+            give_up_after: (mode == RunMode::OneShot).then_some(ONE_SHOT_GIVE_UP_AFTER),
             state: PathBuf::new(),
             retain: Duration::ZERO,
             socket: PathBuf::new(),
             group: String::new(),
             stop_grace: Duration::ZERO,
-            spoken: vec![None; keys::settings().count()],
+            provenance: vec![None; keys::settings().count()],
         }
     }
 
-    /// Sets a key to what a flag, a variable or a default says.
+    /// Sets a key to the text of a flag, a variable or a default.
     pub(super) fn set(
         &mut self,
         key: &'static Key,
@@ -122,70 +119,70 @@ impl Values {
         origin: &Origin,
         errors: &mut Vec<ConfigError>,
     ) {
-        let read = value::text(key, text, self);
-        self.note(key, origin, read.is_ok());
-        if let Err(what) = read {
+        let result = value::text(key, text, self);
+        self.record(key, origin, result.is_ok());
+        if let Err(what) = result {
             errors.push(ConfigError::new(origin.clone(), what));
         }
     }
 
-    /// Notes who said what `key` is, rightly or wrongly: one that is wrong is not also missing.
-    pub(super) fn note(&mut self, key: &Key, origin: &Origin, is_good: bool) {
-        let slots = keys::settings().zip(&mut self.spoken);
+    /// Records where `key` was set. Invalid values count: a key with one is not missing.
+    pub(super) fn record(&mut self, key: &Key, origin: &Origin, is_valid: bool) {
+        let slots = keys::settings().zip(&mut self.provenance);
         for (_, slot) in slots.filter(|(k, _)| k.section == key.section && k.name == key.name) {
             *slot = Some(Provenance {
                 origin: origin.clone(),
-                is_good,
+                is_valid,
             });
         }
     }
 
-    fn spoken(&self, section: &str, name: &str) -> Option<&Provenance> {
-        let mut slots = keys::settings().zip(&self.spoken);
-        let (_, spoken) = slots.find(|(key, _)| key.section == section && key.name == name)?;
-        spoken.as_ref()
+    fn provenance(&self, section: &str, name: &str) -> Option<&Provenance> {
+        let mut slots = keys::settings().zip(&self.provenance);
+        let (_, slot) = slots.find(|(key, _)| key.section == section && key.name == name)?;
+        slot.as_ref()
     }
 
-    /// Whether what the key is was not said wrongly: by whoever spoke last, if anybody did.
-    pub(super) fn is_good(&self, section: &str, name: &str) -> bool {
-        self.spoken(section, name).is_none_or(|s| s.is_good)
+    /// Whether the value in use is valid: the last one that was set, or the default.
+    pub(super) fn is_valid(&self, section: &str, name: &str) -> bool {
+        self.provenance(section, name).is_none_or(|p| p.is_valid)
     }
 
-    /// Finds the keys that nobody set and somebody has to.
-    pub(super) fn find_missing(&self, errors: &mut Vec<ConfigError>) {
-        for key in keys::settings().filter(|key| matches!(key.preset, KeyDefault::Required { .. }))
+    /// Reports required keys that were not set.
+    pub(super) fn check_required(&self, errors: &mut Vec<ConfigError>) {
+        for key in keys::settings().filter(|key| matches!(key.default, KeyDefault::Required { .. }))
         {
-            if self.spoken(key.section, key.name).is_none() {
-                errors.push(ConfigError::new(Origin::Nowhere, missing(key)));
+            if self.provenance(key.section, key.name).is_none() {
+                errors.push(ConfigError::new(Origin::Unspecified, missing(key)));
             }
         }
     }
 
-    /// Finds the values that are good each for itself and contradict each other.
+    /// Reports values that are valid on their own but contradict each other.
     pub(super) fn cross_check(&self, errors: &mut Vec<ConfigError>) {
         const BOTH: [&str; 2] = ["min_interval", "max_interval"];
-        let are_good = BOTH.iter().all(|name| self.is_good("schedule", name));
-        if are_good && self.min_interval > self.max_interval {
+        let are_valid = BOTH.iter().all(|name| self.is_valid("schedule", name));
+        if are_valid && self.min_interval > self.max_interval {
             let (min, max) = (
                 humantime::format_duration(self.min_interval),
                 humantime::format_duration(self.max_interval),
             );
             let what = format!(
-                "schedule.min_interval ({min}) is longer than schedule.max_interval ({max}); shorten the one or \
-                 lengthen the other"
+                "schedule.min_interval ({min}) is longer than schedule.max_interval ({max}); shorten the first or \
+                 lengthen the second"
             );
             let origin = BOTH
                 .iter()
-                .filter_map(|name| Some(&self.spoken("schedule", name)?.origin))
+                .filter_map(|name| Some(&self.provenance("schedule", name)?.origin))
                 .find(|origin| **origin != Origin::Default);
             errors.push(ConfigError::new(
-                origin.cloned().unwrap_or(Origin::Nowhere),
+                origin.cloned().unwrap_or(Origin::Unspecified),
                 what,
             ));
         }
     }
 
-    /// The settings. None without a base URL, which is an error already told.
+    /// None without a base URL, which has been reported already.
     pub(super) fn into_settings(
         self,
         jobs: Vec<JobSpec>,
@@ -203,7 +200,7 @@ impl Values {
                 max_body: self.max_body,
             },
             limits: Limits {
-                schedule: Rules {
+                schedule: ScheduleSettings {
                     policy: self.policy,
                     request_cost: self.request_cost,
                     min_interval: self.min_interval,
@@ -216,7 +213,7 @@ impl Values {
                 give_up_after: self.give_up_after,
                 jobfailed: self.jobfailed,
                 diff_info: self.diff_info,
-                refusal_ends: self.purpose == RunMode::OneShot,
+                refusal_ends: self.mode == RunMode::OneShot,
             },
             state: StateSettings {
                 path: self.state,
@@ -234,13 +231,11 @@ impl Values {
 }
 
 fn missing(key: &Key) -> String {
-    let mut ways = String::new();
-    for way in [key.flag, key.variable].into_iter().flatten() {
-        ways.push_str(way);
-        ways.push_str(" or ");
-    }
+    let flag = key.flag.map(|flag| format!("use {flag}, "));
+    let variable = key.variable.map(|variable| format!("set {variable}, or "));
+    let overrides: String = flag.into_iter().chain(variable).collect();
     format!(
-        "{} is not set; give {ways}`{} = {}` under [{}] in the configuration file",
+        "{} is not set; {overrides}write `{} = {}` under [{}] in the configuration file",
         key.path(),
         key.name,
         key.example(),

@@ -1,5 +1,5 @@
-//! Writes the table of keys down for people: a man page for `forgewatch man`, the manual's table and the example
-//! file. Tests hold the shipped ones against these.
+//! Documentation generated from the table of keys: the man page, the manual's table and the example file. Tests compare
+//! the shipped files with these.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,33 +9,33 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 use super::keys::{self, Key, KeyDefault, SECTIONS, ValueKind};
 use super::value;
 
-/// The example file: every key at its default, those without one commented out.
+/// The example file: every key at its default. Keys without a default are commented out.
 pub fn example() -> String {
     let mut out = String::from(
-        "# forgewatch's configuration: every key, at its default. A key behind a # has none, and shows an example.\n\
-         # Durations are written as in \"90s\", \"5m\" or \"1h 30m\". `forgewatch check` says whether all is well.\n",
+        "# The configuration of forgewatch: every key at its default. Keys without a default are commented out and show an\n\
+         # example. Durations look like \"90s\", \"5m\" or \"1h 30m\". `forgewatch check` reports all errors.\n",
     );
     for section in SECTIONS {
         let header = match section {
             "jobs" => {
-                "# Jobs to watch when the command line names none; any number of these tables.\n# [[jobs]]".to_owned()
+                "# Jobs to watch if the command line names none; repeat the table for each.\n# [[jobs]]".to_owned()
             }
-            "hooks" => "# What to do when something is told; any number of these tables.\n# [[hooks]]".to_owned(),
+            "hooks" => "# Programs and webhooks that receive events; repeat the table for each.\n# [[hooks]]".to_owned(),
             "state" | "control" => {
-                format!("# The daemon's: watch --until-done never uses this section.\n[{section}]")
+                format!("# Used only by the daemon, never by watch --until-done.\n[{section}]")
             }
             _ => format!("[{section}]"),
         };
         let _ = writeln!(out, "\n{header}");
         for key in keys::all().filter(|key| key.section == section) {
-            let live = matches!(key.preset, KeyDefault::Value(_));
+            let has_value = matches!(key.default, KeyDefault::Value(_));
             let _ = writeln!(out, "# {}", key.doc);
-            let _ = match key.preset {
+            let _ = match key.default {
                 KeyDefault::Value(_) => Ok(()),
-                KeyDefault::Unset { meaning, .. } => writeln!(out, "# Without it: {meaning}."),
+                KeyDefault::Unset { meaning, .. } => writeln!(out, "# Default: {meaning}."),
                 KeyDefault::Required { .. } => writeln!(out, "# Required."),
             };
-            let mark = if live { "" } else { "# " };
+            let mark = if has_value { "" } else { "# " };
             let _ = writeln!(out, "{mark}{} = {}", key.name, value::in_toml(key));
         }
     }
@@ -48,11 +48,11 @@ pub fn man_page() -> Roff {
     let title = ["forgewatch.toml", "5", "", "forgewatch", "forgewatch"];
     page.control("TH", title)
         .control("SH", ["NAME"])
-        .text([roman("forgewatch.toml - the configuration of forgewatch")])
+        .text([roman("forgewatch.toml - configuration of forgewatch")])
         .control("SH", ["DESCRIPTION"])
         .text([roman(
-            "What a flag or a variable says goes before the file. Durations are written as in \"90s\" or \"1h 30m\". \
-             `forgewatch check` tells all that is wrong with a file.",
+            "Flags and environment variables override the file. Durations look like \"90s\" or \"1h 30m\". \
+             `forgewatch check` reports all errors of a file.",
         )]);
     for section in SECTIONS {
         page.control("SH", [section.to_uppercase().as_str()]);
@@ -61,7 +61,7 @@ pub fn man_page() -> Roff {
                 .text([bold(key.path())])
                 .text([plain(key.doc)])
                 .control("br", [])
-                .text([plain(&format!("Takes: {}.", takes(&key.kind)))])
+                .text([plain(&format!("Value: {}.", accepted(&key.kind)))])
                 .control("br", [])
                 .text([plain(&format!("Default: {}.", default(key)))]);
         }
@@ -69,20 +69,20 @@ pub fn man_page() -> Roff {
     page
 }
 
-/// Markdown's marks of code mean nothing in a man page.
+/// Removes Markdown's code marks.
 fn plain(text: &str) -> Inline {
     roman(text.replace('`', ""))
 }
 
-/// The manual's table, in Markdown.
+/// The manual's table in Markdown.
 pub fn table() -> String {
-    let mut out = String::from("| key | takes | default | meaning |\n|---|---|---|---|\n");
+    let mut out = String::from("| key | value | default | meaning |\n|---|---|---|---|\n");
     for key in keys::all() {
         let _ = writeln!(
             out,
             "| `{}` | {} | {} | {} |",
             key.path(),
-            takes(&key.kind),
+            accepted(&key.kind),
             default(key),
             key.doc
         );
@@ -91,19 +91,19 @@ pub fn table() -> String {
 }
 
 fn default(key: &Key) -> String {
-    match key.preset {
+    match key.default {
         KeyDefault::Value(_) => format!("`{}`", value::in_toml(key)),
         KeyDefault::Unset { meaning, .. } => meaning.to_owned(),
         KeyDefault::Required { .. } => "required".to_owned(),
     }
 }
 
-fn takes(kind: &ValueKind) -> String {
-    let span = |min: Duration, max| format!("{} to {}", value::brief(min), value::brief(max));
+fn accepted(kind: &ValueKind) -> String {
+    let range = |min: Duration, max| format!("{} to {}", value::brief(min), value::brief(max));
     match *kind {
-        ValueKind::Duration { min, max, .. } => format!("duration, {}", span(min, max)),
+        ValueKind::Duration { min, max, .. } => format!("duration, {}", range(min, max)),
         ValueKind::DurationOrNever { min, max, .. } => {
-            format!("duration, {}, or `\"never\"`", span(min, max))
+            format!("duration, {}, or `\"never\"`", range(min, max))
         }
         ValueKind::Count {
             min, max: u64::MAX, ..
@@ -111,7 +111,7 @@ fn takes(kind: &ValueKind) -> String {
         ValueKind::Count { min, max, .. } => format!("whole number, {min} to {max}"),
         ValueKind::Rate { min, max, .. } => format!("number, {min} to {max}"),
         ValueKind::Size { .. } => {
-            "bytes, plain or with B, kB, MB, GB, TB, KiB, MiB, GiB, TiB".to_owned()
+            "bytes, plain or with a unit: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB".to_owned()
         }
         ValueKind::Switch { .. } => "`true` or `false`".to_owned(),
         ValueKind::Word { words, .. } => {
@@ -119,13 +119,13 @@ fn takes(kind: &ValueKind) -> String {
             words.join(" or ")
         }
         ValueKind::File { .. } | ValueKind::Socket { .. } => {
-            "path; relative to the file's folder".to_owned()
+            "path, relative to the file's directory".to_owned()
         }
-        ValueKind::Group { .. } => "name of a group".to_owned(),
+        ValueKind::Group { .. } => "group name".to_owned(),
         ValueKind::BaseUrl { .. } => "URL".to_owned(),
         ValueKind::Job => "`diff/ID` or `update/ID`".to_owned(),
-        ValueKind::Labels => "table of texts".to_owned(),
-        ValueKind::OfHook { takes } => takes.to_owned(),
+        ValueKind::Labels => "table of strings".to_owned(),
+        ValueKind::OfHook { accepted } => accepted.to_owned(),
     }
 }
 
@@ -140,22 +140,22 @@ mod tests {
     use super::super::validate::{self, Scope};
     use super::*;
 
-    /// Holds a shipped file against what it should be; with `UPDATE_SHIPPED` set, writes it.
-    fn assert_shipped(path: &str, wanted: &str) {
+    /// Compares a shipped file with its generated text; with `UPDATE_SHIPPED` set, writes it.
+    fn assert_shipped(path: &str, generated: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         if std::env::var_os("UPDATE_SHIPPED").is_some() {
-            std::fs::write(&path, wanted).unwrap();
+            std::fs::write(&path, generated).unwrap();
         }
         let shipped = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
-            shipped == wanted,
-            "{} differs from the table of keys; UPDATE_SHIPPED=1 cargo test writes it anew",
+            shipped == generated,
+            "{} differs from the table of keys; run UPDATE_SHIPPED=1 cargo test to write it",
             path.display()
         );
     }
 
     #[test]
-    fn the_shipped_file_is_the_example() {
+    fn the_shipped_example_matches_the_table_of_keys() {
         assert_shipped("config/forgewatch.toml", &example());
     }
 
@@ -167,17 +167,17 @@ mod tests {
         let (before, rest) = page.split_once("<!-- keys:").unwrap();
         let (mark, _) = rest.split_once("-->\n").unwrap();
         let (_, after) = rest.split_once("<!-- end of keys -->").unwrap();
-        let wanted = format!(
+        let generated = format!(
             "{before}<!-- keys:{mark}-->\n{}<!-- end of keys -->{after}",
             table()
         );
-        assert_shipped(PAGE, &wanted);
+        assert_shipped(PAGE, &generated);
     }
 
-    /// What reading `text` makes of the defaults.
-    fn draft(text: &str) -> Values {
+    /// The defaults with `text` as the file.
+    fn load(text: &str) -> Values {
         let mut errors = Vec::new();
-        let mut draft = Values::with_defaults(RunMode::Daemon, &mut errors);
+        let mut values = Values::with_defaults(RunMode::Daemon, &mut errors);
         let source = ConfigFile {
             path: "forgewatch.toml".into(),
             named: true,
@@ -188,24 +188,25 @@ mod tests {
             &source,
             Scope::Whole,
             &Env::default(),
-            &mut draft,
+            &mut values,
             &mut errors,
         );
-        let of_this_machine = |error: &ConfigError| error.to_string().contains("hooks");
-        errors.retain(|error| !of_this_machine(error));
+        // The example's programs and keys do not exist on this machine.
+        let is_about_hooks = |error: &ConfigError| error.to_string().contains("hooks");
+        errors.retain(|error| !is_about_hooks(error));
         assert_eq!(errors, []);
-        draft
+        values
     }
 
     #[test]
     fn the_example_changes_no_default() {
-        let settings = |text| format!("{:?}", draft(text).into_settings(Vec::new(), Vec::new()));
+        let settings = |text| format!("{:?}", load(text).into_settings(Vec::new(), Vec::new()));
         assert_eq!(settings(&example()), settings(""));
     }
 
     #[test]
-    fn every_commented_key_of_the_example_can_be_taken_in() {
-        let live: String = example()
+    fn every_commented_key_of_the_example_is_valid() {
+        let uncommented: String = example()
             .lines()
             .map(|line| match line.strip_prefix("# ") {
                 Some(code) if code.starts_with("[[") || code.contains(" = ") => code,
@@ -213,8 +214,8 @@ mod tests {
             })
             .flat_map(|line| [line, "\n"])
             .collect();
-        let draft = draft(&live);
-        assert_eq!(draft.account_service_id, 5678);
-        assert!(draft.credentials_file.is_some() && draft.ca_file.is_some());
+        let values = load(&uncommented);
+        assert_eq!(values.account_service_id, 5678);
+        assert!(values.credentials_file.is_some() && values.ca_file.is_some());
     }
 }

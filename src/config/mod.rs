@@ -1,11 +1,10 @@
-//! What the user wants: the command line over the environment over the file over the defaults, merged and checked.
+//! The configuration: flags override environment variables, which override the file, which overrides the defaults.
 //!
-//! `cli` calls [`load`] for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_socket`] for
-//! the daemon's clients, and [`credentials::find`]; everybody else reads [`settings`]. All errors are told at once, each
-//! with its place and what would do; those of the credentials among them.
+//! [`load`] is for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_socket`] for clients of
+//! the daemon. All errors are reported at once, each with its place and a way to fix it; errors of the credentials too.
 //!
-//! Inside, `keys` is the one table of what can be written; `read` reads a value, `check` walks a file's tree, `draft`
-//! puts the layers together, `jobs` and `hooks` make the lists, and [`manual`] writes the table down for people.
+//! `keys` is the table of keys, `value` parses one value, `validate` walks a file's tree, `layers` merges, `jobs` and
+//! `hooks` read the lists, and [`manual`] writes the documentation of the table.
 
 pub mod base_url;
 pub mod credentials;
@@ -43,94 +42,83 @@ use error::Origin;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::quote::quoted;
-use keys::{DAEMONS, HEARTBEAT, Key, ONE_SHOT_SPAN};
+use keys::{DAEMON_SECTIONS, HEARTBEAT, Key, ONE_SHOT_RANGE};
 use layers::{RunMode, Values};
 use settings::{OneShotSettings, OutputFormat, Settings, SquashedAs};
 use validate::Scope;
 
-/// What the command line says. Values are texts as they were given, read and checked here.
+/// The values of the command line, not yet parsed.
 #[derive(Clone, Debug, Default)]
 pub struct CommandLine {
-    /// `--config`.
     pub config: Option<PathBuf>,
-    /// The flags that say the same as a key of the file, by the flag's name (`--min-interval`).
+    /// Flags that have a key in the file, by name (`--min-interval`).
     pub flags: Vec<(&'static str, String)>,
     /// The JOB arguments.
     pub jobs: Vec<String>,
-    /// `--diff`: lists of IDs.
+    /// Comma-separated lists of IDs.
     pub diffs: Vec<String>,
-    /// `--update`: lists of IDs.
+    /// Comma-separated lists of IDs.
     pub updates: Vec<String>,
     /// `--jobs-file`; `-` is standard input.
     pub jobs_file: Option<PathBuf>,
-    /// What standard input said, once it was read for `jobs_file`: it says nothing a second time, and a daemon that
-    /// loads again would take that for a list without jobs.
+    /// The text read from standard input for `jobs_file`. It can be read only once, but a daemon needs it at every reload.
     pub standard_input: OnceLock<String>,
     /// `--label`s, `NAME=VALUE`.
     pub labels: Vec<String>,
     /// `--on-event`s, `TYPE=COMMAND`.
     pub on_events: Vec<String>,
-    /// `--output`.
     pub output: Option<OutputFormat>,
-    /// `--timeout`.
     pub timeout: Option<String>,
-    /// `--job-timeout`.
     pub job_timeout: Option<String>,
-    /// `--fail-fast`.
     pub fail_fast: bool,
-    /// `--heartbeat`.
     pub heartbeat: Option<String>,
-    /// `--squashed-as`.
     pub squashed_as: Option<SquashedAs>,
 }
 
-/// A configuration in order.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What everybody reads.
     pub settings: Settings,
-    /// How a watch that ends is run.
     pub one_shot: OneShotSettings,
-    /// What is printed.
     pub output: OutputFormat,
-    /// Where the credentials are, if the environment does not hold them.
+    /// Used if the environment has no credentials.
     pub credentials_file: Option<PathBuf>,
-    /// The file that was read.
+    /// The configuration file.
     pub source: Option<PathBuf>,
 }
 
-/// The configuration of a watch that ends. Reads the file, and the list of jobs if one is named.
+/// Loads the configuration of a one-shot.
 ///
-/// Of a file found by default `[api]` and `[schedule]` are taken, and the rest is passed over: a one-shot is no
-/// second daemon, and must not fail for what it never uses. A file that was named is taken whole.
-pub fn load(given: &CommandLine, env: &Env) -> Result<Loaded, ConfigErrors> {
-    assemble(given, env, RunMode::OneShot)
+/// From a file at a default path, only `[api]` and `[schedule]` are used: the rest belongs to the daemon, and errors in it
+/// must not stop a one-shot. A file named by the user is used whole.
+pub fn load(command_line: &CommandLine, env: &Env) -> Result<Loaded, ConfigErrors> {
+    merge(command_line, env, RunMode::OneShot)
 }
 
-/// The configuration of the daemon, at its start and whenever it reads it again.
+/// Loads the configuration of the daemon, at startup and at a reload.
 ///
-/// The whole file counts, wherever it was found. Jobs on the command line replace the file's; there need not be any.
-pub fn load_daemon(given: &CommandLine, env: &Env) -> Result<Loaded, ConfigErrors> {
-    assemble(given, env, RunMode::Daemon)
+/// The whole file is used. Jobs on the command line replace the file's; the list may be empty.
+pub fn load_daemon(command_line: &CommandLine, env: &Env) -> Result<Loaded, ConfigErrors> {
+    merge(command_line, env, RunMode::Daemon)
 }
 
-/// The configuration as a daemon without arguments would take it, for `check`.
+/// Loads the configuration as a daemon without other arguments would.
 pub fn inspect(config: Option<&Path>, env: &Env) -> Result<Loaded, ConfigErrors> {
-    let given = CommandLine {
+    let command_line = CommandLine {
         config: config.map(Path::to_owned),
         ..CommandLine::default()
     };
-    load_daemon(&given, env)
+    load_daemon(&command_line, env)
 }
 
-/// The defaults, for these jobs of a simulator: neither the environment nor any file has a say. Only a request
-/// costs less than one to a real API does, so that there is something to see in jobs of a few seconds.
+/// The defaults for jobs of a simulator, without environment and file. Requests are cheaper than with a real API, so
+/// that jobs of a few seconds are polled often enough.
 pub fn for_simulator(
     base_url: &str,
     account_service_id: u64,
     jobs: &[JobRef],
 ) -> Result<Loaded, ConfigErrors> {
-    let given = CommandLine {
+    let command_line = CommandLine {
         config: Some(PathBuf::from("/dev/null")),
         flags: vec![
             ("--base-url", base_url.to_owned()),
@@ -141,95 +129,94 @@ pub fn for_simulator(
         jobs: jobs.iter().map(ToString::to_string).collect(),
         ..CommandLine::default()
     };
-    load(&given, &Env::default())
+    load(&command_line, &Env::default())
 }
 
-/// What is printed: the flag, else the variable, else `auto`. A bad variable is an error even where the flag goes
-/// before it, like a bad key in the file.
+/// The output format: the flag's, else the variable's, else `auto`.
+///
+/// # Errors
+/// The variable is invalid, even if the flag overrides it.
 pub fn output(flag: Option<OutputFormat>, env: &Env) -> Result<OutputFormat, ConfigError> {
     const VARIABLE: &str = "FORGEWATCH_OUTPUT";
     let Some(word) = env.text(VARIABLE)? else {
         return Ok(flag.unwrap_or_default());
     };
-    let known = OutputFormat::ALL
-        .into_iter()
-        .find(|form| form.as_str() == word);
-    let of_variable = known.ok_or_else(|| {
+    let mut formats = OutputFormat::ALL.into_iter();
+    let format = formats.find(|format| format.as_str() == word);
+    let format = format.ok_or_else(|| {
         let words = OutputFormat::ALL.map(OutputFormat::as_str).join(", ");
-        let what = format!(
-            "{} is no form of output; one of {words} would do",
-            quoted(word)
-        );
+        let what = format!("invalid output format {}: use one of {words}", quoted(word));
         ConfigError::new(Origin::Variable(VARIABLE), what)
     })?;
-    Ok(flag.unwrap_or(of_variable))
+    Ok(flag.unwrap_or(format))
 }
 
-/// The jobs that a command line names, each once, and its labels: for a command that has others watch them.
+/// The jobs, without duplicates, and the labels of a client's command line.
 ///
 /// # Errors
-/// What is no job and no label, and where no job is named at all.
+/// A job or label is invalid, or there is no job.
 pub fn named_jobs(
-    given: &CommandLine,
+    command_line: &CommandLine,
 ) -> Result<(Vec<JobRef>, BTreeMap<String, String>), ConfigErrors> {
     let mut errors = Vec::new();
-    let labels = jobs::labels_of_command_line(&given.labels, &mut errors);
-    let named = jobs::from_command_line(given, &mut errors).unwrap_or_default();
+    let labels = jobs::labels_from_command_line(&command_line.labels, &mut errors);
+    let named = jobs::from_command_line(command_line, &mut errors).unwrap_or_default();
     if named.is_empty() && errors.is_empty() {
-        let what = "no jobs; name some: diff/1234, --diff 1234, --update 77 or --jobs-file FILE";
-        errors.push(ConfigError::new(Origin::Nowhere, what));
+        let what =
+            "no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE";
+        errors.push(ConfigError::new(Origin::Unspecified, what));
     }
-    ConfigErrors::check(errors)?;
+    ConfigErrors::ok_if_empty(errors)?;
     Ok((named.into_iter().map(|spec| spec.job).collect(), labels))
 }
 
-fn assemble(given: &CommandLine, env: &Env, purpose: RunMode) -> Result<Loaded, ConfigErrors> {
+fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
-    let mut draft = Values::with_defaults(purpose, &mut errors);
+    let mut values = Values::with_defaults(mode, &mut errors);
 
-    let source = file::config(given.config.as_deref(), env);
+    let source = file::config(command_line.config.as_deref(), env);
     let source = source.unwrap_or_else(|error| {
         errors.push(error);
         None
     });
-    let of_file = source.as_ref().and_then(|source| {
-        let scope = match purpose {
+    let in_file = source.as_ref().and_then(|source| {
+        let scope = match mode {
             RunMode::OneShot if !source.named => Scope::ApiAndSchedule,
             _ => Scope::Whole,
         };
-        validate::file(source, scope, env, &mut draft, &mut errors)
+        validate::file(source, scope, env, &mut values, &mut errors)
     });
-    // A file that could not be read or parsed says nothing of what it lacks.
-    let whole = errors.is_empty() || of_file.is_some();
-    environment(env, purpose, &mut draft, &mut errors);
-    flags(given, purpose, &mut draft, &mut errors);
-    if whole {
-        draft.find_missing(&mut errors);
-        draft.cross_check(&mut errors);
+    // Nothing is known to be missing if the file could not be read or parsed.
+    let is_file_known = errors.is_empty() || in_file.is_some();
+    environment(env, mode, &mut values, &mut errors);
+    flags(command_line, mode, &mut values, &mut errors);
+    if is_file_known {
+        values.check_required(&mut errors);
+        values.cross_check(&mut errors);
     }
 
-    let of_file = of_file.unwrap_or_default();
-    let jobs = jobs::from_command_line(given, &mut errors).or(of_file.jobs);
-    if purpose == RunMode::OneShot {
-        find_no_jobs(jobs.as_deref(), whole, &mut errors);
+    let in_file = in_file.unwrap_or_default();
+    let jobs = jobs::from_command_line(command_line, &mut errors).or(in_file.jobs);
+    if mode == RunMode::OneShot {
+        check_any_jobs(jobs.as_deref(), is_file_known, &mut errors);
     }
     let mut jobs = jobs.unwrap_or_default();
-    let on_events = on_event::from_command_line(&given.on_events, env, &mut errors);
-    let hooks = on_event::join(of_file.hooks, on_events);
-    label_all(&mut jobs, given, &mut errors);
-    let one_shot = one_shot(given, purpose, &mut errors);
-    let output = output(given.output, env).unwrap_or_else(|error| {
+    let on_events = on_event::from_command_line(&command_line.on_events, env, &mut errors);
+    let hooks = on_event::join(in_file.hooks, on_events);
+    label_all(&mut jobs, command_line, &mut errors);
+    let one_shot = one_shot(command_line, mode, &mut errors);
+    let output = output(command_line.output, env).unwrap_or_else(|error| {
         errors.push(error);
         OutputFormat::default()
     });
     if !errors.is_empty() {
-        find_no_credentials(&draft, whole, env, &mut errors);
+        check_credentials(&values, is_file_known, env, &mut errors);
     }
-    ConfigErrors::check(errors)?;
-    let credentials_file = draft.credentials_file.clone();
-    let settings = draft
+    ConfigErrors::ok_if_empty(errors)?;
+    let credentials_file = values.credentials_file.clone();
+    let settings = values
         .into_settings(jobs, hooks)
-        .ok_or_else(|| ConfigError::new(Origin::Nowhere, "api.base_url is not set"))?;
+        .ok_or_else(|| ConfigError::new(Origin::Unspecified, "api.base_url is not set"))?;
     Ok(Loaded {
         settings,
         one_shot,
@@ -239,25 +226,30 @@ fn assemble(given: &CommandLine, env: &Env, purpose: RunMode) -> Result<Loaded, 
     })
 }
 
-/// Says that there is nothing to watch, where that is certain.
-fn find_no_jobs(jobs: Option<&[JobSpec]>, whole: bool, errors: &mut Vec<ConfigError>) {
+/// Reports that there are no jobs, if that is certain.
+fn check_any_jobs(jobs: Option<&[JobSpec]>, is_file_known: bool, errors: &mut Vec<ConfigError>) {
     let is_certain = match jobs {
-        None => whole,
-        // What was named may have been wrong.
+        None => is_file_known,
+        // The list may be empty because every job in it was invalid.
         Some(jobs) => jobs.is_empty() && errors.is_empty(),
     };
     if is_certain {
-        let what = "no jobs to watch; name some: diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
+        let what = "no jobs to watch; name some with diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
                     in a file named with --config";
-        errors.push(ConfigError::new(Origin::Nowhere, what));
+        errors.push(ConfigError::new(Origin::Unspecified, what));
     }
 }
 
-/// Says what is wrong with the credentials, where that is certain. Whoever gets a [`Loaded`] reads them; where there is
-/// none, nobody would before all else is mended.
-fn find_no_credentials(draft: &Values, whole: bool, env: &Env, errors: &mut Vec<ConfigError>) {
-    let file = draft.credentials_file.as_deref();
-    let is_certain = (whole || file.is_some()) && draft.is_good("api", "credentials_file");
+/// Reports errors of the credentials together with the others. Without other errors, the caller reads the credentials.
+fn check_credentials(
+    values: &Values,
+    is_file_known: bool,
+    env: &Env,
+    errors: &mut Vec<ConfigError>,
+) {
+    let file = values.credentials_file.as_deref();
+    let is_certain =
+        (is_file_known || file.is_some()) && values.is_valid("api", "credentials_file");
     let found = if is_certain {
         credentials::find(file, env).map(drop)
     } else {
@@ -266,55 +258,61 @@ fn find_no_credentials(draft: &Values, whole: bool, env: &Env, errors: &mut Vec<
     errors.extend(found.err());
 }
 
-/// The keys whose flags and variables have a say: those of the daemon's sections are nothing to a one-shot.
-fn spoken_to(purpose: RunMode) -> impl Iterator<Item = &'static Key> {
+/// The keys whose flags and variables are used: a one-shot ignores the daemon's sections.
+fn used_keys(mode: RunMode) -> impl Iterator<Item = &'static Key> {
     keys::settings()
-        .filter(move |key| purpose == RunMode::Daemon || !DAEMONS.contains(&key.section))
+        .filter(move |key| mode == RunMode::Daemon || !DAEMON_SECTIONS.contains(&key.section))
 }
 
-fn environment(env: &Env, purpose: RunMode, draft: &mut Values, errors: &mut Vec<ConfigError>) {
-    for key in spoken_to(purpose) {
+fn environment(env: &Env, mode: RunMode, values: &mut Values, errors: &mut Vec<ConfigError>) {
+    for key in used_keys(mode) {
         let Some(variable) = key.variable else {
             continue;
         };
         match env.text(variable) {
-            Ok(Some(text)) => draft.set(key, text, &Origin::Variable(variable), errors),
+            Ok(Some(text)) => values.set(key, text, &Origin::Variable(variable), errors),
             Ok(None) => {}
             Err(error) => errors.push(error),
         }
     }
 }
 
-fn flags(given: &CommandLine, purpose: RunMode, draft: &mut Values, errors: &mut Vec<ConfigError>) {
-    for (flag, text) in &given.flags {
-        for key in spoken_to(purpose).filter(|key| key.flag == Some(flag)) {
-            draft.set(key, text, &Origin::Flag(flag), errors);
+fn flags(
+    command_line: &CommandLine,
+    mode: RunMode,
+    values: &mut Values,
+    errors: &mut Vec<ConfigError>,
+) {
+    for (flag, text) in &command_line.flags {
+        for key in used_keys(mode).filter(|key| key.flag == Some(flag)) {
+            values.set(key, text, &Origin::Flag(flag), errors);
         }
     }
 }
 
-/// The command line's labels go to every job it watches, over those of the file.
-fn label_all(jobs: &mut [JobSpec], given: &CommandLine, errors: &mut Vec<ConfigError>) {
-    let labels = jobs::labels_of_command_line(&given.labels, errors);
+/// Labels of the command line override those of the file.
+fn label_all(jobs: &mut [JobSpec], command_line: &CommandLine, errors: &mut Vec<ConfigError>) {
+    let labels = jobs::labels_from_command_line(&command_line.labels, errors);
     for job in jobs {
         job.labels.extend(labels.clone());
     }
 }
 
 fn one_shot(
-    given: &CommandLine,
-    purpose: RunMode,
+    command_line: &CommandLine,
+    mode: RunMode,
     errors: &mut Vec<ConfigError>,
 ) -> OneShotSettings {
-    let (min, max) = ONE_SHOT_SPAN;
-    let mut span = |flag, text: &Option<String>, example| -> Option<Duration> {
-        let read = value::duration(text.as_deref()?, min, max, example);
-        read.map_err(|what| errors.push(ConfigError::new(Origin::Flag(flag), what)))
+    let (min, max) = ONE_SHOT_RANGE;
+    let mut duration = |flag, text: &Option<String>, example| -> Option<Duration> {
+        let result = value::duration(text.as_deref()?, min, max, example);
+        result
+            .map_err(|what| errors.push(ConfigError::new(Origin::Flag(flag), what)))
             .ok()
     };
-    let timeout = span("--timeout", &given.timeout, "2h");
-    let job_timeout = span("--job-timeout", &given.job_timeout, "30m");
-    let heartbeat = given
+    let timeout = duration("--timeout", &command_line.timeout, "2h");
+    let job_timeout = duration("--job-timeout", &command_line.job_timeout, "30m");
+    let heartbeat = command_line
         .heartbeat
         .as_deref()
         .map_or(Ok(Some(HEARTBEAT)), |text| {
@@ -323,23 +321,22 @@ fn one_shot(
     OneShotSettings {
         timeout,
         job_timeout,
-        fail_fast: given.fail_fast,
+        fail_fast: command_line.fail_fast,
         heartbeat: heartbeat.unwrap_or_else(|what| {
             errors.push(ConfigError::new(Origin::Flag("--heartbeat"), what));
             None
         }),
-        squashed_as: given.squashed_as,
-        state: match purpose {
-            RunMode::OneShot => state_file(given, errors),
+        squashed_as: command_line.squashed_as,
+        state: match mode {
+            RunMode::OneShot => state_file(command_line, errors),
             RunMode::Daemon => None,
         },
     }
 }
 
-/// The file that `--state` names for a one-shot.
-fn state_file(given: &CommandLine, errors: &mut Vec<ConfigError>) -> Option<PathBuf> {
+fn state_file(command_line: &CommandLine, errors: &mut Vec<ConfigError>) -> Option<PathBuf> {
     const FLAG: &str = "--state";
-    let (_, text) = given.flags.iter().rfind(|(flag, _)| *flag == FLAG)?;
+    let (_, text) = command_line.flags.iter().rfind(|(flag, _)| *flag == FLAG)?;
     value::file(text)
         .map_err(|what| errors.push(ConfigError::new(Origin::Flag(FLAG), what)))
         .ok()

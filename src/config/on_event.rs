@@ -1,4 +1,4 @@
-//! The hooks of the command line: `--on-event TYPE=COMMAND`.
+//! Hooks of the command line: `--on-event TYPE=COMMAND`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use crate::hooks::HookAction;
 use crate::hooks::HookSpec;
 use forgewatch_core::quote::quoted;
 
-/// The hooks these say, in their order; what is wrong goes to `errors`.
 pub(super) fn from_command_line(
     given: &[String],
     env: &Env,
@@ -22,25 +21,25 @@ pub(super) fn from_command_line(
     for (number, text) in (1..).zip(given) {
         match on_event(number, text, env) {
             Ok(hook) => hooks.push(hook),
-            Err(wrong) => {
+            Err(messages) => {
                 let error = |what| ConfigError::new(Origin::Flag("--on-event"), what);
-                errors.extend(wrong.into_iter().map(error));
+                errors.extend(messages.into_iter().map(error));
             }
         }
     }
     hooks
 }
 
-/// Err has all that is wrong with it.
+/// Err holds every error of `text`.
 fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, Vec<String>> {
     let (kind, line) = text.split_once('=').ok_or_else(|| {
         vec![format!(
-            "{} is not TYPE=COMMAND; write e.g. job.failed='notify --urgent'",
+            "expected TYPE=COMMAND such as job.failed='notify --urgent', found {}",
             quoted(text)
         )]
     })?;
     let command = shlex::split(line)
-        .ok_or_else(|| format!("{}: a quote is not closed; close it", quoted(line)))
+        .ok_or_else(|| format!("unclosed quote in {}", quoted(line)))
         .and_then(|words| command(words, Path::new(""), env, None));
     let (kind, (program, args)) = match (event_type(kind), command) {
         (Ok(kind), Ok(command)) => (kind, command),
@@ -61,14 +60,14 @@ fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, Vec<String
     })
 }
 
-/// The hooks of file and command line together.
-pub(super) fn join(mut of_file: Vec<HookSpec>, of_command_line: Vec<HookSpec>) -> Vec<HookSpec> {
+/// Appends the command line's hooks to the file's.
+pub(super) fn join(mut hooks: Vec<HookSpec>, of_command_line: Vec<HookSpec>) -> Vec<HookSpec> {
     for mut hook in of_command_line {
-        // The file may call one of its own like this.
-        while of_file.iter().any(|other| other.name == hook.name) {
+        // The file may already use the name.
+        while hooks.iter().any(|other| other.name == hook.name) {
             hook.name = Arc::from(format!("{}-", hook.name));
         }
-        of_file.push(hook);
+        hooks.push(hook);
     }
-    of_file
+    hooks
 }

@@ -1,4 +1,4 @@
-//! A hook's program: found, and whether anybody but its owner could put another in its place.
+//! Finds a hook's program and checks that no other user could replace it.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use forgewatch_core::quote::quoted;
 
-/// Whose programs a configuration may name.
+/// The uids whose programs a configuration may run.
 pub(super) struct TrustedOwners {
-    owners: [u32; 3],
+    uids: [u32; 3],
 }
 
 impl TrustedOwners {
-    /// Those of root, of the configuration's owner, and of the user that runs them.
+    /// Root, the owner of the configuration file, and the current user.
     pub(super) fn of(owner: u32) -> Self {
         Self {
-            owners: [0, owner, rustix::process::geteuid().as_raw()],
+            uids: [0, owner, rustix::process::geteuid().as_raw()],
         }
     }
 
-    /// The program and every folder above it, as it is called and where it really lies: whoever can write to one of
-    /// them, or owns a link on the way, can swap the program.
+    /// Checks the program and every directory above it, along the path as written and with symbolic links resolved: a
+    /// user who can write to one of them, or who owns a link on the way, can replace the program.
     fn check(&self, program: &Path) -> Result<(), String> {
         let real = fs::canonicalize(program).map_err(|e| unusable(program, &e))?;
         for path in program.ancestors().chain(real.ancestors()) {
@@ -33,28 +33,28 @@ impl TrustedOwners {
 
     fn check_one(&self, path: &Path, meta: &Metadata) -> Result<(), String> {
         let (mode, shown) = (meta.mode() & 0o7777, path.display());
-        if !self.owners.contains(&meta.uid()) {
+        if !self.uids.contains(&meta.uid()) {
             return Err(format!(
-                "{shown} belongs to uid {}, who could change what is run; chown root {shown}",
+                "{shown} is owned by uid {}, which could replace the program; run: chown root {shown}",
                 meta.uid()
             ));
         }
         let sticky = mode & 0o1000 != 0;
         if meta.is_file() && mode & 0o022 != 0 {
             return Err(format!(
-                "{shown} can be written by others than its owner (mode {mode:04o}); chmod go-w {shown}"
+                "{shown} is writable by users other than its owner (mode {mode:04o}); run: chmod go-w {shown}"
             ));
         }
         if meta.is_dir() && mode & 0o002 != 0 && !sticky {
             return Err(format!(
-                "the folder {shown} can be written by everybody (mode {mode:04o}); chmod o-w {shown}"
+                "the directory {shown} is world-writable (mode {mode:04o}); run: chmod o-w {shown}"
             ));
         }
         Ok(())
     }
 }
 
-/// The program of this name, absolute: a path, which may begin in `folder`, or a word looked for on `path`.
+/// The absolute path of a program. A name with a slash is relative to `folder`, another is searched for in `path`.
 pub(super) fn find(
     name: &str,
     folder: &Path,
@@ -62,14 +62,14 @@ pub(super) fn find(
     trust: Option<&TrustedOwners>,
 ) -> Result<PathBuf, String> {
     if name.is_empty() {
-        return Err("there is no command; name a program".to_owned());
+        return Err("missing command; name a program".to_owned());
     }
     let program = if name.contains('/') {
         let program = folder.join(name);
         executable(&program)?;
         std::path::absolute(&program).map_err(|e| unusable(&program, &e))?
     } else {
-        on_path(name, path)?
+        find_in_path(name, path)?
     };
     if let Some(trust) = trust {
         trust.check(&program)?;
@@ -77,7 +77,7 @@ pub(super) fn find(
     Ok(program)
 }
 
-fn on_path(name: &str, path: Option<&OsStr>) -> Result<PathBuf, String> {
+fn find_in_path(name: &str, path: Option<&OsStr>) -> Result<PathBuf, String> {
     let folders = path.map(std::env::split_paths).into_iter().flatten();
     folders
         .filter(|folder| folder.is_absolute())
@@ -85,7 +85,7 @@ fn on_path(name: &str, path: Option<&OsStr>) -> Result<PathBuf, String> {
         .find(|program| executable(program).is_ok())
         .ok_or_else(|| {
             format!(
-                "there is no program {} on PATH; write its whole path",
+                "program {} not found in PATH; use its absolute path",
                 quoted(name)
             )
         })
@@ -95,17 +95,17 @@ fn executable(program: &Path) -> Result<(), String> {
     let meta = fs::metadata(program).map_err(|e| unusable(program, &e))?;
     let shown = program.display();
     if !meta.is_file() {
-        return Err(format!("{shown} is no file; name a program"));
+        return Err(format!("{shown} is not a file; name a program"));
     }
     if meta.permissions().mode() & 0o111 == 0 {
-        return Err(format!("{shown} is not executable; chmod +x {shown}"));
+        return Err(format!("{shown} is not executable; run: chmod +x {shown}"));
     }
     Ok(())
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> String {
     let shown = path.display();
-    format!("{shown} cannot be used: {error}; name a program that this user can run")
+    format!("cannot use {shown}: {error}; name a program that this user can run")
 }
 
 #[cfg(test)]
@@ -122,30 +122,30 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_others_can_write_or_nobody_can_run_is_refused() {
+    fn a_program_that_is_writable_by_others_or_not_executable_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let me = TrustedOwners::of(rustix::process::geteuid().as_raw());
-        let try_it = |mode| {
+        let find_with = |mode| {
             let path = script(folder.path(), mode);
             let name = path.to_str().unwrap().to_owned();
             (find(&name, Path::new(""), None, Some(&me)), path)
         };
         for mode in [0o755, 0o700, 0o555] {
-            let (found, path) = try_it(mode);
+            let (found, path) = find_with(mode);
             assert_eq!(found, Ok(path));
         }
-        for (mode, said) in [
+        for (mode, hint) in [
             (0o775, "chmod go-w"),
             (0o757, "chmod go-w"),
             (0o644, "chmod +x"),
         ] {
-            let (found, _) = try_it(mode);
-            assert!(found.as_ref().is_err_and(|e| e.contains(said)), "{found:?}");
+            let (found, _) = find_with(mode);
+            assert!(found.as_ref().is_err_and(|e| e.contains(hint)), "{found:?}");
         }
     }
 
     #[test]
-    fn a_folder_that_everybody_can_write_to_is_refused_unless_it_is_sticky() {
+    fn a_world_writable_directory_is_rejected_unless_it_is_sticky() {
         let folder = tempfile::tempdir().unwrap();
         let path = script(folder.path(), 0o755);
         let me = TrustedOwners::of(rustix::process::geteuid().as_raw());
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_everybody_can_replace_is_refused_wherever_it_leads() {
+    fn a_link_in_a_world_writable_directory_is_rejected_whatever_its_target() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("hook");
         std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_looked_for_on_path_and_a_path_from_the_folder() {
+    fn a_bare_name_is_searched_for_in_path_and_a_path_is_relative_to_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let path = script(folder.path(), 0o755);
         let name = path.file_name().unwrap().to_str().unwrap();

@@ -1,11 +1,10 @@
-//! What a running daemon can't take over from a configuration it reads again.
+//! Settings that a reload cannot change.
 
 use std::path::Path;
 
 use super::settings::Settings;
 
-/// The keys that are not the same in `new` as in `old` and hold from a daemon's start to its end: a sentence each,
-/// with both values.
+/// One sentence, with both values, for each changed key that a running daemon cannot apply.
 pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
     let fixed: [(&str, &Path, &Path); 3] = [
@@ -17,7 +16,7 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     changed
         .map(|(key, old, new)| {
             format!(
-                "{key}: {} stays in use, {} needs a restart",
+                "{key}: {} stays in use; changing it to {} needs a restart",
                 old.display(),
                 new.display()
             )

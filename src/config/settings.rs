@@ -1,4 +1,4 @@
-//! What the user asked for, merged and checked: the one thing the rest of the program reads.
+//! The merged and validated configuration, as the rest of the program reads it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,88 +9,80 @@ use forgewatch_core::limits::Limits;
 use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
 
-/// What the daemon keeps, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSettings {
-    /// The state file. It can't change while the daemon runs.
+    /// Cannot change while the daemon runs.
     pub path: PathBuf,
-    /// How long ended watches, and their events and deliveries, are kept.
+    /// How long ended watches, their events and deliveries are kept.
     pub retain: Duration,
 }
 
-/// How the daemon is talked to, and how it stops.
+/// The daemon's control socket, and its shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlSettings {
-    /// The socket; short enough for an address. It can't change while the daemon runs.
+    /// Cannot change while the daemon runs.
     pub socket: PathBuf,
-    /// The name of the group whose members may use the socket, besides root and the daemon's own user. The machine
-    /// may have no such group, which is no reason not to start.
+    /// The group whose members may use the socket, besides root and the daemon's own user. It may not exist: the daemon
+    /// then warns and starts without it.
     pub group: String,
-    /// How long running hooks may go on at the daemon's stop, before they are ended.
+    /// How long running hooks may continue at shutdown before they are terminated.
     pub stop_grace: Duration,
 }
 
-/// All of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How the API is reached.
     pub api: ApiSettings,
-    /// By what bounds jobs are watched.
     pub limits: Limits,
-    /// What the daemon keeps. A one-shot has [`OneShotSettings::state`] instead.
+    /// The daemon's; a one-shot uses [`OneShotSettings::state`].
     pub state: StateSettings,
-    /// How the daemon is talked to. Nothing to a one-shot.
+    /// Unused by a one-shot.
     pub control: ControlSettings,
-    /// What to watch, in the order given, each once.
+    /// In the order given, without duplicates.
     pub jobs: Vec<JobSpec>,
-    /// What to do when something is told, in the order given.
+    /// In the order given.
     pub hooks: Vec<HookSpec>,
 }
 
-/// How a watch that ends is run.
+/// The options of `watch --until-done`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OneShotSettings {
-    /// The most the whole watch may take.
+    /// Time limit for the whole watch.
     pub timeout: Option<Duration>,
-    /// The most each job may take.
+    /// Time limit for each job.
     pub job_timeout: Option<Duration>,
-    /// Whether the first job that fails ends the watch of all.
     pub fail_fast: bool,
-    /// How often `text` says that it is still there; None is never.
+    /// Interval of heartbeat lines in `text`; None is never.
     pub heartbeat: Option<Duration>,
-    /// How squashed jobs count; None is apart.
+    /// None counts squashed jobs separately.
     pub squashed_as: Option<SquashedAs>,
-    /// The state file to keep, if `--state` named one: the file's `[state]` is the daemon's.
+    /// The state file that `--state` names; the file's `[state]` is the daemon's.
     pub state: Option<PathBuf>,
 }
 
-/// What a squashed job counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SquashedAs {
-    /// As a completed one.
     Success,
-    /// As a failed one.
     Failure,
 }
 
-/// What is printed, as asked for.
+/// The output format, as selected by `--output`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputFormat {
-    /// One of the others, by what the streams are.
+    /// Chosen by what standard output and standard error are.
     #[default]
     Auto,
-    /// A bar a job, on standard error.
+    /// A progress bar per job, on standard error.
     Progress,
-    /// A line a transition, on standard output.
+    /// A line per transition, on standard output.
     Text,
-    /// An object a line, on standard output.
+    /// A JSON object per line, on standard output.
     Json,
-    /// Nothing but errors.
+    /// Errors only.
     Quiet,
 }
 
 impl OutputFormat {
-    /// All of them, in the order help lists them.
+    /// In the order of the help text.
     pub const ALL: [Self; 5] = [
         Self::Auto,
         Self::Progress,
@@ -99,7 +91,7 @@ impl OutputFormat {
         Self::Quiet,
     ];
 
-    /// The word for it on the command line.
+    /// The name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",

@@ -1,5 +1,4 @@
-//! Walks the tree of a configuration file and holds it against the table of keys: everything wrong is found,
-//! with line and column.
+//! Validates a parsed configuration file against the table of keys and reports every error with line and column.
 
 use std::path::Path;
 
@@ -11,7 +10,7 @@ use super::error::{ConfigError, Origin};
 use super::file::ConfigFile;
 use super::hooks;
 use super::jobs;
-use super::keys::{self, DAEMONS, Key, LATER, SECTIONS};
+use super::keys::{self, DAEMON_SECTIONS, Key, RESERVED_SECTIONS, SECTIONS};
 use super::layers::Values;
 use super::value;
 use crate::hooks::HookSpec;
@@ -19,44 +18,43 @@ use forgewatch_core::job::JobSpec;
 use forgewatch_core::quote::quoted;
 use forgewatch_core::suggest::nearest;
 
-/// How much of a file is taken.
+/// Which sections of a file are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All of it: the file was named, or is the daemon's. A section whose feature is not there yet is refused.
+    /// All: the file was named, or a daemon loads it. Reserved sections are errors.
     Whole,
-    /// `[api]` and `[schedule]`: a one-shot found the file by default. The machine's daemon may have the rest of it
-    /// for itself, so that is passed over, right or wrong.
+    /// A one-shot found the file at a default path. The other sections belong to the daemon and are not even checker.
     ApiAndSchedule,
 }
 
-/// A file while it is checked: the places of what it says, and what was wrong so far.
+/// A file during validation: converts offsets to positions and collects errors.
 pub(super) struct FileChecker<'a> {
     path: &'a Path,
     owner: u32,
     text: &'a str,
-    /// Where each line begins.
+    /// The offset of each line.
     lines: Vec<usize>,
     pub(super) errors: &'a mut Vec<ConfigError>,
 }
 
-/// What a file lists besides its settings.
+/// A file's jobs and hooks.
 #[derive(Debug, Default)]
 pub(super) struct FileLists {
-    /// Its jobs, each once, in the file's order; None where it has no such list.
+    /// Without duplicates, in the file's order; None if the file has no `[[jobs]]`.
     pub(super) jobs: Option<Vec<JobSpec>>,
-    /// Its hooks, in the file's order.
+    /// In the file's order.
     pub(super) hooks: Vec<HookSpec>,
 }
 
-/// Takes over into `draft` what `source` says, and returns what it lists; None for a file that is no TOML at all.
+/// Sets `values` to the file's settings and returns its lists; None if it is not TOML.
 pub(super) fn file(
     source: &ConfigFile,
     scope: Scope,
     env: &Env,
-    draft: &mut Values,
+    values: &mut Values,
     errors: &mut Vec<ConfigError>,
 ) -> Option<FileLists> {
-    let mut checked = FileChecker {
+    let mut checker = FileChecker {
         path: &source.path,
         owner: source.owner,
         text: &source.text,
@@ -67,27 +65,27 @@ pub(super) fn file(
     };
     let (tree, broken) = DeTable::parse_recoverable(&source.text);
     if !broken.is_empty() {
-        // What the parser makes of the rest of a broken file is a guess; errors in it would be guesses too.
-        checked.syntax(&broken);
+        // The parser's recovery is a guess, so validating its result would report false errors.
+        checker.syntax(&broken);
         return None;
     }
     let mut lists = FileLists::default();
     for (name, value) in tree.get_ref() {
         match name.get_ref().as_ref() {
-            section @ ("api" | "schedule") => checked.settings(section, value, draft),
+            section @ ("api" | "schedule") => checker.settings(section, value, values),
             _ if scope == Scope::ApiAndSchedule && is_section(name.get_ref()) => {}
-            section if DAEMONS.contains(&section) => checked.settings(section, value, draft),
-            "jobs" => lists.jobs = Some(jobs::from_file(value, &mut checked)),
-            "hooks" => lists.hooks = hooks::from_file(value, env, &mut checked),
-            later if LATER.contains(&later) => {
-                let what = format!(
-                    "{later}: not yet: this version has no use for the section; take it out"
-                );
-                checked.error(name.span().start, what);
+            section if DAEMON_SECTIONS.contains(&section) => {
+                checker.settings(section, value, values)
+            }
+            "jobs" => lists.jobs = Some(jobs::from_file(value, &mut checker)),
+            "hooks" => lists.hooks = hooks::from_file(value, env, &mut checker),
+            later if RESERVED_SECTIONS.contains(&later) => {
+                let what = format!("{later}: this section is not supported yet; remove it");
+                checker.error(name.span().start, what);
             }
             other => {
                 let what = unknown_section(other);
-                checked.error(name.span().start, what);
+                checker.error(name.span().start, what);
             }
         }
     }
@@ -95,51 +93,49 @@ pub(super) fn file(
 }
 
 impl FileChecker<'_> {
-    /// Where paths that are not absolute begin.
+    /// The base of relative paths.
     pub(super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// The file's owner: whoever may write it may name programs.
+    /// The uid of the file's owner, whose programs the file may run.
     pub(super) fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// The line and the column, both from 1, of a byte of the text.
-    pub(super) fn place(&self, offset: usize) -> Origin {
+    pub(super) fn position(&self, offset: usize) -> Origin {
         let line = self.lines.partition_point(|begin| *begin <= offset);
         let begin = self.lines.get(line.saturating_sub(1)).copied();
         let before = self.text.get(begin.unwrap_or(0)..offset);
         let column = 1 + before.map_or(0, |before| before.chars().count());
-        Origin::Place(self.path.to_owned(), line, column)
+        Origin::Position(self.path.to_owned(), line, column)
     }
 
-    /// Notes that something at a byte of the text is wrong.
     pub(super) fn error(&mut self, offset: usize, what: impl Into<String>) {
-        let place = self.place(offset);
-        self.errors.push(ConfigError::new(place, what));
+        let position = self.position(offset);
+        self.errors.push(ConfigError::new(position, what));
     }
 
-    /// The parser's own errors, the first of each line: those after it are mostly its echo.
+    /// Reports the parser's first error on each line; further ones are mostly caused by it.
     fn syntax(&mut self, broken: &[toml::de::Error]) {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for error in broken {
             let offset = error.span().map_or(0, |span| span.start);
-            let Origin::Place(_, line, _) = self.place(offset) else {
+            let Origin::Position(_, line, _) = self.position(offset) else {
                 continue;
             };
-            if !told.contains(&line) {
-                told.push(line);
+            if !reported.contains(&line) {
+                reported.push(line);
                 let message = error.message().replace('\n', " ");
-                self.error(offset, format!("not TOML: {message}"));
+                self.error(offset, format!("invalid TOML: {message}"));
             }
         }
     }
 
-    fn settings(&mut self, section: &str, value: &Spanned<DeValue<'_>>, draft: &mut Values) {
+    fn settings(&mut self, section: &str, value: &Spanned<DeValue<'_>>, values: &mut Values) {
         let Some(table) = value.get_ref().as_table() else {
             let what = format!(
-                "{section}: {} is no section; write [{section}] on a line of its own, once",
+                "{section}: expected a table, found {}; write [{section}] once, on its own line",
                 value::type_name(value.get_ref())
             );
             return self.error(value.span().start, what);
@@ -149,52 +145,51 @@ impl FileChecker<'_> {
                 self.unknown_key(section, name);
                 continue;
             };
-            let read = value::toml(key, value.get_ref(), self.folder(), draft);
-            draft.note(key, &self.place(value.span().start), read.is_ok());
-            if let Err(what) = read {
+            let result = value::toml(key, value.get_ref(), self.folder(), values);
+            values.record(key, &self.position(value.span().start), result.is_ok());
+            if let Err(what) = result {
                 self.error(value.span().start, format!("{}: {what}", key.path()));
             }
         }
     }
 
-    /// Says that `section` has no such key, and which was perhaps meant. The value is not quoted: a secret might
-    /// have been put there.
+    /// Suggests the key that was probably meant. The value is not quoted: it could be a secret.
     pub(super) fn unknown_key(&mut self, section: &str, name: &Spanned<std::borrow::Cow<'_, str>>) {
         let written = name.get_ref().as_ref();
         let here = keys::all()
             .filter(|key| key.section == section)
             .map(|key| key.name);
         let hint = if let Some(key) = keys::all().find(|key| key.name == written) {
-            format!("it belongs into [{}]", key.section)
+            format!("it belongs in [{}]", key.section)
         } else if let Some(near) = nearest(written, here.clone()) {
             format!("did you mean {near}?")
         } else {
-            format!("there are {}", here.collect::<Vec<_>>().join(", "))
+            format!("use one of {}", here.collect::<Vec<_>>().join(", "))
         };
-        let path = quoted(written);
+        let shown = quoted(written);
         self.error(
             name.span().start,
-            format!("{section}: unknown key {path}; {hint}"),
+            format!("{section}: unknown key {shown}; {hint}"),
         );
     }
 }
 
 fn is_section(name: &str) -> bool {
-    SECTIONS.contains(&name) || LATER.contains(&name)
+    SECTIONS.contains(&name) || RESERVED_SECTIONS.contains(&name)
 }
 
 fn unknown_section(name: &str) -> String {
     if let Some(key) = keys::all().find(|key| key.name == name) {
         return format!(
-            "unknown section {}; the key belongs into [{}]",
+            "unknown section {}; the key belongs in [{}]",
             quoted(name),
             key.section
         );
     }
-    match nearest(name, SECTIONS.into_iter().chain(LATER)) {
+    match nearest(name, SECTIONS.into_iter().chain(RESERVED_SECTIONS)) {
         Some(near) => format!("unknown section {}; did you mean {near}?", quoted(name)),
         None => format!(
-            "unknown section {}; there are [api], [schedule], [state], [control], [[jobs]], [[hooks]]",
+            "unknown section {}; use one of [api], [schedule], [state], [control], [[jobs]], [[hooks]]",
             quoted(name)
         ),
     }
@@ -209,7 +204,7 @@ mod tests {
 
     fn errors(text: &str) -> Vec<ConfigError> {
         let mut errors = Vec::new();
-        let mut draft = Values::with_defaults(RunMode::Daemon, &mut errors);
+        let mut values = Values::with_defaults(RunMode::Daemon, &mut errors);
         let source = ConfigFile {
             path: "f".into(),
             named: true,
@@ -220,7 +215,7 @@ mod tests {
             &source,
             Scope::Whole,
             &Env::default(),
-            &mut draft,
+            &mut values,
             &mut errors,
         );
         errors
@@ -229,14 +224,17 @@ mod tests {
     #[test]
     fn columns_count_characters_from_one() {
         let text = "[api]\r\nmax_body = \"ü\"  # ü\n\"ä ö\" = 1\n\"timeout\" = \"\"";
-        let told: Vec<String> = errors(text).iter().map(ToString::to_string).collect();
-        let places: Vec<&str> = told.iter().filter_map(|e| e.split(' ').next()).collect();
-        assert_eq!(places, ["f:2:12:", "f:4:13:", "f:3:1:"]);
+        let errors: Vec<String> = errors(text).iter().map(ToString::to_string).collect();
+        let positions: Vec<&str> = errors.iter().filter_map(|e| e.split(' ').next()).collect();
+        assert_eq!(positions, ["f:2:12:", "f:4:13:", "f:3:1:"]);
     }
 
-    /// Lines as they are found in configurations, right and wrong.
+    /// Lines as they occur in configurations, valid and invalid.
     fn line() -> impl Strategy<Value = String> {
-        let names = keys::all().map(|key| key.name).chain(SECTIONS).chain(LATER);
+        let names = keys::all()
+            .map(|key| key.name)
+            .chain(SECTIONS)
+            .chain(RESERVED_SECTIONS);
         let name = prop::sample::select(names.collect::<Vec<_>>());
         let value = prop_oneof![
             Just("\"diff/1\"".to_owned()),
@@ -260,21 +258,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_looks_like_a_configuration_panics(
+        fn text_like_a_configuration_never_panics_and_errors_have_valid_positions(
             lines in prop::collection::vec(line(), 0..12)
         ) {
             let text = lines.join("\n");
             let last = text.lines().count().max(1);
             for error in errors(&text) {
-                let told = error.to_string();
-                prop_assert!(!told.contains('\n'), "{}", told);
-                let line: usize = told.split(':').nth(1).unwrap().parse().unwrap();
-                prop_assert!((1..=last + 1).contains(&line), "{}", told);
+                let error = error.to_string();
+                prop_assert!(!error.contains('\n'), "{}", error);
+                let line: usize = error.split(':').nth(1).unwrap().parse().unwrap();
+                prop_assert!((1..=last + 1).contains(&line), "{}", error);
             }
         }
 
         #[test]
-        fn no_text_panics(text in any::<String>()) {
+        fn arbitrary_text_never_panics(text in any::<String>()) {
             errors(&text);
         }
     }

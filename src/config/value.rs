@@ -1,5 +1,5 @@
-//! Reads one value as its key's kind asks, from a flag's text or from the file's tree. A message says what was
-//! wrong and what would do; the caller puts the place in front.
+//! Parses one value according to its key's kind, from text or from TOML. Errors say what was expected; the caller adds
+//! the place.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,73 +11,70 @@ use super::keys::{Key, ValueKind};
 use super::layers::Values;
 use forgewatch_core::quote::quoted;
 
-/// Sets `key` to what a flag, a variable or a default says.
-pub(super) fn text(key: &Key, text: &str, draft: &mut Values) -> Result<(), String> {
+/// Sets `key` to the text of a flag, a variable or a default.
+pub(super) fn text(key: &Key, text: &str, values: &mut Values) -> Result<(), String> {
     let example = key.example();
     match key.kind {
-        ValueKind::Duration { min, max, set } => set(draft, duration(text, min, max, example)?),
+        ValueKind::Duration { min, max, set } => set(values, duration(text, min, max, example)?),
         ValueKind::DurationOrNever { min, max, set } => {
-            set(draft, duration_or_never(text, min, max, example)?);
+            set(values, duration_or_never(text, min, max, example)?);
         }
-        ValueKind::Count { min, max, set } => set(draft, count(text, min, max)?),
-        ValueKind::Rate { min, max, set } => set(draft, rate(text, min, max)?),
-        ValueKind::Size { min, max, set } => set(draft, size(text, min, max, example)?),
-        ValueKind::Switch { set } => set(draft, switch(text)?),
-        ValueKind::Word { words, set } => set(draft, word(text, words)?),
-        ValueKind::File { set } => set(draft, file(text)?),
-        ValueKind::Socket { set } => set(draft, socket(file(text)?)?),
-        ValueKind::Group { set } => set(draft, group(text)?),
-        ValueKind::BaseUrl { set } => set(draft, base_url::parse(text)?),
-        // [[jobs]] and [[hooks]] have readers of their own.
+        ValueKind::Count { min, max, set } => set(values, count(text, min, max)?),
+        ValueKind::Rate { min, max, set } => set(values, rate(text, min, max)?),
+        ValueKind::Size { min, max, set } => set(values, size(text, min, max, example)?),
+        ValueKind::Switch { set } => set(values, switch(text)?),
+        ValueKind::Word { words, set } => set(values, word(text, words)?),
+        ValueKind::File { set } => set(values, file(text)?),
+        ValueKind::Socket { set } => set(values, socket(file(text)?)?),
+        ValueKind::Group { set } => set(values, group(text)?),
+        ValueKind::BaseUrl { set } => set(values, base_url::parse(text)?),
+        // [[jobs]] and [[hooks]] have their own parsers.
         ValueKind::Job | ValueKind::Labels | ValueKind::OfHook { .. } => {}
     }
     Ok(())
 }
 
-/// Sets `key` to what the file in `folder` says. A path that is not absolute starts there, wherever the program runs.
+/// Sets `key` to a value of the file in `folder`. Relative paths are relative to `folder`.
 pub(super) fn toml(
     key: &Key,
     value: &DeValue<'_>,
     folder: &Path,
-    draft: &mut Values,
+    values: &mut Values,
 ) -> Result<(), String> {
-    let written = plain(key, value)?;
+    let written = as_text(key, value)?;
     match key.kind {
-        ValueKind::File { set } => set(draft, folder.join(file(&written)?)),
-        ValueKind::Socket { set } => set(draft, socket(folder.join(file(&written)?))?),
-        _ => text(key, &written, draft)?,
+        ValueKind::File { set } => set(values, folder.join(file(&written)?)),
+        ValueKind::Socket { set } => set(values, socket(folder.join(file(&written)?))?),
+        _ => text(key, &written, values)?,
     }
     Ok(())
 }
 
-/// A TOML value of the type the kind wants, as a flag would say it.
-fn plain(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
-    let (written, wanted) = match key.kind {
+/// A TOML value of the expected type, written as on the command line.
+fn as_text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
+    let (written, expected) = match key.kind {
         ValueKind::Count { .. } => (integer(value), "a whole number"),
         ValueKind::Rate { .. } => (
             integer(value).or_else(|| value.as_float().map(|f| f.as_str().to_owned())),
             "a number",
         ),
-        ValueKind::Size { .. } => (
-            integer(value).or_else(|| string(value)),
-            "a number of bytes, or a text with a unit",
-        ),
+        ValueKind::Size { .. } => (integer(value).or_else(|| string(value)), "a size"),
         ValueKind::Switch { .. } => (value.as_bool().map(|b| b.to_string()), "true or false"),
         ValueKind::Duration { .. } | ValueKind::DurationOrNever { .. } => {
-            (string(value), "a duration in quotes")
+            (string(value), "a duration")
         }
-        _ => (string(value), "a text in quotes"),
+        _ => (string(value), "a string"),
     };
     written.ok_or_else(|| {
-        format!(
-            "{} is not {wanted}; write e.g. {}",
-            type_name(value),
-            in_toml(key)
-        )
+        let example = match key.kind {
+            ValueKind::Switch { .. } => String::new(),
+            _ => format!(" such as {}", in_toml(key)),
+        };
+        format!("expected {expected}{example}, found {}", type_name(value))
     })
 }
 
-/// The key's example as it is written in a file.
+/// The key's example, written as in a file.
 pub(super) fn in_toml(key: &Key) -> String {
     let example = key.example();
     match key.kind {
@@ -90,14 +87,13 @@ pub(super) fn in_toml(key: &Key) -> String {
     }
 }
 
-/// What a value of the wrong type is called in a message.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date-time",
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
@@ -107,40 +103,37 @@ fn string(value: &DeValue<'_>) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// In decimal; one beyond 128 bits stays as it is written, and is out of every range.
+/// In decimal. A number beyond 128 bits is kept as written: it is outside every range.
 pub(super) fn integer(value: &DeValue<'_>) -> Option<String> {
     let integer = value.as_integer()?;
     let number = i128::from_str_radix(integer.as_str(), integer.radix());
     Some(number.map_or_else(|_| integer.as_str().to_owned(), |n| n.to_string()))
 }
 
-/// A duration from `min` to `max`.
 pub(super) fn duration(
     text: &str,
     min: Duration,
     max: Duration,
     example: &str,
 ) -> Result<Duration, String> {
-    let read = humantime::parse_duration(text)
-        .map_err(|_| format!("{} is not a duration; write e.g. {example:?}", quoted(text)))?;
-    if read < min {
-        return Err(format!(
-            "{} is too short; {} or longer would do",
-            quoted(text),
-            brief(min)
-        ));
+    let shown = quoted(text);
+    let duration = humantime::parse_duration(text).map_err(|_| {
+        if text.parse::<u64>().is_ok() {
+            format!("{shown} has no unit; did you mean \"{text}s\"?")
+        } else {
+            format!("expected a duration such as {example:?}, found {shown}")
+        }
+    })?;
+    if duration < min {
+        return Err(format!("{shown} is too short: use {} or more", brief(min)));
     }
-    if read > max {
-        return Err(format!(
-            "{} is too long; {} or shorter would do",
-            quoted(text),
-            brief(max)
-        ));
+    if duration > max {
+        return Err(format!("{shown} is too long: use {} or less", brief(max)));
     }
-    Ok(read)
+    Ok(duration)
 }
 
-/// The same, or `never`.
+/// `never` is None.
 pub(super) fn duration_or_never(
     text: &str,
     min: Duration,
@@ -150,13 +143,12 @@ pub(super) fn duration_or_never(
     if text.trim() == "never" {
         return Ok(None);
     }
-    match duration(text, min, max, example) {
-        Ok(read) => Ok(Some(read)),
-        Err(what) => Err(format!("{what}, or \"never\"")),
-    }
+    duration(text, min, max, example)
+        .map(Some)
+        .map_err(|what| format!("{what}; \"never\" is also accepted"))
 }
 
-/// A limit of ours in its largest whole unit; humantime would write a year as "11months 30days …".
+/// A limit in its largest whole unit; humantime formats a year as "11months 30days …".
 pub(super) fn brief(limit: Duration) -> String {
     const UNITS: [(u128, &str); 4] = [
         (24 * 3_600_000, "d"),
@@ -181,11 +173,7 @@ pub(super) fn count(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let read = text.trim().parse::<u64>().ok();
     read.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
         let shown = number_or_quoted(text);
-        if max == u64::MAX {
-            format!("{shown} is not a whole number of 64 bits, from {min} on")
-        } else {
-            format!("{shown} is not a whole number from {min} to {max}")
-        }
+        format!("expected a whole number from {min} to {max}, found {shown}")
     })
 }
 
@@ -194,11 +182,11 @@ fn rate(text: &str, min: f64, max: f64) -> Result<f64, String> {
     let read = text.trim().parse::<f64>().ok();
     read.filter(|x| (min..=max).contains(x)).ok_or_else(|| {
         let shown = number_or_quoted(text);
-        format!("{shown} is not a number from {min} to {max}")
+        format!("expected a number from {min} to {max}, found {shown}")
     })
 }
 
-/// What is a number, if the wrong one, is shown as such.
+/// Numbers are shown without quotes.
 fn number_or_quoted(text: &str) -> String {
     if text.len() < 40 && text.parse::<f64>().is_ok() {
         text.to_owned()
@@ -226,11 +214,16 @@ fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
         .unwrap_or((trimmed, 1));
     let bytes = number
         .parse::<u64>()
-        .map_err(|_| format!("{} is not a size; write e.g. {example:?}", quoted(text)))?
+        .map_err(|_| {
+            format!(
+                "expected a size such as {example:?}, found {}",
+                quoted(text)
+            )
+        })?
         .checked_mul(unit);
     bytes.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
         format!(
-            "{} is out of range; from {min} to {max} bytes would do",
+            "{} is out of range: use {min} to {max} bytes",
             number_or_quoted(text)
         )
     })
@@ -238,7 +231,7 @@ fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
 
 fn switch(text: &str) -> Result<bool, String> {
     text.parse()
-        .map_err(|_| format!("{} is neither true nor false", quoted(text)))
+        .map_err(|_| format!("expected true or false, found {}", quoted(text)))
 }
 
 fn word(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
@@ -246,46 +239,45 @@ fn word(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
         .iter()
         .find(|word| **word == text)
         .copied()
-        .ok_or_else(|| format!("{} is not one of {}", quoted(text), listed(words)))
+        .ok_or_else(|| format!("expected {}, found {}", alternatives(words), quoted(text)))
 }
 
-/// `"a", "b"`.
-fn listed(words: &[&str]) -> String {
+/// `"a" or "b"`.
+fn alternatives(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-    quoted.join(", ")
+    quoted.join(" or ")
 }
 
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
-        return Err("the path is empty; name a file, or leave it out".to_owned());
+        return Err("the path is empty; name a file or leave the setting out".to_owned());
     }
     if text.contains('\0') {
-        return Err("no path holds a zero byte; name a file".to_owned());
+        return Err("a path cannot contain a NUL byte".to_owned());
     }
     Ok(PathBuf::from(text))
 }
 
-/// The longest path of the daemon's socket, in bytes: Linux has room for 108 and ends them with a zero (unix(7)), and
-/// the folder that is closed to others, in which the daemon makes the socket, takes ten.
-const LONGEST_SOCKET: usize = 97;
+/// In bytes. Linux allows 108 with the final NUL (unix(7)); the private directory in which the daemon first creates the
+/// socket needs ten more.
+const MAX_SOCKET_PATH: usize = 97;
 
-/// A path that fits into the address of a socket.
 fn socket(path: PathBuf) -> Result<PathBuf, String> {
-    if path.as_os_str().len() > LONGEST_SOCKET {
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(format!(
-            "{} is too long for a socket; a path of up to {LONGEST_SOCKET} bytes would do",
+            "socket path {} is too long: use up to {MAX_SOCKET_PATH} bytes",
             quoted(&path.to_string_lossy())
         ));
     }
     Ok(path)
 }
 
-/// What can be a name in the system's list of groups, whose lines are fields with colons between.
+/// Rejects names that cannot stand in `/etc/group`.
 fn group(text: &str) -> Result<&str, String> {
     let good = |c: char| !c.is_control() && !c.is_whitespace() && !":,/".contains(c);
     if text.is_empty() || text.len() > 255 || text.starts_with('-') || !text.chars().all(good) {
         return Err(format!(
-            "{} is no name of a group; write e.g. \"forgewatch-ops\"",
+            "invalid group name {}: use one such as \"forgewatch-ops\"",
             quoted(text)
         ));
     }
@@ -299,7 +291,7 @@ mod tests {
     const DAY: Duration = Duration::from_hours(24);
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn durations_are_parsed_and_bounded() {
         let read = |text| duration(text, Duration::ZERO, DAY, "1s");
         assert_eq!(read("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(read(" 1h 30m"), Ok(Duration::from_mins(90)));
@@ -319,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_with_either_kind_of_unit() {
+    fn sizes_accept_binary_and_decimal_units() {
         let read = |text| size(text, 1, 1 << 40, "1GiB");
         assert_eq!(read("1GiB"), Ok(1 << 30));
         assert_eq!(read("64 KiB"), Ok(64 << 10));
@@ -341,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_a_number_and_finite() {
+    fn a_rate_is_a_finite_number_in_range() {
         let read = |text| rate(text, 0.001, 100_000.0);
         assert_eq!(read("20"), Ok(20.0));
         assert_eq!(read("0.5"), Ok(0.5));

@@ -1,4 +1,4 @@
-//! A webhook's address and the keys that sign what is posted there.
+//! A webhook's URL and its signing keys.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,17 +14,17 @@ use url::{Host, Url};
 use super::value;
 use crate::http_client::{is_link_local, is_loopback};
 
-/// What a key begins with, as the Standard Webhooks specification writes it.
+/// A key's prefix in the Standard Webhooks specification.
 const PREFIX: &str = "whsec_";
-/// A shorter key can be guessed, and the specification forbids it.
-const LEAST_BYTES: usize = 24;
-/// A key of 64 bytes, the longest there should be, is far shorter.
-const MAX_FILE: u64 = 4096;
+/// The specification's minimum: shorter keys can be guessed.
+const MIN_KEY_BYTES: usize = 24;
+/// Far more than the specification's longest key of 64 bytes needs.
+const MAX_FILE_BYTES: u64 = 4096;
 
-/// Reads an address. It is never quoted: many services put a secret there.
+/// Errors never quote the URL: many services put a secret in it.
 pub(super) fn url(text: &str) -> Result<Url, String> {
-    let example = "write e.g. \"https://hooks.example.net/forgewatch\"";
-    let url = Url::parse(text.trim()).map_err(|e| format!("not a URL ({e}); {example}"))?;
+    let example = "use one such as \"https://hooks.example.net/forgewatch\"";
+    let url = Url::parse(text.trim()).map_err(|e| format!("invalid URL: {e}; {example}"))?;
     let link_local = match url.host() {
         None => return Err(format!("not an https URL; {example}")),
         Some(Host::Domain(_)) => false,
@@ -35,52 +35,50 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
         return Err(format!("not an https URL; {example}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL with a user name or a password is not taken; leave them out".to_owned());
+        return Err("a webhook URL cannot contain a user name or password; remove them".to_owned());
     }
     if url.scheme() == "http" && !is_loopback(&url) {
-        let what = "http would post the events in clear text; write https, or name this machine: localhost, 127.0.0.1 \
-                    or [::1]";
+        let what = "http would send events in clear text; use https, or a loopback host: localhost, 127.0.0.1 or [::1]";
         return Err(what.to_owned());
     }
     if link_local {
-        return Err("a link-local address is no place for a webhook; name another host".to_owned());
+        return Err("a webhook cannot have a link-local address; use another host".to_owned());
     }
     Ok(url)
 }
 
-/// Reads the key in a file, which may be relative to `folder`: `whsec_` and base64, here without the prefix.
+/// Reads a key from a file, relative to `folder`. The result has no `whsec_` prefix.
 pub(super) fn secret(folder: &Path, file: &str) -> Result<SecretString, String> {
     let path = folder.join(value::file(file)?);
     let shown = path.display();
-    let unreadable = |e| format!("{shown} cannot be read: {e}; name a file with a line {PREFIX}…");
+    let unreadable = |e| format!("cannot read {shown}: {e}; name a file with one line {PREFIX}…");
     let mut file = File::open(&path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
-    if meta.mode() & forbidden(&path) != 0 {
+    if meta.mode() & forbidden_mode(&path) != 0 {
         return Err(format!(
-            "{shown} is open to others than its owner (mode {:04o}); chmod 600 {shown}",
+            "{shown} is accessible to users other than its owner (mode {:04o}); run: chmod 600 {shown}",
             meta.mode() & 0o7777
         ));
     }
-    // With room for all that is read, the buffer never moves and leaves no copy behind.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize + 64));
+    // A buffer that never grows leaves no copy of the secret in freed memory.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES as usize + 64));
     (&mut file)
-        .take(MAX_FILE)
+        .take(MAX_FILE_BYTES)
         .read_to_string(&mut text)
         .map_err(unreadable)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     key(line).ok_or_else(|| {
         format!(
-            "{shown} holds no key of {LEAST_BYTES} bytes or more; write {PREFIX} and base64 on one line: \
+            "{shown} has no key of at least {MIN_KEY_BYTES} bytes; write {PREFIX} and base64 on one line: \
              echo {PREFIX}$(openssl rand -base64 32)"
         )
     })
 }
 
-/// The bits of the mode that open a key to others. What systemd hands over lies in a folder that is closed to all but the
-/// unit's user, whose right to read is an entry in an ACL and so looks like the group's (`systemd.exec(5)`,
-/// `LoadCredential=`).
-fn forbidden(path: &Path) -> u32 {
+/// The mode bits that would expose a key to other users. systemd's credentials are in a directory that only the unit's
+/// user can enter; its ACL entry appears as group read (`systemd.exec(5)`, `LoadCredential=`).
+fn forbidden_mode(path: &Path) -> u32 {
     if path.starts_with("/run/credentials") {
         0o037
     } else {
@@ -91,7 +89,7 @@ fn forbidden(path: &Path) -> u32 {
 fn key(line: &str) -> Option<SecretString> {
     let code = line.strip_prefix(PREFIX)?;
     let key = Zeroizing::new(STANDARD.decode(code).ok()?);
-    (key.len() >= LEAST_BYTES).then(|| SecretString::from(code))
+    (key.len() >= MIN_KEY_BYTES).then(|| SecretString::from(code))
 }
 
 #[cfg(test)]
@@ -102,18 +100,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_may_seem_to_read_what_systemd_handed_over_and_nothing_else() {
-        let handed_over = Path::new("/run/credentials/forgewatch.service/webhook");
-        assert_eq!(0o440 & forbidden(handed_over), 0);
-        assert_ne!(0o444 & forbidden(handed_over), 0);
+    fn group_read_is_allowed_for_systemd_credentials_only() {
+        let from_systemd = Path::new("/run/credentials/forgewatch.service/webhook");
+        assert_eq!(0o440 & forbidden_mode(from_systemd), 0);
+        assert_ne!(0o444 & forbidden_mode(from_systemd), 0);
         assert_ne!(
-            0o440 & forbidden(Path::new("/etc/forgewatch/webhook.secret")),
+            0o440 & forbidden_mode(Path::new("/etc/forgewatch/webhook.secret")),
             0
         );
     }
 
     #[test]
-    fn https_anywhere_and_http_to_this_machine_are_taken() {
+    fn https_to_any_host_and_http_to_loopback_are_accepted() {
         for text in [
             "https://hooks.example.net/a/b?token=c",
             "https://10.0.0.1:8443",
@@ -135,13 +133,13 @@ mod tests {
             "canary",
             "",
         ] {
-            let said = url(text).unwrap_err();
-            assert!(!said.contains("canary") && !said.is_empty(), "{said}");
+            let error = url(text).unwrap_err();
+            assert!(!error.contains("canary") && !error.is_empty(), "{error}");
         }
     }
 
     #[test]
-    fn a_key_is_whsec_and_base64_of_24_bytes_in_a_file_of_ones_own() {
+    fn a_key_is_whsec_and_base64_of_24_bytes_in_a_private_file() {
         let folder = tempfile::tempdir().unwrap();
         let with = |text: &str, mode| {
             let path = folder.path().join("secret");
@@ -159,8 +157,8 @@ mod tests {
         let short = format!("whsec_{}", STANDARD.encode([7; 23]));
         let bare = STANDARD.encode([7; 24]);
         for text in [short.as_str(), &bare, "whsec_canary!", ""] {
-            let said = with(text, 0o600).unwrap_err();
-            assert!(!said.contains("canary"), "{said}");
+            let error = with(text, 0o600).unwrap_err();
+            assert!(!error.contains("canary"), "{error}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! One mistake never hides another: whoever mends all that is told is done.
+//! One error never hides another: all of them are reported at once.
 
 use forgewatch::config::{CommandLine, ConfigErrors};
 
-use crate::place::{Place, given};
+use crate::fixture::{ConfigFixture, command_line};
 
-/// All that is said of a file of the daemon's, besides its account.
-fn told(place: Place, text: &str) -> Vec<String> {
+/// All errors of a daemon's file that begins with a valid account.
+fn errors_of(fixture: ConfigFixture, text: &str) -> Vec<String> {
     let text = format!("[api]\naccount_service_id = 1\n{text}");
-    let place = place.with_credentials().file("f.toml", text);
+    let fixture = fixture.with_credentials().file("f.toml", text);
     lines(
-        &place
-            .load_daemon(&given(&place.path("f.toml")))
+        &fixture
+            .load_daemon(&command_line(&fixture.path("f.toml")))
             .unwrap_err(),
     )
 }
@@ -20,16 +20,16 @@ fn lines(errors: &ConfigErrors) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_told(told: &[String], expected: &[&str]) {
-    let met = told.iter().zip(expected).all(|(l, e)| l.contains(e));
+fn assert_errors(errors: &[String], expected: &[&str]) {
+    let all_match = errors.iter().zip(expected).all(|(l, e)| l.contains(e));
     assert!(
-        met && told.len() == expected.len(),
-        "{told:#?}, not {expected:#?}"
+        all_match && errors.len() == expected.len(),
+        "{errors:#?}, not {expected:#?}"
     );
 }
 
 #[test]
-fn every_item_of_a_list_and_every_key_of_a_hook_is_told() {
+fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
     let hook = |more: &str| format!("[[hooks]]\nname = 'x'\n{more}");
     let run = "on = ['job.failed']\nrun = ['/bin/true']\n";
     let webhook = "on = ['job.failed']\nwebhook = 'https://hooks.example.net'\n";
@@ -38,122 +38,139 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_told() {
         (
             hook("on = ['job.faild', 'job.failed', 5, 'job.complet']\nrun = ['/bin/true']\n"),
             &[
-                ":5:7: hooks.on: \"job.faild\"",
-                ":5:34: hooks.on: a whole number",
-                ":5:37: hooks.on: \"job.complet\"",
+                ":5:7: hooks.on: unknown event type \"job.faild\"",
+                ":5:34: hooks.on: expected an array of strings",
+                ":5:37: hooks.on: unknown event type \"job.complet\"",
             ][..],
         ),
         (
             hook(&format!("{run}kinds = ['dif', 'update', 'x']\n")),
-            &["\"dif\" is neither", "\"x\" is neither"],
+            &["\"update\", found \"dif\"", "\"update\", found \"x\""],
         ),
         (
             hook(&format!(
                 "{run}pass_env = ['a b', 'HOME', 'FORGEWATCH_SECRET_KEY']\n"
             )),
-            &["\"a b\" is no name", "never handed to a hook"],
+            &["invalid variable name \"a b\"", "never passed to a hook"],
         ),
         (
             hook(&format!("{run}env = {{ A = 1, B = 'b', '' = 'c' }}\n")),
-            &["A: a whole number", "\"\" is no name"],
+            &[
+                "A: expected a string in quotes, found an integer",
+                "invalid variable name \"\"",
+            ],
         ),
         (
             hook(&format!("{webhook}secret_files = ['none', 'key', '']\n")),
-            &["none cannot be read", "the path is empty"],
+            &["none: No such file", "the path is empty"],
         ),
         (
             hook("on = ['job.failed']\nrun = [1, true]\n"),
-            &["a whole number is not", "true or false is not"],
+            &["found an integer", "found a boolean"],
         ),
         (
             hook(&format!("{signed}env = {{ A = 'a' }}\npass_env = ['A']\n")),
-            &["env means nothing", "pass_env means nothing"],
+            &["env has no effect", "pass_env has no effect"],
         ),
         (
             hook(&format!("{webhook}pass_env = ['A']\n")),
-            &["pass_env means nothing", "needs secret_files"],
+            &["pass_env has no effect", "needs secret_files"],
         ),
         (
             hook(run) + &hook(&format!("{run}retries = 101\n")),
-            &["there is another hook \"x\"", "hooks.retries: "],
+            &["duplicate hook name \"x\"", "hooks.retries: "],
         ),
         (
             hook(&format!("{run}retries = 101\n")) + &hook(run),
-            &["hooks.retries: ", "there is another hook \"x\""],
+            &["hooks.retries: ", "duplicate hook name \"x\""],
         ),
         (
             hook("on = []\nrun = []\n"),
-            &["the list is empty", "there is no command"],
+            &["the list is empty", "missing command"],
         ),
     ] {
         let key = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
-        let told = told(Place::new().file("key", key), &text);
-        assert_told(&told, expected);
+        let errors = errors_of(ConfigFixture::new().file("key", key), &text);
+        assert_errors(&errors, expected);
     }
 }
 
 #[test]
-fn settings_are_held_against_each_other_whatever_else_is_wrong() {
+fn settings_are_compared_with_each_other_despite_other_errors() {
     let crossed = "min_interval = '20m'\nmax_interval = '10m'\n";
-    let told_of = |text: &str| told(Place::new(), &format!("{text}\n[schedule]\n{crossed}"));
-    assert_told(
-        &told_of("timeout = 'x'"),
+    let errors_with = |text: &str| {
+        errors_of(
+            ConfigFixture::new(),
+            &format!("{text}\n[schedule]\n{crossed}"),
+        )
+    };
+    assert_errors(
+        &errors_with("timeout = 'x'"),
         &[
             ":3:11: api.timeout: ",
             ":5:16: schedule.min_interval (20m) is longer",
         ],
     );
-    // What a key that is wrong was to be, nobody knows.
+    // An invalid value cannot be compared.
     let half = "[schedule]\nmin_interval = '20m'\nmax_interval = '10x'\n";
-    assert_told(&told(Place::new(), half), &["schedule.max_interval: "]);
+    assert_errors(
+        &errors_of(ConfigFixture::new(), half),
+        &["schedule.max_interval: "],
+    );
     let none = "[schedule\nmax_interval = '1h'\n";
-    let place = Place::new().with_credentials().file("f.toml", none);
-    let given = CommandLine {
+    let fixture = ConfigFixture::new().with_credentials().file("f.toml", none);
+    let command_line = CommandLine {
         flags: vec![("--min-interval", "20m".to_owned())],
-        ..given(&place.path("f.toml"))
+        ..command_line(&fixture.path("f.toml"))
     };
-    let told = lines(&place.load(&given).unwrap_err());
-    assert_told(&told, &["not TOML"]);
+    let errors = lines(&fixture.load(&command_line).unwrap_err());
+    assert_errors(&errors, &["invalid TOML"]);
 }
 
 #[test]
-fn jobs_credentials_and_account_that_are_missing_are_told_together() {
-    let bare = Place::new();
+fn missing_jobs_credentials_and_account_are_reported_together() {
+    let bare = ConfigFixture::new();
     let no_jobs = ["watch", "--until-done", "--config", "/dev/null"];
-    let said = bare.run(&no_jobs);
+    let output = bare.run(&no_jobs);
     for missing in [
         "no jobs to watch",
         "no credentials;",
         "api.account_service_id is not set",
     ] {
-        assert_eq!(said.matches(missing).count(), 1, "{said}");
+        assert_eq!(output.matches(missing).count(), 1, "{output}");
     }
-    let said = bare.run(&["check", "--config", "/dev/null"]);
-    assert_eq!(said.matches("error: ").count(), 2, "{said}");
+    let output = bare.run(&["check", "--config", "/dev/null"]);
+    assert_eq!(output.matches("error: ").count(), 2, "{output}");
 
-    let place = Place::new()
+    let fixture = ConfigFixture::new()
         .file_with_mode("open", "a:canary\n", 0o644)
         .file("f.toml", "[api]\ncredentials_file = 'open'\n")
         .file("bad.toml", "[api]\ncredentials_file = 5\n");
-    let said = place.run(&["check", "--config", "f.toml"]);
+    let output = fixture.run(&["check", "--config", "f.toml"]);
     assert!(
-        said.contains("chmod 600") && said.contains("account_service_id"),
-        "{said}"
+        output.contains("chmod 600") && output.contains("account_service_id"),
+        "{output}"
     );
-    // Where the credentials were to be, nobody knows.
-    let said = place.run(&["check", "--config", "bad.toml"]);
-    assert!(!said.contains("no credentials"), "{said}");
+    // The path of the credentials is unknown.
+    let output = fixture.run(&["check", "--config", "bad.toml"]);
+    assert!(!output.contains("no credentials"), "{output}");
 }
 
 #[test]
-fn all_that_is_wrong_with_an_on_event_is_told() {
-    let given = CommandLine {
+fn all_errors_of_an_on_event_are_reported() {
+    let command_line = CommandLine {
         on_events: vec!["job.faild='".to_owned()],
-        ..crate::place::with_flags(&[])
+        ..crate::fixture::with_flags(&[])
     };
-    let errors = Place::new().with_credentials().load(&given).unwrap_err();
-    assert_told(
+    let errors = ConfigFixture::new()
+        .with_credentials()
+        .load(&command_line)
+        .unwrap_err();
+    assert_errors(
         &lines(&errors),
-        &["--on-event: \"job.faild\"", "--on-event: \"'\": a quote"],
+        &[
+            "--on-event: unknown event type \"job.faild\"",
+            "--on-event: unclosed quote in \"'\"",
+        ],
     );
 }

@@ -1,4 +1,4 @@
-//! What is taken on the command line, and what is made of its definitions.
+//! The command line: help, flags, errors, completions and man pages.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +9,12 @@ use forgewatch::config::settings::{OutputFormat, SquashedAs};
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 
-use crate::place::{Place, jobs, with_flags};
+use crate::fixture::{ConfigFixture, jobs, with_flags};
 
 #[test]
 fn every_command_has_its_help() {
-    let place = Place::new();
-    insta::assert_snapshot!("help", place.run(&["--help"]));
+    let fixture = ConfigFixture::new();
+    insta::assert_snapshot!("help", fixture.run(&["--help"]));
     for command in [
         "watch",
         "demo",
@@ -30,25 +30,25 @@ fn every_command_has_its_help() {
         "completions",
         "man",
     ] {
-        insta::assert_snapshot!(format!("help-{command}"), place.run(&[command, "--help"]));
+        insta::assert_snapshot!(format!("help-{command}"), fixture.run(&[command, "--help"]));
     }
     for command in ["list", "retry"] {
-        let help = place.run(&["hooks", command, "--help"]);
+        let help = fixture.run(&["hooks", command, "--help"]);
         insta::assert_snapshot!(format!("help-hooks-{command}"), help);
     }
 }
 
 #[test]
 fn help_shows_no_value_of_the_environment() {
-    let place = Place::new()
+    let fixture = ConfigFixture::new()
         .with_credentials()
         .var("FORGEWATCH_BASE_URL", "https://canary.example");
-    assert!(!place.run(&["watch", "--help"]).contains("canary"));
+    assert!(!fixture.run(&["watch", "--help"]).contains("canary"));
 }
 
 #[test]
 fn every_flag_reaches_its_setting() {
-    let loaded = Place::new()
+    let loaded = ConfigFixture::new()
         .load(&CommandLine {
             timeout: Some("2h".to_owned()),
             job_timeout: Some("30m".to_owned()),
@@ -89,22 +89,22 @@ fn every_flag_reaches_its_setting() {
 }
 
 #[test]
-fn a_one_shot_gives_up_after_ten_minutes_unless_told_otherwise() {
-    let loaded = Place::new().load(&with_flags(&[])).unwrap();
-    let gives_up = loaded.settings.limits.give_up_after;
-    assert_eq!(gives_up, Some(Duration::from_mins(10)));
+fn a_one_shot_gives_up_after_ten_minutes_by_default() {
+    let loaded = ConfigFixture::new().load(&with_flags(&[])).unwrap();
+    let give_up_after = loaded.settings.limits.give_up_after;
+    assert_eq!(give_up_after, Some(Duration::from_mins(10)));
     assert_eq!(loaded.one_shot.heartbeat, Some(Duration::from_mins(1)));
     assert_eq!(loaded.source.as_deref(), Some(Path::new("/dev/null")));
 }
 
 #[test]
-fn bad_flags_and_variables_are_told_together_and_by_name() {
-    let place = Place::new()
+fn invalid_flags_and_variables_are_reported_together_by_name() {
+    let fixture = ConfigFixture::new()
         .var("FORGEWATCH_CONFIG", "/dev/null")
         .var("FORGEWATCH_BASE_URL", "http://user:canary@host")
         .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "0")
         .var("FORGEWATCH_OUTPUT", "xml");
-    let said = place.run(&[
+    let output = fixture.run(&[
         "watch",
         "--until-done",
         "diff/x",
@@ -120,26 +120,26 @@ fn bad_flags_and_variables_are_told_together_and_by_name() {
         "--job-timeout=soon",
         "--heartbeat=2y",
     ]);
-    insta::assert_snapshot!("bad_flags", said);
+    insta::assert_snapshot!("bad_flags", output);
 }
 
 #[test]
-fn intervals_that_contradict_each_other_are_told() {
-    let error = Place::new()
+fn contradicting_intervals_are_rejected() {
+    let error = ConfigFixture::new()
         .with_credentials()
         .load(&with_flags(&[("--max-interval", "500ms")]))
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "--max-interval: schedule.min_interval (1s) is longer than schedule.max_interval (500ms); shorten the one \
-         or lengthen the other"
+        "--max-interval: schedule.min_interval (1s) is longer than schedule.max_interval (500ms); shorten the first \
+         or lengthen the second"
     );
 }
 
 #[test]
-fn usage_errors_are_told_before_anything_is_read() {
-    let place = Place::new();
-    let mut said = String::new();
+fn usage_errors_are_reported_before_any_file_is_read() {
+    let fixture = ConfigFixture::new();
+    let mut output = String::new();
     for args in [
         &["watch", "--timeout", "5m", "diff/1"][..],
         &["watch", "--until-done", "--policy", "fast"],
@@ -147,19 +147,19 @@ fn usage_errors_are_told_before_anything_is_read() {
         &["completions", "dos"],
         &[],
     ] {
-        said += &place.run(args);
+        output += &fixture.run(args);
     }
-    insta::assert_snapshot!("usage_errors", said);
+    insta::assert_snapshot!("usage_errors", output);
 }
 
 #[test]
-fn no_jobs_is_an_error_that_says_how_to_name_some() {
-    let place = Place::new()
+fn without_jobs_the_error_says_how_to_name_some() {
+    let fixture = ConfigFixture::new()
         .with_credentials()
         .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "5")
         .file("f.toml", "");
-    let said = place.run(&["watch", "--until-done", "--config", "f.toml"]);
-    insta::assert_snapshot!("no_jobs", said);
+    let output = fixture.run(&["watch", "--until-done", "--config", "f.toml"]);
+    insta::assert_snapshot!("no_jobs", output);
     let empty = [
         "watch",
         "--until-done",
@@ -168,13 +168,14 @@ fn no_jobs_is_an_error_that_says_how_to_name_some() {
         "--jobs-file",
         "-",
     ];
-    assert_eq!(place.run_with_input(&empty, "# none\n\n"), said);
+    assert_eq!(fixture.run_with_input(&empty, "# none\n\n"), output);
 }
 
 #[test]
-fn a_job_named_twice_is_one_job_where_it_was_first_named() {
-    let place = Place::new().file("list", "update/7 # again\n\n  # nothing\ndiff/9\r\ndiff/2");
-    let loaded = place
+fn a_job_named_twice_is_one_job_at_its_first_place() {
+    let fixture =
+        ConfigFixture::new().file("list", "update/7 # again\n\n  # nothing\ndiff/9\r\ndiff/2");
+    let loaded = fixture
         .load(&CommandLine {
             jobs: vec![
                 "diff/2".to_owned(),
@@ -183,19 +184,19 @@ fn a_job_named_twice_is_one_job_where_it_was_first_named() {
             ],
             diffs: vec!["3, 1".to_owned(), "4".to_owned()],
             updates: vec!["7".to_owned()],
-            jobs_file: Some(place.path("list")),
+            jobs_file: Some(fixture.path("list")),
             labels: vec!["a=1".to_owned(), "b=x=y".to_owned(), "a=2".to_owned()],
             ..with_flags(&[])
         })
         .unwrap();
-    let labelled = |job| format!("{job} {}", r#"{"a": "2", "b": "x=y"}"#);
-    let expected = ["diff/2", "diff/1", "diff/3", "diff/4", "update/7", "diff/9"].map(labelled);
+    let with_labels = |job| format!("{job} {}", r#"{"a": "2", "b": "x=y"}"#);
+    let expected = ["diff/2", "diff/1", "diff/3", "diff/4", "update/7", "diff/9"].map(with_labels);
     assert_eq!(jobs(&loaded), expected);
 }
 
 #[test]
-fn a_bad_line_of_a_list_is_told_by_file_and_line() {
-    let place = Place::new()
+fn an_invalid_line_of_a_list_is_reported_with_file_and_line() {
+    let fixture = ConfigFixture::new()
         .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "5")
         .file("list", "diff/1\n\n \tdiff/two # no\nupdate\n");
     let watch = [
@@ -205,41 +206,41 @@ fn a_bad_line_of_a_list_is_told_by_file_and_line() {
         "/dev/null",
         "--jobs-file",
     ];
-    let mut said = String::new();
+    let mut output = String::new();
     for file in ["list", "none"] {
-        said += &place.run(&[&watch[..], &[file]].concat());
+        output += &fixture.run(&[&watch[..], &[file]].concat());
     }
-    said += &place.run_with_input(&[&watch[..], &["-"]].concat(), "x/1\n");
-    insta::assert_snapshot!("bad_lists", said);
+    output += &fixture.run_with_input(&[&watch[..], &["-"]].concat(), "x/1\n");
+    insta::assert_snapshot!("bad_lists", output);
 }
 
 #[test]
-fn check_says_what_it_found() {
-    let place = Place::new()
+fn check_prints_a_summary() {
+    let fixture = ConfigFixture::new()
         .file(
             "f.toml",
             "[api]\naccount_service_id = 1\ncredentials_file = 'keys'\n[[jobs]]\njob = 'diff/1'\n\
              [[hooks]]\nname = 'x'\non = ['job.*']\nrun = ['/bin/true']\n[control]\ngroup = 'root'\n",
         )
         .file("keys", "access:canary\n");
-    insta::assert_snapshot!("check", place.run(&["check", "--config", "f.toml"]));
+    insta::assert_snapshot!("check", fixture.run(&["check", "--config", "f.toml"]));
 }
 
 #[test]
 fn completions_are_printed_for_every_shell() {
-    let place = Place::new();
+    let fixture = ConfigFixture::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        let said = place.run(&["completions", shell]);
-        assert!(said.starts_with("exit status 0\n"), "{said}");
-        assert!(said.contains("squashed-as"), "{shell}: {said}");
+        let output = fixture.run(&["completions", shell]);
+        assert!(output.starts_with("exit status 0\n"), "{output}");
+        assert!(output.contains("squashed-as"), "{shell}: {output}");
     }
 }
 
 #[test]
 fn every_command_and_the_file_have_a_man_page() {
-    let place = Place::new();
-    assert_eq!(place.run(&["man", "new/man"]), "exit status 0\n");
-    let mut pages: Vec<String> = fs::read_dir(place.path("new/man"))
+    let fixture = ConfigFixture::new();
+    assert_eq!(fixture.run(&["man", "new/man"]), "exit status 0\n");
+    let mut pages: Vec<String> = fs::read_dir(fixture.path("new/man"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -270,13 +271,16 @@ fn every_command_and_the_file_have_a_man_page() {
             "forgewatch.toml.5",
         ]
     );
-    let page = fs::read_to_string(place.path("new/man/forgewatch-watch.1")).unwrap();
+    let page = fs::read_to_string(fixture.path("new/man/forgewatch-watch.1")).unwrap();
     assert!(
         page.contains("Exit status with \\-\\-until\\-done"),
         "{page}"
     );
 
-    let place = place.file("file", "");
-    let said = place.run(&["man", "file"]);
-    assert!(said.starts_with("exit status 1\nerror: file: "), "{said}");
+    let fixture = fixture.file("file", "");
+    let output = fixture.run(&["man", "file"]);
+    assert!(
+        output.starts_with("exit status 1\nerror: file: "),
+        "{output}"
+    );
 }

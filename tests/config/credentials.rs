@@ -1,4 +1,4 @@
-//! Where credentials come from; none is ever shown.
+//! Sources of credentials. They are never printed.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use forgewatch::config;
 use secrecy::ExposeSecret;
 
-use crate::place::{Place, with_flags};
+use crate::fixture::{ConfigFixture, with_flags};
 
 #[test]
-fn a_variable_that_is_not_utf8_is_named() {
+fn a_variable_that_is_not_utf8_is_reported_by_name() {
     let bad = OsString::from_vec(vec![0xff]);
     for name in ["FORGEWATCH_BASE_URL", "FORGEWATCH_OUTPUT"] {
         let credentials = ["FORGEWATCH_ACCESS_KEY", "FORGEWATCH_SECRET_KEY"];
@@ -17,10 +17,7 @@ fn a_variable_that_is_not_utf8_is_named() {
         let bad = (name.into(), bad.clone());
         let env = credentials.into_iter().chain([bad]).collect();
         let error = config::load(&with_flags(&[]), &env).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("{name}: it is not UTF-8; set it again")
-        );
+        assert_eq!(error.to_string(), format!("{name}: not valid UTF-8"));
     }
     let vars = ["FORGEWATCH_ACCESS_KEY", "FORGEWATCH_SECRET_KEY"];
     let env = vars
@@ -28,40 +25,35 @@ fn a_variable_that_is_not_utf8_is_named() {
         .into_iter()
         .collect();
     let error = config::credentials::find(None, &env).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "FORGEWATCH_ACCESS_KEY: it is not UTF-8; set it again"
-    );
+    assert_eq!(error.to_string(), "FORGEWATCH_ACCESS_KEY: not valid UTF-8");
 }
 
 #[test]
-fn the_first_credentials_that_are_there_count() {
-    let place = Place::new().file("file", "from:file\n").file_with_mode(
-        "systemd/clanforge",
-        "from:systemd\n",
-        0o444,
-    );
-    let systemd = place.path("systemd").to_str().unwrap().to_owned();
-    let place = place.var("CREDENTIALS_DIRECTORY", systemd);
-    let file = place.path("file");
+fn the_first_source_that_exists_is_used() {
+    let fixture = ConfigFixture::new()
+        .file("file", "from:file\n")
+        .file_with_mode("systemd/clanforge", "from:systemd\n", 0o444);
+    let systemd = fixture.path("systemd").to_str().unwrap().to_owned();
+    let fixture = fixture.var("CREDENTIALS_DIRECTORY", systemd);
+    let file = fixture.path("file");
     // base64 of from:systemd, from:file and a:canary
-    for (place, file, basic) in [
-        (&place, None, "Basic ZnJvbTpzeXN0ZW1k"),
-        (&place, Some(&*file), "Basic ZnJvbTpmaWxl"),
+    for (fixture, file, basic) in [
+        (&fixture, None, "Basic ZnJvbTpzeXN0ZW1k"),
+        (&fixture, Some(&*file), "Basic ZnJvbTpmaWxl"),
         (
-            &Place::new().with_credentials(),
+            &ConfigFixture::new().with_credentials(),
             Some(&*file),
             "Basic YTpjYW5hcnk=",
         ),
     ] {
-        let (credentials, _) = config::credentials::find(file, &place.env()).unwrap();
+        let (credentials, _) = config::credentials::find(file, &fixture.env()).unwrap();
         assert_eq!(credentials.basic().expose_secret(), basic);
     }
 }
 
 #[test]
-fn credentials_that_are_no_good_are_told_and_never_quoted() {
-    let place = Place::new()
+fn invalid_credentials_are_reported_and_never_quoted() {
+    let fixture = ConfigFixture::new()
         .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "5")
         .file_with_mode("group", "a:canary\n", 0o640)
         .file_with_mode("world", "a:canary\n", 0o604)
@@ -72,7 +64,7 @@ fn credentials_that_are_no_good_are_told_and_never_quoted() {
         .file("latin1", b"a:canary\xfc\n")
         .file("long", format!("a:{}", "canary".repeat(1000)))
         .file("folder/x", "");
-    let mut said = place.run(&["check", "--config", "/dev/null"]);
+    let mut output = fixture.run(&["check", "--config", "/dev/null"]);
     for file in [
         "none",
         "a:canary",
@@ -87,7 +79,7 @@ fn credentials_that_are_no_good_are_told_and_never_quoted() {
         "long",
     ] {
         let watch = ["watch", "--until-done", "--config", "/dev/null", "diff/1"];
-        said += &place.run(&[&watch[..], &["--credentials-file", file]].concat());
+        output += &fixture.run(&[&watch[..], &["--credentials-file", file]].concat());
     }
     for (access, secret) in [
         ("canary", ""),
@@ -95,12 +87,12 @@ fn credentials_that_are_no_good_are_told_and_never_quoted() {
         ("can:ary", "x"),
         ("a", "canary\n"),
     ] {
-        let place = Place::new()
+        let fixture = ConfigFixture::new()
             .var("FORGEWATCH_ACCOUNT_SERVICE_ID", "5")
             .var("FORGEWATCH_ACCESS_KEY", access)
             .var("FORGEWATCH_SECRET_KEY", secret);
-        said += &place.run(&["check", "--config", "/dev/null"]);
+        output += &fixture.run(&["check", "--config", "/dev/null"]);
     }
-    assert!(!said.contains("canary"), "{said}");
-    insta::assert_snapshot!("bad_credentials", said);
+    assert!(!output.contains("canary"), "{output}");
+    insta::assert_snapshot!("bad_credentials", output);
 }

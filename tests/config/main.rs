@@ -1,14 +1,11 @@
-//! Configuration, credentials and the command line's definitions: what is taken, and what is said of the rest.
+//! Configuration, credentials and the command line: accepted values and error messages.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot set up its place has to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod all_at_once;
 mod command_line;
 mod credentials;
 mod daemon;
 mod files;
-mod place;
+mod fixture;
 mod socket;

@@ -1,92 +1,91 @@
-//! Where clients look for the daemon's socket.
+//! How clients find the daemon's socket.
 
 use std::path::Path;
 
 use forgewatch::config::{self, CommandLine};
 
-use crate::place::Place;
+use crate::fixture::ConfigFixture;
 
-/// Where a client looks and why, with the place's folder as `.`.
-fn found(place: &Place, flag: Option<&str>, config: Option<&str>) -> String {
-    let config = config.map(|name| place.path(name));
-    let socket = config::find_socket(flag.map(Path::new), config.as_deref(), &place.env());
-    let folder = place.folder.path().to_str().unwrap();
+/// The displayed location, with the fixture's directory as `.`.
+fn found(fixture: &ConfigFixture, flag: Option<&str>, config: Option<&str>) -> String {
+    let config = config.map(|name| fixture.path(name));
+    let socket = config::find_socket(flag.map(Path::new), config.as_deref(), &fixture.env());
+    let folder = fixture.folder.path().to_str().unwrap();
     socket.to_string().replace(folder, ".")
 }
 
-const OF_FILE: &str = "[control]\nsocket = 'sub/file.sock'\n";
+const WITH_SOCKET: &str = "[control]\nsocket = 'sub/file.sock'\n";
 
 #[test]
-fn the_flag_goes_before_the_variable_the_variable_before_the_file_and_the_file_before_the_default()
-{
-    let place = Place::new().file("f.toml", OF_FILE);
+fn the_flag_overrides_the_variable_which_overrides_the_file_which_overrides_the_default() {
+    let fixture = ConfigFixture::new().file("f.toml", WITH_SOCKET);
     assert_eq!(
-        found(&place, None, None),
+        found(&fixture, None, None),
         "/run/forgewatch/control.sock (the default)"
     );
-    let of_file = found(&place, None, Some("f.toml"));
+    let of_file = found(&fixture, None, Some("f.toml"));
     assert_eq!(of_file, "./sub/file.sock (control.socket of ./f.toml)");
 
-    let place = place.var("FORGEWATCH_SOCKET", "v.sock");
-    let of_variable = found(&place, None, Some("f.toml"));
+    let fixture = fixture.var("FORGEWATCH_SOCKET", "v.sock");
+    let of_variable = found(&fixture, None, Some("f.toml"));
     assert_eq!(of_variable, "v.sock (from FORGEWATCH_SOCKET)");
-    let of_flag = found(&place, Some("flag.sock"), Some("f.toml"));
+    let of_flag = found(&fixture, Some("flag.sock"), Some("f.toml"));
     assert_eq!(of_flag, "flag.sock (from --socket)");
 }
 
 #[test]
-fn an_empty_variable_has_no_say() {
-    let place = Place::new()
-        .file("f.toml", OF_FILE)
+fn an_empty_variable_is_ignored() {
+    let fixture = ConfigFixture::new()
+        .file("f.toml", WITH_SOCKET)
         .var("FORGEWATCH_SOCKET", "");
-    let of_file = found(&place, None, Some("f.toml"));
+    let of_file = found(&fixture, None, Some("f.toml"));
     assert_eq!(of_file, "./sub/file.sock (control.socket of ./f.toml)");
 }
 
 #[test]
-fn the_file_is_looked_for_where_the_daemon_looks_for_it() {
-    let place = Place::new()
+fn clients_search_for_the_file_where_the_daemon_does() {
+    let fixture = ConfigFixture::new()
         .file(
             "xdg/forgewatch/forgewatch.toml",
             "[control]\nsocket = '/x.sock'\n",
         )
-        .file("named.toml", OF_FILE);
-    let at = |name| place.path(name).to_str().unwrap().to_owned();
+        .file("named.toml", WITH_SOCKET);
+    let at = |name| fixture.path(name).to_str().unwrap().to_owned();
     let (xdg, named) = (at("xdg"), at("named.toml"));
-    let place = place.var("XDG_CONFIG_HOME", xdg);
+    let fixture = fixture.var("XDG_CONFIG_HOME", xdg);
     assert_eq!(
-        found(&place, None, None),
+        found(&fixture, None, None),
         "/x.sock (control.socket of ./xdg/forgewatch/forgewatch.toml)"
     );
-    let place = place.var("FORGEWATCH_CONFIG", named);
+    let fixture = fixture.var("FORGEWATCH_CONFIG", named);
     assert_eq!(
-        found(&place, None, None),
+        found(&fixture, None, None),
         "./sub/file.sock (control.socket of ./named.toml)"
     );
 }
 
 #[test]
-fn a_client_finds_the_socket_in_a_file_that_is_wrong_everywhere_else() {
-    let place = Place::new()
+fn a_client_finds_the_socket_in_a_file_with_other_errors() {
+    let fixture = ConfigFixture::new()
         .file(
             "keys.toml",
-            format!("api = 1\n[[state]]\n[nonsense]\n{OF_FILE}group = 5\n"),
+            format!("api = 1\n[[state]]\n[nonsense]\n{WITH_SOCKET}group = 5\n"),
         )
         .file(
             "broken.toml",
-            format!("[api]\ntimeout = 5s\n{OF_FILE}[schedule\n"),
+            format!("[api]\ntimeout = 5s\n{WITH_SOCKET}[schedule\n"),
         );
     for name in ["keys.toml", "broken.toml"] {
         assert_eq!(
-            found(&place, None, Some(name)),
+            found(&fixture, None, Some(name)),
             format!("./sub/file.sock (control.socket of ./{name})")
         );
     }
 }
 
 #[test]
-fn a_client_makes_out_a_socket_whose_quotes_are_missing() {
-    let place = Place::new()
+fn a_client_finds_a_socket_with_missing_quotes() {
+    let fixture = ConfigFixture::new()
         .file("unquoted.toml", "[control]\nsocket = /x.sock\n")
         .file(
             "unclosed.toml",
@@ -94,21 +93,21 @@ fn a_client_makes_out_a_socket_whose_quotes_are_missing() {
         );
     for name in ["unquoted.toml", "unclosed.toml"] {
         assert_eq!(
-            found(&place, None, Some(name)),
+            found(&fixture, None, Some(name)),
             format!("/x.sock (control.socket of ./{name})")
         );
     }
 }
 
 #[test]
-fn a_file_that_tells_no_socket_is_passed_over_and_it_is_said_why() {
-    let place = Place::new()
+fn a_file_without_a_usable_socket_is_ignored_with_the_reason() {
+    let fixture = ConfigFixture::new()
         .file("silent.toml", "[control]\ngroup = 'x'\n")
         .file("broken.toml", "[control\n")
         .file("number.toml", "[control]\nsocket = 5\n")
         .file("empty.toml", "[control]\nsocket = ''\n")
-        .file_with_mode("public.toml", OF_FILE, 0o666);
-    let said: Vec<String> = [
+        .file_with_mode("public.toml", WITH_SOCKET, 0o666);
+    let locations: Vec<String> = [
         "silent.toml",
         "broken.toml",
         "number.toml",
@@ -117,26 +116,26 @@ fn a_file_that_tells_no_socket_is_passed_over_and_it_is_said_why() {
         "none.toml",
     ]
     .into_iter()
-    .map(|name| found(&place, None, Some(name)))
+    .map(|name| found(&fixture, None, Some(name)))
     .collect();
-    insta::assert_snapshot!("passed_over", said.join("\n"));
+    insta::assert_snapshot!("ignored_file", locations.join("\n"));
 }
 
 #[test]
-fn a_client_looks_where_the_daemon_listens() {
+fn a_client_uses_the_path_on_which_the_daemon_listens() {
     let api = "[api]\naccount_service_id = 1\n";
-    let quiet = Place::new().file("f.toml", api);
-    let of_file = Place::new().file("f.toml", format!("{api}{OF_FILE}"));
-    let of_both = Place::new()
-        .file("f.toml", format!("{api}{OF_FILE}"))
+    let quiet = ConfigFixture::new().file("f.toml", api);
+    let of_file = ConfigFixture::new().file("f.toml", format!("{api}{WITH_SOCKET}"));
+    let of_both = ConfigFixture::new()
+        .file("f.toml", format!("{api}{WITH_SOCKET}"))
         .var("FORGEWATCH_SOCKET", "v.sock");
-    for place in [quiet, of_file, of_both] {
-        let given = CommandLine {
-            config: Some(place.path("f.toml")),
+    for fixture in [quiet, of_file, of_both] {
+        let command_line = CommandLine {
+            config: Some(fixture.path("f.toml")),
             ..CommandLine::default()
         };
-        let control = place.load_daemon(&given).unwrap().settings.control;
-        let found = config::find_socket(None, given.config.as_deref(), &place.env());
+        let control = fixture.load_daemon(&command_line).unwrap().settings.control;
+        let found = config::find_socket(None, command_line.config.as_deref(), &fixture.env());
         assert_eq!(found.path, control.socket);
     }
 }

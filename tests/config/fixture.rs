@@ -1,4 +1,4 @@
-//! A folder to be configured in, and the ways to look at the outcome.
+//! A directory with configuration files, in which the configuration is loaded or the program runs.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -8,13 +8,12 @@ use std::process::{Command, Stdio};
 
 use forgewatch::config::{self, CommandLine, ConfigErrors, Env, Loaded};
 
-/// A folder with files of a configuration, in which the program runs.
-pub(crate) struct Place {
+pub(crate) struct ConfigFixture {
     pub(crate) folder: tempfile::TempDir,
     vars: Vec<(&'static str, String)>,
 }
 
-impl Place {
+impl ConfigFixture {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -43,7 +42,7 @@ impl Place {
         self
     }
 
-    /// Both keys of an account in the environment.
+    /// Sets both keys in the environment.
     pub(crate) fn with_credentials(self) -> Self {
         self.var("FORGEWATCH_ACCESS_KEY", "a")
             .var("FORGEWATCH_SECRET_KEY", "canary")
@@ -55,15 +54,15 @@ impl Place {
             .collect()
     }
 
-    pub(crate) fn load(&self, given: &CommandLine) -> Result<Loaded, ConfigErrors> {
-        config::load(given, &self.env())
+    pub(crate) fn load(&self, command_line: &CommandLine) -> Result<Loaded, ConfigErrors> {
+        config::load(command_line, &self.env())
     }
 
-    pub(crate) fn load_daemon(&self, given: &CommandLine) -> Result<Loaded, ConfigErrors> {
-        config::load_daemon(given, &self.env())
+    pub(crate) fn load_daemon(&self, command_line: &CommandLine) -> Result<Loaded, ConfigErrors> {
+        config::load_daemon(command_line, &self.env())
     }
 
-    /// Runs the program: its exit status and all it printed.
+    /// Runs the program and returns its exit status and output.
     pub(crate) fn run(&self, args: &[&str]) -> String {
         self.run_with_input(args, "")
     }
@@ -79,7 +78,7 @@ impl Place {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A program that did not want it has gone by now.
+        // The program may exit without reading its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let done = child.wait_with_output().unwrap();
         format!(
@@ -92,7 +91,7 @@ impl Place {
 }
 
 /// A command line that names `config` and one job.
-pub(crate) fn given(config: &Path) -> CommandLine {
+pub(crate) fn command_line(config: &Path) -> CommandLine {
     CommandLine {
         config: Some(config.to_owned()),
         jobs: vec!["diff/1".to_owned()],
@@ -100,7 +99,7 @@ pub(crate) fn given(config: &Path) -> CommandLine {
     }
 }
 
-/// The same with flags, over a file that says only whose account it is.
+/// An account and one job on the command line, without a file.
 pub(crate) fn with_flags(flags: &[(&'static str, &str)]) -> CommandLine {
     CommandLine {
         flags: flags
@@ -108,7 +107,7 @@ pub(crate) fn with_flags(flags: &[(&'static str, &str)]) -> CommandLine {
             .map(|(flag, text)| (*flag, (*text).to_owned()))
             .chain([("--account-service-id", "5".to_owned())])
             .collect(),
-        ..given(Path::new("/dev/null"))
+        ..command_line(Path::new("/dev/null"))
     }
 }
 
