@@ -1,33 +1,32 @@
-//! Any bytes, pushed whole and in pieces, beside `serde_json`.
+//! Decodes any bytes, whole and in chunks, and compares the result with `serde_json`.
 //!
-//! The first byte of the input says where the rest is cut. Found wrong are: a panic; a body whose reply or error
-//! depends on how it was cut; one that is taken though `serde_json` refuses it; and one that is refused for its
-//! grammar though `serde_json` takes it.
+//! The first byte of the input is the position of the split. Failures are: a panic; a result that depends on the split; a
+//! body accepted that `serde_json` rejects; and a body rejected for its grammar that `serde_json` accepts.
 
 #![no_main]
 
-use forgewatch_core::decode::{DecodeError, Decoder, Reply};
+use forgewatch_core::decode::{DecodeError, DecodedBody, Decoder};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&place, body)) = input.split_first() else {
+    let Some((&position, body)) = input.split_first() else {
         return;
     };
     let whole = decode([body]);
-    let (front, back) = body.split_at(body.len() * usize::from(place) / 256);
-    assert_eq!(decode([front, back]), whole, "cut at {}", front.len());
-    assert_eq!(decode(body.chunks(1)), whole, "cut everywhere");
+    let (front, back) = body.split_at(body.len() * usize::from(position) / 256);
+    assert_eq!(decode([front, back]), whole, "split at {}", front.len());
+    assert_eq!(decode(body.chunks(1)), whole, "byte by byte");
 
     match serde_json::from_slice::<Value>(body) {
-        Ok(answer) => assert!(whole.is_ok() || is_beyond(&answer), "{whole:?}"),
-        // Large exponents are numbers of the grammar, and serde_json gives up on them.
+        Ok(value) => assert!(whole.is_ok() || may_be_rejected(&value), "{whole:?}"),
+        // Large exponents are valid in the grammar, and serde_json rejects them.
         Err(error) if error.to_string().starts_with("number out of range") => {}
         Err(error) => assert!(whole.is_err(), "{whole:?}, but {error}"),
     }
 });
 
-fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, DecodeError> {
+fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<DecodedBody, DecodeError> {
     let mut decoder = Decoder::new();
     for chunk in chunks {
         decoder.push(chunk)?;
@@ -35,21 +34,21 @@ fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, Decod
     decoder.finish()
 }
 
-/// Whether valid JSON may be refused all the same.
-fn is_beyond(answer: &Value) -> bool {
-    const OF_JOB: [&str; 4] = ["jobprogress", "jobfailed", "jobstateid", "jobstatename"];
-    let Value::Object(fields) = answer else {
+/// Whether the decoder may reject this valid JSON.
+fn may_be_rejected(value: &Value) -> bool {
+    const JOB_FIELDS: [&str; 4] = ["jobprogress", "jobfailed", "jobstateid", "jobstatename"];
+    let Value::Object(fields) = value else {
         return true;
     };
-    let is_status = OF_JOB.iter().any(|&key| fields.contains_key(key));
-    let is_unclear = match fields.get("jobfailed") {
+    let is_status = JOB_FIELDS.iter().any(|&key| fields.contains_key(key));
+    let invalid_failed = match fields.get("jobfailed") {
         None | Some(Value::Null | Value::Bool(_) | Value::Number(_)) => false,
         Some(Value::String(text)) => !text.is_empty() && text.trim_ascii().parse::<u64>().is_err(),
         Some(Value::Array(_) | Value::Object(_)) => true,
     };
-    let is_refusal = fields.get("success") == Some(&Value::Bool(false))
+    let is_error = fields.get("success") == Some(&Value::Bool(false))
         || fields.get("error") == Some(&Value::Bool(true));
-    is_unclear || depth(answer) > 32 || !(is_status || is_refusal)
+    invalid_failed || depth(value) > 32 || !(is_status || is_error)
 }
 
 fn depth(value: &Value) -> usize {
