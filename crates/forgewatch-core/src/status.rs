@@ -27,9 +27,9 @@ pub struct Status {
     /// `jobupdated`, Unix seconds, same range.
     pub updated: Option<i64>,
     /// The files of a diff, if the response has at least one of the three maps.
-    pub files: Option<Files>,
+    pub files: Option<DiffFiles>,
     /// The names that `diff_info=1` requests.
-    pub names: Names,
+    pub names: DiffNames,
 }
 
 /// Progress in whole percent, rounded down, so that 100 means completed.
@@ -39,7 +39,7 @@ pub fn whole_percent(progress: f32) -> u8 {
 
 /// Numbers and sizes of a diff's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct DiffFiles {
     /// Files being added.
     pub added: FileSum,
     /// Files being changed.
@@ -59,7 +59,7 @@ pub struct FileSum {
 
 /// The names of a diff's game, image and machine (each at most 8 KiB).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct DiffNames {
     /// `game.name`.
     pub game: Option<String>,
     /// `image.name`.
@@ -68,7 +68,7 @@ pub struct Names {
     pub machine: Option<String>,
 }
 
-impl Names {
+impl DiffNames {
     /// Whether all names are missing.
     pub fn is_empty(&self) -> bool {
         self.game.is_none() && self.image.is_none() && self.machine.is_none()

@@ -30,7 +30,7 @@ use forgewatch_core::event::{Event, EventFields, EventType, JobMeta};
 use forgewatch_core::job::{JobRef, Outcome, Reason};
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::schedule::Calibration;
-use forgewatch_core::status::Names;
+use forgewatch_core::status::DiffNames;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
 use state_file::EarlierWatch;
@@ -390,7 +390,7 @@ fn job_meta(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
     (!labels.is_empty()).then(|| {
         Arc::new(JobMeta {
             labels,
-            names: Names::default(),
+            names: DiffNames::default(),
         })
     })
 }

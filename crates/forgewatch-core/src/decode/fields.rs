@@ -5,7 +5,7 @@ use super::error::DecodeError;
 use super::lexer::{Scalar, TokenSink};
 use super::text::TokenText;
 use crate::job::JobState;
-use crate::status::{ApiError, FileSum, Files, Status};
+use crate::status::{ApiError, DiffFiles, FileSum, Status};
 
 /// The limit of a text: a longer error or name helps no reader.
 const TEXT_LIMIT: usize = 8 << 10;
@@ -25,7 +25,7 @@ enum Field {
     Created,
     Start,
     Updated,
-    Files(FileChange),
+    DiffFiles(FileChange),
     Name(NamedObject),
     Success,
     Error,
@@ -63,9 +63,9 @@ impl Field {
             b"jobcreated" => Self::Created,
             b"jobstart" => Self::Start,
             b"jobupdated" => Self::Updated,
-            b"added" => Self::Files(FileChange::Added),
-            b"modified" => Self::Files(FileChange::Modified),
-            b"removed" => Self::Files(FileChange::Removed),
+            b"added" => Self::DiffFiles(FileChange::Added),
+            b"modified" => Self::DiffFiles(FileChange::Modified),
+            b"removed" => Self::DiffFiles(FileChange::Removed),
             b"game" => Self::Name(NamedObject::Game),
             b"image" => Self::Name(NamedObject::Image),
             b"machine" => Self::Name(NamedObject::Machine),
@@ -135,17 +135,17 @@ struct Envelope {
 impl TokenSink for Fields {
     fn key_limit(&self, depth: u32) -> usize {
         match (depth, self.field) {
-            (1, _) | (2, Field::Name(_)) | (3, Field::Files(_)) => KEY_LIMIT,
+            (1, _) | (2, Field::Name(_)) | (3, Field::DiffFiles(_)) => KEY_LIMIT,
             _ => 0,
         }
     }
 
     fn value_limit(&self, depth: u32) -> usize {
         match (depth, self.field, self.inner) {
-            (1, Field::Other | Field::Files(_) | Field::Name(_), _) => 0,
+            (1, Field::Other | Field::DiffFiles(_) | Field::Name(_), _) => 0,
             (1, ..)
             | (2, Field::Name(_), InnerKey::Name)
-            | (3, Field::Files(_), InnerKey::Size | InnerKey::FileSize) => TEXT_LIMIT,
+            | (3, Field::DiffFiles(_), InnerKey::Size | InnerKey::FileSize) => TEXT_LIMIT,
             _ => 0,
         }
     }
@@ -158,8 +158,8 @@ impl TokenSink for Fields {
             return;
         }
         self.inner = match (self.field, key) {
-            (Field::Files(_), b"filesize") => InnerKey::FileSize,
-            (Field::Files(_), b"size") => InnerKey::Size,
+            (Field::DiffFiles(_), b"filesize") => InnerKey::FileSize,
+            (Field::DiffFiles(_), b"size") => InnerKey::Size,
             (Field::Name(_), b"name") => InnerKey::Name,
             _ => InnerKey::Other,
         };
@@ -168,12 +168,12 @@ impl TokenSink for Fields {
     fn value(&mut self, depth: u32, at: u64, value: Scalar<'_>) {
         match (depth, self.field) {
             (1, _) => self.set(at, value),
-            (2, Field::Files(_)) => self.sum.count = self.sum.count.saturating_add(1),
+            (2, Field::DiffFiles(_)) => self.sum.count = self.sum.count.saturating_add(1),
             (2, Field::Name(object)) if self.inner == InnerKey::Name => {
                 *self.name(object) = value.text();
             }
             (2, Field::Success | Field::Error) => self.set_flag(true),
-            (3, Field::Files(_)) => match self.inner {
+            (3, Field::DiffFiles(_)) => match self.inner {
                 InnerKey::FileSize => self.file_size = value.bytes(),
                 InnerKey::Size => self.size = value.bytes(),
                 InnerKey::Name | InnerKey::Other => {}
@@ -184,12 +184,12 @@ impl TokenSink for Fields {
 
     fn open(&mut self, depth: u32, at: u64, bracket: u8) {
         match (depth, self.field) {
-            (1, Field::Files(_)) => self.sum = FileSum::default(),
+            (1, Field::DiffFiles(_)) => self.sum = FileSum::default(),
             (1, _) => self.set_nested(at, bracket),
-            (2, Field::Files(_)) => (self.file_size, self.size) = (None, None),
+            (2, Field::DiffFiles(_)) => (self.file_size, self.size) = (None, None),
             (2, Field::Name(object)) if self.inner == InnerKey::Name => *self.name(object) = None,
             (2, Field::Success | Field::Error) => self.set_flag(true),
-            (3, Field::Files(_)) => match self.inner {
+            (3, Field::DiffFiles(_)) => match self.inner {
                 InnerKey::FileSize => self.file_size = None,
                 InnerKey::Size => self.size = None,
                 InnerKey::Name | InnerKey::Other => {}
@@ -204,8 +204,8 @@ impl TokenSink for Fields {
 
     fn close(&mut self, depth: u32) {
         match (depth, self.field) {
-            (1, Field::Files(change)) => *self.files(change) = Some(self.sum),
-            (2, Field::Files(_)) => {
+            (1, Field::DiffFiles(change)) => *self.files(change) = Some(self.sum),
+            (2, Field::DiffFiles(_)) => {
                 let bytes = self.file_size.or(self.size).unwrap_or(0);
                 self.sum.count = self.sum.count.saturating_add(1);
                 self.sum.bytes = self.sum.bytes.saturating_add(bytes);
@@ -234,7 +234,7 @@ impl Fields {
             Field::Created => status.created = value.seconds(),
             Field::Start => status.start = value.seconds(),
             Field::Updated => status.updated = value.seconds(),
-            Field::Files(change) => *self.files(change) = None,
+            Field::DiffFiles(change) => *self.files(change) = None,
             Field::Name(object) => *self.name(object) = None,
             Field::Success => self.envelope.success = value.truth(),
             Field::Error => {
@@ -299,7 +299,7 @@ impl Fields {
         let maps = [self.added, self.modified, self.removed];
         if maps.iter().any(Option::is_some) {
             let [added, modified, removed] = maps.map(Option::unwrap_or_default);
-            self.status.files = Some(Files {
+            self.status.files = Some(DiffFiles {
                 added,
                 modified,
                 removed,

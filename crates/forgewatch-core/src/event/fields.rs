@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::limits;
 use crate::job::{JobState, Reason};
-use crate::status::Files;
+use crate::status::DiffFiles;
 use crate::verdict::ErrorKind;
 
 /// The optional fields of an event.
@@ -68,7 +68,7 @@ pub struct EventFields {
     pub detection_delay_ms: Option<u64>,
     /// The files of a completed diff.
     #[serde(flatten, serialize_with = "flat_files")]
-    pub files: Option<Files>,
+    pub files: Option<DiffFiles>,
     /// The number of watched jobs, of `watch.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u32>,
@@ -163,7 +163,7 @@ fn rfc3339_seconds<S: Serializer>(seconds: &Option<i64>, s: S) -> Result<S::Ok, 
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]
-fn flat_files<S: Serializer>(files: &Option<Files>, s: S) -> Result<S::Ok, S::Error> {
+fn flat_files<S: Serializer>(files: &Option<DiffFiles>, s: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Flat {
         files_added: u64,

@@ -23,7 +23,7 @@ pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 pub use record::LogRecord;
 
 use super::job::JobRef;
-use super::status::Names;
+use super::status::DiffNames;
 
 /// A job's labels and names: kept apart from the watch, because most jobs have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct JobMeta {
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The server's names of game, image and machine.
-    pub names: Names,
+    pub names: DiffNames,
 }
 
 /// The record of one transition.

@@ -19,7 +19,7 @@ const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// Delay before the next probe if no watch is eligible.
 const NO_CANDIDATE_DELAY: Duration = Duration::from_secs(1);
 
-/// Times are [`crate::time::Moment::up_ms`]; a slot is a place in the engine's watch table.
+/// The breaker. Times are [`crate::time::Moment::up_ms`]; a slot is a place in the engine's watch table.
 #[derive(Debug, Default)]
 pub struct CircuitBreaker {
     /// The slots that failed within the last [`WINDOW_MS`], each once, with the time of the failure.

@@ -10,7 +10,7 @@ use crate::job::JobState;
 use crate::limits::JobFailed;
 use crate::poll_log::{PollResult, WaitReason};
 use crate::schedule::{Observation, Policy};
-use crate::status::{Names, Status, whole_percent};
+use crate::status::{DiffNames, Status, whole_percent};
 use crate::time::millis;
 
 /// `job.eta_slipped` needs a delay above this and above a quarter of the time left.
@@ -183,7 +183,7 @@ impl PendingStep<'_> {
         }
     }
 
-    fn keep_names(&mut self, names: Names) {
+    fn keep_names(&mut self, names: DiffNames) {
         self.watch.names_requested = true;
         if names.is_empty()
             || self

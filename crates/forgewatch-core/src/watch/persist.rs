@@ -16,7 +16,7 @@ use crate::event::{EventType, JobMeta};
 use crate::job::{JobRef, JobState, Outcome};
 use crate::limits::Limits;
 use crate::schedule::{History, SavedHistory};
-use crate::status::Names;
+use crate::status::DiffNames;
 use crate::time::{Moment, millis};
 use crate::verdict::ErrorKind;
 
@@ -196,7 +196,7 @@ impl Watch {
         };
         let id = row.watch.parse().map_err(InvalidSavedWatch::new)?;
         let job: JobRef = row.job.parse().map_err(InvalidSavedWatch::new)?;
-        let names = Names {
+        let names = DiffNames {
             game: row.game,
             image: row.image,
             machine: row.machine,

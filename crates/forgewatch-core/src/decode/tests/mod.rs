@@ -6,7 +6,7 @@ mod reference;
 
 use super::*;
 use crate::job::JobState;
-use crate::status::{FileSum, Files};
+use crate::status::{DiffFiles, FileSum};
 
 fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<DecodedBody, DecodeError> {
     let mut decoder = Decoder::new();
@@ -78,7 +78,7 @@ fn the_example_of_the_diff_page_is_a_status_with_files_and_names() {
         "jobprogress": 100, "jobstateid": 5, "jobstatename": "Complete"}"#;
     let status = status(body);
     let sum = |count, bytes| FileSum { count, bytes };
-    let files = Files {
+    let files = DiffFiles {
         added: sum(2, 12),
         modified: sum(1, 11),
         removed: sum(0, 0),

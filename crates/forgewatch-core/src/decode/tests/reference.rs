@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{decode, in_chunks};
 use crate::decode::DecodedBody;
 use crate::job::JobState;
-use crate::status::{ApiError, FileSum, Files, Names, Status};
+use crate::status::{ApiError, DiffFiles, DiffNames, FileSum, Status};
 
 /// The result of `serde_json` within our limits; None for a number out of its range, which is valid here.
 fn parse(body: &[u8]) -> Option<Result<Value, ()>> {
@@ -71,12 +71,12 @@ fn reference(body: &Value) -> Option<DecodedBody> {
         created: seconds(get("jobcreated")),
         start: seconds(get("jobstart")),
         updated: seconds(get("jobupdated")),
-        files: maps.iter().any(Option::is_some).then_some(Files {
+        files: maps.iter().any(Option::is_some).then_some(DiffFiles {
             added,
             modified,
             removed,
         }),
-        names: Names {
+        names: DiffNames {
             game: name("game"),
             image: name("image"),
             machine: name("machine"),

@@ -8,7 +8,7 @@ use super::fixtures::{EPOCH_S, Scenario};
 use super::{Input, Next};
 use crate::job::{JobState, Outcome, Reason};
 use crate::limits::JobFailed;
-use crate::status::{FileSum, Files, Names, Status};
+use crate::status::{DiffFiles, DiffNames, FileSum, Status};
 use crate::verdict::ErrorKind;
 
 fn status(state: JobState, progress: f32) -> Status {
@@ -266,9 +266,9 @@ fn names_are_requested_until_a_status_arrives_and_reported_from_then_on() {
     assert!(requests_names(&scenario));
     let scenario = scenario.error(ErrorKind::Timeout).at(100).step(Input::Due);
     assert!(requests_names(&scenario));
-    let names = Names {
+    let names = DiffNames {
         game: Some("Quake".to_owned()),
-        ..Names::default()
+        ..DiffNames::default()
     };
     let scenario = scenario.status(Status {
         names,
@@ -289,9 +289,9 @@ fn names_are_requested_until_a_status_arrives_and_reported_from_then_on() {
 
 #[test]
 fn a_completed_diff_reports_files_error_and_detection_delay() {
-    let files = Files {
+    let files = DiffFiles {
         added: FileSum { count: 3, bytes: 9 },
-        ..Files::default()
+        ..DiffFiles::default()
     };
     let scenario = Scenario::of("diff/7")
         .step(Input::Due)
