@@ -1,4 +1,4 @@
-//! From a decision to its effects: committed first where something is told, and only then in force.
+//! Applies what a step decided: commits it first if it has events, then puts it into effect.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::watch_table::Phase;
-use super::{Clock, Committed, Engine, Polled};
+use super::{Clock, CommitDone, Engine, PollDone};
 use crate::clanforge::Api;
 use crate::store::{AddedBy, Commit, PollSample, SavedWatch, Store, StoreError};
-use forgewatch_core::poll_log::Poll;
+use forgewatch_core::poll_log::PollRecord;
 use forgewatch_core::retry;
-use forgewatch_core::schedule::Samples;
+use forgewatch_core::schedule::CalibrationUpdate;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::{Context, Effects, Input, Next, Rng, Watch};
 
-/// What a full store undid is tried again after this long at the most.
-const STORE_AGAIN: Duration = Duration::from_secs(30);
+/// Longest delay before a step is tried again whose commit failed.
+const MAX_COMMIT_RETRY: Duration = Duration::from_secs(30);
 
 impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
-    /// Lets the core decide, and carries it out: at once where nothing is told, after the commit otherwise.
+    /// Steps the watch and applies the result: at once if it has no events, after the commit otherwise.
     pub(super) fn step(&mut self, slot: u32, input: Input, now: Moment) {
-        self.disarm(slot);
+        self.clear_timer(slot);
         let Some(watch) = self.watch_table.watch(slot) else {
             return;
         };
@@ -29,20 +29,20 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             now,
             server_now_ms: self.server_clock.now_ms(now.wall_ms),
             limits: &self.limits,
-            memory: &self.memory,
+            calibration: &self.calibration,
             backoff: retry::ceiling,
-            alone: self.watch_table.nobody_else_is_answered(slot),
+            refusal_is_global: self.watch_table.refusal_is_global(slot),
         };
         let (watch, effects) = watch.step(input, &cx, &mut self.rng);
         if effects.events.is_empty() {
-            self.take_over(slot, watch, effects, now);
+            self.adopt(slot, watch, effects, now);
             return;
         }
         self.watch_table.set_phase(slot, Phase::Committing);
         let row = self
             .store
-            .keeps_watches()
-            .then(|| row(&watch, &effects, now));
+            .is_persistent()
+            .then(|| saved_watch(&watch, &effects, now));
         let store = Rc::clone(&self.store);
         self.commits.push(Box::pin(async move {
             let result = store
@@ -52,7 +52,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                     ..Commit::default()
                 })
                 .await;
-            Committed {
+            CommitDone {
                 slot,
                 watch,
                 effects,
@@ -61,22 +61,21 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }));
     }
 
-    /// Has the store keep a poll, where it keeps any.
-    fn record_poll(&self, watch: &Watch, poll: Option<Poll>, now: Moment) {
-        if !self.store.keeps_watches() {
+    fn record_poll(&self, watch: &Watch, poll: Option<PollRecord>, now: Moment) {
+        if !self.store.is_persistent() {
             return;
         }
         if let Some(Ok(poll)) = poll.map(|poll| serde_json::to_string(&poll)) {
             self.store.record_poll(PollSample {
                 watch: watch.id(),
-                row: watch.save(now, None),
+                snapshot: watch.save(now, None),
                 poll,
             });
         }
     }
 
-    pub(super) fn committed(&mut self, done: Committed) {
-        let Committed {
+    pub(super) fn on_commit_done(&mut self, done: CommitDone) {
+        let CommitDone {
             slot,
             watch,
             effects,
@@ -84,93 +83,98 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         } = done;
         match result {
             Ok(()) => {
-                self.watch_table.kept(slot);
-                let stop = self.watch_table.take_stop(slot);
-                self.take_over(slot, watch, effects, self.clock.now());
+                self.watch_table.reset_failed_commits(slot);
+                let stop = self.watch_table.take_pending_stop(slot);
+                self.adopt(slot, watch, effects, self.clock.now());
                 if let Some(outcome) = stop {
                     self.stop(slot, outcome);
                 }
             }
-            Err(error @ StoreError::Fatal(_)) => self.fatal = Some(error),
+            Err(error @ StoreError::Fatal(_)) => self.store_failure = Some(error),
             Err(error) => {
-                // Debug: a store that fails every step tells of it once.
-                tracing::debug!(%error, job = %watch.job(), "a step is taken back; the job is asked again");
-                // What the core decided it will decide again; what came from outside must not be forgotten.
+                // Debug, because the store itself warns once that it fails.
+                tracing::debug!(
+                    target: "forgewatch::engine", %error, job = %watch.job(), "commit failed; the job is polled again"
+                );
+                // The core repeats its own decisions; a stop that came from outside must be kept.
                 if let Next::End { outcome, .. } = effects.next
-                    && !outcome.is_the_servers()
+                    && !outcome.is_from_polling()
                 {
-                    self.watch_table.stop_later(slot, outcome);
+                    self.watch_table.defer_stop(slot, outcome);
                 }
-                self.take_back(slot, &watch);
+                self.roll_back(slot, &watch);
             }
         }
     }
 
-    /// The step to `lost` never was. A store that is full may be so for hours: the job is asked again, but each time
-    /// less soon.
-    fn take_back(&mut self, slot: u32, lost: &Watch) {
+    /// Keeps the old watch, because the step to `failed` could not be committed. The job is polled again, after longer
+    /// and longer delays: a disk may stay full for hours.
+    fn roll_back(&mut self, slot: u32, failed: &Watch) {
         let now = self.clock.now();
-        let ceiling = retry::ceiling(self.watch_table.lost(slot)).min(STORE_AGAIN);
-        let wait = ceiling.mul_f64(self.rng.roll());
-        let again = now.plus(wait.max(self.limits.schedule.min_interval)).up_ms;
+        let ceiling =
+            retry::ceiling(self.watch_table.count_failed_commit(slot)).min(MAX_COMMIT_RETRY);
+        let wait = ceiling.mul_f64(self.rng.uniform());
+        let retry_at = now.plus(wait.max(self.limits.schedule.min_interval)).up_ms;
         let Some(mut watch) = self.watch_table.watch(slot).cloned() else {
             return;
         };
-        let asks_at = watch.take_back(lost, again);
+        let polls_at = watch.roll_back(failed, retry_at);
         self.watch_table.replace(slot, watch);
-        // An end asks nothing of the API, and so waits for nothing but the store.
-        let is_to_end = self.watch_table.is_to_end(slot);
-        self.arm(slot, if is_to_end { again } else { asks_at });
+        // A stop makes no request, so that no pause of the API applies.
+        let has_pending_stop = self.watch_table.has_pending_stop(slot);
+        self.set_timer(slot, if has_pending_stop { retry_at } else { polls_at });
     }
 
-    /// The step is in force from here on.
-    fn take_over(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
+    /// Puts a step into effect.
+    fn adopt(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
         let (job, id) = (watch.job(), watch.id());
         self.record_poll(&watch, effects.poll, now);
-        let held = watch.is_held();
+        let suspended = watch.is_suspended();
         self.watch_table.replace(slot, watch);
-        self.tellable.extend(effects.events);
+        self.publishable.extend(effects.events);
         match effects.next {
-            // It is on record only now that the API is back, which it was not told then.
-            Next::Wait { .. } if held && !self.circuit_breaker.is_down() => {
+            // The API came back while the suspension was being committed, so that `poll_now` missed this watch.
+            Next::Wait { .. } if suspended && !self.circuit_breaker.is_down() => {
                 if let Some(watch) = self.watch_table.watch_mut(slot) {
-                    watch.ask_at(now.up_ms);
+                    watch.reschedule(now.up_ms);
                 }
-                self.arm(slot, now.up_ms);
+                self.set_timer(slot, now.up_ms);
             }
-            Next::Wait { until } => self.arm(slot, until),
-            Next::Poll { .. } if self.winding_up => {}
+            Next::Wait { until } => self.set_timer(slot, until),
+            Next::Poll { .. } if self.shutting_down => {}
             Next::Poll { diff_info } => {
                 self.rate_limiter.take(now.up_ms);
-                self.watch_table.set_phase(slot, Phase::Asking);
+                self.watch_table.set_phase(slot, Phase::Polling);
                 let api = Rc::clone(&self.api);
                 let (handle, registration) = AbortHandle::new_pair();
-                self.asking.insert(slot, handle);
-                let asked = async move { api.ask(job, diff_info).await };
-                let asked = Abortable::new(asked, registration);
+                self.poll_aborts.insert(slot, handle);
+                let poll = async move { api.poll(job, diff_info).await };
+                let poll = Abortable::new(poll, registration);
                 self.polls.push(Box::pin(async move {
-                    Polled {
+                    PollDone {
                         slot,
                         id,
-                        result: asked.await.ok(),
+                        result: poll.await.ok(),
                     }
                 }));
             }
-            Next::End { samples, .. } => {
-                // An end in the first answer teaches nothing.
-                if let Some(samples) = samples.filter(|samples| *samples != Samples::default()) {
-                    self.memory.learn(job.kind, &samples);
-                    self.has_learnt = true;
+            Next::End {
+                calibration_update, ..
+            } => {
+                // A job that had ended before its first poll gives no samples.
+                let update = calibration_update.filter(|it| *it != CalibrationUpdate::default());
+                if let Some(update) = update {
+                    self.calibration.update(job.kind, &update);
+                    self.has_learned = true;
                 }
-                self.circuit_breaker.not_asking(slot);
+                self.circuit_breaker.cancel_probe(slot);
                 self.watch_table.remove(slot);
             }
         }
     }
 }
 
-/// The watch as the store keeps it.
-fn row(watch: &Watch, effects: &Effects, now: Moment) -> SavedWatch {
+fn saved_watch(watch: &Watch, effects: &Effects, now: Moment) -> SavedWatch {
     let outcome = match effects.next {
         Next::End { outcome, .. } => Some(outcome),
         Next::Poll { .. } | Next::Wait { .. } => None,
@@ -178,7 +182,7 @@ fn row(watch: &Watch, effects: &Effects, now: Moment) -> SavedWatch {
     SavedWatch {
         id: watch.id(),
         job: watch.job(),
-        row: watch.save(now, outcome),
+        snapshot: watch.save(now, outcome),
         ended_wall_ms: outcome.map(|_| now.wall_ms),
         added_by: AddedBy::default(),
     }

@@ -1,4 +1,4 @@
-//! Where time comes in.
+//! The clocks, as a trait so that tests can control time.
 
 use std::time::SystemTime;
 
@@ -6,22 +6,19 @@ use tokio::time::Instant;
 
 use forgewatch_core::time::{Moment, millis};
 
-/// Reads the two clocks. The simulation and the tests bring their own.
 pub trait Clock {
-    /// Now.
     fn now(&self) -> Moment;
 }
 
-/// The machine's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     start: Instant,
-    /// What `up_ms` was then.
+    /// `up_ms` at `start`.
     base_ms: u64,
 }
 
 impl SystemClock {
-    /// A clock whose `up_ms` begins at the wall time, so that there are numbers for what was before the process.
+    /// Starts `up_ms` at the wall time, so that moments before the start of the process have a positive number.
     pub fn start() -> Self {
         Self {
             start: Instant::now(),

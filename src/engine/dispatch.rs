@@ -1,4 +1,5 @@
-//! Who asks now: what is due, as the gate and the pace let it; and what results say about both.
+//! Decides which watch is polled now: takes the due ones, as far as circuit breaker and rate limiter allow, and feeds
+//! the results back to both.
 
 use super::{Clock, Engine};
 use crate::clanforge::Api;
@@ -9,24 +10,24 @@ use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 use forgewatch_core::watch::{Input, Rng, Watch};
 
-/// From so long a wait on, jobs are said to wait for the rate, and below the other no more.
-const LATE_MS: u64 = 10_000;
-const IN_TIME_MS: u64 = 1_000;
+/// Polls are late from this delay on, and on time again below the second one.
+const BEHIND_FROM_MS: u64 = 10_000;
+const ON_TIME_BELOW_MS: u64 = 1_000;
 
 impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
-    /// Steps with every watch that is due, as far as asking is allowed. Returns when to look again; None where
-    /// only something under way can change anything.
+    /// Starts every poll that is due and allowed. Returns when to call it again; None if only a poll or a commit in
+    /// flight can change anything.
     pub(super) fn start_due(&mut self) -> Option<u64> {
-        if self.winding_up {
+        if self.shutting_down {
             return None;
         }
         loop {
             let (due, slot) = self.timer_queue.first()?;
             let moment = self.clock.now();
             let now = moment.up_ms;
-            // An end asks nothing of the API.
+            // A stop makes no request, so the throttle does not apply.
             if due <= now
-                && let Some(outcome) = self.watch_table.take_stop(slot)
+                && let Some(outcome) = self.watch_table.take_pending_stop(slot)
             {
                 self.step(slot, Input::Stop(outcome), moment);
                 continue;
@@ -38,16 +39,16 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                         continue;
                     }
                     if due <= now {
-                        self.hold(slot, kind, moment);
+                        self.suspend(slot, kind, moment);
                         continue;
                     }
                     probe_at.map_or(due, |at| at.min(due))
                 }
                 _ if due > now => due,
-                Admission::At(at) => at,
-                Admission::Open if self.polls.len() >= self.max_in_flight => return None,
-                Admission::Open => {
-                    self.judge_wait(now.saturating_sub(due));
+                Admission::PausedUntil(at) => at,
+                Admission::Allowed if self.polls.len() >= self.max_in_flight => return None,
+                Admission::Allowed => {
+                    self.report_lag(now.saturating_sub(due));
                     let ready_at = self.rate_limiter.ready_at(now);
                     if ready_at <= now {
                         self.step(slot, Input::Due, moment);
@@ -59,116 +60,116 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         }
     }
 
-    /// Says when jobs want to be asked more often than is allowed, and when they do no more. `waited_ms`: how long the
-    /// first of those that are due has been.
-    fn judge_wait(&mut self, waited_ms: u64) {
-        if !self.is_late && waited_ms >= LATE_MS && !self.rate_limiter.is_crowded() {
-            self.is_late = true;
+    /// Logs when polls become late because of the rate limit, and when they are on time again. `waited_ms` is the delay
+    /// of the most overdue one.
+    fn report_lag(&mut self, waited_ms: u64) {
+        if !self.is_behind && waited_ms >= BEHIND_FROM_MS && !self.rate_limiter.has_backlog() {
+            self.is_behind = true;
             tracing::warn!(
+                target: "forgewatch::engine",
                 jobs = self.watch_table.len(),
                 waited_ms,
-                "jobs wait longer than planned: they want more than api.max_requests_per_second"
+                "polls are late: these jobs need more than api.max_requests_per_second"
             );
-        } else if self.is_late && waited_ms <= IN_TIME_MS {
-            self.is_late = false;
-            tracing::info!("jobs are asked as planned again");
+        } else if self.is_behind && waited_ms <= ON_TIME_BELOW_MS {
+            self.is_behind = false;
+            tracing::info!(target: "forgewatch::engine", "polls are on time again");
         }
     }
 
-    /// Sends one request to see whether the API is back, if the server lets anybody ask.
+    /// Polls one job to find out whether the API is back, unless the server has demanded a pause for each of them.
     fn probe(&mut self, now: Moment) {
-        let Some((free, slot)) = self.watch_table.prober(now.up_ms) else {
-            return self.circuit_breaker.put_off_probe(now.up_ms);
+        let Some((not_before, slot)) = self.watch_table.probe_candidate(now.up_ms) else {
+            return self.circuit_breaker.delay_probe(now.up_ms);
         };
-        if free > now.up_ms {
-            return self.circuit_breaker.put_off_probe(now.up_ms);
+        if not_before > now.up_ms {
+            return self.circuit_breaker.delay_probe(now.up_ms);
         }
-        self.circuit_breaker.probe(slot);
+        self.circuit_breaker.start_probe(slot);
         if let Some(watch) = self.watch_table.watch_mut(slot) {
-            watch.ask_at(now.up_ms);
+            watch.reschedule(now.up_ms);
         }
         self.step(slot, Input::Due, now);
     }
 
-    /// The API is down: a watch that is due has failed without asking; one that only wakes to tell does so.
-    fn hold(&mut self, slot: u32, kind: ErrorKind, now: Moment) {
-        let is_due = |watch: &Watch| watch.next_poll(now).is_zero();
+    /// The API is down: a watch whose poll is due is suspended; one that woke only to emit an event does so.
+    fn suspend(&mut self, slot: u32, kind: ErrorKind, now: Moment) {
+        let is_due = |watch: &Watch| watch.next_poll_in(now).is_zero();
         let input = if self.watch_table.watch(slot).is_some_and(is_due) {
-            Input::Held(kind)
+            Input::Suspended(kind)
         } else {
             Input::Due
         };
         self.step(slot, input, now);
     }
 
-    /// What one result says about the API as a whole.
-    pub(super) fn hear(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
-        let heard = PollOutcome {
-            refusal_pauses: !self.limits.refusal_ends,
+    /// Feeds one result to the circuit breaker and carries out the transition.
+    pub(super) fn observe(&mut self, now: u64, slot: u32, result: Result<(), &PollError>) {
+        let outcome = PollOutcome {
+            refusal_opens: !self.limits.refusal_ends,
             slot,
             result,
             watched: self.watch_table.len(),
             in_flight: self.polls.len(),
         };
         let rng = &mut self.rng;
-        let turn = self.circuit_breaker.heard(now, heard, |failures| {
-            retry::ceiling(failures).mul_f64(rng.roll())
+        let transition = self.circuit_breaker.observe(now, outcome, |failures| {
+            retry::ceiling(failures).mul_f64(rng.uniform())
         });
-        match turn {
+        match transition {
             Transition::None => {}
-            Transition::Held { until, again } => {
-                let for_ms = until.saturating_sub(now);
+            Transition::Paused { until, again } => {
+                let pause_ms = until.saturating_sub(now);
                 if again {
-                    tracing::debug!(for_ms, "the API asks for a longer pause");
+                    tracing::debug!(target: "forgewatch::engine", pause_ms, "API asked for a longer pause");
                 } else {
-                    tracing::warn!(for_ms, "the API asks for a pause");
+                    tracing::warn!(target: "forgewatch::engine", pause_ms, "API asked for a pause");
                 }
-                // While it is down nobody returns from anything.
                 if !self.circuit_breaker.is_down() {
-                    self.rate_limiter.return_gently(until);
+                    self.rate_limiter.slow_start(until);
                 }
             }
             Transition::Down => {
-                self.rate_limiter.down(now);
+                self.rate_limiter.pause(now);
                 let refused = result.is_err_and(|e| e.kind == ErrorKind::Unauthorized);
                 let what = if refused {
-                    "the API refuses the credentials: one request every five minutes until they are mended"
+                    "API rejects the credentials: probing every 5 minutes until they are replaced"
                 } else {
-                    "the API is down: one request at a time until it is back"
+                    "API is down: probing with one request at a time"
                 };
-                tracing::warn!("{what}");
+                tracing::warn!(target: "forgewatch::engine", "{what}");
             }
             Transition::Up => {
-                tracing::info!("the API is back");
-                self.rate_limiter.return_gently(now);
-                self.ask_now(self.watch_table.held());
+                tracing::info!(target: "forgewatch::engine", "API is back");
+                self.rate_limiter.slow_start(now);
+                self.poll_now(self.watch_table.suspended());
             }
         }
     }
 
-    /// Lets these ask as soon as the gate and the pace let them.
-    pub(super) fn ask_now(&mut self, watch_table: Vec<u32>) {
+    /// Makes these watches due now.
+    pub(super) fn poll_now(&mut self, slots: Vec<u32>) {
         let now = self.clock.now().up_ms;
-        for slot in watch_table {
-            self.disarm(slot);
+        for slot in slots {
+            self.clear_timer(slot);
             if let Some(watch) = self.watch_table.watch_mut(slot) {
-                watch.ask_at(now);
+                watch.reschedule(now);
             }
-            self.arm(slot, now);
+            self.set_timer(slot, now);
         }
     }
 
-    /// Asks for nobody later than the limits now allow.
-    pub(super) fn bring_forward(&mut self) {
+    /// Polls each waiting watch no later than the new limits allow.
+    pub(super) fn reschedule_waiting(&mut self) {
         let now = self.clock.now();
         for slot in self.watch_table.all_waiting() {
             let Some(watch) = self.watch_table.watch_mut(slot) else {
                 continue;
             };
-            watch.bring_forward(now, &self.limits);
+            watch.apply_limits(now, &self.limits);
             let at = watch.wake_at(&self.limits);
-            self.disarm(slot);
-            self.arm(slot, at);
+            self.clear_timer(slot);
+            self.set_timer(slot, at);
         }
     }
 }

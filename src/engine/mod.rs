@@ -1,13 +1,11 @@
-//! The loop that acts: asks when a watch is due, carries out what each step decided, and hands over what is to
-//! be told.
+//! Polls jobs when they are due, applies the results and returns the events to publish.
 //!
-//! [`Engine::advance`] drives everything and returns the next events that are safe to tell; the command that
-//! owns the engine selects over it and over its own concerns (signals, deadlines, the screen). Everything runs
-//! in the caller's task: a poll under way is a future in a set, an idle watch is a row and a timer entry.
+//! [`Engine::advance`] drives everything; its owner selects over it and over signals, deadlines and output.
+//! Everything runs in the caller's task: a poll in flight is a future in a set, an idle watch is a row and a timer.
 //!
-//! The order that nothing is lost by: a step's result stays aside until the store has committed it. Only then is
-//! the new watch in force and only then are its events returned. If the commit fails, the old watch stays and
-//! the job is asked again. While a job is asked or committed it has no timer, so it never has two requests.
+//! Commit before publish: the result of a step takes effect, and its events are returned, only once the store has
+//! committed it. If the commit fails, the old watch stays and the job is polled again. A watch that is being polled
+//! or committed has no timer, so a job never has two requests.
 
 mod apply;
 mod clock;
@@ -42,22 +40,21 @@ use forgewatch_core::limits::Limits;
 use forgewatch_core::schedule::{Calibration, ServerClock};
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::PollError;
-use forgewatch_core::watch::{Answer, Effects, Input, Watch};
+use forgewatch_core::watch::{Effects, FreshStatus, Input, Watch};
 
-/// How hard the API may be asked.
+/// Limits on the requests to the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Throttle {
-    /// Requests under way at once, at least 1.
+    /// At least 1.
     pub max_in_flight: usize,
-    /// Requests begun in a second, on average; above zero.
+    /// On average; above zero.
     pub max_requests_per_second: f64,
 }
 
-/// Timers wake the engine no sooner than this after they last did: what falls due in between is taken together, since
-/// waking costs more than what is done then. A timer by itself is not held up.
-const TICK_MS: u64 = 10;
+/// Least time between two wake-ups by timers: polls that fall due in between start together, because a wake-up costs
+/// more than the work it finds. A timer on its own is not delayed.
+const MIN_WAKE_INTERVAL_MS: u64 = 10;
 
-/// Watches jobs. See the module's page.
 pub struct Engine<A, S, C> {
     api: Rc<A>,
     store: Rc<S>,
@@ -65,37 +62,36 @@ pub struct Engine<A, S, C> {
     rng: SeededRng,
     limits: Limits,
     max_in_flight: usize,
-    memory: Calibration,
-    has_learnt: bool,
-    /// The store can't be trusted any more, and why.
-    fatal: Option<StoreError>,
-    /// Nothing more is asked; only what is being committed is waited for.
-    winding_up: bool,
+    calibration: Calibration,
+    has_learned: bool,
+    /// Set once the store cannot be trusted any more.
+    store_failure: Option<StoreError>,
+    /// No poll starts; the commits in flight are awaited.
+    shutting_down: bool,
     server_clock: ServerClock,
     circuit_breaker: CircuitBreaker,
     rate_limiter: RateLimiter,
     watch_table: WatchTable,
     timer_queue: TimerQueue,
-    /// It was said that jobs wait for their turn.
-    is_late: bool,
-    /// When a timer last woke it.
-    woke_at: u64,
-    polls: FuturesUnordered<LocalBoxFuture<'static, Polled>>,
-    /// By their slots, the means to drop the requests under way.
-    asking: BTreeMap<u32, AbortHandle>,
-    commits: FuturesUnordered<LocalBoxFuture<'static, Committed>>,
-    /// Committed and not yet handed over.
-    tellable: VecDeque<Event>,
+    /// The log says that polls are late.
+    is_behind: bool,
+    last_wake_ms: u64,
+    polls: FuturesUnordered<LocalBoxFuture<'static, PollDone>>,
+    /// Of the polls in flight, by slot.
+    poll_aborts: BTreeMap<u32, AbortHandle>,
+    commits: FuturesUnordered<LocalBoxFuture<'static, CommitDone>>,
+    /// Committed, not yet returned.
+    publishable: VecDeque<Event>,
 }
 
-struct Polled {
+struct PollDone {
     slot: u32,
     id: WatchId,
-    /// None where it was dropped.
+    /// None if it was aborted.
     result: Option<Result<StatusResponse, PollError>>,
 }
 
-struct Committed {
+struct CommitDone {
     slot: u32,
     watch: Watch,
     effects: Effects,
@@ -103,7 +99,6 @@ struct Committed {
 }
 
 impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
-    /// An engine that watches nothing yet.
     pub fn new(
         api: A,
         store: S,
@@ -111,7 +106,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         rng: SeededRng,
         limits: Limits,
         throttle: Throttle,
-        memory: Calibration,
+        calibration: Calibration,
     ) -> Self {
         let now = clock.now().up_ms;
         Self {
@@ -121,126 +116,125 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             rng,
             limits,
             max_in_flight: throttle.max_in_flight.max(1),
-            memory,
-            has_learnt: false,
-            fatal: None,
-            winding_up: false,
+            calibration,
+            has_learned: false,
+            store_failure: None,
+            shutting_down: false,
             server_clock: ServerClock::default(),
             circuit_breaker: CircuitBreaker::default(),
             rate_limiter: RateLimiter::new(throttle.max_requests_per_second, now),
             watch_table: WatchTable::default(),
             timer_queue: TimerQueue::default(),
-            is_late: false,
-            woke_at: now.saturating_sub(TICK_MS),
+            is_behind: false,
+            last_wake_ms: now.saturating_sub(MIN_WAKE_INTERVAL_MS),
             polls: FuturesUnordered::new(),
-            asking: BTreeMap::new(),
+            poll_aborts: BTreeMap::new(),
             commits: FuturesUnordered::new(),
-            tellable: VecDeque::new(),
+            publishable: VecDeque::new(),
         }
     }
 
-    /// Begins to watch `job`, which is due at once. The caller sees to it that it is not watched already.
-    pub fn watch(&mut self, id: WatchId, job: JobRef, about: Option<Arc<JobMeta>>) {
-        self.resume(Watch::new(id, job, about, self.clock.now()));
+    /// Starts a watch that is due at once. The job must not be watched already.
+    pub fn watch(&mut self, id: WatchId, job: JobRef, meta: Option<Arc<JobMeta>>) {
+        self.resume(Watch::new(id, job, meta, self.clock.now()));
     }
 
-    /// Goes on with a watch where it was. The caller sees to it that its job is not watched already.
+    /// Continues a saved watch. Its job must not be watched already.
     pub fn resume(&mut self, watch: Watch) {
         let at = watch.wake_at(&self.limits);
         let slot = self.watch_table.insert(watch);
-        self.arm(slot, at);
+        self.set_timer(slot, at);
     }
 
-    /// Ends one watch, if it is there. [`Engine::advance`] returns the event.
+    /// Ends one watch, if it exists. [`Engine::advance`] returns the event.
     pub fn stop_one(&mut self, id: WatchId, outcome: Outcome) {
         if let Some(slot) = self.watch_table.find(id) {
             self.stop(slot, outcome);
         }
     }
 
-    /// Ends every watch, in the order in which they began. [`Engine::advance`] returns the events.
+    /// Ends every watch. [`Engine::advance`] returns the events.
     pub fn stop_all(&mut self, outcome: Outcome) {
-        for slot in self.watch_table.all() {
+        for slot in self.watch_table.occupied() {
             self.stop(slot, outcome);
         }
     }
 
-    /// Takes over another client, other limits, another throttle. What is under way goes on as it began.
+    /// Replaces client, limits and throttle. Polls in flight continue with the old ones.
     pub fn configure(&mut self, api: A, limits: Limits, throttle: Throttle) {
         self.api = Rc::new(api);
         self.limits = limits;
         self.max_in_flight = throttle.max_in_flight.max(1);
         let now = self.clock.now().up_ms;
-        self.rate_limiter
-            .configure(throttle.max_requests_per_second);
-        // Credentials and addresses may be mended by it; what the server asked for still holds.
-        if self.circuit_breaker.reopen() {
-            self.rate_limiter.return_gently(now);
+        self.rate_limiter.set_rate(throttle.max_requests_per_second);
+        // New credentials or a new address may have ended the outage. Pauses that the server demanded remain.
+        if self.circuit_breaker.reset() {
+            self.rate_limiter.slow_start(now);
         }
-        self.ask_now(self.watch_table.refused());
-        self.ask_now(self.watch_table.held());
-        self.bring_forward();
+        self.poll_now(self.watch_table.refused());
+        self.poll_now(self.watch_table.suspended());
+        self.reschedule_waiting();
     }
 
-    /// Ends no watch, but asks nothing more and drops the requests under way. [`Engine::advance`] goes on to return
-    /// what is being committed; [`Engine::is_settled`] says when that is over.
-    pub fn wind_up(&mut self) {
-        self.winding_up = true;
+    /// Aborts the polls in flight and starts no more; no watch ends. [`Engine::advance`] still returns the events that
+    /// are being committed, until [`Engine::is_drained`].
+    pub fn drain(&mut self) {
+        self.shutting_down = true;
         self.polls.clear();
-        self.asking.clear();
+        self.poll_aborts.clear();
     }
 
-    /// Whether nothing is being committed and everything has been told.
-    pub fn is_settled(&self) -> bool {
-        self.commits.is_empty() && self.tellable.is_empty()
+    /// Whether all commits are done and all events returned.
+    pub fn is_drained(&self) -> bool {
+        self.commits.is_empty() && self.publishable.is_empty()
     }
 
-    /// Whether nothing is watched and everything has been told.
+    /// Whether all watches have ended and all events were returned.
     pub fn is_done(&self) -> bool {
-        self.watch_table.is_empty() && self.tellable.is_empty()
+        self.watch_table.is_empty() && self.publishable.is_empty()
     }
 
-    /// The watches that have not ended, in the order in which they began.
+    /// The watches that have not ended.
     pub fn watches(&self) -> impl Iterator<Item = &Watch> {
         self.watch_table.watches()
     }
 
-    /// Whether any end has taught something yet.
-    pub fn has_learnt(&self) -> bool {
-        self.has_learnt
+    /// Whether an ended job has changed the calibration.
+    pub fn has_learned(&self) -> bool {
+        self.has_learned
     }
 
-    /// What ends have taught so far, and what was known before.
-    pub fn memory(&self) -> &Calibration {
-        &self.memory
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
     }
 
-    /// Now, by the engine's clock.
     pub fn now(&self) -> Moment {
         self.clock.now()
     }
 
-    /// Drives everything until there is something to tell, and returns it; never empty. Pends for ever when
-    /// nothing is watched. Cancel-safe: nothing is lost when the future is dropped.
+    /// Drives everything until there are events to publish, and returns them; never empty. Pends forever without
+    /// watches. Cancel-safe: nothing is lost when the future is dropped.
     ///
     /// # Errors
-    /// The store can't be trusted any more ([`StoreError::Fatal`]): the process has to end.
+    /// The store cannot be trusted any more ([`StoreError::Fatal`]): the process has to end.
     pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
-            if !self.tellable.is_empty() {
-                return Ok(self.tellable.drain(..).collect());
+            if !self.publishable.is_empty() {
+                return Ok(self.publishable.drain(..).collect());
             }
-            if let Some(error) = &self.fatal {
+            if let Some(error) = &self.store_failure {
                 return Err(error.clone());
             }
-            let wake = self.start_due().map(|at| at.max(self.woke_at + TICK_MS));
+            let wake = self
+                .start_due()
+                .map(|at| at.max(self.last_wake_ms + MIN_WAKE_INTERVAL_MS));
             let sleep = wake.map(|at| at.saturating_sub(self.clock.now().up_ms));
             tokio::select! {
                 biased;
-                Some(done) = self.commits.next() => self.committed(done),
-                Some(done) = self.polls.next() => self.polled(done),
+                Some(done) = self.commits.next() => self.on_commit_done(done),
+                Some(done) = self.polls.next() => self.on_poll_done(done),
                 () = tokio::time::sleep(Duration::from_millis(sleep.unwrap_or(0))), if sleep.is_some() => {
-                    self.woke_at = self.clock.now().up_ms;
+                    self.last_wake_ms = self.clock.now().up_ms;
                 }
                 else => std::future::pending().await,
             }
@@ -249,62 +243,60 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.watch_table.phase(slot) {
-            Some(Phase::Waiting(_) | Phase::Asking) => {
-                // It may have been on its way to an end already.
-                self.watch_table.take_stop(slot);
-                // Nobody wants its answer: whoever watches the job next asks anew.
-                if let Some(request) = self.asking.remove(&slot) {
-                    request.abort();
+            Some(Phase::Waiting(_) | Phase::Polling) => {
+                // An earlier stop may be waiting for its next attempt to commit.
+                self.watch_table.take_pending_stop(slot);
+                if let Some(poll) = self.poll_aborts.remove(&slot) {
+                    poll.abort();
                 }
                 self.step(slot, Input::Stop(outcome), self.clock.now());
             }
-            Some(Phase::Committing) => self.watch_table.stop_later(slot, outcome),
+            Some(Phase::Committing) => self.watch_table.defer_stop(slot, outcome),
             None => {}
         }
     }
 
-    fn polled(&mut self, done: Polled) {
-        let Polled { slot, id, result } = done;
+    fn on_poll_done(&mut self, done: PollDone) {
+        let PollDone { slot, id, result } = done;
         let Some(result) = result else {
             return;
         };
-        self.asking.remove(&slot);
+        self.poll_aborts.remove(&slot);
         let now = self.clock.now();
-        self.hear(now.up_ms, slot, result.as_ref().map(|_| ()));
-        // A watch that was to end while it was being asked hears no answer any more: its end is being committed, or it
-        // is gone, and its slot may be another's by now.
-        let is_it = self.watch_table.watch(slot).is_some_and(|w| w.id() == id);
-        if !is_it || self.watch_table.phase(slot) != Some(Phase::Asking) {
+        self.observe(now.up_ms, slot, result.as_ref().map(|_| ()));
+        // The watch may have been stopped meanwhile: its end is being committed, or its slot belongs to another watch.
+        let is_same = self.watch_table.watch(slot).is_some_and(|w| w.id() == id);
+        if !is_same || self.watch_table.phase(slot) != Some(Phase::Polling) {
             return;
         }
         let input = match result {
             Ok(StatusResponse {
                 status,
                 date,
-                at_least,
+                min_wait,
             }) => {
-                let server_now_ms = self.server_clock.hear(now.wall_ms, date, &status);
-                Input::Answered(Box::new(Answer {
+                let server_now_ms = self.server_clock.observe(now.wall_ms, date, &status);
+                Input::Status(Box::new(FreshStatus {
                     status,
                     server_now_ms,
-                    at_least,
+                    min_wait,
                 }))
             }
             Err(error) => {
-                tracing::debug!(job = %self.job_name(slot), kind = %error.kind, "{error}");
-                Input::Failed(error)
+                tracing::debug!(target: "forgewatch::engine", job = %self.job_name(slot), kind = %error.kind, "{error}");
+                Input::Error(error)
             }
         };
         self.step(slot, input, now);
     }
 
-    fn arm(&mut self, slot: u32, at: u64) {
-        self.circuit_breaker.not_asking(slot);
+    fn set_timer(&mut self, slot: u32, at: u64) {
+        self.circuit_breaker.cancel_probe(slot);
         self.timer_queue.insert(at, slot);
         self.watch_table.set_phase(slot, Phase::Waiting(at));
     }
 
-    fn disarm(&mut self, slot: u32) {
+    fn clear_timer(&mut self, slot: u32) {
         if let Some(Phase::Waiting(at)) = self.watch_table.phase(slot) {
             self.timer_queue.remove(at, slot);
         }

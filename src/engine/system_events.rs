@@ -1,4 +1,4 @@
-//! The watcher's own events: about the whole, not about one job.
+//! The events about forgewatch itself, such as `watch.started` and `hook.failed`.
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 
 use super::Clock;
 
-/// Makes them, numbered under an id of this process.
+/// Creates the events of this process and numbers them.
 #[derive(Debug)]
 pub struct SystemEvents<C> {
     id: WatchId,
@@ -15,7 +15,7 @@ pub struct SystemEvents<C> {
 }
 
 impl<C: Clock> SystemEvents<C> {
-    /// One that has said nothing. `id` is random.
+    /// `id` is random.
     pub fn new(id: WatchId, clock: C) -> Self {
         Self {
             id,
@@ -24,13 +24,12 @@ impl<C: Clock> SystemEvents<C> {
         }
     }
 
-    /// The id of this process, which names it as the source of events.
+    /// Names this process as the source of events.
     pub fn id(&self) -> WatchId {
         self.id
     }
 
-    /// The next event.
-    pub fn event(&self, kind: EventType, facts: EventFields) -> Event {
+    pub fn event(&self, kind: EventType, fields: EventFields) -> Event {
         let seq = self.seq.get() + 1;
         self.seq.set(seq);
         Event {
@@ -41,8 +40,8 @@ impl<C: Clock> SystemEvents<C> {
             kind,
             wall_ms: self.clock.now().wall_ms,
             job: None,
-            about: None,
-            facts,
+            meta: None,
+            fields,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which watch is due when: one entry a waiting watch, the most overdue first.
+//! The times at which waiting watches are due, earliest first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -7,20 +7,20 @@ use std::collections::{BTreeSet, BinaryHeap};
 #[derive(Debug, Default)]
 pub(super) struct TimerQueue {
     queue: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Taken out but still in the queue, never in front; fewer than half of the queue. Mostly empty: what is taken
-    /// out is what is due.
+    /// Removed entries that are still in `queue`, never its first and at most half of it. Mostly empty, because the
+    /// entry that is removed is usually the first.
     gone: BTreeSet<(u64, u32)>,
 }
 
 impl TimerQueue {
-    /// An entry that is not there yet.
+    /// The entry must be absent.
     pub(super) fn insert(&mut self, at: u64, slot: u32) {
         if !self.gone.remove(&(at, slot)) {
             self.queue.push(Reverse((at, slot)));
         }
     }
 
-    /// Takes out an entry that is there.
+    /// The entry must be present.
     pub(super) fn remove(&mut self, at: u64, slot: u32) {
         if self.first() == Some((at, slot)) {
             self.queue.pop();
@@ -38,7 +38,6 @@ impl TimerQueue {
         }
     }
 
-    /// The earliest entry, due or not.
     pub(super) fn first(&self) -> Option<(u64, u32)> {
         self.queue.peek().map(|&Reverse(entry)| entry)
     }
@@ -52,7 +51,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_sorted_set(steps in prop::collection::vec((0_u64..8, 0_u32..4), 0..200)) {
+        fn the_queue_behaves_like_a_sorted_set(steps in prop::collection::vec((0_u64..8, 0_u32..4), 0..200)) {
             let mut timer_queue = TimerQueue::default();
             let mut model = BTreeSet::new();
             for (at, slot) in steps {

@@ -1,87 +1,83 @@
-//! The watches, each in a numbered place that stays its own until it ends.
+//! The watches, each in a numbered slot that it keeps until it ends.
 
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::Outcome;
 use forgewatch_core::watch::Watch;
 
-/// What a watch is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Its timer is set for this `up_ms`.
     Waiting(u64),
-    /// A request is under way.
-    Asking,
-    /// The store has its next step.
+    Polling,
     Committing,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Entry {
     watch: Watch,
     phase: Phase,
-    /// It was to end while a commit was under way.
-    stop: Option<Outcome>,
-    /// Steps in a row that could not be committed.
-    lost: u8,
+    /// A stop that waits for the commit in flight, or to be tried again.
+    pending_stop: Option<Outcome>,
+    /// In a row.
+    failed_commits: u8,
 }
 
-/// The places. Ended watches leave theirs to the next that begins.
+/// The slots of ended watches are reused.
 #[derive(Debug, Default)]
 pub(super) struct WatchTable {
-    places: Vec<Option<Slot>>,
+    slots: Vec<Option<Entry>>,
     free: Vec<u32>,
-    /// Watches for which no request has come back yet.
-    unheard: usize,
-    /// Whether any job was ever answered.
-    answered: bool,
+    /// Watches whose first poll has not come back yet.
+    awaiting_result: usize,
+    /// Whether any job has ever had a status.
+    any_status: bool,
 }
 
 impl WatchTable {
     pub(super) fn insert(&mut self, watch: Watch) -> u32 {
-        self.unheard += usize::from(!watch.is_heard_of());
-        let slot = Some(Slot {
+        self.awaiting_result += usize::from(!watch.has_result());
+        let slot = Some(Entry {
             watch,
             phase: Phase::Committing,
-            stop: None,
-            lost: 0,
+            pending_stop: None,
+            failed_commits: 0,
         });
-        let at = self.free.pop().unwrap_or(self.places.len() as u32);
-        match self.places.get_mut(at as usize) {
-            Some(place) => *place = slot,
-            None => self.places.push(slot),
+        let at = self.free.pop().unwrap_or(self.slots.len() as u32);
+        match self.slots.get_mut(at as usize) {
+            Some(entry) => *entry = slot,
+            None => self.slots.push(slot),
         }
         at
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
-        let place = self.places.get_mut(slot as usize).and_then(Option::take);
-        if let Some(Slot { watch, .. }) = place {
-            self.unheard -= usize::from(!watch.is_heard_of());
+        let entry = self.slots.get_mut(slot as usize).and_then(Option::take);
+        if let Some(Entry { watch, .. }) = entry {
+            self.awaiting_result -= usize::from(!watch.has_result());
             self.free.push(slot);
         }
     }
 
-    /// Puts the watch's next self in its place.
     pub(super) fn replace(&mut self, slot: u32, watch: Watch) {
-        let Some(place) = self.get_mut(slot) else {
+        let Some(entry) = self.get_mut(slot) else {
             return;
         };
-        let was_unheard = !place.watch.is_heard_of();
-        let (heard, answered) = (watch.is_heard_of(), watch.is_answered());
-        place.watch = watch;
-        self.unheard -= usize::from(was_unheard && heard);
-        self.answered |= answered;
+        let was_awaiting = !entry.watch.has_result();
+        let (has_result, has_status) = (watch.has_result(), watch.has_status());
+        entry.watch = watch;
+        self.awaiting_result -= usize::from(was_awaiting && has_result);
+        self.any_status |= has_status;
     }
 
-    /// Whether a refusal of this watch is a refusal of everybody: no job was answered, and no other one still
-    /// waits for its first answer.
-    pub(super) fn nobody_else_is_answered(&self, slot: u32) -> bool {
-        let itself = self.watch(slot).is_some_and(|w| !w.is_heard_of());
-        !self.answered && self.unheard == usize::from(itself)
+    /// Whether a refusal of this watch means that the API refuses this client: no job has had a status, and no other
+    /// watch awaits its first result.
+    pub(super) fn refusal_is_global(&self, slot: u32) -> bool {
+        let itself = self.watch(slot).is_some_and(|w| !w.has_result());
+        !self.any_status && self.awaiting_result == usize::from(itself)
     }
 
     pub(super) fn watch(&self, slot: u32) -> Option<&Watch> {
-        self.places.get(slot as usize)?.as_ref().map(|s| &s.watch)
+        self.slots.get(slot as usize)?.as_ref().map(|s| &s.watch)
     }
 
     pub(super) fn watch_mut(&mut self, slot: u32) -> Option<&mut Watch> {
@@ -89,111 +85,109 @@ impl WatchTable {
     }
 
     pub(super) fn phase(&self, slot: u32) -> Option<Phase> {
-        self.places.get(slot as usize)?.as_ref().map(|s| s.phase)
+        self.slots.get(slot as usize)?.as_ref().map(|s| s.phase)
     }
 
     pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
-        if let Some(place) = self.get_mut(slot) {
-            place.phase = phase;
+        if let Some(entry) = self.get_mut(slot) {
+            entry.phase = phase;
         }
     }
 
-    pub(super) fn stop_later(&mut self, slot: u32, outcome: Outcome) {
-        if let Some(place) = self.get_mut(slot) {
-            place.stop.get_or_insert(outcome);
+    pub(super) fn defer_stop(&mut self, slot: u32, outcome: Outcome) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.pending_stop.get_or_insert(outcome);
         }
     }
 
-    pub(super) fn is_to_end(&self, slot: u32) -> bool {
-        let place = self.places.get(slot as usize).and_then(Option::as_ref);
-        place.is_some_and(|place| place.stop.is_some())
+    pub(super) fn has_pending_stop(&self, slot: u32) -> bool {
+        let entry = self.slots.get(slot as usize).and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.pending_stop.is_some())
     }
 
-    pub(super) fn take_stop(&mut self, slot: u32) -> Option<Outcome> {
-        self.get_mut(slot)?.stop.take()
+    pub(super) fn take_pending_stop(&mut self, slot: u32) -> Option<Outcome> {
+        self.get_mut(slot)?.pending_stop.take()
     }
 
-    /// A step could not be committed: how many that makes in a row.
-    pub(super) fn lost(&mut self, slot: u32) -> u8 {
-        self.get_mut(slot).map_or(1, |place| {
-            place.lost = place.lost.saturating_add(1);
-            place.lost
+    /// Returns how many have failed in a row.
+    pub(super) fn count_failed_commit(&mut self, slot: u32) -> u8 {
+        self.get_mut(slot).map_or(1, |entry| {
+            entry.failed_commits = entry.failed_commits.saturating_add(1);
+            entry.failed_commits
         })
     }
 
-    /// A step is committed.
-    pub(super) fn kept(&mut self, slot: u32) {
-        if let Some(place) = self.get_mut(slot) {
-            place.lost = 0;
+    pub(super) fn reset_failed_commits(&mut self, slot: u32) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.failed_commits = 0;
         }
     }
 
     pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.places.iter().flatten().map(|s| &s.watch)
+        self.slots.iter().flatten().map(|s| &s.watch)
     }
 
-    /// The place of this watch.
     pub(super) fn find(&self, id: WatchId) -> Option<u32> {
-        let is_it = |place: &Option<Slot>| place.as_ref().is_some_and(|s| s.watch.id() == id);
-        let at = self.places.iter().position(is_it)?;
+        let is_same = |entry: &Option<Entry>| entry.as_ref().is_some_and(|s| s.watch.id() == id);
+        let at = self.slots.iter().position(is_same)?;
         u32::try_from(at).ok()
     }
 
-    /// The numbers of all places that are taken.
-    pub(super) fn all(&self) -> Vec<u32> {
+    pub(super) fn occupied(&self) -> Vec<u32> {
         (0_u32..)
-            .zip(&self.places)
+            .zip(&self.slots)
             .filter(|(_, s)| s.is_some())
             .map(|(at, _)| at)
             .collect()
     }
 
-    /// Who asks for all when the API is down, and from when on: of those that wait, the one that may be asked the
-    /// soonest, and of several the one that is due first. Not one that is about to end.
-    pub(super) fn prober(&self, now: u64) -> Option<(u64, u32)> {
-        let waiting = (0_u32..).zip(&self.places).filter_map(|(at, slot)| {
+    /// The watch to poll as the probe while the API is down, and from when on it may be polled: the first allowed of
+    /// those that wait, of several the first due. Excludes those with a pending stop.
+    pub(super) fn probe_candidate(&self, now: u64) -> Option<(u64, u32)> {
+        let waiting = (0_u32..).zip(&self.slots).filter_map(|(at, slot)| {
             let slot = slot.as_ref()?;
-            let (Phase::Waiting(due), None) = (slot.phase, slot.stop) else {
+            let (Phase::Waiting(due), None) = (slot.phase, slot.pending_stop) else {
                 return None;
             };
             Some((slot.watch.not_before().max(now), due, at))
         });
-        waiting.min().map(|(free, _, slot)| (free, slot))
+        waiting
+            .min()
+            .map(|(not_before, _, slot)| (not_before, slot))
     }
 
-    /// The places of the watches that are not asked because the API is down.
-    pub(super) fn held(&self) -> Vec<u32> {
-        self.waiting(Watch::is_held)
+    /// The slots of the watches that are not polled because the API is down.
+    pub(super) fn suspended(&self) -> Vec<u32> {
+        self.waiting(Watch::is_suspended)
     }
 
-    /// The places of the watches whose last request was refused (401, 403).
+    /// The slots of the watches whose last poll was refused (401, 403).
     pub(super) fn refused(&self) -> Vec<u32> {
         self.waiting(Watch::is_refused)
     }
 
-    /// The places of the watches that wait.
     pub(super) fn all_waiting(&self) -> Vec<u32> {
         self.waiting(|_| true)
     }
 
     fn waiting(&self, which: impl Fn(&Watch) -> bool) -> Vec<u32> {
-        let is_one = |slot: &Slot| which(&slot.watch) && matches!(slot.phase, Phase::Waiting(_));
+        let is_one = |slot: &Entry| which(&slot.watch) && matches!(slot.phase, Phase::Waiting(_));
         (0_u32..)
-            .zip(&self.places)
+            .zip(&self.slots)
             .filter(|(_, slot)| slot.as_ref().is_some_and(is_one))
             .map(|(at, _)| at)
             .collect()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.slots.len() - self.free.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn get_mut(&mut self, slot: u32) -> Option<&mut Slot> {
-        self.places.get_mut(slot as usize)?.as_mut()
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.slots.get_mut(slot as usize)?.as_mut()
     }
 }

@@ -1,16 +1,16 @@
-//! A store that takes a step late, or not.
+//! A store that commits late, or fails to.
 
 use super::*;
 
-/// Fails the commits for which the closure says so.
-struct Flaky<F>(Cell<usize>, F);
+/// Fails the commits that the closure selects by their number.
+struct FailingStore<F>(Cell<usize>, F);
 
-impl<F: Fn(usize) -> bool> Store for Flaky<F> {
+impl<F: Fn(usize) -> bool> Store for FailingStore<F> {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         self.0.set(self.0.get() + 1);
         tokio::task::yield_now().await;
         if (self.1)(self.0.get()) {
-            Err(StoreError::Full("no space left".to_owned()))
+            Err(StoreError::Unavailable("no space left".to_owned()))
         } else {
             Ok(())
         }
@@ -20,12 +20,12 @@ impl<F: Fn(usize) -> bool> Store for Flaky<F> {
 }
 
 /// Every commit takes a second.
-struct Slow;
+struct SlowStore;
 
-/// Commits wait as long as this says so.
-struct Stuck(Rc<Cell<bool>>);
+/// Commits wait while this is true.
+struct BlockedStore(Rc<Cell<bool>>);
 
-impl Store for Stuck {
+impl Store for BlockedStore {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         while self.0.get() {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -36,7 +36,7 @@ impl Store for Stuck {
     fn record_poll(&self, _: store::PollSample) {}
 }
 
-impl Store for Slow {
+impl Store for SlowStore {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
@@ -46,12 +46,12 @@ impl Store for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_commit_loses_nothing_and_repeats_nothing() {
-    let world = |now: u64, _| running((now / 500).min(100) as f32);
-    let (mut engine, _) = Bench::of(5).engine(Flaky(Cell::new(0), |n| n % 3 != 0), world);
-    let told = finish(&mut engine).await;
+async fn a_failed_commit_neither_loses_nor_repeats_an_event() {
+    let api = |now: u64, _| running((now / 500).min(100) as f32);
+    let (mut engine, _) = Setup::of(5).engine(FailingStore(Cell::new(0), |n| n % 3 != 0), api);
+    let events = finish(&mut engine).await;
     for id in 1..=5 {
-        let own: Vec<_> = told
+        let own: Vec<_> = events
             .iter()
             .filter(|(_, e)| e.job == Some(job(id)))
             .collect();
@@ -63,46 +63,47 @@ async fn a_failed_commit_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_that_could_not_be_committed_is_not_forgotten() {
-    let (mut engine, _) = Bench::of(1).engine(Flaky(Cell::new(0), |n| n == 2), |_, _| running(1.0));
+async fn a_stop_whose_commit_failed_is_tried_again() {
+    let (mut engine, _) =
+        Setup::of(1).engine(FailingStore(Cell::new(0), |n| n == 2), |_, _| running(1.0));
     let watching = engine.advance().await.unwrap();
     engine.stop_all(Outcome::TimedOut);
-    let told = finish(&mut engine).await;
+    let events = finish(&mut engine).await;
     assert_eq!(watching[0].kind.as_str(), "job.watching");
-    assert_eq!(types(&told), ["job.timed_out"]);
+    assert_eq!(types(&events), ["job.timed_out"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_keeps_nobody_from_asking_even_while_the_api_is_down() {
+async fn a_full_disk_stops_no_polling_even_during_an_outage() {
     let full = Rc::new(Cell::new(false));
     let is_full = Rc::clone(&full);
-    let mut bench = Bench::of(3);
-    bench.limits.give_up_after = None;
-    let store = Flaky(Cell::new(0), move |_| is_full.get());
-    let (mut engine, seen) = bench.engine(store, |now, _| match now {
+    let mut setup = Setup::of(3);
+    setup.limits.give_up_after = None;
+    let store = FailingStore(Cell::new(0), move |_| is_full.get());
+    let (mut engine, log) = setup.engine(store, |now, _| match now {
         20_000..900_000 => Err(error(ErrorKind::Server)),
         _ => running((now / 100_000).min(100) as f32),
     });
     run_until(&mut engine, 30_000).await;
     full.set(true);
-    let told = run_until(&mut engine, 3_600_000).await;
-    assert_eq!(types(&told), Vec::<&str>::new());
-    let asked = |id, from: u64, to: u64| {
-        let requests = seen.requests.borrow();
+    let events = run_until(&mut engine, 3_600_000).await;
+    assert_eq!(types(&events), Vec::<&str>::new());
+    let polls_between = |id, from: u64, to: u64| {
+        let requests = log.requests.borrow();
         let own = |&&(at, j): &&(u64, JobRef)| j == job(id) && (from..to).contains(&at);
         requests.iter().filter(own).count()
     };
-    let probes: usize = (1..=3).map(|id| asked(id, 30_000, 900_000)).sum();
+    let probes: usize = (1..=3).map(|id| polls_between(id, 30_000, 900_000)).sum();
     assert!((3..60).contains(&probes), "{probes} while down");
     for id in 1..=3 {
-        // Back, each is asked again, and those with something to tell not all the time.
-        let back = asked(id, 1_300_000, 3_600_000);
+        // After the outage each job is polled again, and those with an uncommitted event not too often.
+        let back = polls_between(id, 1_300_000, 3_600_000);
         assert!((10..400).contains(&back), "{id}: {back} after the return");
     }
     full.set(false);
-    let told = finish(&mut engine).await;
+    let events = finish(&mut engine).await;
     assert_eq!(
-        types(&told)
+        types(&events)
             .iter()
             .filter(|&&t| t == "job.completed")
             .count(),
@@ -111,34 +112,39 @@ async fn a_full_disk_keeps_nobody_from_asking_even_while_the_api_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_makes_nobody_ask_sooner_than_the_server_wants() {
+async fn a_full_disk_does_not_override_retry_after() {
     let is_full = |n| n > 1;
-    let mut bench = Bench::of(2);
-    bench.limits.give_up_after = None;
-    let (mut engine, seen) = bench.engine(Flaky(Cell::new(0), is_full), |_, j| match j.id.get() {
-        1 => running(1.0),
-        _ => Err(PollError {
-            http_status: Some(503),
-            retry_after: Some(Duration::from_mins(30)),
-            ..error(ErrorKind::Server)
-        }),
+    let mut setup = Setup::of(2);
+    setup.limits.give_up_after = None;
+    let (mut engine, log) = setup.engine(FailingStore(Cell::new(0), is_full), |_, j| {
+        match j.id.get() {
+            1 => running(1.0),
+            _ => Err(PollError {
+                http_status: Some(503),
+                retry_after: Some(Duration::from_mins(30)),
+                ..error(ErrorKind::Server)
+            }),
+        }
     });
     run_until(&mut engine, 20_000_000).await;
-    let requests = seen.requests.borrow();
+    let requests = log.requests.borrow();
     let own = requests.iter().filter(|(_, j)| *j == job(2));
-    let asked: Vec<u64> = own.map(|(at, _)| *at).collect();
-    assert!(asked.len() > 9, "{asked:?}");
-    assert!(asked.is_sorted_by(|a, b| b - a >= 1_800_000), "{asked:?}");
+    let polled_at: Vec<u64> = own.map(|(at, _)| *at).collect();
+    assert!(polled_at.len() > 9, "{polled_at:?}");
+    assert!(
+        polled_at.is_sorted_by(|a, b| b - a >= 1_800_000),
+        "{polled_at:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_waits_for_its_end_asks_for_nobody() {
-    let mut bench = Bench::of(2);
-    bench.limits.give_up_after = None;
+async fn a_watch_with_a_pending_stop_is_not_the_probe() {
+    let mut setup = Setup::of(2);
+    setup.limits.give_up_after = None;
     let full = Rc::new(Cell::new(false));
     let is_full = Rc::clone(&full);
-    let store = Flaky(Cell::new(0), move |_| is_full.get());
-    let (mut engine, seen) = bench.engine(store, |now, _| match now {
+    let store = FailingStore(Cell::new(0), move |_| is_full.get());
+    let (mut engine, log) = setup.engine(store, |now, _| match now {
         0..20_000 => running(1.0),
         _ => Err(error(ErrorKind::Server)),
     });
@@ -147,7 +153,7 @@ async fn a_watch_that_waits_for_its_end_asks_for_nobody() {
     let removed = engine.watches().next().unwrap().id();
     engine.stop_one(removed, Outcome::Removed);
     run_until(&mut engine, 3_600_000).await;
-    let requests = seen.requests.borrow();
+    let requests = log.requests.borrow();
     let late = |id| {
         requests
             .iter()
@@ -158,77 +164,81 @@ async fn a_watch_that_waits_for_its_end_asks_for_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_comes_while_the_end_is_being_committed_is_not_heard() {
-    for silent in [false, true] {
-        let mut bench = Bench::of(1);
-        bench.latency = Duration::from_secs(5);
-        let (mut engine, seen) = bench.engine(Slow, |_, _| running(1.0));
-        let mut told = Vec::new();
-        // The second answer brings nothing new, so that there is no second commit either.
-        while seen.requests.borrow().len() < if silent { 2 } else { 1 } {
+async fn a_response_that_arrives_while_the_end_is_being_committed_is_ignored() {
+    for without_events in [false, true] {
+        let mut setup = Setup::of(1);
+        setup.latency = Duration::from_secs(5);
+        let (mut engine, log) = setup.engine(SlowStore, |_, _| running(1.0));
+        let mut all = Vec::new();
+        // The second response is the same as the first, so that nothing is committed for it.
+        while log.requests.borrow().len() < if without_events { 2 } else { 1 } {
             let events = tokio::time::timeout(Duration::from_millis(100), engine.advance()).await;
-            told.extend(events.map_or_else(|_| Vec::new(), Result::unwrap));
+            all.extend(events.map_or_else(|_| Vec::new(), Result::unwrap));
         }
         let more = tokio::time::timeout(Duration::from_millis(4_500), engine.advance()).await;
-        assert!(more.is_err(), "nothing is known yet");
+        assert!(more.is_err(), "no event before the response");
         engine.stop_all(Outcome::Removed);
         let more = tokio::time::timeout(Duration::from_mins(10), finish(&mut engine)).await;
-        told.extend(more.unwrap().into_iter().map(|(_, event)| event));
-        let told: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
-        let before: &[&str] = if silent { &["job.watching"] } else { &[] };
-        assert_eq!(told, [before, &["job.removed"]].concat());
+        all.extend(more.unwrap().into_iter().map(|(_, event)| event));
+        let types: Vec<&str> = all.iter().map(|event| event.kind.as_str()).collect();
+        let before: &[&str] = if without_events {
+            &["job.watching"]
+        } else {
+            &[]
+        };
+        assert_eq!(types, [before, &["job.removed"]].concat());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_said_twice_is_not_tried_all_the_time() {
+async fn a_repeated_stop_still_backs_off() {
     let full = Rc::new(Cell::new(false));
     let is_full = Rc::clone(&full);
-    let tried = Rc::new(Cell::new(0));
-    let count = Rc::clone(&tried);
-    let store = Flaky(Cell::new(0), move |n| {
+    let attempts = Rc::new(Cell::new(0));
+    let count = Rc::clone(&attempts);
+    let store = FailingStore(Cell::new(0), move |n| {
         count.set(n);
         is_full.get()
     });
-    let (mut engine, _) = Bench::of(1).engine(store, |_, _| running(1.0));
+    let (mut engine, _) = Setup::of(1).engine(store, |_, _| running(1.0));
     run_until(&mut engine, 1_000).await;
     full.set(true);
     let id = engine.watches().next().unwrap().id();
     for at in [10_000, 20_000, 30_000] {
         engine.stop_one(id, Outcome::Removed);
-        // Once more while that one is on its way.
+        // Once more while the first is being committed.
         engine.stop_one(id, Outcome::Removed);
         run_until(&mut engine, at).await;
     }
     run_until(&mut engine, 600_000).await;
-    assert!((10..150).contains(&tried.get()), "{}", tried.get());
+    assert!((10..150).contains(&attempts.get()), "{}", attempts.get());
     full.set(false);
     assert_eq!(types(&finish(&mut engine).await), ["job.removed"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_being_recorded_when_the_api_came_back_is_asked_with_the_others() {
-    let stuck = Rc::new(Cell::new(false));
-    let mut bench = Bench::of(3);
-    bench.limits.give_up_after = None;
-    // The first job's trouble is told before the store gets stuck: so it can ask for all.
-    let (mut engine, seen) = bench.engine(Stuck(Rc::clone(&stuck)), |now, j| match now {
+async fn a_watch_in_commit_when_the_outage_ends_is_polled_with_the_others() {
+    let blocked = Rc::new(Cell::new(false));
+    let mut setup = Setup::of(3);
+    setup.limits.give_up_after = None;
+    // The first job's error is committed before the store blocks, so that it can be the probe.
+    let (mut engine, log) = setup.engine(BlockedStore(Rc::clone(&blocked)), |now, j| match now {
         _ if j == job(1) && now < 150_000 => Err(error(ErrorKind::Server)),
         20_000..150_000 => Err(error(ErrorKind::Server)),
         _ => running(1.0),
     });
     run_until(&mut engine, 130_000).await;
-    stuck.set(true);
+    blocked.set(true);
     run_until(&mut engine, 400_000).await;
-    stuck.set(false);
+    blocked.set(false);
     run_until(&mut engine, 405_000).await;
-    let requests = seen.requests.borrow();
-    let asked = |id, from| requests.iter().any(|&(at, j)| j == job(id) && at >= from);
+    let requests = log.requests.borrow();
+    let is_polled = |id, from| requests.iter().any(|&(at, j)| j == job(id) && at >= from);
     assert!(
-        asked(1, 150_000),
-        "it finds that the API is back: {requests:?}"
+        is_polled(1, 150_000),
+        "its probe ends the outage: {requests:?}"
     );
     for id in [2, 3] {
-        assert!(asked(id, 400_000), "{id}: {requests:?}");
+        assert!(is_polled(id, 400_000), "{id}: {requests:?}");
     }
 }
