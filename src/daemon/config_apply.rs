@@ -1,4 +1,4 @@
-//! What the configuration orders, at the start and at a reload: taken over whole or not at all.
+//! Applies a configuration at startup and at a reload, whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
-use super::{ActiveWatch, Daemon, FIRST_PRUNE, Ids, RECORD_AGAIN, count};
+use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, RECORD_RETRY, count};
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, SystemEvents, Throttle};
 use crate::hooks::HookSpec;
-use crate::hooks::{Executor, Hooks, Outbox};
-use crate::store::{Archive, ConfigJob, JobListUpdate, Loaded, SavedWatch, StoreError};
+use crate::hooks::{Dispatcher, Executor, Outbox};
+use crate::store::{ConfigJob, DaemonStore, JobListUpdate, SavedWatch, StoreError, StoredState};
 use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::job::JobSpec;
@@ -21,78 +21,69 @@ use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::schedule::Calibration;
-use forgewatch_core::status::Names;
+use forgewatch_core::status::DiffNames;
 use forgewatch_core::watch::Watch;
 
-/// What a configuration comes to: everything that a reload can change.
+/// Everything that a reload can change.
 pub struct DaemonConfig<A, P> {
-    /// Asks the API.
     pub api: A,
-    /// How hard it may be asked.
     pub throttle: Throttle,
-    /// By what bounds jobs are watched.
     pub limits: Limits,
-    /// The list of the file, each job once.
+    /// Each job once.
     pub jobs: Vec<JobSpec>,
-    /// The hooks.
     pub hooks: Vec<HookSpec>,
-    /// Makes their attempts.
     pub perform: P,
-    /// How long ended watches are remembered.
+    /// How long ended watches are kept.
     pub retain: Duration,
 }
 
-/// Why a daemon can't go on from what the store kept.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A row is sound, and still is nothing that this program wrote.
+pub enum StartupError {
+    /// The database is intact, but a row has content that this program does not write.
     #[error("{0}")]
     Row(String),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The machine gives no random numbers.
     #[error("{0}")]
     Entropy(String),
 }
 
-/// What is to be recorded before the orders are in force.
-struct Planned {
-    accept: JobListUpdate,
-    /// The watches that begin.
-    begin: Vec<Watch>,
+/// Recorded before a new list of jobs takes effect.
+struct ReloadPlan {
+    update: JobListUpdate,
+    new_watches: Vec<Watch>,
     reconciled: Reconciled,
 }
 
 impl<A, S, C, P> Daemon<A, S, C, P>
 where
     A: Api + 'static,
-    S: Archive + Clone + 'static,
+    S: DaemonStore + Clone + 'static,
     C: Clock + Clone + 'static,
     P: Executor,
 {
-    /// Goes on from what the store has kept, by these orders. `seed` is for the jitter.
+    /// Continues from the store with this configuration. `seed` is for the jitter.
     ///
     /// # Errors
-    /// What was kept can't be read, or the new list can't be recorded.
+    /// The store has unreadable content, or the new list of jobs cannot be recorded.
     pub async fn start(
-        orders: DaemonConfig<A, P>,
+        config: DaemonConfig<A, P>,
         store: S,
-        loaded: Loaded,
+        loaded: StoredState,
         clock: C,
-        mut ids: Ids,
+        mut new_watch_id: NewWatchId,
         seed: u64,
-    ) -> Result<Self, StartError> {
-        let began = clock.now();
+    ) -> Result<Self, StartupError> {
+        let started = clock.now();
         let system_events = Rc::new(SystemEvents::new(
-            ids().map_err(StartError::Entropy)?,
+            new_watch_id().map_err(StartupError::Entropy)?,
             clock.clone(),
         ));
         let outbox = Outbox::new(store, clock.clone(), &system_events.id().to_string());
         let rng = |n: u64| SeededRng::new(seed.wrapping_add(n));
-        let mut hooks = Hooks::new(
-            &orders.hooks,
-            orders.perform,
+        let mut hooks = Dispatcher::new(
+            &config.hooks,
+            config.perform,
             outbox.clone(),
             Rc::clone(&system_events),
             clock.clone(),
@@ -100,25 +91,25 @@ where
         );
         hooks
             .load(loaded.deliveries)
-            .map_err(|error| StartError::Row(error.to_string()))?;
+            .map_err(|error| StartupError::Row(error.to_string()))?;
         let memory: Option<Calibration> = loaded
-            .calibrations
+            .calibration
             .and_then(|json| serde_json::from_str(&json).ok());
         let mut engine = Engine::new(
-            orders.api,
+            config.api,
             outbox.clone(),
             clock.clone(),
             rng(1),
-            orders.limits.clone(),
-            orders.throttle,
+            config.limits.clone(),
+            config.throttle,
             memory.unwrap_or_default(),
         );
-        let mut live = BTreeMap::new();
+        let mut active = BTreeMap::new();
         for saved in loaded.watches {
-            let watch = Watch::load(&saved.row, began, &orders.limits)
-                .map_err(|error| StartError::Row(format!("{}: {error}", saved.job)))?;
+            let watch = Watch::load(&saved.snapshot, started, &config.limits)
+                .map_err(|error| StartupError::Row(format!("{}: {error}", saved.job)))?;
             let id = watch.id();
-            live.insert(saved.job, ActiveWatch::new(id, saved.added_by));
+            active.insert(saved.job, ActiveWatch::new(id, saved.added_by));
             engine.resume(watch);
         }
         let mut daemon = Self {
@@ -127,177 +118,174 @@ where
             outbox,
             system_events,
             clock,
-            ids,
-            limits: orders.limits,
-            retain: orders.retain,
-            live,
+            new_watch_id,
+            limits: config.limits,
+            retain: config.retain,
+            active,
             config_jobs: loaded.config_jobs,
-            chores: FuturesUnordered::new(),
-            announced: VecDeque::new(),
-            tellable: Vec::new(),
-            failed: None,
-            ends: FinishedCounts {
+            background_tasks: FuturesUnordered::new(),
+            unrecorded: VecDeque::new(),
+            publishable: Vec::new(),
+            store_failure: None,
+            outcomes: FinishedCounts {
                 outcome: FinishedCounts::STOPPED,
                 ..FinishedCounts::default()
             },
-            began,
+            started,
         };
-        let planned = daemon.plan(orders.jobs).map_err(StartError::Entropy)?;
-        let mut is_told = false;
-        while let Err(error) = daemon.record(&planned).await {
-            if !matches!(error, StoreError::Full(_)) {
+        let plan = daemon.plan(config.jobs).map_err(StartupError::Entropy)?;
+        let mut is_reported = false;
+        while let Err(error) = daemon.record(&plan).await {
+            if !matches!(error, StoreError::Unavailable(_)) {
                 return Err(error.into());
             }
-            if !is_told {
-                tracing::error!(%error, "the start waits for room");
+            if !is_reported {
+                tracing::error!(target: "forgewatch::daemon", %error, "startup waits for disk space");
             }
-            is_told = true;
-            sleep(RECORD_AGAIN).await;
+            is_reported = true;
+            sleep(RECORD_RETRY).await;
         }
-        daemon.carry_out(planned);
-        daemon.announce(EventType::WatchStarted, daemon.jobs());
-        daemon.prune_after(FIRST_PRUNE);
+        daemon.apply(plan);
+        daemon.emit(EventType::WatchStarted, daemon.jobs());
+        daemon.prune_after(FIRST_PRUNE_AFTER);
         Ok(daemon)
     }
 
-    /// Takes over new orders. On an error everything is as it was.
+    /// Applies a new configuration. After an error the old one still holds.
     ///
     /// # Errors
-    /// The new list can't be recorded, for the user.
-    pub async fn reload(&mut self, orders: DaemonConfig<A, P>) -> Result<(), String> {
-        // What runs now and what is about to end can't be one watch: a job that is listed anew begins anew.
-        let is_new = |job: &JobRef| {
-            self.config_jobs
-                .iter()
-                .all(|config_jobs| config_jobs.job != *job)
-        };
-        let new: Vec<JobRef> = orders
+    /// The new list of jobs cannot be recorded; the text is for the user.
+    pub async fn reload(&mut self, config: DaemonConfig<A, P>) -> Result<(), String> {
+        // A job that is listed again gets a new watch, so its old one has to have ended.
+        let is_new = |job: &JobRef| self.config_jobs.iter().all(|listed| listed.job != *job);
+        let new: Vec<JobRef> = config
             .jobs
             .iter()
             .map(|spec| spec.job)
             .filter(is_new)
             .collect();
-        self.have_left(&new).await.map_err(not_left)?;
-        let planned = self.plan(orders.jobs)?;
-        self.record(&planned).await.map_err(|e| e.to_string())?;
-        self.limits = orders.limits.clone();
-        self.retain = orders.retain;
+        self.wait_until_ended(&new).await.map_err(still_ending)?;
+        let plan = self.plan(config.jobs)?;
+        self.record(&plan).await.map_err(|e| e.to_string())?;
+        self.limits = config.limits.clone();
+        self.retain = config.retain;
         self.engine
-            .configure(orders.api, orders.limits, orders.throttle);
-        self.hooks.configure(&orders.hooks, orders.perform);
-        self.carry_out(planned);
-        self.announce(EventType::WatchReloaded, self.jobs());
+            .configure(config.api, config.limits, config.throttle);
+        self.hooks.configure(&config.hooks, config.perform);
+        self.apply(plan);
+        self.emit(EventType::WatchReloaded, self.jobs());
         Ok(())
     }
 
-    /// A new watch, and how it is kept.
+    /// Creates a watch, and what the store keeps of it.
     pub(super) fn new_watch(
         &mut self,
         spec: JobSpec,
         added_by: AddedBy,
     ) -> Result<(Watch, SavedWatch), String> {
         let now = self.clock.now();
-        let about = (!spec.labels.is_empty()).then(|| {
+        let meta = (!spec.labels.is_empty()).then(|| {
             Arc::new(JobMeta {
                 labels: spec.labels,
-                names: Names::default(),
+                names: DiffNames::default(),
             })
         });
-        let watch = Watch::new((self.ids)()?, spec.job, about, now);
+        let watch = Watch::new((self.new_watch_id)()?, spec.job, meta, now);
         let saved = SavedWatch {
             id: watch.id(),
             job: spec.job,
-            row: watch.save(now, None),
+            snapshot: watch.save(now, None),
             ended_wall_ms: None,
             added_by,
         };
         Ok((watch, saved))
     }
 
-    /// Begins a watch that is on record.
-    pub(super) fn begin(&mut self, watch: Watch, added_by: AddedBy) {
+    /// Starts a watch that is recorded.
+    pub(super) fn start_watch(&mut self, watch: Watch, added_by: AddedBy) {
         let id = watch.id();
-        self.live
+        self.active
             .insert(watch.job(), ActiveWatch::new(id, added_by));
         self.engine.resume(watch);
     }
 
-    fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<Planned, String> {
+    fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<ReloadPlan, String> {
         let listed: Vec<JobRef> = jobs.iter().map(|spec| spec.job).collect();
-        let config_jobs: BTreeSet<JobRef> = self.config_jobs.iter().map(|a| a.job).collect();
-        let live = self.live.iter().map(|(&job, l)| (job, l.added_by));
-        let reconciled = reconcile(&listed, &config_jobs, &live.collect());
-        let mut accept = JobListUpdate {
-            jobs: Some(jobs.iter().map(accepted_job).collect()),
+        let config_jobs: BTreeSet<JobRef> =
+            self.config_jobs.iter().map(|listed| listed.job).collect();
+        let active = self
+            .active
+            .iter()
+            .map(|(&job, watch)| (job, watch.added_by));
+        let reconciled = reconcile(&listed, &config_jobs, &active.collect());
+        let mut update = JobListUpdate {
+            config_jobs: Some(jobs.iter().map(config_job).collect()),
             ..JobListUpdate::default()
         };
         let new: BTreeSet<JobRef> = reconciled.watch.iter().copied().collect();
-        let mut begin = Vec::new();
+        let mut new_watches = Vec::new();
         for spec in jobs.into_iter().filter(|spec| new.contains(&spec.job)) {
-            let (watch, saved) = self.new_watch(spec, OF_THE_FILE)?;
-            begin.push(watch);
-            accept.begin.push(saved);
+            let (watch, saved) = self.new_watch(spec, FROM_CONFIG)?;
+            new_watches.push(watch);
+            update.new_watches.push(saved);
         }
         for (job, by) in &reconciled.added_by {
-            let id = self.live.get(job).map(|live| (live.id, *by));
-            accept.added_by.extend(id);
+            let id = self.active.get(job).map(|active| (active.id, *by));
+            update.added_by.extend(id);
         }
-        Ok(Planned {
-            accept,
-            begin,
+        Ok(ReloadPlan {
+            update,
+            new_watches,
             reconciled,
         })
     }
 
-    async fn record(&self, planned: &Planned) -> Result<(), StoreError> {
+    async fn record(&self, plan: &ReloadPlan) -> Result<(), StoreError> {
         let JobListUpdate {
-            jobs,
-            begin,
+            config_jobs: jobs,
+            new_watches,
             added_by,
-        } = &planned.accept;
+        } = &plan.update;
         let same_list = jobs.as_ref().is_none_or(|jobs| *jobs == self.config_jobs);
-        if same_list && begin.is_empty() && added_by.is_empty() {
+        if same_list && new_watches.is_empty() && added_by.is_empty() {
             return Ok(());
         }
-        self.outbox.store().accept(planned.accept.clone()).await
+        self.outbox.store().update_jobs(plan.update.clone()).await
     }
 
-    fn carry_out(&mut self, planned: Planned) {
-        self.config_jobs = planned.accept.jobs.unwrap_or_default();
-        for watch in planned.begin {
-            self.begin(watch, OF_THE_FILE);
+    fn apply(&mut self, plan: ReloadPlan) {
+        self.config_jobs = plan.update.config_jobs.unwrap_or_default();
+        for watch in plan.new_watches {
+            self.start_watch(watch, FROM_CONFIG);
         }
-        for (job, by) in planned.reconciled.added_by {
-            if let Some(live) = self.live.get_mut(&job) {
-                live.added_by = by;
+        for (job, by) in plan.reconciled.added_by {
+            if let Some(active) = self.active.get_mut(&job) {
+                active.added_by = by;
             }
         }
-        for job in planned.reconciled.remove {
+        for job in plan.reconciled.remove {
             self.stop(job);
         }
     }
 
     fn jobs(&self) -> EventFields {
         EventFields {
-            jobs: Some(count(self.live.len())),
+            jobs: Some(count(self.active.len())),
             ..EventFields::default()
         }
     }
 }
 
-/// Why a job can't be watched now.
-pub(super) fn not_left(job: JobRef) -> String {
-    format!(
-        "{job} is being removed, and that is not on record yet; try again once forgewatch list shows it no more"
-    )
+pub(super) fn still_ending(job: JobRef) -> String {
+    format!("{job} is still being removed; try again when it has left: forgewatch list")
 }
 
-const OF_THE_FILE: AddedBy = AddedBy {
+const FROM_CONFIG: AddedBy = AddedBy {
     file: true,
     socket: false,
 };
 
-fn accepted_job(spec: &JobSpec) -> ConfigJob {
+fn config_job(spec: &JobSpec) -> ConfigJob {
     ConfigJob {
         job: spec.job,
         labels: serde_json::to_string(&spec.labels).unwrap_or_default(),

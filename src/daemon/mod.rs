@@ -1,9 +1,8 @@
-//! A watch that goes on for months: engine, hooks and store as one, so that nothing is lost between them.
+//! Engine, hooks and store as one unit that runs for months.
 //!
-//! [`Daemon::start`] goes on from what the store has kept; [`Daemon::advance`] drives everything and returns the events
-//! that are on record and may be told; `asked` answers what clients want. The command that owns it (`cli::daemon`) adds
-//! signals, socket, service manager and output. It knows no sockets and no processes itself, so that a simulation can
-//! run it on virtual time, against a world that fails in every way there is.
+//! [`Daemon::start`] continues from the store; [`Daemon::advance`] drives everything and returns the events that are
+//! recorded and may be published; `requests` serves the clients. Its owner, `app::daemon`, adds signals, socket, service
+//! manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
 mod requests;
@@ -16,63 +15,59 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use config_apply::{DaemonConfig, StartError};
+pub use config_apply::{DaemonConfig, StartupError};
 
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, SystemEvents};
-use crate::hooks::{Executor, Hooks, Outbox};
-use crate::store::{Archive, Commit, ConfigJob, Store, StoreError};
+use crate::hooks::{Dispatcher, Executor, Outbox};
+use crate::store::{Commit, ConfigJob, DaemonStore, Store, StoreError};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::AddedBy;
 use forgewatch_core::time::{Moment, millis};
 
-/// How often what is older than `retain` is looked for.
-const PRUNE_EVERY: Duration = Duration::from_hours(1);
-/// The same after the start: a machine's clock may only be set some time after it came up.
-const FIRST_PRUNE: Duration = Duration::from_mins(10);
-/// How long after one of the watcher's own events could not be recorded it is tried again.
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
-/// How long a reload waits for the ends of jobs that it lists anew.
-const LEFT_WITHIN: Duration = Duration::from_secs(5);
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
+/// Delay before the first one, because a machine may set its clock only some time after boot.
+const FIRST_PRUNE_AFTER: Duration = Duration::from_mins(10);
+/// Delay before an event of the daemon itself is recorded again.
+const RECORD_RETRY: Duration = Duration::from_secs(1);
+/// How long a reload waits for the old watch of a job that is listed again to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Watches, and remembers. See the module's page.
 pub struct Daemon<A, S, C, P> {
     engine: Engine<A, Outbox<S, C>, C>,
-    hooks: Hooks<S, C, P>,
+    hooks: Dispatcher<S, C, P>,
     outbox: Outbox<S, C>,
     system_events: Rc<SystemEvents<C>>,
     clock: C,
-    /// Makes the ids of new watches.
-    ids: Ids,
+    new_watch_id: NewWatchId,
     limits: Limits,
     /// How long ended watches are remembered.
     retain: Duration,
-    /// The watches that run, and who asked for each.
-    live: BTreeMap<JobRef, ActiveWatch>,
-    /// The file's list as it was accepted last.
+    active: BTreeMap<JobRef, ActiveWatch>,
+    /// As last accepted from the configuration.
     config_jobs: Vec<ConfigJob>,
-    chores: FuturesUnordered<LocalBoxFuture<'static, BackgroundTask>>,
-    /// What own events are to tell that are not on record yet. The first is on its way: they are recorded in their order.
-    announced: VecDeque<(EventType, EventFields)>,
-    /// On record and not yet handed over.
-    tellable: Vec<Event>,
-    /// The store can't be trusted any more.
-    failed: Option<StoreError>,
-    ends: FinishedCounts,
-    began: Moment,
+    background_tasks: FuturesUnordered<LocalBoxFuture<'static, BackgroundResult>>,
+    /// Events of the daemon itself that are not recorded yet. They are recorded in order; the first is in progress.
+    unrecorded: VecDeque<(EventType, EventFields)>,
+    /// Recorded, not yet returned.
+    publishable: Vec<Event>,
+    /// Set once the store cannot be trusted any more.
+    store_failure: Option<StoreError>,
+    outcomes: FinishedCounts,
+    started: Moment,
 }
 
-/// Makes a new random id; Err where the machine gives no entropy.
-pub type Ids = Box<dyn FnMut() -> Result<WatchId, String>>;
+/// Returns a random id; Err if the system gives no entropy.
+pub type NewWatchId = Box<dyn FnMut() -> Result<WatchId, String>>;
 
 #[derive(Clone, Copy, Debug)]
 struct ActiveWatch {
     id: WatchId,
     added_by: AddedBy,
-    /// Its end is on its way into the store.
-    is_leaving: bool,
+    /// Its end is being committed.
+    is_ending: bool,
 }
 
 impl ActiveWatch {
@@ -80,33 +75,27 @@ impl ActiveWatch {
         Self {
             id,
             added_by,
-            is_leaving: false,
+            is_ending: false,
         }
     }
 }
 
-/// What a chore has come to.
-enum BackgroundTask {
-    /// The first of what is announced is on record.
-    Announced(Box<Event>),
-    /// It is time to look for what is too old.
-    Prune,
-    /// What was too old is gone.
+enum BackgroundResult {
+    /// The first of the unrecorded events.
+    Recorded(Box<Event>),
+    PruneDue,
     Pruned,
-    /// The store failed for good.
-    Failed(StoreError),
+    StoreFailed(StoreError),
     Done,
 }
 
-/// How it stands, for people and for the service manager.
+/// For the service manager and the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Watches that run.
     pub watching: usize,
-    /// Those of them that cannot be asked.
+    /// Of those.
     pub unreachable: usize,
-    /// Deliveries that are to be made.
-    pub deliveries_waiting: usize,
+    pub deliveries_pending: usize,
 }
 
 impl std::fmt::Display for Summary {
@@ -114,11 +103,11 @@ impl std::fmt::Display for Summary {
         let Self {
             watching,
             unreachable,
-            deliveries_waiting,
+            deliveries_pending,
         } = self;
         write!(
             f,
-            "watching {watching}, unreachable {unreachable}, deliveries waiting {deliveries_waiting}"
+            "watching {watching}, unreachable {unreachable}, deliveries pending {deliveries_pending}"
         )
     }
 }
@@ -126,213 +115,212 @@ impl std::fmt::Display for Summary {
 impl<A, S, C, P> Daemon<A, S, C, P>
 where
     A: Api + 'static,
-    S: Archive + Clone + 'static,
+    S: DaemonStore + Clone + 'static,
     C: Clock + Clone + 'static,
     P: Executor,
 {
-    /// Drives everything until there is something to tell, and returns it; never empty. Cancel-safe: nothing is lost
+    /// Drives everything until there are events to publish, and returns them; never empty. Cancel-safe: nothing is lost
     /// when the future is dropped.
     ///
     /// # Errors
-    /// The store can't be trusted any more: the process has to end, and its next self to open the store anew.
+    /// The store cannot be trusted any more: the process has to end, and the next one to open the store again.
     pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
-            if !self.tellable.is_empty() {
-                return Ok(std::mem::take(&mut self.tellable));
+            if !self.publishable.is_empty() {
+                return Ok(std::mem::take(&mut self.publishable));
             }
-            if let Some(error) = &self.failed {
+            if let Some(error) = &self.store_failure {
                 return Err(error.clone());
             }
             tokio::select! {
                 biased;
-                told = self.engine.advance() => {
-                    let told = told?;
-                    for event in &told {
-                        self.take_note(event);
+                events = self.engine.advance() => {
+                    let events = events?;
+                    for event in &events {
+                        self.on_event(event);
                     }
-                    self.tellable.extend(told);
+                    self.publishable.extend(events);
                 }
-                told = self.hooks.advance() => self.tellable.extend(told?),
-                Some(done) = self.chores.next() => match done {
-                    BackgroundTask::Announced(event) => {
-                        self.tellable.push(*event);
-                        self.announced.pop_front();
-                        self.record_announced();
+                events = self.hooks.advance() => self.publishable.extend(events?),
+                Some(done) = self.background_tasks.next() => match done {
+                    BackgroundResult::Recorded(event) => {
+                        self.publishable.push(*event);
+                        self.unrecorded.pop_front();
+                        self.record_next_event();
                     }
-                    BackgroundTask::Prune => self.prune(),
-                    BackgroundTask::Pruned => self.prune_after(PRUNE_EVERY),
-                    BackgroundTask::Failed(error) => return Err(error),
-                    BackgroundTask::Done => {}
+                    BackgroundResult::PruneDue => self.prune(),
+                    BackgroundResult::Pruned => self.prune_after(PRUNE_INTERVAL),
+                    BackgroundResult::StoreFailed(error) => return Err(error),
+                    BackgroundResult::Done => {}
                 },
             }
         }
     }
 
-    /// How it stands.
-    pub fn standing(&self) -> Summary {
+    pub fn summary(&self) -> Summary {
         let unreachable = self.engine.watches().filter(|w| w.is_unreachable());
         Summary {
-            watching: self.live.len(),
+            watching: self.active.len(),
             unreachable: unreachable.count(),
-            deliveries_waiting: self.hooks.waiting(),
+            deliveries_pending: self.hooks.open_count(),
         }
     }
 
-    /// How many watches ended in which way since the start.
-    pub fn ends(&self) -> FinishedCounts {
-        self.ends
+    /// Of the watches that ended since the start.
+    pub fn outcomes(&self) -> FinishedCounts {
+        self.outcomes
     }
 
-    /// The watch of this job, until its end is on record.
+    /// The watch of this job, until its end is recorded.
     pub fn watch_of(&self, job: JobRef) -> Option<WatchId> {
-        self.live.get(&job).map(|live| live.id)
+        self.active.get(&job).map(|active| active.id)
     }
 
-    /// Has one of the watcher's own events recorded; [`Daemon::advance`] returns it once it is.
-    pub fn announce(&mut self, kind: EventType, facts: EventFields) {
-        self.announced.push_back((kind, facts));
-        if self.announced.len() == 1 {
-            self.record_announced();
+    /// Records an event of the daemon itself. [`Daemon::advance`] returns it afterwards.
+    pub fn emit(&mut self, kind: EventType, fields: EventFields) {
+        self.unrecorded.push_back((kind, fields));
+        if self.unrecorded.len() == 1 {
+            self.record_next_event();
         }
     }
 
-    fn record_announced(&self) {
-        let Some((kind, facts)) = self.announced.front().cloned() else {
+    fn record_next_event(&self) {
+        let Some((kind, fields)) = self.unrecorded.front().cloned() else {
             return;
         };
         let outbox = self.outbox.clone();
         let system_events = Rc::clone(&self.system_events);
-        self.chores.push(Box::pin(async move {
+        self.background_tasks.push(Box::pin(async move {
             loop {
-                // Numbered as it is handed to the store: the hooks tell of what they give up in the same voice.
-                let event = Box::new(system_events.event(kind, facts.clone()));
+                // Numbered only when it goes to the store, because the hooks number their events from the same counter.
+                let event = Box::new(system_events.event(kind, fields.clone()));
                 match record(&outbox, &event).await {
-                    Ok(()) => return BackgroundTask::Announced(event),
-                    Err(error @ StoreError::Fatal(_)) => return BackgroundTask::Failed(error),
-                    Err(_) => sleep(RECORD_AGAIN).await,
+                    Ok(()) => return BackgroundResult::Recorded(event),
+                    Err(error @ StoreError::Fatal(_)) => {
+                        return BackgroundResult::StoreFailed(error);
+                    }
+                    Err(_) => sleep(RECORD_RETRY).await,
                 }
             }
         }));
     }
 
-    /// Begins the stop: nothing is asked any more, no hook is started. [`Daemon::advance`] goes on with what is under
-    /// way; [`Daemon::is_settled`] says when that is over.
-    pub fn wind_up(&mut self) {
-        self.engine.wind_up();
-        self.hooks.wind_up();
+    /// Starts no more polls and hooks. [`Daemon::advance`] completes the commits and attempts in flight, until
+    /// [`Daemon::is_drained`].
+    pub fn drain(&mut self) {
+        self.engine.drain();
+        self.hooks.drain();
     }
 
-    /// Whether nothing is under way any more.
-    pub fn is_settled(&self) -> bool {
-        let told = self.tellable.is_empty() && self.announced.is_empty();
-        told && self.engine.is_settled() && self.hooks.is_settled()
+    pub fn is_drained(&self) -> bool {
+        let all_returned = self.publishable.is_empty() && self.unrecorded.is_empty();
+        all_returned && self.engine.is_drained() && self.hooks.is_drained()
     }
 
-    /// Ends the hooks under way: TERM, and KILL five seconds later. Their attempts are made again after the next start.
+    /// Ends the running hooks: TERM, and KILL five seconds later. Their attempts run again after the next start.
     pub async fn stop_hooks(&mut self) {
         self.hooks.stop().await;
     }
 
-    /// The last event of all, once it is on record; None where that can't be. No watch ends by it.
-    pub async fn finished(&mut self) -> Option<Event> {
-        let facts = EventFields {
-            jobs: Some(count(self.live.len())),
-            tally: Some(self.ends),
-            elapsed_ms: Some(self.clock.now().up_ms.saturating_sub(self.began.up_ms)),
+    /// Records the last event, `watch.finished`. None if the store rejects it.
+    pub async fn record_finished(&mut self) -> Option<Event> {
+        let fields = EventFields {
+            jobs: Some(count(self.active.len())),
+            counts: Some(self.outcomes),
+            elapsed_ms: Some(self.clock.now().up_ms.saturating_sub(self.started.up_ms)),
             ..EventFields::default()
         };
-        let event = self.system_events.event(EventType::WatchFinished, facts);
+        let event = self.system_events.event(EventType::WatchFinished, fields);
         match record(&self.outbox, &event).await {
             Ok(()) => Some(event),
             Err(error) => {
-                tracing::error!(%error, "the stop could not be recorded");
+                tracing::error!(target: "forgewatch::daemon", %error, "failed to record watch.finished");
                 None
             }
         }
     }
 
-    /// Ends the watch of this job, if there is one.
     fn stop(&mut self, job: JobRef) {
-        if let Some(live) = self.live.get_mut(&job) {
-            live.is_leaving = true;
-            self.engine.stop_one(live.id, Outcome::Removed);
+        if let Some(active) = self.active.get_mut(&job) {
+            active.is_ending = true;
+            self.engine.stop_one(active.id, Outcome::Removed);
         }
     }
 
-    /// Goes on until none of these jobs has an end on its way into the store. Err names one whose end the store does not
-    /// take.
-    async fn have_left(&mut self, jobs: &[JobRef]) -> Result<(), JobRef> {
-        let until = Instant::now() + LEFT_WITHIN;
-        let mut told = Vec::new();
-        let left = loop {
-            let leaves = |job: &&JobRef| self.live.get(job).is_some_and(|live| live.is_leaving);
-            let Some(&job) = jobs.iter().find(leaves) else {
+    /// Advances until no end of these jobs is being committed. Err is a job whose end could not be committed in time.
+    async fn wait_until_ended(&mut self, jobs: &[JobRef]) -> Result<(), JobRef> {
+        let deadline = Instant::now() + END_TIMEOUT;
+        let mut returned = Vec::new();
+        let result = loop {
+            let is_ending =
+                |job: &&JobRef| self.active.get(job).is_some_and(|active| active.is_ending);
+            let Some(&job) = jobs.iter().find(is_ending) else {
                 break Ok(());
             };
-            match timeout_at(until, self.advance()).await {
-                Ok(Ok(events)) => told.extend(events),
+            match timeout_at(deadline, self.advance()).await {
+                Ok(Ok(events)) => returned.extend(events),
                 Ok(Err(error)) => {
-                    self.failed = Some(error);
+                    self.store_failure = Some(error);
                     break Err(job);
                 }
                 Err(_) => break Err(job),
             }
         };
-        self.tellable.splice(..0, told);
-        left
+        self.publishable.splice(..0, returned);
+        result
     }
 
-    fn take_note(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         let (EventType::Ended(outcome), Some(job)) = (event.kind, event.job) else {
             return;
         };
-        self.live.remove(&job);
+        self.active.remove(&job);
         let count = match outcome {
-            Outcome::Completed => &mut self.ends.completed,
-            Outcome::Failed => &mut self.ends.failed,
-            Outcome::Squashed => &mut self.ends.squashed,
-            _ => &mut self.ends.other,
+            Outcome::Completed => &mut self.outcomes.completed,
+            Outcome::Failed => &mut self.outcomes.failed,
+            Outcome::Squashed => &mut self.outcomes.squashed,
+            _ => &mut self.outcomes.other,
         };
         *count += 1;
-        if outcome.is_the_servers() {
-            self.keep_what_was_learnt();
+        if outcome.is_from_polling() {
+            self.save_calibration();
         }
     }
 
-    fn keep_what_was_learnt(&self) {
-        let Ok(json) = serde_json::to_string(self.engine.memory()) else {
+    fn save_calibration(&self) {
+        let Ok(json) = serde_json::to_string(self.engine.calibration()) else {
             return;
         };
         let store = self.outbox.store().clone();
-        self.chores.push(Box::pin(async move {
-            // It costs a few requests more where it is lost.
-            if let Err(error) = store.save_calibrations(json).await {
-                tracing::debug!(%error, "what was learnt is not kept");
+        self.background_tasks.push(Box::pin(async move {
+            // Debug, because without it the next jobs only cost a few more polls.
+            if let Err(error) = store.save_calibration(json).await {
+                tracing::debug!(target: "forgewatch::daemon", %error, "failed to save the calibration");
             }
-            BackgroundTask::Done
+            BackgroundResult::Done
         }));
     }
 
     fn prune(&self) {
         let store = self.outbox.store().clone();
-        let before = self.forgotten_before();
-        self.chores.push(Box::pin(async move {
+        let before = self.retention_cutoff();
+        self.background_tasks.push(Box::pin(async move {
             while let Ok(rows @ 1..) = store.prune(before).await {
-                tracing::debug!(rows, "forgotten");
+                tracing::debug!(target: "forgewatch::daemon", rows, "removed ended watches older than state.retain");
             }
-            BackgroundTask::Pruned
+            BackgroundResult::Pruned
         }));
     }
 
     fn prune_after(&self, wait: Duration) {
-        self.chores.push(Box::pin(async move {
+        self.background_tasks.push(Box::pin(async move {
             sleep(wait).await;
-            BackgroundTask::Prune
+            BackgroundResult::PruneDue
         }));
     }
 
-    /// Watches that ended before this wall time are forgotten.
-    fn forgotten_before(&self) -> i64 {
+    /// Watches that ended before this wall time are removed.
+    fn retention_cutoff(&self) -> i64 {
         let retain = i64::try_from(millis(self.retain)).unwrap_or(i64::MAX);
         self.clock.now().wall_ms.saturating_sub(retain)
     }

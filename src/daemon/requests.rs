@@ -1,24 +1,24 @@
-//! What clients are told: the words are [`crate::control::protocol`]'s, the facts the engine's and the store's.
+//! Serves the requests of clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
-use super::config_apply::not_left;
+use super::config_apply::still_ending;
 use super::{ActiveWatch, Daemon};
 use crate::clanforge::Api;
 use crate::control::protocol::{
-    AddedJob, Answer, DeliveryLine, How, JobLine, JobShown, Stands as Word,
+    AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobSummary, Response,
 };
 use crate::engine::Clock;
 use crate::hooks::payload::EventPayload;
-use crate::hooks::queue::{Listed, Stands};
-use crate::hooks::{DeliveryAction, Executor};
-use crate::store::{Archive, JobListUpdate, SavedWatch, StoreError};
+use crate::hooks::queue::{OpenDelivery, OpenState};
+use crate::hooks::{DeliveryActionResult, Executor};
+use crate::store::{DaemonStore, JobListUpdate, SavedWatch, StoreError};
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::job::JobSpec;
-use forgewatch_core::poll_log::{Poll, WaitReason};
+use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::reconcile::AddedBy;
 use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::millis;
@@ -27,124 +27,129 @@ use forgewatch_core::watch::{Watch, outcome_of};
 impl<A, S, C, P> Daemon<A, S, C, P>
 where
     A: Api + 'static,
-    S: Archive + Clone + 'static,
+    S: DaemonStore + Clone + 'static,
     C: Clock + Clone + 'static,
     P: Executor,
 {
-    /// Watches these jobs. One that is watched stays as it is, and so does one whose watch ended within `retain` unless
-    /// `again` says otherwise. All of them or none.
+    /// Watches these jobs, all or none. A watched job stays as it is; so does one whose watch ended within `retain`,
+    /// unless `again` is set.
     pub async fn add(
         &mut self,
         jobs: Vec<JobRef>,
         labels: BTreeMap<String, String>,
         again: bool,
-    ) -> Answer {
-        let mut accept = JobListUpdate::default();
-        let (mut begin, mut added) = (Vec::new(), Vec::new());
-        let mut named = BTreeSet::new();
-        // Said twice is meant once: a job has one watch.
-        for job in jobs.into_iter().filter(|&job| named.insert(job)) {
-            let (id, how) = match self.live.get(&job) {
-                Some(live) if live.is_leaving => return Answer::refused(not_left(job)),
-                Some(live) => {
+    ) -> Response {
+        let mut update = JobListUpdate::default();
+        let (mut new_watches, mut added) = (Vec::new(), Vec::new());
+        let mut seen = BTreeSet::new();
+        for job in jobs.into_iter().filter(|&job| seen.insert(job)) {
+            let (id, outcome) = match self.active.get(&job) {
+                Some(active) if active.is_ending => return Response::error(still_ending(job)),
+                Some(active) => {
                     let by_client = AddedBy {
                         socket: true,
-                        ..live.added_by
+                        ..active.added_by
                     };
-                    accept.added_by.push((live.id, by_client));
-                    (live.id, How::Watched)
+                    update.added_by.push((active.id, by_client));
+                    (active.id, AddOutcome::AlreadyWatched)
                 }
-                None => match self.remembered(job).await {
-                    Err(error) => return refused(&error),
-                    Ok(Some((saved, outcome))) if !again => (saved.id, How::Ended(outcome)),
+                None => match self.recently_ended(job).await {
+                    Err(error) => return store_error(&error),
+                    Ok(Some((saved, outcome))) if !again => (saved.id, AddOutcome::Ended(outcome)),
                     Ok(_) => {
                         let labels = if labels.is_empty() {
-                            self.labels_in_the_file(job)
+                            self.configured_labels(job)
                         } else {
                             labels.clone()
                         };
-                        match self.new_watch(JobSpec { job, labels }, BY_CLIENT) {
-                            Err(error) => return Answer::refused(error),
+                        match self.new_watch(JobSpec { job, labels }, FROM_CLIENT) {
+                            Err(error) => return Response::error(error),
                             Ok((watch, saved)) => {
-                                accept.begin.push(saved);
+                                update.new_watches.push(saved);
                                 let id = watch.id();
-                                begin.push(watch);
-                                (id, How::Begun)
+                                new_watches.push(watch);
+                                (id, AddOutcome::Started)
                             }
                         }
                     }
                 },
             };
             let watch = id.to_string();
-            added.push(AddedJob { job, watch, how });
+            added.push(AddedJob {
+                job,
+                watch,
+                outcome,
+            });
         }
-        if accept != JobListUpdate::default()
-            && let Err(error) = self.outbox.store().accept(accept).await
+        if update != JobListUpdate::default()
+            && let Err(error) = self.outbox.store().update_jobs(update).await
         {
-            return refused(&error);
+            return store_error(&error);
         }
-        for line in added.iter().filter(|line| line.how == How::Watched) {
-            if let Some(ActiveWatch { added_by, .. }) = self.live.get_mut(&line.job) {
+        for line in added
+            .iter()
+            .filter(|line| line.outcome == AddOutcome::AlreadyWatched)
+        {
+            if let Some(ActiveWatch { added_by, .. }) = self.active.get_mut(&line.job) {
                 added_by.socket = true;
             }
         }
-        for watch in begin {
-            self.begin(watch, BY_CLIENT);
+        for watch in new_watches {
+            self.start_watch(watch, FROM_CLIENT);
         }
-        Answer::Added(added)
+        Response::Added(added)
     }
 
-    /// Ends the watches of these jobs with `job.removed`; [`Daemon::advance`] tells when that is on record. Returns
-    /// which are to end, and which are not watched.
+    /// Ends the watches of these jobs with `job.removed`, which [`Daemon::advance`] returns once recorded. Returns the
+    /// jobs that are ending and those that are not watched.
     pub fn remove(&mut self, jobs: Vec<JobRef>) -> (Vec<JobRef>, Vec<JobRef>) {
         let (removed, unknown): (Vec<_>, Vec<_>) = jobs
             .into_iter()
-            .partition(|&job| self.live.contains_key(&job));
+            .partition(|&job| self.active.contains_key(&job));
         for &job in &removed {
             self.stop(job);
         }
         (removed, unknown)
     }
 
-    /// The watches that run, for the screen.
     pub fn watches(&self) -> impl Iterator<Item = &Watch> {
         self.engine.watches()
     }
 
-    /// What is watched; with `all`, what ended within `retain` too.
-    pub async fn list(&self, all: bool) -> Answer {
-        let mut lines: Vec<JobLine> = self.engine.watches().map(|w| self.running(w)).collect();
+    /// With `all`, the watches that ended within `retain` too.
+    pub async fn list(&self, all: bool) -> Response {
+        let mut lines: Vec<JobSummary> = self.engine.watches().map(|w| self.running(w)).collect();
         if all {
             match self
                 .outbox
                 .store()
-                .ended_since(self.forgotten_before())
+                .ended_watches(self.retention_cutoff())
                 .await
             {
                 Ok(ended) => lines.extend(ended.iter().filter_map(|saved| self.ended(saved))),
-                Err(error) => return refused(&error),
+                Err(error) => return store_error(&error),
             }
         }
-        let order = |line: &JobLine| {
+        let order = |line: &JobSummary| {
             (
-                line.began_ms.unwrap_or(i64::MAX),
+                line.started_at_ms.unwrap_or(i64::MAX),
                 line.job,
                 line.watch.clone(),
             )
         };
         lines.sort_by_cached_key(order);
-        Answer::Jobs(lines)
+        Response::Jobs(lines)
     }
 
-    /// All that is known of a job's newest watch.
-    pub async fn show(&self, job: JobRef) -> Answer {
+    /// The details of a job's newest watch.
+    pub async fn show(&self, job: JobRef) -> Response {
         let running = self.engine.watches().find(|watch| watch.job() == job);
         let store = self.outbox.store();
         let shown = async {
             let line = match running {
                 Some(watch) => self.running(watch),
                 None => match store
-                    .newest_of(job)
+                    .newest_watch(job)
                     .await?
                     .and_then(|saved| self.ended(&saved))
                 {
@@ -156,19 +161,19 @@ where
                 return Ok(None);
             };
             let events = store.events_of(id).await?;
-            let polls = store.polls(id).await?;
-            let polls: Vec<Poll> = polls
+            let polls = store.polls_of(id).await?;
+            let polls: Vec<PollRecord> = polls
                 .iter()
                 .filter_map(|poll| serde_json::from_str(poll).ok())
                 .collect();
-            // A watch that is held asks no more on its own, whatever its last poll said.
-            let held = running
-                .is_some_and(Watch::is_held)
+            // A suspended watch is not polled when its last poll planned it.
+            let suspended = running
+                .is_some_and(Watch::is_suspended)
                 .then_some(WaitReason::Outage);
-            let planned = running.and_then(|_| Some(polls.last()?.why));
-            Ok(Some(JobShown {
-                why: held.or(planned),
-                line,
+            let planned = running.and_then(|_| Some(polls.last()?.next_poll_reason));
+            Ok(Some(JobDetails {
+                next_poll_reason: suspended.or(planned),
+                summary: line,
                 events: events
                     .into_iter()
                     .filter_map(|event| RawValue::from_string(event.record).ok())
@@ -178,197 +183,199 @@ where
             }))
         };
         match shown.await {
-            Ok(Some(shown)) => Answer::Job(Box::new(shown)),
-            Ok(None) => Answer::refused(format!(
-                "{job} is not known here; forgewatch list shows what is watched"
+            Ok(Some(shown)) => Response::Job(Box::new(shown)),
+            Ok(None) => Response::error(format!(
+                "{job} is not watched; list watched jobs with: forgewatch list"
             )),
-            Err(error) => refused(&error),
+            Err(error) => store_error(&error),
         }
     }
 
-    /// The deliveries that are not done: some that are to be made, and the newest that were given up.
-    pub async fn hooks(&self) -> Answer {
-        let (given_up, all) = match self.outbox.store().given_up(LISTED).await {
+    /// Open deliveries: pending and running ones, and the newest failed ones.
+    pub async fn hooks(&self) -> Response {
+        let (failed, all) = match self.outbox.store().failed_deliveries(MAX_LISTED).await {
             Ok(found) => found,
-            Err(error) => return refused(&error),
+            Err(error) => return store_error(&error),
         };
-        let mut lines: Vec<DeliveryLine> = self.hooks.list(LISTED).iter().map(listed).collect();
-        // One whose giving up is on record and not yet in force is among those of the hooks.
-        let given_up = given_up
+        let mut lines: Vec<DeliverySummary> = self
+            .hooks
+            .list(MAX_LISTED)
+            .iter()
+            .map(open_delivery)
+            .collect();
+        // A failure that is stored and not yet applied is still listed by the hooks.
+        let failed = failed
             .into_iter()
             .filter(|row| self.hooks.find(&row.id).is_none());
-        lines.extend(given_up.filter_map(kept));
-        let beyond = |count: usize| count.saturating_sub(LISTED);
-        Answer::Deliveries {
-            lines,
-            more: beyond(self.hooks.waiting()) + beyond(all),
+        lines.extend(failed.filter_map(stored_delivery));
+        let beyond = |count: usize| count.saturating_sub(MAX_LISTED);
+        Response::Deliveries {
+            deliveries: lines,
+            omitted: beyond(self.hooks.open_count()) + beyond(all),
         }
     }
 
-    /// Tries a delivery anew that was given up.
-    pub async fn retry_hook(&mut self, id: &str) -> Answer {
+    /// Retries a failed delivery.
+    pub async fn retry_hook(&mut self, id: &str) -> Response {
         match id.parse::<DeliveryId>() {
-            Ok(delivery) => decided(id, self.hooks.retry(delivery).await),
+            Ok(delivery) => admin_response(id, self.hooks.retry(delivery).await),
             Err(_) => no_delivery(id),
         }
     }
 
-    /// Forgets a delivery that was given up.
-    pub async fn discard_hook(&mut self, id: &str) -> Answer {
+    /// Discards a failed delivery.
+    pub async fn discard_hook(&mut self, id: &str) -> Response {
         match id.parse::<DeliveryId>() {
-            Ok(delivery) => decided(id, self.hooks.discard(delivery).await),
+            Ok(delivery) => admin_response(id, self.hooks.discard(delivery).await),
             Err(_) => no_delivery(id),
         }
     }
 
-    /// Forgets some of the deliveries that were given up.
-    pub async fn discard_given_up(&mut self) -> Answer {
+    /// Discards some of the failed deliveries.
+    pub async fn discard_failed(&mut self) -> Response {
         match self.hooks.discard_some().await {
-            Ok(discarded) => Answer::Discarded(discarded),
-            Err(error) => refused(&error),
+            Ok(discarded) => Response::Discarded(discarded),
+            Err(error) => store_error(&error),
         }
     }
 
-    /// What the file calls this job, where it lists it.
-    fn labels_in_the_file(&self, job: JobRef) -> BTreeMap<String, String> {
-        let listed = self
-            .config_jobs
-            .iter()
-            .find(|config_jobs| config_jobs.job == job);
+    fn configured_labels(&self, job: JobRef) -> BTreeMap<String, String> {
+        let listed = self.config_jobs.iter().find(|listed| listed.job == job);
         listed
             .and_then(|listed| serde_json::from_str(&listed.labels).ok())
             .unwrap_or_default()
     }
 
-    /// The newest watch of a job, and how it ended, where that is not too long ago.
-    async fn remembered(&self, job: JobRef) -> Result<Option<(SavedWatch, String)>, StoreError> {
-        let saved = self.outbox.store().newest_of(job).await?;
-        let after = self.forgotten_before();
+    /// The newest watch of a job and its outcome, if it ended within `retain`.
+    async fn recently_ended(
+        &self,
+        job: JobRef,
+    ) -> Result<Option<(SavedWatch, String)>, StoreError> {
+        let saved = self.outbox.store().newest_watch(job).await?;
+        let after = self.retention_cutoff();
         let saved = saved.filter(|s| s.ended_wall_ms.is_some_and(|at| at >= after));
         Ok(saved.and_then(|saved| {
-            let outcome = outcome_of(&saved.row)?;
+            let outcome = outcome_of(&saved.snapshot)?;
             Some((saved, outcome))
         }))
     }
 
-    fn running(&self, watch: &Watch) -> JobLine {
+    fn running(&self, watch: &Watch) -> JobSummary {
         let now = self.clock.now();
-        JobLine {
-            left_ms: watch.left(now).map(millis),
-            next_poll_ms: Some(millis(watch.next_poll(now))),
+        JobSummary {
+            remaining_ms: watch.estimated_left(now).map(millis),
+            next_poll_ms: Some(millis(watch.next_poll_in(now))),
             unreachable: watch.is_unreachable(),
             ..Self::line(watch)
         }
     }
 
-    /// None where the row cannot be read, which no row of ours can be.
-    fn ended(&self, saved: &SavedWatch) -> Option<JobLine> {
-        let watch = Watch::load(&saved.row, self.clock.now(), &self.limits).ok()?;
-        Some(JobLine {
-            outcome: outcome_of(&saved.row),
-            ended_ms: saved.ended_wall_ms,
+    /// None if the row is unreadable.
+    fn ended(&self, saved: &SavedWatch) -> Option<JobSummary> {
+        let watch = Watch::load(&saved.snapshot, self.clock.now(), &self.limits).ok()?;
+        Some(JobSummary {
+            outcome: outcome_of(&saved.snapshot),
+            ended_at_ms: saved.ended_wall_ms,
             ..Self::line(&watch)
         })
     }
 
-    fn line(watch: &Watch) -> JobLine {
-        JobLine {
+    fn line(watch: &Watch) -> JobSummary {
+        JobSummary {
             job: watch.job(),
             watch: watch.id().to_string(),
-            labels: watch.about().map(|a| a.labels.clone()).unwrap_or_default(),
+            labels: watch.meta().map(|a| a.labels.clone()).unwrap_or_default(),
             state: watch.state().map(|state| state.as_str().to_owned()),
             progress: watch.progress().map(whole_percent),
-            left_ms: None,
+            remaining_ms: None,
             next_poll_ms: None,
             requests: watch.requests(),
             unreachable: false,
             outcome: None,
-            began_ms: watch.began_ms(),
-            ended_ms: None,
+            started_at_ms: watch.first_poll_wall_ms(),
+            ended_at_ms: None,
         }
     }
 
-    /// What the store keeps of deliveries; what is under way only the hooks know.
-    fn deliveries(&self, rows: Vec<DeliveryRow>) -> Vec<DeliveryLine> {
+    /// As the hooks have them, because the store does not know which attempts are running.
+    fn deliveries(&self, rows: Vec<DeliveryRow>) -> Vec<DeliverySummary> {
         let line = |row: DeliveryRow| match self.hooks.find(&row.id) {
-            Some(open) => Some(listed(&open)),
-            None => kept(row),
+            Some(open) => Some(open_delivery(&open)),
+            None => stored_delivery(row),
         };
         rows.into_iter().filter_map(line).collect()
     }
 }
 
-/// How many deliveries of either sort a client is told of at once.
-const LISTED: usize = 256;
+/// Most open and most failed deliveries in one response.
+const MAX_LISTED: usize = 256;
 
-const BY_CLIENT: AddedBy = AddedBy {
+const FROM_CLIENT: AddedBy = AddedBy {
     file: false,
     socket: true,
 };
 
-fn refused(error: &StoreError) -> Answer {
-    // The client alone would know of it.
-    tracing::error!(%error, "what a client asked for could not be done");
-    Answer::refused(error.to_string())
+fn store_error(error: &StoreError) -> Response {
+    // Otherwise only the client would see it.
+    tracing::error!(target: "forgewatch::daemon", %error, "a client's request failed");
+    Response::error(error.to_string())
 }
 
-fn decided(id: &str, wish: Result<DeliveryAction, StoreError>) -> Answer {
-    match wish {
-        Ok(DeliveryAction::Granted) => Answer::Done,
-        Ok(DeliveryAction::NotGivenUp) => no_delivery(id),
-        Ok(DeliveryAction::HookGone) => Answer::refused(format!(
+fn admin_response(id: &str, result: Result<DeliveryActionResult, StoreError>) -> Response {
+    match result {
+        Ok(DeliveryActionResult::Done) => Response::Done,
+        Ok(DeliveryActionResult::NotFailed) => no_delivery(id),
+        Ok(DeliveryActionResult::UnknownHook) => Response::error(format!(
             "{id}: the hook is no longer in the configuration; discard it with: forgewatch hooks discard {id}"
         )),
-        Err(error) => refused(&error),
+        Err(error) => store_error(&error),
     }
 }
 
-fn no_delivery(id: &str) -> Answer {
-    Answer::refused(format!(
-        "no delivery {id} was given up; forgewatch hooks list shows them"
+fn no_delivery(id: &str) -> Response {
+    Response::error(format!(
+        "no failed delivery {id}; list them with: forgewatch hooks list"
     ))
 }
 
-/// A delivery as the hooks have it.
-fn listed(delivery: &Listed) -> DeliveryLine {
-    let (standing, due_ms) = match delivery.stands {
-        Stands::Pending { due_ms } => (Word::Pending, Some(due_ms)),
-        Stands::Running => (Word::Running, None),
+fn open_delivery(delivery: &OpenDelivery) -> DeliverySummary {
+    let (state, due_at_ms) = match delivery.state {
+        OpenState::Pending { due_ms } => (DeliveryStatus::Pending, Some(due_ms)),
+        OpenState::Running => (DeliveryStatus::Running, None),
     };
-    DeliveryLine {
-        standing,
-        due_ms,
-        error: delivery.last.as_ref().map(|why| why.error.clone()),
-        ..line(&delivery.id, &delivery.told, delivery.attempts)
+    DeliverySummary {
+        state,
+        due_at_ms,
+        error_message: delivery.last_failure.as_ref().map(|why| why.error.clone()),
+        ..line(&delivery.id, &delivery.payload, delivery.attempts)
     }
 }
 
-/// A delivery as the store has it.
-fn kept(row: DeliveryRow) -> Option<DeliveryLine> {
-    let told = EventPayload::parse(row.body).ok()?;
-    let (standing, due_ms, error) = match row.standing {
-        DeliveryState::Pending { due_ms } => (Word::Pending, Some(due_ms), None),
-        DeliveryState::Failed(why) => (Word::Failed, None, Some(why.error)),
-        DeliveryState::Delivered => (Word::Delivered, None, None),
-        DeliveryState::Discarded => (Word::Discarded, None, None),
+fn stored_delivery(row: DeliveryRow) -> Option<DeliverySummary> {
+    let payload = EventPayload::parse(row.body).ok()?;
+    let (state, due_at_ms, error_message) = match row.state {
+        DeliveryState::Pending { due_ms } => (DeliveryStatus::Pending, Some(due_ms), None),
+        DeliveryState::Failed(why) => (DeliveryStatus::Failed, None, Some(why.error)),
+        DeliveryState::Delivered => (DeliveryStatus::Delivered, None, None),
+        DeliveryState::Discarded => (DeliveryStatus::Discarded, None, None),
     };
-    Some(DeliveryLine {
-        standing,
-        due_ms,
-        error,
-        ..line(&row.id, &told, row.attempts)
+    Some(DeliverySummary {
+        state,
+        due_at_ms,
+        error_message,
+        ..line(&row.id, &payload, row.attempts)
     })
 }
 
-fn line(id: &DeliveryId, told: &EventPayload, attempts: u32) -> DeliveryLine {
-    DeliveryLine {
+fn line(id: &DeliveryId, payload: &EventPayload, attempts: u32) -> DeliverySummary {
+    DeliverySummary {
         id: id.to_string(),
         hook: id.hook.to_string(),
-        event_type: told.kind().to_owned(),
-        job: told.job(),
+        event_type: payload.kind().to_owned(),
+        job: payload.job(),
         attempts,
-        standing: Word::Pending,
-        due_ms: None,
-        error: None,
+        state: DeliveryStatus::Pending,
+        due_at_ms: None,
+        error_message: None,
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn graceful(
     mut output: EventOutput,
     stop_grace: Duration,
 ) {
-    daemon.begin_shutdown();
+    daemon.drain();
     let grace = Instant::now() + stop_grace;
     let drained = drain(&mut daemon, grace, |events| output.publish(events));
     match with_extended_timeout(Some(stop_grace), drained).await {
