@@ -1,7 +1,7 @@
-//! The daemon under the load it is built for, for minutes: 10,000 jobs, 500 polls a second, 100 hooks a minute, against
-//! the simulator in this process. Runs only where `LOAD_SECONDS` is set, and means something in `--release` only.
+//! The daemon under its design load for minutes: 10,000 jobs, 500 polls per second, 100 hooks per minute, against the
+//! simulator in this process. Runs only with `LOAD_SECONDS`, and its figures are meaningful only with `--release`.
 //!
-//! Every job is to be asked 20 s after its last answer, so how late a poll is can be read off the simulator's log.
+//! Every job is polled 20 s after its last response, so that the simulator's log shows how late each poll is.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,41 +28,41 @@ use rustix::process::{Pid, Signal, kill_process};
 use skip::skip;
 
 const JOBS: u64 = 10_000;
-/// Between the answer of a job and the next question: 10,000 of them make 500 polls a second.
+/// From a response to the next poll: 500 polls per second for 10,000 jobs.
 const INTERVAL_MS: u64 = 20_000;
-/// A little above, so that the first polls of all are spread over the first interval...
-const FIRST_REQUESTS: u64 = 600;
-/// ... and then well above: they come back as they went, and whoever waits for the rate alone says nothing of the load.
-const MOST_REQUESTS: u64 = 1_000;
-/// Between two ends, each of which is a hook: 100 a minute.
-const END_EVERY_MS: u64 = 600;
-/// What the start takes until every job has been asked and the memory has settled.
+/// Requests per second at first, just above 500 to spread the first polls over one interval.
+const FIRST_RATE: u64 = 600;
+/// Afterwards well above 500, so that the rate limit causes no lateness.
+const FULL_RATE: u64 = 1_000;
+/// Between the ends of two jobs, each of which runs a hook.
+const END_INTERVAL_MS: u64 = 600;
+/// Until every job has been polled and the memory use is stable.
 const WARM_UP: Duration = Duration::from_secs(45);
-/// A sign of life comes twice as often.
+/// The daemon notifies twice in this time.
 const WATCHDOG: Duration = Duration::from_secs(2);
 
-const MOST_MEMORY_KIB: u64 = 64 << 10;
-const MOST_GROWTH_KIB: u64 = 4 << 10;
-const LATEST_MS: u64 = 250;
+const MAX_MEMORY_KIB: u64 = 64 << 10;
+const MAX_GROWTH_KIB: u64 = 4 << 10;
+const MAX_P99_MS: u64 = 250;
 
 #[test]
-fn ten_thousand_jobs_are_asked_in_time_in_little_memory() {
+fn ten_thousand_jobs_are_polled_on_time_in_little_memory() {
     let Ok(seconds) = env::var("LOAD_SECONDS") else {
         return skip("LOAD_SECONDS is not set");
     };
     let load = Duration::from_secs(seconds.parse().unwrap());
-    let ends = u64::try_from(load.as_millis()).unwrap() / END_EVERY_MS;
+    let ends = u64::try_from(load.as_millis()).unwrap() / END_INTERVAL_MS;
     let server = Server::start(Script::parse(&jobs(ends)).unwrap()).unwrap();
     let home = tempfile::tempdir().unwrap();
     let notices = UnixDatagram::bind(home.path().join("notify")).unwrap();
-    configure(home.path(), &server.base_url(), FIRST_REQUESTS);
+    configure(home.path(), &server.base_url(), FIRST_RATE);
     let daemon = start(home.path());
-    let (ready, alive) = hear(notices);
+    let (ready, alive) = receive_notices(notices);
     ready.recv_timeout(Duration::from_mins(1)).unwrap();
 
-    // Load takes its time: nothing announces that there has been enough of it.
+    // Sleeps, because the load has to last for a given time.
     thread::sleep(WARM_UP / 2);
-    configure(home.path(), &server.base_url(), MOST_REQUESTS);
+    configure(home.path(), &server.base_url(), FULL_RATE);
     kill_process(Pid::from_child(&daemon.0), Signal::HUP).unwrap();
     ready.recv_timeout(Duration::from_mins(1)).unwrap();
     thread::sleep(WARM_UP / 2);
@@ -85,7 +85,7 @@ fn ten_thousand_jobs_are_asked_in_time_in_little_memory() {
     let _ = writeln!(
         io::stderr(),
         "{JOBS} jobs for {load:?}: {:.0} polls/s, {:.0} hooks/min; late by {p50} ms (p50), {p99} ms (p99), {worst} ms \
-         (worst); RSS {} KiB, then {} KiB, {} KiB at most; processor: main {:.1} %, store {:.1} %; {beats} signs of life",
+         (worst); RSS {} KiB, then {} KiB, {} KiB at most; processor: main {:.1} %, store {:.1} %; {beats} watchdog notifications",
         polls as f64 / load.as_secs_f64(),
         hooks as f64 * 60.0 / load.as_secs_f64(),
         before.rss_kib,
@@ -99,25 +99,28 @@ fn ten_thousand_jobs_are_asked_in_time_in_little_memory() {
         hooks as f64 > 80.0 * load.as_secs_f64() / 60.0,
         "{hooks} hooks"
     );
-    assert!(p99 < LATEST_MS, "p99 of lateness: {p99} ms");
-    assert!(after.peak_kib < MOST_MEMORY_KIB, "{} KiB", after.peak_kib);
+    assert!(p99 < MAX_P99_MS, "p99 of lateness: {p99} ms");
+    assert!(after.peak_kib < MAX_MEMORY_KIB, "{} KiB", after.peak_kib);
     let grown = after.rss_kib.saturating_sub(before.rss_kib);
-    assert!(grown < MOST_GROWTH_KIB, "grew by {grown} KiB");
-    // A sign of life is one of the store too: it waits until all that was asked before is on the disk.
+    assert!(grown < MAX_GROWTH_KIB, "grew by {grown} KiB");
+    // The watchdog notification waits until the store has written everything before it.
     let due = load.as_secs_f64() / (WATCHDOG.as_secs_f64() / 2.0);
-    assert!(beats as f64 > 0.8 * due, "{beats} of {due} signs of life");
+    assert!(
+        beats as f64 > 0.8 * due,
+        "{beats} of {due} watchdog notifications"
+    );
     assert!(
         share(after.store - before.store) < 50.0,
         "the store is the limit"
     );
 }
 
-/// Most go on for longer than the test; so many end, one after the other, from the warm-up's end on.
+/// The first `ends` jobs end one after the other from the end of the warm-up on; the rest run longer than the test.
 fn jobs(ends: u64) -> String {
     (1..=JOBS).fold(String::new(), |mut script, n| {
         let warm = u64::try_from(WARM_UP.as_millis()).unwrap();
         let ms = if n <= ends {
-            warm + n * END_EVERY_MS
+            warm + n * END_INTERVAL_MS
         } else {
             36_000_000
         };
@@ -126,30 +129,30 @@ fn jobs(ends: u64) -> String {
     })
 }
 
-/// Killed when the test gives up on it.
-struct Daemon(Child);
+/// Killed when the test ends.
+struct LoadedDaemon(Child);
 
-impl Drop for Daemon {
+impl Drop for LoadedDaemon {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn configure(home: &Path, base_url: &str, most_requests: u64) {
-    let place = home.display();
+fn configure(home: &Path, base_url: &str, max_requests: u64) {
+    let folder = home.display();
     let hook = home.join("hook");
     fs::write(
         &hook,
-        format!("#!/bin/sh\necho $FORGEWATCH_JOB >> '{place}/told'\n"),
+        format!("#!/bin/sh\necho $FORGEWATCH_JOB >> '{folder}/delivered'\n"),
     )
     .unwrap();
     fs::set_permissions(&hook, Permissions::from_mode(0o700)).unwrap();
     let mut config = format!(
-        "[api]\nbase_url = '{base_url}'\naccount_service_id = 5678\nmax_requests_per_second = {most_requests}\n\
+        "[api]\nbase_url = '{base_url}'\naccount_service_id = 5678\nmax_requests_per_second = {max_requests}\n\
          [schedule]\nmin_interval = '{INTERVAL_MS}ms'\nmax_interval = '{INTERVAL_MS}ms'\n\
-         [state]\npath = '{place}/state.db'\n[control]\nsocket = '{place}/control.sock'\n\
-         [[hooks]]\nname = 'next'\non = ['job.completed']\nrun = ['{place}/hook']\n"
+         [state]\npath = '{folder}/state.db'\n[control]\nsocket = '{folder}/control.sock'\n\
+         [[hooks]]\nname = 'next'\non = ['job.completed']\nrun = ['{folder}/hook']\n"
     );
     for n in 1..=JOBS {
         let _ = writeln!(config, "[[jobs]]\njob = 'diff/{n}'");
@@ -157,7 +160,7 @@ fn configure(home: &Path, base_url: &str, most_requests: u64) {
     fs::write(home.join("fw.toml"), config).unwrap();
 }
 
-fn start(home: &Path) -> Daemon {
+fn start(home: &Path) -> LoadedDaemon {
     let child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
         .args(["watch", "--config"])
         .arg(home.join("fw.toml"))
@@ -171,12 +174,12 @@ fn start(home: &Path) -> Daemon {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn();
-    Daemon(child.unwrap())
+    LoadedDaemon(child.unwrap())
 }
 
-/// When it is ready, and how often it has said that it is alive.
-fn hear(notices: UnixDatagram) -> (mpsc::Receiver<()>, Arc<AtomicUsize>) {
-    let (tell, ready) = mpsc::channel();
+/// Signals READY=1, and counts the watchdog notifications.
+fn receive_notices(notices: UnixDatagram) -> (mpsc::Receiver<()>, Arc<AtomicUsize>) {
+    let (send, ready) = mpsc::channel();
     let alive = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&alive);
     thread::spawn(move || {
@@ -184,7 +187,7 @@ fn hear(notices: UnixDatagram) -> (mpsc::Receiver<()>, Arc<AtomicUsize>) {
         while let Ok(length) = notices.recv(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..length]);
             if text.contains("READY=1") {
-                let _ = tell.send(());
+                let _ = send.send(());
             }
             if text.contains("WATCHDOG=1") {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -195,13 +198,12 @@ fn hear(notices: UnixDatagram) -> (mpsc::Receiver<()>, Arc<AtomicUsize>) {
 }
 
 fn delivered(home: &Path) -> usize {
-    let told = fs::read_to_string(home.join("told"));
-    told.map_or(0, |text| text.lines().count())
+    let jobs = fs::read_to_string(home.join("delivered"));
+    jobs.map_or(0, |text| text.lines().count())
 }
 
-/// By how much polls from the `from`-th request on came after their time, in milliseconds, sorted. The time between
-/// question and answer is counted as lateness too.
-fn lateness(log: &[forgewatch_sim::RequestLog], from: usize) -> Vec<u64> {
+/// Lateness of the polls from the `from`-th request on, in milliseconds, sorted; includes the response time.
+fn lateness(log: &[forgewatch_sim::LoggedRequest], from: usize) -> Vec<u64> {
     let mut last: BTreeMap<JobRef, u64> = BTreeMap::new();
     let mut late = Vec::new();
     for (n, hit) in log.iter().enumerate() {
@@ -215,7 +217,7 @@ fn lateness(log: &[forgewatch_sim::RequestLog], from: usize) -> Vec<u64> {
     late
 }
 
-/// What a process has taken so far. Processor times in hundredths of a second, the kernel's unit for `/proc`.
+/// Memory and processor time used so far; times in hundredths of a second, the kernel's unit in `/proc`.
 struct Usage {
     rss_kib: u64,
     peak_kib: u64,

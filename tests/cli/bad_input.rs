@@ -1,31 +1,34 @@
-//! Bad input is status 2, one message that names it, and not one request; good input is taken as it is meant.
+//! Invalid input: exit status 2, a message that names it, no request. Valid input in all its spellings.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::place::{Done, Program, Stage, job};
+use crate::fixture::{CliCommand, CliOutput, SimFixture, job};
 
-/// Two jobs that complete at once.
-fn stage() -> Stage {
-    Stage::new(&(job("diff/1", "") + &job("update/2", "")))
+fn fixture() -> SimFixture {
+    SimFixture::new(&(job("diff/1", "") + &job("update/2", "")))
 }
 
-/// Runs it: status 2, a message with all of `says`, no request.
+/// Expects exit status 2, an error that contains all of `parts`, and no request.
 #[track_caller]
-fn expect_refused(stage: &Stage, program: Program, says: &[&str]) {
+fn expect_usage_error(fixture: &SimFixture, program: CliCommand, parts: &[&str]) {
     let done = program.run().expect(2);
     assert_eq!(done.stdout, "", "an error is for standard error");
     assert!(done.stderr.starts_with("error: "), "{}", done.stderr);
-    for what in says {
+    for what in parts {
         assert!(done.stderr.contains(what), "{what:?} in {}", done.stderr);
     }
-    assert!(stage.server.log().is_empty(), "{:?}", stage.server.log());
+    assert!(
+        fixture.server.log().is_empty(),
+        "{:?}",
+        fixture.server.log()
+    );
 }
 
-/// The jobs of a watch, as its events name them.
-fn watched(done: &Done) -> Vec<String> {
+/// The jobs in the events.
+fn watched(done: &CliOutput) -> Vec<String> {
     let mut jobs: Vec<String> = done
         .events()
         .iter()
@@ -37,8 +40,8 @@ fn watched(done: &Done) -> Vec<String> {
 }
 
 #[test]
-fn a_job_that_is_none_is_named_and_nothing_is_asked() {
-    let stage = stage();
+fn an_invalid_job_is_named_and_no_request_is_made() {
+    let fixture = fixture();
     for bad in [
         "diff/0",
         "diff/-1",
@@ -53,21 +56,21 @@ fn a_job_that_is_none_is_named_and_nothing_is_asked() {
         "diff/0x1",
         "",
     ] {
-        // The good one beside it is not asked about either.
-        expect_refused(
-            &stage,
-            stage.watch(&["diff/1", "--", bad]),
-            &[bad, "is not a job"],
+        // The valid job is not polled either.
+        expect_usage_error(
+            &fixture,
+            fixture.watch(&["diff/1", "--", bad]),
+            &[bad, "invalid job"],
         );
     }
     for (flag, bad) in [("--diff", "1,x"), ("--diff", "0"), ("--update", "1,,2")] {
-        expect_refused(&stage, stage.watch(&[flag, bad]), &[flag]);
+        expect_usage_error(&fixture, fixture.watch(&[flag, bad]), &[flag]);
     }
 }
 
 #[test]
-fn a_bad_flag_is_named_and_nothing_is_asked() {
-    let stage = stage();
+fn an_invalid_flag_is_named_and_no_request_is_made() {
+    let fixture = fixture();
     for (flag, bad) in [
         ("--min-interval", "soon"),
         ("--max-interval", "-1s"),
@@ -86,13 +89,17 @@ fn a_bad_flag_is_named_and_nothing_is_asked() {
         ("--no-such-flag", "1"),
     ] {
         let flag_and_value = format!("{flag}={bad}");
-        expect_refused(&stage, stage.watch(&[&flag_and_value, "diff/1"]), &[flag]);
+        expect_usage_error(
+            &fixture,
+            fixture.watch(&[&flag_and_value, "diff/1"]),
+            &[flag],
+        );
     }
 }
 
 #[test]
-fn a_base_in_clear_text_to_another_machine_is_refused() {
-    let stage = stage();
+fn a_clear_text_base_url_of_another_machine_is_rejected() {
+    let fixture = fixture();
     for base in [
         "http://clanforge.example",
         "http://192.0.2.1",
@@ -100,35 +107,35 @@ fn a_base_in_clear_text_to_another_machine_is_refused() {
         "x",
         "http://localhost.example",
     ] {
-        expect_refused(
-            &stage,
-            stage.place.watch_at(base, &["diff/1"]),
+        expect_usage_error(
+            &fixture,
+            fixture.sandbox.watch_at(base, &["diff/1"]),
             &["--base-url"],
         );
     }
 }
 
 #[test]
-fn a_bad_variable_is_named_and_nothing_is_asked() {
-    let stage = stage();
+fn an_invalid_variable_is_named_and_no_request_is_made() {
+    let fixture = fixture();
     for (name, bad) in [
         ("FORGEWATCH_ACCOUNT_SERVICE_ID", "x"),
         ("FORGEWATCH_OUTPUT", "xml"),
         ("FORGEWATCH_LOG", "forgewatch=loud"),
         ("FORGEWATCH_BASE_URL", "http://clanforge.example"),
     ] {
-        expect_refused(&stage, stage.watch(&["diff/1"]).env(name, bad), &[name]);
+        expect_usage_error(&fixture, fixture.watch(&["diff/1"]).env(name, bad), &[name]);
     }
 }
 
 #[test]
-fn a_bad_file_is_named_with_line_and_column_and_all_its_errors() {
-    let stage = stage();
+fn an_invalid_file_is_reported_with_line_column_and_all_errors() {
+    let fixture = fixture();
     let text = "[api]\ntimeuot = '3s'\nmax_in_flight = 0\n[schedule]\nmin_interval = 5\n";
-    let config = stage.place.file("f.toml", text);
-    let watch = stage.watch(&["--config", config.to_str().unwrap(), "diff/1"]);
-    expect_refused(
-        &stage,
+    let config = fixture.sandbox.file("f.toml", text);
+    let watch = fixture.watch(&["--config", config.to_str().unwrap(), "diff/1"]);
+    expect_usage_error(
+        &fixture,
         watch,
         &[
             "f.toml:2:1",
@@ -140,79 +147,83 @@ fn a_bad_file_is_named_with_line_and_column_and_all_its_errors() {
             "min_interval",
         ],
     );
-    let later = stage
-        .place
+    let later = fixture
+        .sandbox
         .file("later.toml", "[http]\nlisten = '127.0.0.1:1'\n");
-    let watch = stage.watch(&["--config", later.to_str().unwrap(), "diff/1"]);
-    expect_refused(&stage, watch, &["http", "not yet"]);
-    let watch = stage.watch(&["--config", "/nowhere/f.toml", "diff/1"]);
-    expect_refused(&stage, watch, &["/nowhere/f.toml"]);
+    let watch = fixture.watch(&["--config", later.to_str().unwrap(), "diff/1"]);
+    expect_usage_error(&fixture, watch, &["http", "not supported yet"]);
+    let watch = fixture.watch(&["--config", "/nowhere/f.toml", "diff/1"]);
+    expect_usage_error(&fixture, watch, &["/nowhere/f.toml"]);
 }
 
 #[test]
 fn no_jobs_at_all_is_an_error() {
-    let stage = stage();
-    expect_refused(&stage, stage.watch(&[]), &["no jobs"]);
-    let empty = stage.place.file("list", "# nothing\n\n");
-    expect_refused(
-        &stage,
-        stage.watch(&["--jobs-file", empty.to_str().unwrap()]),
+    let fixture = fixture();
+    expect_usage_error(&fixture, fixture.watch(&[]), &["no jobs"]);
+    let empty = fixture.sandbox.file("list", "# nothing\n\n");
+    expect_usage_error(
+        &fixture,
+        fixture.watch(&["--jobs-file", empty.to_str().unwrap()]),
         &["no jobs"],
     );
 }
 
 #[test]
-fn missing_credentials_are_an_error_that_says_where_they_go() {
-    let stage = stage();
-    let none = stage
+fn the_error_about_missing_credentials_names_their_places() {
+    let fixture = fixture();
+    let none = fixture
         .watch(&["diff/1"])
         .without_env("FORGEWATCH_ACCESS_KEY");
-    let says = ["FORGEWATCH_ACCESS_KEY", "FORGEWATCH_SECRET_KEY"];
-    let neither = stage
+    let parts = ["FORGEWATCH_ACCESS_KEY", "FORGEWATCH_SECRET_KEY"];
+    let neither = fixture
         .watch(&["diff/1"])
-        .without_env(says[0])
-        .without_env(says[1]);
-    expect_refused(&stage, neither, &[says[0], says[1], "--credentials-file"]);
-    expect_refused(&stage, none, &says);
+        .without_env(parts[0])
+        .without_env(parts[1]);
+    expect_usage_error(
+        &fixture,
+        neither,
+        &[parts[0], parts[1], "--credentials-file"],
+    );
+    expect_usage_error(&fixture, none, &parts);
 }
 
 #[test]
-fn a_credentials_file_is_taken_when_its_owner_alone_can_read_it() {
-    let stage = stage();
-    let file = stage.place.file("keys", "sim:sim\n");
+fn a_credentials_file_must_be_readable_by_its_owner_only() {
+    let fixture = fixture();
+    let file = fixture.sandbox.file("keys", "sim:sim\n");
     let watch = || {
         let args = ["--credentials-file", file.to_str().unwrap(), "diff/1"];
-        let watch = stage.watch(&args).without_env("FORGEWATCH_ACCESS_KEY");
+        let watch = fixture.watch(&args).without_env("FORGEWATCH_ACCESS_KEY");
         watch.without_env("FORGEWATCH_SECRET_KEY")
     };
     for mode in [0o640, 0o604, 0o660, 0o644] {
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        expect_refused(&stage, watch(), &["keys", "chmod 600"]);
+        expect_usage_error(&fixture, watch(), &["keys", "chmod 600"]);
     }
     fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
     watch().run().expect(0);
 }
 
 #[test]
-fn the_systemd_credential_is_taken_where_nothing_else_is() {
-    let stage = stage();
-    stage.place.file("creds/clanforge", "sim:sim\n");
-    let watch = stage
+fn the_systemd_credential_is_the_last_fallback() {
+    let fixture = fixture();
+    fixture.sandbox.file("creds/clanforge", "sim:sim\n");
+    let watch = fixture
         .watch(&["diff/1"])
         .without_env("FORGEWATCH_ACCESS_KEY");
     let watch = watch.without_env("FORGEWATCH_SECRET_KEY");
     watch
-        .env("CREDENTIALS_DIRECTORY", stage.place.path("creds"))
+        .env("CREDENTIALS_DIRECTORY", fixture.sandbox.path("creds"))
         .run()
         .expect(0);
 }
 
 #[test]
-fn a_job_named_in_five_ways_is_watched_once() {
-    let stage = Stage::new(&job("diff/1", "duration = '300ms'"));
-    let list = stage.place.file("list", "diff/1\ndiff/1 # again\n");
+fn a_job_given_in_five_ways_is_watched_once() {
+    let fixture = SimFixture::new(&job("diff/1", "duration = '300ms'"));
+    let list = fixture.sandbox.file("list", "diff/1\ndiff/1 # again\n");
     let list = list.to_str().unwrap();
-    let done = stage
+    let done = fixture
         .watch(&["diff/1", "diff/1", "--diff", "1,1", "--jobs-file", list])
         .run()
         .expect(0);
@@ -226,25 +237,25 @@ fn a_job_named_in_five_ways_is_watched_once() {
     );
     let first = done.events_of("diff/1")[0]["watch"].clone();
     assert!(ends.iter().all(|event| event["watch"] == first));
-    // Two watches would both have asked before the first answer.
+    // Two watches would both have polled before the first response.
     assert_eq!(
-        json!(stage.hits("diff/1").len()),
+        json!(fixture.requests_for("diff/1").len()),
         done.end_of("diff/1")["requests"]
     );
 }
 
 #[test]
-fn a_list_of_jobs_comes_through_standard_input() {
-    let stage = stage();
+fn jobs_can_be_read_from_standard_input() {
+    let fixture = fixture();
     let list = "# of build 8812\ndiff/1   # the diff\n\n  update/2\r\n";
-    let done = stage
+    let done = fixture
         .watch(&["--jobs-file", "-"])
         .input(list)
         .run()
         .expect(0);
     assert_eq!(watched(&done), ["diff/1", "update/2"]);
-    let bad = self::stage();
-    expect_refused(
+    let bad = self::fixture();
+    expect_usage_error(
         &bad,
         bad.watch(&["--jobs-file", "-"]).input("diff/1\ndiff/x\n"),
         &["2", "diff/x"],
@@ -252,58 +263,63 @@ fn a_list_of_jobs_comes_through_standard_input() {
 }
 
 #[test]
-fn a_file_found_by_default_gives_api_and_schedule_and_no_jobs() {
-    let stage = stage();
+fn a_default_file_provides_api_and_schedule_only() {
+    let fixture = fixture();
     let text = format!(
         "[api]\nbase_url = '{}'\naccount_service_id = 5678\n[schedule]\nmin_interval = '20ms'\n\
          max_interval = '200ms'\n[[jobs]]\njob = 'update/2'\n[[hooks]]\nname = 'x'\nrun = ['touch', 'hooked']\n",
-        stage.server.base_url()
+        fixture.server.base_url()
     );
-    stage.place.file("config/forgewatch/forgewatch.toml", text);
+    fixture
+        .sandbox
+        .file("config/forgewatch/forgewatch.toml", text);
     let watch = |args: &[&str]| {
-        let watch = stage
-            .place
+        let watch = fixture
+            .sandbox
             .program(&[&["watch", "--until-done"], args].concat());
         watch
             .without_env("FORGEWATCH_CONFIG")
             .env("FORGEWATCH_OUTPUT", "json")
     };
-    expect_refused(&stage, watch(&[]), &["no jobs"]);
+    expect_usage_error(&fixture, watch(&[]), &["no jobs"]);
     let done = watch(&["diff/1"]).run().expect(0);
     assert_eq!(watched(&done), ["diff/1"]);
-    assert!(!stage.place.path("hooked").exists());
+    assert!(!fixture.sandbox.path("hooked").exists());
 }
 
 #[test]
-fn a_named_files_jobs_are_watched_unless_the_command_line_has_its_own() {
-    let stage = stage();
+fn jobs_on_the_command_line_replace_those_of_the_file() {
+    let fixture = fixture();
     let text = "[[jobs]]\njob = 'update/2'\nlabels = { build = '8812' }\n";
-    let config = stage.place.file("f.toml", text);
+    let config = fixture.sandbox.file("f.toml", text);
     let config = config.to_str().unwrap();
-    let done = stage.watch(&["--config", config]).run().expect(0);
+    let done = fixture.watch(&["--config", config]).run().expect(0);
     assert_eq!(watched(&done), ["update/2"]);
     assert_eq!(done.end_of("update/2")["labels"], json!({"build": "8812"}));
-    let done = stage.watch(&["--config", config, "diff/1"]).run().expect(0);
+    let done = fixture
+        .watch(&["--config", config, "diff/1"])
+        .run()
+        .expect(0);
     assert_eq!(watched(&done), ["diff/1"]);
     assert_eq!(done.end_of("diff/1").get("labels"), None);
 }
 
 #[test]
-fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
-    let stage = stage();
-    let config = stage
-        .place
+fn flags_override_variables_and_variables_override_the_file() {
+    let fixture = fixture();
+    let config = fixture
+        .sandbox
         .file("f.toml", "[api]\naccount_service_id = 1\n");
     let config = ["--config", config.to_str().unwrap(), "diff/1"];
-    // The simulator knows 5678 alone; the file says 1, which is refused.
-    stage.watch(&config).run().expect(0);
-    stage
+    // The simulator accepts 5678 only; the file says 1.
+    fixture.watch(&config).run().expect(0);
+    fixture
         .watch(&config)
         .without_env("FORGEWATCH_ACCOUNT_SERVICE_ID")
         .run()
         .expect(4);
     let flag = [&["--account-service-id", "5678"], &config[..]].concat();
-    stage
+    fixture
         .watch(&flag)
         .env("FORGEWATCH_ACCOUNT_SERVICE_ID", "2")
         .run()
@@ -311,39 +327,38 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
 }
 
 #[test]
-fn check_asks_nothing_and_check_online_asks_once() {
-    let stage = stage();
+fn check_makes_no_request_and_check_online_makes_one() {
+    let fixture = fixture();
     let check = |text: &str, more: &[&str]| {
-        let text = format!("[api]\nbase_url = '{}'\n{text}", stage.server.base_url());
-        let config = stage.place.file("f.toml", text);
-        stage
-            .place
+        let text = format!("[api]\nbase_url = '{}'\n{text}", fixture.server.base_url());
+        let config = fixture.sandbox.file("f.toml", text);
+        fixture
+            .sandbox
             .program(&[&["check", "--config", config.to_str().unwrap()], more].concat())
     };
     let good = "account_service_id = 5678\n[[jobs]]\njob = 'diff/1'\n";
     let done = check(good, &[]).run().expect(0);
     assert!(done.stdout.contains("f.toml"), "{}", done.stdout);
-    expect_refused(
-        &stage,
+    expect_usage_error(
+        &fixture,
         check("account_service_id = 0\n", &["--online"]),
         &["account_service_id"],
     );
     let keyless = check(good, &["--online"]).without_env("FORGEWATCH_SECRET_KEY");
-    expect_refused(&stage, keyless, &["FORGEWATCH_SECRET_KEY"]);
+    expect_usage_error(&fixture, keyless, &["FORGEWATCH_SECRET_KEY"]);
 
     check(good, &["--online"]).run().expect(0);
-    assert_eq!(stage.server.log().len(), 1);
+    assert_eq!(fixture.server.log().len(), 1);
     check("account_service_id = 5678\n", &["--online"])
         .run()
         .expect(0);
-    assert_eq!(stage.server.log().len(), 2);
+    assert_eq!(fixture.server.log().len(), 2);
     let done = check(good, &["--online"])
         .env("FORGEWATCH_SECRET_KEY", "wrong")
         .run()
         .expect(1);
     assert!(
-        done.stderr
-            .contains("does not take these credentials (HTTP 401"),
+        done.stderr.contains("rejects these credentials (HTTP 401"),
         "{}",
         done.stderr
     );
@@ -354,7 +369,7 @@ fn check_asks_nothing_and_check_online_asks_once() {
         "{}",
         done.stderr
     );
-    // Without a job of one's own a 403 may only mean that the job asked for is somebody else's.
+    // Without a configured job, a 403 may only mean that the probed job belongs to another account.
     let done = check("account_service_id = 1\n", &["--online"])
         .run()
         .expect(0);

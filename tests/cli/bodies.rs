@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::place::{Stage, faulty, job};
+use crate::fixture::{SimFixture, faulty, job};
 
 /// The most resident memory a process has had, in bytes.
 fn peak(pid: u32) -> u64 {
@@ -19,13 +19,13 @@ fn peak(pid: u32) -> u64 {
 #[test]
 fn a_gzip_bomb_is_too_large_and_is_never_held() {
     let fault = "[[jobs.faults]]\nrequests = '2'\ngzip_bomb = '1GiB'\n[[jobs.faults]]\nrequests = '3-'\ndelay = '1h'";
-    let stage = Stage::new(&job("diff/1", &format!("duration = '1h'\n{fault}")));
+    let fixture = SimFixture::new(&job("diff/1", &format!("duration = '1h'\n{fault}")));
     let config = "[api]\nmax_body = '200MiB'\n[schedule]\nunreachable_after = '10ms'\n";
-    let config = stage.place.file("f.toml", config);
-    let watch = stage
+    let config = fixture.sandbox.file("f.toml", config);
+    let watch = fixture
         .watch(&["--config", config.to_str().unwrap(), "diff/1"])
         .start();
-    stage.await_hits("diff/1", 3);
+    fixture.await_requests("diff/1", 3);
     let peak = peak(watch.pid());
     watch.signal("TERM");
     let done = watch.wait().expect(143);
@@ -44,8 +44,8 @@ fn a_body_above_the_limit_is_too_large_compressed_or_not() {
             "gzip = {gzip}\n{}",
             job("diff/1", "files = { modified = 100000 }")
         );
-        let stage = Stage::new(&script);
-        let config = stage.place.file("f.toml", "[api]\nmax_body = '1MiB'\n");
+        let fixture = SimFixture::new(&script);
+        let config = fixture.sandbox.file("f.toml", "[api]\nmax_body = '1MiB'\n");
         let args = [
             "--config",
             config.to_str().unwrap(),
@@ -53,7 +53,7 @@ fn a_body_above_the_limit_is_too_large_compressed_or_not() {
             "300ms",
             "diff/1",
         ];
-        let end = stage.watch(&args).run().expect(6).end_of("diff/1");
+        let end = fixture.watch(&args).run().expect(6).end_of("diff/1");
         assert_eq!(end["error_kind"], "too_large");
     }
 }
@@ -68,14 +68,14 @@ fn a_redirect_is_not_followed_and_its_target_hears_nothing() {
             trap.local_addr().unwrap()
         );
         let fault = format!("redirect = '{target}'\nstatus = {status}");
-        let stage = Stage::new(&faulty("diff/1", "1-", &fault));
-        let end = stage
+        let fixture = SimFixture::new(&faulty("diff/1", "1-", &fault));
+        let end = fixture
             .watch(&["--give-up-after", "200ms", "diff/1"])
             .run()
             .expect(6)
             .end_of("diff/1");
         assert_eq!(end["error_kind"], "redirect");
-        let error = end["error"].as_str().unwrap();
+        let error = end["error_message"].as_str().unwrap();
         assert!(
             error.contains("not followed") && error.contains("base_url"),
             "{error}"

@@ -4,41 +4,41 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::place::{Stage, files_below, job};
+use crate::fixture::{SimFixture, files_below, job};
 
-fn stage() -> Stage {
-    Stage::new(&job("diff/1", "duration = '1s'"))
+fn fixture() -> SimFixture {
+    SimFixture::new(&job("diff/1", "duration = '1s'"))
 }
 
-fn calibration(stage: &Stage) -> PathBuf {
-    stage.place.path("cache/forgewatch/calibration.json")
+fn calibration(fixture: &SimFixture) -> PathBuf {
+    fixture.sandbox.path("cache/forgewatch/calibration.json")
 }
 
 #[test]
 fn what_an_end_taught_is_kept_in_the_cache_and_nowhere_else() {
-    let stage = stage();
-    stage.watch(&["diff/1"]).run().expect(0);
-    let kept = fs::read_to_string(calibration(&stage)).unwrap();
+    let fixture = fixture();
+    fixture.watch(&["diff/1"]).run().expect(0);
+    let kept = fs::read_to_string(calibration(&fixture)).unwrap();
     serde_json::from_str::<serde_json::Value>(&kept).unwrap();
     assert_eq!(
-        files_below(&stage.place.path("cache")),
-        [calibration(&stage)]
+        files_below(&fixture.sandbox.path("cache")),
+        [calibration(&fixture)]
     );
-    assert!(files_below(&stage.place.path("home")).is_empty());
-    assert!(files_below(&stage.place.path("config")).is_empty());
+    assert!(files_below(&fixture.sandbox.path("home")).is_empty());
+    assert!(files_below(&fixture.sandbox.path("config")).is_empty());
 }
 
 #[test]
 fn without_a_cache_of_its_own_it_is_below_the_home() {
-    let stage = stage();
-    stage
+    let fixture = fixture();
+    fixture
         .watch(&["diff/1"])
         .without_env("XDG_CACHE_HOME")
         .run()
         .expect(0);
     assert!(
-        stage
-            .place
+        fixture
+            .sandbox
             .path("home/.cache/forgewatch/calibration.json")
             .is_file()
     );
@@ -46,23 +46,23 @@ fn without_a_cache_of_its_own_it_is_below_the_home() {
 
 #[test]
 fn a_watch_that_was_interrupted_teaches_nothing() {
-    let stage = Stage::new(&job("diff/1", "duration = '1h'"));
-    stage
+    let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
+    fixture
         .watch(&["--timeout", "300ms", "diff/1"])
         .run()
         .expect(124);
-    assert!(!calibration(&stage).exists());
+    assert!(!calibration(&fixture).exists());
 }
 
 #[test]
 fn what_is_damaged_is_written_anew() {
     let huge = "9".repeat(400);
     for damaged in ["", "{", "[]", "null", r#"{"diff":{}}"#, "\u{0}", &huge] {
-        let stage = stage();
-        let path = stage
-            .place
+        let fixture = fixture();
+        let path = fixture
+            .sandbox
             .file("cache/forgewatch/calibration.json", damaged);
-        let done = stage.watch(&["diff/1"]).run().expect(0);
+        let done = fixture.watch(&["diff/1"]).run().expect(0);
         assert_eq!(done.stderr, "");
         assert_ne!(fs::read_to_string(path).unwrap(), damaged);
     }
@@ -70,13 +70,13 @@ fn what_is_damaged_is_written_anew() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_no_error() {
-    let stage = stage();
+    let fixture = fixture();
     // A file where the folder should be stops root too.
-    stage.place.file("cache", "");
-    fs::set_permissions(stage.place.path("home"), Permissions::from_mode(0o500)).unwrap();
-    let done = stage.watch(&["diff/1"]).run().expect(0);
+    fixture.sandbox.file("cache", "");
+    fs::set_permissions(fixture.sandbox.path("home"), Permissions::from_mode(0o500)).unwrap();
+    let done = fixture.watch(&["diff/1"]).run().expect(0);
     assert_eq!(done.stderr, "");
-    let done = stage
+    let done = fixture
         .watch(&["diff/1"])
         .without_env("HOME")
         .without_env("XDG_CACHE_HOME")

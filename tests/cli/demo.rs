@@ -37,7 +37,11 @@ fn the_demo_follows_its_script_in_every_output_format() {
         assert_eq!(done.end_of(job)["event_type"], end);
     }
     assert_eq!(done.end_of("diff/1236")["files_modified"], 20_000);
-    assert_eq!(done.finished()["outcome"], "failed", "one job fails on purpose");
+    assert_eq!(
+        done.finished()["outcome"],
+        "failed",
+        "one job fails on purpose"
+    );
     assert_eq!(done.stderr, "");
 
     let text = text.join().unwrap().expect(0);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use serde_json::json;
 
-use crate::place::{Done, Place, Stage, faulty, job};
+use crate::fixture::{CliOutput, Sandbox, SimFixture, faulty, job};
 
 const GIVE_UP: [&str; 2] = ["--give-up-after", "1s"];
 const NO_GRACE: [&str; 2] = ["--not-found-grace", "50ms"];
@@ -82,19 +82,19 @@ const CASES: [Case; 7] = [
 ];
 
 /// Runs both cases in one watch: the first as diff/1, the second as update/2.
-fn run_both(first: &Case, second: &Case) -> Done {
-    let stage = Stage::new(&((first.script)("diff/1") + &(second.script)("update/2")));
+fn run_both(first: &Case, second: &Case) -> CliOutput {
+    let fixture = SimFixture::new(&((first.script)("diff/1") + &(second.script)("update/2")));
     let mut flags = first.flags.to_vec();
     flags.extend(second.flags.iter().filter(|f| !first.flags.contains(f)));
     flags.extend(["update/2", "diff/1"]);
-    stage.watch(&flags).run()
+    fixture.watch(&flags).run()
 }
 
 #[test]
 fn every_end_of_a_job_has_its_event_its_status_and_its_count() {
     for case in &CASES {
-        let stage = Stage::new(&(case.script)("diff/1"));
-        let done = stage.watch(&[case.flags, &["diff/1"]].concat()).run();
+        let fixture = SimFixture::new(&(case.script)("diff/1"));
+        let done = fixture.watch(&[case.flags, &["diff/1"]].concat()).run();
         let done = done.expect(case.status);
         assert_eq!(done.end_of("diff/1")["event_type"], case.event);
         let finished = done.finished();
@@ -125,7 +125,7 @@ fn of_two_ends_the_one_that_goes_before_the_other_gives_the_status() {
 fn jobfailed_alone_and_progress_alone_are_ends() {
     let script =
         job("diff/1", "ending = 'jobfailed_only'") + &job("diff/2", "ending = 'progress_only'");
-    let done = Stage::new(&script)
+    let done = SimFixture::new(&script)
         .watch(&["diff/1", "diff/2"])
         .run()
         .expect(1);
@@ -137,8 +137,8 @@ fn jobfailed_alone_and_progress_alone_are_ends() {
 
 #[test]
 fn a_client_whose_keys_are_wrong_is_refused_after_being_asked_twice() {
-    let stage = Stage::new(&job("diff/1", ""));
-    let watch = stage
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    let watch = fixture
         .watch(&["diff/1"])
         .env("FORGEWATCH_SECRET_KEY", "not-sim");
     let end = watch.run().expect(4).end_of("diff/1");
@@ -147,25 +147,25 @@ fn a_client_whose_keys_are_wrong_is_refused_after_being_asked_twice() {
         (&end["error_kind"], &end["http_status"]),
         (&json!("refused"), &json!(401))
     );
-    assert_eq!(stage.hits("diff/1").len(), 2);
+    assert_eq!(fixture.requests_for("diff/1").len(), 2);
 }
 
 #[test]
 fn an_account_that_may_not_see_the_job_is_refused_after_being_asked_twice() {
-    let stage = Stage::new(&job("diff/1", ""));
-    let watch = stage.watch(&["--account-service-id", "1", "diff/1"]);
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    let watch = fixture.watch(&["--account-service-id", "1", "diff/1"]);
     let end = watch.run().expect(4).end_of("diff/1");
     assert_eq!(
         (&end["event_type"], &end["http_status"]),
         (&json!("job.refused"), &json!(403))
     );
-    assert_eq!(stage.hits("diff/1").len(), 2);
+    assert_eq!(fixture.requests_for("diff/1").len(), 2);
 }
 
 #[test]
 fn a_403_for_one_job_is_no_refusal_while_another_is_answered() {
     let script = faulty("diff/1", "1-3", "status = 403") + &job("diff/2", "duration = '400ms'");
-    let done = Stage::new(&script)
+    let done = SimFixture::new(&script)
         .watch(&["diff/1", "diff/2"])
         .run()
         .expect(0);
@@ -174,43 +174,43 @@ fn a_403_for_one_job_is_no_refusal_while_another_is_answered() {
 
 #[test]
 fn a_job_that_is_gone_is_not_found_at_once() {
-    let stage = Stage::new(&faulty("diff/1", "1-", "status = 410"));
-    let end = stage.watch(&["diff/1"]).run().expect(5).end_of("diff/1");
+    let fixture = SimFixture::new(&faulty("diff/1", "1-", "status = 410"));
+    let end = fixture.watch(&["diff/1"]).run().expect(5).end_of("diff/1");
     assert_eq!(
         (&end["event_type"], &end["http_status"]),
         (&json!("job.not_found"), &json!(410))
     );
-    assert_eq!(stage.hits("diff/1").len(), 1);
+    assert_eq!(fixture.requests_for("diff/1").len(), 1);
 }
 
 #[test]
 fn a_mistyped_id_is_not_found_after_its_grace_and_the_right_one_completes() {
-    let stage = Stage::new(&job("diff/1234", ""));
-    let done = stage
+    let fixture = SimFixture::new(&job("diff/1234", ""));
+    let done = fixture
         .watch(&["--not-found-grace", "300ms", "diff/1243", "diff/1234"])
         .run()
         .expect(5);
     let end = done.end_of("diff/1243");
     assert_eq!(end["event_type"], "job.not_found");
     assert_eq!(done.end_of("diff/1234")["event_type"], "job.completed");
-    assert!(stage.hits("diff/1243").len() >= 2);
+    assert!(fixture.requests_for("diff/1243").len() >= 2);
     // The grace runs from the first answer, which the server's own times do not tell.
     assert!(end["elapsed_ms"].as_u64() >= Some(300), "{end}");
 }
 
 #[test]
 fn a_job_that_appears_within_its_grace_is_watched() {
-    let stage = Stage::new(&job("diff/1", "appears_after = '200ms'"));
-    let done = stage.watch(&["diff/1"]).run().expect(0);
+    let fixture = SimFixture::new(&job("diff/1", "appears_after = '200ms'"));
+    let done = fixture.watch(&["diff/1"]).run().expect(0);
     assert_eq!(done.end_of("diff/1")["event_type"], "job.completed");
-    assert!(stage.hits("diff/1")[0].served.contains("404"));
+    assert!(fixture.requests_for("diff/1")[0].served.contains("404"));
 }
 
 #[test]
 fn squashed_jobs_count_as_the_user_says() {
     let script = job("diff/1", "ending = 'squashed'") + &job("diff/2", "");
     for (flag, status, outcome) in [("success", 0, "completed"), ("failure", 1, "failed")] {
-        let watch = Stage::new(&script)
+        let watch = SimFixture::new(&script)
             .watch(&["--squashed-as", flag, "diff/1", "diff/2"])
             .run();
         let done = watch.expect(status);
@@ -225,10 +225,10 @@ fn squashed_jobs_count_as_the_user_says() {
 
 #[test]
 fn a_job_that_failed_and_was_tried_again_is_judged_as_jobfailed_is_read() {
-    let back = "{ at = '300ms', for = '100ms', to_state = 'queued', progress = 5, jobfailed = 2 }";
-    let script = job("diff/1", &format!("duration = '1s'\nset_back = [{back}]"));
+    let back = "{ at = '300ms', for = '100ms', state = 'queued', progress = 5, jobfailed = 2 }";
+    let script = job("diff/1", &format!("duration = '1s'\nsetbacks = [{back}]"));
     for (reading, status) in [("flag", 1), ("count", 0)] {
-        Stage::new(&script)
+        SimFixture::new(&script)
             .watch(&["--jobfailed", reading, "diff/1"])
             .run()
             .expect(status);
@@ -237,8 +237,8 @@ fn a_job_that_failed_and_was_tried_again_is_judged_as_jobfailed_is_read() {
 
 #[test]
 fn the_plain_schedule_sees_the_end_too() {
-    let stage = Stage::new(&job("diff/1", ""));
-    stage
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    fixture
         .watch(&["--policy", "exponential", "diff/1"])
         .run()
         .expect(0);
@@ -248,8 +248,8 @@ fn the_plain_schedule_sees_the_end_too() {
 fn the_timeout_ends_every_job_still_going_and_none_that_has_ended() {
     let script =
         job("diff/1", "duration = '1h'") + &job("diff/2", "") + &job("diff/3", "duration = '1h'");
-    let stage = Stage::new(&script);
-    let done = stage
+    let fixture = SimFixture::new(&script);
+    let done = fixture
         .watch(&["--timeout", "1500ms", "diff/1", "diff/2", "diff/3"])
         .run()
         .expect(124);
@@ -269,8 +269,8 @@ fn the_timeout_ends_every_job_still_going_and_none_that_has_ended() {
 
 #[test]
 fn the_timeout_ends_a_watch_that_nobody_answers() {
-    let stage = Stage::new(&faulty("diff/1", "1-", "delay = '1h'"));
-    let done = stage
+    let fixture = SimFixture::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let done = fixture
         .watch(&["--timeout", "300ms", "diff/1"])
         .run()
         .expect(124);
@@ -280,7 +280,7 @@ fn the_timeout_ends_a_watch_that_nobody_answers() {
 #[test]
 fn fail_fast_leaves_the_others_behind() {
     let script = job("diff/1", "ending = 'failed'") + &job("diff/2", "duration = '1h'");
-    let done = Stage::new(&script)
+    let done = SimFixture::new(&script)
         .watch(&["--fail-fast", "diff/1", "diff/2"])
         .run()
         .expect(1);
@@ -297,7 +297,7 @@ fn fail_fast_does_not_stop_for_a_squashed_job_unless_that_is_a_failure() {
     let script = job("diff/1", "ending = 'squashed'") + &job("diff/2", "duration = '600ms'");
     let watch = |more: &[&str]| {
         let flags = [&["--fail-fast", "diff/1", "diff/2"], more].concat();
-        Stage::new(&script).watch(&flags).run()
+        SimFixture::new(&script).watch(&flags).run()
     };
     assert_eq!(
         watch(&[]).expect(3).end_of("diff/2")["event_type"],
@@ -313,9 +313,9 @@ fn fail_fast_does_not_stop_for_a_squashed_job_unless_that_is_a_failure() {
 fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
     for (signal, status) in [("INT", 130), ("TERM", 143)] {
         let script = job("diff/1", "duration = '1h'") + &job("diff/2", "ending = 'failed'");
-        let stage = Stage::new(&script);
-        let watch = stage.watch(&["diff/1", "diff/2"]).start();
-        stage.await_hits("diff/1", 2);
+        let fixture = SimFixture::new(&script);
+        let watch = fixture.watch(&["diff/1", "diff/2"]).start();
+        fixture.await_requests("diff/1", 2);
         watch.signal(signal);
         let done = watch.wait().expect(status);
         let left = done.end_of("diff/1");
@@ -329,9 +329,9 @@ fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
 
 #[test]
 fn a_signal_ends_a_watch_whose_request_nobody_answers() {
-    let stage = Stage::new(&faulty("diff/1", "1-", "delay = '1h'"));
-    let watch = stage.watch(&["diff/1"]).start();
-    stage.await_hits("diff/1", 1);
+    let fixture = SimFixture::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let watch = fixture.watch(&["diff/1"]).start();
+    fixture.await_requests("diff/1", 1);
     watch.signal("TERM");
     let left = watch.wait().expect(143).end_of("diff/1");
     assert_eq!(left["event_type"], "job.abandoned");
@@ -339,12 +339,12 @@ fn a_signal_ends_a_watch_whose_request_nobody_answers() {
 
 #[test]
 fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
-    let stage = Stage::new(&job("diff/1", "duration = '1h'"));
+    let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     // As much as a pipe holds: the program's first line finds no room.
     writer.write_all(&vec![b'\n'; 65536]).unwrap();
-    let watch = stage.watch(&["diff/1"]).stdout(writer).start();
-    stage.await_hits("diff/1", 1);
+    let watch = fixture.watch(&["diff/1"]).stdout(writer).start();
+    fixture.await_requests("diff/1", 1);
     watch.signal("INT");
     watch.signal("INT");
     watch.wait().expect(130);
@@ -354,14 +354,14 @@ fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
 
 #[test]
 fn a_bad_command_line_is_status_2() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for args in [
         &["watch", "--until-done", "diff/0"][..],
         &["watch", "--nonsense"],
         &["nonsense"],
         &[],
     ] {
-        let done = place.program(args).run().expect(2);
+        let done = sandbox.program(args).run().expect(2);
         assert_eq!(done.stdout, "");
     }
 }

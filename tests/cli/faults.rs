@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{Done, Place, Stage, faulty, job};
+use crate::fixture::{CliOutput, Sandbox, SimFixture, faulty, job};
 
 const GIVE_UP: [&str; 2] = ["--give-up-after", "500ms"];
 
@@ -13,11 +13,11 @@ type Fault = (&'static str, &'static str, Option<u16>);
 const FAULTS: [Fault; 20] = [
     ("delay = '1h'", "timeout", None),
     ("slow = { bytes = 1, every = '100ms' }", "timeout", None),
-    ("reset = 0", "disconnected", None),
-    ("reset = 40", "disconnected", None),
-    ("reset = 200", "disconnected", None),
-    ("truncate = 0", "disconnected", None),
-    ("truncate = 250", "disconnected", None),
+    ("reset_after = 0", "disconnected", None),
+    ("reset_after = 40", "disconnected", None),
+    ("reset_after = 200", "disconnected", None),
+    ("truncate_after = 0", "disconnected", None),
+    ("truncate_after = 250", "disconnected", None),
     ("status = 500", "server", Some(500)),
     (
         "status = 502\nbody = '<html>Bad Gateway</html>'",
@@ -38,41 +38,41 @@ const FAULTS: [Fault; 20] = [
         "api_error",
         Some(200),
     ),
-    ("rubbish = 'html'", "bad_response", Some(200)),
-    ("rubbish = 'utf8'", "bad_response", Some(200)),
-    ("rubbish = 'deep'", "bad_response", Some(200)),
-    ("rubbish = 'empty'", "bad_response", Some(200)),
-    ("rubbish = 'huge_head'", "disconnected", None),
+    ("bad_response = 'html'", "bad_response", Some(200)),
+    ("bad_response = 'invalid_utf8'", "bad_response", Some(200)),
+    ("bad_response = 'deep_json'", "bad_response", Some(200)),
+    ("bad_response = 'empty'", "bad_response", Some(200)),
+    ("bad_response = 'huge_header'", "disconnected", None),
 ];
 
 /// A watch of diff/1 that waits no longer than 300 ms for an answer.
-fn watch(stage: &Stage, args: &[&str]) -> Done {
+fn watch(fixture: &SimFixture, args: &[&str]) -> CliOutput {
     let config = "[api]\ntimeout = '300ms'\nmax_body = '1MiB'\nmax_requests_per_second = 1000\n";
-    let config = stage.place.file("forgewatch.toml", config);
+    let config = fixture.sandbox.file("forgewatch.toml", config);
     let named = ["--config", config.to_str().unwrap()];
-    stage.watch(&[&named, args].concat()).run()
+    fixture.watch(&[&named, args].concat()).run()
 }
 
 #[test]
 fn a_fault_that_passes_is_survived() {
     for (fault, ..) in FAULTS {
-        let stage = Stage::new(&faulty("diff/1", "1-2", fault));
-        let done = watch(&stage, &["diff/1"]);
+        let fixture = SimFixture::new(&faulty("diff/1", "1-2", fault));
+        let done = watch(&fixture, &["diff/1"]);
         assert_eq!(done.status, 0, "{fault}: {done:?}");
         assert_eq!(
             done.end_of("diff/1")["event_type"],
             "job.completed",
             "{fault}"
         );
-        assert!(stage.hits("diff/1").len() >= 3, "{fault}");
+        assert!(fixture.requests_for("diff/1").len() >= 3, "{fault}");
     }
 }
 
 #[test]
 fn a_fault_that_lasts_is_given_up_and_told_by_its_kind() {
     for (fault, kind, http_status) in FAULTS {
-        let stage = Stage::new(&faulty("diff/1", "1-", fault));
-        let done = watch(&stage, &[&GIVE_UP[..], &["diff/1"]].concat());
+        let fixture = SimFixture::new(&faulty("diff/1", "1-", fault));
+        let done = watch(&fixture, &[&GIVE_UP[..], &["diff/1"]].concat());
         assert_eq!(done.status, 6, "{fault}: {done:?}");
         let end = done.end_of("diff/1");
         assert_eq!(end["event_type"], "job.gave_up", "{fault}");
@@ -87,25 +87,25 @@ fn a_fault_that_lasts_is_given_up_and_told_by_its_kind() {
 
 #[test]
 fn the_servers_own_words_about_a_refused_request_are_told() {
-    let stage = Stage::new(&faulty(
+    let fixture = SimFixture::new(&faulty(
         "diff/1",
         "1-",
         "envelope = { code = 17, message = 'image locked' }",
     ));
-    let end = watch(&stage, &[&GIVE_UP[..], &["diff/1"]].concat()).end_of("diff/1");
-    assert_eq!(end["error"], "image locked (error 17)");
+    let end = watch(&fixture, &[&GIVE_UP[..], &["diff/1"]].concat()).end_of("diff/1");
+    assert_eq!(end["error_message"], "image locked (error 17)");
 }
 
 #[test]
 fn a_job_that_is_unreachable_and_reachable_again_says_so_once() {
-    let stage = Stage::new(&job(
+    let fixture = SimFixture::new(&job(
         "diff/1",
         "duration = '1s'\n[[jobs.faults]]\nrequests = '2-6'\nstatus = 500",
     ));
-    let config = stage
-        .place
+    let config = fixture
+        .sandbox
         .file("f.toml", "[schedule]\nunreachable_after = '10ms'\n");
-    let done = stage
+    let done = fixture
         .watch(&["--config", config.to_str().unwrap(), "diff/1"])
         .run()
         .expect(0);
@@ -128,20 +128,20 @@ fn an_answer_cut_off_at_any_byte_is_asked_for_again() {
     let (mut script, mut names) = (String::new(), Vec::new());
     for cut in 0..whole {
         let name = format!("diff/{}", cut + 1);
-        script += &faulty(&name, "1", &format!("truncate = {cut}"));
+        script += &faulty(&name, "1", &format!("truncate_after = {cut}"));
         names.push(name);
     }
-    let stage = Stage::new(&script);
+    let fixture = SimFixture::new(&script);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let done = watch(&stage, &names).expect(0);
+    let done = watch(&fixture, &names).expect(0);
     assert_eq!(done.finished()["completed"], names.len());
 }
 
 /// How many bytes the simulator's first answer for a diff has, head included.
 fn whole_answer() -> usize {
     use std::io::{Read, Write};
-    let stage = Stage::new(&job("diff/1", ""));
-    let mut stream = std::net::TcpStream::connect(stage.server.addr()).unwrap();
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    let mut stream = std::net::TcpStream::connect(fixture.server.addr()).unwrap();
     let request = "GET /cfp/v1/imagediff/1/status?accountserviceid=5678&diff_info=1 HTTP/1.1\r\nHost: x\r\n\
                    Authorization: Basic c2ltOnNpbQ==\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
@@ -159,10 +159,10 @@ fn retry_after_in_either_form_is_waited_for() {
     ] {
         for status in [429, 503] {
             let fault = format!("status = {status}\n{told}");
-            let stage = Stage::new(&faulty("diff/1", "1", &fault));
-            watch(&stage, &["diff/1"]).expect(0);
-            let hits = stage.hits("diff/1");
-            let waited = hits[1].at - hits[0].at;
+            let fixture = SimFixture::new(&faulty("diff/1", "1", &fault));
+            watch(&fixture, &["diff/1"]).expect(0);
+            let requests_for = fixture.requests_for("diff/1");
+            let waited = requests_for[1].at - requests_for[0].at;
             assert!(waited >= floor, "{fault}: asked again after {waited} ms");
         }
     }
@@ -171,9 +171,9 @@ fn retry_after_in_either_form_is_waited_for() {
 #[test]
 fn a_server_that_is_busy_for_one_job_is_not_asked_about_another() {
     let script = faulty("diff/1", "1", "status = 429\nretry_after = '1'") + &job("diff/2", "");
-    let stage = Stage::new(&script);
-    watch(&stage, &["--job-timeout", "10s", "diff/1", "diff/2"]).expect(0);
-    let log = stage.server.log();
+    let fixture = SimFixture::new(&script);
+    watch(&fixture, &["--job-timeout", "10s", "diff/1", "diff/2"]).expect(0);
+    let log = fixture.server.log();
     let busy = log
         .iter()
         .position(|hit| hit.served.contains("429"))
@@ -192,21 +192,22 @@ fn a_clock_or_a_date_an_hour_off_changes_nothing() {
         "date_offset = '-1h'",
         "date_offset = '1h'",
     ] {
-        let stage = Stage::new(&format!("{wrong}\n{}", job("diff/1", "duration = '1s'")));
-        let done = stage.watch(&["--timeout", "30s", "diff/1"]).run();
+        let fixture = SimFixture::new(&format!("{wrong}\n{}", job("diff/1", "duration = '1s'")));
+        let done = fixture.watch(&["--timeout", "30s", "diff/1"]).run();
         assert_eq!(done.status, 0, "{wrong}: {done:?}");
     }
-    let one = faulty("diff/1", "2", "date = '1h'");
-    Stage::new(&one).watch(&["diff/1"]).run().expect(0);
+    let one = faulty("diff/1", "2", "date_offset = '1h'");
+    SimFixture::new(&one).watch(&["diff/1"]).run().expect(0);
 }
 
 #[test]
 fn every_spelling_of_an_answer_is_understood() {
     for shape in ["plain", "strings", "sparse"] {
-        let more =
-            format!("shape = '{shape}'\nqueued = '50ms'\nfiles = {{ added = 2, modified = 3 }}");
-        let stage = Stage::new(&format!("gzip = true\n{}", job("diff/1", &more)));
-        let end = stage.watch(&["diff/1"]).run().expect(0).end_of("diff/1");
+        let more = format!(
+            "json_style = '{shape}'\nqueued = '50ms'\nfiles = {{ added = 2, modified = 3 }}"
+        );
+        let fixture = SimFixture::new(&format!("gzip = true\n{}", job("diff/1", &more)));
+        let end = fixture.watch(&["diff/1"]).run().expect(0).end_of("diff/1");
         // 1 + 7919 n mod 100,000 bytes each
         assert_eq!(end["files_added"], 2, "{shape}");
         assert_eq!(end["bytes_added"], 1 + 7920, "{shape}");
@@ -220,8 +221,8 @@ fn a_port_that_nobody_listens_on_is_a_failed_connection() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let place = Place::new();
-    let watch = place.watch_at(
+    let sandbox = Sandbox::new();
+    let watch = sandbox.watch_at(
         &format!("http://{closed}"),
         &[&GIVE_UP[..], &["diff/1"]].concat(),
     );
@@ -235,8 +236,8 @@ fn a_port_that_nobody_listens_on_is_a_failed_connection() {
 #[test]
 fn a_name_that_is_none_is_a_failed_lookup() {
     let args = [&GIVE_UP[..], &["diff/1"]].concat();
-    let place = Place::new();
-    let watch = place.watch_at("https://does-not-exist.invalid", &args);
+    let sandbox = Sandbox::new();
+    let watch = sandbox.watch_at("https://does-not-exist.invalid", &args);
     let end = watch.run().expect(6).end_of("diff/1");
     assert_eq!(
         (&end["event_type"], &end["error_kind"]),
@@ -251,22 +252,22 @@ fn an_outage_of_the_whole_api_is_probed_by_one_job_and_survived_by_all() {
     for name in &names {
         script += &job(name, "duration = '1s'");
     }
-    let stage = Stage::new(&script);
+    let fixture = SimFixture::new(&script);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let done = watch(&stage, &names).expect(0);
+    let done = watch(&fixture, &names).expect(0);
     assert_eq!(done.finished()["completed"], 8);
 }
 
 #[test]
 fn an_outage_that_lasts_is_given_up_for_every_job() {
-    let mut script = "[[faults]]\nrequests = '1-'\nreset = 0\n".to_owned();
+    let mut script = "[[faults]]\nrequests = '1-'\nreset_after = 0\n".to_owned();
     let names: Vec<String> = (1..=5).map(|n| format!("diff/{n}")).collect();
     for name in &names {
         script += &job(name, "");
     }
-    let stage = Stage::new(&script);
+    let fixture = SimFixture::new(&script);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let done = watch(&stage, &[&GIVE_UP[..], &names].concat()).expect(6);
+    let done = watch(&fixture, &[&GIVE_UP[..], &names].concat()).expect(6);
     for name in names {
         assert_eq!(done.end_of(name)["event_type"], "job.gave_up");
     }
@@ -279,14 +280,14 @@ fn one_job_is_never_asked_twice_at_a_time() {
         "diff/1",
         "duration = '2s'\n[[jobs.faults]]\nrequests = '1-'\ndelay = '200ms'",
     );
-    let stage = Stage::new(&script);
-    stage
+    let fixture = SimFixture::new(&script);
+    fixture
         .watch(&["--max-interval", "20ms", "diff/1"])
         .run()
         .expect(0);
-    let hits = stage.hits("diff/1");
-    assert!(hits.len() > 3);
-    for pair in hits.windows(2) {
+    let requests_for = fixture.requests_for("diff/1");
+    assert!(requests_for.len() > 3);
+    for pair in requests_for.windows(2) {
         assert!(pair[1].at >= pair[0].at + 200, "{pair:?}");
     }
 }

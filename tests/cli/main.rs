@@ -1,4 +1,4 @@
-//! The program from outside: its exit status, what it prints, what it asks, against the simulator on real sockets.
+//! The program from outside: exit status, output and requests, against the simulator on real sockets.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,10 +13,10 @@ mod daemon;
 mod demo;
 mod exit_status;
 mod faults;
+mod fixture;
 mod hook_supervisor;
 mod hooks;
 mod output;
-mod place;
 mod proxy;
 mod secrets;
 mod simulate;

@@ -1,15 +1,14 @@
-//! What is printed: lines of json that hold to their schema, text for people, and nothing that a server could make
-//! of either.
+//! The output: `json` valid against its schema, `text` for people, and server text that stays inert in both.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::place::{Done, Stage, faulty, job};
+use crate::fixture::{CliOutput, SimFixture, faulty, job};
 
 const SCHEMA: &str = include_str!("../../config/schema/event.json");
 
-/// The ends of a watch, after which nothing follows.
+/// The event types that end a watch.
 const ENDS: [&str; 9] = [
     "job.completed",
     "job.failed",
@@ -22,24 +21,24 @@ const ENDS: [&str; 9] = [
     "job.abandoned",
 ];
 
-/// A watch with one of everything that can happen in a few seconds.
-fn eventful() -> Done {
+/// Runs a watch with every transition that is possible within seconds.
+fn eventful() -> CliOutput {
     let script = [
         job("diff/1", "queued = '300ms'\nduration = '1500ms'\nfiles = { added = 3, modified = 2, removed = 1 }\n\
              game = 'Farflung'\nimage = 'farflung-live'\nmachine = 'buildbox-1'"),
         job("diff/2", "ending = 'failed'\nerror = 'the disk is full'"),
         job("diff/3", "ending = 'squashed'"),
-        job("update/4", "eta = 'blind'\nshape = 'sparse'"),
+        job("update/4", "eta = 'hidden'\njson_style = 'sparse'"),
         faulty("update/5", "1-", "status = 500\nbody = 'x'"),
-        job("update/6", "duration = '2s'\n[[jobs.faults]]\nrequests = '3-7'\nrubbish = 'html'"),
-        job("update/7", "duration = '1h'\nstall = [{ at = '100ms', for = '59m' }]"),
-        job("update/8", "duration = '2s'\nset_back = [{ at = '800ms', for = '400ms', to_state = 'queued', progress = 5 }]"),
+        job("update/6", "duration = '2s'\n[[jobs.faults]]\nrequests = '3-7'\nbad_response = 'html'"),
+        job("update/7", "duration = '1h'\nstalls = [{ at = '100ms', for = '59m' }]"),
+        job("update/8", "duration = '2s'\nsetbacks = [{ at = '800ms', for = '400ms', state = 'queued', progress = 5 }]"),
     ]
     .concat();
-    let stage = Stage::new(&script);
+    let fixture = SimFixture::new(&script);
     let config = "[api]\nmax_requests_per_second = 1000\n\
                   [schedule]\nunreachable_after = '150ms'\nstalled_after = '1s'\nprogress_step = 5\n";
-    let config = stage.place.file("f.toml", config);
+    let config = fixture.sandbox.file("f.toml", config);
     let mut args = vec![
         "--config",
         config.to_str().unwrap(),
@@ -52,11 +51,11 @@ fn eventful() -> Done {
         "diff/1", "diff/2", "diff/3", "update/4", "update/5", "update/6", "update/7",
     ]);
     args.extend(["update/8", "update/99"]);
-    stage.watch(&args).run().expect(6)
+    fixture.watch(&args).run().expect(6)
 }
 
 #[test]
-fn every_line_of_an_eventful_watch_holds_to_the_schema_and_tells_its_story() {
+fn events_are_valid_against_the_schema_and_complete() {
     let done = eventful();
     let schema = jsonschema::validator_for(&serde_json::from_str(SCHEMA).unwrap()).unwrap();
     let events = done.events();
@@ -78,7 +77,7 @@ fn every_line_of_an_eventful_watch_holds_to_the_schema_and_tells_its_story() {
     assert_eq!(done.stderr, "");
 }
 
-/// `<watch>-<seq>`, from 1 without a gap in every watch, one watch a job.
+/// Ids are `<watch>-<seq>`, numbered from 1 without a gap; each job has one watch.
 fn expect_identities(events: &[Value]) {
     let mut last: BTreeMap<&str, (u64, Option<&Value>)> = BTreeMap::new();
     for event in events {
@@ -89,19 +88,19 @@ fn expect_identities(events: &[Value]) {
         assert_eq!(event["event_id"], format!("{watch}-{seq}"));
         assert_eq!(event.get("job"), *job, "{event}");
     }
-    assert_eq!(last.len(), 10, "nine jobs and the watcher");
+    assert_eq!(last.len(), 10, "nine jobs and forgewatch itself");
 }
 
-/// Every job has one ending event, and it is its last.
+/// The last event of each job is its only ending event.
 fn expect_one_end_each(events: &[Value]) {
     let mut open: BTreeMap<&str, bool> = BTreeMap::new();
     for event in events.iter().filter(|event| event.get("job").is_some()) {
-        let goes_on = open.entry(event["job"].as_str().unwrap()).or_insert(true);
-        assert!(*goes_on, "after the end: {event}");
-        *goes_on = !ENDS.iter().any(|end| event["event_type"] == *end);
+        let is_open = open.entry(event["job"].as_str().unwrap()).or_insert(true);
+        assert!(*is_open, "after the end: {event}");
+        *is_open = !ENDS.iter().any(|end| event["event_type"] == *end);
     }
     assert_eq!(open.len(), 9);
-    assert!(open.values().all(|goes_on| !goes_on), "{open:?}");
+    assert!(open.values().all(|is_open| !is_open), "{open:?}");
 }
 
 fn expect_types(events: &[Value]) {
@@ -123,9 +122,9 @@ fn expect_types(events: &[Value]) {
         ("update/8", "job.completed"),
         ("update/99", "job.not_found"),
     ] {
-        let told = |event: &&Value| event["job"] == job && event["event_type"] == event_type;
+        let matches = |event: &&Value| event["job"] == job && event["event_type"] == event_type;
         assert!(
-            events.iter().any(|event| told(&event)),
+            events.iter().any(|event| matches(&event)),
             "no {event_type} of {job}"
         );
     }
@@ -135,10 +134,10 @@ fn expect_types(events: &[Value]) {
             && event["previous_state"] == "running"
             && event["state"] == "queued"
     };
-    assert!(events.iter().any(back), "backwards too");
+    assert!(events.iter().any(back), "no backward change");
 }
 
-fn expect_fields(done: &Done) {
+fn expect_fields(done: &CliOutput) {
     let end = done.end_of("diff/1");
     for (field, value) in [
         ("job_kind", json!("diff")),
@@ -164,10 +163,10 @@ fn expect_fields(done: &Done) {
         "{end}"
     );
     assert!(
-        end.get("next_poll_ms").is_none() && end.get("error").is_none(),
+        end.get("next_poll_ms").is_none() && end.get("error_message").is_none(),
         "{end}"
     );
-    assert_eq!(done.end_of("diff/2")["error"], "the disk is full");
+    assert_eq!(done.end_of("diff/2")["error_message"], "the disk is full");
     let first = &done.events_of("diff/1")[0];
     assert!(first["next_poll_ms"].as_u64().unwrap() <= 200, "{first}");
     assert!(
@@ -177,9 +176,9 @@ fn expect_fields(done: &Done) {
 }
 
 #[test]
-fn json_is_the_same_stream_with_diagnostics_in_it() {
-    let stage = Stage::new(&faulty("diff/1", "1", "status = 500"));
-    let done = stage
+fn json_contains_diagnostics_in_the_same_stream() {
+    let fixture = SimFixture::new(&faulty("diff/1", "1", "status = 500"));
+    let done = fixture
         .watch(&["diff/1"])
         .env("FORGEWATCH_LOG", "debug")
         .run()
@@ -198,12 +197,12 @@ fn json_is_the_same_stream_with_diagnostics_in_it() {
 }
 
 #[test]
-fn text_is_a_line_a_transition_without_cursor_control() {
+fn text_has_a_line_per_transition_without_cursor_control() {
     let script = job("diff/1", "files = { added = 2 }")
         + &job("diff/2", "ending = 'failed'\nerror = 'the disk is full'")
         + &faulty("update/3", "1-", "status = 401");
-    let stage = Stage::new(&script);
-    let done = stage
+    let fixture = SimFixture::new(&script);
+    let done = fixture
         .watch(&["--output", "text", "diff/1", "diff/2", "update/3"])
         .run()
         .expect(4);
@@ -212,7 +211,7 @@ fn text_is_a_line_a_transition_without_cursor_control() {
         "{:?}",
         done.stdout
     );
-    // What else is told depends on when the answers came, and so does the order of the ends.
+    // The other lines and the order of the ends depend on timing.
     let mut ends: Vec<String> = done.stdout.lines().map(timeless).collect();
     ends.retain(|line| {
         line.contains("COMPLETED") || line.contains("FAILED") || line.contains("REFUSED")
@@ -226,7 +225,7 @@ fn text_is_a_line_a_transition_without_cursor_control() {
     assert_eq!(done.stderr, "");
 }
 
-/// A line without what is this run's own: when, after how long, by how many requests.
+/// Removes times, durations and request counts.
 fn timeless(line: &str) -> String {
     let (_, line) = line.split_once("  ").unwrap();
     let (before, after) = line.split_once(" after ").unwrap_or((line, ""));
@@ -236,8 +235,8 @@ fn timeless(line: &str) -> String {
 }
 
 #[test]
-fn a_heartbeat_says_that_a_quiet_watch_is_alive() {
-    let stage = Stage::new(&job("diff/1", "duration = '1h'"));
+fn heartbeat_lines_appear_while_nothing_changes() {
+    let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
     let args = [
         "--output",
         "text",
@@ -247,8 +246,8 @@ fn a_heartbeat_says_that_a_quiet_watch_is_alive() {
         "1s",
         "diff/1",
     ];
-    let done = stage.watch(&args).run().expect(124);
-    // The heartbeats, and what the deadline says was still going.
+    let done = fixture.watch(&args).run().expect(124);
+    // The heartbeats, and the jobs still running at the deadline.
     assert!(done.stdout.lines().count() > 4, "{}", done.stdout);
     assert!(
         done.stdout.contains("diff/1") && done.stdout.contains("running"),
@@ -259,8 +258,8 @@ fn a_heartbeat_says_that_a_quiet_watch_is_alive() {
 
 #[test]
 fn quiet_prints_nothing_but_errors() {
-    let stage = Stage::new(&(job("diff/1", "") + &job("diff/2", "ending = 'failed'")));
-    let watch = |job| stage.watch(&["--output", "quiet", job]).run();
+    let fixture = SimFixture::new(&(job("diff/1", "") + &job("diff/2", "ending = 'failed'")));
+    let watch = |job| fixture.watch(&["--output", "quiet", job]).run();
     let done = watch("diff/1").expect(0);
     assert_eq!((&*done.stdout, &*done.stderr), ("", ""));
     let done = watch("diff/2").expect(1);
@@ -273,8 +272,8 @@ fn quiet_prints_nothing_but_errors() {
 
 #[test]
 fn progress_prints_nothing_on_standard_output() {
-    let stage = Stage::new(&job("diff/1", ""));
-    let done = stage
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    let done = fixture
         .watch(&["--output", "progress", "diff/1"])
         .run()
         .expect(0);
@@ -283,16 +282,16 @@ fn progress_prints_nothing_on_standard_output() {
 }
 
 #[test]
-fn what_a_server_says_cannot_act() {
+fn server_text_is_inert() {
     let hostile =
         r"x\u001b[2J\u001b]0;owned\u0007\n::error::forged\n##[group]x\r\u202egnp\u2066\u009b31m";
     let script = job(
         "diff/1",
         &format!("ending = 'failed'\nerror = \"{hostile}\"\nmachine = \"{hostile}\""),
     );
-    let stage = Stage::new(&script);
+    let fixture = SimFixture::new(&script);
     for output in ["text", "progress"] {
-        let done = Stage::new(&script)
+        let done = SimFixture::new(&script)
             .watch(&["--output", output, "diff/1"])
             .run()
             .expect(1);
@@ -307,10 +306,10 @@ fn what_a_server_says_cannot_act() {
         let all = done.stdout + &done.stderr;
         assert!(
             all.contains("forged"),
-            "what was there stays visible: {all}"
+            "the text itself stays visible: {all}"
         );
     }
-    let done = stage.watch(&["diff/1"]).run().expect(1);
+    let done = fixture.watch(&["diff/1"]).run().expect(1);
     assert!(
         done.stdout.chars().all(|c| c == '\n' || !c.is_control()),
         "{:?}",
@@ -321,7 +320,10 @@ fn what_a_server_says_cannot_act() {
         "{:?}",
         done.stdout
     );
-    let error = done.end_of("diff/1")["error"].as_str().unwrap().to_owned();
+    let error = done.end_of("diff/1")["error_message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(
         error.contains("\n::error::forged\n") && error.contains('\u{202e}'),
         "{error:?}"
@@ -329,13 +331,16 @@ fn what_a_server_says_cannot_act() {
 }
 
 #[test]
-fn a_very_long_error_is_cut() {
+fn a_very_long_error_is_truncated() {
     let long = "long ".repeat(10_000);
-    let stage = Stage::new(&job(
+    let fixture = SimFixture::new(&job(
         "diff/1",
         &format!("ending = 'failed'\nerror = '{long}'"),
     ));
-    let done = stage.watch(&["diff/1"]).run().expect(1);
-    let error = done.end_of("diff/1")["error"].as_str().unwrap().len();
+    let done = fixture.watch(&["diff/1"]).run().expect(1);
+    let error = done.end_of("diff/1")["error_message"]
+        .as_str()
+        .unwrap()
+        .len();
     assert!((4096..=8192).contains(&error), "{error} bytes");
 }

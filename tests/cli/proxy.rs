@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
-use crate::place::{PATIENCE, Place, Program, Stage, job};
+use crate::fixture::{CliCommand, Sandbox, SimFixture, TIMEOUT, job};
 
 const VARIABLES: [&str; 6] = [
     "HTTP_PROXY",
@@ -16,7 +16,7 @@ const VARIABLES: [&str; 6] = [
     "all_proxy",
 ];
 
-fn through(program: Program, proxy: &TcpListener) -> Program {
+fn through(program: CliCommand, proxy: &TcpListener) -> CliCommand {
     let url = format!("http://{}", proxy.local_addr().unwrap());
     VARIABLES
         .iter()
@@ -27,11 +27,11 @@ fn through(program: Program, proxy: &TcpListener) -> Program {
 fn a_loopback_base_never_goes_through_a_proxy() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     proxy.set_nonblocking(true).unwrap();
-    let stage = Stage::new(&job("diff/1", ""));
-    let port = stage.server.addr().port();
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    let port = fixture.server.addr().port();
     for host in ["127.0.0.1", "localhost"] {
         let base = format!("http://{host}:{port}");
-        through(stage.place.watch_at(&base, &["diff/1"]), &proxy)
+        through(fixture.sandbox.watch_at(&base, &["diff/1"]), &proxy)
             .run()
             .expect(0);
     }
@@ -41,8 +41,8 @@ fn a_loopback_base_never_goes_through_a_proxy() {
 #[test]
 fn a_remote_base_goes_through_the_proxy_which_never_sees_the_credentials() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
-    let place = Place::new();
-    let watch = place.watch_at(
+    let sandbox = Sandbox::new();
+    let watch = sandbox.watch_at(
         "https://clanforge.invalid",
         &["--give-up-after", "100ms", "diff/1"],
     );
@@ -63,8 +63,8 @@ fn a_remote_base_goes_through_the_proxy_which_never_sees_the_credentials() {
 fn no_proxy_is_honoured() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     proxy.set_nonblocking(true).unwrap();
-    let place = Place::new();
-    let watch = place.watch_at(
+    let sandbox = Sandbox::new();
+    let watch = sandbox.watch_at(
         "https://clanforge.invalid",
         &["--give-up-after", "100ms", "diff/1"],
     );
@@ -78,7 +78,7 @@ fn no_proxy_is_honoured() {
 fn first_request(proxy: TcpListener) -> JoinHandle<String> {
     thread::spawn(move || {
         let (mut stream, _) = proxy.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
         while !request.ends_with(b"\r\n\r\n") {
             let n = stream.read(&mut chunk).unwrap();

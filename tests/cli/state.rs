@@ -1,129 +1,132 @@
-//! A one-shot that remembers: `--state`.
+//! A one-shot with `--state`.
 
 use rusqlite::Connection;
 
-use crate::place::{Running, Stage, job};
+use crate::fixture::{CliProcess, SimFixture, job};
 
 #[test]
-fn a_one_shot_that_was_killed_goes_on_where_it_was() {
-    let stage = Stage::new(&(job("diff/1", "") + &job("update/2", "duration = '3s'")));
+fn a_killed_one_shot_continues_with_the_next_run() {
+    let fixture = SimFixture::new(&(job("diff/1", "") + &job("update/2", "duration = '3s'")));
     let args = ["diff/1", "update/2", "--state", "watch.db"];
-    let watching = stage.watch(&args).start();
-    stage.await_hits("update/2", 4);
-    // The quick one's end is on record by then, or seen by the next run.
+    let watching = fixture.watch(&args).start();
+    fixture.await_requests("update/2", 4);
+    // The end of diff/1 is recorded by then, or the next run sees it.
     drop(watching);
-    let done = stage.watch(&args).run().expect(0);
+    let done = fixture.watch(&args).run().expect(0);
     let finished = done.finished();
     assert_eq!(finished["completed"], 2, "{done:?}");
     let end = done.end_of("update/2");
     assert_eq!(end["event_type"], "job.completed");
     assert!(
         end["seq"].as_u64() > Some(1),
-        "it began in the first run: {end}"
+        "it started in the first run: {end}"
     );
     assert!(end["requests"].as_u64() >= Some(4), "{end}");
 
-    let asked = stage.server.log().len();
-    let again = stage.watch(&args).run().expect(0);
+    let requests = fixture.server.log().len();
+    let again = fixture.watch(&args).run().expect(0);
     let finished = again.finished();
     assert_eq!(
         (&finished["jobs"], &finished["completed"]),
         (&2.into(), &2.into())
     );
     for job in ["diff/1", "update/2"] {
-        let said = format!("{job} had ended before this run: completed");
-        assert!(again.stdout.contains(&said), "{again:?}");
+        let line = format!("{job} ended in an earlier run: completed");
+        assert!(again.stdout.contains(&line), "{again:?}");
     }
     assert_eq!(
-        stage.server.log().len(),
-        asked,
-        "what has ended is not asked again"
+        fixture.server.log().len(),
+        requests,
+        "an ended job is not polled again"
     );
     let other = ["diff/1", "--state", "watch.db", "--timeout", "1m"];
     assert_eq!(
-        stage.watch(&other).run().expect(0).finished()["completed"],
+        fixture.watch(&other).run().expect(0).finished()["completed"],
         1
     );
 }
 
 #[test]
-fn a_state_that_is_in_use_or_damaged_is_not_used() {
-    let stage = Stage::new(&job("diff/1", "duration = '10m'"));
+fn a_state_file_in_use_or_damaged_is_rejected() {
+    let fixture = SimFixture::new(&job("diff/1", "duration = '10m'"));
     let args = ["diff/1", "--state", "watch.db"];
-    let first = stage.watch(&args).start();
-    stage.await_hits("diff/1", 1);
-    let second = stage.watch(&args).run().expect(78);
+    let first = fixture.watch(&args).start();
+    fixture.await_requests("diff/1", 1);
+    let second = fixture.watch(&args).run().expect(78);
     let holder = format!("in use by process {}", first.pid());
     assert!(second.stderr.contains(&holder), "{second:?}");
     first.signal("INT");
     let first = first.wait().expect(130);
     assert_eq!(first.end_of("diff/1")["event_type"], "job.abandoned");
-    stage.place.file(
+    fixture.sandbox.file(
         "watch.db",
         "no database at all, but long enough to look like a page".repeat(99),
     );
-    let damaged = stage.watch(&args).run().expect(78);
+    let damaged = fixture.watch(&args).run().expect(78);
     assert!(damaged.stderr.contains("watch.db"), "{damaged:?}");
 }
 
 #[test]
-fn after_an_interruption_the_job_is_watched_anew() {
-    let stage = Stage::new(&job("diff/1", "duration = '2s'"));
+fn after_a_timeout_the_next_run_starts_a_new_watch() {
+    let fixture = SimFixture::new(&job("diff/1", "duration = '2s'"));
     let args = ["diff/1", "--state", "watch.db", "--timeout"];
     let short = [&args[..], &["200ms"]].concat();
-    let first = stage.watch(&short).run().expect(124);
+    let first = fixture.watch(&short).run().expect(124);
     assert_eq!(first.end_of("diff/1")["event_type"], "job.timed_out");
     let long = [&args[..], &["1m"]].concat();
-    let second = stage.watch(&long).run().expect(0);
+    let second = fixture.watch(&long).run().expect(0);
     assert_ne!(
         second.end_of("diff/1")["watch"],
         first.end_of("diff/1")["watch"]
     );
 }
 
-/// Another program has the file for itself: for the watch it is as with a full disk.
-fn lock(stage: &Stage) -> Connection {
-    let db = Connection::open(stage.place.path("watch.db")).unwrap();
+/// Locks the file, which to the watch is like a full disk.
+fn lock(fixture: &SimFixture) -> Connection {
+    let db = Connection::open(fixture.sandbox.path("watch.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     db
 }
 
-fn watching(stage: &Stage, args: &[&str]) -> Running {
-    let running = stage.watch(args).start();
-    // The second request follows what the first one brought, and that is on record.
-    stage.await_hits("diff/1", 2);
+fn watching(fixture: &SimFixture, args: &[&str]) -> CliProcess {
+    let running = fixture.watch(args).start();
+    // The second request follows only after the result of the first is committed.
+    fixture.await_requests("diff/1", 2);
     running
 }
 
 #[test]
-fn ends_that_can_not_be_recorded_are_not_waited_for_for_ever() {
-    let stage = Stage::new(&job("diff/1", "duration = '10m'"));
+fn the_wait_for_ends_that_cannot_be_recorded_is_limited() {
+    let fixture = SimFixture::new(&job("diff/1", "duration = '10m'"));
     let args = ["diff/1", "--state", "watch.db", "--timeout", "8s"];
-    let first = watching(&stage, &args);
-    let lock = lock(&stage);
+    let first = watching(&fixture, &args);
+    let lock = lock(&fixture);
     let first = first.wait().expect(78);
     assert!(
-        first.stdout.contains("could not be recorded in time"),
+        first.stdout.contains("could not be stored in time"),
         "{first:?}"
     );
     assert_eq!(first.finished()["outcome"], "state_unusable", "{first:?}");
     drop(lock);
-    let second = stage.watch(&args).run().expect(124);
-    let (begun, end) = (&first.events_of("diff/1")[0], second.end_of("diff/1"));
-    assert_eq!(begun["watch"], end["watch"], "it goes on where it was");
+    let second = fixture.watch(&args).run().expect(124);
+    let (first_event, end) = (&first.events_of("diff/1")[0], second.end_of("diff/1"));
+    assert_eq!(
+        first_event["watch"], end["watch"],
+        "the same watch continues"
+    );
     assert_eq!(end["event_type"], "job.timed_out");
 }
 
 #[test]
-fn a_signal_ends_a_watch_that_can_not_record_anything_any_more() {
-    let stage = Stage::new(&job("diff/1", "duration = '10m'"));
+fn a_signal_ends_a_watch_that_cannot_record_its_end() {
+    let fixture = SimFixture::new(&job("diff/1", "duration = '10m'"));
     let args = ["diff/1", "--state", "watch.db"];
-    let first = watching(&stage, &args);
-    let _lock = lock(&stage);
+    let first = watching(&fixture, &args);
+    let _lock = lock(&fixture);
     first.signal("TERM");
     let first = first.wait().expect(143);
     assert!(
-        first.stdout.contains("could not be recorded in time"),
+        first.stdout.contains("could not be stored in time"),
         "{first:?}"
     );
 }

@@ -5,14 +5,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, pipe};
 use std::os::unix::fs::MetadataExt;
 
-use crate::place::{Stage, job};
+use crate::fixture::{SimFixture, job};
 
 #[test]
 fn a_reader_that_goes_away_ends_nothing() {
     for output in ["json", "text"] {
-        let stage = Stage::new(&job("diff/1", "duration = '1s'\nending = 'squashed'"));
+        let fixture = SimFixture::new(&job("diff/1", "duration = '1s'\nending = 'squashed'"));
         let (reader, writer) = pipe().unwrap();
-        let watch = stage
+        let watch = fixture
             .watch(&["--output", output, "diff/1"])
             .stdout(writer)
             .start();
@@ -20,24 +20,24 @@ fn a_reader_that_goes_away_ends_nothing() {
         BufReader::new(reader).read_line(&mut line).unwrap();
         assert!(line.ends_with('\n'));
         watch.wait().expect(3);
-        assert!(stage.hits("diff/1").len() > 1);
+        assert!(fixture.requests_for("diff/1").len() > 1);
     }
 }
 
 #[test]
 fn a_reader_that_was_never_there_ends_nothing() {
-    let stage = Stage::new(&job("diff/1", ""));
+    let fixture = SimFixture::new(&job("diff/1", ""));
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    stage.watch(&["diff/1"]).stdout(writer).run().expect(0);
+    fixture.watch(&["diff/1"]).stdout(writer).run().expect(0);
 }
 
 #[test]
 fn a_full_disk_ends_nothing() {
-    let stage = Stage::new(&job("diff/1", "ending = 'squashed'"));
+    let fixture = SimFixture::new(&job("diff/1", "ending = 'squashed'"));
     for output in ["json", "text"] {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        stage
+        fixture
             .watch(&["--output", output, "diff/1"])
             .stdout(full)
             .run()
@@ -47,9 +47,9 @@ fn a_full_disk_ends_nothing() {
 
 #[test]
 fn a_slow_reader_gets_every_line_in_the_end() {
-    let stage = Stage::new(&job("diff/1", "duration = '800ms'"));
+    let fixture = SimFixture::new(&job("diff/1", "duration = '800ms'"));
     let (reader, writer) = pipe().unwrap();
-    let watch = stage.watch(&["diff/1"]).stdout(writer).start();
+    let watch = fixture.watch(&["diff/1"]).stdout(writer).start();
     // Reads nothing until the job has ended.
     watch.wait().expect(0);
     let lines: Vec<String> = BufReader::new(reader).lines().map(Result::unwrap).collect();
@@ -60,8 +60,8 @@ fn a_slow_reader_gets_every_line_in_the_end() {
 fn colours_come_when_they_are_forced_and_never_against_no_color() {
     let script = job("diff/1", "");
     let coloured = |variables: &[(&str, &str)]| {
-        let stage = Stage::new(&script);
-        let watch = stage.watch(&["--output", "text", "diff/1"]);
+        let fixture = SimFixture::new(&script);
+        let watch = fixture.watch(&["--output", "text", "diff/1"]);
         let watch = variables
             .iter()
             .fold(watch, |watch, (name, value)| watch.env(name, value));
@@ -74,21 +74,21 @@ fn colours_come_when_they_are_forced_and_never_against_no_color() {
 
 #[test]
 fn the_journal_gets_json_without_being_asked() {
-    let stage = Stage::new(&job("diff/1", ""));
-    let file = File::create(stage.place.path("journal")).unwrap();
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    let file = File::create(fixture.sandbox.path("journal")).unwrap();
     let meta = file.metadata().unwrap();
     for (stream, is_json) in [
         (format!("{}:{}", meta.dev(), meta.ino()), true),
         ("1:1".to_owned(), false),
     ] {
-        let file = File::create(stage.place.path("journal")).unwrap();
-        let watch = stage.watch(&["diff/1"]).without_env("FORGEWATCH_OUTPUT");
+        let file = File::create(fixture.sandbox.path("journal")).unwrap();
+        let watch = fixture.watch(&["diff/1"]).without_env("FORGEWATCH_OUTPUT");
         watch
             .env("JOURNAL_STREAM", stream)
             .stdout(file)
             .run()
             .expect(0);
-        let printed = fs::read_to_string(stage.place.path("journal")).unwrap();
+        let printed = fs::read_to_string(fixture.sandbox.path("journal")).unwrap();
         assert_eq!(printed.starts_with('{'), is_json, "{printed}");
     }
 }

@@ -1,43 +1,43 @@
-//! `progress` on a real terminal, which it leaves as it found it.
+//! `progress` on a real terminal, which is afterwards as before.
 
-use crate::daemon::{Home, listed};
-use crate::place::{Done, Stage, job};
+use crate::daemon::{DaemonFixture, listed};
+use crate::fixture::{CliOutput, SimFixture, job};
 
-/// What a terminal shows after all that was printed.
-fn screen(done: &Done, rows: u16, columns: u16) -> vt100::Parser {
+/// The terminal after all output.
+fn screen(done: &CliOutput, rows: u16, columns: u16) -> vt100::Parser {
     let mut terminal = vt100::Parser::new(rows, columns, 200);
     terminal.process(done.stdout.as_bytes());
     terminal
 }
 
 #[track_caller]
-fn expect_left_alone(terminal: &vt100::Parser) {
+fn expect_restored(terminal: &vt100::Parser) {
     let screen = terminal.screen();
     let text = screen.contents();
     assert!(!screen.hide_cursor(), "the cursor is hidden: {text}");
-    assert!(!screen.alternate_screen(), "another screen: {text}");
+    assert!(!screen.alternate_screen(), "alternate screen: {text}");
     assert_eq!(
         screen.cursor_position().1,
         0,
-        "the prompt begins in the middle: {text}"
+        "the prompt does not start in column 0: {text}"
     );
-    assert_eq!(screen.fgcolor(), vt100::Color::Default, "coloured: {text}");
+    assert_eq!(screen.fgcolor(), vt100::Color::Default, "colored: {text}");
     for row in 0..screen.size().0 {
         assert!(!screen.row_wrapped(row), "line {row} wraps: {text}");
     }
 }
 
 #[test]
-fn the_bars_end_as_a_line_a_job_and_nothing_else_is_left() {
+fn at_the_end_each_bar_becomes_one_line() {
     for columns in [60, 80, 200] {
         let script = job("diff/1", "duration = '1s'")
             + &job("update/2", "ending = 'failed'\nerror = 'disk full'");
-        let stage = Stage::new(&script);
-        let watch = stage.watch(&["--output", "auto", "diff/1", "update/2"]);
+        let fixture = SimFixture::new(&script);
+        let watch = fixture.watch(&["--output", "auto", "diff/1", "update/2"]);
         let done = watch.on_terminal(20, columns).run().expect(1);
         let terminal = screen(&done, 20, columns);
         let text = terminal.screen().contents();
-        expect_left_alone(&terminal);
+        expect_restored(&terminal);
         assert_eq!(text.matches("diff/1").count(), 1, "{text}");
         assert_eq!(text.matches("update/2").count(), 1, "{text}");
         assert!(text.contains("disk full"), "{text}");
@@ -45,52 +45,52 @@ fn the_bars_end_as_a_line_a_job_and_nothing_else_is_left() {
 }
 
 #[test]
-fn ctrl_c_leaves_the_terminal_as_it_was() {
+fn ctrl_c_restores_the_terminal() {
     let script = job("diff/1", "duration = '1h'") + &job("diff/2", "duration = '1h'");
-    let stage = Stage::new(&script);
-    let watch = stage.watch(&["--output", "auto", "diff/1", "diff/2"]);
+    let fixture = SimFixture::new(&script);
+    let watch = fixture.watch(&["--output", "auto", "diff/1", "diff/2"]);
     let mut watch = watch.on_terminal(20, 80).start();
-    stage.await_hits("diff/1", 3);
+    fixture.await_requests("diff/1", 3);
     watch.type_in("\u{3}");
     let done = watch.wait().expect(130);
     let terminal = screen(&done, 20, 80);
-    expect_left_alone(&terminal);
+    expect_restored(&terminal);
 }
 
 #[test]
-fn a_daemon_shows_the_bars_of_what_runs_and_takes_them_off_when_it_stops() {
+fn a_daemon_shows_bars_and_removes_them_when_it_stops() {
     let script = job("diff/1", "duration = '1h'") + &job("update/2", "ending = 'failed'");
-    let home = Home::new(&script, &(listed("diff/1") + &listed("update/2")));
-    let config = home.path("fw.toml").display().to_string();
+    let fixture = DaemonFixture::new(&script, &(listed("diff/1") + &listed("update/2")));
+    let config = fixture.path("fw.toml").display().to_string();
     let args = ["watch", "--config", &config, "--output", "progress"];
-    let watch = home.stage.place.program(&args);
+    let watch = fixture.sim.sandbox.program(&args);
     let mut watch = watch.on_terminal(20, 200).start();
-    // Many more frames than one.
-    home.stage.await_hits("diff/1", 20);
+    // Long enough for many frames.
+    fixture.sim.await_requests("diff/1", 20);
     watch.type_in("\u{3}");
     let done = watch.wait().expect(0);
     assert!(done.stdout.contains("diff/1        running"), "{done:?}");
     let terminal = screen(&done, 20, 200);
     let text = terminal.screen().contents();
-    expect_left_alone(&terminal);
+    expect_restored(&terminal);
     assert!(!text.contains("diff/1"), "{text}");
     assert_eq!(text.matches("update/2").count(), 1, "{text}");
 }
 
 #[test]
-fn more_jobs_than_rows_are_counted_and_the_screen_is_kept() {
+fn more_jobs_than_rows_do_not_break_the_screen() {
     let names: Vec<String> = (1..=40).map(|n| format!("diff/{n}")).collect();
     let script: String = names
         .iter()
         .map(|name| job(name, "duration = '600ms'"))
         .collect();
-    let stage = Stage::new(&script);
-    let config = stage
-        .place
+    let fixture = SimFixture::new(&script);
+    let config = fixture
+        .sandbox
         .file("f.toml", "[api]\nmax_requests_per_second = 1000\n");
     let mut args = vec!["--output", "auto", "--config", config.to_str().unwrap()];
     args.extend(names.iter().map(String::as_str));
-    let done = stage.watch(&args).on_terminal(12, 60).run().expect(0);
+    let done = fixture.watch(&args).on_terminal(12, 60).run().expect(0);
     let terminal = screen(&done, 300, 60);
-    expect_left_alone(&terminal);
+    expect_restored(&terminal);
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::place::{Place, Program};
+use crate::fixture::{CliCommand, Sandbox};
 
 const GIVE_UP: [&str; 2] = ["--give-up-after", "100ms"];
 const DONE: &str = r#"{"jobstateid":5,"jobprogress":100}"#;
@@ -90,31 +90,39 @@ impl TlsServer {
     }
 
     /// A watch of diff/1 at `host` that trusts `ca`.
-    pub(crate) fn watch(&self, place: &Place, host: &str, ca: Option<&Authority>) -> Program {
+    pub(crate) fn watch(
+        &self,
+        sandbox: &Sandbox,
+        host: &str,
+        ca: Option<&Authority>,
+    ) -> CliCommand {
         let ca_file = ca.map_or_else(String::new, |ca| {
-            let path = place.file("ca.pem", ca.0.pem());
+            let path = sandbox.file("ca.pem", ca.0.pem());
             format!("ca_file = '{}'\n", path.display())
         });
-        let config = place.file("f.toml", format!("[api]\n{ca_file}"));
+        let config = sandbox.file("f.toml", format!("[api]\n{ca_file}"));
         let base = format!("https://{host}:{}", self.addr.port());
         let args = [
             &GIVE_UP[..],
             &["--config", config.to_str().unwrap(), "diff/1"],
         ]
         .concat();
-        place.watch_at(&base, &args)
+        sandbox.watch_at(&base, &args)
     }
 
     #[track_caller]
     fn expect_no_trust(&self, host: &str, ca: Option<&Authority>, why: &str) {
         let end = self
-            .watch(&Place::new(), host, ca)
+            .watch(&Sandbox::new(), host, ca)
             .run()
             .expect(6)
             .end_of("diff/1");
         assert_eq!(end["error_kind"], "tls", "{end}");
         assert_eq!(end.get("http_status"), None::<&Value>);
-        assert!(end["error"].as_str().unwrap().contains(why), "{end}");
+        assert!(
+            end["error_message"].as_str().unwrap().contains(why),
+            "{end}"
+        );
         assert_eq!(self.requests.load(Ordering::SeqCst), 0);
     }
 }
@@ -157,7 +165,7 @@ fn a_studios_own_authority_is_trusted_where_it_is_named() {
     for (protocols, in_http2) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)] {
         let server = ca.server("localhost", |_| {}, protocols);
         server
-            .watch(&Place::new(), "localhost", Some(&ca))
+            .watch(&Sandbox::new(), "localhost", Some(&ca))
             .run()
             .expect(0);
         assert_eq!(server.requests.load(Ordering::SeqCst), 1);
@@ -196,16 +204,19 @@ fn a_certificate_that_has_expired_is_not_trusted() {
 
 #[test]
 fn a_file_that_holds_no_authority_is_an_error_before_anything_is_asked() {
-    let place = Place::new();
-    place.file("empty.pem", "");
-    place.file(
+    let sandbox = Sandbox::new();
+    sandbox.file("empty.pem", "");
+    sandbox.file(
         "not.pem",
         "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n",
     );
     for file in ["none.pem", "empty.pem", "not.pem"] {
-        let config = place.file("f.toml", format!("[api]\nca_file = '{file}'\n"));
+        let config = sandbox.file("f.toml", format!("[api]\nca_file = '{file}'\n"));
         let args = ["--config", config.to_str().unwrap(), "diff/1"];
-        let done = place.watch_at("https://localhost:1", &args).run().expect(2);
+        let done = sandbox
+            .watch_at("https://localhost:1", &args)
+            .run()
+            .expect(2);
         assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
         assert!(
             done.stderr.contains("ca_file") && done.stderr.contains(file),

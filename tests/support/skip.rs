@@ -1,11 +1,10 @@
-//! A test that cannot be run here says so. Several suites mount this file.
+//! Reports tests that cannot run here. Included by several test crates.
 
 use std::io::{self, Write};
 
-/// What a line begins with that says so.
 pub(crate) const SKIPPED: &str = "skipped:";
 
-/// Says why, even where the harness keeps a passing test's output to itself.
+/// Prints to standard error, past the test harness, which captures the output of passing tests.
 pub(crate) fn skip(why: &str) {
     let _ = writeln!(io::stderr(), "{SKIPPED} {why}");
 }

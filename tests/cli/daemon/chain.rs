@@ -1,5 +1,5 @@
-//! Steps that are chained by a hook, as `config/examples/chain.toml` shows: whenever the daemon dies, there is one watch
-//! of what the hook adds.
+//! A hook that adds the next job, as in `config/examples/chain.toml`: whenever the daemon is killed, that job gets exactly
+//! one watch.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,57 +7,57 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::{Home, types};
-use crate::place::job;
+use super::{DaemonFixture, types};
+use crate::fixture::job;
 
 const CONFIG: &str = include_str!("../../../config/examples/chain.toml");
 const HOOK: &str = include_str!("../../../config/examples/chain.sh");
 
-/// The first `CREATE_DIFF` never comes to its end.
+/// The first run never ends.
 const CREATE_DIFF: &str = "echo $1 >> created; test -e may-create || exec sleep 600; echo 99";
-/// The first `forgewatch add` is not heard to return.
+/// The first `forgewatch add` never returns to the hook.
 const ADD: &str = concat!(
     env!("CARGO_BIN_EXE_forgewatch"),
     " \"$@\" || exit; echo $* >> added; test -e may-return || exec sleep 600"
 );
 
 #[test]
-fn a_hook_that_adds_the_next_step_begins_one_watch_of_it_whenever_the_daemon_is_killed() {
-    let home = Home::new(&(job("update/77", "") + &job("diff/99", "")), "");
-    as_the_example_says(&home);
+fn a_hook_that_adds_the_next_job_starts_one_watch_whenever_the_daemon_is_killed() {
+    let fixture = DaemonFixture::new(&(job("update/77", "") + &job("diff/99", "")), "");
+    install_example(&fixture);
 
-    let path = format!("{}:/usr/bin:/bin", home.path("bin").display());
-    let start = || home.start_with("PATH", &path);
+    let path = format!("{}:/usr/bin:/bin", fixture.path("bin").display());
+    let start = || fixture.start_with("PATH", &path);
     let daemon = start();
-    await_line(&home, "created");
-    daemon.end("KILL");
-    fs::write(home.path("may-create"), "").unwrap();
+    await_line(&fixture, "created");
+    daemon.stop("KILL");
+    fs::write(fixture.path("may-create"), "").unwrap();
 
     let mut daemon = start();
     daemon.await_event("job.watching", "diff/99");
-    await_line(&home, "added");
-    daemon.end("KILL");
-    fs::write(home.path("may-return"), "").unwrap();
+    await_line(&fixture, "added");
+    daemon.stop("KILL");
+    fs::write(fixture.path("may-return"), "").unwrap();
 
     let mut daemon = start();
     daemon.await_line("delivery", |line| line["message"] == "delivered");
     assert_eq!(
-        home.lines("added").len(),
+        fixture.lines("added").len(),
         2,
-        "the second time it is heard of"
+        "once before the kill, once after it"
     );
     assert_eq!(
-        home.lines("created"),
+        fixture.lines("created"),
         ["77", "77"],
-        "the one cut off, and one"
+        "once interrupted, once complete"
     );
     let events = || {
-        let events = home.client(&["events"]).expect(0).stdout;
+        let events = fixture.client(&["events"]).expect(0).stdout;
         let lines = events
             .lines()
             .map(|line| serde_json::from_str(line).unwrap());
-        let about = lines.filter(|event: &Value| event["job"] == "diff/99");
-        about.collect::<Vec<_>>()
+        let of_job = lines.filter(|event: &Value| event["job"] == "diff/99");
+        of_job.collect::<Vec<_>>()
     };
     if !types(&events()).contains(&"job.completed") {
         daemon.await_event("job.completed", "diff/99");
@@ -68,26 +68,26 @@ fn a_hook_that_adds_the_next_step_begins_one_watch_of_it_whenever_the_daemon_is_
         assert_eq!(times, 1, "{events:#?}");
     }
     assert_eq!(events[0]["labels"]["after"], "update/77");
-    daemon.end("TERM");
+    daemon.stop("TERM");
 }
 
-fn await_line(home: &Home, name: &str) {
-    while home.lines(name).is_empty() {
+fn await_line(fixture: &DaemonFixture, name: &str) {
+    while fixture.lines(name).is_empty() {
         thread::yield_now();
     }
 }
 
-/// Lays the example out as its reader would, with this machine's places in it.
-fn as_the_example_says(home: &Home) {
-    let create = home.script("create", CREATE_DIFF);
-    fs::create_dir(home.path("bin")).unwrap();
-    home.script("bin/forgewatch", ADD);
-    let hook = home.stage.place.file("chain.sh", HOOK);
+/// Installs the example as its reader would, with the paths of the fixture.
+fn install_example(fixture: &DaemonFixture) {
+    let create = fixture.script("create", CREATE_DIFF);
+    fs::create_dir(fixture.path("bin")).unwrap();
+    fixture.script("bin/forgewatch", ADD);
+    let hook = fixture.sim.sandbox.file("chain.sh", HOOK);
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o700)).unwrap();
-    let folder = home.path("").display().to_string();
+    let folder = fixture.path("").display().to_string();
     let mut config = CONFIG.to_owned();
     for (example, here) in [
-        ("https://api.multiplay.co.uk", home.stage.server.base_url()),
+        ("https://api.multiplay.co.uk", fixture.sim.server.base_url()),
         ("/var/lib/forgewatch", folder.clone()),
         ("/run/forgewatch", folder.clone()),
         ("/usr/local/libexec/create-diff", create),
@@ -96,5 +96,5 @@ fn as_the_example_says(home: &Home) {
         config = config.replace(example, &here);
     }
     config += "[schedule]\nmin_interval = '20ms'\nmax_interval = '200ms'\n";
-    home.stage.place.file("fw.toml", config);
+    fixture.sim.sandbox.file("fw.toml", config);
 }

@@ -1,5 +1,5 @@
-//! A disk that is full for a while, and one that fails, under the whole daemon. Both need root, and tools that are not
-//! everywhere; where one is missing, the test says that it was skipped.
+//! The daemon on a disk that is full for a while, and on one that fails. Both need root and some tools; without them the
+//! test prints that it was skipped.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,40 +12,37 @@ use forgewatch_sim::Script;
 use rustix::process::geteuid;
 
 use super::evidence::Evidence;
-use super::{Daemon, Home, hook, listed, types};
-use crate::place::{PATIENCE, job};
+use super::{DaemonFixture, DaemonProcess, hook, listed, types};
+use crate::fixture::{TIMEOUT, job};
 
-/// Set in the process that owns the disk.
+/// Set in the child process that mounts the disk.
 const INSIDE: &str = "FULL_DISK_INSIDE";
-/// What it says where the disk cannot be had.
 const SKIPPED: &str = "skipped:";
 const JOBS: usize = 12;
 
-/// Says so even where the harness keeps a passing test's output to itself.
+/// Prints to standard error, past the test harness, which captures the output of passing tests.
 fn skip<T>(why: &str) -> Option<T> {
     let _ = writeln!(io::stderr(), "{SKIPPED} {why}");
     None
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_told_that_is_not_on_record_and_with_room_all_is_told_once() {
+fn on_a_full_disk_only_recorded_events_are_published_and_later_each_event_once() {
     if env::var_os(INSIDE).is_some() {
         return fill_the_disk();
     }
-    run_inside(
-        "on_a_full_disk_nothing_is_told_that_is_not_on_record_and_with_room_all_is_told_once",
-    );
+    run_inside("on_a_full_disk_only_recorded_events_are_published_and_later_each_event_once");
 }
 
 #[test]
-fn clients_that_hang_up_while_the_disk_is_full_are_in_nobodys_way() {
+fn clients_that_disconnect_while_the_disk_is_full_block_no_other_client() {
     if env::var_os(INSIDE).is_some() {
         return hang_up();
     }
-    run_inside("clients_that_hang_up_while_the_disk_is_full_are_in_nobodys_way");
+    run_inside("clients_that_disconnect_while_the_disk_is_full_block_no_other_client");
 }
 
-/// Runs this test in a mount namespace, which takes its mounts with it when it ends.
+/// Runs this test in a mount namespace, whose mounts vanish with it.
 fn run_inside(test: &str) {
     if let Some(output) = inside(test) {
         assert!(output.status.success(), "{output:#?}");
@@ -67,8 +64,8 @@ fn inside(test: &str) -> Option<Output> {
         Ok(output) => output,
         Err(error) => return skip(&format!("a full disk needs unshare: {error}")),
     };
-    let said = String::from_utf8_lossy(&output.stderr);
-    match said.lines().find(|line| line.starts_with(SKIPPED)) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    match stderr.lines().find(|line| line.starts_with(SKIPPED)) {
         Some(why) => skip(why.trim_start_matches(SKIPPED).trim()),
         None => Some(output),
     }
@@ -79,67 +76,76 @@ fn fill_the_disk() {
     let script: String = (names.iter())
         .map(|name| job(name, "duration = '2s'\nqueued = '200ms'\n"))
         .collect();
-    let home = Home::new(&script, "");
-    let Some(disk) = small_disk(&home) else {
+    let fixture = DaemonFixture::new(&script, "");
+    let Some(disk) = small_disk(&fixture) else {
         return;
     };
-    let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> told";
-    let hooks = hook("note", "'job.*'", &home.script("note", note), "");
+    let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> events.txt";
+    let hooks = hook("note", "'job.*'", &fixture.script("note", note), "");
     let jobs: String = names.iter().map(|name| listed(name)).collect();
-    home.configure(&format!("stop_grace = '200ms'\n{jobs}{hooks}"));
-    keep_on_disk(&home);
+    fixture.configure(&format!("stop_grace = '200ms'\n{jobs}{hooks}"));
+    keep_on_disk(&fixture);
 
-    let mut daemon = home.start_with("WATCHDOG_USEC", "200000");
+    let mut daemon = fixture.start_with("WATCHDOG_USEC", "200000");
     daemon.await_event("job.watching", "diff/1");
     fill(&disk.join("filler"));
-    await_word_of_it(&mut daemon);
-    // Asking goes on, past every job's end, and so do the signs of life.
-    let is_over = |name: &String| home.stage.server.ended_at(name.parse().unwrap()).is_some();
+    await_disk_full(&mut daemon);
+    // Polls continue past the end of every job, and so do the watchdog notifications.
+    let is_over = |name: &String| fixture.sim.server.ended_at(name.parse().unwrap()).is_some();
     while !names.iter().all(is_over) {
-        home.await_notice("WATCHDOG=1");
+        fixture.await_notice("WATCHDOG=1");
     }
-    let asked = home.stage.server.log().len();
+    let requests = fixture.sim.server.log().len();
     assert!(
-        home.stage
+        fixture
+            .sim
             .server
-            .wait_for_hits(None, asked + JOBS, PATIENCE)
+            .wait_for_requests(None, requests + JOBS, TIMEOUT)
     );
-    home.await_notice("WATCHDOG=1");
-    let told = home.lines("told");
-    let ends = told.iter().filter(|line| line.contains("job.completed"));
-    assert!(ends.count() < JOBS, "it was never full: {told:#?}");
-    let on_record = home.client(&["events"]).expect(0).stdout;
-    for line in &told {
+    fixture.await_notice("WATCHDOG=1");
+    let hook_runs = fixture.lines("events.txt");
+    let ends = hook_runs
+        .iter()
+        .filter(|line| line.contains("job.completed"));
+    assert!(
+        ends.count() < JOBS,
+        "the disk was never full: {hook_runs:#?}"
+    );
+    let recorded = fixture.client(&["events"]).expect(0).stdout;
+    for line in &hook_runs {
         let id = line.split(' ').next().unwrap();
         assert!(
-            on_record.contains(id),
-            "a hook ran for what is not on record: {line}"
+            recorded.contains(id),
+            "a hook ran for an event that is not recorded: {line}"
         );
     }
     fs::remove_file(disk.join("filler")).unwrap();
-    daemon.await_line("word of it", |line| {
+    daemon.await_line("recovery", |line| {
         line["message"]
             .as_str()
-            .is_some_and(|text| text.starts_with("there is room again"))
+            .is_some_and(|text| text.starts_with("disk space is available again"))
     });
-    home.await_rest();
-    // With something to record, and nowhere to record it, it ends all the same.
+    fixture.await_idle();
+    // It stops although there are events that it cannot record.
     fill(&disk.join("filler"));
     for _ in 0..50 {
-        home.client(&["reload"]).expect(0);
+        fixture.client(&["reload"]).expect(0);
     }
-    let (status, printed) = daemon.end("TERM");
+    let (status, printed) = daemon.stop("TERM");
     assert_eq!(status, Some(0));
     fs::remove_file(disk.join("filler")).unwrap();
     let errors = printed.iter().filter(|line| line["level"] == "ERROR");
-    assert!(errors.count() < JOBS, "an error a step: {printed:#?}");
+    assert!(
+        errors.count() < JOBS,
+        "an error for each step: {printed:#?}"
+    );
     let evidence = Evidence {
-        events: home.remembered(),
-        told: home.lines("told"),
+        events: fixture.recorded_events(),
+        hook_runs: fixture.lines("events.txt"),
         printed,
     };
     let expected = Script::parse(&script).unwrap().expected();
-    let figures = evidence.check(&home.stage.server, &expected);
+    let figures = evidence.check(&fixture.sim.server, &expected);
     assert_eq!(figures.executions, figures.events, "each delivered once");
 }
 
@@ -147,33 +153,33 @@ fn hang_up() {
     let names: Vec<String> = (1..=40).map(|n| format!("diff/{n}")).collect();
     let all = |form: &dyn Fn(&String) -> String| names.iter().map(form).collect::<String>();
     let script = all(&|name| job(name, "duration = '10m'"));
-    let home = Home::new(&script, &all(&|name| listed(name)));
-    let Some(disk) = small_disk(&home) else {
+    let fixture = DaemonFixture::new(&script, &all(&|name| listed(name)));
+    let Some(disk) = small_disk(&fixture) else {
         return;
     };
-    keep_on_disk(&home);
-    let mut daemon = home.start();
+    keep_on_disk(&fixture);
+    let mut daemon = fixture.start();
     fill(&disk.join("filler"));
-    // More than are served at once, and none of them can be answered.
-    let ask = |name: &String| {
-        let mut client = UnixStream::connect(home.socket()).unwrap();
+    // More than the daemon serves at once, and none of them can get a response.
+    let request = |name: &String| {
+        let mut client = UnixStream::connect(fixture.socket()).unwrap();
         writeln!(client, r#"{{"remove":{{"jobs":["{name}"]}}}}"#).unwrap();
         client
     };
-    let clients: Vec<UnixStream> = names.iter().map(ask).collect();
-    await_word_of_it(&mut daemon);
+    let clients: Vec<UnixStream> = names.iter().map(request).collect();
+    await_disk_full(&mut daemon);
     drop(clients);
-    home.client(&["list"]).expect(0);
+    fixture.client(&["list"]).expect(0);
     fs::remove_file(disk.join("filler")).unwrap();
     for name in &names {
         daemon.await_event("job.removed", name);
     }
-    assert_eq!(daemon.end("TERM").0, Some(0));
+    assert_eq!(daemon.stop("TERM").0, Some(0));
 }
 
-/// A disk that is soon full, in the home's folder.
-fn small_disk(home: &Home) -> Option<PathBuf> {
-    let disk = home.path("disk");
+/// Mounts a disk of 8 MiB in the fixture's directory.
+fn small_disk(fixture: &DaemonFixture) -> Option<PathBuf> {
+    let disk = fixture.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
@@ -185,64 +191,58 @@ fn small_disk(home: &Home) -> Option<PathBuf> {
     Some(disk)
 }
 
-/// Has the daemon keep its state there.
-fn keep_on_disk(home: &Home) {
-    let config = fs::read_to_string(home.path("fw.toml")).unwrap();
+fn keep_on_disk(fixture: &DaemonFixture) {
+    let config = fs::read_to_string(fixture.path("fw.toml")).unwrap();
     let config = config.replace("state.db", "disk/state.db");
-    home.stage.place.file("fw.toml", config);
+    fixture.sim.sandbox.file("fw.toml", config);
 }
 
-/// Waits until the daemon says that the disk is full.
-fn await_word_of_it(daemon: &mut Daemon) {
-    daemon.await_line("word of it", |line| {
+fn await_disk_full(daemon: &mut DaemonProcess) {
+    daemon.await_line("error about a full disk", |line| {
         line["level"] == "ERROR" && line["error"].to_string().contains("disk is full")
     });
 }
 
-/// Takes all the room there is.
 fn fill(path: &std::path::Path) {
     let mut filler = File::create(path).unwrap();
     while filler.write_all(&[0; 4096]).is_ok() {}
 }
 
 #[test]
-fn a_disk_that_fails_at_a_commit_ends_the_daemon_and_the_next_start_goes_on() {
-    let home = Home::new(
+fn a_failing_disk_ends_the_daemon_and_the_next_start_continues() {
+    let fixture = DaemonFixture::new(
         &(job("diff/1", "duration = '10m'") + &job("diff/2", "")),
         &listed("diff/1"),
     );
-    let mut command = home.command();
+    let mut command = fixture.command();
     command.stderr(Stdio::piped());
-    let mut daemon = Daemon::spawn(command);
-    home.await_notice("READY=1");
+    let mut daemon = DaemonProcess::spawn(command);
+    fixture.await_notice("READY=1");
     let watching = daemon.await_event("job.watching", "diff/1");
     let Some(mut tracer) = fail_every_sync(&daemon) else {
         return;
     };
-    let added = home.client(&["add", "diff/2"]).expect(1);
-    let mut said = String::new();
+    let added = fixture.client(&["add", "diff/2"]).expect(1);
+    let mut errors = String::new();
     let mut stderr = daemon.child.stderr.take().unwrap();
-    stderr.read_to_string(&mut said).unwrap();
+    stderr.read_to_string(&mut errors).unwrap();
     let (status, printed) = daemon.wait();
-    assert_eq!(status, Some(1), "{said}\n{printed:#?}");
-    assert!(
-        said.contains("the state can't be trusted any more"),
-        "{said}"
-    );
+    assert_eq!(status, Some(1), "{errors}\n{printed:#?}");
+    assert!(errors.contains("the state file failed"), "{errors}");
     tracer.wait().unwrap();
     assert!(!types(&printed).contains(&"watch.finished"), "{printed:#?}");
 
-    let mut daemon = home.start();
-    home.client(&["add", "diff/2"]).expect(0);
+    let mut daemon = fixture.start();
+    fixture.client(&["add", "diff/2"]).expect(0);
     daemon.await_event("job.completed", "diff/2");
-    home.client(&["remove", "diff/1"]).expect(0);
+    fixture.client(&["remove", "diff/1"]).expect(0);
     let removed = daemon.await_event("job.removed", "diff/1");
     assert_eq!(removed["watch"], watching["watch"], "{added:?}");
-    daemon.end("TERM");
+    daemon.stop("TERM");
 }
 
-/// From here on the daemon's disk says that it has failed.
-fn fail_every_sync(daemon: &Daemon) -> Option<Child> {
+/// Makes every sync of the daemon fail from now on.
+fn fail_every_sync(daemon: &DaemonProcess) -> Option<Child> {
     if !geteuid().is_root() {
         return skip("a disk that fails needs root");
     }
@@ -256,13 +256,13 @@ fn fail_every_sync(daemon: &Daemon) -> Option<Child> {
         Ok(tracer) => tracer,
         Err(error) => return skip(&format!("a disk that fails needs strace: {error}")),
     };
-    let mut said = BufReader::new(tracer.stderr.take()?);
+    let mut output = BufReader::new(tracer.stderr.take()?);
     let mut line = String::new();
-    said.read_line(&mut line).unwrap();
+    output.read_line(&mut line).unwrap();
     if !line.contains("attached") {
         return skip(&format!("a disk that fails needs strace: {line}"));
     }
-    // Read on, so that the tracer is not ended by a closed pipe.
-    std::thread::spawn(move || io::copy(&mut said, &mut io::sink()));
+    // Keep reading, because a closed pipe would end strace.
+    std::thread::spawn(move || io::copy(&mut output, &mut io::sink()));
     Some(tracer)
 }

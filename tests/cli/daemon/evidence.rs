@@ -1,5 +1,5 @@
-//! What lives that were cut short have left behind, and whether it is consistent. Every check reads what others than the
-//! daemon wrote, or what it said to others; none looks inside it.
+//! Checks what interrupted daemons left behind. The evidence is what the daemon published and what others recorded:
+//! simulator, hook and `forgewatch events`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,37 +8,34 @@ use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_sim::Server;
 use serde_json::Value;
 
-/// What there is to judge by.
 pub(super) struct Evidence {
-    /// What `forgewatch events` prints in the end.
+    /// What `forgewatch events` prints at the end.
     pub(super) events: Vec<Value>,
-    /// What the daemon printed in all of its lives.
+    /// What the daemon printed in all runs.
     pub(super) printed: Vec<Value>,
-    /// A line each time that the hook for `job.*` ran: id, type and attempt.
-    pub(super) told: Vec<String>,
+    /// One line for each run of the hook for `job.*`: id, type and attempt.
+    pub(super) hook_runs: Vec<String>,
 }
 
-/// How much there was to judge.
 #[derive(Debug)]
 pub(super) struct Figures {
-    /// Transitions of jobs.
+    /// Of jobs.
     pub(super) events: usize,
-    /// How often the hook ran for them.
+    /// Runs of the hook for them.
     pub(super) executions: usize,
 }
 
-/// One run of the hook.
-struct Told<'a> {
+struct HookRun<'a> {
     id: &'a str,
     kind: &'a str,
     attempt: u32,
 }
 
 impl Evidence {
-    /// Fails where something was lost, told twice under two names or in two ways, or told out of order.
+    /// Fails if an event was lost, published with two ids or two contents, or published out of order.
     pub(super) fn check(&self, server: &Server, expected: &[(JobRef, Outcome)]) -> Figures {
         let by_id = self.by_id();
-        self.nothing_was_told_that_is_not_on_record(&by_id);
+        self.all_printed_events_are_recorded(&by_id);
         let watches = self.watches();
         let jobs: Vec<&str> = watches
             .iter()
@@ -59,33 +56,37 @@ impl Evidence {
             let name = job.to_string();
             let events = watches.iter().find(|events| events[0]["job"] == *name);
             let events = events.unwrap_or_else(|| panic!("{job} was never watched"));
-            one_story(events);
+            is_complete_history(events);
             assert!(
-                was_served_to_the_end(server, job),
-                "{job} was left alone before its end"
+                was_polled_after_its_end(server, job),
+                "{job} was not polled after its end"
             );
             assert_eq!(
                 text(events.last().unwrap(), "event_type"),
                 EventType::Ended(outcome).as_str()
             );
         }
-        let told: Vec<Told> = self.told.iter().map(|line| Told::read(line)).collect();
-        attempts_rise(&told);
+        let hook_runs: Vec<HookRun> = self
+            .hook_runs
+            .iter()
+            .map(|line| HookRun::read(line))
+            .collect();
+        attempts_rise(&hook_runs);
         for events in &watches {
-            every_event_was_delivered_in_order(events, &told);
+            every_event_was_delivered_in_order(events, &hook_runs);
         }
-        for one in &told {
-            let event = by_id.get(one.id);
-            let event = event.unwrap_or_else(|| panic!("{} is not on record", one.id));
-            assert_eq!(text(event, "event_type"), one.kind, "{}", one.id);
+        for run in &hook_runs {
+            let event = by_id.get(run.id);
+            let event = event.unwrap_or_else(|| panic!("{} is not recorded", run.id));
+            assert_eq!(text(event, "event_type"), run.kind, "{}", run.id);
         }
         Figures {
             events: watches.iter().map(Vec::len).sum(),
-            executions: told.len(),
+            executions: hook_runs.len(),
         }
     }
 
-    /// The records by their ids, none of which is there twice; the offsets rise.
+    /// The records by id. Each id is unique, and the offsets rise.
     fn by_id(&self) -> BTreeMap<&str, &Value> {
         let offsets: Vec<u64> = (self.events.iter())
             .map(|event| event["offset"].as_u64().unwrap())
@@ -99,20 +100,20 @@ impl Evidence {
         by_id
     }
 
-    /// Whatever was printed is on record, in the same words.
-    fn nothing_was_told_that_is_not_on_record(&self, by_id: &BTreeMap<&str, &Value>) {
+    /// Every printed event is recorded with the same content.
+    fn all_printed_events_are_recorded(&self, by_id: &BTreeMap<&str, &Value>) {
         for line in &self.printed {
             let Some(id) = line["event_id"].as_str().filter(|_| line["seq"].is_u64()) else {
                 continue;
             };
             let record = by_id.get(id);
-            let mut record = (*record.unwrap_or_else(|| panic!("not on record: {line}"))).clone();
+            let mut record = (*record.unwrap_or_else(|| panic!("not recorded: {line}"))).clone();
             record.as_object_mut().unwrap().remove("offset");
-            assert_eq!(record, *line, "told in one way and recorded in another");
+            assert_eq!(record, *line, "printed and recorded differ");
         }
     }
 
-    /// The events of jobs, a list a watch, each in the order in which they were recorded.
+    /// The job events of each watch, in the order of their records.
     fn watches(&self) -> Vec<Vec<&Value>> {
         let mut watches: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
         for event in self.events.iter().filter(|event| event["job"].is_string()) {
@@ -122,7 +123,7 @@ impl Evidence {
     }
 }
 
-impl<'a> Told<'a> {
+impl<'a> HookRun<'a> {
     fn read(line: &'a str) -> Self {
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap_or_else(|| panic!("torn: {line:?}"));
@@ -134,8 +135,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Numbered from 1 without a gap, each from the state that the one before led to, with one end, at the end.
-fn one_story(events: &[&Value]) {
+/// Numbered from 1 without a gap; each starts in the state that the previous one reached; only the last is an end.
+fn is_complete_history(events: &[&Value]) {
     let mut state = None;
     for (event, seq) in events.iter().zip(1_u64..) {
         assert_eq!(event["seq"], seq, "{events:#?}");
@@ -151,38 +152,38 @@ fn one_story(events: &[&Value]) {
     assert_eq!(events[0]["event_type"], "job.watching", "{events:#?}");
 }
 
-/// Whether an answer went out after the job's true end.
-fn was_served_to_the_end(server: &Server, job: JobRef) -> bool {
+/// Whether the server sent a status after the job's real end.
+fn was_polled_after_its_end(server: &Server, job: JobRef) -> bool {
     let ended = server.ended_at(job);
     ended.is_some_and(|ended| {
-        let after = |hit: &forgewatch_sim::RequestLog| hit.job == Some(job) && hit.at >= ended;
+        let after = |hit: &forgewatch_sim::LoggedRequest| hit.job == Some(job) && hit.at >= ended;
         server.log().iter().any(after)
     })
 }
 
-/// An event that was delivered again was so by a later attempt.
-fn attempts_rise(told: &[Told]) {
+/// A repeated delivery of an event has a higher attempt number.
+fn attempts_rise(hook_runs: &[HookRun]) {
     let mut attempts: BTreeMap<&str, u32> = BTreeMap::new();
-    for one in told {
-        let before = attempts.insert(one.id, one.attempt).unwrap_or_default();
+    for run in hook_runs {
+        let before = attempts.insert(run.id, run.attempt).unwrap_or_default();
         assert!(
-            before < one.attempt,
+            before < run.attempt,
             "{}: {before}, then {}",
-            one.id,
-            one.attempt
+            run.id,
+            run.attempt
         );
     }
 }
 
-/// The first runs for the events of a watch are all there, and in their order.
-fn every_event_was_delivered_in_order(events: &[&Value], told: &[Told]) {
+/// The hook first ran for the events of a watch in their order, and for all of them.
+fn every_event_was_delivered_in_order(events: &[&Value], hook_runs: &[HookRun]) {
     let mut seen = BTreeSet::new();
     let watch = format!("{}-", text(events[0], "watch"));
-    let firsts: Vec<&str> = (told.iter().map(|one| one.id))
+    let firsts: Vec<&str> = (hook_runs.iter().map(|run| run.id))
         .filter(|id| id.starts_with(&watch) && seen.insert(*id))
         .collect();
-    let due: Vec<&str> = events.iter().map(|event| text(event, "event_id")).collect();
-    assert_eq!(firsts, due, "delivered, and due");
+    let recorded: Vec<&str> = events.iter().map(|event| text(event, "event_id")).collect();
+    assert_eq!(firsts, recorded, "first runs, and recorded events");
 }
 
 fn text<'a>(event: &'a Value, field: &str) -> &'a str {

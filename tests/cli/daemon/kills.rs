@@ -1,9 +1,8 @@
-//! The real daemon, killed again and again at whatever moment it happens to be in, with a real state file and real
-//! hooks. Afterwards it runs undisturbed until all is over, and a checker looks for what was lost or done twice. It
-//! reads only what the simulator logged of what it served, what the hook wrote down, and what `forgewatch events` says.
+//! The real daemon, killed again and again at random moments, with a real state file and real hooks. Afterwards it runs
+//! until all jobs have ended, and the checks in `evidence` look for anything lost or repeated.
 //!
-//! `KILLS` in the environment sets how often, `KILLS_SEED` repeats the moments and the jobs of an earlier run (not what
-//! the machine makes of them).
+//! The environment variable `KILLS` sets how often; `KILLS_SEED` repeats the moments and the jobs of an earlier run, not
+//! its timing.
 
 use std::env;
 use std::fmt::Write as _;
@@ -17,74 +16,73 @@ use forgewatch_sim::Script;
 use serde_json::Value;
 
 use super::evidence::Evidence;
-use super::{Daemon, Home, hook, listed};
+use super::{DaemonFixture, DaemonProcess, hook, listed};
 
-/// A life ends within this time after it began, or after it was ready.
-const LONGEST_LIFE: Duration = Duration::from_millis(300);
-/// Jobs that the configuration lists; one more is added by a client in every second life.
+/// The daemon is killed within this time after its start, or after it was ready.
+const MAX_LIFE: Duration = Duration::from_millis(300);
+/// Jobs in the configuration; a client adds one more in every second life.
 const LISTED: usize = 6;
-/// How many hooks run at once, and so may be cut off by one kill.
+/// Hooks that run at once, and so may be interrupted by one kill.
 const RUNNING: usize = 4;
 
 #[test]
-fn killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice() {
+fn killed_at_any_moment_the_daemon_loses_and_repeats_nothing() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let kills = number("KILLS").unwrap_or(40) as usize;
     let seed = number("KILLS_SEED").unwrap_or_else(|| getrandom::u64().unwrap());
-    // Past the harness, which keeps the output of what passes and of what hangs.
+    // To standard error, because the test harness captures the output of tests that pass or hang.
     let _ = writeln!(io::stderr(), "{kills} kills, KILLS_SEED={seed}");
     let mut rng = SeededRng::new(seed);
     let script = jobs(LISTED + kills.div_ceil(2), &mut rng);
     let expected = Script::parse(&script).unwrap().expected();
-    let home = Home::new(&script, "");
-    let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> told && sync -d told";
+    let fixture = DaemonFixture::new(&script, "");
+    let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> events.txt && sync -d events.txt";
     let hooks = hook(
         "note",
         "'job.*'",
-        &home.script("note", note),
+        &fixture.script("note", note),
         &format!("max_running = {RUNNING}"),
     );
     let names: Vec<String> = expected.iter().map(|(job, _)| job.to_string()).collect();
     let (file, by_client) = names.split_at(LISTED);
-    home.configure(&(file.iter().map(|name| listed(name)).collect::<String>() + &hooks));
+    fixture.configure(&(file.iter().map(|name| listed(name)).collect::<String>() + &hooks));
 
     let mut to_add = by_client.iter();
-    let mut unanswered = Vec::new();
+    let mut unconfirmed = Vec::new();
     let mut printed = Vec::new();
     for life in 0..kills {
         let added = if life % 2 == 0 { to_add.next() } else { None };
-        let (lines, answered) = live(&home, LONGEST_LIFE.mul_f64(rng.roll()), added);
+        let (lines, confirmed) = run_until_killed(&fixture, MAX_LIFE.mul_f64(rng.uniform()), added);
         printed.extend(lines);
-        unanswered.extend(added.filter(|_| !answered).map(String::as_str));
+        unconfirmed.extend(added.filter(|_| !confirmed).map(String::as_str));
     }
-    printed.extend(undisturbed(&home, &unanswered));
+    printed.extend(last_life(&fixture, &unconfirmed));
 
     let evidence = Evidence {
-        events: home.remembered(),
+        events: fixture.recorded_events(),
         printed,
-        told: home.lines("told"),
+        hook_runs: fixture.lines("events.txt"),
     };
-    let figures = evidence.check(&home.stage.server, &expected);
+    let figures = evidence.check(&fixture.sim.server, &expected);
     let most = figures.events + RUNNING * kills;
     assert!(figures.executions <= most, "{figures:?}, {most} at most");
     let _ = writeln!(
         io::stderr(),
-        "{kills} kills, {} watches: {} transitions, {} hooks run for them; none lost, none told twice, none out of \
-         order",
+        "{kills} kills, {} watches: {} transitions, {} hook runs; none lost, repeated or out of order",
         expected.len(),
         figures.events,
         figures.executions,
     );
 }
 
-/// The simulator's jobs: each runs through several states and ten steps of progress, across several lives.
+/// Jobs with several states and ten steps of progress, each longer than a few lives of the daemon.
 fn jobs(count: usize, rng: &mut SeededRng) -> String {
     let endings = ["completed", "failed", "squashed", "progress_only"];
     (1..=count).fold(String::new(), |mut script, n| {
-        let seconds = 1.0 + 3.0 * rng.roll();
+        let seconds = 1.0 + 3.0 * rng.uniform();
         let kind = ["diff", "update"][n % 2];
         let back = if n % 3 == 0 {
-            "set_back = [{ at = '500ms', for = '200ms', to_state = 'queued', progress = 10 }]"
+            "setbacks = [{ at = '500ms', for = '200ms', state = 'queued', progress = 10 }]"
         } else {
             ""
         };
@@ -98,34 +96,39 @@ fn jobs(count: usize, rng: &mut SeededRng) -> String {
     })
 }
 
-/// One life: started, given a job where there is one, killed after `delay`. Returns what it printed, and whether it said
-/// that it watches the job.
-fn live(home: &Home, delay: Duration, added: Option<&String>) -> (Vec<Value>, bool) {
+/// One life of the daemon: start, maybe add a job, kill after `delay`. Returns what it printed, and whether it confirmed
+/// the job.
+fn run_until_killed(
+    fixture: &DaemonFixture,
+    delay: Duration,
+    added: Option<&String>,
+) -> (Vec<Value>, bool) {
     let daemon = match added {
-        Some(_) => home.start(),
-        None => Daemon::spawn(home.command()),
+        Some(_) => fixture.start(),
+        None => DaemonProcess::spawn(fixture.command()),
     };
-    let adding = added.map(|job| home.start_client(&["add", job]));
-    // The one thing that has to happen at a moment which nothing announces.
+    let adding = added.map(|job| fixture.start_client(&["add", job]));
+    // The only wait for a time instead of an event: the moment has to be random.
     thread::sleep(delay);
-    let (status, lines) = daemon.end("KILL");
+    let (status, lines) = daemon.stop("KILL");
     assert_eq!(status, None, "it ended by itself: {lines:#?}");
-    let answered = adding.is_some_and(|adding| adding.wait().status == 0);
-    (lines, answered)
+    let confirmed = adding.is_some_and(|adding| adding.wait().status == 0);
+    (lines, confirmed)
 }
 
-/// The last life: what nobody was told is watched is added once more, and all comes to its end.
-fn undisturbed(home: &Home, unanswered: &[&str]) -> Vec<Value> {
-    let daemon = home.start_with("WATCHDOG_USEC", "400000");
-    if !unanswered.is_empty() {
-        let add = ["add"].into_iter().chain(unanswered.iter().copied());
-        home.client(&add.collect::<Vec<_>>()).expect(0);
+/// The last life: adds the unconfirmed jobs again and waits until all jobs have ended.
+fn last_life(fixture: &DaemonFixture, unconfirmed: &[&str]) -> Vec<Value> {
+    let daemon = fixture.start_with("WATCHDOG_USEC", "400000");
+    if !unconfirmed.is_empty() {
+        let add = ["add"].into_iter().chain(unconfirmed.iter().copied());
+        fixture.client(&add.collect::<Vec<_>>()).expect(0);
     }
-    home.await_rest();
-    let (status, lines) = daemon.end("TERM");
+    fixture.await_idle();
+    let (status, lines) = daemon.stop("TERM");
     assert_eq!(status, Some(0));
-    let state = home.path("state.db");
-    home.client(&["state", "check", state.to_str().unwrap()])
+    let state = fixture.path("state.db");
+    fixture
+        .client(&["state", "check", state.to_str().unwrap()])
         .expect(0);
     lines
 }

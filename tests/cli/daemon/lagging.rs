@@ -1,4 +1,4 @@
-//! A reader of the daemon's output that is stuck when the daemon stops.
+//! The daemon stops while the reader of its output is blocked.
 
 use std::process::Child;
 use std::sync::mpsc::channel;
@@ -6,26 +6,26 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::{Daemon, Home, listed, types};
-use crate::place::{PATIENCE, job};
+use super::{DaemonFixture, DaemonProcess, listed, types};
+use crate::fixture::{TIMEOUT, job};
 
-/// A daemon whose output nobody reads, and which has dropped the line of a job's removal.
-fn lagging() -> (Home, Child) {
+/// Starts a daemon whose output is not read, and which has dropped the line about a removed job.
+fn lagging() -> (DaemonFixture, Child) {
     let all: Vec<String> = (1..=200).map(|n| format!("diff/{n}")).collect();
     let script: String = all
         .iter()
         .map(|name| job(name, "duration = '10m'"))
         .collect();
     let config: String = all.iter().map(|name| listed(name)).collect();
-    let home = Home::new(&script, &config);
-    let mut command = home.command();
-    // Everything there is to say, so that the queue is full after some polls of all: each makes ten lines or so.
+    let fixture = DaemonFixture::new(&script, &config);
+    let mut command = fixture.command();
+    // With tracing each poll makes about ten lines, so that the queue is full after a few polls of each job.
     command.env("FORGEWATCH_LOG", "trace");
     let child = command.spawn().unwrap();
-    home.await_notice("READY=1");
-    assert!(home.stage.server.wait_for_hits(None, 3000, PATIENCE));
-    home.client(&["remove", "diff/1"]).expect(0);
-    (home, child)
+    fixture.await_notice("READY=1");
+    assert!(fixture.sim.server.wait_for_requests(None, 3000, TIMEOUT));
+    fixture.client(&["remove", "diff/1"]).expect(0);
+    (fixture, child)
 }
 
 fn stop(child: &Child) {
@@ -33,8 +33,8 @@ fn stop(child: &Child) {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 }
 
-/// The two last events, checked to be what a stop of a daemon that lags ends with.
-fn last_words(events: &[Value], removed: &Value) {
+/// The last two events report the dropped lines and the stop.
+fn expect_lagged_stop(events: &[Value], removed: &Value) {
     let [.., lagged, finished] = events else {
         panic!("{events:#?}");
     };
@@ -52,34 +52,37 @@ fn removed(events: &[Value]) -> Value {
 }
 
 #[test]
-fn what_a_reader_that_is_stuck_to_the_end_has_missed_is_on_record() {
-    let (home, mut child) = lagging();
+fn the_lines_that_a_blocked_reader_missed_are_recorded() {
+    let (fixture, mut child) = lagging();
     stop(&child);
-    // It stays open, and unread.
+    // Keep it open and unread.
     let stdout = child.stdout.take();
     let (send, ended) = channel();
     let waiting = thread::spawn(move || send.send(child.wait().unwrap().code()).unwrap());
-    assert_eq!(ended.recv_timeout(PATIENCE), Ok(Some(0)));
+    assert_eq!(ended.recv_timeout(TIMEOUT), Ok(Some(0)));
     waiting.join().unwrap();
     drop(stdout);
-    let mut events = home.remembered();
-    // Those of the start that tells them.
+    let mut events = fixture.recorded_events();
+    // Without the events of the start that reads them.
     let end = types(&events).iter().position(|&t| t == "watch.finished");
     events.truncate(end.unwrap() + 1);
-    last_words(&events, &removed(&events));
+    expect_lagged_stop(&events, &removed(&events));
 }
 
 #[test]
-fn a_reader_that_reads_on_at_the_stop_is_told_what_it_has_missed() {
-    let (home, child) = lagging();
+fn a_reader_that_continues_at_the_stop_learns_what_it_missed() {
+    let (fixture, child) = lagging();
     stop(&child);
-    home.await_notice("STOPPING=1");
-    let (status, printed) = Daemon::of(child).wait();
+    fixture.await_notice("STOPPING=1");
+    let (status, printed) = DaemonProcess::from_child(child).wait();
     assert_eq!(status, Some(0));
-    let told: Vec<Value> = printed
+    let events: Vec<Value> = printed
         .into_iter()
         .filter(|line| line.get("event_type").is_some())
         .collect();
-    assert!(!types(&told).contains(&"job.removed"), "it was told");
-    last_words(&told, &removed(&home.remembered()));
+    assert!(
+        !types(&events).contains(&"job.removed"),
+        "the line was not dropped"
+    );
+    expect_lagged_stop(&events, &removed(&fixture.recorded_events()));
 }

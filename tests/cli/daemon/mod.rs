@@ -1,13 +1,13 @@
-//! The daemon from outside: started, spoken to, killed and started again, against the simulator.
+//! The daemon process against the simulator: started, used by clients, killed and restarted.
 //!
-//! It tells the test that it is ready as it tells a service manager, so nothing here guesses how long that takes.
+//! The tests wait for its notifications to the service manager instead of guessing how long something takes.
 
 mod chain;
 mod clients;
 mod disk;
 mod evidence;
+mod failed_deliveries;
 mod faults;
-mod given_up;
 mod kills;
 mod lagging;
 mod lifecycle;
@@ -25,40 +25,39 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::place::{Done, PATIENCE, Running, Stage};
+use crate::fixture::{CliOutput, CliProcess, SimFixture, TIMEOUT};
 
-/// A stage with a configuration for the daemon.
-pub(crate) struct Home {
-    pub(crate) stage: Stage,
+/// A simulator, and a configuration for the daemon.
+pub(crate) struct DaemonFixture {
+    pub(crate) sim: SimFixture,
     notices: Receiver<String>,
 }
 
-impl Home {
-    /// `script` is the simulator's, `toml` what the configuration has besides `[api]`, `[schedule]` and the places.
+impl DaemonFixture {
+    /// `toml` is appended to a configuration with `[api]`, `[schedule]`, `[state]` and `[control]`.
     pub(crate) fn new(script: &str, toml: &str) -> Self {
-        let stage = Stage::new(script);
-        let notices = UnixDatagram::bind(stage.place.path("notify")).unwrap();
-        let notices = hear(notices);
-        let home = Self { stage, notices };
-        home.configure(toml);
-        home
+        let sim = SimFixture::new(script);
+        let notices = UnixDatagram::bind(sim.sandbox.path("notify")).unwrap();
+        let notices = receive_notices(notices);
+        let fixture = Self { sim, notices };
+        fixture.configure(toml);
+        fixture
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.stage.place.path(name)
+        self.sim.sandbox.path(name)
     }
 
-    /// Writes the configuration anew.
     pub(crate) fn configure(&self, toml: &str) {
         let head = format!(
             "[api]\nbase_url = '{}'\naccount_service_id = 5678\nmax_requests_per_second = 10000\n\
              [schedule]\nmin_interval = '20ms'\nmax_interval = '200ms'\n\
              [state]\npath = '{}'\n[control]\nsocket = '{}'\n",
-            self.stage.server.base_url(),
+            self.sim.server.base_url(),
             self.path("state.db").display(),
             self.socket(),
         );
-        let file = self.stage.place.file("fw.toml", format!("{head}{toml}\n"));
+        let file = self.sim.sandbox.file("fw.toml", format!("{head}{toml}\n"));
         fs::rename(&file, self.path("fw.toml")).unwrap();
     }
 
@@ -66,13 +65,13 @@ impl Home {
         self.path("control.sock").display().to_string()
     }
 
-    /// The program with these arguments, which finds the daemon.
-    pub(crate) fn client(&self, args: &[&str]) -> Done {
+    /// Runs a client of the daemon.
+    pub(crate) fn client(&self, args: &[&str]) -> CliOutput {
         self.start_client(args).wait()
     }
 
-    fn start_client(&self, args: &[&str]) -> Running {
-        let program = self.stage.place.program(args);
+    fn start_client(&self, args: &[&str]) -> CliProcess {
+        let program = self.sim.sandbox.program(args);
         program.env("FORGEWATCH_SOCKET", self.socket()).start()
     }
 
@@ -94,103 +93,102 @@ impl Home {
         command
     }
 
-    /// Starts the daemon, and waits for nothing.
-    pub(crate) fn launch(&self) -> Daemon {
-        self.forget_notices();
-        Daemon::spawn(self.command())
+    /// Starts the daemon without waiting until it is ready.
+    pub(crate) fn spawn(&self) -> DaemonProcess {
+        self.drain_notices();
+        DaemonProcess::spawn(self.command())
     }
 
-    /// Starts the daemon, and waits until it is ready.
-    pub(crate) fn start(&self) -> Daemon {
-        let daemon = self.launch();
+    /// Starts the daemon and waits until it is ready.
+    pub(crate) fn start(&self) -> DaemonProcess {
+        let daemon = self.spawn();
         self.await_notice("READY=1");
         daemon
     }
 
-    /// Starts the daemon with a variable more, and waits until it is ready.
-    pub(crate) fn start_with(&self, name: &str, value: &str) -> Daemon {
-        self.forget_notices();
+    /// The same with one more environment variable.
+    pub(crate) fn start_with(&self, name: &str, value: &str) -> DaemonProcess {
+        self.drain_notices();
         let mut command = self.command();
         command.env(name, value);
-        let daemon = Daemon::spawn(command);
+        let daemon = DaemonProcess::spawn(command);
         self.await_notice("READY=1");
         daemon
     }
 
-    /// Starts it where it cannot: its exit status and what it said.
-    pub(crate) fn start_in_vain(&self) -> Done {
+    pub(crate) fn start_expecting_failure(&self) -> CliOutput {
         let config = self.path("fw.toml");
         let args = ["watch", "--config", config.to_str().unwrap()];
-        self.stage.place.program(&args).run()
+        self.sim.sandbox.program(&args).run()
     }
 
-    /// What an earlier daemon has told is none of the next one's.
-    fn forget_notices(&self) {
+    /// Drops the notifications of an earlier daemon.
+    fn drain_notices(&self) {
         while self.notices.try_recv().is_ok() {}
     }
 
-    /// Waits until the service manager would have been told this; returns the whole datagram.
+    /// Waits for a notification to the service manager with this line; returns the whole datagram.
     pub(crate) fn await_notice(&self, line: &str) -> String {
         loop {
-            let text = self.notices.recv_timeout(PATIENCE);
-            let text = text.unwrap_or_else(|e| panic!("{line} was never told: {e}"));
-            if text.lines().any(|told| told.starts_with(line)) {
+            let text = self.notices.recv_timeout(TIMEOUT);
+            let text = text.unwrap_or_else(|e| panic!("no notification {line}: {e}"));
+            if text.lines().any(|sent| sent.starts_with(line)) {
                 return text;
             }
         }
     }
 
-    /// Waits until nothing is watched and nothing is left to be delivered. The daemon's signs of life say when to look
-    /// again, so it was started with a watchdog.
-    pub(crate) fn await_rest(&self) {
-        let is_none = |args: &[&str]| self.client(args).expect(0).stdout.trim() == "[]";
-        while !(is_none(&["list", "--json"]) && is_none(&["hooks", "list", "--json"])) {
+    /// Waits until no job is watched and no delivery is open. Checks after each watchdog notification, so the daemon has
+    /// to be started with a watchdog.
+    pub(crate) fn await_idle(&self) {
+        let is_empty = |args: &[&str]| self.client(args).expect(0).stdout.trim() == "[]";
+        while !(is_empty(&["list", "--json"]) && is_empty(&["hooks", "list", "--json"])) {
             self.await_notice("WATCHDOG=1");
         }
     }
 
-    /// What a daemon that is started now says has happened.
-    pub(crate) fn remembered(&self) -> Vec<Value> {
+    /// The events that a daemon started now reads from the store.
+    pub(crate) fn recorded_events(&self) -> Vec<Value> {
         let daemon = self.start();
         let events = self.client(&["events"]).expect(0).stdout;
-        daemon.end("TERM");
+        daemon.stop("TERM");
         let lines = events.lines();
         lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
 
-    /// What a hook has written there, a line each.
+    /// The lines that a hook has written to this file.
     pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// A hook that is a shell script; its own folder is the working folder.
+    /// Writes a shell script for a hook; it runs in the fixture's directory.
     pub(crate) fn script(&self, name: &str, script: &str) -> String {
         use std::os::unix::fs::PermissionsExt;
         let folder = self.path("").display().to_string();
         let text = format!("#!/bin/sh\ncd {folder}\n{script}\n");
-        let path = self.stage.place.file(name, text);
+        let path = self.sim.sandbox.file(name, text);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         path.display().to_string()
     }
 }
 
-/// A daemon at work; killed when the test gives up on it.
-pub(crate) struct Daemon {
+/// A running daemon; killed when the test ends.
+pub(crate) struct DaemonProcess {
     child: Child,
     lines: Receiver<Value>,
     seen: Vec<Value>,
 }
 
-impl Daemon {
+impl DaemonProcess {
     fn spawn(mut command: Command) -> Self {
-        Self::of(command.spawn().unwrap())
+        Self::from_child(command.spawn().unwrap())
     }
 
-    /// Reads from here on what it prints.
-    fn of(mut child: Child) -> Self {
+    /// Starts to read its output.
+    fn from_child(mut child: Child) -> Self {
         let lines = follow(child.stdout.take().unwrap());
         Self {
             child,
@@ -210,10 +208,10 @@ impl Daemon {
         assert!(sent.success(), "{kill}");
     }
 
-    /// Waits until it has printed a line like this; the first such that was not returned before.
+    /// Waits for a line that matches; returns the first that was not returned before.
     #[track_caller]
     pub(crate) fn await_line(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         if let Some(at) = self.seen.iter().position(&wanted) {
             return self.seen.remove(at);
         }
@@ -240,38 +238,38 @@ impl Daemon {
         })
     }
 
-    /// Ends it with this signal, and returns its exit status and all that it printed and nobody has taken.
+    /// Sends this signal and waits for the end; returns exit status and the lines that no call has returned yet.
     #[track_caller]
-    pub(crate) fn end(mut self, signal: &str) -> (Option<i32>, Vec<Value>) {
+    pub(crate) fn stop(mut self, signal: &str) -> (Option<i32>, Vec<Value>) {
         self.signal(signal);
         self.wait()
     }
 
     #[track_caller]
     pub(crate) fn wait(&mut self) -> (Option<i32>, Vec<Value>) {
-        // Its standard output ends with it.
-        let until = Instant::now() + PATIENCE;
+        // Standard output is closed when the daemon ends.
+        let until = Instant::now() + TIMEOUT;
         while let Ok(line) = self
             .lines
             .recv_timeout(until.saturating_duration_since(Instant::now()))
         {
             self.seen.push(line);
         }
-        assert!(Instant::now() < until, "it does not end: {:#?}", self.seen);
+        assert!(Instant::now() < until, "does not end: {:#?}", self.seen);
         let status = self.child.wait().unwrap();
         (status.code(), std::mem::take(&mut self.seen))
     }
 }
 
-impl Drop for Daemon {
+impl Drop for DaemonProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Every datagram that comes. Somebody always reads, as with a service manager: a full queue would hold the daemon up.
-fn hear(socket: UnixDatagram) -> Receiver<String> {
+/// Receives every datagram at once, as a service manager does: a full queue would block the daemon.
+fn receive_notices(socket: UnixDatagram) -> Receiver<String> {
     let (send, notices) = channel();
     thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -285,7 +283,7 @@ fn hear(socket: UnixDatagram) -> Receiver<String> {
     notices
 }
 
-/// Every line it prints, as JSON, to the end.
+/// Reads every line as JSON, until the end.
 fn follow(stdout: ChildStdout) -> Receiver<Value> {
     let (send, lines) = channel();
     thread::spawn(move || {
@@ -299,17 +297,16 @@ fn follow(stdout: ChildStdout) -> Receiver<Value> {
     lines
 }
 
-/// A hook of this name for these events, in the configuration's words.
+/// The configuration of a hook.
 pub(crate) fn hook(name: &str, on: &str, script: &str, more: &str) -> String {
     format!("[[hooks]]\nname = '{name}'\non = [{on}]\nrun = ['{script}']\n{more}\n")
 }
 
-/// A job of the file.
+/// The configuration of a job.
 pub(crate) fn listed(job: &str) -> String {
     format!("[[jobs]]\njob = '{job}'\n")
 }
 
-/// The types of events, in order.
 pub(crate) fn types(events: &[Value]) -> Vec<&str> {
     events
         .iter()

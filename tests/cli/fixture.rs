@@ -1,4 +1,4 @@
-//! A simulator, a folder to live in, and the program run there with nothing else around it.
+//! A simulator, and the program in a directory and an environment of its own.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -11,21 +11,21 @@ use std::thread;
 use std::time::Duration;
 
 use forgewatch_core::job::JobRef;
-use forgewatch_sim::{RequestLog, Script, Server};
+use forgewatch_sim::{LoggedRequest, Script, Server};
 use serde_json::Value;
 
-/// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// For every wait. Ten times what anything takes that does not hang.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a watch is told so that milliseconds do.
+/// Polls within milliseconds.
 const FAST: [[&str; 2]; 2] = [["--min-interval", "20ms"], ["--max-interval", "200ms"]];
 
-/// A folder with the program's home, configuration and cache in it.
-pub(crate) struct Place {
+/// A directory with the program's home, configuration and cache.
+pub(crate) struct Sandbox {
     folder: tempfile::TempDir,
 }
 
-impl Place {
+impl Sandbox {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("home")).unwrap();
@@ -36,7 +36,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// Writes a file that its owner alone can read; returns where.
+    /// Writes a file that only its owner can read; returns its path.
     pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -45,8 +45,8 @@ impl Place {
         path
     }
 
-    /// The program with these arguments, the keys of the simulator, and no other variable that says anything.
-    pub(crate) fn program<S: AsRef<OsStr>>(&self, args: &[S]) -> Program {
+    /// The program with these arguments and the credentials of the simulator, in an otherwise empty environment.
+    pub(crate) fn program<S: AsRef<OsStr>>(&self, args: &[S]) -> CliCommand {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forgewatch"));
         command
             .args(args)
@@ -61,14 +61,14 @@ impl Place {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Program {
+        CliCommand {
             command,
             input: None,
         }
     }
 
-    /// `watch --until-done` of what lies at `base`, in a hurry, printing json.
-    pub(crate) fn watch_at(&self, base: &str, args: &[&str]) -> Program {
+    /// `watch --until-done` against `base`, with short intervals and `json`.
+    pub(crate) fn watch_at(&self, base: &str, args: &[&str]) -> CliCommand {
         let mut watch = vec!["watch", "--until-done", "--base-url", base];
         for flag in FAST.iter().filter(|flag| !args.contains(&flag[0])) {
             watch.extend(flag);
@@ -80,39 +80,38 @@ impl Place {
     }
 }
 
-/// A simulator, and a place beside it.
-pub(crate) struct Stage {
-    pub(crate) place: Place,
+pub(crate) struct SimFixture {
+    pub(crate) sandbox: Sandbox,
     pub(crate) server: Server,
 }
 
-impl Stage {
+impl SimFixture {
     pub(crate) fn new(script: &str) -> Self {
         Self {
-            place: Place::new(),
+            sandbox: Sandbox::new(),
             server: Server::start(Script::parse(script).unwrap()).unwrap(),
         }
     }
 
-    pub(crate) fn watch(&self, args: &[&str]) -> Program {
-        self.place.watch_at(&self.server.base_url(), args)
+    pub(crate) fn watch(&self, args: &[&str]) -> CliCommand {
+        self.sandbox.watch_at(&self.server.base_url(), args)
     }
 
-    /// Waits until `job` has been asked about `n` times.
-    pub(crate) fn await_hits(&self, job: &str, n: usize) {
-        let asked = self.server.wait_for_hits(Some(name(job)), n, PATIENCE);
-        assert!(asked, "{job} was not asked about {n} times");
+    /// Waits for `n` requests for `job`.
+    pub(crate) fn await_requests(&self, job: &str, n: usize) {
+        let arrived = self.server.wait_for_requests(Some(name(job)), n, TIMEOUT);
+        assert!(arrived, "fewer than {n} requests for {job}");
     }
 
     /// The requests for `job`.
-    pub(crate) fn hits(&self, job: &str) -> Vec<RequestLog> {
-        let mut hits = self.server.log();
-        hits.retain(|hit| hit.job == Some(name(job)));
-        hits
+    pub(crate) fn requests_for(&self, job: &str) -> Vec<LoggedRequest> {
+        let mut requests_for = self.server.log();
+        requests_for.retain(|hit| hit.job == Some(name(job)));
+        requests_for
     }
 }
 
-/// A script's entry for a job that completes in the blink of an eye, unless `more` says otherwise.
+/// A script entry for a job that completes after 150 ms, unless `more` says otherwise.
 pub(crate) fn job(name: &str, more: &str) -> String {
     let duration = if more.contains("duration") {
         ""
@@ -122,7 +121,7 @@ pub(crate) fn job(name: &str, more: &str) -> String {
     format!("[[jobs]]\njob = '{name}'\n{duration}{more}\n")
 }
 
-/// The same with one fault on these requests for it.
+/// The same with a fault in these requests.
 pub(crate) fn faulty(name: &str, requests: &str, fault: &str) -> String {
     job(
         name,
@@ -134,14 +133,13 @@ fn name(job: &str) -> JobRef {
     job.parse().unwrap()
 }
 
-/// The program, about to be run.
-pub(crate) struct Program {
+pub(crate) struct CliCommand {
     command: Command,
-    /// All of its standard input; None is one that stays open and silent.
+    /// None keeps standard input open and empty.
     input: Option<String>,
 }
 
-impl Program {
+impl CliCommand {
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
@@ -152,19 +150,19 @@ impl Program {
         self
     }
 
-    /// What it finds on its standard input.
+    /// The whole standard input.
     pub(crate) fn input(mut self, text: &str) -> Self {
         self.input = Some(text.to_owned());
         self
     }
 
-    /// Where its standard output goes, rather than to [`Done::stdout`].
+    /// Redirects standard output, away from [`CliOutput::stdout`].
     pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.command.stdout(stdout);
         self
     }
 
-    /// Puts it on a terminal of this size: what it shows there is [`Done::stdout`].
+    /// Runs it on a terminal of this size, whose content becomes [`CliOutput::stdout`].
     pub(crate) fn on_terminal(mut self, rows: u16, columns: u16) -> Self {
         let program = std::iter::once(self.command.get_program()).chain(self.command.get_args());
         let quoted: Vec<String> = program
@@ -188,20 +186,20 @@ impl Program {
             .env("PATH", "/usr/bin:/bin")
     }
 
-    pub(crate) fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> CliProcess {
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let stdin = match self.input {
             None => Some(stdin),
             Some(input) => {
-                // A program that did not want it has gone by now.
+                // Fails if the program ended without reading.
                 let _ = stdin.write_all(input.as_bytes());
                 None
             }
         };
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
-        Running {
+        CliProcess {
             child,
             stdin,
             stdout,
@@ -209,12 +207,12 @@ impl Program {
         }
     }
 
-    pub(crate) fn run(self) -> Done {
+    pub(crate) fn run(self) -> CliOutput {
         self.start().wait()
     }
 }
 
-/// Reads a stream to its end, aside.
+/// Reads a stream to its end on a thread.
 fn collect(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (done, collected) = channel();
     thread::spawn(move || {
@@ -225,15 +223,15 @@ fn collect(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     collected
 }
 
-/// The program under way; killed when the test gives up on it.
-pub(crate) struct Running {
+/// The running program; killed when the test ends.
+pub(crate) struct CliProcess {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<Receiver<Vec<u8>>>,
     stderr: Option<Receiver<Vec<u8>>>,
 }
 
-impl Running {
+impl CliProcess {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -245,17 +243,16 @@ impl Running {
         assert!(sent.success(), "{kill}");
     }
 
-    /// Types on its terminal.
     pub(crate) fn type_in(&mut self, keys: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(keys.as_bytes()).unwrap();
     }
 
-    pub(crate) fn wait(mut self) -> Done {
+    pub(crate) fn wait(mut self) -> CliOutput {
         // Both streams end with the process.
         let text = |stream: Option<Receiver<Vec<u8>>>, name: &str| {
             stream.map_or_else(String::new, |stream| {
-                let bytes = stream.recv_timeout(PATIENCE);
+                let bytes = stream.recv_timeout(TIMEOUT);
                 let bytes =
                     bytes.unwrap_or_else(|_| panic!("{name} did not end: the program hangs"));
                 String::from_utf8(bytes).unwrap()
@@ -264,7 +261,7 @@ impl Running {
         let stderr = text(self.stderr.take(), "standard error");
         let stdout = text(self.stdout.take(), "standard output");
         let status = self.child.wait().unwrap();
-        Done {
+        CliOutput {
             status: status
                 .code()
                 .unwrap_or_else(|| panic!("ended by a signal: {status}\n{stderr}")),
@@ -274,24 +271,23 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for CliProcess {
     fn drop(&mut self) {
-        // One that has been waited for is left alone.
+        // Fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What came of it.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct CliOutput {
     pub(crate) status: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Done {
-    /// Every line of json, diagnostics included.
+impl CliOutput {
+    /// Every line of `json`, diagnostics included.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let parse = |line| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{self:?}"))
@@ -299,24 +295,22 @@ impl Done {
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The events among them.
     pub(crate) fn events(&self) -> Vec<Value> {
         let mut events = self.lines();
         events.retain(|line| line.get("event_type").is_some());
         events
     }
 
-    /// The events about one job.
     pub(crate) fn events_of(&self, job: &str) -> Vec<Value> {
         let mut events = self.events();
         events.retain(|event| event["job"] == job);
         events
     }
 
-    /// The last event about a job.
+    /// The last event of a job.
     pub(crate) fn end_of(&self, job: &str) -> Value {
         let last = self.events_of(job).pop();
-        last.unwrap_or_else(|| panic!("nothing was told of {job}: {self:?}"))
+        last.unwrap_or_else(|| panic!("no event of {job}: {self:?}"))
     }
 
     /// `watch.finished`.
@@ -337,7 +331,6 @@ impl Done {
     }
 }
 
-/// Every regular file below a folder.
 pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(folder) else {
