@@ -1,9 +1,9 @@
 //! The cost of a job between polls: `cargo bench --bench idle`.
 //!
-//! Memory: one process watches 100,000 jobs and another 1,000,000. Each job has been polled once, by an API that responds
-//! at once, and waits for its next poll. The difference of their resident memory, divided by 900,000, is the memory of
-//! one job: row, index and timer, without labels. Timers: jobs are polled 10,000 times a second in real time, without
-//! network; the processor time is that of wake-ups, timers and steps.
+//! Memory: one process watches 100,000 jobs and another 1,000,000. Each job has been polled once, by an API that
+//! responds at once, and waits for its next poll. The difference of their resident memory, divided by 900,000, is the
+//! memory of one job: row, index and timer, without labels. Timers: jobs are polled 10,000 times a second in real time,
+//! without network; the processor time is that of wake-ups, timers and steps.
 
 use std::error::Error;
 use std::process::Command;

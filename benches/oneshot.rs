@@ -1,8 +1,8 @@
 //! Detection delay and requests of a one-shot in real time: `cargo bench --bench oneshot`, about 65 seconds.
 //!
-//! The simulator runs 20 jobs of 20 to 60 s with its seven models of ETAs in turn; the real binary watches them over HTTP
-//! with default settings and without calibration. The simulator records the true ends and the requests. For comparison:
-//! a loop that polls each job once a second detects the ends 0.5 s late, with one request per second.
+//! The simulator runs 20 jobs of 20 to 60 s with its seven models of ETAs in turn; the real binary watches them over
+//! HTTP with default settings and without calibration. The simulator records the true ends and the requests. For
+//! comparison: a loop that polls each job once a second detects the ends 0.5 s late, with one request per second.
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -29,7 +29,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use support::cpu::main_thread_ns;
 use support::median::median;
-use support::responder::{Identity, Responses, http1, tls};
+use support::responder::{Identity, PreparedResponses, http1, tls};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -87,7 +87,7 @@ async fn serve() -> Outcome<()> {
         )
     };
     let bodies = [status(4, "Running"), status(3, "Queued")];
-    let responses = Responses::new(bodies, JOBS * POLLS_PER_STATE);
+    let responses = PreparedResponses::new(bodies, JOBS * POLLS_PER_STATE);
     let identity = Identity::new()?;
     let mut listeners = Vec::new();
     for _ in 0..3 {

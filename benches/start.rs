@@ -1,9 +1,9 @@
 //! The cost of a whole one-shot for a job that has already ended: `cargo bench --bench start`.
 //!
 //! `forgewatch watch --until-done update/1 --output quiet` runs against a server that responds at once, and `curl`
-//! requests the same URL, in turn, over HTTP and HTTPS. The server's certificate is signed by its own authority, which is
-//! in `--cacert` for curl and in `api.ca_file` for forgewatch. curl then reads no other authority, forgewatch also the
-//! system's.
+//! requests the same URL, in turn, over HTTP and HTTPS. The server's certificate is signed by its own authority, which
+//! is in `--cacert` for curl and in `api.ca_file` for forgewatch. curl then reads no other authority, forgewatch also
+//! the system's.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use support::median::median;
-use support::responder::{Identity, Responses, http1, tls};
+use support::responder::{Identity, PreparedResponses, http1, tls};
 use support::rss::memory;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -57,7 +57,7 @@ fn serve(identity: Identity) -> Outcome<(String, String)> {
         over_tls.local_addr()?.to_string(),
     );
     std::thread::spawn(move || {
-        let responses = Responses::new([COMPLETED.to_owned()], 1);
+        let responses = PreparedResponses::new([COMPLETED.to_owned()], 1);
         runtime
             .block_on(async {
                 tokio::join!(

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 /// The prepared responses.
-pub(crate) struct Responses {
+pub(crate) struct PreparedResponses {
     /// The number of responses with each body before the next.
     times: usize,
     bodies: Vec<Bytes>,
@@ -27,7 +27,7 @@ pub(crate) struct Responses {
     next: AtomicUsize,
 }
 
-impl Responses {
+impl PreparedResponses {
     /// These bodies in turn, each `times` times, in a loop; dated now.
     pub(crate) fn new(bodies: impl IntoIterator<Item = String>, times: usize) -> Arc<Self> {
         let bodies: Vec<Bytes> = bodies.into_iter().map(Bytes::from).collect();
@@ -97,7 +97,7 @@ impl Identity {
 }
 
 /// Serves plain HTTP/1.1, forever.
-pub(crate) async fn http1(listener: TcpListener, responses: Arc<Responses>) {
+pub(crate) async fn http1(listener: TcpListener, responses: Arc<PreparedResponses>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
         tokio::spawn(serve_http1(stream, Arc::clone(&responses)));
@@ -109,7 +109,7 @@ pub(crate) async fn tls(
     listener: TcpListener,
     identity: &Identity,
     protocol: &str,
-    responses: Arc<Responses>,
+    responses: Arc<PreparedResponses>,
 ) -> Result<(), Box<dyn Error>> {
     let acceptor = identity.acceptor(protocol)?;
     let h2 = protocol == "h2";
@@ -130,7 +130,10 @@ pub(crate) async fn tls(
     Ok(())
 }
 
-async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, responses: Arc<Responses>) {
+async fn serve_http1(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    responses: Arc<PreparedResponses>,
+) {
     let mut request = Vec::with_capacity(1024);
     loop {
         match stream.read_buf(&mut request).await {
@@ -147,7 +150,7 @@ async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, responses:
 
 async fn serve_h2(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    responses: Arc<Responses>,
+    responses: Arc<PreparedResponses>,
 ) {
     let service = service_fn(move |_| {
         let body = Full::new(responses.next(&responses.bodies));

@@ -1,7 +1,7 @@
 //! Decodes any bytes as a request of the control socket.
 //!
-//! Failures are: a panic; a request that does not survive serialization; and a wrong error for a line that is too long or
-//! incomplete.
+//! Failures are: a panic; a request that does not survive serialization; and a wrong error for a line that is too long
+//! or incomplete.
 
 #![no_main]
 

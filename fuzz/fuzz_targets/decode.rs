@@ -1,7 +1,7 @@
 //! Decodes any bytes, whole and in chunks, and compares the result with `serde_json`.
 //!
-//! The first byte of the input is the position of the split. Failures are: a panic; a result that depends on the split; a
-//! body accepted that `serde_json` rejects; and a body rejected for its grammar that `serde_json` accepts.
+//! The first byte of the input is the position of the split. Failures are: a panic; a result that depends on the split;
+//! a body accepted that `serde_json` rejects; and a body rejected for its grammar that `serde_json` accepts.
 
 #![no_main]
 
