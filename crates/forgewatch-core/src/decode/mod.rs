@@ -1,16 +1,17 @@
 //! From the bytes of a response body to a [`Status`] or the server's error envelope.
 //!
-//! `clanforge` pushes the decompressed body, chunk by chunk, into a [`Decoder`] and takes the [`DecodedBody`] at the end.
-//! The decoder keeps only the texts of known fields, each cut at 8 KiB. It counts a diff's files and sums their sizes, so
-//! a body of any size takes the same few kilobytes. The division into chunks has no effect on the result, the error or
-//! its offset.
+//! `clanforge` pushes the decompressed body, chunk by chunk, into a [`Decoder`] and takes the [`DecodedBody`] at the
+//! end. The decoder keeps only the texts of known fields, each cut at 8 KiB. It counts a diff's files and sums their
+//! sizes, so a body of any size takes the same few kilobytes. The division into chunks has no effect on the result, the
+//! error or its offset.
 //!
 //! # Accepted bodies
 //! A body is one JSON object, as strict as in `serde_json`, with at most 32 levels, no byte order mark, and only white
 //! space after it. The decoder checks all of it, skipped parts included, and never returns a partly read status. The
 //! vendor's pages contradict themselves and each other, so every documented form of a field is accepted:
 //!
-//! - Numbers may be strings, with white space around them. A number that is not finite, or longer than 8 KiB, is `None`.
+//! - Numbers may be strings, with white space around them. A number that is not finite, or longer than 8 KiB, is
+//!   `None`.
 //! - null, a missing field and a field of the wrong type are `None`. The exception is `jobfailed`: reading a wrong type
 //!   as "not failed" would guess about the end of the job, so it is an error.
 //! - The state is `jobstateid`; `jobstatename` is used only without a valid `jobstateid`.

@@ -79,8 +79,8 @@ impl Scalar<'_> {
         })
     }
 
-    /// The number of failures of a job: a flag or a count; null and the empty string (PHP's `(string) false`) are 0. Any
-    /// number but 0 is at least 1.
+    /// The number of failures of a job: a flag or a count; null and the empty string (PHP's `(string) false`) are 0.
+    /// Any number but 0 is at least 1.
     pub(super) fn failures(&self) -> Option<u32> {
         match self {
             Self::Null => Some(0),

@@ -85,8 +85,8 @@ impl ErrorStats {
         self.var.max(MIN_VARIANCE)
     }
 
-    /// Adds one job's mean and mean square with a weight of up to 1 (T. Finch, "Incremental calculation of weighted mean
-    /// and variance", 2009).
+    /// Adds one job's mean and mean square with a weight of up to 1 (T. Finch, "Incremental calculation of weighted
+    /// mean and variance", 2009).
     fn add(&mut self, mean: f32, square: f32, weight: f32) {
         self.n = (self.n + weight).min(MAX_WEIGHT);
         let share = weight / self.n;
@@ -139,8 +139,8 @@ pub struct KindCalibration {
 }
 
 impl Default for KindCalibration {
-    /// The priors for an unknown server: an ETA or a rate is off by a factor of up to two, a steady ETA is met three times
-    /// in ten. The prior of the lifetime gives way to the first job.
+    /// The priors for an unknown server: an ETA or a rate is off by a factor of up to two, a steady ETA is met three
+    /// times in ten. The prior of the lifetime gives way to the first job.
     fn default() -> Self {
         Self {
             errors: [

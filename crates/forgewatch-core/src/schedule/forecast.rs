@@ -1,10 +1,10 @@
 //! From samples to a distribution of the time left.
 //!
 //! Up to four estimates (see [`EstimateSource`]) and the lifetimes of earlier jobs are combined in the log domain, each
-//! weighted by its precision (the inverse of its variance): a lognormal. If the server seems to compute its ETA from the
-//! progress, the two are one estimate and count once. In addition, an ETA that has not moved may simply be right, within
-//! its granularity: a window too narrow for the lognormal. The probability of that is learned per kind of job and
-//! updated by Bayes' rule with the likelihood of the window under the other estimates.
+//! weighted by its precision (the inverse of its variance): a lognormal. If the server seems to compute its ETA from
+//! the progress, the two are one estimate and count once. In addition, an ETA that has not moved may simply be right,
+//! within its granularity: a window too narrow for the lognormal. The probability of that is learned per kind of job
+//! and updated by Bayes' rule with the likelihood of the window under the other estimates.
 
 use super::ForecastBasis;
 use super::calibration::{EstimateSource, KindCalibration, SOURCES};
@@ -299,8 +299,8 @@ pub(super) fn steady_eta(history: &History) -> Option<f32> {
         .then_some(now)
 }
 
-/// The points of time left at which a steady ETA is met, with their probabilities. `prior` is the probability that it is
-/// met at all, `others` the mean and variance by the other estimates.
+/// The points of time left at which a steady ETA is met, with their probabilities. `prior` is the probability that it
+/// is met at all, `others` the mean and variance by the other estimates.
 fn eta_window(
     history: &History,
     prior: f32,

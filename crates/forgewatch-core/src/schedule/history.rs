@@ -94,8 +94,8 @@ impl History {
         (history, next_poll)
     }
 
-    /// Measures the errors of all estimates once the job has ended by itself. The end was seen at `end_up_ms` and came at
-    /// an unknown time since the latest sample.
+    /// Measures the errors of all estimates once the job has ended by itself. The end was seen at `end_up_ms` and came
+    /// at an unknown time since the latest sample.
     pub fn calibration_update(&self, end_up_ms: u64) -> CalibrationUpdate {
         /// Seconds beside its granularity by which an ETA may be off and still count as met.
         const SLACK: f32 = 2.0;
@@ -107,7 +107,7 @@ impl History {
         let seen = self.seconds_at(end_up_ms).max(last);
         let end = 0.5 * (last + seen);
         update.lifetime = Some((self.initial_age + end).max(1.0).ln());
-        // The variance of a uniform distribution between the latest sample and the end observation.
+        // The variance of a uniform distribution between the latest sample and the end seen.
         let end_var = (seen - last) * (seen - last) / 12.0;
         let (mut steady, mut met) = (0.0, 0.0);
         for len in 1..=self.len {

@@ -26,8 +26,8 @@ fn observation(ms: u64, eta_s: Option<i64>, progress: f32) -> Observation {
     }
 }
 
-/// Watches a job that ends after `end_ms` and whose ETA is the function `eta_s` of the time. Returns the detection delay
-/// in milliseconds, the number of requests and the history.
+/// Watches a job that ends after `end_ms` and whose ETA is the function `eta_s` of the time. Returns the detection
+/// delay in milliseconds, the number of requests and the history.
 fn watch(
     end_ms: u64,
     calibration: &KindCalibration,

@@ -1,9 +1,9 @@
 //! The clock that the server's times refer to.
 //!
 //! `jobeta` is only as good as the clock it is compared with. The server's current time is in the header `Date`, but a
-//! proxy's `Date` may be wrong, and so may our clock. `jobupdated` and `jobstart` of a running job show which of the two
-//! fits: they cannot lie in the future and rarely lie far in the past. The engine keeps one [`ServerClock`] for each
-//! host and passes it every status.
+//! proxy's `Date` may be wrong, and so may our clock. `jobupdated` and `jobstart` of a running job show which of the
+//! two fits: they cannot lie in the future and rarely lie far in the past. The engine keeps one [`ServerClock`] for
+//! each host and passes it every status.
 
 use crate::status::Status;
 
@@ -24,8 +24,9 @@ pub struct ServerClock {
 }
 
 impl ServerClock {
-    /// Adds a response that came at `wall_ms` (our clock, Unix milliseconds) and returns the time on the server's clock.
-    /// `date` is the response's `Date` minus its `Age`, Unix seconds. A new offset counts once two responses agree.
+    /// Adds a response that came at `wall_ms` (our clock, Unix milliseconds) and returns the time on the server's
+    /// clock. `date` is the response's `Date` minus its `Age`, Unix seconds. A new offset counts once two responses
+    /// agree.
     pub fn observe(&mut self, wall_ms: i64, date: Option<i64>, status: &Status) -> i64 {
         let observed = offset_ms(wall_ms, date, status);
         let near = |other: i64| observed.saturating_sub(other).saturating_abs() <= NOISE_MS;
