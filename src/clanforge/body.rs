@@ -84,8 +84,8 @@ impl Deadline {
         self.received
     }
 
-    /// Whether to yield to the other tasks of this thread. A small response that decompresses to a large body never waits
-    /// for the network.
+    /// Whether to yield to the other tasks of this thread. A small response that decompresses to a large body never
+    /// waits for the network.
     fn should_yield(&mut self) -> bool {
         let due = self.received >= self.yield_at;
         if due {
@@ -142,7 +142,8 @@ pub(super) async fn read_status(
     }
 }
 
-/// Reads the error from a response with any other HTTP status. Reading the body also allows the connection to be reused.
+/// Reads the error from a response with any other HTTP status. Reading the body also allows the connection to be
+/// reused.
 pub(super) async fn read_error(
     mut response: Response,
     mut deadline: Deadline,

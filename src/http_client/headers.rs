@@ -16,8 +16,8 @@ pub fn server_date(headers: &HeaderMap) -> Option<i64> {
     Some(date - i64::from(age))
 }
 
-/// `Retry-After` as a span from now, at most an hour. A date is compared with the `Date` of the same response, since our
-/// clock may be wrong. None if it is missing, past or invalid.
+/// `Retry-After` as a span from now, at most an hour. A date is compared with the `Date` of the same response, since
+/// our clock may be wrong. None if it is missing, past or invalid.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
     let seconds = if let Ok(seconds) = value.parse::<u64>() {
