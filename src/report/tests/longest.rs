@@ -11,7 +11,7 @@ use forgewatch_core::event::{
     Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, MAX_LINE_BYTES,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
-use forgewatch_core::status::{FileSum, Files, Names};
+use forgewatch_core::status::{FileSum, DiffFiles, DiffNames};
 use forgewatch_core::verdict::ErrorKind;
 
 /// Texts that grow in JSON, each in its own way, and texts that do not.
@@ -69,8 +69,9 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         reason: Some(Reason::Interrupted),
         requests: Some(u32::MAX),
         elapsed_ms: Some(u64::MAX),
+        stalled_ms: Some(u64::MAX),
         detection_delay_ms: Some(u64::MAX),
-        files: Some(Files {
+        files: Some(DiffFiles {
             added: most,
             modified: most,
             removed: most,
@@ -81,6 +82,10 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
             failed: u32::MAX,
             squashed: u32::MAX,
             other: u32::MAX,
+            timed_out: u32::MAX,
+            not_found: u32::MAX,
+            refused: u32::MAX,
+            gave_up: u32::MAX,
             outcome: "interrupted",
         }),
         delivery: Some(Box::new(FailedDelivery {
@@ -104,7 +109,7 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
     event.fields = fields;
     event.meta = Some(Arc::new(JobMeta {
         labels: labels.into_iter().collect(),
-        names: Names {
+        names: DiffNames {
             game: Some(game),
             image: Some(image),
             machine: Some(machine),

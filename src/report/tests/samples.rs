@@ -8,7 +8,7 @@ use forgewatch_core::event::{
     Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, WatchId,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
-use forgewatch_core::status::{FileSum, Files, Names};
+use forgewatch_core::status::{FileSum, DiffFiles, DiffNames};
 use forgewatch_core::verdict::ErrorKind;
 
 /// A `joberror` written by an attacker.
@@ -109,7 +109,13 @@ fn transitions() -> Vec<(EventType, EventFields)> {
         (EventType::StateChanged, changed(JobState::Running, frozen)),
         (EventType::Progressed, expected(running(40), 130)),
         (EventType::EtaSlipped, expected(running(41), 720)),
-        (EventType::Stalled, expected(running(41), -180)),
+        (
+            EventType::Stalled,
+            EventFields {
+                stalled_ms: Some(1_800_000),
+                ..expected(running(41), -180)
+            },
+        ),
         (EventType::Resumed, running(42)),
         (
             EventType::Unreachable,
@@ -131,7 +137,7 @@ fn ends() -> Vec<(EventType, EventFields)> {
     let sum = |count, bytes| FileSum { count, bytes };
     let completed = EventFields {
         detection_delay_ms: Some(870),
-        files: Some(Files {
+        files: Some(DiffFiles {
             added: sum(1_204, 3_412_000_000),
             modified: sum(3, 999_999),
             removed: sum(0, 0),
@@ -176,7 +182,7 @@ pub(super) fn every_event() -> Vec<Event> {
     if let Some(first) = events.first_mut() {
         first.meta = Some(Arc::new(JobMeta {
             labels: [("build".to_owned(), "8812".to_owned())].into(),
-            names: Names {
+            names: DiffNames {
                 game: Some("Space\nGame".to_owned()),
                 image: Some("live".to_owned()),
                 machine: Some("build-7".to_owned()),
@@ -188,8 +194,8 @@ pub(super) fn every_event() -> Vec<Event> {
         completed: 3,
         failed: 1,
         squashed: 1,
-        other: 0,
         outcome: "failed",
+        ..FinishedCounts::default()
     };
     events.push(watch_event(EventType::WatchFinished, 2, Some(counts)));
     events.push(hook_failed());

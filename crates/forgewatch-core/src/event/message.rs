@@ -22,7 +22,7 @@ impl Event {
             EventType::EtaSlipped => format!("the ETA of {job} moved later"),
             EventType::Stalled => {
                 let time = fields.stalled_ms.map(|ms| format!(" for {}", span(ms)));
-                format!("{job}: no progress{}{percent}", time.unwrap_or_default())
+                format!("{job}{percent}: no progress{}", time.unwrap_or_default())
             }
             EventType::Resumed => format!("{job} is progressing again{percent}"),
             EventType::Unreachable => format!("{job} cannot be polled"),
