@@ -11,7 +11,7 @@ use forgewatch_core::event::{
     Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, MAX_LINE_BYTES,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
-use forgewatch_core::status::{FileSum, DiffFiles, DiffNames};
+use forgewatch_core::status::{DiffFiles, DiffNames, FileSum};
 use forgewatch_core::verdict::ErrorKind;
 
 /// Texts that grow in JSON, each in its own way, and texts that do not.

@@ -8,7 +8,7 @@ use forgewatch_core::event::{
     Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, WatchId,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
-use forgewatch_core::status::{FileSum, DiffFiles, DiffNames};
+use forgewatch_core::status::{DiffFiles, DiffNames, FileSum};
 use forgewatch_core::verdict::ErrorKind;
 
 /// A `joberror` written by an attacker.
