@@ -49,7 +49,7 @@ impl EventPayload {
 
     /// Parses an earlier [`EventPayload::body`].
     pub fn parse(body: String) -> Result<Self, PayloadError> {
-        let StoredEvent { data } =
+        let PayloadBody { data } =
             serde_json::from_str(&body).map_err(|e| PayloadError(e.to_string()))?;
         let id = EventId {
             watch: (data.watch.parse())
@@ -123,12 +123,12 @@ impl EventPayload {
 
 /// The parts of a stored body that deliveries need.
 #[derive(Deserialize)]
-struct StoredEvent {
-    data: StoredData,
+struct PayloadBody {
+    data: PayloadData,
 }
 
 #[derive(Deserialize)]
-struct StoredData {
+struct PayloadData {
     watch: String,
     seq: u32,
     event_type: String,
