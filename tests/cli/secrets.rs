@@ -215,7 +215,7 @@ fn an_invalid_configuration_leaks_no_secret() {
 fn check_leaks_no_secret_online_or_offline() {
     for fault in [
         "status = 401",
-        "date = '0s'",
+        "date_offset = '0s'",
         "redirect = 'http://127.0.0.1:1'",
     ] {
         let fixture = SimFixture::new(&script(&faulty("diff/1", "1-", fault)));
