@@ -32,7 +32,7 @@ pub struct DaemonConfig<A, P> {
     /// Each job once.
     pub jobs: Vec<JobSpec>,
     pub hooks: Vec<HookSpec>,
-    pub perform: P,
+    pub executor: P,
     /// How long ended watches are kept.
     pub retain: Duration,
 }
@@ -83,7 +83,7 @@ where
         let rng = |n: u64| SeededRng::new(seed.wrapping_add(n));
         let mut hooks = Dispatcher::new(
             &config.hooks,
-            config.perform,
+            config.executor,
             outbox.clone(),
             Rc::clone(&system_events),
             clock.clone(),
@@ -171,7 +171,7 @@ where
         self.retain = config.retain;
         self.engine
             .configure(config.api, config.limits, config.throttle);
-        self.hooks.configure(&config.hooks, config.perform);
+        self.hooks.configure(&config.hooks, config.executor);
         self.apply(plan);
         self.emit(EventType::WatchReloaded, self.jobs());
         Ok(())

@@ -1,161 +1,161 @@
-//! One lifetime: a daemon that is started, commanded, killed and started again, until the weather is calm and everything
-//! has to come to its end.
+//! One lifetime: daemon processes that start, receive commands and crash, then a last one without faults in which every
+//! watch and delivery must end.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::control::protocol::Answer;
+use forgewatch::control::protocol::Response;
 use forgewatch::daemon::{Daemon, DaemonConfig};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::api::{Server, SimApi};
+use crate::api::{ApiServer, SimApi};
 use crate::checker::{Violation, check};
-use crate::clock::{SimClock, Wall};
+use crate::clock::{SimClock, WallClock};
 use crate::commands;
 use crate::config::Config;
-use crate::crash::DiesAt;
-use crate::disk::Disk;
-use crate::faults::{Counts, Fault};
-use crate::hooks::{SimHooks, cut_off};
-use crate::log::{End, InForce, Life, Log, ToldOut};
+use crate::crash::CrashAfter;
+use crate::disk::SimDisk;
+use crate::faults::{Fault, FaultCounts};
+use crate::hooks::{SimHooks, end_attempts};
+use crate::log::{ActiveConfig, Log, ProcessEnd, ProcessRun, Publication};
 use crate::planted_bugs::{Bug, PlantedApi, PlantedHooks, PlantedStore};
-use crate::world::{Tracing, World};
+use crate::world::{TraceMode, World};
 
-/// How long a calm world may take to come to its end, in true time.
-const CALM_MS: u64 = 12 * 3_600_000;
-/// Longer than any clock jumps.
-const FOR_EVER: Duration = Duration::from_hours(100_000);
-/// How long running hooks may go on at a stop.
+/// Time limit of the last process, in true time.
+const DRAIN_LIMIT_MS: u64 = 12 * 3_600_000;
+/// Longer than any clock jump.
+const FOREVER: Duration = Duration::from_hours(100_000);
+/// How long running hooks may continue during a shutdown.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// The daemon under test, on simulated everything.
 pub(crate) type Simulated = Daemon<PlantedApi, PlantedStore, SimClock, PlantedHooks>;
 
-/// What a lifetime came to.
-pub(crate) struct Story {
+/// The result of a lifetime.
+pub(crate) struct LifetimeReport {
     pub(crate) violations: Vec<Violation>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: FaultCounts,
     pub(crate) trace_hash: u64,
-    pub(crate) lives: u64,
+    pub(crate) processes: u64,
     pub(crate) events: u64,
     pub(crate) deliveries: u64,
 }
 
-/// Everything that outlives a process.
-pub(crate) struct Stage {
+/// The parts that outlive a process.
+pub(crate) struct Simulation {
     pub(crate) world: Rc<World>,
-    pub(crate) wall: Rc<Wall>,
-    pub(crate) server: Rc<Server>,
-    pub(crate) disk: Disk,
-    /// The configuration file.
-    pub(crate) file: RefCell<Config>,
+    pub(crate) wall_clock: Rc<WallClock>,
+    pub(crate) server: Rc<ApiServer>,
+    pub(crate) disk: SimDisk,
+    pub(crate) config_file: RefCell<Config>,
     pub(crate) bug: Option<Bug>,
 }
 
-/// Lives the lifetime of this seed.
-pub(crate) fn live(seed: u64, bug: Option<Bug>, tracing: Tracing) -> Story {
+/// Runs the lifetime of this seed.
+pub(crate) fn run_lifetime(seed: u64, bug: Option<Bug>, tracing: TraceMode) -> LifetimeReport {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
     runtime.unwrap().block_on(async {
         let world = Rc::new(World::new(seed, tracing));
-        let wall = Rc::new(Wall::new(Rc::clone(&world)));
-        let server = Rc::new(Server::new(Rc::clone(&world)));
+        let wall_clock = Rc::new(WallClock::new(Rc::clone(&world)));
+        let server = Rc::new(ApiServer::new(Rc::clone(&world)));
         let jobs: Vec<JobRef> = server.jobs.keys().copied().collect();
-        let stage = Stage {
-            file: RefCell::new(world.roll(|rng| Config::first(rng, &jobs))),
-            disk: Disk::new(Rc::clone(&world), Rc::clone(&wall)),
+        let sim = Simulation {
+            config_file: RefCell::new(world.draw(|rng| Config::initial(rng, &jobs))),
+            disk: SimDisk::new(Rc::clone(&world), Rc::clone(&wall_clock)),
             world,
-            wall,
+            wall_clock,
             server,
             bug,
         };
-        let lives = stage.world.roll(|rng| rng.between(1, 3));
-        for _ in 0..lives {
-            stage.life(false).await;
-            stage.wait_for_the_next().await;
+        let processes = sim.world.draw(|rng| rng.between(1, 3));
+        for _ in 0..processes {
+            sim.run_process(false).await;
+            sim.wait_until_restart().await;
         }
-        stage.world.calm_down();
-        stage.life(true).await;
-        stage.told()
+        sim.world.disable_faults();
+        sim.run_process(true).await;
+        sim.report()
     })
 }
 
-impl Stage {
-    async fn life(&self, is_calm: bool) {
+impl Simulation {
+    async fn run_process(&self, faults_disabled: bool) {
         let world = &self.world;
         let began = world.stamp();
         world.log(|log| {
-            let (ready, wound_up) = (None, None);
-            log.lives.push(Life {
+            let (ready, stopping_since) = (None, None);
+            log.processes.push(ProcessRun {
                 ready,
-                wound_up,
+                stopping_since,
                 ended: began,
-                end: End::Alive,
-                is_calm,
+                end: ProcessEnd::Running,
+                faults_disabled,
             });
         });
-        world.trace(|| format!("life {} begins", world.life()));
-        let polls = if is_calm {
+        world.trace(|| format!("process {} starts", world.current_process()));
+        let polls = if faults_disabled {
             u64::MAX
         } else {
-            world.roll(|rng| rng.spread(3_000))
+            world.draw(|rng| rng.spread(3_000))
         };
-        let process = Box::pin(self.process(is_calm));
-        let end = DiesAt::new(process, polls, Rc::clone(&self.wall))
+        let process = Box::pin(self.run_daemon(faults_disabled));
+        let end = CrashAfter::new(process, polls, Rc::clone(&self.wall_clock))
             .await
-            .unwrap_or(End::Crashed);
-        if end == End::Crashed {
+            .unwrap_or(ProcessEnd::Crashed);
+        if end == ProcessEnd::Crashed {
             self.count_crash();
         }
-        cut_off(world);
+        end_attempts(world);
         self.disk.crash();
         let ended = world.stamp();
-        world.trace(|| format!("life {} ends: {end:?}", world.life()));
+        world.trace(|| format!("process {} ends: {end:?}", world.current_process()));
         world.log(|log| {
-            if let Some(life) = log.lives.last_mut() {
-                (life.ended, life.end) = (ended, end);
+            if let Some(process) = log.processes.last_mut() {
+                (process.ended, process.end) = (ended, end);
             }
         });
     }
 
     fn count_crash(&self) {
         let world = &self.world;
-        world.hit(Fault::Crash);
-        let (in_start, in_stop, in_command) = world.log(|log| {
-            let life = log.lives.last();
-            let of_now = |command: &crate::log::Command| command.life + 1 == log.lives.len();
+        world.record_fault(Fault::Crash);
+        let (in_startup, in_shutdown, in_command) = world.log(|log| {
+            let process = log.processes.last();
+            let of_now =
+                |command: &crate::log::ClientCommand| command.process + 1 == log.processes.len();
             let in_command = log
                 .commands
                 .last()
-                .is_some_and(|c| of_now(c) && c.done.is_none());
+                .is_some_and(|c| of_now(c) && c.confirmed.is_none());
             (
-                life.is_some_and(|life| life.ready.is_none()),
-                life.is_some_and(|life| life.wound_up.is_some()),
+                process.is_some_and(|process| process.ready.is_none()),
+                process.is_some_and(|process| process.stopping_since.is_some()),
                 in_command,
             )
         });
         for (is, fault) in [
-            (in_start, Fault::CrashAtStart),
-            (in_stop, Fault::CrashInStop),
+            (in_startup, Fault::CrashInStartup),
+            (in_shutdown, Fault::CrashInShutdown),
             (in_command, Fault::CrashInCommand),
         ] {
             if is {
-                world.hit(fault);
+                world.record_fault(fault);
             }
         }
     }
 
-    async fn wait_for_the_next(&self) {
-        let long = self.world.may(Fault::LongDown, 0.1);
+    async fn wait_until_restart(&self) {
+        let long = self.world.occurs(Fault::LongDowntime, 0.1);
         if long {
-            self.world.hit(Fault::LongDown);
+            self.world.record_fault(Fault::LongDowntime);
         }
-        let ms = self.world.roll(|rng| {
+        let ms = self.world.draw(|rng| {
             if long {
                 rng.spread(20_000_000)
             } else {
@@ -163,41 +163,42 @@ impl Stage {
             }
         });
         sleep(Duration::from_millis(ms)).await;
-        if self.world.roll(|rng| rng.chance(0.2)) {
-            self.edit_the_file();
+        if self.world.draw(|rng| rng.chance(0.2)) {
+            self.edit_config_file();
         }
     }
 
-    /// Somebody edits the configuration file.
-    pub(crate) fn edit_the_file(&self) {
+    pub(crate) fn edit_config_file(&self) {
         let jobs: Vec<JobRef> = self.server.jobs.keys().copied().collect();
-        let edited = self.world.roll(|rng| self.file.borrow().edited(rng, &jobs));
-        *self.file.borrow_mut() = edited;
+        let edited = self
+            .world
+            .draw(|rng| self.config_file.borrow().edited(rng, &jobs));
+        *self.config_file.borrow_mut() = edited;
     }
 
-    /// What the file orders.
-    pub(crate) fn orders(&self) -> DaemonConfig<PlantedApi, PlantedHooks> {
-        let config = self.file.borrow().clone();
-        let hooks = SimHooks::new(&self.world, &self.wall, &config);
+    /// The daemon's configuration by the file.
+    pub(crate) fn daemon_config(&self) -> DaemonConfig<PlantedApi, PlantedHooks> {
+        let config = self.config_file.borrow().clone();
+        let hooks = SimHooks::new(&self.world, &self.wall_clock, &config);
         DaemonConfig {
             api: PlantedApi::new(SimApi(Rc::clone(&self.server)), self.bug),
             throttle: config.throttle,
             limits: config.limits,
             jobs: config.jobs,
             hooks: config.hooks,
-            perform: PlantedHooks::new(hooks, self.bug),
+            executor: PlantedHooks::new(hooks, self.bug),
             retain: config.retain,
         }
     }
 
-    /// From here on the daemon goes by the file as it is.
-    pub(crate) fn is_in_force(&self) {
-        let (life, since) = (self.world.life(), self.world.stamp());
-        let config = self.file.borrow().clone();
+    /// Logs that the daemon uses the file from now on.
+    pub(crate) fn record_active_config(&self) {
+        let (process, since) = (self.world.current_process(), self.world.stamp());
+        let config = self.config_file.borrow().clone();
         self.world.trace(|| {
             let jobs: Vec<_> = config.jobs.iter().map(|job| job.job.to_string()).collect();
             let hooks: Vec<_> = config.hooks.iter().map(|hook| &*hook.name).collect();
-            format!("in force: jobs {jobs:?}, hooks {hooks:?}")
+            format!("active: jobs {jobs:?}, hooks {hooks:?}")
         });
         let leaves = |log: &Log| {
             let before = log.configs.last();
@@ -207,170 +208,170 @@ impl Stage {
                     .hooks
                     .iter()
                     .filter(|hook| config.hook(&hook.name).is_none());
-                gone.any(|hook| self.disk.owes(&hook.name))
+                gone.any(|hook| self.disk.has_deliveries_for(&hook.name))
             })
         };
         if self.world.log(|log| leaves(log)) {
-            self.world.hit(Fault::HookLeaves);
+            self.world.record_fault(Fault::HookRemoved);
         }
         self.world.log(|log| {
-            log.configs.push(InForce {
-                life,
+            log.configs.push(ActiveConfig {
+                process,
                 since,
                 config,
             });
         });
     }
 
-    async fn process(&self, is_calm: bool) -> End {
+    async fn run_daemon(&self, faults_disabled: bool) -> ProcessEnd {
         let world = &self.world;
         let store = PlantedStore::new(self.disk.clone(), self.bug);
         let loaded = store.load();
-        self.is_in_force();
-        let clock = SimClock::start(&self.wall);
-        let seed = world.roll(crate::rng::Rng::bits);
-        let mut orders = self.orders();
+        self.record_active_config();
+        let clock = SimClock::start(&self.wall_clock);
+        let seed = world.draw(crate::rng::Rng::bits);
+        let mut daemon_config = self.daemon_config();
         if self.bug == Some(Bug::DeadlineNotClamped) {
-            orders.limits.schedule.max_interval = FOR_EVER;
+            daemon_config.limits.schedule.max_interval = FOREVER;
         }
-        let daemon = Daemon::start(orders, store, loaded, clock, self.ids(), seed).await;
+        let daemon = Daemon::start(daemon_config, store, loaded, clock, self.ids(), seed).await;
         let mut daemon = match daemon {
             Ok(daemon) => daemon,
             Err(error) => {
-                world.trace(|| format!("no start: {error}"));
-                return End::Failed;
+                world.trace(|| format!("startup failed: {error}"));
+                return ProcessEnd::Failed;
             }
         };
         let ready = world.stamp();
         world.trace(|| "ready");
-        world.log(|log| log.lives.last_mut().unwrap().ready = Some(ready));
-        if is_calm {
-            self.calmly(&mut daemon).await
+        world.log(|log| log.processes.last_mut().unwrap().ready = Some(ready));
+        if faults_disabled {
+            self.drain(&mut daemon).await
         } else {
-            self.busily(&mut daemon).await
+            self.run_with_clients(&mut daemon).await
         }
     }
 
-    /// A life with clients, until somebody stops it.
-    async fn busily(&self, daemon: &mut Simulated) -> End {
+    /// Runs with clients that send commands, until the shutdown.
+    async fn run_with_clients(&self, daemon: &mut Simulated) -> ProcessEnd {
         let world = &self.world;
         let stop_at =
-            Instant::now() + Duration::from_millis(world.roll(|rng| rng.spread(2_400_000)));
-        let every = world.roll(|rng| rng.pick(&[2_000, 30_000, 600_000]));
-        let mut removing = Vec::new();
+            Instant::now() + Duration::from_millis(world.draw(|rng| rng.spread(2_400_000)));
+        let every = world.draw(|rng| rng.pick(&[2_000, 30_000, 600_000]));
+        let mut pending_removals = Vec::new();
         loop {
-            let pause = Duration::from_millis(world.roll(|rng| rng.between(0, 2 * every)));
+            let pause = Duration::from_millis(world.draw(|rng| rng.between(0, 2 * every)));
             let next = (Instant::now() + pause).min(stop_at);
             loop {
                 tokio::select! {
                     biased;
-                    told = daemon.advance() => match told {
+                    result = daemon.advance() => match result {
                         Ok(events) => {
-                            self.tell(events);
-                            commands::answer_removals(self, daemon, &mut removing);
+                            self.publish(events);
+                            commands::confirm_removals(self, daemon, &mut pending_removals);
                         }
-                        Err(_) => return End::Failed,
+                        Err(_) => return ProcessEnd::Failed,
                     },
                     () = sleep_until(next) => break,
                 }
             }
             if next >= stop_at {
-                return self.stop(daemon).await;
+                return self.shut_down(daemon).await;
             }
-            commands::run_one(self, daemon, &mut removing).await;
+            commands::run_random_command(self, daemon, &mut pending_removals).await;
         }
     }
 
-    /// The last life: nothing goes wrong any more, and everything comes to its end.
-    async fn calmly(&self, daemon: &mut Simulated) -> End {
-        let until = self.world.at(self.world.now_ms() + CALM_MS);
+    /// The last process: runs until no watch and no delivery is left.
+    async fn drain(&self, daemon: &mut Simulated) -> ProcessEnd {
+        let until = self.world.at(self.world.now_ms() + DRAIN_LIMIT_MS);
         loop {
-            let standing = daemon.standing();
-            if standing.watching == 0 && standing.deliveries_waiting == 0 && daemon.is_settled() {
-                return self.stop(daemon).await;
+            let summary = daemon.summary();
+            if summary.watching == 0 && summary.deliveries_pending == 0 && daemon.is_drained() {
+                return self.shut_down(daemon).await;
             }
             if Instant::now() >= until {
-                return End::Endless;
+                return ProcessEnd::NotDrained;
             }
             tokio::select! {
                 biased;
-                told = daemon.advance() => match told {
-                    Ok(events) => self.tell(events),
-                    Err(_) => return End::Failed,
+                result = daemon.advance() => match result {
+                    Ok(events) => self.publish(events),
+                    Err(_) => return ProcessEnd::Failed,
                 },
                 () = sleep_until((Instant::now() + Duration::from_mins(5)).min(until)) => {}
             }
         }
     }
 
-    /// The orderly stop, as the command does it.
-    async fn stop(&self, daemon: &mut Simulated) -> End {
+    /// The orderly shutdown, as the application does it.
+    async fn shut_down(&self, daemon: &mut Simulated) -> ProcessEnd {
         let world = &self.world;
-        let wound_up = world.stamp();
-        world.trace(|| "stop");
-        world.log(|log| log.lives.last_mut().unwrap().wound_up = Some(wound_up));
-        daemon.wind_up();
+        let stopping_since = world.stamp();
+        world.trace(|| "shutdown");
+        world.log(|log| log.processes.last_mut().unwrap().stopping_since = Some(stopping_since));
+        daemon.drain();
         let grace = Instant::now() + STOP_GRACE;
-        while !daemon.is_settled() {
+        while !daemon.is_drained() {
             tokio::select! {
                 biased;
-                told = daemon.advance() => match told {
-                    Ok(events) => self.tell(events),
-                    Err(_) => return End::Failed,
+                result = daemon.advance() => match result {
+                    Ok(events) => self.publish(events),
+                    Err(_) => return ProcessEnd::Failed,
                 },
                 () = sleep_until(grace) => daemon.stop_hooks().await,
             }
         }
-        self.tell(daemon.finished().await.into_iter().collect());
-        End::Stopped
+        self.publish(daemon.record_finished().await.into_iter().collect());
+        ProcessEnd::Stopped
     }
 
-    /// What goes to the output.
-    pub(crate) fn tell(&self, events: Vec<Event>) {
-        let life = self.world.life();
+    /// Logs events that the daemon returned for output.
+    pub(crate) fn publish(&self, events: Vec<Event>) {
+        let process = self.world.current_process();
         for event in events {
             let at = self.world.stamp();
             self.world
-                .trace(|| format!("told: {} {}", event.kind.as_str(), event.id));
+                .trace(|| format!("published: {} {}", event.kind.as_str(), event.id));
             self.world
-                .log(|log| log.told.push(ToldOut { life, at, event }));
+                .log(|log| log.published.push(Publication { process, at, event }));
         }
     }
 
-    /// Random ids, as long as the machine has any to give.
-    fn ids(&self) -> forgewatch::daemon::Ids {
+    /// Random ids, or an error if the system provides no random numbers.
+    fn ids(&self) -> forgewatch::daemon::NewWatchId {
         let world = Rc::clone(&self.world);
         let mut counted = 0_u128;
-        let counts = self.bug == Some(Bug::IdFromACounter);
+        let counts = self.bug == Some(Bug::SequentialIds);
         Box::new(move || {
             counted += 1;
             if counts {
                 return Ok(WatchId(counted.to_be_bytes()));
             }
-            if world.may(Fault::NoEntropy, 0.01) {
-                world.hit(Fault::NoEntropy);
+            if world.occurs(Fault::NoEntropy, 0.01) {
+                world.record_fault(Fault::NoEntropy);
                 return Err("simulated: no random numbers".to_owned());
             }
-            let (high, low) = world.roll(|rng| (rng.bits(), rng.bits()));
+            let (high, low) = world.draw(|rng| (rng.bits(), rng.bits()));
             Ok(WatchId(
                 ((u128::from(high) << 64) | u128::from(low)).to_be_bytes(),
             ))
         })
     }
 
-    fn told(&self) -> Story {
+    fn report(&self) -> LifetimeReport {
         let world = &self.world;
         let mut log: Log = world.take_log();
-        log.left = self.disk.load();
-        Story {
+        log.final_state = self.disk.load();
+        LifetimeReport {
             violations: check(&log),
             counts: world.counts(),
             trace_hash: world.trace_hash(),
-            lives: log.lives.len() as u64,
+            processes: log.processes.len() as u64,
             events: log
                 .writes
                 .iter()
-                .filter(|w| w.taken().is_some())
+                .filter(|w| w.applied().is_some())
                 .map(|w| w.events().len() as u64)
                 .sum(),
             deliveries: log.attempts.iter().filter(|a| a.had_effect).count() as u64,
@@ -378,7 +379,7 @@ impl Stage {
     }
 }
 
-/// Whether a client was told that it can't be done.
-pub(crate) fn is_refusal(answer: &Answer) -> bool {
-    matches!(answer, Answer::Refused { .. })
+/// Whether the daemon rejected a request.
+pub(crate) fn is_error(answer: &Response) -> bool {
+    matches!(answer, Response::Error { .. })
 }

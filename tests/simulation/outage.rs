@@ -1,4 +1,4 @@
-//! Ten minutes without an API, with a thousand jobs: what it is asked while it is down, and when it is back.
+//! An API outage of ten minutes with a thousand jobs: the request rate during the outage and after it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,14 +12,15 @@ use forgewatch::engine::{Clock, Throttle};
 use forgewatch::hooks::payload::EventPayload;
 use forgewatch::hooks::{AttemptFuture, Executor};
 use forgewatch::store::{
-    Archive, Commit, JobListUpdate, Loaded, PollSample, SavedWatch, Store, StoreError, StoredEvent,
+    Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
+    StoredState,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{EventType, WatchId};
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobRef, JobState};
 use forgewatch_core::limits::{JobFailed, Limits};
-use forgewatch_core::schedule::{Policy, Rules};
+use forgewatch_core::schedule::{Policy, ScheduleSettings};
 use forgewatch_core::status::Status;
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::{ErrorKind, PollError};
@@ -30,23 +31,23 @@ use crate::clock::EPOCH_MS;
 use crate::rng::Rng;
 
 const JOBS: u64 = 1_000;
-/// The default.
+/// The default rate limit.
 const REQUESTS_PER_SECOND: f64 = 20.0;
-/// Before it everything finds its pace. Seconds, as all that follows.
+/// Warm-up before that. All times are seconds.
 const NORMAL_FROM: u64 = 600;
 const DOWN_FROM: u64 = 1_200;
 const DOWN_UNTIL: u64 = 1_800;
 const OVER: u64 = 2_400;
-/// The API of a thousand jobs, and a count of what it was asked by second.
+/// The API of a thousand jobs; counts requests per second.
 #[derive(Clone)]
-struct PendingRequest {
-    born: Instant,
+struct OutageApi {
+    start: Instant,
     by_second: Rc<RefCell<Vec<u64>>>,
     rng: Rc<RefCell<Rng>>,
-    began: Rc<RefCell<BTreeMap<JobRef, u64>>>,
+    job_starts: Rc<RefCell<BTreeMap<JobRef, u64>>>,
 }
 
-impl PendingRequest {
+impl OutageApi {
     fn between(&self, from: u64, to: u64) -> u64 {
         self.by_second.borrow()[from as usize..to as usize]
             .iter()
@@ -54,40 +55,40 @@ impl PendingRequest {
     }
 }
 
-impl PendingRequest {
-    /// Where a job stands: it began when it was asked for first, and takes from five minutes to half an hour.
+impl OutageApi {
+    /// A job starts with the first request for it and takes 5 to 30 minutes.
     fn status(&self, job: JobRef) -> Status {
-        let now = self.born.elapsed().as_secs();
-        let began = *self.began.borrow_mut().entry(job).or_insert(now);
+        let now = self.start.elapsed().as_secs();
+        let start = *self.job_starts.borrow_mut().entry(job).or_insert(now);
         let mut rng = Rng::new(job.id.get());
         let lasts = rng.between(300, 1_800);
-        // What the server expects is wrong by up to a fifth.
-        let expected = lasts * rng.between(80, 120) / 100;
-        let age = now - began;
+        // The ETA is wrong by up to 20 %.
+        let reported = lasts * rng.between(80, 120) / 100;
+        let age = now - start;
         let at = |second: u64| EPOCH_MS / 1000 + second.cast_signed();
-        let is_over = age >= lasts;
+        let has_ended = age >= lasts;
         Status {
-            state: Some(if is_over {
+            state: Some(if has_ended {
                 JobState::Completed
             } else {
                 JobState::Running
             }),
-            progress: Some(if is_over {
+            progress: Some(if has_ended {
                 100.0
             } else {
                 age as f32 / lasts as f32 * 99.0
             }),
-            start: Some(at(began)),
+            start: Some(at(start)),
             updated: Some(at(now)),
-            eta: Some(at(began + expected)),
+            eta: Some(at(start + reported)),
             ..Status::default()
         }
     }
 }
 
-impl Api for PendingRequest {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
-        let second = self.born.elapsed().as_secs();
+impl Api for OutageApi {
+    async fn poll(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
+        let second = self.start.elapsed().as_secs();
         self.by_second.borrow_mut()[second as usize] += 1;
         let latency = self.rng.borrow_mut().between(20, 400);
         sleep(Duration::from_millis(latency)).await;
@@ -102,14 +103,14 @@ impl Api for PendingRequest {
         Ok(StatusResponse {
             status: self.status(job),
             date: None,
-            at_least: Duration::ZERO,
+            min_wait: Duration::ZERO,
         })
     }
 }
 
-impl Clock for PendingRequest {
+impl Clock for OutageApi {
     fn now(&self) -> Moment {
-        let up_ms = self.born.elapsed().as_millis() as u64;
+        let up_ms = self.start.elapsed().as_millis() as u64;
         Moment {
             up_ms,
             wall_ms: EPOCH_MS + up_ms.cast_signed(),
@@ -117,11 +118,11 @@ impl Clock for PendingRequest {
     }
 }
 
-/// A store that takes everything and keeps nothing: nobody dies in this story.
+/// A store that keeps nothing, as the daemon does not restart here.
 #[derive(Clone)]
-struct Nowhere;
+struct DiscardingStore;
 
-impl Store for Nowhere {
+impl Store for DiscardingStore {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         Ok(())
     }
@@ -129,7 +130,7 @@ impl Store for Nowhere {
     fn record_poll(&self, _: PollSample) {}
 }
 
-impl Archive for Nowhere {
+impl DaemonStore for DiscardingStore {
     async fn deliveries_of(&self, _: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         Ok(Vec::new())
     }
@@ -138,7 +139,7 @@ impl Archive for Nowhere {
         Ok(None)
     }
 
-    async fn given_up(&self, _: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
+    async fn failed_deliveries(&self, _: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
         Ok((Vec::new(), 0))
     }
 
@@ -154,23 +155,23 @@ impl Archive for Nowhere {
         Ok(Vec::new())
     }
 
-    async fn polls(&self, _: WatchId) -> Result<Vec<String>, StoreError> {
+    async fn polls_of(&self, _: WatchId) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn newest_of(&self, _: JobRef) -> Result<Option<SavedWatch>, StoreError> {
+    async fn newest_watch(&self, _: JobRef) -> Result<Option<SavedWatch>, StoreError> {
         Ok(None)
     }
 
-    async fn ended_since(&self, _: i64) -> Result<Vec<SavedWatch>, StoreError> {
+    async fn ended_watches(&self, _: i64) -> Result<Vec<SavedWatch>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn accept(&self, _: JobListUpdate) -> Result<(), StoreError> {
+    async fn update_jobs(&self, _: JobListUpdate) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn save_calibrations(&self, _: String) -> Result<(), StoreError> {
+    async fn save_calibration(&self, _: String) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -179,7 +180,6 @@ impl Archive for Nowhere {
     }
 }
 
-/// There are no hooks.
 struct NoHooks;
 
 impl Executor for NoHooks {
@@ -199,8 +199,8 @@ fn job(n: u64) -> JobRef {
     format!("update/{n}").parse().unwrap()
 }
 
-/// The defaults of the configuration, but for the rate.
-fn orders(api: PendingRequest) -> DaemonConfig<PendingRequest, NoHooks> {
+/// The default configuration.
+fn daemon_config(api: OutageApi) -> DaemonConfig<OutageApi, NoHooks> {
     let spec = |n: u64| JobSpec {
         job: job(n),
         labels: BTreeMap::new(),
@@ -212,7 +212,7 @@ fn orders(api: PendingRequest) -> DaemonConfig<PendingRequest, NoHooks> {
             max_requests_per_second: REQUESTS_PER_SECOND,
         },
         limits: Limits {
-            schedule: Rules {
+            schedule: ScheduleSettings {
                 policy: Policy::Inspection,
                 request_cost: Duration::from_secs(1),
                 min_interval: Duration::from_secs(1),
@@ -229,39 +229,39 @@ fn orders(api: PendingRequest) -> DaemonConfig<PendingRequest, NoHooks> {
         },
         jobs: (1..=JOBS).map(spec).collect(),
         hooks: Vec::new(),
-        perform: NoHooks,
+        executor: NoHooks,
         retain: Duration::from_hours(720),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_ten_minutes_brings_no_storm_while_it_lasts_nor_when_it_ends() {
-    let asked = PendingRequest {
-        born: Instant::now(),
+async fn an_outage_causes_no_request_storm_during_it_or_after_it() {
+    let api = OutageApi {
+        start: Instant::now(),
         by_second: Rc::new(RefCell::new(vec![0; OVER as usize + 60])),
         rng: Rc::new(RefCell::new(Rng::new(1))),
-        began: Rc::default(),
+        job_starts: Rc::default(),
     };
     let mut ids = 0_u128;
     let new_id = Box::new(move || {
         ids += 1;
         Ok(WatchId(ids.to_be_bytes()))
     });
-    let (store, loaded) = (Nowhere, Loaded::default());
+    let (store, loaded) = (DiscardingStore, StoredState::default());
     let daemon = Daemon::start(
-        orders(asked.clone()),
+        daemon_config(api.clone()),
         store,
         loaded,
-        asked.clone(),
+        api.clone(),
         new_id,
         1,
     )
     .await;
     let mut daemon = daemon.unwrap();
-    let end = asked.born + Duration::from_secs(OVER);
+    let end = api.start + Duration::from_secs(OVER);
     let mut next = JOBS;
     while let Ok(told) = timeout_at(end, daemon.advance()).await {
-        // There are always a thousand: one that ends is followed by another.
+        // Each job that ends is replaced by a new one.
         for _ in told
             .unwrap()
             .iter()
@@ -271,10 +271,10 @@ async fn an_outage_of_ten_minutes_brings_no_storm_while_it_lasts_nor_when_it_end
             daemon.add(vec![job(next)], BTreeMap::new(), false).await;
         }
     }
-    let normal = asked.between(NORMAL_FROM, DOWN_FROM);
-    let down = asked.between(DOWN_FROM, DOWN_UNTIL);
+    let normal = api.between(NORMAL_FROM, DOWN_FROM);
+    let down = api.between(DOWN_FROM, DOWN_UNTIL);
     let rate = normal as f64 / (DOWN_FROM - NORMAL_FROM) as f64;
-    let after = asked.by_second.borrow()[DOWN_UNTIL as usize..OVER as usize].to_vec();
+    let after = api.by_second.borrow()[DOWN_UNTIL as usize..OVER as usize].to_vec();
     let most = after.iter().copied().max().unwrap_or_default();
     let back = after
         .iter()
@@ -293,8 +293,8 @@ async fn an_outage_of_ten_minutes_brings_no_storm_while_it_lasts_nor_when_it_end
         "{most} requests in a second, normally {rate:.1}"
     );
     assert_eq!(
-        daemon.standing().unreachable,
+        daemon.summary().unreachable,
         0,
-        "all of them are asked again"
+        "polling must resume for all jobs"
     );
 }

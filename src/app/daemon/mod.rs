@@ -101,7 +101,7 @@ fn read_config(
         .hooks
         .iter_mut()
         .for_each(|hook| set_socket_variable(hook, &socket));
-    let perform = Actions::new(&settings.hooks, settings.api.ca_file.as_deref())?;
+    let executor = Actions::new(&settings.hooks, settings.api.ca_file.as_deref())?;
     let api = RefreshingClient::new(
         client,
         settings.api.clone(),
@@ -114,7 +114,7 @@ fn read_config(
         limits: settings.limits.clone(),
         jobs: settings.jobs.clone(),
         hooks: settings.hooks.clone(),
-        perform,
+        executor,
         retain: settings.state.retain,
     };
     Ok((settings, orders, loaded.output))
