@@ -1,4 +1,4 @@
-//! What is in the container: the installation as it ships, a simulator, hooks, and three jobs that take an hour.
+//! The contents of the container: the shipped installation, a simulator, hooks, and jobs that take an hour.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -9,25 +9,25 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::machine::{Files, Machine, eventually};
-use crate::say;
+use crate::machine::{Machine, Overlay, eventually};
+use crate::print_line;
 
 pub(crate) const UNIT: &str = "forgewatch.service";
 pub(crate) const CONFIGURATION: &str = "/etc/forgewatch/forgewatch.toml";
 const CREDENTIALS: &str = "/etc/forgewatch/credentials";
-/// What `note` writes: event id, attempt, job, what happened; a line each.
+/// The lines that the hook `note` writes: event id, attempt, job, state.
 pub(crate) const NOTES: &str = "/var/lib/forgewatch/notes";
 
-/// What must be seen nowhere: the secret key, and how Basic and the webhooks' signature would carry theirs.
+/// Secrets that must not appear in any output.
 pub(crate) const ACCESS: &str = "canary-access";
 pub(crate) const SECRET: &str = "canary-0xsecret";
 pub(crate) const WEBHOOK_KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5";
 
-/// Who may speak to the daemon, and who may not.
+/// Users with and without access to the daemon.
 pub(crate) const MEMBER: &str = "ann";
 pub(crate) const STRANGER: &str = "bob";
 
-/// Jobs that take as long as the test, and some that end as soon as they are asked about.
+/// Jobs that outlast the test, and jobs that end with the first poll.
 const SCRIPT: &str = r#"
 access_key = "canary-access"
 secret_key = "canary-0xsecret"
@@ -55,7 +55,7 @@ name = "note"
 on = ["job.completed"]
 run = ["/usr/local/libexec/note"]
 
-# Never called: that its key can be read is enough.
+# Never called; tests that its key can be read.
 [[hooks]]
 name = "chat"
 on = ["job.squashed"]
@@ -63,8 +63,8 @@ webhook = "https://hooks.example.net/forgewatch"
 secret_files = ["/run/credentials/forgewatch.service/webhook"]
 "#;
 
-/// Prints what no log likes, leaves a note, and shows that it may use the network. The first attempts for diff/11 and diff/12 go on until they are
-/// ended, and the latter does not listen to a mere TERM.
+/// Prints control characters and a forged log line, uses the network, and writes a note. The first attempts for diff/11
+/// and diff/12 run until they are killed; the one for diff/12 ignores TERM.
 const NOTE: &str = r#"#!/bin/bash
 head -c 60000 /dev/zero | tr '\0' '\001'
 echo; echo '<0>forged'
@@ -84,13 +84,13 @@ const SIMULATOR: &str = "\
 ExecStart=/usr/bin/forgewatch simulate --script /etc/simulator.toml
 ";
 
-/// A webhook's key is handed over, as the manual says.
+/// Passes a webhook key as documented in the manual.
 const DROP_IN: &str = "\
 [Service]
 LoadCredential=webhook:/etc/forgewatch/webhook.secret
 ";
 
-/// A script with these diffs, which take an hour each, besides the others.
+/// The simulator's script, with these diffs of an hour each.
 fn script(diffs: &Range<u32>) -> String {
     let entry = |n| format!("    {{ job = \"diff/{n}\", duration = \"1h\" }},\n");
     SCRIPT.to_owned() + &diffs.clone().map(entry).collect::<String>() + "]\n"
@@ -103,11 +103,11 @@ pub(crate) fn settings(diffs: Range<u32>) -> String {
     SETTINGS.to_owned() + update + &diffs.map(entry).collect::<String>()
 }
 
-/// Boots with all of it in place, the group and its member included, but without a credential. The simulator knows these
-/// diffs, and the first `watched` of them are configured. None, with a word on why, where that can't be.
+/// Boots the container with everything except the credential. The simulator serves these diffs; the first `watched` of them
+/// are configured. Prints a reason and returns None if this system cannot run the container.
 pub(crate) fn boot(diffs: &Range<u32>, watched: u32) -> Option<Machine> {
-    let files = Files::new();
-    let root = files.root();
+    let overlay = Overlay::new();
+    let root = overlay.root();
     let install = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/install.sh"))
         .arg("install")
         .env("DESTDIR", &root)
@@ -132,10 +132,10 @@ pub(crate) fn boot(diffs: &Range<u32>, watched: u32) -> Option<Machine> {
     ] {
         write(&root.join(path.trim_start_matches('/')), text, mode);
     }
-    let machine = match files.boot() {
+    let machine = match overlay.boot() {
         Ok(machine) => machine,
         Err(why) => {
-            say(&format!("skipped: {why}"));
+            print_line(&format!("skipped: {why}"));
             return None;
         }
     };
@@ -163,7 +163,6 @@ impl Machine {
         assert!(install.wait().unwrap().success(), "{path}");
     }
 
-    /// Puts the credential where the unit looks for it.
     pub(crate) fn put_credential(&self) {
         self.put(CREDENTIALS, &format!("{ACCESS}:{SECRET}\n"), "600");
     }
@@ -174,50 +173,48 @@ impl Machine {
         value.trim_end().to_owned()
     }
 
-    /// Waits until a property of the unit is that.
     #[track_caller]
     pub(crate) fn await_property(&self, name: &str, value: &str) {
-        self.until(&["systemctl", "show", "-P", name, UNIT], |said| {
-            said.trim_end() == value
+        self.until(&["systemctl", "show", "-P", name, UNIT], |stdout| {
+            stdout.trim_end() == value
         });
     }
 
-    /// Waits until it stands so, with no delivery waiting.
+    /// Waits for this number of watched jobs and no pending deliveries.
     #[track_caller]
     pub(crate) fn await_watching(&self, jobs: usize) {
-        let status = format!("watching {jobs}, unreachable 0, deliveries waiting 0");
+        let status = format!("watching {jobs}, unreachable 0, deliveries pending 0");
         self.await_property("StatusText", &status);
     }
 
-    /// Waits until it has been restarted, `main` having been its process before, and is ready again.
+    /// Waits until another process than `main` is ready.
     #[track_caller]
-    pub(crate) fn await_another(&self, main: &str) {
+    pub(crate) fn await_new_process(&self, main: &str) {
         self.until(&["systemctl", "show", "-P", "MainPID", UNIT], |pid| {
             !["0", main].contains(&pid.trim_end())
         });
         self.await_property("ActiveState", "active");
     }
 
-    /// Waits until the hook has left this note about a job; returns the event's id and the attempt.
+    /// Waits for a note that ends so; returns the event id and the attempt.
     #[track_caller]
-    pub(crate) fn await_note(&self, about: &str) -> (String, u32) {
+    pub(crate) fn await_note(&self, end: &str) -> (String, u32) {
         let notes = self.until(&["cat", NOTES], |notes| {
-            notes.lines().any(|line| line.ends_with(about))
+            notes.lines().any(|line| line.ends_with(end))
         });
-        let line = notes.lines().find(|line| line.ends_with(about)).unwrap();
+        let line = notes.lines().find(|line| line.ends_with(end)).unwrap();
         let mut words = line.split(' ');
         let (id, attempt) = (words.next().unwrap(), words.next().unwrap());
         (id.to_owned(), attempt.parse().unwrap())
     }
 
-    /// All that the unit has said, what it runs for a reload included.
+    /// All output of the unit, including that of its reload command.
     pub(crate) fn journal(&self) -> String {
         self.ok(&["journalctl", "--sync"]);
         self.ok(&["journalctl", "--unit", UNIT, "--output", "cat"])
     }
 
-    /// What daemons have put into the journal so far. Each line has to be JSON, but for the words of one that could not
-    /// start.
+    /// The journal records of all daemons so far. Each line must be JSON, except the errors of failed starts.
     pub(crate) fn log(&self) -> Vec<Value> {
         self.ok(&["journalctl", "--sync"]);
         let daemons = [
@@ -232,20 +229,20 @@ impl Machine {
             .collect()
     }
 
-    /// How many events of this type were told so far.
-    pub(crate) fn told(&self, kind: &str) -> usize {
+    /// The number of events of this type in the journal.
+    pub(crate) fn event_count(&self, kind: &str) -> usize {
         let log = self.log();
         log.iter()
             .filter(|record| record["event_type"] == kind)
             .count()
     }
 
-    /// Waits until so many were told.
+    /// Waits for so many events of this type.
     #[track_caller]
-    pub(crate) fn await_told(&self, kind: &str, count: usize) {
-        eventually(|| match self.told(kind) {
-            told if told == count => Ok(()),
-            told => Err(format!("{told} of {kind} were told, not {count}")),
+    pub(crate) fn await_events(&self, kind: &str, count: usize) {
+        eventually(|| match self.event_count(kind) {
+            found if found == count => Ok(()),
+            found => Err(format!("{found} {kind} events, expected {count}")),
         });
     }
 }

@@ -1,12 +1,12 @@
-//! Control groups of the container's own: two tests at once would share one otherwise, and it would stay behind.
+//! Control groups for the container alone: otherwise, concurrent tests would share one that is never removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Below this process's own groups, in the hierarchies that systemd knows. Removed when dropped.
-pub(crate) struct Groups(Vec<PathBuf>);
+/// Created below the groups of this process, in the hierarchies that systemd uses. Removed when dropped.
+pub(crate) struct ControlGroups(Vec<PathBuf>);
 
-impl Groups {
+impl ControlGroups {
     pub(crate) fn new(name: &str) -> Self {
         let mine = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mut groups = Vec::new();
@@ -36,7 +36,7 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
+impl Drop for ControlGroups {
     fn drop(&mut self) {
         for group in &self.0 {
             remove(group);
@@ -44,7 +44,7 @@ impl Drop for Groups {
     }
 }
 
-/// A group can be removed once there is none in it; the files in it do not count.
+/// A control group can be removed with its files, but only after the groups below it.
 fn remove(group: &Path) {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,4 +1,4 @@
-//! A container with a systemd of its own, booted from the system that runs the test.
+//! A container with its own systemd, booted from an overlay of the system that runs the test.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,17 +11,16 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use crate::groups::Groups;
+use crate::groups::ControlGroups;
 
-/// Nothing is waited for longer. A boot takes a second.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How often it is looked at what gives no sign of its own when it changes.
-const LOOK: Duration = Duration::from_millis(20);
+/// Limit of every wait. A boot takes a second.
+const TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is laid over `/` in a container that does not run yet.
-pub(crate) struct Files(TempDir);
+/// The files to lay over `/` in a container that is not booted yet.
+pub(crate) struct Overlay(TempDir);
 
-impl Files {
+impl Overlay {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("forgewatch-test-")
@@ -38,20 +37,20 @@ impl Files {
         self.0.path().join("files")
     }
 
-    /// Boots. An error says why that can't be done here.
+    /// Fails with a reason if this system cannot run the container.
     pub(crate) fn boot(self) -> Result<Machine, String> {
         if !geteuid().is_root() {
             return Err("a container with a systemd needs root".to_owned());
         }
         let folder = self.0.path();
         let socket = folder.join("notify");
-        let signs = UnixDatagram::bind(&socket).unwrap();
-        signs.set_read_timeout(Some(LOOK)).unwrap();
+        let notifications = UnixDatagram::bind(&socket).unwrap();
+        notifications.set_read_timeout(Some(POLL_INTERVAL)).unwrap();
         let name = folder.file_name().unwrap().to_str().unwrap();
-        let groups = Groups::new(name);
+        let groups = ControlGroups::new(name);
         let console = File::create(folder.join("console")).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/boot.sh");
-        // All of it is one process. When this thread ends, whatever the reason, it ends the container and then itself.
+        // When this thread ends for any reason, pdeathsig ends this process and with it the container.
         let nspawn = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "unshare", "--mount"])
             .args(["--propagation", "private"])
@@ -67,33 +66,33 @@ impl Files {
         let mut machine = Machine {
             nspawn,
             leader: 0,
-            files: self,
+            overlay: self,
             _groups: groups,
         };
-        machine.await_boot(&signs)?;
+        machine.await_boot(&notifications)?;
         Ok(machine)
     }
 }
 
-/// The container. It ends, and leaves nothing behind, when it is dropped.
+/// The running container. Dropping it ends and removes it.
 pub(crate) struct Machine {
     nspawn: Child,
-    /// Its process 1, as it is called out here.
+    /// PID of the container's process 1 outside the container.
     leader: u32,
-    files: Files,
-    /// Removed after the container has ended.
-    _groups: Groups,
+    overlay: Overlay,
+    /// Dropped after the container has ended.
+    _groups: ControlGroups,
 }
 
 impl Machine {
-    fn await_boot(&mut self, signs: &UnixDatagram) -> Result<(), String> {
+    fn await_boot(&mut self, notifications: &UnixDatagram) -> Result<(), String> {
         let began = Instant::now();
         let mut bytes = [0; 4096];
         loop {
-            match signs.recv(&mut bytes) {
+            match notifications.recv(&mut bytes) {
                 Ok(length) => {
-                    let sign = String::from_utf8_lossy(&bytes[..length]).into_owned();
-                    for line in sign.lines() {
+                    let message = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                    for line in message.lines() {
                         if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
                             self.leader = pid.parse().unwrap();
                         }
@@ -105,18 +104,18 @@ impl Machine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.to_string()),
             }
-            if self.nspawn.try_wait().unwrap().is_some() || began.elapsed() > PATIENCE {
+            if self.nspawn.try_wait().unwrap().is_some() || began.elapsed() > TIMEOUT {
                 return Err(format!("the container did not boot: {}", self.console()));
             }
         }
     }
 
     fn console(&self) -> String {
-        let bytes = fs::read(self.files.0.path().join("console")).unwrap();
+        let bytes = fs::read(self.overlay.0.path().join("console")).unwrap();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
-    /// A command in the container, as root and with nothing in its environment but a path.
+    /// A command in the container, as root, with only PATH in its environment.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -133,7 +132,7 @@ impl Machine {
         self.command(words).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Runs it, which has to succeed; returns what it printed.
+    /// Runs a command that must succeed; returns its output.
     #[track_caller]
     pub(crate) fn ok(&self, words: &[&str]) -> String {
         let output = self.run(words);
@@ -147,39 +146,39 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs it, which has to fail; returns status and what it complained of.
+    /// Runs a command that must fail; returns its status and stderr.
     #[track_caller]
     pub(crate) fn fails(&self, words: &[&str]) -> (i32, String) {
         let output = self.run(words);
         assert!(!output.status.success(), "{words:?} succeeded");
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().unwrap(), complaint)
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap(), stderr)
     }
 
-    /// What the same command prints once it pleases.
+    /// Repeats a command until its output is as expected; returns that output.
     #[track_caller]
-    pub(crate) fn until(&self, words: &[&str], pleases: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn until(&self, words: &[&str], is_expected: impl Fn(&str) -> bool) -> String {
         eventually(|| {
             let output = self.run(words);
-            let said = String::from_utf8_lossy(&output.stdout);
-            if output.status.success() && pleases(&said) {
-                return Ok(said.into_owned());
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            if output.status.success() && is_expected(&stdout) {
+                return Ok(stdout.into_owned());
             }
-            Err(format!("{words:?} still says {output:?}"))
+            Err(format!("{words:?} still returns {output:?}"))
         })
     }
 }
 
-/// Looks again and again, until there is what is looked for.
+/// Repeats a check until it succeeds.
 #[track_caller]
-pub(crate) fn eventually<T>(look: impl Fn() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(check: impl Fn() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
-        match look() {
+        match check() {
             Ok(found) => return found,
-            Err(missing) => assert!(began.elapsed() < PATIENCE, "{missing}"),
+            Err(missing) => assert!(began.elapsed() < TIMEOUT, "{missing}"),
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -189,11 +188,11 @@ impl Drop for Machine {
             let journal = self.run(&["journalctl", "--no-pager", "--lines", "100"]);
             println!("{}", String::from_utf8_lossy(&journal.stdout));
         }
-        // Asks for an orderly end, in which it removes its control groups as well.
+        // TERM lets it shut down in order and remove its control groups.
         let _ = kill_process(Pid::from_child(&self.nspawn), Signal::TERM);
         let began = Instant::now();
-        while matches!(self.nspawn.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
-            thread::sleep(LOOK);
+        while matches!(self.nspawn.try_wait(), Ok(None)) && began.elapsed() < TIMEOUT {
+            thread::sleep(POLL_INTERVAL);
         }
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();

@@ -1,4 +1,4 @@
-//! What an operator does to the unit and what happens to it, in the order of a day.
+//! The steps of the test: what an operator does, and what can happen to a service.
 
 use serde_json::Value;
 
@@ -8,31 +8,37 @@ use crate::fixture::{
 };
 use crate::machine::{Machine, eventually};
 
-/// What it is about, and how it goes.
+/// Name and function.
 type Step = (&'static str, fn(&Machine));
 
-/// In the order in which they have to come.
+/// In the order of execution.
 pub(crate) const STEPS: &[Step] = &[
-    ("no credential: it fails once", no_credential),
-    ("bad configuration: it fails once", bad_configuration),
-    ("a start waits until it is ready", start),
-    ("a hook runs and has a network", hook),
-    ("the group may speak to it, others not", control),
-    ("a good reload", good_reload),
-    ("a bad reload", bad_reload),
+    ("missing credential: fails without restart", no_credential),
+    (
+        "invalid configuration: fails without restart",
+        bad_configuration,
+    ),
+    ("start waits until the daemon is ready", start),
+    ("a hook runs and has network access", hook),
+    ("only the group has access to the socket", control),
+    ("valid reload", good_reload),
+    ("invalid reload", bad_reload),
     ("SIGHUP and SIGUSR1", signals),
-    ("kill -9: it goes on", kill),
-    ("kill -9 under a hook: it runs again", kill_under_hook),
-    ("a hang: it is restarted", hang),
-    ("a stop under a hook: it runs again", stop_under_hook),
-    ("a damaged state: it can be rescued", damage),
-    ("a read-only state: it fails once", read_only),
-    ("the journal: records and no secret", journal),
+    ("kill -9: watches continue", kill),
+    (
+        "kill -9 during a hook: the hook runs again",
+        kill_during_hook,
+    ),
+    ("a hang: systemd restarts the daemon", hang),
+    ("stop during a hook: the hook runs again", stop_during_hook),
+    ("damaged state: it can be recovered", damage),
+    ("read-only state: fails without restart", read_only),
+    ("the journal has records and no secrets", journal),
 ];
 
 fn no_credential(machine: &Machine) {
     machine.fails(&["systemctl", "start", UNIT]);
-    // 243 is how systemd says that it could not hand a credential over.
+    // 243 is systemd's exit status for a missing credential.
     assert_eq!(machine.property("ExecMainStatus"), "243");
     assert_eq!(machine.property("NRestarts"), "0");
     machine.put_credential();
@@ -40,28 +46,28 @@ fn no_credential(machine: &Machine) {
 
 fn bad_configuration(machine: &Machine) {
     let good = machine.ok(&["cat", CONFIGURATION]);
-    machine.put(CONFIGURATION, &spoilt(&good), "644");
+    machine.put(CONFIGURATION, &broken(&good), "644");
     machine.fails(&["systemctl", "start", UNIT]);
     assert_eq!(machine.property("ExecMainStatus"), "2");
     assert_eq!(machine.property("NRestarts"), "0");
     let logged = machine.journal();
-    for wrong in WRONG {
-        assert!(logged.contains(wrong), "{wrong} is not in {logged}");
+    for text in INVALID {
+        assert!(logged.contains(text), "{text} is not in {logged}");
     }
     machine.put(CONFIGURATION, &good, "644");
 }
 
-/// What is wrong with a configuration that was spoilt.
-const WRONG: [&str; 2] = ["most_interval", "diff/-1"];
+/// The invalid values of a broken configuration.
+const INVALID: [&str; 2] = ["most_interval", "diff/-1"];
 
-fn spoilt(configuration: &str) -> String {
+fn broken(configuration: &str) -> String {
     let renamed = configuration.replace("max_interval", "most_interval");
     renamed + "\n[[jobs]]\njob = \"diff/-1\"\n"
 }
 
 fn start(machine: &Machine) {
     machine.ok(&["systemctl", "start", UNIT]);
-    // What nobody but the credential's owner is told.
+    // Only a daemon with valid credentials gets statuses.
     machine.await_watching(3);
     let list = machine.ok(&["forgewatch", "list", "--json"]);
     let list: Value = serde_json::from_str(&list).unwrap();
@@ -82,12 +88,9 @@ fn control(machine: &Machine) {
     };
     let table = machine.ok(&list(MEMBER));
     assert!(table.contains("diff/1"), "{table}");
-    let (status, complaint) = machine.fails(&list(STRANGER));
-    assert_eq!(status, 1, "{complaint}");
-    assert!(
-        complaint.contains("/run/forgewatch/control.sock"),
-        "{complaint}"
-    );
+    let (status, stderr) = machine.fails(&list(STRANGER));
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains("/run/forgewatch/control.sock"), "{stderr}");
 }
 
 fn good_reload(machine: &Machine) {
@@ -96,20 +99,20 @@ fn good_reload(machine: &Machine) {
     machine.ok(&["systemctl", "reload", UNIT]);
     machine.await_watching(4);
     assert_eq!(machine.property("MainPID"), main);
-    machine.await_told("watch.reloaded", 1);
+    machine.await_events("watch.reloaded", 1);
 }
 
 fn bad_reload(machine: &Machine) {
     let good = machine.ok(&["cat", CONFIGURATION]);
-    machine.put(CONFIGURATION, &spoilt(&good), "644");
+    machine.put(CONFIGURATION, &broken(&good), "644");
     let before = machine.journal().len();
     machine.fails(&["systemctl", "reload", UNIT]);
     let logged = machine.journal().split_off(before);
-    let (status, complaint) = machine.fails(&["forgewatch", "reload"]);
-    assert_eq!(status, 1, "{complaint}");
-    for wrong in WRONG {
-        assert!(logged.contains(wrong), "{wrong} is not in {logged}");
-        assert!(complaint.contains(wrong), "{wrong} is not in {complaint}");
+    let (status, stderr) = machine.fails(&["forgewatch", "reload"]);
+    assert_eq!(status, 1, "{stderr}");
+    for text in INVALID {
+        assert!(logged.contains(text), "{text} is not in {logged}");
+        assert!(stderr.contains(text), "{text} is not in {stderr}");
     }
     machine.await_watching(4);
     assert_eq!(machine.property("ActiveState"), "active");
@@ -117,20 +120,20 @@ fn bad_reload(machine: &Machine) {
     machine.ok(&["forgewatch", "reload"]);
 }
 
-/// Waits until systemd has restarted it so often and it is ready again.
+/// Waits until systemd has restarted the daemon so many times and it is ready again.
 fn await_restart(machine: &Machine, before: &str, restarts: u32) {
-    machine.await_another(before);
+    machine.await_new_process(before);
     assert_eq!(machine.property("NRestarts"), restarts.to_string());
     machine.await_watching(4);
 }
 
 fn signals(machine: &Machine) {
     let main = machine.property("MainPID");
-    let before = machine.told("watch.reloaded");
+    let before = machine.event_count("watch.reloaded");
     machine.ok(&["kill", "-HUP", &main]);
-    machine.await_told("watch.reloaded", before + 1);
+    machine.await_events("watch.reloaded", before + 1);
     machine.ok(&["kill", "-USR1", &main]);
-    let is_summary = |record: &Value| record["watching"] == 4 && record["deliveries_waiting"] == 0;
+    let is_summary = |record: &Value| record["watching"] == 4 && record["deliveries_pending"] == 0;
     eventually(|| match machine.log() {
         log if log.iter().any(is_summary) => Ok(()),
         log => Err(format!("no summary in {log:#?}")),
@@ -141,11 +144,11 @@ fn kill(machine: &Machine) {
     let main = machine.property("MainPID");
     machine.ok(&["kill", "-KILL", &main]);
     await_restart(machine, &main, 1);
-    // Four that go on, and diff/10, which has ended.
-    assert_eq!(machine.told("job.watching"), 5);
+    // Four running jobs, and diff/10, which has ended.
+    assert_eq!(machine.event_count("job.watching"), 5);
 }
 
-fn kill_under_hook(machine: &Machine) {
+fn kill_during_hook(machine: &Machine) {
     machine.ok(&["forgewatch", "add", "diff/12"]);
     let began = machine.await_note("diff/12 began");
     let main = machine.property("MainPID");
@@ -157,7 +160,7 @@ fn kill_under_hook(machine: &Machine) {
 }
 
 fn hang(machine: &Machine) {
-    // Noticed sooner than as shipped.
+    // A shorter watchdog interval than the shipped one.
     let drop_in = "/run/systemd/system/forgewatch.service.d/watchdog.conf";
     machine.put(drop_in, "[Service]\nWatchdogSec=2\n", "644");
     machine.ok(&["systemctl", "daemon-reload"]);
@@ -169,7 +172,7 @@ fn hang(machine: &Machine) {
     machine.ok(&["systemctl", "daemon-reload"]);
 }
 
-fn stop_under_hook(machine: &Machine) {
+fn stop_during_hook(machine: &Machine) {
     machine.ok(&["forgewatch", "add", "diff/11"]);
     let began = machine.await_note("diff/11 began");
     machine.ok(&["systemctl", "stop", UNIT]);
@@ -191,11 +194,11 @@ fn damage(machine: &Machine) {
     machine.fails(&["systemctl", "start", UNIT]);
     assert_eq!(machine.property("ExecMainStatus"), "78");
     assert_eq!(machine.property("NRestarts"), "0");
-    let (status, complaint) = machine.fails(&["forgewatch", "state", "check", state]);
-    assert_eq!(status, 1, "{complaint}");
-    assert!(complaint.contains("state recover"), "{complaint}");
+    let (status, stderr) = machine.fails(&["forgewatch", "state", "check", state]);
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains("state recover"), "{stderr}");
 
-    // As the manual has it.
+    // The recovery procedure in the manual.
     let manual = include_str!("../../docs/daemon.md");
     let mut recipes = manual
         .split("```sh\n")
