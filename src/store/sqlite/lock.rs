@@ -1,4 +1,4 @@
-//! Where the file is: its folder, its mode, who holds it.
+//! The state file in the file system: its folder, mode and lock.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -10,24 +10,23 @@ use std::time::Duration;
 
 use super::OpenError;
 
-/// How long a held lock is tried for: 200 ms.
-const LOCK_TRIES: u32 = 20;
-/// What group and others may do.
-const OTHERS: u32 = 0o077;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(10);
+/// The permissions of group and others.
+const GROUP_AND_OTHERS: u32 = 0o077;
 
-/// The state file's place, held for this process.
+/// The state file, locked by this process.
 #[derive(Debug)]
-pub(super) struct Place {
-    /// The file, in a folder whose path holds no link.
+pub(super) struct LockedFile {
+    /// Its path without links in the folder.
     pub(super) file: PathBuf,
-    /// Held as long as it is open.
+    /// The lock is held while this is open.
     _lock: File,
 }
 
-/// Makes folder and file where they are missing, and takes hold of them.
-pub(super) fn claim(path: &Path) -> Result<Place, OpenError> {
-    let fail = |error: io::Error| failed(path, &error);
+/// Locks the file; creates its folder if it is missing.
+pub(super) fn acquire(path: &Path) -> Result<LockedFile, OpenError> {
+    let fail = |error: io::Error| open_error(path, &error);
     let folder = folder_of(path);
     if !folder.exists() {
         let mut private = DirBuilder::new();
@@ -37,31 +36,31 @@ pub(super) fn claim(path: &Path) -> Result<Place, OpenError> {
             .create(folder)
             .map_err(fail)?;
     }
-    let file = settle(path).map_err(fail)?;
-    refuse_links(&file).map_err(fail)?;
-    let lock = lock(path, &beside(&file, ".lock"))?;
+    let file = resolve_folder(path).map_err(fail)?;
+    reject_links(&file).map_err(fail)?;
+    let lock = lock(path, &with_suffix(&file, ".lock"))?;
     make_private(&file).map_err(fail)?;
-    Ok(Place { file, _lock: lock })
+    Ok(LockedFile { file, _lock: lock })
 }
 
-/// The path with every link in its folder resolved. systemd itself puts a link into the path of a dynamic user's
-/// state folder, so only the file's own name is refused as one.
-pub(super) fn settle(path: &Path) -> io::Result<PathBuf> {
+/// The path with all links in its folder resolved. systemd puts a link into the path of a dynamic user's state folder, so
+/// only the file itself must not be a link.
+pub(super) fn resolve_folder(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
     Ok(folder_of(path).canonicalize()?.join(name))
 }
 
-/// The path with something behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The path with a suffix appended to its file name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// What the operating system's refusal means for a start.
-pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
+/// Converts an error of the operating system.
+pub(super) fn open_error(path: &Path, error: &io::Error) -> OpenError {
     let path = path.to_owned();
     let reason = error.to_string();
     match error.kind() {
@@ -69,7 +68,7 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
             OpenError::ReadOnly { path, reason }
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            OpenError::Full { path, reason }
+            OpenError::Unavailable { path, reason }
         }
         _ => OpenError::Io { path, reason },
     }
@@ -82,36 +81,36 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The files that SQLite keeps beside are ours as well.
-fn refuse_links(file: &Path) -> io::Result<()> {
+/// Also for the files that SQLite creates next to it.
+fn reject_links(file: &Path) -> io::Result<()> {
     for suffix in ["", ".lock", "-wal", "-shm"] {
-        let path = beside(file, suffix);
+        let path = with_suffix(file, suffix);
         if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_file()) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{} is a link or no file at all; remove it", path.display()),
+                format!("{} is not a regular file; remove it", path.display()),
             ));
         }
     }
     Ok(())
 }
 
-fn lock(path: &Path, at: &Path) -> Result<File, OpenError> {
-    let fail = |error: io::Error| failed(path, &error);
+fn lock(path: &Path, lock_path: &Path) -> Result<File, OpenError> {
+    let fail = |error: io::Error| open_error(path, &error);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(at)
+        .open(lock_path)
         .map_err(fail)?;
-    let mut tries = 0;
+    let mut attempts = 0;
     while let Err(error) = file.try_lock() {
-        tries += 1;
+        attempts += 1;
         match error {
-            // A process that was killed may have left a child between fork and exec, which holds it for a moment.
-            TryLockError::WouldBlock if tries < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
+            // A killed daemon's child between fork and exec holds the lock for a moment.
+            TryLockError::WouldBlock if attempts < LOCK_ATTEMPTS => thread::sleep(LOCK_RETRY_DELAY),
             TryLockError::WouldBlock => {
                 let mut holder = String::new();
                 let _ = file.take(20).read_to_string(&mut holder);
@@ -123,27 +122,27 @@ fn lock(path: &Path, at: &Path) -> Result<File, OpenError> {
             TryLockError::Error(error) => return Err(fail(error)),
         }
     }
-    // The pid is for people; a full disk is no reason not to start.
+    // The PID only serves error messages, so a full disk is no reason to fail.
     let _ = file
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }
 
-/// Closes an existing file to others; SQLite gives the files beside it the same mode.
+/// Removes other users' access to an existing file; SQLite creates its other files with the same mode.
 fn make_private(file: &Path) -> io::Result<()> {
     let mode = match fs::metadata(file) {
         Ok(metadata) => metadata.permissions().mode(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if mode & OTHERS != 0 {
-        fs::set_permissions(file, Permissions::from_mode(mode & !OTHERS))?;
+    if mode & GROUP_AND_OTHERS != 0 {
+        fs::set_permissions(file, Permissions::from_mode(mode & !GROUP_AND_OTHERS))?;
     }
     Ok(())
 }
 
-/// So that a new name outlives a power cut.
+/// Makes a rename durable.
 pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
     File::open(folder_of(file))?.sync_all()
 }

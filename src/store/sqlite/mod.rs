@@ -1,14 +1,19 @@
-//! The daemon's store: one SQLite file, one thread that owns it, and everybody else behind a bounded queue.
+//! The daemon's store: an SQLite file owned by one thread behind a bounded queue.
 //!
-//! Group commit without a timer: the thread takes all that waits, does it in one transaction, and answers each once
-//! the disk has it. Then come the reads that waited with it, and then what has come meanwhile. `synchronous=FULL`: without it a power cut loses what was told to be safe.
+//! Group commit without a timer: the thread takes all queued requests, runs the writes in one transaction, responds once
+//! they are on the disk, and then runs the reads. `synchronous=FULL`, because a power cut may otherwise lose commits
+//! that were acknowledged.
+//!
+//! `open` checks a file and starts the `worker` thread; `schema` and `table` define its tables, `queries` and `prune` the
+//! statements on them. `recover` rescues a damaged file: it salvages the readable rows, then `repair` derives lost entries
+//! from them.
 
 mod lock;
-mod mend;
 mod open;
 mod prune;
 mod queries;
-mod rescue;
+mod recover;
+mod repair;
 mod schema;
 mod table;
 mod worker;
@@ -20,232 +25,200 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use rescue::{Rescue, RescueError, check, recover};
+pub use recover::{RecoverError, RecoveredTable, check, recover};
 
 use super::{
-    Archive, Commit, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent, stored,
+    Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
+    stored_event,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
-use worker::{Ask, Request};
+use worker::{FnTask, WorkerMessage};
 
-/// The state file, open. Clones share it.
+/// Clones share the thread.
 #[derive(Clone, Debug)]
-pub struct Sqlite {
-    requests: mpsc::Sender<Request>,
-    failed: watch::Receiver<Option<StoreError>>,
-    /// The event up to which the watcher's own have been looked for, to forget the old ones.
+pub struct SqliteStore {
+    requests: mpsc::Sender<WorkerMessage>,
+    failure: watch::Receiver<Option<StoreError>>,
+    /// Offset up to which [`prune::own_events`] has scanned the events.
     pruned_to: Arc<AtomicI64>,
 }
 
-/// Why a state file can't be used; its text says what to do. Nothing but [`OpenError::Full`] passes by itself.
+/// Why a state file cannot be used, and what to do. Only [`OpenError::Unavailable`] is temporary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// It can be read at most.
     #[error(
-        "{path}: the state can't be written: {reason}; let this user write the file and its folder, or name \
-         another with state.path or --state", path = path.display()
+        "{path}: the state file is read-only: {reason}; make it and its directory writable for this user, or use \
+         another file with state.path or --state", path = path.display()
     )]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// The disk is full, or another program has the file to itself. The same may succeed later.
+    ReadOnly { path: PathBuf, reason: String },
+    /// The disk is full, or another program has locked the file.
     #[error(
-        "{path}: the state can't be written for now: {reason}; make room on its disk, or end the program that has it \
-         locked", path = path.display()
+        "{path}: cannot write the state file: {reason}; free disk space, or stop the program that locks it",
+        path = path.display()
     )]
-    Full {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// Something in it is not as it was written. It was left as it is.
+    Unavailable { path: PathBuf, reason: String },
+    /// The file was not changed.
     #[error(
-        "{path}: the state is damaged: {reason}; nothing was changed. Rescue what is readable with: forgewatch state \
-         recover --from {path}", path = path.display()
+        "{path}: the state file is damaged: {reason}; to recover what is readable: forgewatch state recover --from \
+         {path}", path = path.display()
     )]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A database of some other program.
-    #[error("{path} is no state file of forgewatch; name another", path = path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Written by a program that is newer than this one.
+    Corrupt { path: PathBuf, reason: String },
+    /// A database of another program.
+    #[error("{path} is not a forgewatch state file; use another file", path = path.display())]
+    Foreign { path: PathBuf },
     #[error(
-        "{path}: the state has version {found}, this forgewatch knows {known} and older; run the newer forgewatch, or \
-         name another file", path = path.display()
+        "{path}: the state file has version {found}, but this forgewatch supports only versions up to {supported}; \
+         upgrade forgewatch, or use another file", path = path.display()
     )]
     Newer {
-        /// The file.
         path: PathBuf,
-        /// The file's version.
         found: i64,
-        /// The highest that this program knows.
-        known: i64,
+        supported: i64,
     },
-    /// Another process holds it.
     #[error(
-        "{path}: the state is in use by {holder}; stop that one, or name another file",
+        "{path}: the state file is in use by {holder}; stop it, or use another file",
         path = path.display(),
         holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
     )]
     InUse {
-        /// The file.
         path: PathBuf,
-        /// Who holds it, where it could be read.
+        /// None if the lock file does not say.
         pid: Option<u32>,
     },
-    /// The system gives an error.
-    #[error("{path}: the state can't be opened: {reason}", path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
+    #[error("{path}: cannot open the state file: {reason}", path = path.display())]
+    Io { path: PathBuf, reason: String },
 }
 
-/// What went wrong with the file, before it is said to whom.
+/// An error of the file, before it becomes an [`OpenError`] or a [`StoreError`].
 #[derive(Debug)]
-enum Failure {
+enum DbError {
     Sql(rusqlite::Error),
-    /// Something is not as it was written.
     Damaged(String),
-    /// One request can't be met.
-    Refused(StoreError),
-    /// Of files, at opening.
+    /// Concerns one request only.
+    Rejected(StoreError),
     Io(std::io::Error),
-    /// A version that is not known.
+    /// The file's version, which this program does not support.
     Newer(i64),
     Foreign,
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for DbError {
     fn from(error: StoreError) -> Self {
-        Self::Refused(error)
+        Self::Rejected(error)
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        let error = match failure {
-            Failure::Refused(error) => return error,
-            Failure::Damaged(reason) => return Self::Fatal(reason),
-            Failure::Io(error) => return Self::Fatal(error.to_string()),
-            Failure::Newer(_) | Failure::Foreign => {
-                return Self::Fatal("it is no state file that is known here".to_owned());
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        let error = match error {
+            DbError::Rejected(error) => return error,
+            DbError::Damaged(reason) => return Self::Fatal(reason),
+            DbError::Io(error) => return Self::Fatal(error.to_string()),
+            DbError::Newer(_) | DbError::Foreign => {
+                return Self::Fatal("not a state file of this version".to_owned());
             }
-            Failure::Sql(error) => error,
+            DbError::Sql(error) => error,
         };
         let text = error.to_string();
         let Some(cause) = error.sqlite_error() else {
             return Self::Fatal(text);
         };
-        if open::passes(&error) {
-            return Self::Full(text);
+        if open::is_temporary(&error) {
+            return Self::Unavailable(text);
         }
         match cause.code {
-            ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Refused(text),
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Rejected(text),
             _ => Self::Fatal(text),
         }
     }
 }
 
-impl Sqlite {
-    /// Resolves when all that was asked before is on the disk: the sign of life for a watchdog. Notes may wait for
-    /// their second; only [`Sqlite::close`] writes the last of them.
+impl SqliteStore {
+    /// Resolves when all earlier requests are on the disk: a health check for the watchdog. Queued polls may be written
+    /// later; only [`SqliteStore::close`] writes all of them.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.ask(None, |_| Ok(())).await
+        self.write(None, |_| Ok(())).await
     }
 
-    /// Resolves once the file can't be trusted any more, whoever asked what then failed: with a
-    /// [`StoreError::Fatal`]. Pends for ever otherwise. Cancel-safe.
+    /// Resolves with a [`StoreError::Fatal`] once the file has failed, for whichever request. Cancel-safe.
     pub async fn failed(&self) -> StoreError {
-        let mut failed = self.failed.clone();
-        match failed.wait_for(Option::is_some).await.as_deref() {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(error)) => error.clone(),
-            // Closed in order.
+            // Closed without a failure.
             _ => std::future::pending().await,
         }
     }
 
-    /// Commits what waits, closes the file and lets go of it. Every later call fails.
+    /// Commits what is queued, closes the file and releases its lock. Every later call fails.
     pub async fn close(&self) {
-        let (reply, closed) = oneshot::channel();
-        if self.requests.send(Request::Close(reply)).await.is_ok() {
+        let (respond_to, closed) = oneshot::channel();
+        let close = WorkerMessage::Close(respond_to);
+        if self.requests.send(close).await.is_ok() {
             let _ = closed.await;
         }
     }
 
-    /// Does something within the next transaction. `watch` is the one whose row it writes.
-    async fn ask<T: Send + 'static>(
+    /// Runs `work` within the next transaction. `watch` is the watch that it writes, if any.
+    async fn write<T: Send + 'static>(
         &self,
         watch: Option<WatchId>,
-        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let task = Request::Task(Box::new(Ask::new(watch, work, reply)));
-        self.request(task, answer).await
+        let (respond_to, response) = oneshot::channel();
+        let task = WorkerMessage::Write(Box::new(FnTask::new(watch, work, respond_to)));
+        self.send(task, response).await
     }
 
-    /// Reads what is committed, beside the transaction: that can fail on a full disk, and reading goes on there.
+    /// Reads outside the transaction, so that reading works even if the transaction fails for want of disk space.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let read = Request::Read(Box::new(Ask::new(None, work, reply)));
-        self.request(read, answer).await
+        let (respond_to, response) = oneshot::channel();
+        let task = WorkerMessage::Read(Box::new(FnTask::new(None, work, respond_to)));
+        self.send(task, response).await
     }
 
-    async fn request<T>(
+    async fn send<T>(
         &self,
-        request: Request,
-        answer: oneshot::Receiver<Result<T, StoreError>>,
+        message: WorkerMessage,
+        response: oneshot::Receiver<Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::Fatal("the store has stopped".to_owned());
-        self.requests.send(request).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let closed = || StoreError::Fatal("the store is closed".to_owned());
+        self.requests.send(message).await.map_err(|_| closed())?;
+        response.await.map_err(|_| closed())?
     }
 }
 
-impl Store for Sqlite {
+impl Store for SqliteStore {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        let events = commit.events.iter().map(|event| stored(0, event));
-        let step = queries::Step {
+        let events = commit.events.iter().map(|event| stored_event(0, event));
+        let owned = queries::OwnedCommit {
             events: events.collect::<Result<_, _>>()?,
             watch: commit.watch,
             deliveries: commit.deliveries,
             changes: commit.changes.to_vec(),
         };
-        let watch = step.watch.as_ref().map(|w| w.id);
-        self.ask(watch, |db| queries::commit(db, step)).await
+        let watch = owned.watch.as_ref().map(|w| w.id);
+        self.write(watch, |db| queries::commit(db, owned)).await
     }
 
-    fn record_poll(&self, record_poll: PollSample) {
-        // A full queue means that the disk is slow: the first to go is what may be lost.
-        let _ = self.requests.try_send(Request::PollSample(record_poll));
+    fn record_poll(&self, sample: PollSample) {
+        // A full queue means that the disk is slow; polls may be lost.
+        let _ = self.requests.try_send(WorkerMessage::Poll(sample));
     }
 }
 
-impl Archive for Sqlite {
+impl DaemonStore for SqliteStore {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         self.read(move |db| queries::deliveries_of(db, watch)).await
     }
@@ -254,8 +227,12 @@ impl Archive for Sqlite {
         self.read(move |db| queries::delivery(db, &id)).await
     }
 
-    async fn given_up(&self, limit: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
-        self.read(move |db| queries::given_up(db, limit)).await
+    async fn failed_deliveries(
+        &self,
+        limit: usize,
+    ) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
+        self.read(move |db| queries::failed_deliveries(db, limit))
+            .await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
@@ -272,35 +249,37 @@ impl Archive for Sqlite {
         self.read(move |db| queries::events_of(db, watch)).await
     }
 
-    async fn polls(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.read(move |db| queries::polls(db, watch)).await
+    async fn polls_of(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
+        self.read(move |db| queries::polls_of(db, watch)).await
     }
 
-    async fn newest_of(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.read(move |db| queries::newest_of(db, job)).await
+    async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
+        self.read(move |db| queries::newest_watch(db, job)).await
     }
 
-    async fn ended_since(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(move |db| queries::ended_since(db, wall_ms)).await
+    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
+        self.read(move |db| queries::ended_watches(db, wall_ms))
+            .await
     }
 
-    async fn accept(&self, accept: JobListUpdate) -> Result<(), StoreError> {
-        self.ask(None, |db| queries::accept(db, accept)).await
+    async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
+        self.write(None, |db| queries::update_jobs(db, update))
+            .await
     }
 
-    async fn save_calibrations(&self, json: String) -> Result<(), StoreError> {
-        self.ask(None, |db| queries::save_calibrations(db, json))
+    async fn save_calibration(&self, json: String) -> Result<(), StoreError> {
+        self.write(None, |db| queries::save_calibration(db, json))
             .await
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
         let pruned_to = Arc::clone(&self.pruned_to);
-        self.ask(None, move |db| {
+        self.write(None, move |db| {
             let watches = prune::watches(db, before_wall_ms)?;
             let after = pruned_to.load(Ordering::Relaxed);
-            let (own, next) = prune::own(db, before_wall_ms, after)?;
+            let (own_events, next) = prune::own_events(db, before_wall_ms, after)?;
             pruned_to.store(next, Ordering::Relaxed);
-            Ok(watches + own)
+            Ok(watches + own_events)
         })
         .await
     }
@@ -312,22 +291,22 @@ mod tests {
 
     use super::*;
 
-    fn failing(code: std::ffi::c_int) -> Failure {
-        Failure::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    fn failing(code: std::ffi::c_int) -> DbError {
+        DbError::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 
-    async fn save(store: &Sqlite, json: &str) -> Result<(), StoreError> {
-        store.save_calibrations(json.to_owned()).await
+    async fn save(store: &SqliteStore, json: &str) -> Result<(), StoreError> {
+        store.save_calibration(json.to_owned()).await
     }
 
     #[tokio::test]
-    async fn after_an_error_of_the_disk_nothing_is_taken_any_more() {
+    async fn after_an_io_error_every_request_fails() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let (store, _) = Sqlite::open(&path).unwrap();
+        let (store, _) = SqliteStore::open(&path).unwrap();
         save(&store, "before").await.unwrap();
-        let broken = store.ask(None, |db| {
-            queries::save_calibrations(db, "within".to_owned())?;
+        let broken = store.write(None, |db| {
+            queries::save_calibration(db, "within".to_owned())?;
             Err::<(), _>(failing(ffi::SQLITE_IOERR_FSYNC))
         });
         assert!(matches!(broken.await, Err(StoreError::Fatal(_))));
@@ -336,33 +315,33 @@ mod tests {
             Err(StoreError::Fatal(_))
         ));
         store.close().await;
-        let (store, loaded) = Sqlite::open(&path).unwrap();
-        assert_eq!(loaded.calibrations.as_deref(), Some("before"));
+        let (store, loaded) = SqliteStore::open(&path).unwrap();
+        assert_eq!(loaded.calibration.as_deref(), Some("before"));
         store.close().await;
     }
 
     #[tokio::test]
-    async fn a_full_disk_undoes_the_whole_group_and_the_next_succeeds() {
+    async fn a_full_disk_rolls_the_group_back_and_the_next_one_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let (store, _) = Sqlite::open(&path).unwrap();
+        let (store, _) = SqliteStore::open(&path).unwrap();
         for code in [
             ffi::SQLITE_FULL,
             ffi::SQLITE_IOERR_SHMSIZE,
             ffi::SQLITE_BUSY,
         ] {
-            let full = store.ask(None, move |db| {
-                queries::save_calibrations(db, "within".to_owned())?;
+            let full = store.write(None, move |db| {
+                queries::save_calibration(db, "within".to_owned())?;
                 Err::<(), _>(failing(code))
             });
-            let beside = save(&store, "beside");
-            let (beside, full, read) = tokio::join!(beside, full, store.events_since(0, 1));
-            assert!(matches!(full, Err(StoreError::Full(_))));
-            assert_eq!(read, Ok(Vec::new()), "what is there can be read");
-            let kept = store.ask(None, queries::calibrations).await.unwrap();
-            assert_ne!(kept.as_deref(), Some("within"));
-            if let Err(error) = beside {
-                assert!(matches!(error, StoreError::Full(_)));
+            let same_group = save(&store, "same group");
+            let (same_group, full, read) = tokio::join!(same_group, full, store.events_since(0, 1));
+            assert!(matches!(full, Err(StoreError::Unavailable(_))));
+            assert_eq!(read, Ok(Vec::new()), "reading works");
+            let stored = store.write(None, queries::calibration).await.unwrap();
+            assert_ne!(stored.as_deref(), Some("within"));
+            if let Err(error) = same_group {
+                assert!(matches!(error, StoreError::Unavailable(_)));
             }
             save(&store, "after").await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! Opening: every doubt about the file is an error of its own, and none of them changes the file.
+//! Opens the state file. Everything in it is checked first; an error leaves the file unchanged.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -12,71 +12,71 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::{mpsc, watch};
 
-use super::schema::{self, Found, STEPS, Step};
-use super::worker::{QUEUE, Worker};
-use super::{Failure, OpenError, Sqlite, lock, queries};
-use crate::store::Loaded;
+use super::schema::{self, Header, MIGRATIONS, Migration};
+use super::worker::{QUEUE_LENGTH, Worker};
+use super::{DbError, OpenError, SqliteStore, lock, queries};
+use crate::store::StoredState;
 
-/// Somebody may look into the file with SQLite's own tools; they are waited for this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for a lock that another program holds, such as the `sqlite3` shell.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Sqlite {
-    /// Opens the state file, makes one where there is none, and reads what a start goes on from. Every row is
-    /// checked: nothing that is not as it was written gets in.
-    pub fn open(path: &Path) -> Result<(Self, Loaded), OpenError> {
-        Self::open_as(path, STEPS)
+impl SqliteStore {
+    /// Opens the state file, creates it if it is missing, and loads the state that a startup continues from. Every row
+    /// is checked against its checksum.
+    pub fn open(path: &Path) -> Result<(Self, StoredState), OpenError> {
+        Self::open_as(path, MIGRATIONS)
     }
 
-    /// The same, as a program that knows these steps.
-    fn open_as(path: &Path, steps: &[Step]) -> Result<(Self, Loaded), OpenError> {
-        let lock = lock::claim(path)?;
-        if !lock.file.exists() {
-            create(&lock.file, steps).map_err(|failure| failed(path, failure))?;
+    /// As a program with these migrations does.
+    fn open_as(path: &Path, migrations: &[Migration]) -> Result<(Self, StoredState), OpenError> {
+        let locked = lock::acquire(path)?;
+        if !locked.file.exists() {
+            create(&locked.file, migrations).map_err(|error| open_error(path, error))?;
         }
-        let db = connect(&lock.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        let db = connect(&locked.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .and_then(|db| {
-                prepare(&db, steps)?;
+                prepare(&db, migrations)?;
                 Ok(db)
             })
-            .map_err(|failure| failed(path, failure))?;
-        let loaded = load(&db).map_err(|failure| failed(path, failure))?;
-        let (requests, waiting) = mpsc::channel(QUEUE);
-        let (doubt, failed) = watch::channel(None);
-        let worker = Worker::new(db, lock, doubt);
+            .map_err(|error| open_error(path, error))?;
+        let state = load(&db).map_err(|error| open_error(path, error))?;
+        let (requests, queue) = mpsc::channel(QUEUE_LENGTH);
+        let (set_failure, failure) = watch::channel(None);
+        let worker = Worker::new(db, locked, set_failure);
         thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || worker.run(waiting))
-            .map_err(|error| lock::failed(path, &error))?;
+            .spawn(move || worker.run(queue))
+            .map_err(|error| lock::open_error(path, &error))?;
         let store = Self {
             requests,
-            failed,
+            failure,
             pruned_to: Arc::default(),
         };
-        Ok((store, loaded))
+        Ok((store, state))
     }
 }
 
-/// Connects without changing anything. A failure before [`prepare`] is through leaves the WAL as it is, too.
-pub(super) fn connect(file: &Path, access: OpenFlags) -> Result<Connection, Failure> {
+/// Connects without changing anything: until [`prepare`] has succeeded, closing does not touch the WAL either.
+pub(super) fn connect(file: &Path, access: OpenFlags) -> Result<Connection, DbError> {
     let flags = access | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_prepared_statement_cache_capacity(64);
-    db.busy_timeout(PATIENCE)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
     Ok(db)
 }
 
-/// Makes a new file elsewhere and moves it here whole, so that an empty file is never taken for a new one.
-pub(super) fn create(file: &Path, steps: &[Step]) -> Result<(), Failure> {
-    let wal = lock::beside(file, "-wal");
+/// Creates the file under another name and renames it when complete, so that an empty file is always an error.
+pub(super) fn create(file: &Path, migrations: &[Migration]) -> Result<(), DbError> {
+    let wal = lock::with_suffix(file, "-wal");
     if wal.exists() {
-        return Err(Failure::Damaged(format!(
-            "it is gone, but {} is there",
+        return Err(DbError::Damaged(format!(
+            "it is missing, but {} exists",
             wal.display()
         )));
     }
-    let new = lock::beside(file, ".new");
-    let io = |error: io::Error| Failure::Io(error);
+    let new = lock::with_suffix(file, ".new");
+    let io = |error: io::Error| DbError::Io(error);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
@@ -90,19 +90,19 @@ pub(super) fn create(file: &Path, steps: &[Step]) -> Result<(), Failure> {
         .map_err(io)?;
     let db = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "synchronous", "FULL")?;
-    transaction(&db, || schema::migrate(&db, 0, steps))?;
+    transaction(&db, || schema::migrate(&db, 0, migrations))?;
     drop(db);
     fs::rename(&new, file).map_err(io)?;
     lock::sync_folder(file).map_err(io)
 }
 
-/// Looks at everything, then makes it ready for writing.
-fn prepare(db: &Connection, steps: &[Step]) -> Result<(), Failure> {
-    let version = examine(db, steps)?.len();
+/// Checks the file, then migrates it and sets it up for writing.
+fn prepare(db: &Connection, migrations: &[Migration]) -> Result<(), DbError> {
+    let version = check(db, migrations)?.len();
     for (name, value) in [
         ("journal_mode", "WAL"),
         ("synchronous", "FULL"),
-        // The thread does it itself, as SQLite would not tell of an error.
+        // The worker does it, because SQLite would not report an error.
         ("wal_autocheckpoint", "0"),
         ("journal_size_limit", "8388608"),
         ("temp_store", "MEMORY"),
@@ -113,36 +113,38 @@ fn prepare(db: &Connection, steps: &[Step]) -> Result<(), Failure> {
                 error => Err(error),
             })?;
     }
-    // Also where there is nothing to migrate: the header is written, so that a folder that is read-only is found
-    // now. A disk that is full now is then no reason not to start: asking goes on, and there may be space again.
-    match transaction(db, || schema::migrate(db, version, steps)) {
-        Err(Failure::Sql(error)) if version == steps.len() && passes(&error) => {}
+    // Writes the header even if there is nothing to migrate, to detect a read-only folder now. A full disk does not
+    // prevent a start: there may be space by the first commit.
+    match transaction(db, || schema::migrate(db, version, migrations)) {
+        Err(DbError::Sql(error)) if version == migrations.len() && is_temporary(&error) => {}
         written => written?,
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
 }
 
-/// Whether header, definitions, structure and every row are sound; returns the steps that the file has behind it.
-pub(super) fn examine<'a>(db: &Connection, steps: &'a [Step]) -> Result<&'a [Step], Failure> {
-    let version = match schema::identify(db, steps)? {
-        Found::Version(version) => version,
-        Found::Fresh => return Err(Failure::Damaged("it is empty".to_owned())),
-        Found::Newer(found) => return Err(Failure::Newer(found)),
-        Found::Foreign => return Err(Failure::Foreign),
+/// Checks the header, the schema, SQLite's structures and every row; returns the migrations that the file has had.
+pub(super) fn check<'a>(
+    db: &Connection,
+    migrations: &'a [Migration],
+) -> Result<&'a [Migration], DbError> {
+    let version = match schema::read_header(db, migrations)? {
+        Header::Version(version) => version,
+        Header::Empty => return Err(DbError::Damaged("it is empty".to_owned())),
+        Header::Newer(found) => return Err(DbError::Newer(found)),
+        Header::Foreign => return Err(DbError::Foreign),
     };
-    let steps = steps.get(..version).unwrap_or(steps);
-    if !schema::is_as_made(db, steps)? {
-        let reason = "its tables are not as they were made";
-        return Err(Failure::Damaged(reason.to_owned()));
+    let migrations = migrations.get(..version).unwrap_or(migrations);
+    if !schema::is_intact(db, migrations)? {
+        return Err(DbError::Damaged("its schema was changed".to_owned()));
     }
     let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         let line = verdict.lines().last().unwrap_or_default();
-        return Err(Failure::Damaged(line.to_owned()));
+        return Err(DbError::Damaged(line.to_owned()));
     }
-    for table in schema::queries(steps) {
-        let mut statement = db.prepare(&table.select("NOT INDEXED ORDER BY n"))?;
+    for table in schema::tables(migrations) {
+        let mut statement = db.prepare(&table.select("NOT INDEXED ORDER BY row_id"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             if !table.is_sound(row) {
@@ -150,33 +152,32 @@ pub(super) fn examine<'a>(db: &Connection, steps: &'a [Step]) -> Result<&'a [Ste
             }
         }
     }
-    Ok(steps)
+    Ok(migrations)
 }
 
-fn load(db: &Connection) -> Result<Loaded, Failure> {
-    Ok(Loaded {
+fn load(db: &Connection) -> Result<StoredState, DbError> {
+    Ok(StoredState {
         watches: queries::running_watches(db)?,
         config_jobs: queries::config_jobs(db)?,
-        calibrations: queries::calibrations(db)?,
-        deliveries: queries::waiting_deliveries(db)?,
+        calibration: queries::calibration(db)?,
+        deliveries: queries::pending_deliveries(db)?,
     })
 }
 
-/// Does something whole or not at all.
 pub(super) fn transaction(
     db: &Connection,
-    work: impl FnOnce() -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    work: impl FnOnce() -> Result<(), DbError>,
+) -> Result<(), DbError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
-    let done = work().and_then(|()| Ok(db.execute_batch("COMMIT")?));
-    if done.is_err() && !db.is_autocommit() {
+    let result = work().and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    if result.is_err() && !db.is_autocommit() {
         let _ = db.execute_batch("ROLLBACK");
     }
-    done
+    result
 }
 
-/// Whether the same may succeed later, with nothing mended but room on the disk or another program gone.
-pub(super) fn passes(error: &rusqlite::Error) -> bool {
+/// Whether a retry may succeed: the disk is full or the file is locked.
+pub(super) fn is_temporary(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|cause| match cause.code {
         ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
         // The index of the WAL could not grow.
@@ -184,26 +185,28 @@ pub(super) fn passes(error: &rusqlite::Error) -> bool {
     })
 }
 
-/// What a failure means for a start.
-pub(super) fn failed(path: &Path, failure: Failure) -> OpenError {
+pub(super) fn open_error(path: &Path, error: DbError) -> OpenError {
     let path = path.to_owned();
-    let error = match failure {
-        Failure::Newer(found) => {
-            let known = schema::version(STEPS);
-            return OpenError::Newer { path, found, known };
+    let error = match error {
+        DbError::Newer(found) => {
+            return OpenError::Newer {
+                path,
+                found,
+                supported: schema::version(MIGRATIONS),
+            };
         }
-        Failure::Foreign => return OpenError::Foreign { path },
-        Failure::Damaged(reason) => return OpenError::Corrupt { path, reason },
-        Failure::Io(error) => return lock::failed(&path, &error),
-        Failure::Refused(error) => {
+        DbError::Foreign => return OpenError::Foreign { path },
+        DbError::Damaged(reason) => return OpenError::Corrupt { path, reason },
+        DbError::Io(error) => return lock::open_error(&path, &error),
+        DbError::Rejected(error) => {
             let reason = error.to_string();
             return OpenError::Io { path, reason };
         }
-        Failure::Sql(error) => error,
+        DbError::Sql(error) => error,
     };
     let reason = error.to_string();
-    if passes(&error) {
-        return OpenError::Full { path, reason };
+    if is_temporary(&error) {
+        return OpenError::Unavailable { path, reason };
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
@@ -220,33 +223,35 @@ mod tests {
 
     use rusqlite::types::Value;
 
-    use super::super::rescue;
-    use super::super::table::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, Table, WATCHES};
+    use super::super::recover;
+    use super::super::table::{
+        CALIBRATION, CONFIG_JOBS, DELIVERIES, EVENTS, POLLS, Table, WATCHES,
+    };
     use super::*;
-    use crate::store::{AddedBy, Archive, JobListUpdate, PollSample, SavedWatch, Store};
+    use crate::store::{AddedBy, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store};
     use forgewatch_core::event::WatchId;
 
-    /// A version that might come one day: polls have one column more.
-    const LATER: [Step; 2] = [
-        STEPS[0],
-        Step {
-            take: later,
-            queries: &[
+    /// An imaginary later version: polls have one more column.
+    const NEWER_MIGRATIONS: [Migration; 2] = [
+        MIGRATIONS[0],
+        Migration {
+            apply: add_column,
+            tables: &[
                 &WATCHES,
                 &EVENTS,
                 &DELIVERIES,
-                &POLLS_LATER,
-                &ACCEPTED,
-                &LEARNT,
+                &NEWER_POLLS,
+                &CONFIG_JOBS,
+                &CALIBRATION,
             ],
         },
     ];
-    const POLLS_LATER: Table = Table {
+    const NEWER_POLLS: Table = Table {
         name: "polls",
-        columns: &["n", "watch", "poll", "wall_ms", "crc"],
+        columns: &["row_id", "watch_id", "poll", "wall_ms", "checksum"],
     };
 
-    fn later(db: &Connection) -> Result<(), Failure> {
+    fn add_column(db: &Connection) -> Result<(), DbError> {
         let values = |row: &rusqlite::Row<'_>| {
             let values = (0..3).map(|at| row.get::<_, Value>(at));
             Ok(values.collect::<Result<Vec<_>, _>>()?)
@@ -254,53 +259,52 @@ mod tests {
         let old = POLLS.read(db, "", [], values)?;
         db.execute_batch("ALTER TABLE polls ADD COLUMN wall_ms INTEGER")?;
         for values in old {
-            POLLS_LATER.put(db, values.into_iter().chain([Value::Null]).collect())?;
+            NEWER_POLLS.put(db, values.into_iter().chain([Value::Null]).collect())?;
         }
         Ok(())
     }
 
-    /// A closed file of today's version with one watch and one poll.
-    async fn today(path: &Path) {
-        let (store, _) = Sqlite::open(path).unwrap();
+    /// Creates a file of the current version with one watch and one poll.
+    async fn create_current(path: &Path) {
+        let (store, _) = SqliteStore::open(path).unwrap();
         let watch = SavedWatch {
             id: WatchId([7; 16]),
             job: "diff/1".parse().unwrap(),
-            row: "{}".to_owned(),
+            snapshot: "{}".to_owned(),
             ended_wall_ms: None,
             added_by: AddedBy::default(),
         };
-        let record_poll = PollSample {
+        let sample = PollSample {
             watch: watch.id,
-            row: "{}".to_owned(),
+            snapshot: "{}".to_owned(),
             poll: "{\"progress\":40}".to_owned(),
         };
-        let begin = vec![watch];
-        let accept = JobListUpdate {
-            begin,
+        let update = JobListUpdate {
+            new_watches: vec![watch],
             ..JobListUpdate::default()
         };
-        store.accept(accept).await.unwrap();
-        store.record_poll(record_poll);
+        store.update_jobs(update).await.unwrap();
+        store.record_poll(sample);
         store.close().await;
     }
 
-    fn polls(path: &Path, table: &Table) -> usize {
+    fn count_polls(path: &Path, table: &Table) -> usize {
         let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         table.read(&db, "", [], |_| Ok(())).unwrap().len()
     }
 
     #[tokio::test]
-    async fn a_file_of_an_earlier_version_is_checked_as_such_and_then_brought_up() {
+    async fn a_file_of_an_earlier_version_is_checked_as_such_and_then_migrated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        today(&path).await;
+        create_current(&path).await;
         for _ in 0..2 {
-            let (store, loaded) = Sqlite::open_as(&path, &LATER).unwrap();
-            assert_eq!(loaded.watches.len(), 1);
+            let (store, state) = SqliteStore::open_as(&path, &NEWER_MIGRATIONS).unwrap();
+            assert_eq!(state.watches.len(), 1);
             store.close().await;
-            assert_eq!(polls(&path, &POLLS_LATER), 1);
+            assert_eq!(count_polls(&path, &NEWER_POLLS), 1);
         }
-        let error = Sqlite::open(&path).unwrap_err();
+        let error = SqliteStore::open(&path).unwrap_err();
         assert!(
             matches!(error, OpenError::Newer { found: 2, .. }),
             "{error}"
@@ -308,35 +312,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_of_an_earlier_version_is_not_brought_up_but_rescued_as_what_it_is() {
+    async fn a_damaged_file_of_an_earlier_version_is_not_migrated_but_can_be_recovered() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        today(&path).await;
+        create_current(&path).await;
         let mut bytes = fs::read(&path).unwrap();
         let row = b"diff/1";
         let at = bytes.windows(row.len()).position(|bytes| bytes == row);
         bytes[at.unwrap() + 5] = b'2';
         fs::write(&path, &bytes).unwrap();
-        let error = Sqlite::open_as(&path, &LATER).unwrap_err();
+        let error = SqliteStore::open_as(&path, &NEWER_MIGRATIONS).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), bytes, "left alone");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "the file is unchanged");
 
-        let to = folder.path().join("rescued.db");
-        let queries = rescue::recover_as(&path, &to, &LATER).unwrap();
-        let lost: Vec<_> = queries.iter().filter(|t| t.lost > 0 || t.cut_off).collect();
+        let to = folder.path().join("recovered.db");
+        let tables = recover::recover_as(&path, &to, &NEWER_MIGRATIONS).unwrap();
+        let lost: Vec<_> = tables
+            .iter()
+            .filter(|t| t.lost > 0 || t.truncated)
+            .collect();
         assert!(
             matches!(lost[..], [watches] if watches.table == "watches"),
-            "{queries:?}"
+            "{tables:?}"
         );
-        assert_eq!(polls(&to, &POLLS_LATER), 1);
-        Sqlite::open_as(&to, &LATER).unwrap().0.close().await;
+        assert_eq!(count_polls(&to, &NEWER_POLLS), 1);
+        SqliteStore::open_as(&to, &NEWER_MIGRATIONS)
+            .unwrap()
+            .0
+            .close()
+            .await;
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_stays_and_from_damage() {
+    fn temporary_errors_permanent_errors_and_damage_are_distinguished() {
         let sqlite = |code| {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            failed(Path::new("state.db"), Failure::Sql(error))
+            open_error(Path::new("state.db"), DbError::Sql(error))
         };
         for code in [
             ffi::SQLITE_FULL,
@@ -346,10 +357,13 @@ mod tests {
             ffi::SQLITE_LOCKED,
         ] {
             let error = sqlite(code);
-            assert!(matches!(error, OpenError::Full { .. }), "{code}: {error}");
+            assert!(
+                matches!(error, OpenError::Unavailable { .. }),
+                "{code}: {error}"
+            );
         }
-        let stays = sqlite(ffi::SQLITE_IOERR_READ);
-        assert!(matches!(stays, OpenError::Io { .. }), "{stays}");
+        let permanent = sqlite(ffi::SQLITE_IOERR_READ);
+        assert!(matches!(permanent, OpenError::Io { .. }), "{permanent}");
         let read_only = sqlite(ffi::SQLITE_READONLY);
         assert!(
             matches!(read_only, OpenError::ReadOnly { .. }),
@@ -362,9 +376,13 @@ mod tests {
             (ErrorKind::QuotaExceeded, true),
             (ErrorKind::NotFound, false),
         ] {
-            let error = failed(Path::new("state.db"), Failure::Io(kind.into()));
-            assert_eq!(matches!(error, OpenError::Full { .. }), is_full, "{error}");
+            let error = open_error(Path::new("state.db"), DbError::Io(kind.into()));
+            assert_eq!(
+                matches!(error, OpenError::Unavailable { .. }),
+                is_full,
+                "{error}"
+            );
         }
-        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: the state can't be written for now: Error code 13: database or disk is full; make room on its disk, or end the program that has it locked");
+        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: cannot write the state file: Error code 13: database or disk is full; free disk space, or stop the program that locks it");
     }
 }

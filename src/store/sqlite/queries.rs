@@ -1,13 +1,13 @@
-//! What the store does, as statements. Everything runs within a transaction of the store's thread.
+//! The store's statements. They run in the worker's transaction, or outside of it for reads.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 
-use super::Failure;
-use super::table::{ACCEPTED, DELIVERIES, EVENTS, LEARNT, POLLS, WATCHES};
+use super::DbError;
+use super::table::{CALIBRATION, CONFIG_JOBS, DELIVERIES, EVENTS, POLLS, WATCHES};
 use crate::store::{
-    AddedBy, ConfigJob, JobListUpdate, POLLS_KEPT, SavedWatch, StoredEvent, changed,
-    not_of_this_commit, told_already, wanted_already,
+    AddedBy, ConfigJob, JobListUpdate, MAX_POLLS, SavedWatch, StoredEvent, apply_change,
+    delivery_without_event, duplicate_delivery, duplicate_event,
 };
 use forgewatch_core::delivery::{
     self, DeliveryChange, DeliveryFailure as Why, DeliveryId, DeliveryState,
@@ -15,102 +15,107 @@ use forgewatch_core::delivery::{
 use forgewatch_core::event::{EventId, WatchId};
 use forgewatch_core::job::JobRef;
 
-const DELIVERY: &str = "watch = ?1 AND seq = ?2 AND hook = ?3";
+const DELIVERY: &str = "watch_id = ?1 AND seq = ?2 AND hook = ?3";
 
-/// A commit that owns all it needs on its way to the store's thread.
-pub(super) struct Step {
+/// A commit on its way to the worker thread.
+pub(super) struct OwnedCommit {
     pub(super) watch: Option<SavedWatch>,
-    /// Their offsets are not known yet.
+    /// With offset 0; the worker assigns the offsets.
     pub(super) events: Vec<StoredEvent>,
     pub(super) deliveries: Vec<delivery::DeliveryRow>,
     pub(super) changes: Vec<DeliveryChange>,
 }
 
-pub(super) fn commit(db: &Connection, step: Step) -> Result<(), Failure> {
-    for change in step.changes {
-        let row = changed(delivery(db, change.id())?, &change)?;
+pub(super) fn commit(db: &Connection, commit: OwnedCommit) -> Result<(), DbError> {
+    for change in commit.changes {
+        let row = apply_change(delivery(db, change.id())?, &change)?;
         put_delivery(db, row)?;
     }
-    if let Some(step) = step.watch {
-        let added_by = watch(db, step.id)?.map_or(step.added_by, |known| known.added_by);
-        put_watch(db, SavedWatch { added_by, ..step })?;
+    if let Some(new) = commit.watch {
+        let added_by = watch(db, new.id)?.map_or(new.added_by, |stored| stored.added_by);
+        put_watch(db, SavedWatch { added_by, ..new })?;
     }
-    let told: Vec<EventId> = step.events.iter().map(|event| event.id).collect();
-    for (n, event) in (EVENTS.next(db)?..).zip(step.events) {
-        put_event(db, n, event)?;
+    let ids: Vec<EventId> = commit.events.iter().map(|event| event.id).collect();
+    for (row_id, event) in (EVENTS.next_row_id(db)?..).zip(commit.events) {
+        put_event(db, row_id, event)?;
     }
-    for new in step.deliveries {
-        if !told.contains(&new.id.event) {
-            return Err(not_of_this_commit(&new.id).into());
+    for new in commit.deliveries {
+        if !ids.contains(&new.id.event) {
+            return Err(delivery_without_event(&new.id).into());
         }
-        if number_of(db, &new.id)?.is_some() {
-            return Err(wanted_already(&new.id).into());
+        if delivery_row_id(db, &new.id)?.is_some() {
+            return Err(duplicate_delivery(&new.id).into());
         }
         put_delivery(db, new)?;
     }
     Ok(())
 }
 
-/// Keeps the last row of a watch that runs, and its polls.
-pub(super) fn record_poll(
+/// Stores polls of a running watch, and its latest snapshot.
+pub(super) fn record_polls(
     db: &Connection,
     id: WatchId,
-    row: Option<String>,
+    snapshot: Option<String>,
     polls: Vec<String>,
-) -> Result<(), Failure> {
+) -> Result<(), DbError> {
     let Some(mut watch) = watch(db, id)?.filter(|w| w.ended_wall_ms.is_none()) else {
         return Ok(());
     };
     for poll in polls {
-        let n = POLLS.next(db)?;
+        let n = POLLS.next_row_id(db)?;
         POLLS.put(db, vec![n.into(), blob(id), poll.into()])?;
     }
     db.prepare_cached(
-        "DELETE FROM polls WHERE watch = ?1 AND n <=
-         (SELECT n FROM polls WHERE watch = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2)",
+        "DELETE FROM polls WHERE watch_id = ?1 AND row_id <=
+         (SELECT row_id FROM polls WHERE watch_id = ?1 ORDER BY row_id DESC LIMIT 1 OFFSET ?2)",
     )?
-    .execute(params![id.0, POLLS_KEPT as i64])?;
-    if let Some(row) = row {
-        watch.row = row;
+    .execute(params![id.0, MAX_POLLS as i64])?;
+    if let Some(snapshot) = snapshot {
+        watch.snapshot = snapshot;
         put_watch(db, watch)?;
     }
     Ok(())
 }
 
-pub(super) fn running_watches(db: &Connection) -> Result<Vec<SavedWatch>, Failure> {
-    WATCHES.read(db, "WHERE ended_ms IS NULL ORDER BY n", [], saved_watch)
-}
-
-pub(super) fn ended_since(db: &Connection, wall_ms: i64) -> Result<Vec<SavedWatch>, Failure> {
+pub(super) fn running_watches(db: &Connection) -> Result<Vec<SavedWatch>, DbError> {
     WATCHES.read(
         db,
-        "WHERE ended_ms >= ?1 ORDER BY n",
+        "WHERE ended_ms IS NULL ORDER BY row_id",
+        [],
+        saved_watch,
+    )
+}
+
+pub(super) fn ended_watches(db: &Connection, wall_ms: i64) -> Result<Vec<SavedWatch>, DbError> {
+    WATCHES.read(
+        db,
+        "WHERE ended_ms >= ?1 ORDER BY row_id",
         [wall_ms],
         saved_watch,
     )
 }
 
-pub(super) fn newest_of(db: &Connection, job: JobRef) -> Result<Option<SavedWatch>, Failure> {
-    let newest = "WHERE job = ?1 ORDER BY n DESC LIMIT 1";
+pub(super) fn newest_watch(db: &Connection, job: JobRef) -> Result<Option<SavedWatch>, DbError> {
+    let newest = "WHERE job = ?1 ORDER BY row_id DESC LIMIT 1";
     WATCHES.read_one(db, newest, [job.to_string()], saved_watch)
 }
 
-pub(super) fn waiting_deliveries(db: &Connection) -> Result<Vec<delivery::DeliveryRow>, Failure> {
-    let waiting = "WHERE state = 'waiting' ORDER BY n";
-    DELIVERIES.read(db, waiting, [], saved_delivery)
+pub(super) fn pending_deliveries(db: &Connection) -> Result<Vec<delivery::DeliveryRow>, DbError> {
+    let pending = "WHERE state = 'pending' ORDER BY row_id";
+    DELIVERIES.read(db, pending, [], saved_delivery)
 }
 
-/// The newest of those that were given up, oldest first, and how many there are. No row is read for the number.
-pub(super) fn given_up(
+/// The newest failed deliveries, oldest first, and the number of all. Counting uses the index only.
+pub(super) fn failed_deliveries(
     db: &Connection,
     limit: usize,
-) -> Result<(Vec<delivery::DeliveryRow>, usize), Failure> {
+) -> Result<(Vec<delivery::DeliveryRow>, usize), DbError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let newest = "WHERE state = 'given_up' ORDER BY n DESC LIMIT ?1";
+    let newest = "WHERE state = 'failed' ORDER BY row_id DESC LIMIT ?1";
     let mut rows = DELIVERIES.read(db, newest, [limit], saved_delivery)?;
     rows.reverse();
     let all: i64 = db
-        .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 'given_up'")?
+        .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 'failed'")?
         .query_row([], |row| row.get(0))?;
     Ok((rows, usize::try_from(all).unwrap_or(usize::MAX)))
 }
@@ -118,44 +123,52 @@ pub(super) fn given_up(
 pub(super) fn deliveries_of(
     db: &Connection,
     watch: WatchId,
-) -> Result<Vec<delivery::DeliveryRow>, Failure> {
-    DELIVERIES.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], saved_delivery)
+) -> Result<Vec<delivery::DeliveryRow>, DbError> {
+    DELIVERIES.read(
+        db,
+        "WHERE watch_id = ?1 ORDER BY row_id",
+        [watch.0],
+        saved_delivery,
+    )
 }
 
 pub(super) fn events_since(
     db: &Connection,
     after: u64,
     limit: usize,
-) -> Result<Vec<StoredEvent>, Failure> {
+) -> Result<Vec<StoredEvent>, DbError> {
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     EVENTS.read(
         db,
-        "WHERE n > ?1 ORDER BY n LIMIT ?2",
+        "WHERE row_id > ?1 ORDER BY row_id LIMIT ?2",
         [after, limit],
         event,
     )
 }
 
-pub(super) fn offset_before(db: &Connection, wall_ms: i64) -> Result<u64, Failure> {
-    // From the newest back: no index is needed for what is asked about the last hours.
-    let older = "wall_ms < ?1 ORDER BY n DESC LIMIT 1";
-    let n = EVENTS.number_where(db, older, [wall_ms])?;
+pub(super) fn offset_before(db: &Connection, wall_ms: i64) -> Result<u64, DbError> {
+    // Backwards from the newest event: fast without an index, as clients mostly want the last hours.
+    let older = "wall_ms < ?1 ORDER BY row_id DESC LIMIT 1";
+    let n = EVENTS.row_id_where(db, older, [wall_ms])?;
     Ok(n.unwrap_or(0).cast_unsigned())
 }
 
-pub(super) fn events_of(db: &Connection, watch: WatchId) -> Result<Vec<StoredEvent>, Failure> {
-    EVENTS.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], event)
+pub(super) fn events_of(db: &Connection, watch: WatchId) -> Result<Vec<StoredEvent>, DbError> {
+    EVENTS.read(db, "WHERE watch_id = ?1 ORDER BY row_id", [watch.0], event)
 }
 
-pub(super) fn polls(db: &Connection, watch: WatchId) -> Result<Vec<String>, Failure> {
-    POLLS.read(db, "WHERE watch = ?1 ORDER BY n", [watch.0], |row| {
-        Ok(row.get(2)?)
-    })
+pub(super) fn polls_of(db: &Connection, watch: WatchId) -> Result<Vec<String>, DbError> {
+    POLLS.read(
+        db,
+        "WHERE watch_id = ?1 ORDER BY row_id",
+        [watch.0],
+        |row| Ok(row.get(2)?),
+    )
 }
 
-pub(super) fn config_jobs(db: &Connection) -> Result<Vec<ConfigJob>, Failure> {
-    ACCEPTED.read(db, "ORDER BY n", [], |row| {
+pub(super) fn config_jobs(db: &Connection) -> Result<Vec<ConfigJob>, DbError> {
+    CONFIG_JOBS.read(db, "ORDER BY row_id", [], |row| {
         Ok(ConfigJob {
             job: job(row, 1)?,
             labels: row.get(2)?,
@@ -163,41 +176,41 @@ pub(super) fn config_jobs(db: &Connection) -> Result<Vec<ConfigJob>, Failure> {
     })
 }
 
-pub(super) fn accept(db: &Connection, accept: JobListUpdate) -> Result<(), Failure> {
-    if let Some(jobs) = accept.jobs {
-        db.prepare_cached("DELETE FROM accepted")?.execute([])?;
-        for (n, config_jobs) in (1_i64..).zip(jobs) {
-            let job = config_jobs.job.to_string();
-            ACCEPTED.put(db, vec![n.into(), job.into(), config_jobs.labels.into()])?;
+pub(super) fn update_jobs(db: &Connection, update: JobListUpdate) -> Result<(), DbError> {
+    if let Some(jobs) = update.config_jobs {
+        db.prepare_cached("DELETE FROM config_jobs")?.execute([])?;
+        for (row_id, listed) in (1_i64..).zip(jobs) {
+            let job = listed.job.to_string();
+            CONFIG_JOBS.put(db, vec![row_id.into(), job.into(), listed.labels.into()])?;
         }
     }
-    for begun in accept.begin {
-        put_watch(db, begun)?;
+    for new in update.new_watches {
+        put_watch(db, new)?;
     }
-    for (id, added_by) in accept.added_by {
-        if let Some(known) = watch(db, id)? {
-            put_watch(db, SavedWatch { added_by, ..known })?;
+    for (id, added_by) in update.added_by {
+        if let Some(stored) = watch(db, id)? {
+            put_watch(db, SavedWatch { added_by, ..stored })?;
         }
     }
     Ok(())
 }
 
-pub(super) fn calibrations(db: &Connection) -> Result<Option<String>, Failure> {
-    LEARNT.read_one(db, "WHERE n = 1", [], |row| Ok(row.get(1)?))
+pub(super) fn calibration(db: &Connection) -> Result<Option<String>, DbError> {
+    CALIBRATION.read_one(db, "WHERE row_id = 1", [], |row| Ok(row.get(1)?))
 }
 
-pub(super) fn save_calibrations(db: &Connection, json: String) -> Result<(), Failure> {
-    LEARNT.put(db, vec![1_i64.into(), json.into()])
+pub(super) fn save_calibration(db: &Connection, json: String) -> Result<(), DbError> {
+    CALIBRATION.put(db, vec![1_i64.into(), json.into()])
 }
 
-fn watch(db: &Connection, id: WatchId) -> Result<Option<SavedWatch>, Failure> {
-    WATCHES.read_one(db, "WHERE id = ?1", [id.0], saved_watch)
+fn watch(db: &Connection, id: WatchId) -> Result<Option<SavedWatch>, DbError> {
+    WATCHES.read_one(db, "WHERE watch_id = ?1", [id.0], saved_watch)
 }
 
-fn put_watch(db: &Connection, watch: SavedWatch) -> Result<(), Failure> {
-    let n = match WATCHES.number_where(db, "id = ?1", [watch.id.0])? {
+fn put_watch(db: &Connection, watch: SavedWatch) -> Result<(), DbError> {
+    let n = match WATCHES.row_id_where(db, "watch_id = ?1", [watch.id.0])? {
         Some(n) => n,
-        None => WATCHES.next(db)?,
+        None => WATCHES.next_row_id(db)?,
     };
     WATCHES.put(
         db,
@@ -205,20 +218,20 @@ fn put_watch(db: &Connection, watch: SavedWatch) -> Result<(), Failure> {
             n.into(),
             blob(watch.id),
             watch.job.to_string().into(),
-            watch.row.into(),
+            watch.snapshot.into(),
             watch.ended_wall_ms.into(),
             added_by_word(watch.added_by).to_owned().into(),
         ],
     )
 }
 
-fn put_event(db: &Connection, n: i64, event: StoredEvent) -> Result<(), Failure> {
+fn put_event(db: &Connection, n: i64, event: StoredEvent) -> Result<(), DbError> {
     let same = params![event.id.watch.0, event.id.seq];
     if EVENTS
-        .number_where(db, "watch = ?1 AND seq = ?2", same)?
+        .row_id_where(db, "watch_id = ?1 AND seq = ?2", same)?
         .is_some()
     {
-        return Err(told_already(event.id).into());
+        return Err(duplicate_event(event.id).into());
     }
     EVENTS.put(
         db,
@@ -232,14 +245,14 @@ fn put_event(db: &Connection, n: i64, event: StoredEvent) -> Result<(), Failure>
     )
 }
 
-fn put_delivery(db: &Connection, row: delivery::DeliveryRow) -> Result<(), Failure> {
-    let n = match number_of(db, &row.id)? {
+fn put_delivery(db: &Connection, row: delivery::DeliveryRow) -> Result<(), DbError> {
+    let n = match delivery_row_id(db, &row.id)? {
         Some(n) => n,
-        None => DELIVERIES.next(db)?,
+        None => DELIVERIES.next_row_id(db)?,
     };
-    let (state, due_ms, why) = match row.standing {
-        DeliveryState::Pending { due_ms } => ("waiting", Some(due_ms), None),
-        DeliveryState::Failed(why) => ("given_up", None, Some(why)),
+    let (state, due_ms, why) = match row.state {
+        DeliveryState::Pending { due_ms } => ("pending", Some(due_ms), None),
+        DeliveryState::Failed(why) => ("failed", None, Some(why)),
         DeliveryState::Delivered => ("delivered", None, None),
         DeliveryState::Discarded => ("discarded", None, None),
     };
@@ -264,30 +277,30 @@ fn put_delivery(db: &Connection, row: delivery::DeliveryRow) -> Result<(), Failu
     )
 }
 
-fn number_of(db: &Connection, id: &DeliveryId) -> Result<Option<i64>, Failure> {
+fn delivery_row_id(db: &Connection, id: &DeliveryId) -> Result<Option<i64>, DbError> {
     let same = params![id.event.watch.0, id.event.seq, &*id.hook];
-    DELIVERIES.number_where(db, DELIVERY, same)
+    DELIVERIES.row_id_where(db, DELIVERY, same)
 }
 
 pub(super) fn delivery(
     db: &Connection,
     id: &DeliveryId,
-) -> Result<Option<delivery::DeliveryRow>, Failure> {
+) -> Result<Option<delivery::DeliveryRow>, DbError> {
     let same = params![id.event.watch.0, id.event.seq, &*id.hook];
     DELIVERIES.read_one(db, &format!("WHERE {DELIVERY}"), same, saved_delivery)
 }
 
-pub(super) fn saved_watch(row: &Row<'_>) -> Result<SavedWatch, Failure> {
+pub(super) fn saved_watch(row: &Row<'_>) -> Result<SavedWatch, DbError> {
     Ok(SavedWatch {
         id: WatchId(row.get(1)?),
         job: job(row, 2)?,
-        row: row.get(3)?,
+        snapshot: row.get(3)?,
         ended_wall_ms: row.get(4)?,
         added_by: added_by(&row.get::<_, String>(5)?)?,
     })
 }
 
-fn event(row: &Row<'_>) -> Result<StoredEvent, Failure> {
+fn event(row: &Row<'_>) -> Result<StoredEvent, DbError> {
     Ok(StoredEvent {
         offset: row.get::<_, i64>(0)?.cast_unsigned(),
         id: EventId {
@@ -299,19 +312,19 @@ fn event(row: &Row<'_>) -> Result<StoredEvent, Failure> {
     })
 }
 
-fn saved_delivery(row: &Row<'_>) -> Result<delivery::DeliveryRow, Failure> {
-    let state: String = row.get(6)?;
-    let standing = match state.as_str() {
-        "waiting" => DeliveryState::Pending {
+fn saved_delivery(row: &Row<'_>) -> Result<delivery::DeliveryRow, DbError> {
+    let word: String = row.get(6)?;
+    let state = match word.as_str() {
+        "pending" => DeliveryState::Pending {
             due_ms: row.get(7)?,
         },
-        "given_up" => DeliveryState::Failed(Why {
+        "failed" => DeliveryState::Failed(Why {
             error: row.get(8)?,
             exit_status: row.get(9)?,
         }),
         "delivered" => DeliveryState::Delivered,
         "discarded" => DeliveryState::Discarded,
-        word => return Err(strange("state", word)),
+        other => return Err(invalid("delivery state", other)),
     };
     Ok(delivery::DeliveryRow {
         id: DeliveryId {
@@ -323,18 +336,18 @@ fn saved_delivery(row: &Row<'_>) -> Result<delivery::DeliveryRow, Failure> {
         },
         body: row.get(4)?,
         attempts: row.get(5)?,
-        standing,
+        state,
     })
 }
 
-fn job(row: &Row<'_>, column: usize) -> Result<JobRef, Failure> {
+fn job(row: &Row<'_>, column: usize) -> Result<JobRef, DbError> {
     let name: String = row.get(column)?;
-    name.parse().map_err(|_| strange("job", &name))
+    name.parse().map_err(|_| invalid("job", &name))
 }
 
-/// Sound by its checksum, so it was written: by a program that knew more words.
-fn strange(what: &str, word: &str) -> Failure {
-    Failure::Damaged(format!("{word:?} is no {what}"))
+/// For a value with a valid checksum, which a later version may have written.
+fn invalid(what: &str, value: &str) -> DbError {
+    DbError::Damaged(format!("invalid {what} {value:?}"))
 }
 
 fn blob(id: WatchId) -> Value {
@@ -379,9 +392,9 @@ fn added_by_word(by: AddedBy) -> &'static str {
         .map_or("", |(word, _)| word)
 }
 
-fn added_by(word: &str) -> Result<AddedBy, Failure> {
-    let known = ADDED_BY.iter().find(|(w, _)| *w == word);
-    known
+fn added_by(word: &str) -> Result<AddedBy, DbError> {
+    let entry = ADDED_BY.iter().find(|(w, _)| *w == word);
+    entry
         .map(|&(_, by)| by)
-        .ok_or_else(|| strange("origin", word))
+        .ok_or_else(|| invalid("added_by", word))
 }

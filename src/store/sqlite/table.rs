@@ -1,11 +1,11 @@
-//! The tables, and the checksum that every row carries: SQLite itself does not see a flipped bit inside a value.
+//! The tables, and the checksum of every row: SQLite itself does not detect a flipped bit within a value.
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use super::Failure;
+use super::DbError;
 
-/// A table of ours. The first column is the row's number, the last its checksum over all others.
+/// The first column is the row id, the last one the checksum of all others.
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) columns: &'static [&'static str],
@@ -13,62 +13,71 @@ pub(super) struct Table {
 
 pub(super) const WATCHES: Table = Table {
     name: "watches",
-    columns: &["n", "id", "job", "row", "ended_ms", "added_by", "crc"],
+    columns: &[
+        "row_id", "watch_id", "job", "snapshot", "ended_ms", "added_by", "checksum",
+    ],
 };
 pub(super) const EVENTS: Table = Table {
     name: "events",
-    columns: &["n", "watch", "seq", "wall_ms", "record", "crc"],
+    columns: &["row_id", "watch_id", "seq", "wall_ms", "record", "checksum"],
 };
 pub(super) const DELIVERIES: Table = Table {
     name: "deliveries",
     columns: &[
-        "n",
-        "watch",
+        "row_id",
+        "watch_id",
         "seq",
         "hook",
-        "body",
+        "payload",
         "attempts",
         "state",
         "due_ms",
-        "error",
+        "error_message",
         "exit_status",
-        "crc",
+        "checksum",
     ],
 };
 pub(super) const POLLS: Table = Table {
     name: "polls",
-    columns: &["n", "watch", "poll", "crc"],
+    columns: &["row_id", "watch_id", "poll", "checksum"],
 };
-pub(super) const ACCEPTED: Table = Table {
-    name: "accepted",
-    columns: &["n", "job", "labels", "crc"],
+pub(super) const CONFIG_JOBS: Table = Table {
+    name: "config_jobs",
+    columns: &["row_id", "job", "labels", "checksum"],
 };
-/// One row: what ends have taught.
-pub(super) const LEARNT: Table = Table {
-    name: "learnt",
-    columns: &["n", "calibrations", "crc"],
+/// One row.
+pub(super) const CALIBRATION: Table = Table {
+    name: "calibration",
+    columns: &["row_id", "json", "checksum"],
 };
 
-/// All of them as this program writes them, in the order in which they are checked and rescued.
-pub(super) const TABLES: [&Table; 6] = [&WATCHES, &EVENTS, &DELIVERIES, &POLLS, &ACCEPTED, &LEARNT];
+/// In the order in which they are checked and recovered.
+pub(super) const TABLES: [&Table; 6] = [
+    &WATCHES,
+    &EVENTS,
+    &DELIVERIES,
+    &POLLS,
+    &CONFIG_JOBS,
+    &CALIBRATION,
+];
 
 impl Table {
-    /// `SELECT` of all columns in order, and what follows.
-    pub(super) fn select(&self, rest: &str) -> String {
+    /// A `SELECT` of all columns in order, with these clauses.
+    pub(super) fn select(&self, clauses: &str) -> String {
         format!(
-            "SELECT {} FROM {} {rest}",
+            "SELECT {} FROM {} {clauses}",
             self.columns.join(", "),
             self.name
         )
     }
 
-    /// Inserts the row with this number, or takes its place. `values` are all columns but the checksum.
-    pub(super) fn put(&self, db: &Connection, values: Vec<Value>) -> Result<(), Failure> {
-        let mut sum = Sum::of(self);
+    /// Inserts or replaces a row. `values` are those of all columns but the checksum.
+    pub(super) fn put(&self, db: &Connection, values: Vec<Value>) -> Result<(), DbError> {
+        let mut checksum = Checksum::of(self);
         for value in &values {
-            sum.add(value.into());
+            checksum.add(value.into());
         }
-        let crc = Value::Integer(sum.finish());
+        let checksum = Value::Integer(checksum.finish());
         let marks = vec!["?"; self.columns.len()].join(", ");
         let sets: Vec<String> = self
             .columns
@@ -77,32 +86,32 @@ impl Table {
             .map(|column| format!("{column} = excluded.{column}"))
             .collect();
         let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT (n) DO UPDATE SET {}",
+            "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT (row_id) DO UPDATE SET {}",
             self.name,
             self.columns.join(", "),
             sets.join(", ")
         );
-        let all = values.into_iter().chain([crc]);
+        let all = values.into_iter().chain([checksum]);
         db.prepare_cached(&sql)?
             .execute(rusqlite::params_from_iter(all))?;
         Ok(())
     }
 
-    /// The number for a new row. The event with the highest number is never deleted, so that theirs rise.
-    pub(super) fn next(&self, db: &Connection) -> Result<i64, Failure> {
-        let sql = format!("SELECT coalesce(max(n), 0) + 1 FROM {}", self.name);
+    /// The row id of a new row. The newest event is never deleted, so the row ids of events are never reused.
+    pub(super) fn next_row_id(&self, db: &Connection) -> Result<i64, DbError> {
+        let sql = format!("SELECT coalesce(max(row_id), 0) + 1 FROM {}", self.name);
         Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
     }
 
-    /// Reads rows, each one's checksum first.
+    /// Reads rows and verifies their checksums.
     pub(super) fn read<T>(
         &self,
         db: &Connection,
-        rest: &str,
+        clauses: &str,
         params: impl Params,
-        mut take: impl FnMut(&Row<'_>) -> Result<T, Failure>,
-    ) -> Result<Vec<T>, Failure> {
-        let mut statement = db.prepare_cached(&self.select(rest))?;
+        mut decode: impl FnMut(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Vec<T>, DbError> {
+        let mut statement = db.prepare_cached(&self.select(clauses))?;
         let mut rows = statement.query(params)?;
         let mut all = Vec::new();
         while let Some(row) = rows.next()? {
@@ -110,57 +119,57 @@ impl Table {
                 let n = row.get::<_, i64>(0).unwrap_or_default();
                 return Err(self.damaged(n));
             }
-            all.push(take(row)?);
+            all.push(decode(row)?);
         }
         Ok(all)
     }
 
-    /// The first of them, if there is one.
+    /// Reads the first of the rows.
     pub(super) fn read_one<T>(
         &self,
         db: &Connection,
-        rest: &str,
+        clauses: &str,
         params: impl Params,
-        take: impl FnMut(&Row<'_>) -> Result<T, Failure>,
-    ) -> Result<Option<T>, Failure> {
-        Ok(self.read(db, rest, params, take)?.into_iter().next())
+        decode: impl FnMut(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Option<T>, DbError> {
+        Ok(self.read(db, clauses, params, decode)?.into_iter().next())
     }
 
-    /// Whether the row, of all columns in order, is as it was written.
+    /// Whether the checksum of the row, of all columns in order, matches.
     pub(super) fn is_sound(&self, row: &Row<'_>) -> bool {
         let last = self.columns.len() - 1;
-        let mut sum = Sum::of(self);
+        let mut checksum = Checksum::of(self);
         for at in 0..last {
             match row.get_ref(at) {
-                Ok(value) => sum.add(value),
+                Ok(value) => checksum.add(value),
                 Err(_) => return false,
             }
         }
-        row.get::<_, i64>(last) == Ok(sum.finish())
+        row.get::<_, i64>(last) == Ok(checksum.finish())
     }
 
-    pub(super) fn damaged(&self, n: i64) -> Failure {
-        Failure::Damaged(format!("row {n} of {} is not as it was written", self.name))
+    pub(super) fn damaged(&self, n: i64) -> DbError {
+        DbError::Damaged(format!("wrong checksum of row {n} of {}", self.name))
     }
 
-    /// Whether a row exists, by its number.
-    pub(super) fn number_where(
+    /// The row id of the first matching row.
+    pub(super) fn row_id_where(
         &self,
         db: &Connection,
         condition: &str,
         params: impl Params,
-    ) -> Result<Option<i64>, Failure> {
-        let sql = format!("SELECT n FROM {} WHERE {condition}", self.name);
+    ) -> Result<Option<i64>, DbError> {
+        let sql = format!("SELECT row_id FROM {} WHERE {condition}", self.name);
         let mut statement = db.prepare_cached(&sql)?;
         Ok(statement.query_row(params, |row| row.get(0)).optional()?)
     }
 }
 
-/// CRC-32 over a table's name and its values, each with its type and length, so that nothing can move from one
-/// column into the next unseen.
-struct Sum(crc32fast::Hasher);
+/// CRC-32 of the table's name and the values, each with its type and length, so that no byte can move from one column to
+/// the next undetected.
+struct Checksum(crc32fast::Hasher);
 
-impl Sum {
+impl Checksum {
     fn of(table: &Table) -> Self {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(table.name.as_bytes());

@@ -1,0 +1,366 @@
+//! `forgewatch state check` and `state recover`: checks a state file, and copies the readable rows of a damaged one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, Row};
+
+use super::schema::{self, Header, MIGRATIONS, Migration};
+use super::table::Table;
+use super::{DbError, OpenError, lock, open, repair};
+
+/// The search for a readable row behind a damaged page ends after 2^40 row ids.
+pub(super) const MAX_SKIP_BITS: u32 = 40;
+
+/// Suffix of the working folder, next to the new file.
+const WORK_SUFFIX: &str = ".copy";
+
+/// The result for one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredTable {
+    pub table: &'static str,
+    /// Rows of the new file: copied ones, and configured jobs that were derived from the watches.
+    pub recovered: u64,
+    /// Damaged rows and row ids in damaged pages; an upper bound, because row ids may have been unused.
+    pub lost: u64,
+    /// Whether the end of the table could not be reached, so that more rows may be lost.
+    pub truncated: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error("{path} already exists; use another file with --to", path = .0.display())]
+    Exists(PathBuf),
+    /// The old file is missing, in use or newer.
+    #[error(transparent)]
+    From(#[from] OpenError),
+    /// The new file cannot be written.
+    #[error(transparent)]
+    To(OpenError),
+    #[error(
+        "{path}: no row is readable; nothing was written. To start with an empty state, move the file, its -wal and \
+         its -shm away", path = .0.display()
+    )]
+    NothingReadable(PathBuf),
+}
+
+/// Checks a file completely and changes nothing; a daemon may be using it. Returns the number of rows of each table.
+pub fn check(path: &Path) -> Result<Vec<(&'static str, u64)>, OpenError> {
+    let file = existing(path)?;
+    open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|db| {
+            // One transaction, to see a consistent state.
+            db.execute_batch("BEGIN")?;
+            let migrations = open::check(&db, MIGRATIONS)?;
+            let tables = schema::tables(migrations).iter();
+            tables.map(|table| count(&db, table)).collect()
+        })
+        .map_err(|error| open::open_error(path, error))
+}
+
+/// Copies every readable row of `from` into the new file `to`. `from` is only read, and `to` appears when it is complete.
+/// The working files are in a folder next to it whose name ends with ".copy".
+pub fn recover(from: &Path, to: &Path) -> Result<Vec<RecoveredTable>, RecoverError> {
+    recover_as(from, to, MIGRATIONS)
+}
+
+/// As a program with these migrations does.
+pub(super) fn recover_as(
+    from: &Path,
+    to: &Path,
+    migrations: &[Migration],
+) -> Result<Vec<RecoveredTable>, RecoverError> {
+    let file = existing(from)?;
+    let _lock = lock_shared(from, &file)?;
+    let fail = |error| RecoverError::To(open::open_error(to, error));
+    let io = |error| fail(DbError::Io(error));
+    for suffix in ["", "-wal"] {
+        let path = lock::with_suffix(to, suffix);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(RecoverError::Exists(path));
+        }
+    }
+    let target = lock::resolve_folder(to).map_err(io)?;
+    let work = WorkFolder::next_to(&target).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => RecoverError::Exists(lock::with_suffix(to, WORK_SUFFIX)),
+        _ => io(error),
+    })?;
+    let (copy, new) = (work.0.join("old"), work.0.join("new"));
+    copy_with_wal(&file, &copy).map_err(io)?;
+    let tables = salvage(&copy, &new, migrations).map_err(|error| match error {
+        DbError::Newer(_) => RecoverError::From(open::open_error(from, error)),
+        error => fail(error),
+    })?;
+    let is_unreadable = |t: &RecoveredTable| t.recovered == 0 && (t.lost > 0 || t.truncated);
+    if tables.iter().all(is_unreadable) {
+        return Err(RecoverError::NothingReadable(from.to_owned()));
+    }
+    // Root recovers on behalf of the daemon's user; for any other user this fails and does not matter.
+    if let Ok(old) = fs::metadata(&file) {
+        let _ = chown(&new, Some(old.uid()), Some(old.gid()));
+    }
+    fs::rename(&new, &target)
+        .and_then(|()| lock::sync_folder(&target))
+        .map_err(io)?;
+    Ok(tables)
+}
+
+/// The path with the links of its folder resolved, if it is a regular file.
+fn existing(path: &Path) -> Result<PathBuf, OpenError> {
+    let file = lock::resolve_folder(path).map_err(|error| missing(path, &error))?;
+    match fs::symlink_metadata(&file) {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(missing(path, &io::Error::other("not a regular file"))),
+        Err(error) => Err(missing(path, &error)),
+    }
+}
+
+fn missing(path: &Path, error: &io::Error) -> OpenError {
+    OpenError::Io {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Keeps daemons from writing to the file while it is copied. A file that no daemon ever used has no lock.
+fn lock_shared(from: &Path, file: &Path) -> Result<Option<File>, OpenError> {
+    let Ok(mut lock) = File::open(lock::with_suffix(file, ".lock")) else {
+        return Ok(None);
+    };
+    if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
+        let mut holder = String::new();
+        let _ = lock.read_to_string(&mut holder);
+        return Err(OpenError::InUse {
+            path: from.to_owned(),
+            pid: holder.trim().parse().ok(),
+        });
+    }
+    Ok(Some(lock))
+}
+
+fn count(db: &Connection, table: &Table) -> Result<(&'static str, u64), DbError> {
+    let sql = format!("SELECT count(*) FROM {}", table.name);
+    let rows: i64 = db.query_row(&sql, [], |row| row.get(0))?;
+    Ok((table.name, rows.cast_unsigned()))
+}
+
+/// A private folder next to the new file, removed on drop.
+struct WorkFolder(PathBuf);
+
+impl WorkFolder {
+    fn next_to(to: &Path) -> io::Result<Self> {
+        let folder = lock::with_suffix(to, WORK_SUFFIX);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn copy_with_wal(file: &Path, copy: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal"] {
+        match File::open(lock::with_suffix(file, suffix)) {
+            Ok(mut old) => {
+                let mut new = File::create_new(lock::with_suffix(copy, suffix))?;
+                io::copy(&mut old, &mut new)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && suffix == "-wal" => {}
+            Err(_) => return Err(io::Error::other("cannot read the old file")),
+        }
+    }
+    Ok(())
+}
+
+/// Copies the readable rows. The new file is created with the old one's version, so that rows, and the first page, can
+/// be copied unchanged; it is migrated afterwards.
+fn salvage(
+    copy: &Path,
+    new: &Path,
+    migrations: &[Migration],
+) -> Result<Vec<RecoveredTable>, DbError> {
+    let done = migrations_done(copy, migrations)?;
+    open::create(new, done)?;
+    let old = connect_damaged(copy, new, done)?;
+    let new = open::connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut tables = Vec::new();
+    open::transaction(&new, || {
+        for table in schema::tables(done) {
+            tables.push(Salvage::of(table).run(&old, &new)?);
+        }
+        schema::migrate(&new, done.len(), migrations)?;
+        repair::config_jobs(&new, &mut tables)?;
+        repair::offsets(&old, &new)
+    })?;
+    Ok(tables)
+}
+
+/// The migrations that the file has had; all of them if its header is unreadable.
+fn migrations_done<'a>(
+    copy: &Path,
+    migrations: &'a [Migration],
+) -> Result<&'a [Migration], DbError> {
+    let db = open::connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE);
+    match db.and_then(|db| schema::read_header(&db, migrations)) {
+        Ok(Header::Newer(version)) => Err(DbError::Newer(version)),
+        Ok(Header::Version(version)) => Ok(migrations.get(..version).unwrap_or(migrations)),
+        Ok(Header::Empty | Header::Foreign) | Err(_) => Ok(migrations),
+    }
+}
+
+/// Connects to a file whose header or schema may be damaged. Both are in the first page, which is then replaced by that of
+/// the new file: a file that was created in the same way has its tables in the same pages. If it has not, the checksums
+/// of the rows do not match.
+fn connect_damaged(
+    copy: &Path,
+    new: &Path,
+    migrations: &[Migration],
+) -> Result<Connection, DbError> {
+    let connect = || open::connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE);
+    match connect() {
+        Ok(db) if schema::is_intact(&db, migrations).unwrap_or(false) => Ok(db),
+        _ => {
+            replace_first_page(copy, new).map_err(DbError::Io)?;
+            connect()
+        }
+    }
+}
+
+fn replace_first_page(copy: &Path, new: &Path) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    /// Offset of the header's number of pages.
+    const PAGES_AT: usize = 28;
+    let mut page = vec![0; PAGE];
+    let mut new = File::open(new)?;
+    new.read_exact(&mut page)?;
+    let new_length = new.metadata()?.len();
+    let mut copy = OpenOptions::new().write(true).open(copy)?;
+    // A truncated file may lack the tables' first pages; they are read as empty.
+    let length = copy.metadata()?.len().max(new_length);
+    copy.set_len(length)?;
+    let pages = u32::try_from(length / PAGE as u64).unwrap_or(u32::MAX);
+    if let Some(field) = page.get_mut(PAGES_AT..PAGES_AT + 4) {
+        field.copy_from_slice(&pages.to_be_bytes());
+    }
+    copy.seek(SeekFrom::Start(0))?;
+    copy.write_all(&page)
+}
+
+/// Copies the readable rows of one table.
+struct Salvage<'a> {
+    table: &'a Table,
+    result: RecoveredTable,
+    /// The row id of the last row that was read.
+    last: i64,
+}
+
+impl<'a> Salvage<'a> {
+    fn of(table: &'a Table) -> Self {
+        Self {
+            table,
+            result: RecoveredTable {
+                table: table.name,
+                recovered: 0,
+                lost: 0,
+                truncated: false,
+            },
+            last: 0,
+        }
+    }
+
+    /// Reads from the first row on, and behind each damaged page from the next readable row on.
+    fn run(mut self, old: &Connection, new: &Connection) -> Result<RecoveredTable, DbError> {
+        let mut from = Some(i64::MIN);
+        while let Some(start) = from {
+            from = if self.read(old, new, start)? {
+                None
+            } else {
+                self.next_readable(old)
+            };
+        }
+        Ok(self.result)
+    }
+
+    /// Returns true at the end of the table, false at a damaged page. Errors are those of the new file.
+    fn read(&mut self, old: &Connection, new: &Connection, from: i64) -> Result<bool, DbError> {
+        let sql = self
+            .table
+            .select("NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id");
+        let Ok(mut statement) = old.prepare_cached(&sql) else {
+            return Ok(false);
+        };
+        let Ok(mut rows) = statement.query([from]) else {
+            return Ok(false);
+        };
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
+            };
+            self.last = row.get(0).unwrap_or(self.last).max(self.last);
+            let recovered = match self.values(row) {
+                Some(values) => self.put(new, values)?,
+                None => false,
+            };
+            if recovered {
+                self.result.recovered += 1;
+            } else {
+                self.result.lost += 1;
+            }
+        }
+    }
+
+    fn values(&self, row: &Row<'_>) -> Option<Vec<Value>> {
+        if !self.table.is_sound(row) {
+            return None;
+        }
+        let last = self.table.columns.len() - 1;
+        (0..last).map(|at| row.get::<_, Value>(at).ok()).collect()
+    }
+
+    /// Returns false if the row conflicts with another one, which a damaged unique index allowed.
+    fn put(&self, new: &Connection, values: Vec<Value>) -> Result<bool, DbError> {
+        match self.table.put(new, values) {
+            Err(DbError::Sql(error))
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+            {
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+
+    /// The first readable row behind a damaged page, by exponential and then binary search.
+    fn next_readable(&mut self, old: &Connection) -> Option<i64> {
+        let sql = self
+            .table
+            .select("NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id LIMIT 1");
+        let read_at = |from: i64| -> Option<i64> {
+            let mut statement = old.prepare_cached(&sql).ok()?;
+            statement.query_row([from], |row| row.get(0)).ok()
+        };
+        let skip = |rows: i64| read_at(self.last.saturating_add(rows));
+        let Some(power) = (0..MAX_SKIP_BITS).find(|&power| skip(1 << power).is_some()) else {
+            self.result.truncated = true;
+            return None;
+        };
+        let (mut bad, mut good) = ((1_i64 << power) / 2, 1_i64 << power);
+        while good - bad > 1 {
+            let middle = bad + (good - bad) / 2;
+            match skip(middle) {
+                Some(_) => good = middle,
+                None => bad = middle,
+            }
+        }
+        let next = skip(good)?;
+        self.result.lost += next.abs_diff(self.last).saturating_sub(1);
+        Some(next)
+    }
+}
