@@ -1,4 +1,4 @@
-//! The client's end of the control socket. Blocking: a command has nothing else to do meanwhile.
+//! The client's end of the control socket. Blocking: a command has nothing else to do in the meantime.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -9,101 +9,94 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::protocol::{Answer, MAX_REQUEST, Request};
+use super::protocol::{MAX_REQUEST, Request, Response};
 
-/// How long the daemon may take to answer. It reads a configuration or looks into its state at most.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit for a response. At most, the daemon reads a configuration or queries its state.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
-    #[error("no daemon answers: {0}")]
-    Absent(io::Error),
-    /// The socket's mode keeps this user out.
+    #[error("no daemon is running: {0}")]
+    NotRunning(io::Error),
     #[error("this user may not use the socket: {0}")]
-    Forbidden(io::Error),
-    /// The request does not fit.
+    PermissionDenied(io::Error),
     #[error("the request is longer than {} KiB", MAX_REQUEST / 1024)]
-    TooLong,
-    /// It took longer than anything takes.
-    #[error("the daemon did not answer within {} s", PATIENCE.as_secs())]
-    Silent,
-    /// The connection ended before the answer did.
+    RequestTooLong,
+    #[error("the daemon did not respond within {} s", RESPONSE_TIMEOUT.as_secs())]
+    Timeout,
     #[error("the connection to the daemon was lost")]
-    BrokenOff,
-    /// The answer is none.
-    #[error("the answer is not understood: {0}")]
-    Nonsense(serde_json::Error),
+    ConnectionLost,
+    #[error("invalid response from the daemon: {0}")]
+    InvalidResponse(serde_json::Error),
 }
 
-/// Asks the daemon at `socket`.
+/// Sends a request to the daemon at `socket`.
 ///
 /// # Errors
-/// [`ClientError::Absent`] and [`ClientError::Forbidden`] where there is nobody to ask, and [`ClientError::TooLong`];
-/// everything else comes with the first answer.
-pub fn ask(socket: &Path, request: &Request) -> Result<Answers, ClientError> {
-    let mut line = serde_json::to_vec(request).map_err(ClientError::Nonsense)?;
+/// [`ClientError::NotRunning`], [`ClientError::PermissionDenied`] and [`ClientError::RequestTooLong`]; every other error
+/// comes from the iterator.
+pub fn send(socket: &Path, request: &Request) -> Result<Responses, ClientError> {
+    let mut line = serde_json::to_vec(request).map_err(ClientError::InvalidResponse)?;
     line.push(b'\n');
     if line.len() > MAX_REQUEST {
-        return Err(ClientError::TooLong);
+        return Err(ClientError::RequestTooLong);
     }
-    let mut stream = connect(socket, PATIENCE)?;
-    // One who follows waits as long as it takes until something happens.
-    let patience = match request {
+    let mut stream = connect(socket, RESPONSE_TIMEOUT)?;
+    // The next event may take any time.
+    let timeout = match request {
         Request::Events { follow: true, .. } => None,
-        _ => Some(PATIENCE),
+        _ => Some(RESPONSE_TIMEOUT),
     };
     stream
-        .set_read_timeout(patience)
-        .map_err(ClientError::Absent)?;
-    // A daemon that refuses may do so before it has heard all; its answer says why.
+        .set_read_timeout(timeout)
+        .map_err(ClientError::NotRunning)?;
+    // A daemon may reject the request before it has read all of it; the response says why.
     let _ = stream.write_all(&line);
-    Ok(Answers(BufReader::new(stream)))
+    Ok(Responses(BufReader::new(stream)))
 }
 
-/// Connects, and bounds how long that and what is written may take: where a daemon hangs, the kernel's queue of clients
-/// fills up, and one more would wait for a place in it without end.
-fn connect(socket: &Path, patience: Duration) -> Result<UnixStream, ClientError> {
+/// Connects with a timeout for connecting and writing: if the daemon hangs, the kernel's accept queue fills up, and
+/// connecting would block forever.
+fn connect(socket: &Path, limit: Duration) -> Result<UnixStream, ClientError> {
     let connected = || {
         let flags = SocketFlags::CLOEXEC;
         let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        set_socket_timeout(&stream, Timeout::Send, Some(patience))?;
+        set_socket_timeout(&stream, Timeout::Send, Some(limit))?;
         rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)?;
         Ok(UnixStream::from(stream))
     };
     connected().map_err(|error: Errno| match error {
-        Errno::AGAIN => ClientError::Silent,
-        Errno::ACCESS | Errno::PERM => ClientError::Forbidden(error.into()),
-        _ => ClientError::Absent(error.into()),
+        Errno::AGAIN => ClientError::Timeout,
+        Errno::ACCESS | Errno::PERM => ClientError::PermissionDenied(error.into()),
+        _ => ClientError::NotRunning(error.into()),
     })
 }
 
-/// Asks what has one answer.
-pub fn ask_once(socket: &Path, request: &Request) -> Result<Answer, ClientError> {
-    ask(socket, request)?
+/// Sends a request that has one response.
+pub fn call(socket: &Path, request: &Request) -> Result<Response, ClientError> {
+    send(socket, request)?
         .next()
-        .unwrap_or(Err(ClientError::BrokenOff))
+        .unwrap_or(Err(ClientError::ConnectionLost))
 }
 
-/// What the daemon says, as it comes; ends where the connection does.
+/// Responses as they arrive; ends with the connection.
 #[derive(Debug)]
-pub struct Answers(BufReader<UnixStream>);
+pub struct Responses(BufReader<UnixStream>);
 
-impl Iterator for Answers {
-    type Item = Result<Answer, ClientError>;
+impl Iterator for Responses {
+    type Item = Result<Response, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut line = Vec::new();
         match self.0.read_until(b'\n', &mut line) {
             Ok(0) => None,
             Ok(_) if line.last() == Some(&b'\n') => {
-                Some(serde_json::from_slice(&line).map_err(ClientError::Nonsense))
+                Some(serde_json::from_slice(&line).map_err(ClientError::InvalidResponse))
             }
-            Ok(_) => Some(Err(ClientError::BrokenOff)),
+            Ok(_) => Some(Err(ClientError::ConnectionLost)),
             Err(error) => Some(Err(match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,
-                _ => ClientError::BrokenOff,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout,
+                _ => ClientError::ConnectionLost,
             })),
         }
     }
@@ -116,13 +109,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_whose_queue_is_full_is_not_waited_for_without_end() {
+    fn connecting_to_a_full_accept_queue_times_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let flags = SocketFlags::CLOEXEC;
         let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
         bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-        // Nobody accepts.
+        // Connections are never accepted.
         listen(&listener, 0).unwrap();
         let mut waiting = Vec::new();
         let error = loop {
@@ -132,7 +125,7 @@ mod tests {
             }
         };
         assert!(
-            !waiting.is_empty() && matches!(error, ClientError::Silent),
+            !waiting.is_empty() && matches!(error, ClientError::Timeout),
             "{error}"
         );
     }

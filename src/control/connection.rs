@@ -1,4 +1,4 @@
-//! One client, from its first byte to its last.
+//! Serves one client connection.
 
 use std::io;
 use std::time::Duration;
@@ -11,158 +11,168 @@ use tokio::time::{sleep, timeout};
 
 use super::codec;
 use super::peer_auth::PeerAuth;
-use super::protocol::{Answer, MAX_REQUEST, Request, Since};
+use super::protocol::{MAX_REQUEST, Request, Response, Since};
 use super::server::PendingRequest;
-use crate::store::{Archive, Sqlite, StoreError, StoredEvent};
+use crate::store::{DaemonStore, SqliteStore, StoreError, StoredEvent};
 
-/// How long a client may take to send its request.
-const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// The same where others wait for its place.
-const CROWDED_TIME: Duration = Duration::from_millis(500);
-/// How long it may take to take an answer, or a page of events.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Time limit for sending a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same while other clients wait for a connection.
+const BUSY_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time limit for reading a response, or a page of events.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many events are read and written at a time.
-const PAGE: usize = 256;
+const PAGE_SIZE: usize = 256;
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) doorman: PeerAuth,
-    pub(super) store: Sqlite,
-    pub(super) ask: mpsc::Sender<PendingRequest>,
-    /// Changes whenever there are new events; its sender goes when the daemon stops.
-    pub(super) notify_events: watch::Receiver<()>,
-    /// The right to read events.
-    pub(super) readers: Semaphore,
-    /// Tells those that have not been heard yet that others wait.
-    pub(super) crowded: Notify,
+    pub(super) peer_auth: PeerAuth,
+    pub(super) store: SqliteStore,
+    /// To the daemon.
+    pub(super) requests: mpsc::Sender<PendingRequest>,
+    /// Changes whenever events are committed; its sender is dropped when the daemon stops.
+    pub(super) new_events: watch::Receiver<()>,
+    /// Limits the connections that stream events.
+    pub(super) event_streams: Semaphore,
+    /// Notifies connections without a request that other clients wait.
+    pub(super) busy: Notify,
 }
 
-/// Hears a client's request and answers it. What goes wrong with the connection is the client's business alone.
+/// Reads the request and responds to it. A failed connection concerns its client alone, so errors are dropped.
 pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
     let Ok(peer) = stream.peer_cred() else {
         return;
     };
     let (uid, pid) = (peer.uid(), peer.pid().unwrap_or_default());
-    if !shared.doorman.admits(&peer) {
-        tracing::warn!(uid, pid, "refused a client of the control socket");
-        let why = format!(
-            "user {uid} may not control this daemon: neither root, nor its own user, nor known as a member of its \
-             control.group"
+    if !shared.peer_auth.admits(&peer) {
+        tracing::warn!(
+            target: "forgewatch::control",
+            uid,
+            pid,
+            "rejected a client of the control socket"
         );
-        let _ = say(&mut stream, &Answer::refused(why)).await;
+        let message = format!(
+            "permission denied: user {uid} is neither root, nor the daemon's user, nor a known member of control.group"
+        );
+        let _ = respond(&mut stream, &Response::error(message)).await;
         return;
     }
-    let heard = tokio::select! {
+    let request = tokio::select! {
         biased;
-        heard = hear(&mut stream) => heard,
-        () = in_the_way(shared) => Err("no whole request came, and others wait".to_owned()),
+        request = read_request(&mut stream) => request,
+        () = blocks_others(shared) => {
+            Err("no complete request received, and other clients wait".to_owned())
+        }
     };
-    let answer = match heard {
-        Err(why) => Answer::refused(why),
+    let response = match request {
+        Err(message) => Response::error(message),
         Ok(Request::Events { since, follow }) => {
-            let _ = tell(&mut stream, shared, since, follow).await;
+            let _ = stream_events(&mut stream, shared, since, follow).await;
             return;
         }
         Ok(request) => {
-            if let Some(change) = request.change() {
-                tracing::info!(uid, pid, change, "asked for through the control socket");
+            if let Some(action) = request.action() {
+                tracing::info!(
+                    target: "forgewatch::control",
+                    uid,
+                    pid,
+                    action,
+                    "request from a client"
+                );
             }
-            match of_daemon(request, &mut stream, shared).await {
-                Some(answer) => answer,
+            match forward(request, &mut stream, shared).await {
+                Some(response) => response,
                 None => return,
             }
         }
     };
-    let _ = say(&mut stream, &answer).await;
+    let _ = respond(&mut stream, &response).await;
 }
 
-/// Resolves when a client that is still not heard takes the place of others.
-async fn in_the_way(shared: &Shared) {
-    sleep(CROWDED_TIME).await;
-    shared.crowded.notified().await;
+/// Resolves when a connection without a request keeps other clients waiting.
+async fn blocks_others(shared: &Shared) {
+    sleep(BUSY_REQUEST_TIMEOUT).await;
+    shared.busy.notified().await;
 }
 
-/// Reads the request. Err says why there is none.
-async fn hear(stream: &mut UnixStream) -> Result<Request, String> {
+async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
     let mut line = Vec::new();
-    // The limit is the reader's: no longer line is ever held.
+    // Limited by the reader, so that memory is bounded whatever the client sends.
     let mut limited = BufReader::new(stream.take(MAX_REQUEST as u64));
-    match timeout(REQUEST_TIME, limited.read_until(b'\n', &mut line)).await {
+    match timeout(REQUEST_TIMEOUT, limited.read_until(b'\n', &mut line)).await {
         Err(_) => Err(format!(
-            "no whole request came within {} s",
-            REQUEST_TIME.as_secs()
+            "no complete request received within {} s",
+            REQUEST_TIMEOUT.as_secs()
         )),
-        Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
-        Ok(Ok(_)) => codec::request(&line).map_err(|why| why.to_string()),
+        Ok(Err(error)) => Err(format!("cannot read the request: {error}")),
+        Ok(Ok(_)) => codec::request(&line).map_err(|error| error.to_string()),
     }
 }
 
-/// Has the daemon answer; None where the client has gone meanwhile. What is asked reaches the daemon all the same.
-async fn of_daemon(request: Request, stream: &mut UnixStream, shared: &Shared) -> Option<Answer> {
-    let stopping = || Answer::refused("the daemon is stopping");
-    let (reply, answer) = oneshot::channel();
-    if shared
-        .ask
-        .send(PendingRequest { request, reply })
-        .await
-        .is_err()
-    {
+/// Forwards a request to the daemon, which carries it out even if the client disconnects. None if the client did.
+async fn forward(request: Request, stream: &mut UnixStream, shared: &Shared) -> Option<Response> {
+    let stopping = || Response::error("the daemon is stopping");
+    let (respond_to, response) = oneshot::channel();
+    let pending = PendingRequest {
+        request,
+        respond_to,
+    };
+    if shared.requests.send(pending).await.is_err() {
         return Some(stopping());
     }
-    // With a full disk it takes as long as that lasts, and nobody needs a place who does not wait for it any more.
+    // A full disk can delay the response for hours: a client that has gone must free its connection.
     tokio::select! {
         biased;
-        answer = answer => Some(answer.unwrap_or_else(|_| stopping())),
-        () = gone(stream) => None,
+        response = response => Some(response.unwrap_or_else(|_| stopping())),
+        () = closed(stream) => None,
     }
 }
 
-/// Tells the events, and goes on as they come for one who follows, until either side goes.
-async fn tell(
+/// Sends the stored events and, with `follow`, later ones until either end closes.
+async fn stream_events(
     stream: &mut UnixStream,
     shared: &Shared,
     since: Since,
     follow: bool,
 ) -> io::Result<()> {
-    // Whoever reads slowly takes as long as one who follows.
-    let Ok(_reader) = shared.readers.try_acquire() else {
-        let busy =
-            "as many read events already as the daemon bears; try again when one of them has ended";
-        return say(stream, &Answer::refused(busy)).await;
+    // A slow reader takes as long as a follower, so both count.
+    let Ok(_permit) = shared.event_streams.try_acquire() else {
+        let busy = "too many clients are reading events; try again later";
+        return respond(stream, &Response::error(busy)).await;
     };
-    let mut notify_events = shared.notify_events.clone();
-    let mut after = match start(&shared.store, since).await {
+    let mut new_events = shared.new_events.clone();
+    let mut after = match start_offset(&shared.store, since).await {
         Ok(after) => after,
-        Err(why) => return say(stream, &why).await,
+        Err(error) => return respond(stream, &error).await,
     };
     loop {
-        // Before the look, so that what comes after it is news.
-        notify_events.mark_unchanged();
-        let page = match shared.store.events_since(after, PAGE).await {
+        // Before the query, so that events committed during it count as new.
+        new_events.mark_unchanged();
+        let page = match shared.store.events_since(after, PAGE_SIZE).await {
             Ok(page) => page,
-            Err(error) => return say(stream, &unreadable(&error)).await,
+            Err(error) => return respond(stream, &unreadable(&error)).await,
         };
-        let whole = page.len() == PAGE;
+        let is_full = page.len() == PAGE_SIZE;
         after = page.last().map_or(after, |event| event.offset);
-        write(stream, &lines(page)?).await?;
-        if whole {
+        write(stream, &encode_events(page)?).await?;
+        if is_full {
             continue;
         }
         if !follow {
-            return say(stream, &Answer::Done).await;
+            return respond(stream, &Response::Done).await;
         }
         tokio::select! {
-            more = notify_events.changed() => if more.is_err() {
-                return say(stream, &Answer::Stopped).await;
+            changed = new_events.changed() => if changed.is_err() {
+                return respond(stream, &Response::Stopped).await;
             },
-            () = gone(stream) => return Ok(()),
+            () = closed(stream) => return Ok(()),
         }
     }
 }
 
-/// The offset behind which a stream begins; Err says why there is none.
-async fn start(store: &Sqlite, since: Since) -> Result<u64, Answer> {
+/// The offset behind which a stream begins.
+async fn start_offset(store: &SqliteStore, since: Since) -> Result<u64, Response> {
     let before = async |wall_ms| {
         let offset = store.offset_before(wall_ms).await;
         offset.map_err(|error| unreadable(&error))
@@ -175,10 +185,9 @@ async fn start(store: &Sqlite, since: Since) -> Result<u64, Answer> {
         Since::After(offset) => {
             let last = before(i64::MAX).await?;
             if offset > last {
-                // Of another state, perhaps. Who waited for it would hear nothing of all that comes before.
-                return Err(Answer::refused(format!(
-                    "no event has the offset {offset}: the last offset is {last}; if the state was begun anew, begin \
-                     with --since 0"
+                // Probably an offset of another state file: a follower would silently miss all events before it.
+                return Err(Response::error(format!(
+                    "offset {offset} is beyond the last event, {last}; if the state file is new, start with --since 0"
                 )));
             }
             Ok(offset)
@@ -186,39 +195,38 @@ async fn start(store: &Sqlite, since: Since) -> Result<u64, Answer> {
     }
 }
 
-fn unreadable(error: &StoreError) -> Answer {
-    Answer::refused(format!("the events can't be read: {error}"))
+fn unreadable(error: &StoreError) -> Response {
+    Response::error(format!("cannot read events: {error}"))
 }
 
-/// A page of events, a line each.
-fn lines(page: Vec<StoredEvent>) -> io::Result<String> {
+fn encode_events(page: Vec<StoredEvent>) -> io::Result<String> {
     let mut text = String::new();
     for event in page {
         let record = RawValue::from_string(event.record)?;
         let offset = event.offset;
-        text.push_str(&line(&Answer::Event { offset, record })?);
+        text.push_str(&encode(&Response::Event { offset, record })?);
     }
     Ok(text)
 }
 
-fn line(answer: &Answer) -> io::Result<String> {
-    let mut line = serde_json::to_string(answer)?;
+fn encode(response: &Response) -> io::Result<String> {
+    let mut line = serde_json::to_string(response)?;
     line.push('\n');
     Ok(line)
 }
 
-async fn say(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
-    write(stream, &line(answer)?).await
+async fn respond(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
+    write(stream, &encode(response)?).await
 }
 
 async fn write(stream: &mut UnixStream, text: &str) -> io::Result<()> {
-    timeout(ANSWER_TIME, stream.write_all(text.as_bytes())).await?
+    timeout(WRITE_TIMEOUT, stream.write_all(text.as_bytes())).await?
 }
 
-/// Resolves when the client closes its end. What it still says is not heard.
-async fn gone(stream: &mut UnixStream) {
-    let mut unheard = [0; 64];
-    while !matches!(stream.read(&mut unheard).await, Ok(0) | Err(_)) {}
+/// Resolves when the client closes its end. Further input is discarded.
+async fn closed(stream: &mut UnixStream) {
+    let mut discarded = [0; 64];
+    while !matches!(stream.read(&mut discarded).await, Ok(0) | Err(_)) {}
 }
 
 #[cfg(test)]
@@ -226,148 +234,154 @@ mod tests {
     use super::*;
     use tokio::time::{Instant, sleep};
 
-    /// One client's connection to a daemon that answers with this text.
-    struct Scene {
+    /// Both ends of a connection, and the daemon's queue of requests.
+    struct TestConnection {
         client: UnixStream,
         server: UnixStream,
         shared: Shared,
-        asked: mpsc::Receiver<PendingRequest>,
-        _news: watch::Sender<()>,
+        requests: mpsc::Receiver<PendingRequest>,
+        _new_events: watch::Sender<()>,
         _state: tempfile::TempDir,
     }
 
-    impl Scene {
+    impl TestConnection {
         fn new() -> Self {
             let state = tempfile::tempdir().unwrap();
-            let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
+            let (store, _) = SqliteStore::open(&state.path().join("state.db")).unwrap();
             let (client, server) = UnixStream::pair().unwrap();
-            let (ask, asked) = mpsc::channel(1);
-            let (notify_events, heard) = watch::channel(());
+            let (to_daemon, requests) = mpsc::channel(1);
+            let (notify_events, new_events) = watch::channel(());
             let shared = Shared {
-                doorman: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
+                peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
                 store,
-                ask,
-                notify_events: heard,
-                readers: Semaphore::new(1),
-                crowded: Notify::new(),
+                requests: to_daemon,
+                new_events,
+                event_streams: Semaphore::new(1),
+                busy: Notify::new(),
             };
             Self {
                 client,
                 server,
                 shared,
-                asked,
-                _news: notify_events,
+                requests,
+                _new_events: notify_events,
                 _state: state,
             }
         }
     }
 
-    async fn all(client: &mut UnixStream) -> String {
+    async fn read_all(client: &mut UnixStream) -> String {
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();
         text
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_client_is_told_so_and_let_go() {
-        let mut scene = Scene::new();
-        let began = Instant::now();
-        serve(scene.server, &scene.shared).await;
-        assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
-        let told = all(&mut scene.client).await;
-        assert!(told.contains("no whole request came within 5 s"), "{told}");
+    async fn a_silent_client_gets_an_error_and_is_disconnected() {
+        let mut test = TestConnection::new();
+        let start = Instant::now();
+        serve(test.server, &test.shared).await;
+        assert_eq!(start.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
+        let response = read_all(&mut test.client).await;
+        assert!(
+            response.contains("no complete request received within 5 s"),
+            "{response}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_dribbles_has_no_more_time_than_others() {
-        let scene = Scene::new();
-        let mut client = scene.client;
+    async fn sending_byte_by_byte_does_not_extend_the_timeout() {
+        let test = TestConnection::new();
+        let mut client = test.client;
         let dribble = tokio::spawn(async move {
             while client.write_all(b" ").await.is_ok() {
                 sleep(Duration::from_secs(1)).await;
             }
         });
-        let began = Instant::now();
-        serve(scene.server, &scene.shared).await;
-        assert_eq!(began.elapsed().as_secs(), REQUEST_TIME.as_secs());
+        let start = Instant::now();
+        serve(test.server, &test.shared).await;
+        assert_eq!(start.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
         dribble.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_client_makes_room_for_others_after_a_moment() {
-        let mut scene = Scene::new();
-        let began = Instant::now();
-        let crowd = async {
+    async fn a_silent_client_is_disconnected_early_when_others_wait() {
+        let mut test = TestConnection::new();
+        let start = Instant::now();
+        let busy = async {
             loop {
-                scene.shared.crowded.notify_waiters();
+                test.shared.busy.notify_waiters();
                 sleep(Duration::from_millis(100)).await;
             }
         };
         tokio::select! {
-            () = serve(scene.server, &scene.shared) => {}
-            () = crowd => {}
+            () = serve(test.server, &test.shared) => {}
+            () = busy => {}
         }
-        let moment = CROWDED_TIME..CROWDED_TIME + Duration::from_millis(200);
-        assert!(moment.contains(&began.elapsed()), "{:?}", began.elapsed());
-        let told = all(&mut scene.client).await;
-        assert!(told.contains("and others wait"), "{told}");
+        let expected = BUSY_REQUEST_TIMEOUT..BUSY_REQUEST_TIMEOUT + Duration::from_millis(200);
+        assert!(expected.contains(&start.elapsed()), "{:?}", start.elapsed());
+        let response = read_all(&mut test.client).await;
+        assert!(response.contains("and other clients wait"), "{response}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_take_its_answer_is_let_go() {
-        let mut scene = Scene::new();
-        scene.client.write_all(b"\"hooks\"\n").await.unwrap();
+    async fn a_client_that_does_not_read_its_response_is_disconnected() {
+        let mut test = TestConnection::new();
+        test.client
+            .write_all(b"\"list_deliveries\"\n")
+            .await
+            .unwrap();
         let daemon = async {
-            let asked = scene.asked.recv().await.unwrap();
-            assert_eq!(asked.request, Request::Hooks);
-            let long = Answer::refused("x".repeat(8 << 20));
-            asked.reply.send(long).unwrap();
+            let pending = test.requests.recv().await.unwrap();
+            assert_eq!(pending.request, Request::ListDeliveries);
+            let long = Response::error("x".repeat(8 << 20));
+            pending.respond_to.send(long).unwrap();
         };
-        let began = Instant::now();
-        tokio::join!(serve(scene.server, &scene.shared), daemon);
-        assert_eq!(began.elapsed().as_secs(), ANSWER_TIME.as_secs());
+        let start = Instant::now();
+        tokio::join!(serve(test.server, &test.shared), daemon);
+        assert_eq!(start.elapsed().as_secs(), WRITE_TIMEOUT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_hangs_up_while_the_daemon_works_leaves_its_place() {
-        let mut scene = Scene::new();
+    async fn a_client_that_hangs_up_during_its_request_frees_its_connection() {
+        let mut test = TestConnection::new();
         let request = b"{\"remove\":{\"jobs\":[\"diff/1\"]}}\n";
-        scene.client.write_all(request).await.unwrap();
+        test.client.write_all(request).await.unwrap();
         let daemon = async {
-            let asked = scene.asked.recv().await.unwrap();
-            drop(scene.client);
-            asked
+            let pending = test.requests.recv().await.unwrap();
+            drop(test.client);
+            pending
         };
-        let served = async { tokio::join!(serve(scene.server, &scene.shared), daemon).1 };
-        let asked = timeout(Duration::from_hours(1), served).await;
-        let asked = asked.expect("it keeps its place");
-        assert!(asked.reply.is_closed(), "the daemon does not learn of it");
+        let served = async { tokio::join!(serve(test.server, &test.shared), daemon).1 };
+        let pending = timeout(Duration::from_hours(1), served).await;
+        let pending = pending.expect("the connection ends");
+        assert!(pending.respond_to.is_closed(), "the daemon can see it");
     }
 
     #[tokio::test]
-    async fn what_a_client_says_while_the_daemon_works_is_no_hanging_up() {
-        let mut scene = Scene::new();
-        scene.client.write_all(b"\"hooks\"\nmore").await.unwrap();
+    async fn input_behind_the_request_does_not_count_as_hanging_up() {
+        let mut test = TestConnection::new();
+        test.client.write_all(b"\"reload\"\nmore").await.unwrap();
         let daemon = async {
-            let asked = scene.asked.recv().await.unwrap();
-            scene.client.write_all(b"and more").await.unwrap();
-            // The connection gets its turn, and hears that.
+            let pending = test.requests.recv().await.unwrap();
+            test.client.write_all(b"and more").await.unwrap();
+            // Lets the connection read that.
             tokio::task::yield_now().await;
-            asked.reply.send(Answer::Done).unwrap();
+            pending.respond_to.send(Response::Done).unwrap();
         };
-        tokio::join!(serve(scene.server, &scene.shared), daemon);
-        let mut told = [0; 7];
-        scene.client.read_exact(&mut told).await.unwrap();
-        assert_eq!(&told, b"\"done\"\n");
+        tokio::join!(serve(test.server, &test.shared), daemon);
+        let mut response = [0; 7];
+        test.client.read_exact(&mut response).await.unwrap();
+        assert_eq!(&response, b"\"done\"\n");
     }
 
     #[tokio::test]
-    async fn a_request_the_daemon_lets_fall_is_answered_all_the_same() {
-        let mut scene = Scene::new();
-        scene.client.write_all(b"\"reload\"\n").await.unwrap();
-        let daemon = async { drop(scene.asked.recv().await) };
-        tokio::join!(serve(scene.server, &scene.shared), daemon);
-        let told = all(&mut scene.client).await;
-        assert!(told.contains("the daemon is stopping"), "{told}");
+    async fn a_request_that_the_daemon_drops_gets_an_error_response() {
+        let mut test = TestConnection::new();
+        test.client.write_all(b"\"reload\"\n").await.unwrap();
+        let daemon = async { drop(test.requests.recv().await) };
+        tokio::join!(serve(test.server, &test.shared), daemon);
+        let response = read_all(&mut test.client).await;
+        assert!(response.contains("the daemon is stopping"), "{response}");
     }
 }

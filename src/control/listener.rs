@@ -1,5 +1,5 @@
-//! The socket in the file system: nobody else can ever connect to it before it is closed to them, nothing of anybody's
-//! is taken away to make room, and it goes when the daemon does.
+//! The socket in the file system: it has its final permissions before anyone can connect, replaces nothing but a stale
+//! socket, and is removed when the daemon ends.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -10,53 +10,38 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-/// Why there is no socket; its text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// Somebody answers there.
     #[error(
-        "{path}: another daemon answers at this socket; stop that one, or name another with control.socket",
+        "{path}: the control socket is in use by another daemon; stop it, or set control.socket to another path",
         path = path.display()
     )]
-    InUse {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// A file, a folder or a link has its name. It was left as it is.
+    InUse { path: PathBuf },
     #[error(
-        "{path} is there already and is no socket; remove it, or name another with control.socket",
+        "{path} already exists and is not a socket; remove it, or set control.socket to another path",
         path = path.display()
     )]
-    NoSocket {
-        /// What is there.
-        path: PathBuf,
-    },
-    /// The system gives an error.
+    NotASocket { path: PathBuf },
     #[error(
-        "{path}: the control socket can't be made: {reason}; let this user write its folder, or name another with \
-         control.socket", path = path.display()
+        "{path}: cannot create the control socket: {reason}; make its directory writable for this user, or set \
+         control.socket to another path", path = path.display()
     )]
-    Io {
-        /// The socket.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
+    Io { path: PathBuf, reason: String },
 }
 
-/// A socket that is there; it goes when this is dropped.
+/// The socket, removed on drop.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: somebody may have put another there by then.
+    /// Device and inode: by then, the path may belong to another socket.
     id: (u64, u64),
 }
 
-impl Place {
-    /// Listens at `path`, for this user and the members of `group`, a gid.
+impl SocketFile {
+    /// Listens at `path` for this user and the members of `group`, a gid.
     ///
-    /// The socket is made in a folder that is closed to others and gets its name once it has its mode; a `umask` would
-    /// do the same to the files of other threads, and a `chmod` alone comes after somebody has connected.
+    /// The socket is created in a private directory and linked to `path` once its mode is set. A `umask` would affect
+    /// the files of other threads, and a `chmod` alone would come too late.
     pub(super) fn listen(
         path: &Path,
         group: Option<u32>,
@@ -65,52 +50,52 @@ impl Place {
             path: path.to_owned(),
             reason: error.to_string(),
         };
-        let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "it names no file");
+        let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "not a file name");
         let name = path.file_name().ok_or_else(nameless).map_err(fail)?;
         let folder = folder_of(path);
-        make_folder(folder).map_err(fail)?;
-        make_room(path)?;
+        create_folder(folder).map_err(fail)?;
+        remove_stale_socket(path)?;
 
-        let closed = Closed::beside(path).map_err(fail)?;
-        let inside = closed.0.join(name);
+        let private = PrivateFolder::next_to(path).map_err(fail)?;
+        let inside = private.0.join(name);
         let listener = UnixListener::bind(&inside).map_err(fail)?;
-        let mode = if group.is_some_and(|gid| give(&inside, gid)) {
+        let mode = if group.is_some_and(|gid| set_group(&inside, gid)) {
             0o660
         } else {
             0o600
         };
         fs::set_permissions(&inside, Permissions::from_mode(mode)).map_err(fail)?;
         let socket = fs::symlink_metadata(&inside).map_err(fail)?;
-        // Unlike a rename, a link replaces nothing: whoever came first keeps the place.
+        // Unlike a rename, a link fails if the path exists: of two daemons that start, one gets it.
         fs::hard_link(&inside, path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => BindError::InUse {
                 path: path.to_owned(),
             },
             _ => fail(error),
         })?;
-        let place = Self {
+        let file = Self {
             path: path.to_owned(),
             id: (socket.dev(), socket.ino()),
         };
-        Ok((listener, place))
+        Ok((listener, file))
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.id)
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.id)
         {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A folder for this user alone, gone with all that is in it when dropped. Its name is nine bytes long: what is in it has
-/// a path ten bytes longer than beside it, for which the configuration leaves room.
-struct Closed(PathBuf);
+/// A folder of mode 0700, removed with its contents on drop. Its name has nine bytes, so the path of a file inside is
+/// ten bytes longer; the configuration's limit on the length of the socket's path allows for that.
+struct PrivateFolder(PathBuf);
 
-impl Closed {
-    fn beside(path: &Path) -> io::Result<Self> {
+impl PrivateFolder {
+    fn next_to(path: &Path) -> io::Result<Self> {
         let random = getrandom::u32().map_err(io::Error::other)?;
         let path = path.with_file_name(format!(".{random:08x}"));
         DirBuilder::new().mode(0o700).create(&path)?;
@@ -118,25 +103,26 @@ impl Closed {
     }
 }
 
-impl Drop for Closed {
+impl Drop for PrivateFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Gives the socket to the group; whether it is the group's now. Who is no member of it may not; a hardened unit may not
-/// for any group, but makes it this one's in the first place (`Group=`).
-fn give(socket: &Path, gid: u32) -> bool {
-    if fs::symlink_metadata(socket).is_ok_and(|made| made.gid() == gid) {
+/// Sets the socket's group and returns whether it has it. Only members of the group may do so. The hardened unit may
+/// not change groups at all; there, `Group=` has set it already.
+fn set_group(socket: &Path, gid: u32) -> bool {
+    if fs::symlink_metadata(socket).is_ok_and(|created| created.gid() == gid) {
         return true;
     }
     match chown(socket, None, Some(gid)) {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(
+                target: "forgewatch::control",
                 %error,
                 gid,
-                "the control socket can't be given to its group: only root and the daemon's own user can use it"
+                "cannot set the group of the control socket: only root and the daemon's own user can use it"
             );
             false
         }
@@ -150,8 +136,8 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Everybody may look into the folder: the socket's own mode says who may connect.
-fn make_folder(folder: &Path) -> io::Result<()> {
+/// The folder is world-readable: the socket's own mode controls who may connect.
+fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.exists() {
         return Ok(());
     }
@@ -159,26 +145,26 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
 
-/// Takes away a socket that nobody answers at, and nothing else. A link is no socket, wherever it leads.
-fn make_room(path: &Path) -> Result<(), BindError> {
+/// Removes a socket without a listener, and nothing else. A link is not a socket, whatever its target.
+fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
     let fail = |error: io::Error| BindError::Io {
         path: path.to_owned(),
         reason: error.to_string(),
     };
     match fs::symlink_metadata(path) {
-        Ok(there) if there.file_type().is_socket() => {}
+        Ok(found) if found.file_type().is_socket() => {}
         Ok(_) => {
-            return Err(BindError::NoSocket {
+            return Err(BindError::NotASocket {
                 path: path.to_owned(),
             });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(fail(error)),
     }
-    match knock(path) {
+    match try_connect(path) {
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(fail),
         Err(Errno::NOENT) => Ok(()),
-        // So many wait to be heard that there is no room for one more.
+        // EAGAIN: there is a listener, and its accept queue is full.
         Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse {
             path: path.to_owned(),
         }),
@@ -186,8 +172,8 @@ fn make_room(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Connects, without waiting.
-fn knock(path: &Path) -> Result<(), Errno> {
+/// Connects without blocking.
+fn try_connect(path: &Path) -> Result<(), Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)

@@ -1,10 +1,10 @@
-//! The control socket: how people and their scripts speak to a running daemon.
+//! The control socket: the API of a running daemon on this machine.
 //!
-//! [`protocol`] has the words: a line of JSON goes in, lines of JSON come out. [`server`] is the daemon's end,
-//! [`client`] the other, which the commands in `cli/client` hold.
+//! [`protocol`] has the requests and responses, each a line of JSON. [`server`] is the daemon's end, [`client`] the end
+//! that the commands in `cli/client` use.
 //!
-//! Within the daemon's end, `place` is the socket in the file system, closed to others from its first instant; `peer`
-//! says who may speak; `connection` is one client from its first byte to its last; [`codec`] makes requests of bytes.
+//! Parts of the server: `listener` creates the socket with its permissions, `peer_auth` authorizes clients,
+//! `connection` serves one client, [`codec`] decodes its request.
 
 pub mod client;
 pub mod codec;

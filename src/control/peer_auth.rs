@@ -1,77 +1,75 @@
-//! Who may speak: root, the daemon's own user, and the members of one group.
+//! Authorizes clients: root, the daemon's own user, and the members of one group.
 //!
-//! The socket's mode keeps others out already: the kernel looks at it when somebody connects, and knows all groups of
-//! theirs. This looks again, by what the kernel tells of the peer (`SO_PEERCRED`), so that a mode that was loosened opens
-//! nothing. The kernel tells one group alone, so the others are looked up: in `/proc/PID/status`, and, as a hardened
-//! unit does not see the processes of others there, in `/etc/group`. By then the PID may be somebody else's; but that
-//! one could gain by it who had got past the mode. A member by a directory service alone, of a hardened daemon, is
-//! refused: `sg GROUP -c 'forgewatch …'` makes the group the one that the kernel tells.
+//! The socket's mode already keeps everyone else out; there, the kernel knows all groups of the process that connects.
+//! This is a second check, by the peer's credentials (`SO_PEERCRED`), so that a `chmod` of the socket opens nothing.
+//! `SO_PEERCRED` has one group only, so the others are looked up: in `/proc/PID/status`, and in `/etc/group`, because a
+//! hardened unit does not see other users' processes. The PID may be reused by then, but exploiting that requires access
+//! by the socket's mode anyway. A member by a directory service alone is rejected by a hardened daemon;
+//! `sg GROUP -c 'forgewatch …'` makes the group the one in `SO_PEERCRED`.
 
 use std::fs;
 use std::io::{self, Read};
 
 use tokio::net::unix::UCred;
 
-/// The user that a user namespace shows in place of all it does not know: never who it seems to be.
-const NOBODY: u32 = 65_534;
-/// No file that says who is in which group is longer than this.
-const MAX_FILE: u64 = 16 << 20;
+/// The user that stands for all unmapped users in a user namespace, so its identity is unknown.
+const OVERFLOW_UID: u32 = 65_534;
+/// Upper bound for `/etc/group` and the others.
+const MAX_FILE_SIZE: u64 = 16 << 20;
 
-/// Knows who may speak.
 #[derive(Debug)]
 pub(super) struct PeerAuth {
-    own: u32,
-    group: Option<u32>,
+    own_uid: u32,
+    gid: Option<u32>,
 }
 
 impl PeerAuth {
-    /// Admits, besides root, the user `own` and the members of `group`, both by their numbers.
-    pub(super) fn new(own: u32, group: Option<u32>) -> Self {
-        Self { own, group }
+    /// Admits root, `own_uid` and the members of the group `gid`.
+    pub(super) fn new(own_uid: u32, gid: Option<u32>) -> Self {
+        Self { own_uid, gid }
     }
 
-    /// Whether this peer may speak.
     pub(super) fn admits(&self, peer: &UCred) -> bool {
         let (uid, gid) = (peer.uid(), peer.gid());
-        if uid == NOBODY {
+        if uid == OVERFLOW_UID {
             return false;
         }
-        if uid == 0 || uid == self.own {
+        if uid == 0 || uid == self.own_uid {
             return true;
         }
-        self.group.is_some_and(|group| {
-            gid == group || peer.pid().is_some_and(|pid| is_of(pid, group)) || is_listed(uid, group)
+        self.gid.is_some_and(|group| {
+            gid == group
+                || peer.pid().is_some_and(|pid| process_has_group(pid, group))
+                || is_listed_member(uid, group)
         })
     }
 }
 
-/// The number of the group of this name.
-pub(super) fn group(name: &str) -> io::Result<Option<u32>> {
+pub(super) fn find_group(name: &str) -> io::Result<Option<u32>> {
     Ok(gid_of(&read("/etc/group")?, name))
 }
 
-/// Whether the process has the group among its supplementary ones.
-fn is_of(pid: i32, group: u32) -> bool {
+fn process_has_group(pid: i32, group: u32) -> bool {
     read(&format!("/proc/{pid}/status")).is_ok_and(|status| groups_of(&status).any(|g| g == group))
 }
 
-/// Whether the machine's own files list the user as a member of the group.
-fn is_listed(uid: u32, group: u32) -> bool {
+/// By `/etc/passwd` and `/etc/group`.
+fn is_listed_member(uid: u32, group: u32) -> bool {
     let (Ok(users), Ok(groups)) = (read("/etc/passwd"), read("/etc/group")) else {
         return false;
     };
-    name_of(&users, uid).is_some_and(|user| lists(&groups, group, user))
+    name_of(&users, uid).is_some_and(|user| has_member(&groups, group, user))
 }
 
 fn read(path: &str) -> io::Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(path)?
-        .take(MAX_FILE)
+        .take(MAX_FILE_SIZE)
         .read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The `Groups:` of a `/proc/PID/status`.
+/// The `Groups:` line of `/proc/PID/status`.
 fn groups_of(status: &str) -> impl Iterator<Item = u32> {
     status
         .lines()
@@ -81,7 +79,7 @@ fn groups_of(status: &str) -> impl Iterator<Item = u32> {
         .filter_map(|gid| gid.parse().ok())
 }
 
-/// The lines of `/etc/group`, name, gid and members, or of `/etc/passwd`, name and uid.
+/// The lines of `/etc/group` as name, gid and members; those of `/etc/passwd` as name, uid and gid.
 fn entries(file: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     file.lines().filter_map(|line| {
         let mut fields = line.split(':');
@@ -95,14 +93,14 @@ fn entries(file: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 }
 
 fn gid_of(groups: &str, name: &str) -> Option<u32> {
-    entries(groups).find_map(|(of, gid, _)| (of == name).then_some(gid))
+    entries(groups).find_map(|(group, gid, _)| (group == name).then_some(gid))
 }
 
 fn name_of(users: &str, uid: u32) -> Option<&str> {
-    entries(users).find_map(|(name, of, _)| (of == uid).then_some(name))
+    entries(users).find_map(|(name, number, _)| (number == uid).then_some(name))
 }
 
-fn lists(groups: &str, group: u32, user: &str) -> bool {
+fn has_member(groups: &str, group: u32, user: &str) -> bool {
     entries(groups)
         .filter(|&(_, gid, _)| gid == group)
         .any(|(_, _, members)| members.split(',').any(|member| member == user))
@@ -116,7 +114,7 @@ mod tests {
         "root:x:0:\n\n# no entry\nforgewatch-ops:x:990:ann,bob\nothers:x:abc:ann\n";
 
     #[test]
-    fn a_group_is_found_by_its_whole_name() {
+    fn groups_are_found_by_their_whole_name() {
         assert_eq!(gid_of(GROUPS, "forgewatch-ops"), Some(990));
         assert_eq!(gid_of(GROUPS, "forgewatch"), None);
         assert_eq!(gid_of(GROUPS, "others"), None);
@@ -124,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn members_are_listed_by_their_whole_names() {
+    fn members_are_found_by_their_whole_name() {
         let users = "root:x:0:0:root:/root:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n";
         assert_eq!(name_of(users, 1001), Some("bob"));
         assert_eq!(name_of(users, 1002), None);
-        assert!(lists(GROUPS, 990, "bob"));
-        assert!(!lists(GROUPS, 990, "bo"));
-        assert!(!lists(GROUPS, 0, "bob"));
-        assert!(!lists(GROUPS, 0, "x"));
+        assert!(has_member(GROUPS, 990, "bob"));
+        assert!(!has_member(GROUPS, 990, "bo"));
+        assert!(!has_member(GROUPS, 0, "bob"));
+        assert!(!has_member(GROUPS, 0, "x"));
     }
 
     #[test]

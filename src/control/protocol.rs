@@ -1,13 +1,14 @@
-//! The words of the control socket.
+//! Requests and responses of the control socket.
 //!
-//! A client connects, writes one [`Request`] as a line of JSON, and reads [`Answer`]s, a line each, until the daemon
-//! closes the connection. There is one answer, but for [`Request::Events`]: as many as there are events, and
-//! [`Answer::Done`] behind the last; for a client that wanted to follow, [`Answer::Stopped`] once the daemon stops.
+//! A client connects, writes one [`Request`] as a line of JSON, and reads [`Response`]s, one per line, until the daemon
+//! closes the connection. Every request has one response, except [`Request::Events`]: one [`Response::Event`] per event,
+//! then [`Response::Done`], or, for a client that follows, [`Response::Stopped`] when the daemon stops.
 //!
-//! A client keeps its own end open until then. Closing it, to writing alone too, says that it has gone: it may be told
-//! nothing more. A request that was whole is carried out all the same.
+//! The client keeps its end open until then. Closing it, even for writing only, means that the client has gone and gets
+//! no further responses. A complete request is carried out anyway.
 //!
-//! Names and texts in answers may be somebody else's. JSON escapes them; whoever shows them to people makes them harmless.
+//! Names and texts in responses may come from the server and are untrusted. JSON escapes them; a client sanitizes them
+//! before printing.
 
 use std::collections::BTreeMap;
 
@@ -16,270 +17,252 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use forgewatch_core::job::JobRef;
-use forgewatch_core::label::label;
-use forgewatch_core::poll_log::{Poll, WaitReason};
+use forgewatch_core::label::validate_label;
+use forgewatch_core::poll_log::{PollRecord, WaitReason};
 
-/// The longest request, its line's end included.
+/// The longest request, including the newline.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
-/// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Watch these jobs; each that is watched, or ended within `retain`, stays as it is. [`Answer::Added`].
+    /// Watches jobs; one that is watched already, or ended within `retain`, stays as it is. [`Response::Added`].
     Add {
-        /// Which, each once.
         jobs: Vec<JobRef>,
-        /// Told with every event of those whose watch begins now; such as a configuration file may have.
+        /// Labels of the new watches, under the rules of the configuration file.
         #[serde(default, deserialize_with = "labels")]
         labels: BTreeMap<String, String>,
-        /// Begin a new watch of those that have ended.
+        /// Whether to start a new watch of a job that has ended.
         #[serde(default)]
         again: bool,
     },
-    /// Watch these no longer. [`Answer::Removed`].
-    Remove {
-        /// Which, each once.
-        jobs: Vec<JobRef>,
-    },
-    /// What is watched. [`Answer::Jobs`].
+    /// Stops watching jobs. [`Response::Removed`].
+    Remove { jobs: Vec<JobRef> },
+    /// Lists the watches. [`Response::Jobs`].
     List {
-        /// Those too that ended within `retain`.
+        /// Whether to include watches that ended within `retain`.
         #[serde(default)]
         all: bool,
     },
-    /// All that is known of a job's newest watch. [`Answer::Job`].
-    Show {
-        /// Which.
-        job: JobRef,
-    },
-    /// What happened. An [`Answer::Event`] each.
+    /// Shows a job's newest watch in detail. [`Response::Job`].
+    Show { job: JobRef },
+    /// Streams events. One [`Response::Event`] each.
     Events {
-        /// From where on. Behind an offset that no event has reached, it is refused.
+        /// Where to begin. An offset beyond the last event is an error.
         since: Since,
-        /// Stay, and tell what happens from now on.
+        /// Whether to continue with events that are committed later.
         #[serde(default)]
         follow: bool,
     },
-    /// Read the configuration file anew. [`Answer::Done`] once it is in force.
+    /// Reloads the configuration file. [`Response::Done`] once it is applied.
     Reload,
-    /// The deliveries that are not done. [`Answer::Deliveries`].
-    Hooks,
-    /// Try a delivery that was given up once more. [`Answer::Done`].
-    RetryHook {
-        /// Its [`DeliveryLine::id`].
+    /// Lists the deliveries that are pending, running or failed. [`Response::Deliveries`].
+    ListDeliveries,
+    /// Retries a failed delivery. [`Response::Done`].
+    RetryDelivery {
+        /// Its [`DeliverySummary::id`].
         delivery: String,
     },
-    /// Forget a delivery that was given up. [`Answer::Done`].
-    DiscardHook {
-        /// Its [`DeliveryLine::id`].
+    /// Discards a failed delivery. [`Response::Done`].
+    DiscardDelivery {
+        /// Its [`DeliverySummary::id`].
         delivery: String,
     },
-    /// Forget some of the deliveries that were given up; none are left once that was 0. [`Answer::Discarded`].
-    DiscardGivenUp,
+    /// Discards a batch of failed deliveries; repeat it until the response is 0. [`Response::Discarded`].
+    DiscardFailed,
 }
 
 impl Request {
-    /// What it changes, in a word; None where it only looks.
-    pub fn change(&self) -> Option<&'static str> {
+    /// The name under which the request is logged; None for a request that changes nothing.
+    pub fn action(&self) -> Option<&'static str> {
         match self {
             Self::Add { .. } => Some("add"),
             Self::Remove { .. } => Some("remove"),
             Self::Reload => Some("reload"),
-            Self::RetryHook { .. } => Some("retry"),
-            Self::DiscardHook { .. } | Self::DiscardGivenUp => Some("discard"),
-            Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::Hooks => None,
+            Self::RetryDelivery { .. } => Some("retry"),
+            Self::DiscardDelivery { .. } | Self::DiscardFailed => Some("discard"),
+            Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::ListDeliveries => {
+                None
+            }
         }
     }
 }
 
 fn labels<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let said = BTreeMap::<String, String>::deserialize(d)?;
-    let checked = said.iter().map(|(name, value)| label(name, value));
+    let labels = BTreeMap::<String, String>::deserialize(d)?;
+    let checked = labels
+        .iter()
+        .map(|(name, value)| validate_label(name, value));
     checked.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
-/// From where on events are told.
+/// Where a stream of events begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Since {
-    /// All that are kept.
+    /// With the oldest stored event.
     Beginning,
-    /// None that have happened yet.
+    /// With the next event that is committed.
     Now,
-    /// Those behind this offset.
+    /// Behind this offset.
     After(u64),
-    /// Those seen at this wall time or later, Unix milliseconds.
+    /// With events of this wall time or later, Unix milliseconds.
     At(i64),
 }
 
-/// What the daemon says to a request.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// To [`Request::Add`]: a line a job, in the request's order.
+pub enum Response {
+    /// To [`Request::Add`], in the order of the request.
     Added(Vec<AddedJob>),
     /// To [`Request::Remove`].
     Removed {
-        /// Those whose watch ended by it.
         removed: Vec<JobRef>,
-        /// Those that were not watched.
+        /// Jobs that were not watched.
         unknown: Vec<JobRef>,
     },
-    /// To [`Request::List`], in the order in which the watches began.
-    Jobs(Vec<JobLine>),
+    /// To [`Request::List`], oldest watch first.
+    Jobs(Vec<JobSummary>),
     /// To [`Request::Show`].
-    Job(Box<JobShown>),
-    /// To [`Request::Hooks`].
+    Job(Box<JobDetails>),
+    /// To [`Request::ListDeliveries`].
     Deliveries {
-        /// Some that are to be made, by hook and event, and the newest of those that were given up, oldest first.
-        lines: Vec<DeliveryLine>,
+        /// Pending and running deliveries by hook and event, and the newest failed ones, oldest first.
+        deliveries: Vec<DeliverySummary>,
         /// How many more there are.
-        more: usize,
+        omitted: usize,
     },
-    /// To [`Request::DiscardGivenUp`]: how many were forgotten.
+    /// To [`Request::DiscardFailed`]: how many were discarded.
     Discarded(usize),
     /// To [`Request::Events`].
     Event {
         /// Its place among all events: rises, with gaps.
         offset: u64,
-        /// Its log record: the stored text, a JSON object.
+        /// Its log record as stored, a JSON object.
         record: Box<RawValue>,
     },
-    /// It is done; of events, there are no more.
+    /// The request is carried out, or the stream of events is complete.
     Done,
-    /// To [`Request::Events`] of one who follows: the daemon stops, and tells no more.
+    /// To [`Request::Events`] with `follow`: the daemon stops and sends no more events.
     Stopped,
-    /// It can't be done, and nothing was.
-    Refused {
-        /// What is wrong and what would do, a line each; at least one.
-        errors: Vec<String>,
+    /// The request failed and changed nothing.
+    Error {
+        /// At least one; each says what is wrong and how to correct it.
+        messages: Vec<String>,
     },
 }
 
-impl Answer {
-    /// A refusal for one reason.
-    pub fn refused(why: impl Into<String>) -> Self {
-        Self::Refused {
-            errors: vec![why.into()],
+impl Response {
+    pub fn error(message: impl Into<String>) -> Self {
+        Self::Error {
+            messages: vec![message.into()],
         }
     }
 }
 
-/// What became of a job that was to be added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddedJob {
-    /// The job.
     pub job: JobRef,
     /// The id of its watch.
     pub watch: String,
-    /// Which of the three.
-    pub how: How,
+    pub outcome: AddOutcome,
 }
 
-/// What adding a job came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
-    /// Its watch begins now.
-    Begun,
-    /// It was being watched.
-    Watched,
-    /// Its watch ended within `retain`, with this outcome, and stays as it is.
+pub enum AddOutcome {
+    /// A new watch has started.
+    Started,
+    AlreadyWatched,
+    /// Its watch ended within `retain` with this outcome and stays as it is.
     Ended(String),
 }
 
-/// A watch in a list. Fields are absent where nothing is known or nothing follows.
+/// A watch in a list. Unknown and inapplicable fields are absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobLine {
-    /// The job.
+pub struct JobSummary {
     pub job: JobRef,
     /// The watch's id.
     pub watch: String,
-    /// The user's labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Where the job stands, as events have it; absent before the first answer.
+    /// The job's state, as in events; absent before the first status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Whole percent, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<u8>,
-    /// The best guess of the time left.
+    /// Estimated time left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_ms: Option<u64>,
-    /// Until the job is asked again; absent once the watch has ended.
+    pub remaining_ms: Option<u64>,
+    /// Time until the next poll; absent once the watch has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_poll_ms: Option<u64>,
     /// Polls so far.
     pub requests: u32,
-    /// Whether asking has failed for `unreachable_after`.
+    /// Whether polling has failed for `unreachable_after`.
     pub unreachable: bool,
-    /// How the watch ended, as its ending event's type has it behind `job.`; absent while it runs.
+    /// How the watch ended: the type of its ending event without `job.`; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// When the first request was made, Unix milliseconds.
+    /// Time of the first poll, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began_ms: Option<i64>,
-    /// When the watch ended, Unix milliseconds.
+    pub started_at_ms: Option<i64>,
+    /// Time of the end of the watch, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_ms: Option<i64>,
+    pub ended_at_ms: Option<i64>,
 }
 
-/// All that is known of a watch.
+/// A watch in detail.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct JobShown {
-    /// As a list has it; in JSON its fields are beside these.
+pub struct JobDetails {
     #[serde(flatten)]
-    pub line: JobLine,
-    /// Why the next poll is when it is; absent before the first answer and after the end.
+    pub summary: JobSummary,
+    /// What determined the time of the next poll; absent before the first status and after the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<WaitReason>,
-    /// Its events, in order: their log records.
+    pub next_poll_reason: Option<WaitReason>,
+    /// The log records of its events, in order.
     pub events: Vec<Box<RawValue>>,
     /// The last polls, oldest first.
-    pub polls: Vec<Poll>,
-    /// The deliveries of its events, oldest first, whatever became of them.
-    pub deliveries: Vec<DeliveryLine>,
+    pub polls: Vec<PollRecord>,
+    /// All deliveries of its events, oldest first.
+    pub deliveries: Vec<DeliverySummary>,
 }
 
-/// An event on its way to a hook.
+/// A delivery in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliveryLine {
+pub struct DeliverySummary {
     /// The event's id and the hook's name, as `hooks retry` takes it.
     pub id: String,
-    /// The hook's name.
     pub hook: String,
-    /// The event's type.
     pub event_type: String,
-    /// The job it is about; absent for the watcher's own events.
+    /// The job of the event; absent for events of forgewatch itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,
-    /// How many attempts were begun.
+    /// Attempts so far, a running one included.
     pub attempts: u32,
-    /// Where it stands.
-    pub standing: Stands,
-    /// When a waiting one is tried, Unix milliseconds; absent where that is as soon as its turn comes.
+    pub state: DeliveryStatus,
+    /// When a pending delivery is due, Unix milliseconds; absent while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due_ms: Option<i64>,
-    /// What went wrong last.
+    pub due_at_ms: Option<i64>,
+    /// The last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error_message: Option<String>,
 }
 
-/// Where a delivery stands.
+/// State of a delivery, as clients see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stands {
-    /// It waits for its turn or its time.
+pub enum DeliveryStatus {
+    /// It waits for its turn or its next attempt.
     Pending,
     /// An attempt is under way.
     Running,
-    /// It is not tried until somebody asks for it.
+    /// Its retries are used up; kept until `hooks retry` or `hooks discard`.
     Failed,
-    /// It arrived.
+    /// The receiver accepted it.
     Delivered,
-    /// Somebody did not want it any more.
+    /// A client discarded it.
     Discarded,
 }
 
@@ -296,25 +279,25 @@ mod tests {
         RawValue::from_string(text.to_owned()).unwrap()
     }
 
-    fn line() -> JobLine {
-        JobLine {
+    fn summary() -> JobSummary {
+        JobSummary {
             job: "diff/1234".parse().unwrap(),
             watch: "a5".repeat(16),
             labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
             state: Some("running".to_owned()),
             progress: Some(40),
-            left_ms: Some(130_000),
+            remaining_ms: Some(130_000),
             next_poll_ms: Some(12_000),
             requests: 7,
             unreachable: false,
             outcome: None,
-            began_ms: Some(1_800_000_000_000),
-            ended_ms: None,
+            started_at_ms: Some(1_800_000_000_000),
+            ended_at_ms: None,
         }
     }
 
     #[test]
-    fn requests_are_written_as_the_manual_has_them() {
+    fn requests_have_their_documented_form() {
         let jobs = vec!["diff/1".parse().unwrap(), "update/7".parse().unwrap()];
         let requests = [
             Request::Add {
@@ -332,11 +315,11 @@ mod tests {
                 follow: true,
             },
             Request::Reload,
-            Request::Hooks,
-            Request::RetryHook {
+            Request::ListDeliveries,
+            Request::RetryDelivery {
                 delivery: "a5-1/chat".to_owned(),
             },
-            Request::DiscardGivenUp,
+            Request::DiscardFailed,
         ];
         let lines = requests
             .each_ref()
@@ -348,17 +331,17 @@ mod tests {
         {"show":{"job":"diff/1"}}
         {"events":{"since":{"after":17},"follow":true}}
         "reload"
-        "hooks"
-        {"retry_hook":{"delivery":"a5-1/chat"}}
-        "discard_given_up"
+        "list_deliveries"
+        {"retry_delivery":{"delivery":"a5-1/chat"}}
+        "discard_failed"
         "#);
-        for (asked, line) in requests.iter().zip(lines) {
-            assert_eq!(*asked, request(&line));
+        for (sent, line) in requests.iter().zip(lines) {
+            assert_eq!(*sent, request(&line));
         }
     }
 
     #[test]
-    fn what_a_request_does_not_say_is_no() {
+    fn absent_flags_are_false() {
         let add = Request::Add {
             jobs: vec!["diff/1".parse().unwrap()],
             labels: BTreeMap::new(),
@@ -369,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_says_more_than_is_known_or_allowed_is_none() {
+    fn unknown_fields_and_invalid_values_are_rejected() {
         for line in [
             r#"{"list":{"every":true}}"#,
             r#"{"add":{"jobs":["diff/0"]}}"#,
@@ -383,47 +366,47 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_record_goes_through_byte_by_byte() {
-        let event = Answer::Event {
+    fn a_stored_record_is_passed_on_byte_for_byte() {
+        let event = Response::Event {
             offset: 17,
             record: record(),
         };
         let line = serde_json::to_string(&event).unwrap();
         assert!(line.contains(record().get()), "{line}");
-        let Answer::Event {
+        let Response::Event {
             offset,
-            record: back,
+            record: parsed,
         } = serde_json::from_str(&line).unwrap()
         else {
             panic!("{line}");
         };
-        assert_eq!((offset, back.get()), (17, record().get()));
+        assert_eq!((offset, parsed.get()), (17, record().get()));
     }
 
     #[test]
-    fn a_job_shown_is_one_object_and_comes_back_as_it_was() {
-        let shown = JobShown {
-            line: line(),
-            why: Some(WaitReason::RetryAfter),
+    fn job_details_are_one_object_and_survive_a_round_trip() {
+        let details = JobDetails {
+            summary: summary(),
+            next_poll_reason: Some(WaitReason::RetryAfter),
             events: vec![record()],
             polls: Vec::new(),
-            deliveries: vec![DeliveryLine {
+            deliveries: vec![DeliverySummary {
                 id: "a5-1/chat".to_owned(),
                 hook: "chat".to_owned(),
                 event_type: "job.watching".to_owned(),
-                job: Some(line().job),
+                job: Some(summary().job),
                 attempts: 8,
-                standing: Stands::Failed,
-                due_ms: None,
-                error: Some("exit status 1".to_owned()),
+                state: DeliveryStatus::Failed,
+                due_at_ms: None,
+                error_message: Some("exit status 1".to_owned()),
             }],
         };
-        let text = serde_json::to_string(&Answer::Job(Box::new(shown))).unwrap();
-        insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"left_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"began_ms":1800000000000,"why":{"by":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"standing":"given_up","error":"exit status 1"}]}}"#);
-        let Answer::Job(back) = serde_json::from_str(&text).unwrap() else {
+        let text = serde_json::to_string(&Response::Job(Box::new(details))).unwrap();
+        insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"remaining_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"started_at_ms":1800000000000,"next_poll_reason":{"kind":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"state":"failed","error_message":"exit status 1"}]}}"#);
+        let Response::Job(parsed) = serde_json::from_str(&text).unwrap() else {
             panic!("{text}");
         };
-        assert_eq!(back.line, line());
-        assert_eq!(serde_json::to_string(&Answer::Job(back)).unwrap(), text);
+        assert_eq!(parsed.summary, summary());
+        assert_eq!(serde_json::to_string(&Response::Job(parsed)).unwrap(), text);
     }
 }

@@ -1,10 +1,11 @@
 //! The daemon's end of the control socket.
 //!
-//! The daemon owns a [`Server`] and selects over [`Server::next`]; each client is a task beside it. What only the daemon
-//! knows comes out as an [`PendingRequest`]; events are told from the store, and [`Server::notify_events`] wakes those who follow them.
+//! The daemon owns a [`Server`] and selects over [`Server::next_request`]; each client is served by its own task. A
+//! request that needs the daemon comes out as a [`PendingRequest`]. Events are streamed from the store, and
+//! [`Server::notify_events`] wakes the clients that follow them.
 //!
-//! A client can be slow, silent or hostile and harms nobody: there is a bound on how many there are, on what a request
-//! takes in bytes and time, and on how long an answer waits to be taken.
+//! Slow, silent and hostile clients do no harm: the number of clients, the size of a request, and the time for sending
+//! it and for reading a response are limited.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,56 +17,53 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Shared, serve};
-use super::listener::Place;
+use super::listener::SocketFile;
 use super::peer_auth::{self, PeerAuth};
-use super::protocol::{Answer, Request};
-use crate::store::Sqlite;
+use super::protocol::{Request, Response};
+use crate::store::SqliteStore;
 
 pub use super::listener::BindError;
 
-/// How many clients are served at once; more wait in the kernel's queue, until one is done or was silent for too long.
-const CONNECTIONS: usize = 16;
-/// How many of them may read events, which takes as long as they like: the rest is for those who want one thing.
-const READERS: usize = 12;
-/// How long to wait for room, and for file descriptors, before silent clients are asked to make some.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How many clients are served at once; more wait in the kernel's accept queue.
+const MAX_CONNECTIONS: usize = 16;
+/// How many of them may stream events, which takes any time: the rest is left for short requests.
+const MAX_EVENT_STREAMS: usize = 12;
+/// How long to wait for a free connection or file descriptor before idle clients are disconnected.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// A request that the daemon itself answers: any but [`Request::Events`].
+/// A request for the daemon: any but [`Request::Events`].
 #[derive(Debug)]
 pub struct PendingRequest {
-    /// What is wanted.
     pub request: Request,
-    /// Where the answer goes. The client may have gone. Dropped, it says that the daemon is stopping.
-    pub reply: oneshot::Sender<Answer>,
+    /// Closed once the client has gone. If it is dropped, the client reads that the daemon is stopping.
+    pub respond_to: oneshot::Sender<Response>,
 }
 
-/// The socket and all who speak through it. Dropped, the socket is gone, clients that wait are told that the daemon
-/// is stopping, and those that follow that it has stopped.
+/// The control socket and its clients. On drop the socket is removed, pending requests fail because the daemon is
+/// stopping, and streams of events end with [`Response::Stopped`].
 #[derive(Debug)]
 pub struct Server {
-    asked: mpsc::Receiver<PendingRequest>,
-    notify_events: watch::Sender<()>,
-    accepting: AbortHandle,
-    _place: Place,
+    requests: mpsc::Receiver<PendingRequest>,
+    new_events: watch::Sender<()>,
+    accept_task: AbortHandle,
+    _socket: SocketFile,
 }
 
 impl Server {
-    /// Listens at `path`, for root, this process's user and the members of `group`. Has to be called within a runtime.
+    /// Listens at `path` for root, this process's user and the members of `group`. Must be called within a runtime.
     ///
-    /// A group that does not exist, or that this user can't give a file to, is a warning: then nobody speaks through it.
-    ///
-    /// # Errors
-    /// Where somebody answers at `path` already, where it is anything but a socket, and where the system gives none. A
-    /// socket that nobody answers at is replaced.
-    pub fn bind(path: &Path, group: &str, store: Sqlite) -> Result<Self, BindError> {
-        let gid = peer_auth::group(group).unwrap_or_default();
+    /// A group that does not exist, or that this user may not give the socket to, is a warning. A stale socket at `path`
+    /// is replaced.
+    pub fn bind(path: &Path, group: &str, store: SqliteStore) -> Result<Self, BindError> {
+        let gid = peer_auth::find_group(group).unwrap_or_default();
         if gid.is_none() {
             tracing::warn!(
+                target: "forgewatch::control",
                 group,
-                "there is no such group: only root and the daemon's own user can use the control socket"
+                "no such group: only root and the daemon's own user can use the control socket"
             );
         }
-        let (listener, place) = Place::listen(path, gid)?;
+        let (listener, socket) = SocketFile::listen(path, gid)?;
         let fail = |error: std::io::Error| BindError::Io {
             path: path.to_owned(),
             reason: error.to_string(),
@@ -73,84 +71,89 @@ impl Server {
         listener.set_nonblocking(true).map_err(fail)?;
         let listener = UnixListener::from_std(listener).map_err(fail)?;
 
-        let (ask, asked) = mpsc::channel(CONNECTIONS);
-        let (notify_events, heard) = watch::channel(());
+        let (to_daemon, requests) = mpsc::channel(MAX_CONNECTIONS);
+        let (notify_events, new_events) = watch::channel(());
         let shared = Shared {
-            doorman: PeerAuth::new(rustix::process::geteuid().as_raw(), gid),
+            peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), gid),
             store,
-            ask,
-            notify_events: heard,
-            readers: Semaphore::new(READERS),
-            crowded: Notify::new(),
+            requests: to_daemon,
+            new_events,
+            event_streams: Semaphore::new(MAX_EVENT_STREAMS),
+            busy: Notify::new(),
         };
-        let accepting = tokio::spawn(accept(listener, Arc::new(shared)));
+        let accept_task = tokio::spawn(accept(listener, Arc::new(shared)));
         Ok(Self {
-            asked,
-            notify_events,
-            accepting: accepting.abort_handle(),
-            _place: place,
+            requests,
+            new_events: notify_events,
+            accept_task: accept_task.abort_handle(),
+            _socket: socket,
         })
     }
 
-    /// The next request that the daemon has to answer. Cancel-safe.
-    pub async fn next(&mut self) -> PendingRequest {
-        match self.asked.recv().await {
-            Some(asked) => asked,
-            // Whoever accepts holds the other end, as long as this lives.
+    /// The next request for the daemon. Cancel-safe.
+    pub async fn next_request(&mut self) -> PendingRequest {
+        match self.requests.recv().await {
+            Some(pending) => pending,
+            // The accept task holds the sender for as long as the server lives.
             None => std::future::pending().await,
         }
     }
 
-    /// Wakes those who follow: events were committed.
+    /// Wakes the clients that follow events: new ones were committed.
     pub fn notify_events(&self) {
-        self.notify_events.send_replace(());
+        self.new_events.send_replace(());
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accept_task.abort();
     }
 }
 
-/// Whether the machine has this group, as [`Server::bind`] looks for it. One that can't be looked for is none.
-pub fn is_group(name: &str) -> bool {
-    peer_auth::group(name).is_ok_and(|gid| gid.is_some())
+/// Whether [`Server::bind`] finds this group; false if the groups cannot be read.
+pub fn group_exists(name: &str) -> bool {
+    peer_auth::find_group(name).is_ok_and(|gid| gid.is_some())
 }
 
-/// Serves whoever comes, each in a task of its own.
+/// Accepts connections and spawns a task for each.
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut failing = false;
     loop {
-        let place = room(&places, &shared).await;
+        let permit = acquire_connection(&connections, &shared).await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
                     serve(stream, &shared).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
-            // For want of file descriptors: clients have some.
+            // Out of file descriptors: idle clients hold some.
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "no client of the control socket can be served");
+                    tracing::warn!(
+                        target: "forgewatch::control",
+                        %error,
+                        "cannot accept clients of the control socket"
+                    );
                 }
-                shared.crowded.notify_waiters();
-                sleep(PAUSE).await;
+                shared.busy.notify_waiters();
+                sleep(RETRY_DELAY).await;
             }
         }
     }
 }
 
-/// Waits for a place, and has silent clients make room where there is none.
-async fn room(places: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
+/// Waits for a free connection; disconnects idle clients if there is none.
+async fn acquire_connection(connections: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
     loop {
-        if let Ok(Ok(place)) = timeout(PAUSE, Arc::clone(places).acquire_owned()).await {
-            return place;
+        if let Ok(Ok(permit)) = timeout(RETRY_DELAY, Arc::clone(connections).acquire_owned()).await
+        {
+            return permit;
         }
-        shared.crowded.notify_waiters();
+        shared.busy.notify_waiters();
     }
 }

@@ -1,22 +1,22 @@
-//! The commands where it goes wrong: wrong words, no daemon, or an answer that is none.
+//! Errors of the client commands: wrong arguments, no daemon, invalid responses.
 
 use std::fs;
 
-use forgewatch::control::protocol::Answer;
+use forgewatch::control::protocol::Response;
 
-use crate::fixture::{Stage, impostor, program};
+use crate::fixture::{TestDaemon, fake_daemon, program};
 use crate::samples::deliveries;
 
 #[test]
-fn a_bad_file_is_told_line_by_line_when_it_is_reloaded() {
-    let stage = Stage::answering(|_| Answer::Refused {
-        errors: vec![
-            "/etc/f.toml:3:1: api.timeout: write e.g. \"30s\"".to_owned(),
+fn reload_prints_every_configuration_error() {
+    let daemon = TestDaemon::responding(|_| Response::Error {
+        messages: vec![
+            "/etc/f.toml:3:1: api.timeout: expected a duration such as \"30s\"".to_owned(),
             "/etc/f.toml:9:1: \x1b[2J is not a key".to_owned(),
         ],
     });
-    insta::assert_snapshot!(stage.run(&["reload"]).shown(&stage), @r#"
-        error: /etc/f.toml:3:1: api.timeout: write e.g. "30s"
+    insta::assert_snapshot!(daemon.run(&["reload"]).shown(&daemon), @r#"
+        error: /etc/f.toml:3:1: api.timeout: expected a duration such as "30s"
         error: /etc/f.toml:9:1: \x1b[2J is not a key
         [1]
         "#);
@@ -32,7 +32,7 @@ fn without_a_daemon_it_says_where_it_looked_and_what_would_do() {
     )
     .unwrap();
     let file = file.to_str().unwrap();
-    let ask = |args: &[&str], variable: &str| {
+    let list = |args: &[&str], variable: &str| {
         let args = [&["list", "--config", file][..], args].concat();
         let program = program(folder.path(), &args).env("FORGEWATCH_SOCKET", variable);
         let done = program.run().expect(1);
@@ -40,31 +40,34 @@ fn without_a_daemon_it_says_where_it_looked_and_what_would_do() {
         done.stderr.replace(file, "f.toml")
     };
     let said = [
-        ask(
+        list(
             &["--socket", "/nowhere/flag.sock"],
             "/nowhere/variable.sock",
         ),
-        ask(&[], "/nowhere/variable.sock"),
-        ask(&[], ""),
+        list(&[], "/nowhere/variable.sock"),
+        list(&[], ""),
     ];
     insta::assert_snapshot!(said.join("\n"), @r"
-        error: no daemon answers at /nowhere/flag.sock (from --socket): No such file or directory (os error 2); start one with `forgewatch watch`, or say where it listens: --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file
+        error: no daemon is running at /nowhere/flag.sock (from --socket): No such file or directory (os error 2); start one with `forgewatch watch`, or name its socket with --socket, $FORGEWATCH_SOCKET or control.socket in the configuration file
 
-        error: no daemon answers at /nowhere/variable.sock (from FORGEWATCH_SOCKET): No such file or directory (os error 2); start one with `forgewatch watch`, or say where it listens: --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file
+        error: no daemon is running at /nowhere/variable.sock (from FORGEWATCH_SOCKET): No such file or directory (os error 2); start one with `forgewatch watch`, or name its socket with --socket, $FORGEWATCH_SOCKET or control.socket in the configuration file
 
-        error: no daemon answers at /nowhere/file.sock (control.socket of f.toml): No such file or directory (os error 2); start one with `forgewatch watch`, or say where it listens: --socket, then $FORGEWATCH_SOCKET, then control.socket of the configuration file
+        error: no daemon is running at /nowhere/file.sock (control.socket of f.toml): No such file or directory (os error 2); start one with `forgewatch watch`, or name its socket with --socket, $FORGEWATCH_SOCKET or control.socket in the configuration file
         ");
 }
 
 #[test]
-fn a_socket_that_nobody_listens_at_is_no_daemon() {
+fn a_stale_socket_is_reported_as_a_missing_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let done = program(folder.path(), &["reload", "--socket", "s"])
         .run()
         .expect(1);
-    assert!(done.stderr.contains("no daemon answers at s"), "{done:?}");
+    assert!(
+        done.stderr.contains("no daemon is running at s"),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -73,24 +76,24 @@ fn an_answer_that_is_none_is_no_success() {
     for (name, (says, why)) in [
         ("", "was lost"),
         ("\"done\"", "was lost"),
-        ("SSH-2.0-x\r\n", "not understood"),
-        ("\"finished\"\n", "not understood"),
+        ("SSH-2.0-x\r\n", "invalid response"),
+        ("\"finished\"\n", "invalid response"),
     ]
     .into_iter()
     .enumerate()
     {
         let name = name.to_string();
-        let impostor = impostor(&folder.path().join(&name), vec![says.to_owned()]);
+        let fake_daemon = fake_daemon(&folder.path().join(&name), vec![says.to_owned()]);
         let reload = program(folder.path(), &["reload", "--socket", &name]).run();
         let done = reload.expect(1);
         assert!(done.stderr.contains(why), "{done:?}");
-        assert_eq!(impostor.join().unwrap(), ["\"reload\"\n"]);
+        assert_eq!(fake_daemon.join().unwrap(), ["\"reload\"\n"]);
     }
 }
 
 #[test]
-fn usage_errors_are_told_at_once_and_nothing_is_asked() {
-    let stage = Stage::obedient();
+fn usage_errors_are_reported_without_a_request() {
+    let daemon = TestDaemon::accepting();
     let said: Vec<String> = [
         &["add"][..],
         &["add", "diff/x", "--update", "0", "--label", "no"],
@@ -102,7 +105,7 @@ fn usage_errors_are_told_at_once_and_nothing_is_asked() {
     ]
     .iter()
     .map(|args| {
-        let done = stage.run(args).expect(2);
+        let done = daemon.run(args).expect(2);
         assert!(done.stdout.is_empty(), "{done:?}");
         done.stderr
             .lines()
@@ -114,28 +117,28 @@ fn usage_errors_are_told_at_once_and_nothing_is_asked() {
     .collect();
     insta::assert_snapshot!(said.join("\n"), @r#"
         $ add
-        error: no jobs; name some: diff/1234, --diff 1234, --update 77 or --jobs-file FILE
+        error: no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE
         $ add diff/x --update 0 --label no
-        error: --label: "no" is not NAME=VALUE; write e.g. build=8812
-        error: JOB: "diff/x" is not a job; an ID is a whole number from 1 to 18446744073709551615
-        error: --update: "0" is not an ID; an ID is a whole number from 1 to 18446744073709551615
+        error: --label: expected NAME=VALUE such as build=8812, found "no"
+        error: JOB: invalid job "diff/x": an ID is a whole number from 1 to 18446744073709551615
+        error: --update: invalid ID "0": an ID is a whole number from 1 to 18446744073709551615
         $ remove 1234
-        error: JOB: "1234" is not a job; write e.g. diff/1234 or update/77
+        error: JOB: invalid job "1234"; did you mean diff/1234 or update/1234?
         $ remove diff/1 --label a=b
         error: unexpected argument '--label' found
         $ show diff/0
-        error: invalid value 'diff/0' for '<JOB>': "0" is not a job ID: it is a whole number from 1 to 18446744073709551615
+        error: invalid value 'diff/0' for '<JOB>': invalid job ID "0": use a whole number from 1 to 18446744073709551615
         $ events --since yesterday
-        error: invalid value 'yesterday' for '--since <DURATION or OFFSET>': a duration such as 10m or 1h 30m, or an offset such as 4711, would do
+        error: invalid value 'yesterday' for '--since <DURATION or OFFSET>': expected a duration such as 10m or 1h 30m, or an offset such as 4711
         $ hooks
-        Look after deliveries to hooks that wait or were given up
+        List, retry or discard hook deliveries
         "#);
-    assert!(!stage.was_asked());
+    assert!(!daemon.has_request());
 }
 
 #[test]
 fn an_answer_to_something_else_is_no_success() {
-    let stage = Stage::answering(|_| deliveries(Vec::new()));
+    let daemon = TestDaemon::responding(|_| deliveries(Vec::new()));
     for args in [
         &["add", "diff/1"][..],
         &["remove", "diff/1"],
@@ -145,7 +148,7 @@ fn an_answer_to_something_else_is_no_success() {
         &["hooks", "retry", "x/y"],
         &["hooks", "discard", "--all"],
     ] {
-        let done = stage.run(args).expect(1);
-        assert!(done.stderr.contains("another version"), "{done:?}");
+        let done = daemon.run(args).expect(1);
+        assert!(done.stderr.contains("its version may differ"), "{done:?}");
     }
 }

@@ -1,5 +1,4 @@
-//! A server on a socket, a store behind it, and somebody who answers as each test wants; the program, and a client that
-//! writes whatever bytes it likes.
+//! A test daemon: a server with a store that responds as each test wants. The program, and a client that sends any bytes.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,74 +10,70 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use forgewatch::control::protocol::{Answer, Request};
+use forgewatch::control::protocol::{Request, Response};
 use forgewatch::control::server::{BindError, Server};
-use forgewatch::store::{Commit, Sqlite, Store};
+use forgewatch::store::{Commit, SqliteStore, Store};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-/// No test waits longer for anything. Nothing takes a tenth of it unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Ten times longer than anything takes unless it hangs.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// No machine has such a group.
+/// A group that does not exist.
 pub(crate) const NO_GROUP: &str = "no-such-group";
 
-/// What the daemon's thread is to do between requests.
-enum Order {
-    /// Events happen.
+/// A message to the daemon's thread.
+enum Control {
     Commit(Vec<Event>, mpsc::Sender<()>),
-    /// The daemon ends.
     Stop,
 }
 
-/// A daemon that knows nothing but what a test has it answer.
-pub(crate) struct Stage {
+pub(crate) struct TestDaemon {
     pub(crate) folder: tempfile::TempDir,
-    orders: UnboundedSender<Order>,
-    asked: mpsc::Receiver<Request>,
-    daemon: Option<JoinHandle<()>>,
+    control: UnboundedSender<Control>,
+    requests: mpsc::Receiver<Request>,
+    thread: Option<JoinHandle<()>>,
 }
 
-impl Stage {
-    /// One that answers like this.
-    pub(crate) fn answering(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Self {
-        Self::with_group(NO_GROUP, answer)
+impl TestDaemon {
+    pub(crate) fn responding(respond: impl Fn(&Request) -> Response + Send + 'static) -> Self {
+        Self::with_group(NO_GROUP, respond)
     }
 
-    /// One that does as it is told, whatever that is.
-    pub(crate) fn obedient() -> Self {
-        Self::answering(|_| Answer::Done)
+    /// Responds to every request with [`Response::Done`].
+    pub(crate) fn accepting() -> Self {
+        Self::responding(|_| Response::Done)
     }
 
     pub(crate) fn with_group(
         group: &'static str,
-        answer: impl Fn(&Request) -> Answer + Send + 'static,
+        respond: impl Fn(&Request) -> Response + Send + 'static,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (orders, mut ordered) = unbounded_channel();
-        let (tell, asked) = mpsc::channel();
-        let (begun, ready) = mpsc::channel();
+        let (control, mut messages) = unbounded_channel();
+        let (log, requests) = mpsc::channel();
+        let (started, ready) = mpsc::channel();
         let home = folder.path().to_owned();
-        let daemon = std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             runtime().block_on(async {
-                let (store, _) = Sqlite::open(&home.join("state.db")).unwrap();
+                let (store, _) = SqliteStore::open(&home.join("state.db")).unwrap();
                 let mut server =
                     Server::bind(&home.join("control.sock"), group, store.clone()).unwrap();
-                begun.send(()).unwrap();
+                started.send(()).unwrap();
                 loop {
                     tokio::select! {
-                        asked = server.next() => {
-                            let _ = asked.reply.send(answer(&asked.request));
-                            let _ = tell.send(asked.request);
+                        pending = server.next_request() => {
+                            let _ = pending.respond_to.send(respond(&pending.request));
+                            let _ = log.send(pending.request);
                         }
-                        order = ordered.recv() => match order {
-                            Some(Order::Commit(events, done)) => {
+                        message = messages.recv() => match message {
+                            Some(Control::Commit(events, done)) => {
                                 let commit = Commit { events: &events, ..Commit::default() };
                                 store.commit(commit).await.unwrap();
                                 server.notify_events();
                                 done.send(()).unwrap();
                             }
-                            Some(Order::Stop) | None => break,
+                            Some(Control::Stop) | None => break,
                         },
                     }
                 }
@@ -86,12 +81,12 @@ impl Stage {
                 store.close().await;
             });
         });
-        ready.recv_timeout(PATIENCE).unwrap();
+        ready.recv_timeout(TIMEOUT).unwrap();
         Self {
             folder,
-            orders,
-            asked,
-            daemon: Some(daemon),
+            control,
+            requests,
+            thread: Some(thread),
         }
     }
 
@@ -103,33 +98,32 @@ impl Stage {
         Client::connect(&self.socket())
     }
 
-    /// The next request that the daemon was asked.
-    pub(crate) fn asked(&self) -> Request {
-        self.asked.recv_timeout(PATIENCE).unwrap()
+    /// The next request that reached the daemon.
+    pub(crate) fn next_request(&self) -> Request {
+        self.requests.recv_timeout(TIMEOUT).unwrap()
     }
 
-    /// Whether the daemon was asked anything that no test looked at yet.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.asked.try_recv().is_ok()
+    /// Whether another request reached the daemon.
+    pub(crate) fn has_request(&self) -> bool {
+        self.requests.try_recv().is_ok()
     }
 
-    /// The events of these numbers happen.
+    /// Commits the events of these numbers.
     pub(crate) fn commit(&self, numbers: std::ops::RangeInclusive<u32>) {
         let (done, committed) = mpsc::channel();
         let events = numbers.map(event).collect();
-        self.orders
-            .send(Order::Commit(events, done))
+        self.control
+            .send(Control::Commit(events, done))
             .unwrap_or_else(|_| panic!("the daemon has ended"));
-        committed.recv_timeout(PATIENCE).unwrap();
+        committed.recv_timeout(TIMEOUT).unwrap();
     }
 
-    /// The daemon ends.
     pub(crate) fn stop(&mut self) {
-        let _ = self.orders.send(Order::Stop);
-        self.daemon.take().unwrap().join().unwrap();
+        let _ = self.control.send(Control::Stop);
+        self.thread.take().unwrap().join().unwrap();
     }
 
-    /// The program with these arguments, which speaks to this daemon.
+    /// Runs the program with these arguments as a client of this daemon.
     pub(crate) fn run(&self, args: &[&str]) -> Done {
         self.program(args).run()
     }
@@ -139,14 +133,14 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestDaemon {
     fn drop(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            let _ = self.orders.send(Order::Stop);
-            let ended = daemon.join();
-            // A test that fails already says enough.
+        if let Some(thread) = self.thread.take() {
+            let _ = self.control.send(Control::Stop);
+            let result = thread.join();
+            // A second panic would hide the first.
             if !std::thread::panicking() {
-                ended.unwrap();
+                result.unwrap();
             }
         }
     }
@@ -159,27 +153,27 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Does something with a store of its own.
-pub(crate) fn with_store<T>(work: impl AsyncFnOnce(&Sqlite) -> T) -> T {
+/// Runs `work` with a new store.
+pub(crate) fn with_store<T>(work: impl AsyncFnOnce(&SqliteStore) -> T) -> T {
     let state = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let (store, _) = Sqlite::open(&state.path().join("state.db")).unwrap();
+        let (store, _) = SqliteStore::open(&state.path().join("state.db")).unwrap();
         let result = work(&store).await;
         store.close().await;
         result
     })
 }
 
-/// Listens at `path` as a daemon does, for no longer than the answer is looked at.
+/// Binds a server at `path` while `check` runs.
 pub(crate) fn bind<T>(
     path: &Path,
     group: &str,
-    look: impl FnOnce(Result<Server, BindError>) -> T,
+    check: impl FnOnce(Result<Server, BindError>) -> T,
 ) -> T {
-    with_store(async |store| look(Server::bind(path, group, store.clone())))
+    with_store(async |store| check(Server::bind(path, group, store.clone())))
 }
 
-/// An event of the watcher's own, seen that many seconds after the first.
+/// An event of forgewatch itself, `number` seconds after the epoch of the tests.
 fn event(number: u32) -> Event {
     Event {
         id: EventId {
@@ -189,8 +183,8 @@ fn event(number: u32) -> Event {
         kind: EventType::WatchStarted,
         wall_ms: wall(number),
         job: None,
-        about: None,
-        facts: EventFields::default(),
+        meta: None,
+        fields: EventFields::default(),
     }
 }
 
@@ -198,37 +192,36 @@ pub(crate) fn wall(number: u32) -> i64 {
     1_800_000_000_000 + i64::from(number) * 1_000
 }
 
-/// A client that writes bytes.
 pub(crate) struct Client(pub(crate) UnixStream);
 
 impl Client {
     pub(crate) fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(stream)
     }
 
-    /// Sends the bytes. A server that has heard enough may have gone.
+    /// Sends the bytes. The server may have closed the connection.
     pub(crate) fn send(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let _ = self.0.write_all(bytes.as_ref());
         self
     }
 
-    /// Says no more.
+    /// Closes the connection for writing.
     pub(crate) fn shut(self) -> Self {
         self.0.shutdown(Shutdown::Write).unwrap();
         self
     }
 
-    /// All that the server says until it closes the connection.
-    pub(crate) fn hear(mut self) -> String {
-        let mut heard = Vec::new();
-        // What was said before the connection was reset counts.
-        let _ = self.0.read_to_end(&mut heard);
-        String::from_utf8(heard).unwrap()
+    /// Everything that the server sends until it closes the connection.
+    pub(crate) fn read_all(mut self) -> String {
+        let mut response = Vec::new();
+        // Data in front of a reset counts.
+        let _ = self.0.read_to_end(&mut response);
+        String::from_utf8(response).unwrap()
     }
 
-    /// The next line that the server says.
+    /// The next line from the server.
     pub(crate) fn line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0];
@@ -240,7 +233,7 @@ impl Client {
     }
 }
 
-/// The program in `folder`, with nothing else around it.
+/// The program in `folder`, with a minimal environment.
 pub(crate) fn program(folder: &Path, args: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forgewatch"));
     command
@@ -255,7 +248,6 @@ pub(crate) fn program(folder: &Path, args: &[&str]) -> Program {
     Program(command)
 }
 
-/// The program, about to be run.
 pub(crate) struct Program(pub(crate) Command);
 
 impl Program {
@@ -268,14 +260,14 @@ impl Program {
         self.0.spawn().unwrap()
     }
 
-    /// Starts it, to be read line by line.
+    /// Starts the program; its output is read line by line.
     pub(crate) fn follow(self) -> Running {
         let mut child = self.start();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (tell, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
+                if sender.send(line).is_err() {
                     return;
                 }
             }
@@ -293,34 +285,34 @@ impl Program {
     }
 }
 
-/// The program under way, its standard output line by line; killed when the test gives up on it.
+/// The running program, killed on drop.
 pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Running {
-    /// The next line, None behind the last.
+    /// The next line; None at the end of the output.
     pub(crate) fn line(&self) -> Option<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(TIMEOUT) {
             Ok(line) => Some(line),
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the program prints nothing"),
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("timeout"),
         }
     }
 
-    /// The next line, if it is there.
-    pub(crate) fn line_by_now(&self) -> Option<String> {
+    /// The next line, if it is available.
+    pub(crate) fn try_line(&self) -> Option<String> {
         self.lines.try_recv().ok()
     }
 
-    /// Presses Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     }
 
-    /// Its end, and what it said on standard error.
+    /// Waits for the end; returns exit status and standard error.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         assert_eq!(self.line(), None);
         let mut stderr = String::new();
@@ -337,25 +329,25 @@ impl Drop for Running {
     }
 }
 
-/// Something else behind a socket: says each of these to a client of its own and hangs up. Returns what was asked.
-pub(crate) fn impostor(socket: &Path, says: Vec<String>) -> JoinHandle<Vec<String>> {
+/// A fake daemon: sends each of these responses to one client and hangs up. Returns the requests.
+pub(crate) fn fake_daemon(socket: &Path, responses: Vec<String>) -> JoinHandle<Vec<String>> {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
-        let serve = |says: String| {
+        let serve = |response: String| {
             let (stream, _) = listener.accept().unwrap();
-            let mut asked = String::new();
-            BufReader::new(&stream).read_line(&mut asked).unwrap();
-            (&stream).write_all(says.as_bytes()).unwrap();
-            asked
+            let mut request = String::new();
+            BufReader::new(&stream).read_line(&mut request).unwrap();
+            (&stream).write_all(response.as_bytes()).unwrap();
+            request
         };
-        says.into_iter().map(serve).collect()
+        responses.into_iter().map(serve).collect()
     })
 }
 
-/// How the program ended.
+/// Exit status and output of the program.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// None where a signal ended it.
+    /// None if a signal ended it.
     pub(crate) status: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -368,10 +360,10 @@ impl Done {
         self
     }
 
-    /// Status and both streams, for a snapshot. The stage's folder is called STAGE.
-    pub(crate) fn shown(&self, stage: &Stage) -> String {
+    /// Both streams and the exit status, for a snapshot. The daemon's folder is shown as FOLDER.
+    pub(crate) fn shown(&self, daemon: &TestDaemon) -> String {
         let status = self.status.unwrap();
         let text = format!("{}{}[{status}]", self.stdout, self.stderr);
-        text.replace(stage.folder.path().to_str().unwrap(), "STAGE")
+        text.replace(daemon.folder.path().to_str().unwrap(), "FOLDER")
     }
 }

@@ -1,5 +1,5 @@
-//! The control socket: who can reach it, what clients can do to it, and the commands that speak through it, run as the
-//! real program. Behind the socket is a stage that answers as a daemon would.
+//! The control socket: access, requests of all kinds, and the client commands of the real program. A test daemon responds as
+//! each test wants.
 
 #![expect(
     clippy::unwrap_used,

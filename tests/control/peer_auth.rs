@@ -1,39 +1,40 @@
-//! Who may speak. These need root, to be somebody else; without it they are skipped.
+//! Authorization of clients. Skipped without root, which is needed to run as another user.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixture::{Done, Program, Stage};
+use crate::fixture::{Done, Program, TestDaemon};
 
-/// What most systems call daemon; any group of `/etc/group` would do.
+/// Any group of `/etc/group` would do; most systems have this one.
 const GROUP: &str = "daemon";
 const GROUP_ID: &str = "1";
 
-/// A daemon for that group, whose folder everybody can look into, and the program where everybody can run it.
-struct Open {
-    stage: Stage,
+/// A daemon for that group in a world-readable folder, and an executable copy of the program.
+struct SharedDaemon {
+    daemon: TestDaemon,
     program: PathBuf,
 }
 
-impl Open {
+impl SharedDaemon {
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: only root can be somebody else");
+            eprintln!("skipped: needs root to run as another user");
             return None;
         }
-        let stage = Stage::with_group(GROUP, |_| forgewatch::control::protocol::Answer::Done);
-        fs::set_permissions(stage.folder.path(), Permissions::from_mode(0o755)).unwrap();
-        let program = stage.folder.path().join("forgewatch");
+        let daemon =
+            TestDaemon::with_group(GROUP, |_| forgewatch::control::protocol::Response::Done);
+        fs::set_permissions(daemon.folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let program = daemon.folder.path().join("forgewatch");
         fs::copy(env!("CARGO_BIN_EXE_forgewatch"), &program).unwrap();
         fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-        Some(Self { stage, program })
+        Some(Self { daemon, program })
     }
 
-    /// Opens the socket to everybody, so that its mode keeps nobody out.
-    fn loosened(self) -> Self {
-        fs::set_permissions(self.stage.socket(), Permissions::from_mode(0o666)).unwrap();
+    /// Makes the socket world-writable, so that its mode keeps no user out.
+    fn with_open_mode(self) -> Self {
+        fs::set_permissions(self.daemon.socket(), Permissions::from_mode(0o666)).unwrap();
         self
     }
 
@@ -51,55 +52,72 @@ impl Open {
             .arg("reload")
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        program.env("FORGEWATCH_SOCKET", self.stage.socket()).run()
+        program.env("FORGEWATCH_SOCKET", self.daemon.socket()).run()
     }
 }
 
 #[test]
-fn root_and_the_group_may_by_whichever_of_their_groups_it_is() {
-    let Some(open) = Open::new() else { return };
-    open.reload("0", "0", "").expect(0);
-    open.reload("4711", GROUP_ID, "").expect(0);
-    open.reload("4711", "4711", &format!("4712,{GROUP_ID}"))
+fn root_and_members_of_the_group_are_admitted() {
+    let Some(shared) = SharedDaemon::new() else {
+        return;
+    };
+    shared.reload("0", "0", "").expect(0);
+    shared.reload("4711", GROUP_ID, "").expect(0);
+    shared
+        .reload("4711", "4711", &format!("4712,{GROUP_ID}"))
         .expect(0);
 }
 
 #[test]
-fn the_mode_keeps_others_out() {
-    let Some(open) = Open::new() else { return };
-    let done = open.reload("4711", "4711", "4712").expect(1);
+fn the_mode_keeps_other_users_out() {
+    let Some(shared) = SharedDaemon::new() else {
+        return;
+    };
+    let done = shared.reload("4711", "4711", "4712").expect(1);
     assert!(done.stderr.contains("Permission denied"), "{done:?}");
     assert!(done.stderr.contains("control.group"), "{done:?}");
-    assert!(!open.stage.was_asked());
+    assert!(!shared.daemon.has_request());
 }
 
 #[test]
-fn where_the_mode_was_loosened_others_are_refused_all_the_same() {
-    let Some(open) = Open::new() else { return };
-    let open = open.loosened();
-    let done = open.reload("4711", "4711", "4712").expect(1);
+fn other_users_are_rejected_even_if_the_mode_admits_them() {
+    let Some(shared) = SharedDaemon::new() else {
+        return;
+    };
+    let shared = shared.with_open_mode();
+    let done = shared.reload("4711", "4711", "4712").expect(1);
     assert!(
         done.stderr
-            .contains("user 4711 may not control this daemon"),
+            .contains("permission denied: user 4711 is neither root"),
         "{done:?}"
     );
-    assert!(!open.stage.was_asked());
-    open.reload("4711", "4711", GROUP_ID).expect(0);
+    assert!(!shared.daemon.has_request());
+    shared.reload("4711", "4711", GROUP_ID).expect(0);
 }
 
 #[test]
-fn the_user_that_stands_for_unknown_ones_is_nobody_whatever_its_groups() {
-    let Some(open) = Open::new() else { return };
-    let done = open.reload("65534", GROUP_ID, GROUP_ID).expect(1);
-    assert!(done.stderr.contains("user 65534 may not"), "{done:?}");
-    assert!(!open.stage.was_asked());
+fn the_overflow_user_is_rejected_whatever_its_groups() {
+    let Some(shared) = SharedDaemon::new() else {
+        return;
+    };
+    let done = shared.reload("65534", GROUP_ID, GROUP_ID).expect(1);
+    assert!(
+        done.stderr.contains("user 65534 is neither root"),
+        "{done:?}"
+    );
+    assert!(!shared.daemon.has_request());
 }
 
 #[test]
-fn a_socket_of_somebody_elses_daemon_does_not_let_its_group_in_by_owner() {
-    let Some(open) = Open::new() else { return };
-    // The owner of the file means nothing: who the daemon runs as does.
-    chown(open.stage.socket(), Some(4711), None).unwrap();
-    let done = open.reload("4711", "4711", "").expect(1);
-    assert!(done.stderr.contains("user 4711 may not"), "{done:?}");
+fn the_owner_of_the_socket_file_is_not_admitted() {
+    let Some(shared) = SharedDaemon::new() else {
+        return;
+    };
+    // The user of the daemon's process counts, not the owner of the file.
+    chown(shared.daemon.socket(), Some(4711), None).unwrap();
+    let done = shared.reload("4711", "4711", "").expect(1);
+    assert!(
+        done.stderr.contains("user 4711 is neither root"),
+        "{done:?}"
+    );
 }

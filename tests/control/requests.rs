@@ -1,103 +1,118 @@
-//! What clients can send.
+//! Requests of all kinds, valid and invalid.
 
-use forgewatch::control::protocol::{Answer, Request};
+use forgewatch::control::protocol::{Request, Response};
 
-use crate::fixture::{Client, Stage};
+use crate::fixture::{Client, TestDaemon};
 
-/// A stage that must not be asked anything.
-fn untouched() -> Stage {
-    Stage::answering(|request| panic!("was asked {request:?}"))
+/// A daemon that must not get a request.
+fn without_requests() -> TestDaemon {
+    TestDaemon::responding(|request| panic!("unexpected request {request:?}"))
 }
 
 #[test]
-fn a_request_is_answered_by_the_daemon() {
-    let stage = Stage::answering(|_| Answer::Jobs(Vec::new()));
-    let heard = stage.connect().send("{\"list\":{\"all\":true}}\n").hear();
-    assert_eq!(heard, "{\"jobs\":[]}\n");
-    assert_eq!(stage.asked(), Request::List { all: true });
+fn the_daemon_responds_to_requests() {
+    let daemon = TestDaemon::responding(|_| Response::Jobs(Vec::new()));
+    let response = daemon
+        .connect()
+        .send("{\"list\":{\"all\":true}}\n")
+        .read_all();
+    assert_eq!(response, "{\"jobs\":[]}\n");
+    assert_eq!(daemon.next_request(), Request::List { all: true });
 }
 
 #[test]
-fn what_is_no_request_is_refused_and_never_reaches_the_daemon() {
-    let stage = untouched();
+fn invalid_requests_are_rejected_and_do_not_reach_the_daemon() {
+    let daemon = without_requests();
     let deep = "[".repeat(60_000);
     for (sent, why) in [
-        ("\n", "does not understand"),
-        ("garbage\n", "does not understand"),
-        ("GET / HTTP/1.1\r\n\r\n", "does not understand"),
-        ("\u{0}\u{1}\n", "does not understand"),
+        ("\n", "invalid request"),
+        ("garbage\n", "invalid request"),
+        ("GET / HTTP/1.1\r\n\r\n", "invalid request"),
+        ("\u{0}\u{1}\n", "invalid request"),
         ("{\"format\":\"disk\"}\n", "unknown variant `format`"),
-        ("{\"add\":{\"jobs\":[\"diff/x\"]}}\n", "is not a job ID"),
-        (&format!("{deep}\n"), "does not understand"),
+        ("{\"add\":{\"jobs\":[\"diff/x\"]}}\n", "invalid job ID"),
+        (&format!("{deep}\n"), "invalid request"),
     ] {
-        let heard = stage.connect().send(sent).hear();
-        assert!(heard.starts_with("{\"refused\":"), "{sent:.40}: {heard}");
-        assert!(heard.contains(why), "{sent:.40}: {heard}");
+        let response = daemon.connect().send(sent).read_all();
+        assert!(
+            response.starts_with("{\"error\":"),
+            "{sent:.40}: {response}"
+        );
+        assert!(response.contains(why), "{sent:.40}: {response}");
     }
-    let heard = stage.connect().send(b"\xff\xfe\n").hear();
-    assert!(heard.contains("does not understand"), "{heard}");
+    let response = daemon.connect().send(b"\xff\xfe\n").read_all();
+    assert!(response.contains("invalid request"), "{response}");
 }
 
 #[test]
-fn half_a_request_is_none() {
-    let stage = untouched();
+fn incomplete_requests_are_rejected() {
+    let daemon = without_requests();
     for sent in ["", "{\"remove\":{\"jobs\":[\"diff/1", "\"reload\""] {
-        let heard = stage.connect().send(sent).shut().hear();
-        assert!(heard.contains("the request broke off"), "{heard}");
+        let response = daemon.connect().send(sent).shut().read_all();
+        assert!(response.contains("incomplete request"), "{response}");
     }
 }
 
 #[test]
 fn a_request_is_at_most_64_kib_long() {
-    let stage = Stage::obedient();
+    let daemon = TestDaemon::accepting();
     let padded = |length: usize| {
-        let blanks = " ".repeat(length - "\"hooks\"\n".len());
-        format!("{blanks}\"hooks\"\n")
+        let blanks = " ".repeat(length - "\"reload\"\n".len());
+        format!("{blanks}\"reload\"\n")
     };
-    let longest = stage.connect().send(padded(64 * 1024)).hear();
+    let longest = daemon.connect().send(padded(64 * 1024)).read_all();
     assert_eq!(longest, "\"done\"\n");
-    stage.asked();
+    daemon.next_request();
     for long in [padded(64 * 1024 + 1), "x".repeat(1 << 20)] {
-        let heard = stage.connect().send(long).hear();
-        assert!(heard.contains("longer than 64 KiB"), "{heard}");
+        let response = daemon.connect().send(long).read_all();
+        assert!(response.contains("longer than 64 KiB"), "{response}");
     }
-    assert!(!stage.was_asked());
+    assert!(!daemon.has_request());
 }
 
 #[test]
-fn what_comes_behind_a_request_is_not_heard() {
-    let stage = Stage::obedient();
-    let heard = stage.connect().send("\"hooks\"\n\"reload\"\n").hear();
-    assert_eq!(heard, "\"done\"\n");
-    assert_eq!(stage.asked(), Request::Hooks);
-    assert!(!stage.was_asked());
+fn input_after_a_request_is_ignored() {
+    let daemon = TestDaemon::accepting();
+    let response = daemon
+        .connect()
+        .send("\"list_deliveries\"\n\"reload\"\n")
+        .read_all();
+    assert_eq!(response, "\"done\"\n");
+    assert_eq!(daemon.next_request(), Request::ListDeliveries);
+    assert!(!daemon.has_request());
 }
 
 #[test]
-fn a_client_that_leaves_at_any_time_harms_nobody() {
-    let stage = Stage::obedient();
+fn clients_that_disconnect_at_any_time_do_no_harm() {
+    let daemon = TestDaemon::accepting();
     for _ in 0..40 {
-        drop(stage.connect());
-        drop(stage.connect().send("\"rel"));
-        drop(stage.connect().send("\"hooks\"\n"));
+        drop(daemon.connect());
+        drop(daemon.connect().send("\"rel"));
+        drop(daemon.connect().send("\"list_deliveries\"\n"));
         drop(
-            stage
+            daemon
                 .connect()
                 .send("{\"events\":{\"since\":\"now\",\"follow\":true}}\n"),
         );
     }
-    assert_eq!(stage.connect().send("\"reload\"\n").hear(), "\"done\"\n");
+    assert_eq!(
+        daemon.connect().send("\"reload\"\n").read_all(),
+        "\"done\"\n"
+    );
 }
 
 #[test]
-fn any_number_of_silent_clients_keep_one_who_speaks_waiting_but_not_out() {
-    let stage = Stage::obedient();
-    let silent: Vec<Client> = (0..40).map(|_| stage.connect()).collect();
-    let heard = stage.connect().send("\"reload\"\n").hear();
-    assert_eq!(heard, "\"done\"\n");
-    // The first of them made room.
+fn silent_clients_delay_but_do_not_block_others() {
+    let daemon = TestDaemon::accepting();
+    let silent: Vec<Client> = (0..40).map(|_| daemon.connect()).collect();
+    let response = daemon.connect().send("\"reload\"\n").read_all();
+    assert_eq!(response, "\"done\"\n");
+    // The first of them were disconnected.
     for client in silent.into_iter().take(16) {
-        let heard = client.hear();
-        assert!(heard.contains("no whole request came"), "{heard}");
+        let response = client.read_all();
+        assert!(
+            response.contains("no complete request received"),
+            "{response}"
+        );
     }
 }

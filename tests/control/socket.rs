@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use forgewatch::control::server::{BindError, Server};
 
-use crate::fixture::{NO_GROUP, Stage, bind, with_store};
+use crate::fixture::{NO_GROUP, TestDaemon, bind, with_store};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-/// A socket whose listener is gone.
-fn leave_behind(path: &Path) {
+/// Creates a socket without a listener.
+fn create_stale_socket(path: &Path) {
     drop(UnixListener::bind(path).unwrap());
 }
 
 #[test]
-fn it_is_closed_to_others_from_its_first_instant() {
+fn the_socket_never_exists_with_a_wider_mode() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let done = AtomicBool::new(false);
@@ -28,8 +28,8 @@ fn it_is_closed_to_others_from_its_first_instant() {
         let watcher = scope.spawn(|| {
             let mut seen = 0;
             while !done.load(Ordering::Relaxed) {
-                if let Ok(there) = fs::symlink_metadata(&path) {
-                    assert_eq!(there.mode() & 0o7777, 0o600);
+                if let Ok(found) = fs::symlink_metadata(&path) {
+                    assert_eq!(found.mode() & 0o7777, 0o600);
                     seen += 1;
                 }
             }
@@ -41,14 +41,17 @@ fn it_is_closed_to_others_from_its_first_instant() {
             }
         });
         done.store(true, Ordering::Relaxed);
-        assert!(watcher.join().unwrap() > 0, "never looked in time");
+        assert!(
+            watcher.join().unwrap() > 0,
+            "the watcher never saw the socket"
+        );
     });
 }
 
 #[test]
-fn the_group_may_use_it_where_there_is_one() {
-    let stage = tempfile::tempdir().unwrap();
-    let path = stage.path().join("control.sock");
+fn the_group_gets_access_if_it_exists() {
+    let daemon = tempfile::tempdir().unwrap();
+    let path = daemon.path().join("control.sock");
     let gid = rustix::process::getgid().as_raw();
     let groups = fs::read_to_string("/etc/group").unwrap();
     let own = groups.lines().find_map(|line| {
@@ -62,13 +65,13 @@ fn the_group_may_use_it_where_there_is_one() {
     };
     bind(&path, own, |server| {
         let _server = server.unwrap();
-        let there = fs::symlink_metadata(&path).unwrap();
-        assert_eq!((there.mode() & 0o7777, there.gid()), (0o660, gid));
+        let found = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.gid()), (0o660, gid));
     });
 }
 
 #[test]
-fn its_folder_is_made_where_it_is_missing() {
+fn a_missing_folder_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run/forgewatch/control.sock");
     bind(&path, NO_GROUP, |server| {
@@ -79,22 +82,22 @@ fn its_folder_is_made_where_it_is_missing() {
 }
 
 #[test]
-fn it_goes_with_the_daemon_and_nothing_else_is_left() {
-    let mut stage = Stage::obedient();
-    let files = |stage: &Stage| {
-        let entries = fs::read_dir(stage.folder.path()).unwrap();
+fn the_socket_is_removed_with_the_daemon_and_nothing_else_is_left() {
+    let mut daemon = TestDaemon::accepting();
+    let files = |daemon: &TestDaemon| {
+        let entries = fs::read_dir(daemon.folder.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| !name.starts_with("state.db")).collect();
         names.sort();
         names
     };
-    assert_eq!(files(&stage), ["control.sock"]);
-    stage.stop();
-    assert!(files(&stage).is_empty());
+    assert_eq!(files(&daemon), ["control.sock"]);
+    daemon.stop();
+    assert!(files(&daemon).is_empty());
 }
 
 #[test]
-fn another_that_took_its_place_stays_when_it_goes() {
+fn a_socket_that_replaced_it_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let other = bind(&path, NO_GROUP, |server| {
@@ -107,10 +110,10 @@ fn another_that_took_its_place_stays_when_it_goes() {
 }
 
 #[test]
-fn one_that_nobody_answers_at_is_replaced() {
+fn a_stale_socket_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    leave_behind(&path);
+    create_stale_socket(&path);
     bind(&path, NO_GROUP, |server| {
         let _server = server.unwrap();
         assert_eq!(mode(&path), 0o600);
@@ -118,20 +121,20 @@ fn one_that_nobody_answers_at_is_replaced() {
 }
 
 #[test]
-fn one_that_somebody_answers_at_stays_theirs() {
-    let stage = Stage::obedient();
-    let path = stage.socket();
+fn a_socket_in_use_is_not_replaced() {
+    let daemon = TestDaemon::accepting();
+    let path = daemon.socket();
     let error = bind(&path, NO_GROUP, Result::unwrap_err);
     assert_eq!(error, BindError::InUse { path: path.clone() });
     assert!(error.to_string().contains(path.to_str().unwrap()));
-    stage.run(&["reload"]).expect(0);
+    daemon.run(&["reload"]).expect(0);
 }
 
 #[test]
-fn one_with_a_queue_that_is_full_stays_theirs() {
+fn a_socket_with_a_full_accept_queue_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    // Nobody accepts; once the queue is full, a connection that does not wait fails.
+    // Connections are not accepted; once the queue is full, a nonblocking connect fails.
     let _listener = UnixListener::bind(&path).unwrap();
     let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let limit: usize = limit.trim().parse().unwrap();
@@ -155,38 +158,38 @@ fn one_with_a_queue_that_is_full_stays_theirs() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_as_it_is() {
+fn other_files_are_left_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let expect_refused = || {
+    let expect_rejection = || {
         let error = bind(&path, NO_GROUP, Result::unwrap_err);
-        assert_eq!(error, BindError::NoSocket { path: path.clone() });
+        assert_eq!(error, BindError::NotASocket { path: path.clone() });
     };
 
-    fs::write(&path, "somebody's").unwrap();
-    expect_refused();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's");
+    fs::write(&path, "precious").unwrap();
+    expect_rejection();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     fs::remove_file(&path).unwrap();
 
     fs::create_dir(&path).unwrap();
-    expect_refused();
+    expect_rejection();
     fs::remove_dir(&path).unwrap();
 
-    // Not even a link to a socket that could go.
-    let behind = folder.path().join("behind.sock");
-    leave_behind(&behind);
-    symlink(&behind, &path).unwrap();
-    expect_refused();
-    assert!(behind.exists());
+    // Not even a link to a stale socket.
+    let target = folder.path().join("target.sock");
+    create_stale_socket(&target);
+    symlink(&target, &path).unwrap();
+    expect_rejection();
+    assert!(target.exists());
     fs::remove_file(&path).unwrap();
 
     symlink(folder.path().join("nowhere"), &path).unwrap();
-    expect_refused();
+    expect_rejection();
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
 }
 
 #[test]
-fn a_path_as_long_as_the_configuration_takes_can_be_bound() {
+fn the_longest_path_of_the_configuration_can_be_bound() {
     let folder = tempfile::tempdir().unwrap();
     let name = "x".repeat(97 - folder.path().as_os_str().len() - 1);
     let path = folder.path().join(name);
@@ -197,7 +200,7 @@ fn a_path_as_long_as_the_configuration_takes_can_be_bound() {
 }
 
 #[test]
-fn a_place_that_will_not_do_is_named() {
+fn errors_name_the_path_and_the_setting() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -208,6 +211,6 @@ fn a_place_that_will_not_do_is_named() {
         assert!(error.contains("control.socket"), "{error}");
     }
     let left = fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(left, 1, "something was left");
+    assert_eq!(left, 1, "a file was left");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -14,7 +14,7 @@ Examples:
   forgewatch add --update 77,78 --label build=8812
   create-diffs | forgewatch add --jobs-file -
 
-A job that is already watched, or has ended within the retention time, stays as it is.
+A job that is already watched, or ended within state.retain, is left unchanged.
 
 Exit status: 0 on success, 1 on failure, 2 for a usage error.";
 
@@ -158,7 +158,7 @@ pub enum HooksCommand {
     List(HooksListArgs),
     /// Retry a failed delivery
     Retry(DeliveryArgs),
-    /// Discard a failed delivery
+    /// Discard failed deliveries
     Discard(DiscardArgs),
 }
 
