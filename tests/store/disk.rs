@@ -6,10 +6,10 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Enough for thousands of commits, and made in a moment.
+/// Enough for thousands of commits.
 const BYTES: u64 = 64 << 20;
 
-/// Shuts the file system that is mounted at the first argument down at once, without writing its journal out:
+/// Shuts the file system at the first argument down without flushing its journal:
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, from Linux' `fs/ext4/ext4.h`.
 const SHUT_DOWN: &str = r#"
     my ($shutdown, $nologflush) = (0x8004587d, pack("L", 2));
@@ -17,14 +17,14 @@ const SHUT_DOWN: &str = r#"
     ioctl($mount, $shutdown, $nologflush) or die "$!\n";
 "#;
 
-/// A file system of its own, mounted. Whoever makes one lives in a mount namespace of their own
-/// ([`crate::power_cut`]): so the mount and its loop device are gone with the last process in it, whatever happens.
+/// A mounted file system. It is created in a mount namespace of its own ([`crate::power_cut`]), so the mount and its loop
+/// device disappear with the last process in it.
 pub(crate) struct Disk {
     folder: TempDir,
 }
 
 impl Disk {
-    /// Makes one and cuts its power once, to see whether that can be done here; says why not.
+    /// Creates a disk and cuts its power once, to find out whether this system can do that.
     pub(crate) fn new() -> Result<Self, String> {
         let disk = Self {
             folder: tempfile::tempdir().map_err(|e| e.to_string())?,
@@ -39,7 +39,6 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Where it is mounted.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("mounted")
     }
@@ -56,14 +55,14 @@ impl Disk {
             .arg(self.path()))
     }
 
-    /// From here on, nothing that was not on the disk gets there.
+    /// Cuts the power: what is not on the disk yet is lost.
     pub(crate) fn shut_down(&self) -> Result<(), String> {
         run(Command::new("perl")
             .args(["-e", SHUT_DOWN])
             .arg(self.path()))
     }
 
-    /// Power is back: mounts it anew, as it was left. Nobody may have a file open in it.
+    /// Mounts the disk again. No file on it may be open.
     pub(crate) fn restore(&self) -> Result<(), String> {
         unmount(&self.path())?;
         self.mount()
@@ -86,10 +85,10 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     Err(format!(
         "{}: {}",
         command.get_program().display(),
-        said.trim()
+        stderr.trim()
     ))
 }

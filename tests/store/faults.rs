@@ -1,15 +1,15 @@
-//! What disks do: full, read-only, flipped bits, files cut short.
+//! Faults of disks: full, read-only, flipped bits, truncated files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use forgewatch::store::{Archive, OpenError, Sqlite, StoreError};
+use forgewatch::store::{DaemonStore, OpenError, SqliteStore, StoreError};
 
-use crate::samples::{contents, filled, id, state_in, step};
+use crate::samples::{commit_step, contents, create_filled, id, state_in};
 use crate::skip::skip;
 
-/// Numbers that are the same in every run.
+/// The same numbers in every run.
 struct Rng(u64);
 
 impl Rng {
@@ -22,58 +22,62 @@ impl Rng {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_found_at_opening_or_harmless() {
+async fn a_flipped_bit_is_detected_at_opening_or_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 12).await;
+    create_filled(&path, 12).await;
     let sound = fs::read(&path).unwrap();
-    let truth = contents(&path).await.unwrap();
+    let expected = contents(&path).await.unwrap();
     let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
-    let mut found = 0;
+    let mut detected = 0;
     for flip in 0..200 {
-        // Every fourth in the first page: header and definitions are a small part of the file, and the weakest.
+        // Every fourth in the first page: header and schema are a small part of the file, but the most vulnerable.
         let end = if flip % 4 == 0 { 4096 } else { sound.len() };
         let (at, bit) = (rng.below(end), rng.below(8));
         let mut damaged = sound.clone();
         damaged[at] ^= 1 << bit;
         fs::write(&path, &damaged).unwrap();
         match contents(&path).await {
-            Ok(read) => assert_eq!(read, truth, "bit {bit} of byte {at} made it read wrong"),
+            Ok(read) => assert_eq!(read, expected, "bit {bit} of byte {at}"),
             Err(error) => {
-                found += 1;
-                assert_eq!(fs::read(&path).unwrap(), damaged, "{error}: and changed it");
+                detected += 1;
+                assert_eq!(
+                    fs::read(&path).unwrap(),
+                    damaged,
+                    "{error}: the file was changed"
+                );
             }
         }
-        for beside in ["db-wal", "db-shm"] {
-            let _ = fs::remove_file(path.with_extension(beside));
+        for extension in ["db-wal", "db-shm"] {
+            let _ = fs::remove_file(path.with_extension(extension));
         }
     }
-    assert!(found > 70, "{found} of 200 found");
+    assert!(detected > 70, "{detected} of 200 detected");
 }
 
 #[tokio::test]
-async fn a_file_cut_short_anywhere_is_damaged() {
+async fn a_truncated_file_is_damaged_wherever_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 12).await;
+    create_filled(&path, 12).await;
     let sound = fs::read(&path).unwrap();
     let pages = sound.len() / 4096;
     assert!(pages > 10);
     for cut in (0..pages).flat_map(|page| [page * 4096, page * 4096 + 2000]) {
         fs::write(&path, &sound[..cut]).unwrap();
-        let error = contents(&path).await.expect_err("cut short");
+        let error = contents(&path).await.expect_err("truncated");
         assert!(
             matches!(error, OpenError::Corrupt { .. } | OpenError::Io { .. }),
             "{cut} bytes: {error}"
         );
-        assert_eq!(fs::read(&path).unwrap().len(), cut, "left alone");
-        for beside in ["db-wal", "db-shm"] {
-            let _ = fs::remove_file(path.with_extension(beside));
+        assert_eq!(fs::read(&path).unwrap().len(), cut, "the file is unchanged");
+        for extension in ["db-wal", "db-shm"] {
+            let _ = fs::remove_file(path.with_extension(extension));
         }
     }
 }
 
-/// A small file system of its own, where root is there.
+/// A small file system; needs root.
 struct Tmpfs(PathBuf);
 
 impl Tmpfs {
@@ -86,7 +90,7 @@ impl Tmpfs {
             .output()
             .is_ok_and(|output| output.status.success());
         if !mounted {
-            skip("needs root, to mount a small file system");
+            skip("needs root to mount a small file system");
         }
         mounted.then(|| Self(at.to_owned()))
     }
@@ -107,35 +111,35 @@ impl Drop for Tmpfs {
 }
 
 #[tokio::test]
-async fn a_full_disk_takes_nothing_by_half_and_heals() {
+async fn a_full_disk_stores_no_commit_in_part_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Tmpfs::mount(&folder.path().join("disk"), "8m") else {
         return;
     };
     let path = disk.0.join("state.db");
-    let (store, _) = Sqlite::open(&path).unwrap();
+    let (store, _) = SqliteStore::open(&path).unwrap();
     let filler = disk.0.join("filler");
     fs::write(&filler, vec![0; 6 << 20]).unwrap();
-    let (mut seq, mut refused) = (1, 0);
-    // Space in the WAL comes back while the file can still grow; in the end there is none at all.
-    while refused < 20 {
-        match step(&store, 1, seq).await {
-            Ok(()) => (seq, refused) = (seq + 1, 0),
-            Err(StoreError::Full(_)) => refused += 1,
+    let (mut seq, mut failures) = (1, 0);
+    // Checkpoints free space in the WAL while the file can grow; in the end there is none.
+    while failures < 20 {
+        match commit_step(&store, 1, seq).await {
+            Ok(()) => (seq, failures) = (seq + 1, 0),
+            Err(StoreError::Unavailable(_)) => failures += 1,
             Err(error) => panic!("{error}"),
         }
-        let told = store.events_of(id(1)).await.unwrap();
-        assert_eq!(told.len(), seq as usize - 1);
+        let events = store.events_of(id(1)).await.unwrap();
+        assert_eq!(events.len(), seq as usize - 1);
     }
     assert!(seq > 3);
     fs::remove_file(&filler).unwrap();
     for _ in 0..20 {
-        step(&store, 1, seq).await.unwrap();
+        commit_step(&store, 1, seq).await.unwrap();
         seq += 1;
     }
     store.close().await;
-    let (store, loaded) = Sqlite::open(&path).unwrap();
-    assert_eq!(loaded.deliveries.len(), seq as usize - 1);
+    let (store, state) = SqliteStore::open(&path).unwrap();
+    assert_eq!(state.deliveries.len(), seq as usize - 1);
     assert_eq!(
         store.events_of(id(1)).await.unwrap().len(),
         seq as usize - 1
@@ -144,40 +148,43 @@ async fn a_full_disk_takes_nothing_by_half_and_heals() {
 }
 
 #[tokio::test]
-async fn a_start_on_a_full_disk_goes_on_from_what_is_there() {
+async fn a_startup_on_a_full_disk_loads_the_state() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Tmpfs::mount(&folder.path().join("disk"), "1m") else {
         return;
     };
     let path = disk.0.join("state.db");
-    filled(&path, 3).await;
-    // Room for what SQLite needs to look into the file at all, and no more.
+    create_filled(&path, 3).await;
+    // Leaves the space that SQLite needs for opening the file, and no more.
     let _ = fs::write(disk.0.join("filler"), vec![0; 1 << 20]);
     fs::OpenOptions::new()
         .write(true)
         .open(disk.0.join("filler"))
         .and_then(|file| file.set_len(file.metadata()?.len() - (36 << 10)))
         .unwrap();
-    let (store, loaded) = Sqlite::open(&path).unwrap();
-    assert_eq!(loaded.watches.len(), 3);
-    assert!(matches!(step(&store, 1, 9).await, Err(StoreError::Full(_))));
+    let (store, state) = SqliteStore::open(&path).unwrap();
+    assert_eq!(state.watches.len(), 3);
+    assert!(matches!(
+        commit_step(&store, 1, 9).await,
+        Err(StoreError::Unavailable(_))
+    ));
     fs::remove_file(disk.0.join("filler")).unwrap();
-    step(&store, 1, 9).await.unwrap();
+    commit_step(&store, 1, 9).await.unwrap();
     store.close().await;
 }
 
 #[tokio::test]
-async fn a_folder_that_is_read_only_is_told_by_name() {
+async fn a_read_only_folder_is_reported_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Tmpfs::mount(&folder.path().join("disk"), "1m") else {
         return;
     };
     let path = disk.0.join("state.db");
-    filled(&path, 1).await;
+    create_filled(&path, 1).await;
     disk.remount("remount,ro");
     for name in ["state.db", "new.db"] {
-        let error = Sqlite::open(&disk.0.join(name)).unwrap_err();
+        let error = SqliteStore::open(&disk.0.join(name)).unwrap_err();
         assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
-        assert!(error.to_string().contains("can't be written"), "{error}");
+        assert!(error.to_string().contains("is read-only"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The stores: one suite for both, and for the one on the disk what disks and power do to it.
+//! The stores: one suite for both, and for the SQLite store full and damaged disks, kills and power cuts.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ mod disk;
 mod faults;
 mod file;
 mod power_cut;
-mod rescue;
+mod recover;
 mod samples;
 #[path = "../support/skip.rs"]
 mod skip;

@@ -1,7 +1,7 @@
-//! Power cuts in the middle of commits: what was answered is there. A process that is killed leaves its writes with the
-//! kernel; here they are lost unless they were synced. And the proof that this would be noticed.
+//! Power cuts during commits: every acknowledged commit is stored. The writes of a killed process stay in the kernel;
+//! here they are lost unless they were synced. A second test proves that missing syncs are detected.
 //!
-//! Needs root, and says so where it is skipped. `POWER_CUTS` in the environment asks for more of them.
+//! Needs root. `POWER_CUTS` in the environment sets the number of cuts.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -15,16 +15,16 @@ use crate::crash::{check, note_ack, writer};
 use crate::disk::Disk;
 use crate::skip::{SKIPPED, skip};
 
-/// How many cuts; 10 without it.
+/// The number of cuts; default 10.
 const CUTS: &str = "POWER_CUTS";
-/// A library that makes every sync a lie, for all writers but the first.
+/// A library without working syncs, for all writers but the first.
 const LIE: &str = "POWER_CUT_LIE";
 /// Set in the process that owns the disk.
 const INSIDE: &str = "POWER_CUT_INSIDE";
 
 const NO_SYNC: &str = "int fsync(int file) { return 0; }\nint fdatasync(int file) { return 0; }\n";
 
-/// Runs [`power_is_cut_again_and_again`] in a mount namespace, which takes its mounts with it when it ends.
+/// Runs [`power_is_cut_repeatedly`] in a mount namespace, whose mounts disappear with it.
 fn scenario(settings: &[(&str, &str)]) -> Option<Output> {
     if !geteuid().is_root() {
         skip("power cuts need root");
@@ -33,7 +33,7 @@ fn scenario(settings: &[(&str, &str)]) -> Option<Output> {
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
         .arg(env::current_exe().unwrap())
-        .args(["--exact", "power_cut::power_is_cut_again_and_again"])
+        .args(["--exact", "power_cut::power_is_cut_repeatedly"])
         .arg("--nocapture")
         .env(INSIDE, "1")
         .envs(settings.iter().copied())
@@ -45,9 +45,9 @@ fn scenario(settings: &[(&str, &str)]) -> Option<Output> {
             return None;
         }
     };
-    let said = String::from_utf8_lossy(&output.stderr);
-    // The scenario says so where the disk cannot be had.
-    if let Some((_, why)) = said.lines().find_map(|line| line.split_once(SKIPPED)) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // The test prints this if it cannot create the disk.
+    if let Some((_, why)) = stderr.lines().find_map(|line| line.split_once(SKIPPED)) {
         skip(why.trim());
         return None;
     }
@@ -55,18 +55,18 @@ fn scenario(settings: &[(&str, &str)]) -> Option<Output> {
 }
 
 #[test]
-fn power_cuts_lose_nothing_that_was_acked() {
+fn power_cuts_lose_no_acknowledged_commit() {
     let cuts = env::var(CUTS).unwrap_or_else(|_| "10".to_owned());
     if let Some(output) = scenario(&[(CUTS, &cuts)]) {
         assert!(output.status.success(), "{output:#?}");
-        let said = String::from_utf8_lossy(&output.stderr);
-        let figures = said.lines().find(|line| line.contains("none lost"));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let figures = stderr.lines().find(|line| line.contains("none lost"));
         let _ = writeln!(io::stderr(), "{}", figures.unwrap());
     }
 }
 
 #[test]
-fn a_store_that_does_not_sync_is_caught_by_power_cuts() {
+fn power_cuts_detect_a_store_that_does_not_sync() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("lie.c");
     let library = folder.path().join("lie.so");
@@ -74,18 +74,21 @@ fn a_store_that_does_not_sync_is_caught_by_power_cuts() {
     let mut compile = Command::new("cc");
     compile.args(["-shared", "-fPIC", "-o"]).arg(&library);
     if !compile.arg(&source).status().is_ok_and(|s| s.success()) {
-        return skip("no cc, to make a sync a lie");
+        return skip("needs cc to replace fsync");
     }
     let lie = library.to_str().unwrap();
     if let Some(output) = scenario(&[(CUTS, "4"), (LIE, lie)]) {
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "nothing was noticed: {said}");
-        assert!(said.contains("acked, and lost"), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "not detected: {stderr}");
+        assert!(
+            stderr.contains("an acknowledged commit is lost"),
+            "{stderr}"
+        );
     }
 }
 
 #[tokio::test]
-async fn power_is_cut_again_and_again() {
+async fn power_is_cut_repeatedly() {
     if env::var_os(INSIDE).is_none() {
         return;
     }
@@ -101,7 +104,7 @@ async fn power_is_cut_again_and_again() {
         if let Some(library) = env::var_os(LIE).filter(|_| cut > 0) {
             binary.env("LD_PRELOAD", library);
         }
-        // Not by the clock: after so many answers, in the middle of the next transactions.
+        // After a number of commits, while the next ones are under way.
         write_until_cut(
             &disk,
             &mut writer(binary, &path),
@@ -118,21 +121,21 @@ async fn power_is_cut_again_and_again() {
     );
 }
 
-/// Cuts the power while a writer writes that has given so many answers, and mounts what is left.
+/// Cuts the power once the writer has committed this often, and mounts the disk again.
 fn write_until_cut(
     disk: &Disk,
     writer: &mut Command,
-    answers: u32,
+    commits: u32,
     acked: &mut BTreeSet<(u64, u32)>,
 ) {
     let mut child = writer.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut left = answers;
+    let mut left = commits;
     while left > 0 {
         let line = lines.next().unwrap().unwrap();
         left -= u32::from(note_ack(&line, acked));
     }
-    // Stopped first: a sync that is under way would return as if it had been done, and be answered.
+    // Stopped first: a sync under way would return successfully and be acknowledged.
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::STOP).unwrap();
     let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();

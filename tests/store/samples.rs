@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{
-    AddedBy, Archive, Commit, OpenError, SavedWatch, Sqlite, Store, StoreError,
+    AddedBy, Commit, DaemonStore, OpenError, SavedWatch, SqliteStore, Store, StoreError,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
@@ -20,12 +20,12 @@ pub(crate) fn job(n: u64) -> JobRef {
     format!("diff/{n}").parse().unwrap()
 }
 
-/// The watch number `n`, of job number `n`; its row says how far it is.
+/// Watch `n` of job `n`; its snapshot contains `seq`.
 pub(crate) fn watch(n: u64, seq: u32) -> SavedWatch {
     SavedWatch {
         id: id(n),
         job: job(n),
-        row: format!("{{\"seq\":{seq},\"more\":\"{}\"}}", "x".repeat(300)),
+        snapshot: format!("{{\"seq\":{seq},\"more\":\"{}\"}}", "x".repeat(300)),
         ended_wall_ms: None,
         added_by: AddedBy {
             file: true,
@@ -47,17 +47,17 @@ pub(crate) fn event(n: u64, seq: u32) -> Event {
         kind: EventType::StateChanged,
         wall_ms: wall(seq),
         job: Some(job(n)),
-        about: None,
-        facts: EventFields::default(),
+        meta: None,
+        fields: EventFields::default(),
     }
 }
 
-/// When the event number `seq` of any watch was seen.
+/// The time of event `seq` of any watch.
 pub(crate) fn wall(seq: u32) -> i64 {
     1_800_000_000_000 + i64::from(seq) * 1000
 }
 
-/// The delivery of that event to the hook "next-step".
+/// The delivery of an event to the hook "next-step".
 pub(crate) fn delivery(n: u64, seq: u32) -> DeliveryId {
     DeliveryId {
         event: event(n, seq).id,
@@ -65,8 +65,8 @@ pub(crate) fn delivery(n: u64, seq: u32) -> DeliveryId {
     }
 }
 
-/// The same, as it is taken in.
-pub(crate) fn wanted(n: u64, seq: u32) -> DeliveryRow {
+/// The row of a new delivery.
+pub(crate) fn new_delivery(n: u64, seq: u32) -> DeliveryRow {
     let body = EventPayload::of(&event(n, seq), "test")
         .unwrap()
         .body()
@@ -74,28 +74,28 @@ pub(crate) fn wanted(n: u64, seq: u32) -> DeliveryRow {
     DeliveryRow::new(delivery(n, seq), body)
 }
 
-/// A step as the engine makes it: the watch as it is now, an event, a delivery of it.
-pub(crate) async fn step(store: &impl Store, n: u64, seq: u32) -> Result<(), StoreError> {
+/// Commits what the engine commits for a step: the watch, an event, a delivery of it.
+pub(crate) async fn commit_step(store: &impl Store, n: u64, seq: u32) -> Result<(), StoreError> {
     store
         .commit(Commit {
             watch: Some(watch(n, seq)),
             events: &[event(n, seq)],
-            deliveries: vec![wanted(n, seq)],
+            deliveries: vec![new_delivery(n, seq)],
             ..Commit::default()
         })
         .await
 }
 
-/// A closed file with so many watches of three steps each, polls, an accepted list and calibrations.
-pub(crate) async fn filled(path: &Path, watches: u64) {
-    let (store, _) = Sqlite::open(path).unwrap();
+/// Creates a file with this many watches of three steps each, polls, configured jobs and a calibration.
+pub(crate) async fn create_filled(path: &Path, watches: u64) {
+    let (store, _) = SqliteStore::open(path).unwrap();
     for n in 1..=watches {
         for seq in 1..=3 {
-            step(&store, n, seq).await.unwrap();
+            commit_step(&store, n, seq).await.unwrap();
         }
         store.record_poll(forgewatch::store::PollSample {
             watch: id(n),
-            row: watch(n, 3).row,
+            snapshot: watch(n, 3).snapshot,
             poll: "{\"progress\":40}".to_owned(),
         });
     }
@@ -103,29 +103,29 @@ pub(crate) async fn filled(path: &Path, watches: u64) {
         job: job(n),
         labels: "{\"build\":\"7\"}".to_owned(),
     });
-    let accept = forgewatch::store::JobListUpdate {
-        jobs: Some(config_jobs.collect()),
+    let update = forgewatch::store::JobListUpdate {
+        config_jobs: Some(config_jobs.collect()),
         ..Default::default()
     };
-    store.accept(accept).await.unwrap();
+    store.update_jobs(update).await.unwrap();
     store
-        .save_calibrations("{\"lives\":3}".to_owned())
+        .save_calibration("{\"lives\":3}".to_owned())
         .await
         .unwrap();
     store.close().await;
 }
 
-/// All that can be read, to hold against what was written.
+/// Everything that can be read, for comparison with what was written.
 pub(crate) async fn contents(path: &Path) -> Result<String, OpenError> {
-    let (store, loaded) = Sqlite::open(path)?;
-    let mut all = vec![format!("{loaded:#?}")];
-    for watch in &loaded.watches {
+    let (store, state) = SqliteStore::open(path)?;
+    let mut all = vec![format!("{state:#?}")];
+    for watch in &state.watches {
         all.push(format!(
             "{:?} {:?} {:?} {:?}",
             store.events_of(watch.id).await,
             store.deliveries_of(watch.id).await,
-            store.polls(watch.id).await,
-            store.newest_of(watch.job).await,
+            store.polls_of(watch.id).await,
+            store.newest_watch(watch.job).await,
         ));
     }
     all.push(format!("{:?}", store.events_since(0, usize::MAX).await));

@@ -1,95 +1,91 @@
-//! The life of a delivery.
+//! Changes of deliveries.
 
-use forgewatch::store::{Archive, StoreError};
+use forgewatch::store::{DaemonStore, StoreError};
 use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure, DeliveryRow, DeliveryState};
 use forgewatch_core::time::Moment;
 
-use super::{Home, begin, change, failure};
-use crate::samples::{delivery, event, step, wanted};
+use super::{Location, begin, change, failure};
+use crate::samples::{commit_step, delivery, event, new_delivery};
 
 both! {
-    a_delivery_lives_by_its_rules
-    what_waits_is_loaded_as_it_stands
-    the_newest_of_those_given_up_are_shown_and_all_are_counted
+    changes_of_a_delivery_follow_its_rules
+    pending_deliveries_are_loaded_with_their_state
+    the_newest_failed_deliveries_are_listed_and_all_are_counted
 }
 
-async fn a_delivery_lives_by_its_rules(home: &impl Home) {
-    let (store, _) = home.open();
-    step(&store, 1, 1).await.unwrap();
+async fn changes_of_a_delivery_follow_its_rules(location: &impl Location) {
+    let (store, _) = location.open();
+    commit_step(&store, 1, 1).await.unwrap();
     let id = || delivery(1, 1);
     let until = Moment {
         up_ms: 7,
         wall_ms: 42,
     };
-    let [deliver, wait, give_up, retry, discard] = [
+    let [deliver, wait, fail, retry, discard] = [
         DeliveryChange::Deliver { id: id() },
-        DeliveryChange::Wait {
+        DeliveryChange::Reschedule {
             id: id(),
             until,
             why: DeliveryFailure::new("exit status 1"),
         },
-        DeliveryChange::GiveUp {
+        DeliveryChange::Fail {
             id: id(),
             why: failure(),
         },
         DeliveryChange::Retry { id: id() },
         DeliveryChange::Discard { id: id() },
     ];
-    let refused = async |changes: &[&DeliveryChange], why: &str| {
-        for &late in changes {
-            let result = change(&store, late.clone()).await;
+    let reject = async |changes: &[&DeliveryChange], message: &str| {
+        for &invalid in changes {
+            let result = change(&store, invalid.clone()).await;
             assert!(
-                matches!(&result, Err(StoreError::Refused(e)) if e.contains(why)),
-                "{late:?}: {result:?}"
+                matches!(&result, Err(StoreError::Rejected(e)) if e.contains(message)),
+                "{invalid:?}: {result:?}"
             );
         }
     };
-    let is = async |attempts, standing| {
+    let expect = async |attempts, state| {
         let row = DeliveryRow {
             attempts,
-            standing,
-            ..wanted(1, 1)
+            state,
+            ..new_delivery(1, 1)
         };
         assert_eq!(
             store.deliveries_of(event(1, 1).id.watch).await,
             Ok(vec![row])
         );
     };
-    refused(&[&deliver, &wait, &retry, &discard], "was never tried").await;
+    reject(&[&deliver, &wait, &retry, &discard], "has no attempt yet").await;
     begin(&store, 1, 1, 1).await.unwrap();
-    is(1, DeliveryState::Pending { due_ms: 0 }).await;
-    refused(&[&retry, &discard], "waits").await;
+    expect(1, DeliveryState::Pending { due_ms: 0 }).await;
+    reject(&[&retry, &discard], "is pending").await;
     change(&store, wait.clone()).await.unwrap();
-    is(1, DeliveryState::Pending { due_ms: 42 }).await;
+    expect(1, DeliveryState::Pending { due_ms: 42 }).await;
     begin(&store, 1, 1, 2).await.unwrap();
-    change(&store, give_up.clone()).await.unwrap();
-    is(2, DeliveryState::Failed(failure())).await;
-    refused(&[&deliver, &wait, &give_up], "was given up").await;
+    change(&store, fail.clone()).await.unwrap();
+    expect(2, DeliveryState::Failed(failure())).await;
+    reject(&[&deliver, &wait, &fail], "has failed").await;
     assert!(begin(&store, 1, 1, 3).await.is_err());
     change(&store, retry.clone()).await.unwrap();
-    is(0, DeliveryState::Pending { due_ms: 0 }).await;
+    expect(0, DeliveryState::Pending { due_ms: 0 }).await;
     begin(&store, 1, 1, 1).await.unwrap();
     change(&store, deliver.clone()).await.unwrap();
-    is(1, DeliveryState::Delivered).await;
-    refused(
-        &[&deliver, &wait, &give_up, &retry, &discard],
-        "was delivered",
-    )
-    .await;
-    home.close(store).await;
-    assert_eq!(home.open().1.deliveries, []);
+    expect(1, DeliveryState::Delivered).await;
+    reject(&[&deliver, &wait, &fail, &retry, &discard], "was delivered").await;
+    location.close(store).await;
+    assert_eq!(location.open().1.deliveries, []);
 }
 
-async fn what_waits_is_loaded_as_it_stands(home: &impl Home) {
-    let (store, _) = home.open();
+async fn pending_deliveries_are_loaded_with_their_state(location: &impl Location) {
+    let (store, _) = location.open();
     for n in 1..=4 {
-        step(&store, n, 1).await.unwrap();
+        commit_step(&store, n, 1).await.unwrap();
     }
-    // The first is cut off within its attempt, the second given up, the third discarded; the fourth never tried.
+    // The first is interrupted during its attempt, the second has failed, the third is discarded, the fourth is new.
     begin(&store, 1, 1, 1).await.unwrap();
     for n in [2, 3] {
         let (id, why) = (delivery(n, 1), failure());
-        change(&store, DeliveryChange::GiveUp { id, why })
+        change(&store, DeliveryChange::Fail { id, why })
             .await
             .unwrap();
     }
@@ -97,45 +93,45 @@ async fn what_waits_is_loaded_as_it_stands(home: &impl Home) {
     change(&store, DeliveryChange::Discard { id })
         .await
         .unwrap();
-    home.close(store).await;
-    let (store, loaded) = home.open();
-    let cut_off = DeliveryRow {
+    location.close(store).await;
+    let (store, state) = location.open();
+    let interrupted = DeliveryRow {
         attempts: 1,
-        ..wanted(1, 1)
+        ..new_delivery(1, 1)
     };
-    let given_up = DeliveryRow {
-        standing: DeliveryState::Failed(failure()),
-        ..wanted(2, 1)
+    let failed = DeliveryRow {
+        state: DeliveryState::Failed(failure()),
+        ..new_delivery(2, 1)
     };
-    assert_eq!(loaded.deliveries, [cut_off, wanted(4, 1)]);
-    assert_eq!(store.delivery(delivery(2, 1)).await, Ok(Some(given_up)));
+    assert_eq!(state.deliveries, [interrupted, new_delivery(4, 1)]);
+    assert_eq!(store.delivery(delivery(2, 1)).await, Ok(Some(failed)));
     assert_eq!(store.delivery(delivery(2, 2)).await, Ok(None));
     begin(&store, 1, 1, 2).await.unwrap();
-    home.close(store).await;
+    location.close(store).await;
 }
 
-async fn the_newest_of_those_given_up_are_shown_and_all_are_counted(home: &impl Home) {
-    let (store, _) = home.open();
-    assert_eq!(store.given_up(3).await, Ok((Vec::new(), 0)));
+async fn the_newest_failed_deliveries_are_listed_and_all_are_counted(location: &impl Location) {
+    let (store, _) = location.open();
+    assert_eq!(store.failed_deliveries(3).await, Ok((Vec::new(), 0)));
     for n in 1..=6 {
-        step(&store, n, 1).await.unwrap();
+        commit_step(&store, n, 1).await.unwrap();
     }
-    // Not in the order in which they were made; the third waits.
+    // Not in the order of their creation; the third one is pending.
     for n in [6, 2, 1, 5, 4] {
         let (id, why) = (delivery(n, 1), failure());
-        change(&store, DeliveryChange::GiveUp { id, why })
+        change(&store, DeliveryChange::Fail { id, why })
             .await
             .unwrap();
     }
-    let given_up = |n| DeliveryRow {
-        standing: DeliveryState::Failed(failure()),
-        ..wanted(n, 1)
+    let failed = |n| DeliveryRow {
+        state: DeliveryState::Failed(failure()),
+        ..new_delivery(n, 1)
     };
-    let newest = [4, 5, 6].map(given_up).to_vec();
-    assert_eq!(store.given_up(3).await, Ok((newest, 5)));
-    let all = [1, 2, 4, 5, 6].map(given_up).to_vec();
-    assert_eq!(store.given_up(usize::MAX).await, Ok((all, 5)));
-    // What is decided is none of them any more, and that lasts.
+    let newest = [4, 5, 6].map(failed).to_vec();
+    assert_eq!(store.failed_deliveries(3).await, Ok((newest, 5)));
+    let all = [1, 2, 4, 5, 6].map(failed).to_vec();
+    assert_eq!(store.failed_deliveries(usize::MAX).await, Ok((all, 5)));
+    // Retried and discarded deliveries have not failed any more, also after a restart.
     let (retried, discarded) = (delivery(6, 1), delivery(1, 1));
     change(&store, DeliveryChange::Retry { id: retried })
         .await
@@ -143,11 +139,11 @@ async fn the_newest_of_those_given_up_are_shown_and_all_are_counted(home: &impl 
     change(&store, DeliveryChange::Discard { id: discarded })
         .await
         .unwrap();
-    home.close(store).await;
-    let (store, loaded) = home.open();
-    assert_eq!(loaded.deliveries, [wanted(3, 1), wanted(6, 1)]);
-    let left = [2, 4, 5].map(given_up).to_vec();
-    assert_eq!(store.given_up(3).await, Ok((left, 3)));
-    assert_eq!(store.given_up(0).await, Ok((Vec::new(), 3)));
-    home.close(store).await;
+    location.close(store).await;
+    let (store, state) = location.open();
+    assert_eq!(state.deliveries, [new_delivery(3, 1), new_delivery(6, 1)]);
+    let left = [2, 4, 5].map(failed).to_vec();
+    assert_eq!(store.failed_deliveries(3).await, Ok((left, 3)));
+    assert_eq!(store.failed_deliveries(0).await, Ok((Vec::new(), 3)));
+    location.close(store).await;
 }

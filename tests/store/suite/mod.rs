@@ -1,21 +1,23 @@
-//! What holds for every store.
+//! Tests of both stores.
 
-use forgewatch::store::{Archive, Commit, InMemoryStore, Loaded, Sqlite, Store, StoreError};
+use forgewatch::store::{
+    Commit, DaemonStore, InMemoryStore, SqliteStore, Store, StoreError, StoredState,
+};
 use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure};
 
 use crate::samples::{delivery, state_in};
 
-/// Where a store lives on between two openings.
-trait Home {
-    type Store: Archive;
-    fn open(&self) -> (Self::Store, Loaded);
+/// The place of a store that is closed and opened again.
+trait Location {
+    type Store: DaemonStore;
+    fn open(&self) -> (Self::Store, StoredState);
     async fn close(&self, store: Self::Store);
 }
 
-impl Home for InMemoryStore {
+impl Location for InMemoryStore {
     type Store = Self;
 
-    fn open(&self) -> (Self, Loaded) {
+    fn open(&self) -> (Self, StoredState) {
         (self.clone(), self.load())
     }
 
@@ -24,19 +26,19 @@ impl Home for InMemoryStore {
 
 struct Disk(tempfile::TempDir);
 
-impl Home for Disk {
-    type Store = Sqlite;
+impl Location for Disk {
+    type Store = SqliteStore;
 
-    fn open(&self) -> (Sqlite, Loaded) {
-        Sqlite::open(&state_in(&self.0)).unwrap()
+    fn open(&self) -> (SqliteStore, StoredState) {
+        SqliteStore::open(&state_in(&self.0)).unwrap()
     }
 
-    async fn close(&self, store: Sqlite) {
+    async fn close(&self, store: SqliteStore) {
         store.close().await;
     }
 }
 
-/// Each of these functions is a test of either store.
+/// Makes each of these functions a test of both stores.
 macro_rules! both {
     ($($name:ident)*) => {
         mod in_memory {
@@ -54,7 +56,7 @@ macro_rules! both {
     };
 }
 
-// Behind the macro, which nobody above it could use.
+// Below the macro, which is visible only from here on.
 mod deliveries;
 mod events;
 mod watches;

@@ -1,76 +1,80 @@
-//! What is kept of watches, the list they come from, and how all of it is forgotten.
+//! Watches, polls, the list of configured jobs, and pruning.
 
 use forgewatch::store::{
-    AddedBy, Archive, Commit, ConfigJob, JobListUpdate, POLLS_KEPT, PollSample, SavedWatch, Store,
+    AddedBy, Commit, ConfigJob, DaemonStore, JobListUpdate, MAX_POLLS, PollSample, SavedWatch,
+    Store,
 };
 use forgewatch_core::delivery::DeliveryChange;
 use forgewatch_core::event::EventId;
 
-use super::{Home, begin, failure};
-use crate::samples::{delivery, ended, event, id, job, step, wall, wanted, watch};
+use super::{Location, begin, failure};
+use crate::samples::{commit_step, delivery, ended, event, id, job, new_delivery, wall, watch};
 
 both! {
-    a_note_keeps_row_and_poll_of_a_watch_that_runs
+    polls_and_snapshots_of_running_watches_are_recorded
     the_newest_polls_are_kept
     the_newest_watch_of_a_job_is_found
-    the_list_and_its_watches_are_taken_over_together
-    who_asked_for_a_watch_is_changed_by_itself_and_by_no_step
-    pruning_forgets_what_nobody_needs
-    an_undone_delivery_keeps_its_own_event_and_no_other
+    the_list_and_its_new_watches_are_stored_together
+    added_by_is_changed_by_updates_of_the_list_and_not_by_commits
+    pruning_deletes_old_watches_that_nothing_refers_to
+    an_open_delivery_keeps_its_own_event_alone
 }
 
-fn record_poll(n: u64, row: &str, poll: usize) -> PollSample {
+fn sample(n: u64, snapshot: &str, poll: usize) -> PollSample {
     PollSample {
         watch: id(n),
-        row: row.to_owned(),
+        snapshot: snapshot.to_owned(),
         poll: poll.to_string(),
     }
 }
 
-async fn a_note_keeps_row_and_poll_of_a_watch_that_runs(home: &impl Home) {
-    let (store, _) = home.open();
-    step(&store, 1, 1).await.unwrap();
-    let gone = Commit {
+async fn polls_and_snapshots_of_running_watches_are_recorded(location: &impl Location) {
+    let (store, _) = location.open();
+    commit_step(&store, 1, 1).await.unwrap();
+    let end = Commit {
         watch: Some(ended(2, 1, 5)),
         ..Commit::default()
     };
-    store.commit(gone).await.unwrap();
+    store.commit(end).await.unwrap();
     for n in 1..=3 {
-        store.record_poll(record_poll(n, "noted", 1));
+        store.record_poll(sample(n, "polled", 1));
     }
-    home.close(store).await;
-    let (store, loaded) = home.open();
-    assert_eq!(loaded.watches[0].row, "noted");
-    assert_eq!(store.newest_of(job(2)).await.unwrap(), Some(ended(2, 1, 5)));
-    assert_eq!(store.newest_of(job(3)).await.unwrap(), None);
-    // What is committed later holds.
-    store.record_poll(record_poll(1, "older", 2));
-    step(&store, 1, 2).await.unwrap();
-    home.close(store).await;
-    let (store, loaded) = home.open();
-    assert_eq!(loaded.watches, [watch(1, 2)]);
-    assert_eq!(store.polls(id(1)).await.unwrap(), ["1", "2"]);
-    home.close(store).await;
+    location.close(store).await;
+    let (store, state) = location.open();
+    assert_eq!(state.watches[0].snapshot, "polled");
+    assert_eq!(
+        store.newest_watch(job(2)).await.unwrap(),
+        Some(ended(2, 1, 5))
+    );
+    assert_eq!(store.newest_watch(job(3)).await.unwrap(), None);
+    // A later commit overwrites the snapshot of the poll.
+    store.record_poll(sample(1, "older", 2));
+    commit_step(&store, 1, 2).await.unwrap();
+    location.close(store).await;
+    let (store, state) = location.open();
+    assert_eq!(state.watches, [watch(1, 2)]);
+    assert_eq!(store.polls_of(id(1)).await.unwrap(), ["1", "2"]);
+    location.close(store).await;
 }
 
-async fn the_newest_polls_are_kept(home: &impl Home) {
-    let (store, _) = home.open();
-    step(&store, 1, 1).await.unwrap();
+async fn the_newest_polls_are_kept(location: &impl Location) {
+    let (store, _) = location.open();
+    commit_step(&store, 1, 1).await.unwrap();
     for round in 0..3 {
         for poll in 0..50 {
-            store.record_poll(record_poll(1, "r", round * 50 + poll));
+            store.record_poll(sample(1, "r", round * 50 + poll));
         }
-        step(&store, 1, 2 + round as u32).await.unwrap();
+        commit_step(&store, 1, 2 + round as u32).await.unwrap();
     }
-    home.close(store).await;
-    let (store, _) = home.open();
-    let newest: Vec<String> = (150 - POLLS_KEPT..150).map(|n| n.to_string()).collect();
-    assert_eq!(store.polls(id(1)).await.unwrap(), newest);
-    home.close(store).await;
+    location.close(store).await;
+    let (store, _) = location.open();
+    let newest: Vec<String> = (150 - MAX_POLLS..150).map(|n| n.to_string()).collect();
+    assert_eq!(store.polls_of(id(1)).await.unwrap(), newest);
+    location.close(store).await;
 }
 
-async fn the_newest_watch_of_a_job_is_found(home: &impl Home) {
-    let (store, _) = home.open();
+async fn the_newest_watch_of_a_job_is_found(location: &impl Location) {
+    let (store, _) = location.open();
     let mut first = ended(1, 1, 5);
     first.id = id(7);
     for watch in [first, watch(1, 1)] {
@@ -81,8 +85,8 @@ async fn the_newest_watch_of_a_job_is_found(home: &impl Home) {
         };
         store.commit(commit).await.unwrap();
     }
-    assert_eq!(store.newest_of(job(1)).await.unwrap(), Some(watch(1, 1)));
-    home.close(store).await;
+    assert_eq!(store.newest_watch(job(1)).await.unwrap(), Some(watch(1, 1)));
+    location.close(store).await;
 }
 
 fn listed(n: u64) -> ConfigJob {
@@ -92,56 +96,56 @@ fn listed(n: u64) -> ConfigJob {
     }
 }
 
-async fn the_list_and_its_watches_are_taken_over_together(home: &impl Home) {
-    let (store, _) = home.open();
-    let accept = |jobs: &[u64], begin: &[u64]| JobListUpdate {
-        jobs: Some(jobs.iter().map(|&n| listed(n)).collect()),
-        begin: begin.iter().map(|&n| watch(n, 0)).collect(),
+async fn the_list_and_its_new_watches_are_stored_together(location: &impl Location) {
+    let (store, _) = location.open();
+    let update = |jobs: &[u64], new: &[u64]| JobListUpdate {
+        config_jobs: Some(jobs.iter().map(|&n| listed(n)).collect()),
+        new_watches: new.iter().map(|&n| watch(n, 0)).collect(),
         ..JobListUpdate::default()
     };
-    store.accept(accept(&[1, 2], &[1, 2])).await.unwrap();
-    store.accept(accept(&[3, 2], &[3])).await.unwrap();
-    home.close(store).await;
-    let (store, loaded) = home.open();
-    assert_eq!(loaded.config_jobs, [listed(3), listed(2)]);
-    assert_eq!(loaded.watches, [watch(1, 0), watch(2, 0), watch(3, 0)]);
-    home.close(store).await;
+    store.update_jobs(update(&[1, 2], &[1, 2])).await.unwrap();
+    store.update_jobs(update(&[3, 2], &[3])).await.unwrap();
+    location.close(store).await;
+    let (store, state) = location.open();
+    assert_eq!(state.config_jobs, [listed(3), listed(2)]);
+    assert_eq!(state.watches, [watch(1, 0), watch(2, 0), watch(3, 0)]);
+    location.close(store).await;
 }
 
-async fn who_asked_for_a_watch_is_changed_by_itself_and_by_no_step(home: &impl Home) {
-    let (store, _) = home.open();
+async fn added_by_is_changed_by_updates_of_the_list_and_not_by_commits(location: &impl Location) {
+    let (store, _) = location.open();
     let both = AddedBy {
         file: true,
         socket: true,
     };
-    let accept = JobListUpdate {
-        begin: vec![watch(1, 0)],
+    let update = JobListUpdate {
+        new_watches: vec![watch(1, 0)],
         added_by: vec![(id(1), both), (id(9), both)],
         ..JobListUpdate::default()
     };
-    store.accept(accept).await.unwrap();
-    step(&store, 1, 1).await.unwrap();
-    home.close(store).await;
-    let (store, loaded) = home.open();
+    store.update_jobs(update).await.unwrap();
+    commit_step(&store, 1, 1).await.unwrap();
+    location.close(store).await;
+    let (store, state) = location.open();
     let kept = SavedWatch {
         added_by: both,
         ..watch(1, 1)
     };
-    assert_eq!(loaded.watches, [kept]);
-    assert_eq!(loaded.config_jobs, []);
-    home.close(store).await;
+    assert_eq!(state.watches, [kept]);
+    assert_eq!(state.config_jobs, []);
+    location.close(store).await;
 }
 
-async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
-    let (store, _) = home.open();
-    // 1 is listed, 2 still has a delivery, 3 runs, 4 ended late, 5 is nobody's.
+async fn pruning_deletes_old_watches_that_nothing_refers_to(location: &impl Location) {
+    let (store, _) = location.open();
+    // 1 is listed, 2 has an open delivery, 3 runs, 4 ended late; only 5 can go.
     for n in 1..=5 {
-        step(&store, n, 1).await.unwrap();
+        commit_step(&store, n, 1).await.unwrap();
         begin(&store, n, 1, 1).await.unwrap();
         let id = delivery(n, 1);
-        let what = if n == 2 {
+        let change = if n == 2 {
             let why = failure();
-            DeliveryChange::GiveUp { id, why }
+            DeliveryChange::Fail { id, why }
         } else {
             DeliveryChange::Deliver { id }
         };
@@ -151,27 +155,27 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
                 ended_wall_ms,
                 ..watch(n, 1)
             }),
-            changes: &[what],
+            changes: &[change],
             ..Commit::default()
         };
         store.commit(commit).await.unwrap();
     }
-    // The watcher's own: no watch has it.
+    // An event of forgewatch itself belongs to no watch.
     let own = [event(99, 1)];
     let commit = Commit {
         events: &own,
         ..Commit::default()
     };
     store.commit(commit).await.unwrap();
-    step(&store, 3, 2).await.unwrap();
-    let accept = JobListUpdate {
-        jobs: Some(vec![listed(1)]),
+    commit_step(&store, 3, 2).await.unwrap();
+    let update = JobListUpdate {
+        config_jobs: Some(vec![listed(1)]),
         ..JobListUpdate::default()
     };
-    store.accept(accept).await.unwrap();
+    store.update_jobs(update).await.unwrap();
 
     while store.prune(100).await.unwrap() > 0 {}
-    let told = |events: Vec<forgewatch::store::StoredEvent>| -> Vec<EventId> {
+    let ids = |events: Vec<forgewatch::store::StoredEvent>| -> Vec<EventId> {
         events.into_iter().map(|e| e.id).collect()
     };
     let kept = [
@@ -183,32 +187,35 @@ async fn pruning_forgets_what_nobody_needs(home: &impl Home) {
         event(3, 2),
     ];
     let kept: Vec<EventId> = kept.iter().map(|e| e.id).collect();
-    assert_eq!(told(store.events_since(0, 99).await.unwrap()), kept);
-    assert_eq!(store.newest_of(job(5)).await.unwrap(), None);
+    assert_eq!(ids(store.events_since(0, 99).await.unwrap()), kept);
+    assert_eq!(store.newest_watch(job(5)).await.unwrap(), None);
     assert_eq!(store.deliveries_of(id(5)).await.unwrap(), []);
 
     while store.prune(wall(9)).await.unwrap() > 0 {}
     let kept = [event(1, 1), event(2, 1), event(3, 1), event(3, 2)];
     let kept: Vec<EventId> = kept.iter().map(|e| e.id).collect();
-    assert_eq!(told(store.events_since(0, 99).await.unwrap()), kept);
-    home.close(store).await;
+    assert_eq!(ids(store.events_since(0, 99).await.unwrap()), kept);
+    location.close(store).await;
 }
 
-async fn an_undone_delivery_keeps_its_own_event_and_no_other(home: &impl Home) {
-    let (store, _) = home.open();
-    // The watcher's own events, of one process: all under one id that no watch has.
+async fn an_open_delivery_keeps_its_own_event_alone(location: &impl Location) {
+    let (store, _) = location.open();
+    // Events of forgewatch itself: those of a process share an id that no watch has.
     let own = [event(99, 1), event(99, 2), event(99, 3)];
     let commit = Commit {
         events: &own,
-        deliveries: vec![wanted(99, 2)],
+        deliveries: vec![new_delivery(99, 2)],
         ..Commit::default()
     };
     store.commit(commit).await.unwrap();
-    step(&store, 1, 4).await.unwrap();
+    commit_step(&store, 1, 4).await.unwrap();
     while store.prune(wall(9)).await.unwrap() > 0 {}
-    let told = store.events_of(id(99)).await.unwrap();
-    let told: Vec<EventId> = told.into_iter().map(|e| e.id).collect();
-    assert_eq!(told, [event(99, 2).id]);
-    assert_eq!(store.deliveries_of(id(99)).await.unwrap(), [wanted(99, 2)]);
-    home.close(store).await;
+    let events = store.events_of(id(99)).await.unwrap();
+    let ids: Vec<EventId> = events.into_iter().map(|e| e.id).collect();
+    assert_eq!(ids, [event(99, 2).id]);
+    assert_eq!(
+        store.deliveries_of(id(99)).await.unwrap(),
+        [new_delivery(99, 2)]
+    );
+    location.close(store).await;
 }

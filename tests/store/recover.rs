@@ -1,33 +1,34 @@
-//! `state check` and `state recover` on files that are sound and files that are not.
+//! `state check` and `state recover` on intact and damaged files.
 
 use std::fs::{self, File, TryLockError};
 use std::process::Command;
 use std::thread;
 
 use forgewatch::store::{
-    AddedBy, Archive, JobListUpdate, OpenError, RescueError, SavedWatch, Sqlite, check, recover,
+    AddedBy, DaemonStore, JobListUpdate, OpenError, RecoverError, SavedWatch, SqliteStore, check,
+    recover,
 };
 
-use crate::samples::{contents, event, filled, job, state_in, step, watch};
+use crate::samples::{commit_step, contents, create_filled, event, job, state_in, watch};
 
 const PAGE: usize = 4096;
 
 #[tokio::test]
-async fn a_sound_file_is_found_sound_and_rescued_whole() {
+async fn an_intact_file_passes_the_check_and_is_recovered_completely() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 30).await;
+    create_filled(&path, 30).await;
     let rows = check(&path).unwrap();
     assert!(
         rows.contains(&("watches", 30)) && rows.contains(&("events", 90)),
         "{rows:?}"
     );
-    let to = folder.path().join("rescued.db");
+    let to = folder.path().join("recovered.db");
     let before = fs::read(&path).unwrap();
     let tables = recover(&path, &to).unwrap();
     for (table, (name, rows)) in tables.iter().zip(rows) {
-        assert_eq!((table.table, table.rescued, table.lost), (name, rows, 0));
-        assert!(!table.cut_off);
+        assert_eq!((table.table, table.recovered, table.lost), (name, rows, 0));
+        assert!(!table.truncated);
     }
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(contents(&to).await.unwrap(), contents(&path).await.unwrap());
@@ -38,19 +39,24 @@ async fn a_sound_file_is_found_sound_and_rescued_whole() {
     left.sort();
     assert_eq!(
         left,
-        ["rescued.db", "rescued.db.lock", "state.db", "state.db.lock"]
+        [
+            "recovered.db",
+            "recovered.db.lock",
+            "state.db",
+            "state.db.lock"
+        ]
     );
 }
 
 #[tokio::test]
-async fn whatever_page_is_wiped_the_rest_is_rescued_into_a_sound_file() {
+async fn whichever_page_is_wiped_the_rest_is_recovered_into_an_intact_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 30).await;
+    create_filled(&path, 30).await;
     let sound = fs::read(&path).unwrap();
     let all: u64 = check(&path).unwrap().iter().map(|(_, rows)| rows).sum();
     let newest = 30 * 3;
-    let (mut rescued_most, mut lost_some) = (0, 0);
+    let (mut mostly_recovered, mut with_losses) = (0, 0);
     for page in 0..sound.len() / PAGE {
         let mut damaged = sound.clone();
         damaged[page * PAGE..(page + 1) * PAGE].fill(0xff);
@@ -60,70 +66,74 @@ async fn whatever_page_is_wiped_the_rest_is_rescued_into_a_sound_file() {
             matches!(error, OpenError::Corrupt { .. }),
             "page {page}: {error}"
         );
-        let to = folder.path().join(format!("rescued-{page}.db"));
+        let to = folder.path().join(format!("recovered-{page}.db"));
         let tables = recover(&path, &to).unwrap();
         assert_eq!(
             fs::read(&path).unwrap(),
             damaged,
-            "the old file is left alone"
+            "the old file is unchanged"
         );
-        let rescued: u64 = tables.iter().map(|t| t.rescued).sum();
-        assert!(rescued <= all);
-        rescued_most += usize::from(rescued * 10 >= all * 7);
-        lost_some += usize::from(rescued < all);
-        // How much of the list was cut off is not known, and yet the watches tell all of it.
-        let told = tables
+        let recovered: u64 = tables.iter().map(|t| t.recovered).sum();
+        assert!(recovered <= all);
+        mostly_recovered += usize::from(recovered * 10 >= all * 7);
+        with_losses += usize::from(recovered < all);
+        // A truncated list of jobs is restored completely from the watches.
+        let reported = tables
             .iter()
-            .any(|t| t.lost > 0 || (t.cut_off && t.table != "accepted"));
-        assert_eq!(told, rescued < all, "page {page}: {tables:?}");
+            .any(|t| t.lost > 0 || (t.truncated && t.table != "config_jobs"));
+        assert_eq!(reported, recovered < all, "page {page}: {tables:?}");
         let counts = check(&to).unwrap();
-        assert_eq!(counts.iter().map(|(_, rows)| rows).sum::<u64>(), rescued);
-        let (store, _) = Sqlite::open(&to).unwrap();
-        let any = !store.events_since(0, 1).await.unwrap().is_empty();
-        step(&store, 99, 1).await.unwrap();
-        let told = store.events_since(0, usize::MAX).await.unwrap();
-        let new = told.last().unwrap();
+        assert_eq!(counts.iter().map(|(_, rows)| rows).sum::<u64>(), recovered);
+        let (store, _) = SqliteStore::open(&to).unwrap();
+        let has_events = !store.events_since(0, 1).await.unwrap().is_empty();
+        commit_step(&store, 99, 1).await.unwrap();
+        let events = store.events_since(0, usize::MAX).await.unwrap();
+        let new = events.last().unwrap();
         assert_eq!(new.id, event(99, 1).id);
-        // With all events lost, nobody can tell how far they were.
-        assert!(new.offset > newest || !any, "page {page}: {}", new.offset);
+        // If all events are lost, so is the highest offset.
+        assert!(
+            new.offset > newest || !has_events,
+            "page {page}: {}",
+            new.offset
+        );
         store.close().await;
     }
     assert!(
-        rescued_most > sound.len() / PAGE / 2,
-        "{rescued_most} mostly rescued"
+        mostly_recovered > sound.len() / PAGE / 2,
+        "{mostly_recovered} mostly recovered"
     );
-    assert!(lost_some > 5, "{lost_some} pages held rows");
+    assert!(with_losses > 5, "{with_losses} pages contained rows");
 }
 
 #[tokio::test]
-async fn a_rescue_overwrites_nothing_and_takes_no_file_in_use() {
+async fn recovery_overwrites_nothing_and_rejects_a_file_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 1).await;
-    let to = folder.path().join("there");
+    create_filled(&path, 1).await;
+    let to = folder.path().join("existing");
     fs::write(&to, "precious").unwrap();
-    assert!(matches!(recover(&path, &to), Err(RescueError::Exists(_))));
+    assert!(matches!(recover(&path, &to), Err(RecoverError::Exists(_))));
     assert_eq!(fs::read_to_string(&to).unwrap(), "precious");
-    let (store, _) = Sqlite::open(&path).unwrap();
+    let (store, _) = SqliteStore::open(&path).unwrap();
     let busy = recover(&path, &folder.path().join("new"));
     assert!(
-        matches!(busy, Err(RescueError::From(OpenError::InUse { .. }))),
+        matches!(busy, Err(RecoverError::From(OpenError::InUse { .. }))),
         "{busy:?}"
     );
     store.close().await;
-    let nowhere = recover(&folder.path().join("none"), &folder.path().join("new"));
+    let missing = recover(&folder.path().join("none"), &folder.path().join("new"));
     assert!(
-        matches!(nowhere, Err(RescueError::From(OpenError::Io { .. }))),
-        "{nowhere:?}"
+        matches!(missing, Err(RecoverError::From(OpenError::Io { .. }))),
+        "{missing:?}"
     );
     assert!(check(&folder.path().join("none")).is_err());
 }
 
 #[tokio::test]
-async fn what_lies_where_a_rescue_would_work_is_left_alone() {
+async fn recovery_leaves_files_next_to_the_new_one_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 1).await;
+    create_filled(&path, 1).await;
     let (to, copy) = (folder.path().join("to"), folder.path().join("to.copy"));
     for name in ["to.new", "to.copy-wal"] {
         fs::write(folder.path().join(name), "precious").unwrap();
@@ -137,7 +147,7 @@ async fn what_lies_where_a_rescue_would_work_is_left_alone() {
     fs::write(&copy, "precious").unwrap();
     let error = recover(&path, &to).unwrap_err();
     assert!(
-        matches!(&error, RescueError::Exists(there) if *there == copy),
+        matches!(&error, RecoverError::Exists(path) if *path == copy),
         "{error}"
     );
     assert_eq!(fs::read_to_string(&copy).unwrap(), "precious");
@@ -145,11 +155,11 @@ async fn what_lies_where_a_rescue_would_work_is_left_alone() {
 }
 
 #[tokio::test]
-async fn no_daemon_can_start_on_a_file_that_is_being_copied() {
+async fn the_file_is_locked_while_it_is_copied() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 1).await;
-    // The copy waits for what a pipe gives it.
+    create_filled(&path, 1).await;
+    // Copying blocks on the pipe.
     let wal = folder.path().join("state.db-wal");
     assert!(Command::new("mkfifo").arg(&wal).status().unwrap().success());
     let lock = || {
@@ -170,24 +180,24 @@ async fn no_daemon_can_start_on_a_file_that_is_being_copied() {
 }
 
 #[tokio::test]
-async fn of_rubbish_nothing_is_rescued_and_nothing_is_left() {
+async fn recovering_a_file_without_readable_rows_fails_and_leaves_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
     fs::write(&path, vec![0x5a; 10 * PAGE]).unwrap();
     let to = folder.path().join("new.db");
     let nothing = recover(&path, &to);
     assert!(
-        matches!(nothing, Err(RescueError::Nothing(_))),
+        matches!(nothing, Err(RecoverError::NothingReadable(_))),
         "{nothing:?}"
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]
-async fn the_commands_say_what_they_found_and_what_to_do() {
+async fn the_commands_print_their_findings_and_the_next_steps() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 30).await;
+    create_filled(&path, 30).await;
     let run = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
             .current_dir(folder.path())
@@ -198,8 +208,8 @@ async fn the_commands_say_what_they_found_and_what_to_do() {
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
     };
-    insta::assert_snapshot!(run(&["check", "state.db"]).1, @"state.db: sound: 30 watches, 90 events, 90 deliveries, 30 polls, 30 accepted, 1 learnt");
-    // The second half of the file is gone.
+    insta::assert_snapshot!(run(&["check", "state.db"]).1, @"state.db: ok: 30 watches, 90 events, 90 deliveries, 30 polls, 30 config_jobs, 1 calibration");
+    // Truncates the file to half its size.
     let sound = fs::read(&path).unwrap();
     fs::write(&path, &sound[..sound.len() / 2]).unwrap();
     let (status, error) = run(&["check", "state.db"]);
@@ -208,68 +218,64 @@ async fn the_commands_say_what_they_found_and_what_to_do() {
         error.contains("forgewatch state recover --from state.db"),
         "{error}"
     );
-    let (status, told) = run(&["recover", "--from", "state.db"]);
-    assert_eq!(status, Some(0), "{told}");
+    let (status, output) = run(&["recover", "--from", "state.db"]);
+    assert_eq!(status, Some(0), "{output}");
     assert!(
-        told.contains("watches: ") && told.contains(" lost"),
-        "{told}"
+        output.contains("watches: ") && output.contains(" lost"),
+        "{output}"
     );
     assert!(
-        told.contains("then state.db.recovered to state.db"),
-        "{told}"
+        output.contains("then move state.db.recovered to state.db"),
+        "{output}"
     );
     assert_eq!(run(&["check", "state.db.recovered"]).0, Some(0));
     let (status, error) = run(&["recover", "--from", "state.db"]);
     assert_eq!(status, Some(1));
-    insta::assert_snapshot!(error, @"error: state.db.recovered is there already; name another with --to");
+    insta::assert_snapshot!(error, @"error: state.db.recovered already exists; use another file with --to");
 }
 
 #[tokio::test]
-async fn a_job_whose_watch_is_lost_looks_new_to_the_next_start() {
+async fn a_job_whose_watch_is_lost_counts_as_new_at_the_next_startup() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 3).await;
-    // Within a watch, where its checksum alone notices. Pages fill from behind: the first to be found is the last, of 3.
+    create_filled(&path, 3).await;
+    // Within a watch, where only the checksum detects it. Pages fill from the end: the first one in the file is watch 3.
     let mut bytes = fs::read(&path).unwrap();
-    let row = watch(3, 3).row;
-    let at = bytes.windows(row.len()).position(|w| w == row.as_bytes());
+    let text = watch(3, 3).snapshot;
+    let at = bytes.windows(text.len()).position(|w| w == text.as_bytes());
     bytes[at.unwrap() + 20] ^= 1;
     fs::write(&path, bytes).unwrap();
 
-    let to = folder.path().join("rescued.db");
+    let to = folder.path().join("recovered.db");
     let tables = recover(&path, &to).unwrap();
-    for (name, rescued, lost) in [("watches", 2, 1), ("accepted", 2, 1), ("events", 9, 0)] {
+    for (name, recovered, lost) in [("watches", 2, 1), ("config_jobs", 2, 1), ("events", 9, 0)] {
         let table = tables.iter().find(|t| t.table == name).unwrap();
-        assert_eq!((table.rescued, table.lost), (rescued, lost), "{name}");
+        assert_eq!((table.recovered, table.lost), (recovered, lost), "{name}");
     }
-    let (store, loaded) = Sqlite::open(&to).unwrap();
-    let jobs: Vec<_> = loaded
-        .config_jobs
-        .iter()
-        .map(|config_jobs| config_jobs.job)
-        .collect();
+    let (store, state) = SqliteStore::open(&to).unwrap();
+    let jobs: Vec<_> = state.config_jobs.iter().map(|listed| listed.job).collect();
     assert_eq!(jobs, [job(1), job(2)]);
     store.close().await;
 }
 
 #[tokio::test]
-async fn a_job_that_the_list_lost_is_put_back_where_its_watch_is_the_files() {
+async fn a_lost_config_job_is_restored_from_its_watch() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_in(&folder);
-    filled(&path, 3).await;
-    let (store, _) = Sqlite::open(&path).unwrap();
-    let by_hand = SavedWatch {
+    create_filled(&path, 3).await;
+    let (store, _) = SqliteStore::open(&path).unwrap();
+    let by_client = SavedWatch {
         added_by: AddedBy {
             file: false,
             socket: true,
         },
         ..watch(4, 0)
     };
-    let accept = JobListUpdate {
-        begin: vec![by_hand],
+    let update = JobListUpdate {
+        new_watches: vec![by_client],
         ..JobListUpdate::default()
     };
-    store.accept(accept).await.unwrap();
+    store.update_jobs(update).await.unwrap();
     store.close().await;
     let mut bytes = fs::read(&path).unwrap();
     let label = b"\"build\"";
@@ -277,12 +283,12 @@ async fn a_job_that_the_list_lost_is_put_back_where_its_watch_is_the_files() {
     bytes[at.unwrap() + 1] ^= 1;
     fs::write(&path, bytes).unwrap();
 
-    let to = folder.path().join("rescued.db");
+    let to = folder.path().join("recovered.db");
     let tables = recover(&path, &to).unwrap();
-    let list = tables.iter().find(|t| t.table == "accepted").unwrap();
-    assert_eq!((list.rescued, list.lost), (3, 0));
-    let (store, loaded) = Sqlite::open(&to).unwrap();
-    let mut jobs: Vec<_> = loaded.config_jobs.iter().map(|a| a.job).collect();
+    let list = tables.iter().find(|t| t.table == "config_jobs").unwrap();
+    assert_eq!((list.recovered, list.lost), (3, 0));
+    let (store, state) = SqliteStore::open(&to).unwrap();
+    let mut jobs: Vec<_> = state.config_jobs.iter().map(|a| a.job).collect();
     jobs.sort();
     assert_eq!(jobs, [job(1), job(2), job(3)]);
     store.close().await;
