@@ -1,33 +1,60 @@
-//! forgewatch waits for the jobs that Clanforge runs and tells of every step on the way.
+//! forgewatch waits for the jobs that Clanforge runs and reports every state transition.
 //!
-//! A pure core decides, a shell acts. This page is the map; the law is [`forgewatch_core::watch`].
+//! A pure core decides, a shell acts. This page is the map and the glossary; `docs/code-structure.md` describes threads,
+//! tasks and the path of a poll, with file names.
 //!
-//! `forgewatch_core` holds what an answer means ([`forgewatch_core::decode`]), what happens to a job ([`forgewatch_core::watch`]), when to ask
-//! next ([`forgewatch_core::schedule`]) and what is told ([`forgewatch_core::event`]). It knows no clock, no dice, no files, no network
-//! and no environment: time and chance are arguments.
+//! # Map
 //!
-//! [`engine`] is the loop around it: one timer queue, the limits on how often and how much may be asked, one pause
-//! for all when the API is down. It asks through [`clanforge`], the HTTP client, which pushes answers chunk by
-//! chunk into the decoder. It gives every step to a [`store`] before anybody can see it, and hands over the events
-//! that are safe to tell.
+//! | part | does |
+//! |---|---|
+//! | [`forgewatch_core`] | decides: what a response means, what happens to a job, when to poll next, which events and deliveries follow; a crate of its own, without clock, randomness, files or network |
+//! | [`cli`] | reads the command line; the clients of a daemon |
+//! | [`app`] | the two applications: the one-shot and the daemon's process, with signals, output, startup and shutdown |
+//! | [`config`] | merges command line, environment and file into settings |
+//! | [`daemon`] | engine, hooks and store as one, without sockets and processes; `tests/simulation` runs it |
+//! | [`engine`] | polls jobs when they are due and applies the core's decisions |
+//! | [`hooks`] | delivers events to programs and webhooks |
+//! | [`clanforge`] | the HTTP client of the status endpoints |
+//! | [`http_client`] | TLS, headers and error classes, shared by the API client and webhooks |
+//! | [`store`] | keeps watches, events and deliveries: in SQLite, in memory, or nowhere |
+//! | [`control`] | the control socket: wire types, server and client |
+//! | [`report`] | prints events and diagnostics for people and machines |
+//! | [`os`] | signals and the service manager |
+//! | [`forgewatch_sim`] | simulates the Clanforge endpoints for tests, `demo` and `simulate`; a crate of its own |
 //!
-//! [`hooks`] runs what the user wants done. Everybody commits through its outbox, which adds to each event the
-//! deliveries that hooks are owed: both are on the disk, or neither.
+//! Imports run one way, and `tests/imports.rs` checks it: `main` → `cli` → `app` → {`daemon`, `report`, `control`, `os`,
+//! `config`} → {`engine`, `hooks`} → {`clanforge`, `store`, `http_client`} → core.
 //!
-//! [`daemon`] is engine, hooks and store as one, for a watch that goes on for months. It knows no sockets and no
-//! processes, so that `tests/simulation` can run it in a world that fails in every way there is.
+//! # Glossary
 //!
-//! [`cli`] owns an engine, or a daemon: it reads the command line and, through [`config`], environment and file; it
-//! selects over it, deadlines, signals and the service manager ([`os`]); it gives events to [`report`], which prints
-//! them for people and machines, and turns the ends of the jobs into an exit status.
-//!
-//! [`control`] is the Unix socket through which people speak to a daemon: the words, the daemon's end, and the end
-//! that the client commands of [`cli`] hold.
-//!
-//! [`forgewatch_sim`] stands in for the Clanforge endpoints: tests, `demo` and `simulate` use it. It knows `forgewatch_core` alone.
-//!
-//! A poll's walk, then: a timer falls due in [`engine`]; [`clanforge`] asks; [`forgewatch_core::decode`] reads;
-//! [`forgewatch_core::watch::Watch::step`] decides; [`store`] commits; [`report`] prints, [`hooks`] deliver.
+//! | term | meaning |
+//! |---|---|
+//! | job | an image update or image diff on Clanforge, such as `diff/1234` |
+//! | watch | the record of following one job, from its start to one ending event |
+//! | poll | one status request with its result |
+//! | status | what a response says about a job, decoded and normalized |
+//! | transition | a change of a job's state or of what is known about it |
+//! | event | the one record of a transition, with an ID that never changes |
+//! | emit, record, publish | the core emits an event, the store records it, reports publish it |
+//! | commit | what the store takes whole or not at all |
+//! | hook | a configured receiver of events: a program or a webhook |
+//! | delivery | one event for one hook: `pending`, `running`, `delivered`, `failed` or `discarded` |
+//! | attempt | one try at a delivery |
+//! | payload | what a hook receives: the event as a CloudEvents object |
+//! | outbox | the rule that an event and its deliveries are committed together |
+//! | ETA | when the server predicts the end |
+//! | estimate | when forgewatch predicts the end |
+//! | schedule | when to poll next: [`forgewatch_core::schedule`] |
+//! | forecast | the probability distribution of the time left |
+//! | inspection | the choice of the next poll by its cost, after the literature on inspection policies |
+//! | calibration | what earlier jobs taught about the errors of estimates |
+//! | history, sample, observation | what a watch keeps of earlier polls, one entry of it, one fresh status |
+//! | rate limiter | limits how often the API is polled |
+//! | circuit breaker, probe | stops all polls while the API is down, except one probe at a time |
+//! | watch table, timer queue | the engine's places for watches and deadlines |
+//! | one-shot, daemon | `watch --until-done`; `watch` without it |
+//! | client | a command that talks to a daemon |
+//! | failed, unreachable, refused | the job failed; the job cannot be polled; the API answered 401 or 403 |
 
 pub mod app;
 pub mod clanforge;
