@@ -1,4 +1,4 @@
-//! The simulated API: slow, broken, or plainly lying.
+//! The simulated API: its responses are slow, broken or wrong.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,68 +13,68 @@ use tokio::time::sleep;
 
 use crate::clock::EPOCH_MS;
 use crate::faults::Fault;
-use crate::jobs::{Life, Said, populate};
-use crate::log::Request;
+use crate::jobs::{SimJob, StatusReply, random_jobs};
+use crate::log::ApiRequest;
 use crate::world::World;
 
-/// The server: it outlives the processes that ask it.
-pub(crate) struct Server {
+/// Outlives the processes that poll it.
+pub(crate) struct ApiServer {
     world: Rc<World>,
-    pub(crate) jobs: BTreeMap<JobRef, Life>,
-    /// How far its clock is off, seconds.
+    pub(crate) jobs: BTreeMap<JobRef, SimJob>,
+    /// Offset of its clock.
     skew_s: i64,
-    /// With what every request fails, and until when.
+    /// The fault of every request, and its end in true time.
     outage: Cell<Option<(Fault, u64)>>,
 }
 
-/// The way to it.
+/// The client of [`ApiServer`] that the daemon uses.
 #[derive(Clone)]
-pub(crate) struct SimApi(pub(crate) Rc<Server>);
+pub(crate) struct SimApi(pub(crate) Rc<ApiServer>);
 
-/// What a single request can meet.
-const ON_THE_WAY: [Fault; 21] = [
+/// Faults of a single request.
+const REQUEST_FAULTS: [Fault; 21] = [
     Fault::Dns,
     Fault::ConnectionRefused,
-    Fault::BlackHole,
-    Fault::NoAnswer,
+    Fault::ConnectTimeout,
+    Fault::ResponseTimeout,
     Fault::Disconnected,
     Fault::Tls,
     Fault::ServerError,
     Fault::RateLimited,
     Fault::RateLimitedForSeconds,
     Fault::RateLimitedForHours,
-    Fault::RateLimitedForNothing,
+    Fault::RateLimitedForZero,
     Fault::UnavailableUntil,
     Fault::Unauthorized,
     Fault::Forbidden,
     Fault::Redirect,
     Fault::Envelope,
-    Fault::Rubbish,
+    Fault::InvalidBody,
     Fault::TooLarge,
-    Fault::SlowAnswer,
-    Fault::LargeAnswer,
+    Fault::SlowResponse,
+    Fault::LargeResponse,
     Fault::WrongDate,
 ];
 
-/// What all requests can meet for a while.
-const OF_AN_OUTAGE: [Fault; 8] = [
+/// Faults of all requests during an outage.
+const OUTAGE_FAULTS: [Fault; 8] = [
     Fault::Dns,
     Fault::ConnectionRefused,
-    Fault::BlackHole,
-    Fault::NoAnswer,
+    Fault::ConnectTimeout,
+    Fault::ResponseTimeout,
     Fault::Disconnected,
     Fault::ServerError,
     Fault::Unauthorized,
     Fault::UnavailableUntil,
 ];
 
-impl Server {
+impl ApiServer {
     pub(crate) fn new(world: Rc<World>) -> Self {
-        let skew = world.may(Fault::ServerSkew, 0.2);
+        let skew = world.occurs(Fault::ServerSkew, 0.2);
         Self {
-            jobs: populate(&world),
+            jobs: random_jobs(&world),
             skew_s: if skew {
-                world.roll(|rng| rng.pick(&[-3600, -90, 90, 3600]))
+                world.draw(|rng| rng.pick(&[-3600, -90, 90, 3600]))
             } else {
                 0
             },
@@ -83,53 +83,55 @@ impl Server {
         }
     }
 
-    /// What this request meets; None is nothing.
+    /// Draws the fault of this request.
     fn fault(&self) -> Option<Fault> {
         let world = &self.world;
         let now = world.now_ms();
         if let Some((fault, until)) = self.outage.get() {
-            if now < until && !world.is_calm() {
+            if now < until && !world.faults_disabled() {
                 return Some(fault);
             }
             self.outage.set(None);
         }
-        if world.may(Fault::Outage, world.moods.outage * 0.2) {
-            let until = now + world.roll(|rng| rng.spread(900_000));
-            if let Some(fault) = world.one_of(&OF_AN_OUTAGE) {
-                world.hit(Fault::Outage);
+        if world.occurs(Fault::Outage, world.fault_rates.outage * 0.2) {
+            let until = now + world.draw(|rng| rng.spread(900_000));
+            if let Some(fault) = world.pick_fault(&OUTAGE_FAULTS) {
+                world.record_fault(Fault::Outage);
                 self.outage.set(Some((fault, until)));
                 return Some(fault);
             }
         }
-        let fails = world.roll(|rng| rng.chance(world.moods.api));
+        let fails = world.draw(|rng| rng.chance(world.fault_rates.api));
         if fails {
-            world.one_of(&ON_THE_WAY)
+            world.pick_fault(&REQUEST_FAULTS)
         } else {
             None
         }
     }
 
-    fn answer(&self, job: JobRef, fault: Option<Fault>) -> Result<StatusResponse, PollError> {
+    fn respond(&self, job: JobRef, fault: Option<Fault>) -> Result<StatusResponse, PollError> {
         let world = &self.world;
         if let Some(fault) = fault {
-            world.hit(fault);
+            world.record_fault(fault);
         }
-        if let Some(error) = fault.and_then(|fault| self.failure(fault)) {
+        if let Some(error) = fault.and_then(|fault| self.poll_error(fault)) {
             return Err(error);
         }
         if self.skew_s != 0 {
-            world.hit(Fault::ServerSkew);
+            world.record_fault(Fault::ServerSkew);
         }
         let now = world.now_ms();
         let server_s = (EPOCH_MS + now.cast_signed()).div_euclid(1000) + self.skew_s;
         let status = match self
             .jobs
             .get(&job)
-            .map(|life| life.say(now, server_s, world))
+            .map(|process| process.reply_at(now, server_s, world))
         {
-            Some(Said::Status(status)) => *status,
-            Some(Said::NotFound) | None => return Err(error(ErrorKind::NotFound, Some(404))),
-            Some(Said::Gone) => return Err(error(ErrorKind::Gone, Some(410))),
+            Some(StatusReply::Status(status)) => *status,
+            Some(StatusReply::NotFound) | None => {
+                return Err(error(ErrorKind::NotFound, Some(404)));
+            }
+            Some(StatusReply::Gone) => return Err(error(ErrorKind::Gone, Some(410))),
         };
         let wrong = if fault == Some(Fault::WrongDate) {
             7_200
@@ -139,7 +141,7 @@ impl Server {
         Ok(StatusResponse {
             status,
             date: Some(server_s + wrong),
-            at_least: if fault == Some(Fault::LargeAnswer) {
+            min_wait: if fault == Some(Fault::LargeResponse) {
                 Duration::from_secs(40)
             } else {
                 Duration::ZERO
@@ -147,34 +149,34 @@ impl Server {
         })
     }
 
-    /// The failure that a fault is; None where there is a status all the same. `Retry-After` is what the client makes of
-    /// it: an hour at most, nothing of nothing.
-    fn failure(&self, fault: Fault) -> Option<PollError> {
+    /// The error that a fault causes; None if there is a status all the same. `retry_after` is what the real client returns:
+    /// at most an hour, and None for zero.
+    fn poll_error(&self, fault: Fault) -> Option<PollError> {
         let seconds = |n| Some(Duration::from_secs(n));
         let (kind, status, retry_after) = match fault {
             Fault::Dns => (ErrorKind::Dns, None, None),
             Fault::ConnectionRefused => (ErrorKind::Connect, None, None),
-            Fault::BlackHole | Fault::NoAnswer => (ErrorKind::Timeout, None, None),
+            Fault::ConnectTimeout | Fault::ResponseTimeout => (ErrorKind::Timeout, None, None),
             Fault::Disconnected => (ErrorKind::Disconnected, None, None),
             Fault::Tls => (ErrorKind::Tls, None, None),
             Fault::ServerError => (ErrorKind::Server, Some(500), None),
-            Fault::RateLimited | Fault::RateLimitedForNothing => {
+            Fault::RateLimited | Fault::RateLimitedForZero => {
                 (ErrorKind::RateLimited, Some(429), None)
             }
             Fault::RateLimitedForSeconds => {
-                let wait = self.world.roll(|rng| rng.spread(120));
+                let wait = self.world.draw(|rng| rng.spread(120));
                 (ErrorKind::RateLimited, Some(429), seconds(wait))
             }
             Fault::RateLimitedForHours => (ErrorKind::RateLimited, Some(429), seconds(3600)),
             Fault::UnavailableUntil => {
-                let wait = self.world.roll(|rng| rng.spread(600));
+                let wait = self.world.draw(|rng| rng.spread(600));
                 (ErrorKind::Server, Some(503), seconds(wait))
             }
             Fault::Unauthorized => (ErrorKind::Unauthorized, Some(401), None),
             Fault::Forbidden => (ErrorKind::Forbidden, Some(403), None),
             Fault::Redirect => (ErrorKind::Redirect, Some(302), None),
             Fault::Envelope => (ErrorKind::Api, Some(200), None),
-            Fault::Rubbish => (ErrorKind::BadResponse, Some(200), None),
+            Fault::InvalidBody => (ErrorKind::BadResponse, Some(200), None),
             Fault::TooLarge => (ErrorKind::TooLarge, Some(200), None),
             _ => return None,
         };
@@ -194,55 +196,55 @@ fn error(kind: ErrorKind, http_status: Option<u16>) -> PollError {
     }
 }
 
-/// A request under way; dropped before its answer, it says so.
-struct Open<'a> {
+/// A request in flight. Logs that it was canceled if it is dropped before its response.
+struct OpenRequest<'a> {
     world: &'a World,
     number: usize,
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         let at = self.world.stamp();
         self.world.log(|log| {
             let request = &mut log.requests[self.number];
-            if request.answer.is_none() {
-                request.dropped = Some(at);
+            if request.response.is_none() {
+                request.canceled = Some(at);
             }
         });
     }
 }
 
 impl Api for SimApi {
-    async fn ask(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
+    async fn poll(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let server = &self.0;
         let world = &server.world;
-        let asked = world.stamp();
-        let life = world.life();
+        let sent = world.stamp();
+        let process = world.current_process();
         let number = world.log(|log| {
-            log.requests.push(Request {
-                life,
+            log.requests.push(ApiRequest {
+                process,
                 job,
-                asked,
-                answer: None,
-                dropped: None,
+                sent,
+                response: None,
+                canceled: None,
             });
             log.requests.len() - 1
         });
-        let _open = Open { world, number };
-        world.trace(|| format!("api: asked for {job}"));
+        let _open = OpenRequest { world, number };
+        world.trace(|| format!("api: poll of {job}"));
         let fault = server.fault();
         yield_now().await;
         sleep(match fault {
-            Some(Fault::BlackHole) => Duration::from_secs(5),
-            Some(Fault::NoAnswer) => Duration::from_secs(30),
-            Some(Fault::SlowAnswer) => {
-                Duration::from_millis(world.roll(|rng| rng.between(5_000, 29_000)))
+            Some(Fault::ConnectTimeout) => Duration::from_secs(5),
+            Some(Fault::ResponseTimeout) => Duration::from_secs(30),
+            Some(Fault::SlowResponse) => {
+                Duration::from_millis(world.draw(|rng| rng.between(5_000, 29_000)))
             }
-            _ => Duration::from_millis(world.roll(|rng| rng.spread(800))),
+            _ => Duration::from_millis(world.draw(|rng| rng.spread(800))),
         })
         .await;
-        let answer = server.answer(job, fault);
-        world.trace(|| match &answer {
+        let response = server.respond(job, fault);
+        world.trace(|| match &response {
             Ok(StatusResponse { status, .. }) => format!(
                 "api: {job} is {:?}, {:?} %, failed {}",
                 status.state, status.progress, status.failed
@@ -252,12 +254,12 @@ impl Api for SimApi {
                 error.retry_after
             ),
         });
-        let told = answer
+        let result = response
             .as_ref()
             .map(|fetched| fetched.status.clone())
             .map_err(PollError::clone);
         let at = world.stamp();
-        world.log(|log| log.requests[number].answer = Some((at, told)));
-        answer
+        world.log(|log| log.requests[number].response = Some((at, result)));
+        response
     }
 }

@@ -1,48 +1,47 @@
-//! Many lifetimes, one alone, and one twice.
+//! Runs many lifetimes, replays one, and tests that seeds are reproducible.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::faults::{Counts, Fault};
-use crate::lifetime::{Story, live};
-use crate::world::Tracing;
+use crate::faults::{Fault, FaultCounts};
+use crate::lifetime::{LifetimeReport, run_lifetime};
+use crate::world::TraceMode;
 
-/// Lifetimes, unless the environment says otherwise.
+/// The default number of lifetimes.
 const LIFETIMES: u64 = 10_000;
-/// With so many every fault has occurred.
+/// With so many lifetimes, every fault must have occurred.
 const ENOUGH_FOR_ALL_FAULTS: u64 = 2_000;
-/// The fewest kinds of faults that there have to be.
-const FAULT_KINDS: usize = 25;
+const MIN_FAULT_KINDS: usize = 25;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+            .unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
     )
 }
 
 #[derive(Default)]
-struct Sums {
+struct Totals {
     lifetimes: u64,
-    lives: u64,
+    processes: u64,
     events: u64,
     deliveries: u64,
-    counts: Counts,
+    counts: FaultCounts,
     failures: Vec<String>,
 }
 
-impl Sums {
-    fn take(&mut self, seed: u64, story: std::thread::Result<Story>) {
+impl Totals {
+    fn add_lifetime(&mut self, seed: u64, report: std::thread::Result<LifetimeReport>) {
         self.lifetimes += 1;
-        match story {
-            Ok(story) => {
-                self.lives += story.lives;
-                self.events += story.events;
-                self.deliveries += story.deliveries;
-                self.counts.add(&story.counts);
-                let first = story.violations.first();
+        match report {
+            Ok(report) => {
+                self.processes += report.processes;
+                self.events += report.events;
+                self.deliveries += report.deliveries;
+                self.counts.add(&report.counts);
+                let first = report.violations.first();
                 self.failures
                     .extend(first.map(|violation| format!("seed {seed}: {violation}")));
             }
@@ -52,7 +51,7 @@ impl Sums {
 
     fn add(&mut self, other: Self) {
         self.lifetimes += other.lifetimes;
-        self.lives += other.lives;
+        self.processes += other.processes;
         self.events += other.events;
         self.deliveries += other.deliveries;
         self.counts.add(&other.counts);
@@ -61,43 +60,45 @@ impl Sums {
 }
 
 #[test]
-fn nothing_is_lost_told_twice_or_out_of_order_in_any_lifetime() {
+fn no_lifetime_breaks_a_rule() {
     let lifetimes = number("FORGEWATCH_SIM_LIFETIMES").unwrap_or(LIFETIMES);
     let first = number("FORGEWATCH_SIM_FIRST").unwrap_or(0);
     let began = Instant::now();
     let next = AtomicU64::new(first);
     let work = || {
-        let mut sums = Sums::default();
+        let mut totals = Totals::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + lifetimes {
-                return sums;
+                return totals;
             }
-            sums.take(
+            totals.add_lifetime(
                 seed,
-                catch_unwind(AssertUnwindSafe(|| live(seed, None, Tracing::Off))),
+                catch_unwind(AssertUnwindSafe(|| {
+                    run_lifetime(seed, None, TraceMode::Off)
+                })),
             );
         }
     };
-    let mut sums = Sums::default();
+    let mut totals = Totals::default();
     std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let working: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for thread in working {
-            sums.add(thread.join().unwrap());
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in workers {
+            totals.add(thread.join().unwrap());
         }
     });
     println!(
-        "simulation: {} lifetimes, {} lives, {} crashes, {} events, {} deliveries in {:.1} s; faults: {}",
-        sums.lifetimes,
-        sums.lives,
-        sums.counts.of(Fault::Crash),
-        sums.events,
-        sums.deliveries,
+        "simulation: {} lifetimes, {} processes, {} crashes, {} events, {} deliveries in {:.1} s; faults: {}",
+        totals.lifetimes,
+        totals.processes,
+        totals.counts.of(Fault::Crash),
+        totals.events,
+        totals.deliveries,
         began.elapsed().as_secs_f64(),
-        sums.counts
+        totals.counts
     );
-    let shown = sums
+    let shown = totals
         .failures
         .iter()
         .take(20)
@@ -105,15 +106,15 @@ fn nothing_is_lost_told_twice_or_out_of_order_in_any_lifetime() {
         .collect::<Vec<_>>()
         .join("\n");
     assert!(
-        sums.failures.is_empty(),
-        "{} lifetimes broke a promise:\n{shown}\nreplay one with: FORGEWATCH_SIM_SEED=… cargo test --test simulation \
+        totals.failures.is_empty(),
+        "{} lifetimes broke a rule:\n{shown}\nreplay one with: FORGEWATCH_SIM_SEED=… cargo test --test simulation \
          replay -- --nocapture",
-        sums.failures.len()
+        totals.failures.len()
     );
-    assert!(Fault::ALL.len() >= FAULT_KINDS);
+    assert!(Fault::ALL.len() >= MIN_FAULT_KINDS);
     let missing: Vec<Fault> = Fault::ALL
         .into_iter()
-        .filter(|&f| sums.counts.of(f) == 0)
+        .filter(|&f| totals.counts.of(f) == 0)
         .collect();
     assert!(
         lifetimes < ENOUGH_FOR_ALL_FAULTS || missing.is_empty(),
@@ -126,15 +127,15 @@ fn replay() {
     let Some(seed) = number("FORGEWATCH_SIM_SEED") else {
         return;
     };
-    let story = live(seed, None, Tracing::Printed);
-    let broken: Vec<String> = story.violations.iter().map(ToString::to_string).collect();
+    let report = run_lifetime(seed, None, TraceMode::Printed);
+    let broken: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
     assert!(broken.is_empty(), "seed {seed}:\n{}", broken.join("\n"));
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn a_seed_always_gives_the_same_trace() {
     for seed in 0..50 {
-        let hash = || live(seed, None, Tracing::Hashed).trace_hash;
+        let hash = || run_lifetime(seed, None, TraceMode::Hashed).trace_hash;
         assert_eq!(hash(), hash(), "seed {seed}");
     }
 }

@@ -1,79 +1,88 @@
-//! What clients want of the daemon, at moments that suit nobody.
+//! Commands of clients, at random moments.
 
-use forgewatch::control::protocol::{Answer, DeliveryLine, How, Stands};
+use forgewatch::control::protocol::{AddOutcome, DeliveryStatus, DeliverySummary, Response};
 use forgewatch_core::delivery::DeliveryId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::time::millis;
 
 use crate::clock::EPOCH_MS;
-use crate::lifetime::{Simulated, Stage, is_refusal};
-use crate::log::{Command, DeliveryAction};
+use crate::lifetime::{Simulated, Simulation, is_error};
+use crate::log::{ClientCommand, CommandKind};
 
-/// A client that waits for the end of a watch: the command's place in the log.
-pub(crate) type Removing = Vec<(JobRef, usize)>;
+/// Clients that wait for the end of a watch: the job, and the index of the command in the log.
+pub(crate) type PendingRemovals = Vec<(JobRef, usize)>;
 
-/// Lets a client ask for something.
-pub(crate) async fn run_one(stage: &Stage, daemon: &mut Simulated, removing: &mut Removing) {
-    match stage.world.roll(|rng| rng.between(0, 9)) {
-        0..=2 => add(stage, daemon).await,
-        3 | 4 => remove(stage, daemon, removing),
-        5 | 6 => reload(stage, daemon).await,
-        7 | 8 => decide(stage, daemon).await,
-        _ => look(stage, daemon).await,
+/// Sends a random command.
+pub(crate) async fn run_random_command(
+    sim: &Simulation,
+    daemon: &mut Simulated,
+    pending_removals: &mut PendingRemovals,
+) {
+    match sim.world.draw(|rng| rng.between(0, 9)) {
+        0..=2 => add(sim, daemon).await,
+        3 | 4 => remove(sim, daemon, pending_removals),
+        5 | 6 => reload(sim, daemon).await,
+        7 | 8 => retry_or_discard(sim, daemon).await,
+        _ => query(sim, daemon).await,
     }
 }
 
-/// Answers those whose jobs are not watched any more.
-pub(crate) fn answer_removals(stage: &Stage, daemon: &Simulated, removing: &mut Removing) {
-    removing.retain(|&(job, number)| {
-        let waits = daemon.watch_of(job).is_some();
-        if !waits {
-            done(stage, number);
+/// Confirms the removal of jobs that are no longer watched.
+pub(crate) fn confirm_removals(
+    sim: &Simulation,
+    daemon: &Simulated,
+    pending_removals: &mut PendingRemovals,
+) {
+    pending_removals.retain(|&(job, number)| {
+        let is_watched = daemon.watch_of(job).is_some();
+        if !is_watched {
+            confirm(sim, number);
         }
-        waits
+        is_watched
     });
 }
 
-fn begin(stage: &Stage, wish: DeliveryAction) -> usize {
-    let (life, began) = (stage.world.life(), stage.world.stamp());
-    let wall_off = stage.wall.off();
-    stage.world.trace(|| format!("client: {wish:?}"));
-    stage.world.log(|log| {
-        log.commands.push(Command {
-            life,
-            wall_off,
+fn begin_command(sim: &Simulation, kind: CommandKind) -> usize {
+    let (process, began) = (sim.world.current_process(), sim.world.stamp());
+    let wall_offset = sim.wall_clock.offset_ms();
+    sim.world.trace(|| format!("client: {kind:?}"));
+    sim.world.log(|log| {
+        log.commands.push(ClientCommand {
+            process,
+            wall_offset,
             began,
-            done: None,
-            wish,
+            confirmed: None,
+            kind,
         });
         log.commands.len() - 1
     })
 }
 
-fn done(stage: &Stage, number: usize) {
-    let at = stage.world.stamp();
-    stage.world.trace(|| format!("client: {number} is done"));
-    stage.world.log(|log| log.commands[number].done = Some(at));
+fn confirm(sim: &Simulation, number: usize) {
+    let at = sim.world.stamp();
+    sim.world.trace(|| format!("client: {number} is done"));
+    sim.world
+        .log(|log| log.commands[number].confirmed = Some(at));
 }
 
-fn some_job(stage: &Stage) -> JobRef {
-    let jobs: Vec<JobRef> = stage.server.jobs.keys().copied().collect();
-    stage.world.roll(|rng| rng.pick(&jobs))
+fn random_job(sim: &Simulation) -> JobRef {
+    let jobs: Vec<JobRef> = sim.server.jobs.keys().copied().collect();
+    sim.world.draw(|rng| rng.pick(&jobs))
 }
 
-async fn add(stage: &Stage, daemon: &mut Simulated) {
-    let job = some_job(stage);
-    let again = stage.world.roll(|rng| rng.chance(0.3));
-    // What the interface promises, by what is on record: a job stays as it is that is watched, or ended within `retain`.
-    let retain = millis(stage.file.borrow().retain).cast_signed();
-    let wall = EPOCH_MS + stage.world.now_ms().cast_signed() + stage.wall.off();
-    let may_begin = match stage.disk.newest(job) {
+async fn add(sim: &Simulation, daemon: &mut Simulated) {
+    let job = random_job(sim);
+    let again = sim.world.draw(|rng| rng.chance(0.3));
+    // By the interface, `add` starts no watch of a job that is watched, or whose watch ended within `retain`.
+    let retain = millis(sim.config_file.borrow().retain).cast_signed();
+    let wall_clock = EPOCH_MS + sim.world.now_ms().cast_signed() + sim.wall_clock.offset_ms();
+    let may_start = match sim.disk.newest(job) {
         None => true,
         Some(watch) => watch
             .ended_wall_ms
-            .is_some_and(|at| again || at < wall - retain),
+            .is_some_and(|at| again || at < wall_clock - retain),
     };
-    let number = begin(stage, DeliveryAction::Add { job, may_begin });
+    let number = begin_command(sim, CommandKind::Add { job, may_start });
     let answer = daemon
         .add(
             vec![job],
@@ -81,54 +90,58 @@ async fn add(stage: &Stage, daemon: &mut Simulated) {
             again,
         )
         .await;
-    if let Answer::Added(lines) = answer
-        && lines
-            .iter()
-            .all(|line| line.how == How::Begun || line.how == How::Watched)
+    if let Response::Added(lines) = answer
+        && lines.iter().all(|line| {
+            line.outcome == AddOutcome::Started || line.outcome == AddOutcome::AlreadyWatched
+        })
     {
-        done(stage, number);
+        confirm(sim, number);
     }
 }
 
-fn remove(stage: &Stage, daemon: &mut Simulated, removing: &mut Removing) {
-    let job = some_job(stage);
-    let number = begin(stage, DeliveryAction::Remove(job));
+fn remove(sim: &Simulation, daemon: &mut Simulated, pending_removals: &mut PendingRemovals) {
+    let job = random_job(sim);
+    let number = begin_command(sim, CommandKind::Remove(job));
     let (removed, _) = daemon.remove(vec![job]);
-    removing.extend(removed.into_iter().map(|job| (job, number)));
-    answer_removals(stage, daemon, removing);
+    pending_removals.extend(removed.into_iter().map(|job| (job, number)));
+    confirm_removals(sim, daemon, pending_removals);
 }
 
-async fn reload(stage: &Stage, daemon: &mut Simulated) {
-    let before = stage.file.borrow().clone();
-    stage.edit_the_file();
-    let number = begin(stage, DeliveryAction::Reload);
-    if daemon.reload(stage.orders()).await.is_ok() {
-        stage.is_in_force();
-        done(stage, number);
+async fn reload(sim: &Simulation, daemon: &mut Simulated) {
+    let before = sim.config_file.borrow().clone();
+    sim.edit_config_file();
+    let number = begin_command(sim, CommandKind::Reload);
+    if daemon.reload(sim.daemon_config()).await.is_ok() {
+        sim.record_active_config();
+        confirm(sim, number);
     } else {
-        *stage.file.borrow_mut() = before;
+        *sim.config_file.borrow_mut() = before;
     }
 }
 
-/// Tries one anew that was given up, or forgets it.
-async fn decide(stage: &Stage, daemon: &mut Simulated) {
-    let Answer::Deliveries { lines, .. } = daemon.hooks().await else {
+/// Retries or discards a failed delivery.
+async fn retry_or_discard(sim: &Simulation, daemon: &mut Simulated) {
+    let Response::Deliveries {
+        deliveries: lines, ..
+    } = daemon.hooks().await
+    else {
         return;
     };
-    let given_up = |line: &DeliveryLine| (line.standing == Stands::Failed).then(|| line.id.clone());
-    let ids: Vec<String> = lines.iter().filter_map(given_up).collect();
+    let failed =
+        |line: &DeliverySummary| (line.state == DeliveryStatus::Failed).then(|| line.id.clone());
+    let ids: Vec<String> = lines.iter().filter_map(failed).collect();
     if ids.is_empty() {
         return;
     }
-    let at = stage.world.roll(|rng| rng.between(0, ids.len() as u64 - 1)) as usize;
+    let at = sim.world.draw(|rng| rng.between(0, ids.len() as u64 - 1)) as usize;
     let id: DeliveryId = ids[at].parse().unwrap();
-    let retry = stage.world.roll(|rng| rng.chance(0.7));
-    let number = begin(
-        stage,
+    let retry = sim.world.draw(|rng| rng.chance(0.7));
+    let number = begin_command(
+        sim,
         if retry {
-            DeliveryAction::Retry(id.clone())
+            CommandKind::Retry(id.clone())
         } else {
-            DeliveryAction::Discard(id.clone())
+            CommandKind::Discard(id.clone())
         },
     );
     let answer = if retry {
@@ -136,16 +149,16 @@ async fn decide(stage: &Stage, daemon: &mut Simulated) {
     } else {
         daemon.discard_hook(&ids[at]).await
     };
-    if !is_refusal(&answer) {
-        done(stage, number);
+    if !is_error(&answer) {
+        confirm(sim, number);
     }
 }
 
-async fn look(stage: &Stage, daemon: &mut Simulated) {
-    let number = begin(stage, DeliveryAction::Look);
+async fn query(sim: &Simulation, daemon: &mut Simulated) {
+    let number = begin_command(sim, CommandKind::Query);
     let listed = daemon.list(true).await;
-    let shown = daemon.show(some_job(stage)).await;
-    if !is_refusal(&listed) && !is_refusal(&shown) {
-        done(stage, number);
+    let shown = daemon.show(random_job(sim)).await;
+    if !is_error(&listed) && !is_error(&shown) {
+        confirm(sim, number);
     }
 }

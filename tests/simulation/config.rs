@@ -1,4 +1,4 @@
-//! What the configuration file says, and what it says next.
+//! Random states of the configuration file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use forgewatch::hooks::HookSpec;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::limits::{JobFailed, Limits};
-use forgewatch_core::schedule::{Policy, Rules};
+use forgewatch_core::schedule::{Policy, ScheduleSettings};
 
 use crate::rng::Rng;
 
-/// One state of the file.
+/// One state of the configuration file.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) jobs: Vec<JobSpec>,
@@ -25,8 +25,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// The first file of a lifetime, about some of these jobs.
-    pub(crate) fn first(rng: &mut Rng, jobs: &[JobRef]) -> Self {
+    /// The configuration at the start of a lifetime, with some of these jobs.
+    pub(crate) fn initial(rng: &mut Rng, jobs: &[JobRef]) -> Self {
         let policy = if rng.chance(0.3) {
             Policy::Inspection
         } else {
@@ -36,7 +36,7 @@ impl Config {
             jobs: Vec::new(),
             hooks: Vec::new(),
             limits: Limits {
-                schedule: Rules {
+                schedule: ScheduleSettings {
                     policy,
                     request_cost: Duration::from_secs(rng.pick(&[1, 5, 30])),
                     min_interval: Duration::from_secs(rng.pick(&[1, 2, 5])),
@@ -61,19 +61,19 @@ impl Config {
             },
             retain: Duration::from_secs(rng.pick(&[300, 3600, 30 * 86_400])),
         };
-        config.jobs = some_jobs(rng, jobs);
-        config.hooks = some_hooks(rng);
+        config.jobs = random_jobs(rng, jobs);
+        config.hooks = random_hooks(rng);
         config
     }
 
-    /// The file after somebody has edited it.
+    /// The configuration after a random edit.
     pub(crate) fn edited(&self, rng: &mut Rng, jobs: &[JobRef]) -> Self {
         let mut config = self.clone();
         if rng.chance(0.7) {
-            config.jobs = some_jobs(rng, jobs);
+            config.jobs = random_jobs(rng, jobs);
         }
         if rng.chance(0.5) {
-            config.hooks = some_hooks(rng);
+            config.hooks = random_hooks(rng);
         }
         config.limits.schedule.max_interval = Duration::from_secs(rng.pick(&[60, 600]));
         config
@@ -84,7 +84,7 @@ impl Config {
     }
 }
 
-fn some_jobs(rng: &mut Rng, jobs: &[JobRef]) -> Vec<JobSpec> {
+fn random_jobs(rng: &mut Rng, jobs: &[JobRef]) -> Vec<JobSpec> {
     let listed = jobs.iter().filter(|_| rng.chance(0.7));
     listed
         .map(|&job| JobSpec {
@@ -94,7 +94,7 @@ fn some_jobs(rng: &mut Rng, jobs: &[JobRef]) -> Vec<JobSpec> {
         .collect()
 }
 
-/// How often a hook of this name is tried again: the same in every state of the file.
+/// The retries of this hook, the same in every configuration.
 pub(crate) fn retries(name: &str) -> u32 {
     match name {
         "all" => 8,
@@ -103,12 +103,12 @@ pub(crate) fn retries(name: &str) -> u32 {
     }
 }
 
-fn some_hooks(rng: &mut Rng) -> Vec<HookSpec> {
+fn random_hooks(rng: &mut Rng) -> Vec<HookSpec> {
     let hook = |name: &str, on: &[&str], kinds: Option<Vec<JobKind>>, max_running| HookSpec {
         name: Arc::from(name),
         on: on.iter().map(|&on| on.to_owned()).collect(),
         kinds,
-        // Nobody runs it: the simulated hooks go by the name.
+        // Never executed: the simulated hooks go by the name.
         action: HookAction::Run {
             program: PathBuf::from("/bin/true"),
             args: Vec::new(),

@@ -1,4 +1,4 @@
-//! Death at an await: the future that is a process is dropped before its n-th poll.
+//! A crash at an await: the future of a process is dropped before its nth poll.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,26 +7,30 @@ use std::task::{Context, Poll};
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::clock::Wall;
+use crate::clock::WallClock;
 
-/// Drives a process until it ends or dies. Resolves to None where it dies.
-pub(crate) struct DiesAt<'a, T> {
+/// Polls a process until it ends, or drops it after so many polls and resolves to None.
+pub(crate) struct CrashAfter<'a, T> {
     process: Option<LocalBoxFuture<'a, T>>,
     polls_left: u64,
-    wall: Rc<Wall>,
+    wall_clock: Rc<WallClock>,
 }
 
-impl<'a, T> DiesAt<'a, T> {
-    pub(crate) fn new(process: LocalBoxFuture<'a, T>, polls: u64, wall: Rc<Wall>) -> Self {
+impl<'a, T> CrashAfter<'a, T> {
+    pub(crate) fn new(
+        process: LocalBoxFuture<'a, T>,
+        polls: u64,
+        wall_clock: Rc<WallClock>,
+    ) -> Self {
         Self {
             process: Some(process),
             polls_left: polls,
-            wall,
+            wall_clock,
         }
     }
 }
 
-impl<T> Future for DiesAt<'_, T> {
+impl<T> Future for CrashAfter<'_, T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -35,7 +39,7 @@ impl<T> Future for DiesAt<'_, T> {
             return Poll::Ready(None);
         }
         self.polls_left -= 1;
-        self.wall.forgive_looks();
+        self.wall_clock.reset_reads();
         match self.process.as_mut() {
             Some(process) => process.as_mut().poll(cx).map(Some),
             None => Poll::Ready(None),

@@ -1,8 +1,7 @@
-//! The simulated disk: a store that knows committed from not yet.
+//! The simulated disk: a store that survives crashes and fails.
 //!
-//! What it holds is the product's own model of the state file. What is given to it waits in a queue, as it does before
-//! the thread of the real store, is taken in that order and all at once or not at all, and a crash leaves of the queue
-//! what was taken by chance: a part from its front.
+//! It keeps its data in the product's own in-memory store. As with the thread of the real store, operations wait in a queue
+//! and are applied in order, each completely or not at all. A crash applies a random prefix of the queue; the rest is lost.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::store::{
-    Archive, Commit, InMemoryStore, JobListUpdate, Loaded, PollSample, SavedWatch, Store,
-    StoreError, StoredEvent,
+    Commit, DaemonStore, InMemoryStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError,
+    StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
@@ -20,46 +19,46 @@ use futures_util::FutureExt;
 use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until};
 
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::faults::Fault;
-use crate::log::{Op, Outcome, Write};
+use crate::log::{StoreOp, StoreWrite, WriteOutcome};
 use crate::world::World;
 
-/// How long a note waits to be written on its own.
-const NOTES_WITHIN_MS: u64 = 1_000;
+/// How long a poll sample waits to be written without another write.
+const SAMPLE_DELAY_MS: u64 = 1_000;
 
-/// The disk. Clones share it; it outlives every process.
+/// Clones share the disk. It outlives every process.
 #[derive(Clone)]
-pub(crate) struct Disk(Rc<Shared>);
+pub(crate) struct SimDisk(Rc<DiskState>);
 
-struct Shared {
+struct DiskState {
     world: Rc<World>,
-    wall: Rc<Wall>,
+    wall_clock: Rc<WallClock>,
     in_memory: InMemoryStore,
-    queue: RefCell<VecDeque<Queued>>,
-    /// When the last of the queue will be done.
+    queue: RefCell<VecDeque<QueuedItem>>,
+    /// When the last queued operation will be applied.
     busy_until: Cell<u64>,
     full_until: Cell<u64>,
-    /// It failed under this process, which can't trust it any more.
+    /// After an I/O error, all operations of this process fail.
     has_failed: Cell<bool>,
 }
 
-struct Queued {
+struct QueuedItem {
     ready_ms: u64,
-    what: What,
+    item: Queued,
 }
 
-enum What {
-    /// Its place in the log.
-    Write(usize),
+enum Queued {
+    /// Index into the log's writes.
+    StoreWrite(usize),
     PollSample(PollSample),
 }
 
-impl Disk {
-    pub(crate) fn new(world: Rc<World>, wall: Rc<Wall>) -> Self {
-        Self(Rc::new(Shared {
+impl SimDisk {
+    pub(crate) fn new(world: Rc<World>, wall_clock: Rc<WallClock>) -> Self {
+        Self(Rc::new(DiskState {
             world,
-            wall,
+            wall_clock,
             in_memory: InMemoryStore::default(),
             queue: RefCell::default(),
             busy_until: Cell::new(0),
@@ -68,74 +67,77 @@ impl Disk {
         }))
     }
 
-    /// What a start finds.
-    pub(crate) fn load(&self) -> Loaded {
+    /// The state that a new process finds.
+    pub(crate) fn load(&self) -> StoredState {
         self.0.has_failed.set(false);
         self.0.busy_until.set(0);
         self.0.in_memory.load()
     }
 
-    /// What is on record of a job, looked at from outside.
+    /// The newest stored watch of a job.
     pub(crate) fn newest(&self, job: JobRef) -> Option<SavedWatch> {
-        self.0.in_memory.newest_of(job).now_or_never()?.ok()?
+        self.0.in_memory.newest_watch(job).now_or_never()?.ok()?
     }
 
-    /// Whether a delivery to this hook waits.
-    pub(crate) fn owes(&self, hook: &str) -> bool {
+    pub(crate) fn has_deliveries_for(&self, hook: &str) -> bool {
         let loaded = self.0.in_memory.load();
         loaded.deliveries.iter().any(|row| &*row.id.hook == hook)
     }
 
-    /// The process is gone: chance decides how much of the queue was taken.
+    /// The process has ended: applies a random prefix of the queue.
     pub(crate) fn crash(&self) {
         let shared = &*self.0;
         let queue = shared.queue.take();
-        let taken = if shared.has_failed.get() || shared.is_full() {
+        let applied = if shared.has_failed.get() || shared.is_full() {
             0
         } else {
-            shared.world.roll(|rng| rng.between(0, queue.len() as u64)) as usize
+            shared.world.draw(|rng| rng.between(0, queue.len() as u64)) as usize
         };
         for (at, queued) in queue.into_iter().enumerate() {
-            match queued.what {
-                What::PollSample(record_poll) if at < taken => {
-                    shared.in_memory.record_poll(record_poll);
+            match queued.item {
+                Queued::PollSample(sample) if at < applied => {
+                    shared.in_memory.record_poll(sample);
                 }
-                What::PollSample(_) => shared.world.hit(Fault::NotesLost),
-                What::Write(number) if at < taken => {
-                    shared.world.hit(Fault::CutOffTaken);
-                    shared.take(number);
+                Queued::PollSample(_) => shared.world.record_fault(Fault::SamplesLost),
+                Queued::StoreWrite(number) if at < applied => {
+                    shared.world.record_fault(Fault::WriteSurvivesCrash);
+                    shared.apply(number);
                 }
-                What::Write(number) => {
-                    shared.world.hit(Fault::CutOffLost);
-                    shared.settle(number, Outcome::Lost);
+                Queued::StoreWrite(number) => {
+                    shared.world.record_fault(Fault::WriteLostInCrash);
+                    shared.record_outcome(number, WriteOutcome::Lost);
                 }
             }
         }
     }
 
-    /// Puts something in the queue; its place in the log.
-    pub(crate) fn submit(&self, op: Op) -> (usize, u64) {
-        let Shared { world, .. } = &*self.0;
-        let slow = world.may(Fault::DiskSlow, world.moods.disk * 0.1);
+    /// Queues an operation; returns its index in the log and the time when it will be applied.
+    pub(crate) fn submit(&self, op: StoreOp) -> (usize, u64) {
+        let DiskState { world, .. } = &*self.0;
+        let slow = world.occurs(Fault::DiskSlow, world.fault_rates.disk * 0.1);
         if slow {
-            world.hit(Fault::DiskSlow);
+            world.record_fault(Fault::DiskSlow);
         }
-        let takes = world.roll(|rng| {
+        let duration_ms = world.draw(|rng| {
             if slow {
                 rng.between(500, 5_000)
             } else {
                 rng.spread(12) - 1
             }
         });
-        let ready_ms = world.now_ms().max(self.0.busy_until.get()) + takes;
+        let ready_ms = world.now_ms().max(self.0.busy_until.get()) + duration_ms;
         self.0.busy_until.set(ready_ms);
-        let (submitted, life, wall_off) = (world.stamp(), world.life(), self.0.wall.off());
+        let (submitted, process, wall_offset) = (
+            world.stamp(),
+            world.current_process(),
+            self.0.wall_clock.offset_ms(),
+        );
         let number = world.log(|log| {
             let config = log.configs.len().saturating_sub(1);
-            log.writes.push(Write {
-                life,
+            log.writes.push(StoreWrite {
+                process,
                 config,
-                wall_off,
+                wall_offset,
                 submitted,
                 op,
                 outcome: None,
@@ -143,105 +145,109 @@ impl Disk {
             });
             log.writes.len() - 1
         });
-        self.0.queue.borrow_mut().push_back(Queued {
+        self.0.queue.borrow_mut().push_back(QueuedItem {
             ready_ms,
-            what: What::Write(number),
+            item: Queued::StoreWrite(number),
         });
         (number, ready_ms)
     }
 
-    /// Waits until it is on the disk, or is not.
-    pub(crate) async fn written(&self, (number, ready_ms): (usize, u64)) -> Result<(), StoreError> {
+    /// Waits for the result of an operation.
+    pub(crate) async fn await_write(
+        &self,
+        (number, ready_ms): (usize, u64),
+    ) -> Result<(), StoreError> {
         let shared = &*self.0;
         yield_now().await;
         sleep_until(shared.world.at(ready_ms)).await;
-        shared.work();
-        // The way back, on which a process can die with its commit taken.
-        if shared.world.roll(|rng| rng.chance(0.3)) {
+        shared.apply_due();
+        // The process can crash here although its commit was applied.
+        if shared.world.draw(|rng| rng.chance(0.3)) {
             sleep(Duration::from_millis(2)).await;
         } else {
             yield_now().await;
         }
         let reply = shared.world.log(|log| log.writes[number].reply.clone());
-        reply.unwrap_or_else(|| Err(in_doubt()))
+        reply.unwrap_or_else(|| Err(io_error()))
     }
 
-    async fn write(&self, op: Op) -> Result<(), StoreError> {
-        let place = self.submit(op);
-        self.written(place).await
+    async fn write(&self, op: StoreOp) -> Result<(), StoreError> {
+        let queued = self.submit(op);
+        self.await_write(queued).await
     }
 
-    /// A read has its place in the queue like everything else.
+    /// Reads wait in the queue like writes.
     async fn read<T>(
         &self,
         from: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.write(Op::Read).await?;
+        self.write(StoreOp::Read).await?;
         from.await
     }
 }
 
-impl Shared {
+impl DiskState {
     fn is_full(&self) -> bool {
-        !self.world.is_calm() && self.world.now_ms() < self.full_until.get()
+        !self.world.faults_disabled() && self.world.now_ms() < self.full_until.get()
     }
 
-    /// Does whatever of the queue is due, in order.
-    fn work(&self) {
+    /// Applies all operations that are due, in order.
+    fn apply_due(&self) {
         let now = self.world.now_ms();
-        let is_due = |queued: &Queued| match queued.what {
-            What::Write(_) => queued.ready_ms <= now,
-            What::PollSample(_) => queued.ready_ms + NOTES_WITHIN_MS <= now,
+        let is_due = |queued: &QueuedItem| match queued.item {
+            Queued::StoreWrite(_) => queued.ready_ms <= now,
+            Queued::PollSample(_) => queued.ready_ms + SAMPLE_DELAY_MS <= now,
         };
         let last = self.queue.borrow().iter().rposition(is_due);
         for _ in 0..last.map_or(0, |at| at + 1) {
-            let Some(Queued { what, .. }) = self.queue.borrow_mut().pop_front() else {
+            let Some(QueuedItem { item, .. }) = self.queue.borrow_mut().pop_front() else {
                 return;
             };
-            match what {
-                What::PollSample(_) if self.is_full() => self.world.hit(Fault::NotesLost),
-                What::PollSample(record_poll) => self.in_memory.record_poll(record_poll),
-                What::Write(number) => self.try_to_take(number),
+            match item {
+                Queued::PollSample(_) if self.is_full() => {
+                    self.world.record_fault(Fault::SamplesLost)
+                }
+                Queued::PollSample(sample) => self.in_memory.record_poll(sample),
+                Queued::StoreWrite(number) => self.try_apply(number),
             }
         }
     }
 
-    fn try_to_take(&self, number: usize) {
+    fn try_apply(&self, number: usize) {
         let world = &self.world;
-        let is_read = world.log(|log| matches!(log.writes[number].op, Op::Read));
+        let is_read = world.log(|log| matches!(log.writes[number].op, StoreOp::Read));
         if self.has_failed.get() {
-            return self.settle(number, Outcome::Failed(in_doubt()));
+            return self.record_outcome(number, WriteOutcome::Failed(io_error()));
         }
-        if world.may(Fault::DiskFails, world.moods.disk * 0.01) {
-            world.hit(Fault::DiskFails);
+        if world.occurs(Fault::DiskFails, world.fault_rates.disk * 0.01) {
+            world.record_fault(Fault::DiskFails);
             self.has_failed.set(true);
-            if world.roll(|rng| rng.chance(0.5)) {
-                self.take(number);
-                // It is there, and still the process is told that it may not be.
-                world.log(|log| log.writes[number].reply = Some(Err(in_doubt())));
+            if world.draw(|rng| rng.chance(0.5)) {
+                self.apply(number);
+                // It was applied, but the process gets an error.
+                world.log(|log| log.writes[number].reply = Some(Err(io_error())));
                 return;
             }
-            return self.settle(number, Outcome::Failed(in_doubt()));
+            return self.record_outcome(number, WriteOutcome::Failed(io_error()));
         }
-        if !self.is_full() && world.may(Fault::DiskFull, world.moods.disk * 0.1) {
-            let until = world.now_ms() + world.roll(|rng| rng.spread(120_000));
+        if !self.is_full() && world.occurs(Fault::DiskFull, world.fault_rates.disk * 0.1) {
+            let until = world.now_ms() + world.draw(|rng| rng.spread(120_000));
             self.full_until.set(until);
         }
         if self.is_full() && !is_read {
-            world.hit(Fault::DiskFull);
-            return self.settle(
+            world.record_fault(Fault::DiskFull);
+            return self.record_outcome(
                 number,
-                Outcome::Failed(StoreError::Full("simulated".to_owned())),
+                WriteOutcome::Failed(StoreError::Unavailable("simulated".to_owned())),
             );
         }
-        self.take(number);
+        self.apply(number);
     }
 
-    /// Takes it over into the model.
-    fn take(&self, number: usize) {
+    fn apply(&self, number: usize) {
         let op = self.world.log(|log| log.writes[number].op.clone());
         let done = match op {
-            Op::Commit {
+            StoreOp::Commit {
                 watch,
                 events,
                 deliveries,
@@ -255,59 +261,59 @@ impl Shared {
                 };
                 self.in_memory.commit(commit).now_or_never()
             }
-            Op::JobListUpdate(accept) => self.in_memory.accept(accept).now_or_never(),
-            Op::Calibrations(json) => self.in_memory.save_calibrations(json).now_or_never(),
-            Op::Prune(before) => {
+            StoreOp::JobListUpdate(update) => self.in_memory.update_jobs(update).now_or_never(),
+            StoreOp::Calibrations(json) => self.in_memory.save_calibration(json).now_or_never(),
+            StoreOp::Prune(before) => {
                 let pruned = self.in_memory.prune(before).now_or_never();
                 pruned.map(|result| result.map(drop))
             }
-            Op::Read => Some(Ok(())),
+            StoreOp::Read => Some(Ok(())),
         };
         let outcome = match done {
-            Some(Ok(())) => Outcome::Taken,
-            Some(Err(error)) => Outcome::Failed(error),
-            None => Outcome::Lost,
+            Some(Ok(())) => WriteOutcome::Applied,
+            Some(Err(error)) => WriteOutcome::Failed(error),
+            None => WriteOutcome::Lost,
         };
-        self.settle(number, outcome);
+        self.record_outcome(number, outcome);
     }
 
-    fn settle(&self, number: usize, outcome: Outcome) {
+    fn record_outcome(&self, number: usize, outcome: WriteOutcome) {
         let at = self.world.stamp();
         self.world.trace(|| {
-            let words = self.world.log(|log| log.writes[number].op.words());
-            format!("disk: {number} {outcome:?}: {words}")
+            let describe = self.world.log(|log| log.writes[number].op.describe());
+            format!("disk: {number} {outcome:?}: {describe}")
         });
         self.world.log(|log| {
             let write = &mut log.writes[number];
             write.reply = match &outcome {
-                Outcome::Taken => Some(Ok(())),
-                Outcome::Failed(error) => Some(Err(error.clone())),
-                Outcome::Lost => None,
+                WriteOutcome::Applied => Some(Ok(())),
+                WriteOutcome::Failed(error) => Some(Err(error.clone())),
+                WriteOutcome::Lost => None,
             };
             write.outcome = Some((at, outcome));
         });
     }
 }
 
-fn in_doubt() -> StoreError {
+fn io_error() -> StoreError {
     StoreError::Fatal("simulated: I/O error".to_owned())
 }
 
-impl Store for Disk {
+impl Store for SimDisk {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        self.write(Op::of(&commit)).await
+        self.write(StoreOp::of(&commit)).await
     }
 
-    fn record_poll(&self, record_poll: PollSample) {
+    fn record_poll(&self, sample: PollSample) {
         let ready_ms = self.0.world.now_ms();
-        self.0.queue.borrow_mut().push_back(Queued {
+        self.0.queue.borrow_mut().push_back(QueuedItem {
             ready_ms,
-            what: What::PollSample(record_poll),
+            item: Queued::PollSample(sample),
         });
     }
 }
 
-impl Archive for Disk {
+impl DaemonStore for SimDisk {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         self.read(self.0.in_memory.deliveries_of(watch)).await
     }
@@ -316,8 +322,11 @@ impl Archive for Disk {
         self.read(self.0.in_memory.delivery(id)).await
     }
 
-    async fn given_up(&self, limit: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
-        self.read(self.0.in_memory.given_up(limit)).await
+    async fn failed_deliveries(
+        &self,
+        limit: usize,
+    ) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
+        self.read(self.0.in_memory.failed_deliveries(limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
@@ -332,29 +341,29 @@ impl Archive for Disk {
         self.read(self.0.in_memory.events_of(watch)).await
     }
 
-    async fn polls(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.read(self.0.in_memory.polls(watch)).await
+    async fn polls_of(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
+        self.read(self.0.in_memory.polls_of(watch)).await
     }
 
-    async fn newest_of(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.read(self.0.in_memory.newest_of(job)).await
+    async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
+        self.read(self.0.in_memory.newest_watch(job)).await
     }
 
-    async fn ended_since(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(self.0.in_memory.ended_since(wall_ms)).await
+    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
+        self.read(self.0.in_memory.ended_watches(wall_ms)).await
     }
 
-    async fn accept(&self, accept: JobListUpdate) -> Result<(), StoreError> {
-        self.write(Op::JobListUpdate(accept)).await
+    async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
+        self.write(StoreOp::JobListUpdate(update)).await
     }
 
-    async fn save_calibrations(&self, json: String) -> Result<(), StoreError> {
-        self.write(Op::Calibrations(json)).await
+    async fn save_calibration(&self, json: String) -> Result<(), StoreError> {
+        self.write(StoreOp::Calibrations(json)).await
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
-        // All at once: the model knows no "some".
-        self.write(Op::Prune(before_wall_ms)).await?;
+        // The in-memory store prunes everything at once.
+        self.write(StoreOp::Prune(before_wall_ms)).await?;
         Ok(0)
     }
 }

@@ -1,42 +1,39 @@
-//! Everything that goes wrong in the simulated world: one table, each with a counter.
+//! The faults of the simulation, with a counter for each.
 
 macro_rules! faults {
     ($($(#[$what:meta])* $name:ident,)*) => {
-        /// What can go wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Fault { $($(#[$what])* $name,)* }
 
         impl Fault {
-            /// All of them.
             pub(crate) const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
         }
     };
 }
 
 faults! {
-    // What one request meets on its way.
-    /// The name cannot be looked up.
+    // Faults of one request.
+    /// The name cannot be resolved.
     Dns,
-    /// Nobody listens.
     ConnectionRefused,
-    /// Packets vanish: the time-out for connecting runs out.
-    BlackHole,
-    /// Connected, and never answered.
-    NoAnswer,
-    /// The connection breaks in the middle.
+    /// The connect timeout expires.
+    ConnectTimeout,
+    /// Connected, but no response.
+    ResponseTimeout,
+    /// The connection breaks during the response.
     Disconnected,
-    /// The certificate is wrong.
+    /// The certificate is invalid.
     Tls,
     /// HTTP 500.
     ServerError,
-    /// 429 without a word on when.
+    /// 429 without `Retry-After`.
     RateLimited,
-    /// 429 with seconds.
+    /// 429 with `Retry-After` in seconds.
     RateLimitedForSeconds,
-    /// 429 that asks for more than an hour.
+    /// 429 with a `Retry-After` of more than an hour.
     RateLimitedForHours,
-    /// 429 with zero seconds.
-    RateLimitedForNothing,
+    /// 429 with a `Retry-After` of zero.
+    RateLimitedForZero,
     /// 503 with `Retry-After`.
     UnavailableUntil,
     /// 401.
@@ -45,51 +42,51 @@ faults! {
     Forbidden,
     /// A redirect, which is not followed.
     Redirect,
-    /// 200 with the server's error envelope.
+    /// 200 with the vendor's error envelope.
     Envelope,
-    /// No status at all.
-    Rubbish,
+    /// 200 without a valid status.
+    InvalidBody,
     /// Larger than `max_body`.
     TooLarge,
-    /// It takes very long.
-    SlowAnswer,
-    /// So large that asking often is a burden.
-    LargeAnswer,
+    /// Takes up to 29 s.
+    SlowResponse,
+    /// So large that the daemon has to poll less often.
+    LargeResponse,
     /// A `Date` that is wrong.
     WrongDate,
-    // What the API as a whole does.
+    // Faults of the whole API.
     /// Every request fails for a while.
     Outage,
     /// The server's clock is off.
     ServerSkew,
-    // What a job does.
+    // Quirks of a job.
     /// 404 at first.
-    NotThereYet,
-    /// 404 for ever.
-    NeverThere,
+    NotFoundAtFirst,
+    /// 404 forever.
+    NeverFound,
     /// 410.
     Gone,
-    /// From a later state to an earlier one.
-    StateFalls,
-    /// Less is done than was.
-    ProgressFalls,
-    /// `jobfailed` alone tells of the end.
+    /// The state goes back to an earlier one.
+    StateGoesBack,
+    /// Progress decreases.
+    ProgressGoesBack,
+    /// The end shows only in `jobfailed`.
     EndsByFlag,
-    /// 100 % alone tells of the end.
+    /// The end shows only in a progress of 100 %.
     EndsByProgress,
     /// `jobfailed` is set for a while and cleared.
     FlagCleared,
-    /// State, flag and progress contradict each other at the end.
+    /// State, `jobfailed` and progress contradict each other at the end.
     Contradiction,
-    /// A state outside the table.
+    /// An undocumented state.
     UnknownState,
-    /// Nothing moves for a while.
+    /// No value changes for a while.
     Stall,
-    /// The expected end has passed.
+    /// The ETA is in the past.
     EtaPast,
-    /// The expected end is years away.
+    /// The ETA is in the year 9999.
     EtaFar,
-    /// No expected end.
+    /// No ETA.
     EtaMissing,
     // Clocks.
     /// The wall clock is set forward, by up to a day.
@@ -97,68 +94,68 @@ faults! {
     /// The wall clock is set back, by up to a day.
     ClockBack,
     /// The wall clock is off by a year.
-    ClockYear,
+    ClockOffByYear,
     // The disk.
-    /// No room: nothing is taken.
+    /// Writes fail until there is space again.
     DiskFull,
-    /// An I/O error: whether it was taken, nobody knows.
+    /// An I/O error: the write may have been applied or not.
     DiskFails,
     /// A commit takes seconds.
     DiskSlow,
-    /// A crash with a commit under way, which is there afterwards.
-    CutOffTaken,
-    /// A crash with a commit under way, which is not there afterwards.
-    CutOffLost,
-    /// A crash loses notes.
-    NotesLost,
+    /// A crash during a write, which is applied all the same.
+    WriteSurvivesCrash,
+    /// A crash during a write, which is lost.
+    WriteLostInCrash,
+    /// Poll samples are lost in a crash or on a full disk.
+    SamplesLost,
     // The process.
-    /// It dies at an await.
+    /// At a random await.
     Crash,
-    /// It dies before it is ready.
-    CrashAtStart,
-    /// It dies while a client waits for its answer.
+    /// A crash before the process is ready.
+    CrashInStartup,
+    /// A crash while a client waits for its response.
     CrashInCommand,
-    /// It dies in its orderly stop.
-    CrashInStop,
-    /// The next one begins hours later.
-    LongDown,
-    /// The machine gives no random numbers.
+    /// A crash during the orderly shutdown.
+    CrashInShutdown,
+    /// Hours pass before the next process starts.
+    LongDowntime,
+    /// The system provides no random numbers.
     NoEntropy,
     // Hooks.
     /// An attempt fails.
     HookFails,
     /// An attempt fails after it had its effect.
     HookFailsAfterEffect,
-    /// An attempt is refused for good.
-    HookRefuses,
-    /// The receiver wants to be left alone for a while.
-    HookWantsPause,
-    /// It wants that for more than an hour.
-    HookWantsLongPause,
-    /// An attempt hangs until its time-out.
+    /// The receiver rejects the event permanently.
+    HookRejects,
+    /// The receiver sends `Retry-After`.
+    HookRetryAfter,
+    /// The receiver sends a `Retry-After` of more than an hour.
+    HookLongRetryAfter,
+    /// An attempt hangs until its timeout.
     HookHangs,
-    /// A crash cuts an attempt off, which had its effect.
-    HookCutOffAfterEffect,
-    /// A crash cuts an attempt off before its effect.
-    HookCutOff,
-    /// An attempt is ended by the stop.
+    /// A crash ends an attempt after its effect.
+    HookKilledAfterEffect,
+    /// A crash ends an attempt before its effect.
+    HookKilled,
+    /// The shutdown ends an attempt.
     HookStopped,
-    /// A hook leaves the configuration with deliveries waiting.
-    HookLeaves,
+    /// A hook with pending deliveries is removed from the configuration.
+    HookRemoved,
 }
 
-/// How often each occurred.
+/// The number of occurrences of each fault.
 #[derive(Clone, Debug)]
-pub(crate) struct Counts([u64; Fault::ALL.len()]);
+pub(crate) struct FaultCounts([u64; Fault::ALL.len()]);
 
-impl Default for Counts {
+impl Default for FaultCounts {
     fn default() -> Self {
         Self([0; Fault::ALL.len()])
     }
 }
 
-impl Counts {
-    pub(crate) fn hit(&mut self, fault: Fault) {
+impl FaultCounts {
+    pub(crate) fn increment(&mut self, fault: Fault) {
         self.0[fault as usize] += 1;
     }
 
@@ -173,12 +170,12 @@ impl Counts {
     }
 }
 
-impl std::fmt::Display for Counts {
+impl std::fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words: Vec<String> = Fault::ALL
+        let describe: Vec<String> = Fault::ALL
             .iter()
             .map(|&fault| format!("{fault:?} {}", self.of(fault)))
             .collect();
-        f.write_str(&words.join(", "))
+        f.write_str(&describe.join(", "))
     }
 }

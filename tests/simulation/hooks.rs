@@ -1,4 +1,4 @@
-//! The simulated hooks: they take an event, fail, hang, ask for a pause, or are cut off.
+//! The simulated hooks: they accept an event, fail, hang, send `Retry-After`, or are killed with the process.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -6,43 +6,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::hooks::payload::EventPayload;
-use forgewatch::hooks::queue::Attempt;
+use forgewatch::hooks::queue::AttemptResult;
 use forgewatch::hooks::{AttemptFuture, Executor};
 use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::config::Config;
 use crate::faults::Fault;
-use crate::log::{Attempted, Came};
+use crate::log::{AttemptEnd, HookAttempt};
 use crate::world::World;
 
 /// The hooks of one configuration.
 pub(crate) struct SimHooks {
     world: Rc<World>,
-    wall: Rc<Wall>,
+    wall_clock: Rc<WallClock>,
     names: BTreeSet<Arc<str>>,
 }
 
-/// What can become of an attempt.
-const GOES_WRONG: [Fault; 6] = [
+const ATTEMPT_FAULTS: [Fault; 6] = [
     Fault::HookFails,
     Fault::HookFailsAfterEffect,
-    Fault::HookRefuses,
-    Fault::HookWantsPause,
-    Fault::HookWantsLongPause,
+    Fault::HookRejects,
+    Fault::HookRetryAfter,
+    Fault::HookLongRetryAfter,
     Fault::HookHangs,
 ];
 
-/// The time-out of every hook.
+/// The timeout of every hook.
 const TIMEOUT_MS: u64 = 20_000;
 
 impl SimHooks {
-    pub(crate) fn new(world: &Rc<World>, wall: &Rc<Wall>, config: &Config) -> Self {
+    pub(crate) fn new(world: &Rc<World>, wall_clock: &Rc<WallClock>, config: &Config) -> Self {
         Self {
             world: Rc::clone(world),
-            wall: Rc::clone(wall),
+            wall_clock: Rc::clone(wall_clock),
             names: config
                 .hooks
                 .iter()
@@ -56,7 +55,7 @@ impl Executor for SimHooks {
     fn attempt(
         &self,
         id: &DeliveryId,
-        told: &Arc<EventPayload>,
+        payload: &Arc<EventPayload>,
         attempt: u32,
         _: i64,
         stop: watch::Receiver<bool>,
@@ -65,46 +64,45 @@ impl Executor for SimHooks {
             return None;
         }
         let world = Rc::clone(&self.world);
-        let (began, life) = (world.stamp(), world.life());
-        let attempted = Attempted {
-            life,
-            wall_off: self.wall.off(),
+        let (began, process) = (world.stamp(), world.current_process());
+        let attempted = HookAttempt {
+            process,
+            wall_offset: self.wall_clock.offset_ms(),
             began,
             delivery: id.clone(),
-            told: Arc::clone(told),
+            payload: Arc::clone(payload),
             attempt,
             had_effect: false,
             end: None,
         };
-        world.trace(|| format!("hook: attempt {attempt} of {id}, {}", told.what()));
+        world.trace(|| format!("hook: attempt {attempt} of {id}, {}", payload.summary()));
         let number = world.log(|log| {
             log.attempts.push(attempted);
             log.attempts.len() - 1
         });
-        let odds = world.moods.hooks;
-        let fails = !world.is_calm() && world.roll(|rng| rng.chance(odds));
+        let odds = world.fault_rates.hooks;
+        let fails = !world.faults_disabled() && world.draw(|rng| rng.chance(odds));
         let fault = if fails {
-            world.one_of(&GOES_WRONG)
+            world.pick_fault(&ATTEMPT_FAULTS)
         } else {
             None
         };
-        Some(Box::pin(run(world, number, fault, stop)))
+        Some(Box::pin(run_attempt(world, number, fault, stop)))
     }
 }
 
-/// One attempt, as far as it gets.
-async fn run(
+async fn run_attempt(
     world: Rc<World>,
     number: usize,
     fault: Option<Fault>,
     mut stop: watch::Receiver<bool>,
-) -> Attempt {
+) -> AttemptResult {
     let takes = match fault {
         Some(Fault::HookHangs) => TIMEOUT_MS,
-        _ => world.roll(|rng| rng.spread(4_000)),
+        _ => world.draw(|rng| rng.spread(4_000)),
     };
     let work = async {
-        let before = world.roll(|rng| rng.between(0, takes));
+        let before = world.draw(|rng| rng.between(0, takes));
         sleep(Duration::from_millis(before)).await;
         if matches!(fault, None | Some(Fault::HookFailsAfterEffect)) {
             world.log(|log| log.attempts[number].had_effect = true);
@@ -115,69 +113,69 @@ async fn run(
         biased;
         () = work => false,
         _ = stop.wait_for(|&stop| stop) => {
-            sleep(Duration::from_millis(world.roll(|rng| rng.between(0, 5_000)))).await;
+            sleep(Duration::from_millis(world.draw(|rng| rng.between(0, 5_000)))).await;
             true
         }
     };
-    let pause = |from, to| Duration::from_secs(world.roll(|rng| rng.between(from, to)));
-    let came = match fault {
+    let pause = |from, to| Duration::from_secs(world.draw(|rng| rng.between(from, to)));
+    let end = match fault {
         _ if is_stopped => {
-            world.hit(Fault::HookStopped);
-            Came::Stopped
+            world.record_fault(Fault::HookStopped);
+            AttemptEnd::Stopped
         }
-        None => Came::Delivered,
-        Some(Fault::HookRefuses) => Came::Refused,
-        Some(Fault::HookWantsPause) => Came::Failed {
+        None => AttemptEnd::Delivered,
+        Some(Fault::HookRejects) => AttemptEnd::Rejected,
+        Some(Fault::HookRetryAfter) => AttemptEnd::Failed {
             not_before: pause(1, 900),
         },
-        Some(Fault::HookWantsLongPause) => Came::Failed {
+        Some(Fault::HookLongRetryAfter) => AttemptEnd::Failed {
             not_before: pause(3_601, 90_000),
         },
-        Some(_) => Came::Failed {
+        Some(_) => AttemptEnd::Failed {
             not_before: Duration::ZERO,
         },
     };
     if let (Some(fault), false) = (fault, is_stopped) {
-        world.hit(fault);
+        world.record_fault(fault);
     }
     let at = world.stamp();
     world.trace(|| {
         let id = world.log(|log| log.attempts[number].delivery.clone());
-        format!("hook: {id}: {came:?}")
+        format!("hook: {id}: {end:?}")
     });
-    world.log(|log| log.attempts[number].end = Some((at, came)));
-    let why = DeliveryFailure::new(format!("simulated: {came:?}"));
-    match came {
-        Came::Delivered => Attempt::Delivered,
-        Came::Failed { not_before } => Attempt::Failed { why, not_before },
-        Came::Refused => Attempt::Refused(why),
-        Came::Stopped => Attempt::Failed {
+    world.log(|log| log.attempts[number].end = Some((at, end)));
+    let why = DeliveryFailure::new(format!("simulated: {end:?}"));
+    match end {
+        AttemptEnd::Delivered => AttemptResult::Delivered,
+        AttemptEnd::Failed { not_before } => AttemptResult::Failed { why, not_before },
+        AttemptEnd::Rejected => AttemptResult::Rejected(why),
+        AttemptEnd::Stopped => AttemptResult::Failed {
             why,
             not_before: Duration::ZERO,
         },
     }
 }
 
-/// The process has died: what it ran goes on for as long as it likes.
-pub(crate) fn cut_off(world: &World) {
-    let under_way = |attempt: &Attempted| attempt.end.is_none();
-    let life = world.life();
+/// Ends the attempts of a process that has ended. An attempt may still have its effect.
+pub(crate) fn end_attempts(world: &World) {
+    let under_way = |attempt: &HookAttempt| attempt.end.is_none();
+    let process = world.current_process();
     let cut: Vec<(usize, bool)> = world.log(|log| {
         let of_it = log
             .attempts
             .iter()
             .enumerate()
-            .filter(|(_, a)| a.life == life && under_way(a));
+            .filter(|(_, a)| a.process == process && under_way(a));
         of_it
             .map(|(number, attempt)| (number, attempt.had_effect))
             .collect()
     });
     for (number, had_effect) in cut {
-        let has_effect = had_effect || world.roll(|rng| rng.chance(0.5));
-        world.hit(if has_effect {
-            Fault::HookCutOffAfterEffect
+        let has_effect = had_effect || world.draw(|rng| rng.chance(0.5));
+        world.record_fault(if has_effect {
+            Fault::HookKilledAfterEffect
         } else {
-            Fault::HookCutOff
+            Fault::HookKilled
         });
         world.log(|log| log.attempts[number].had_effect = has_effect);
     }

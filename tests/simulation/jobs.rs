@@ -1,4 +1,4 @@
-//! The lives of jobs on the simulated server.
+//! The jobs of the simulated API.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +9,29 @@ use crate::faults::Fault;
 use crate::rng::Rng;
 use crate::world::World;
 
-/// A job's life. Times are true milliseconds.
+/// Times are true milliseconds.
 #[derive(Debug)]
-pub(crate) struct Life {
-    /// Before it, 404.
-    appears: u64,
+pub(crate) struct SimJob {
+    /// 404 until then.
+    appears_at: u64,
     queued_until: u64,
-    pub(crate) ends: u64,
-    end: JobState,
-    /// What is wrong with it, and from when to when.
+    pub(crate) ends_at: u64,
+    end_state: JobState,
+    /// Faults of this job, each with start and end.
     quirks: Vec<(Fault, u64, u64)>,
 }
 
-/// What the server says of a job.
-pub(crate) enum Said {
+/// The server's reply to a status request.
+pub(crate) enum StatusReply {
     Status(Box<Status>),
-    /// 404.
     NotFound,
-    /// 410.
     Gone,
 }
 
-/// Quirks that last for a part of a job's life.
-const FOR_A_WHILE: [Fault; 8] = [
-    Fault::StateFalls,
-    Fault::ProgressFalls,
+/// Quirks that last for a while.
+const TEMPORARY_QUIRKS: [Fault; 8] = [
+    Fault::StateGoesBack,
+    Fault::ProgressGoesBack,
     Fault::FlagCleared,
     Fault::UnknownState,
     Fault::Stall,
@@ -42,22 +40,22 @@ const FOR_A_WHILE: [Fault; 8] = [
     Fault::EtaMissing,
 ];
 
-/// Quirks of the end, or of there being no job at all.
-const OF_THE_END: [Fault; 5] = [
+/// Quirks from the end on.
+const FINAL_QUIRKS: [Fault; 5] = [
     Fault::EndsByFlag,
     Fault::EndsByProgress,
     Fault::Contradiction,
-    Fault::NeverThere,
+    Fault::NeverFound,
     Fault::Gone,
 ];
 
-/// How long a flag alone tells of an end.
+/// How long `jobfailed` alone shows the end.
 const FLAG_ALONE_MS: u64 = 600_000;
 
-impl Life {
+impl SimJob {
     fn new(world: &World) -> Self {
-        let (appears, queued, lasts, end) = world.roll(|rng| {
-            let end = rng.pick(&[
+        let (appears_at, queued, lasts, end_state) = world.draw(|rng| {
+            let end_state = rng.pick(&[
                 JobState::Completed,
                 JobState::Completed,
                 JobState::Failed,
@@ -67,44 +65,48 @@ impl Life {
                 rng.between(0, 40_000),
                 rng.spread(60_000),
                 rng.spread(1_500_000),
-                end,
+                end_state,
             )
         });
-        let appears = if world.may(Fault::NotThereYet, 0.3) {
-            appears
+        let appears_at = if world.occurs(Fault::NotFoundAtFirst, 0.3) {
+            appears_at
         } else {
             0
         };
-        let (queued_until, ends) = (appears + queued, appears + queued + lasts);
+        let (queued_until, ends_at) = (appears_at + queued, appears_at + queued + lasts);
         let mut quirks = Vec::new();
-        while world.roll(|rng| rng.chance(0.4)) {
+        while world.draw(|rng| rng.chance(0.4)) {
             let part = |rng: &mut Rng| {
-                let from = rng.between(appears, ends);
+                let from = rng.between(appears_at, ends_at);
                 (from, from + rng.spread(300_000))
             };
-            let (from, until) = world.roll(part);
-            quirks.extend(world.one_of(&FOR_A_WHILE).map(|quirk| (quirk, from, until)));
+            let (from, until) = world.draw(part);
+            quirks.extend(
+                world
+                    .pick_fault(&TEMPORARY_QUIRKS)
+                    .map(|quirk| (quirk, from, until)),
+            );
         }
-        if world.roll(|rng| rng.chance(0.3)) {
-            // Where the flag is a count, it is no end: some minutes later there is one.
+        if world.draw(|rng| rng.chance(0.3)) {
+            // With `--jobfailed count` the flag is not an end, so the state must change some minutes later.
             let until = |quirk| {
                 if quirk == Fault::EndsByFlag {
-                    ends + FLAG_ALONE_MS
+                    ends_at + FLAG_ALONE_MS
                 } else {
                     u64::MAX
                 }
             };
             quirks.extend(
                 world
-                    .one_of(&OF_THE_END)
-                    .map(|quirk| (quirk, ends, until(quirk))),
+                    .pick_fault(&FINAL_QUIRKS)
+                    .map(|quirk| (quirk, ends_at, until(quirk))),
             );
         }
         Self {
-            appears,
+            appears_at,
             queued_until,
-            ends,
-            end,
+            ends_at,
+            end_state,
             quirks,
         }
     }
@@ -113,41 +115,41 @@ impl Life {
         self.quirks.iter().any(|&(q, ..)| q == quirk)
     }
 
-    fn is(&self, quirk: Fault, now: u64) -> bool {
+    fn is_active(&self, quirk: Fault, now: u64) -> bool {
         self.quirks
             .iter()
             .any(|&(q, from, until)| q == quirk && from <= now && now < until)
     }
 
-    /// What the server answers at this true time; `server_s` is what its own clock shows then, Unix seconds.
-    pub(crate) fn say(&self, now: u64, server_s: i64, world: &World) -> Said {
+    /// The reply at this true time; `server_s` is the server's clock, in Unix seconds.
+    pub(crate) fn reply_at(&self, now: u64, server_s: i64, world: &World) -> StatusReply {
         let quirk = |fault: Fault| {
-            let is = self.is(fault, now);
-            if is {
-                world.hit(fault);
+            let is_active = self.is_active(fault, now);
+            if is_active {
+                world.record_fault(fault);
             }
-            is
+            is_active
         };
-        if self.has(Fault::NeverThere) {
-            world.hit(Fault::NeverThere);
-            return Said::NotFound;
+        if self.has(Fault::NeverFound) {
+            world.record_fault(Fault::NeverFound);
+            return StatusReply::NotFound;
         }
-        if now < self.appears {
-            world.hit(Fault::NotThereYet);
-            return Said::NotFound;
+        if now < self.appears_at {
+            world.record_fault(Fault::NotFoundAtFirst);
+            return StatusReply::NotFound;
         }
         if quirk(Fault::Gone) {
-            return Said::Gone;
+            return StatusReply::Gone;
         }
         let seconds = |ms: u64| server_s + (ms.cast_signed() - now.cast_signed()).div_euclid(1000);
-        let moved = if quirk(Fault::Stall) {
+        let active_until = if quirk(Fault::Stall) {
             self.queued_until.min(now)
         } else {
             now
         };
-        let is_over = now >= self.ends;
-        let share =
-            moved.saturating_sub(self.queued_until) as f32 / (self.ends - self.queued_until) as f32;
+        let has_ended = now >= self.ends_at;
+        let share = active_until.saturating_sub(self.queued_until) as f32
+            / (self.ends_at - self.queued_until) as f32;
         let mut status = Status {
             state: Some(if now < self.queued_until {
                 JobState::Queued
@@ -155,20 +157,20 @@ impl Life {
                 JobState::Running
             }),
             progress: Some((share * 100.0).min(99.0)),
-            created: Some(seconds(self.appears)),
+            created: Some(seconds(self.appears_at)),
             start: (now >= self.queued_until).then(|| seconds(self.queued_until)),
-            updated: Some(seconds(moved)),
-            eta: Some(seconds(self.ends)),
+            updated: Some(seconds(active_until)),
+            eta: Some(seconds(self.ends_at)),
             ..Status::default()
         };
-        if is_over {
-            self.over(&mut status, &quirk);
-            return Said::Status(Box::new(status));
+        if has_ended {
+            self.set_ended(&mut status, &quirk);
+            return StatusReply::Status(Box::new(status));
         }
-        if quirk(Fault::StateFalls) {
+        if quirk(Fault::StateGoesBack) {
             status.state = Some(JobState::Pending);
         }
-        if quirk(Fault::ProgressFalls) {
+        if quirk(Fault::ProgressGoesBack) {
             status.progress = status.progress.map(|p| p / 2.0);
         }
         if quirk(Fault::FlagCleared) {
@@ -186,11 +188,11 @@ impl Life {
         if quirk(Fault::EtaMissing) {
             status.eta = None;
         }
-        Said::Status(Box::new(status))
+        StatusReply::Status(Box::new(status))
     }
 
-    /// Makes it the answer of a job that is over.
-    fn over(&self, status: &mut Status, quirk: &impl Fn(Fault) -> bool) {
+    /// Changes the status to that of an ended job.
+    fn set_ended(&self, status: &mut Status, quirk: &impl Fn(Fault) -> bool) {
         if quirk(Fault::EndsByFlag) {
             status.failed = 1;
             status.error = Some("disk full".to_owned());
@@ -201,21 +203,21 @@ impl Life {
             status.progress = Some(100.0);
             status.failed = 3;
         } else {
-            status.state = Some(self.end);
-            status.failed = u32::from(self.end == JobState::Failed);
-            if self.end == JobState::Completed {
+            status.state = Some(self.end_state);
+            status.failed = u32::from(self.end_state == JobState::Failed);
+            if self.end_state == JobState::Completed {
                 status.progress = Some(100.0);
             }
         }
     }
 }
 
-/// All jobs that there are.
-pub(crate) fn populate(world: &World) -> BTreeMap<JobRef, Life> {
-    let many = world.roll(|rng| rng.spread(5));
+/// The jobs of a lifetime.
+pub(crate) fn random_jobs(world: &World) -> BTreeMap<JobRef, SimJob> {
+    let many = world.draw(|rng| rng.spread(5));
     let job = |n: u64| {
-        let kind = world.roll(|rng| rng.pick(&["diff", "update"]));
+        let kind = world.draw(|rng| rng.pick(&["diff", "update"]));
         format!("{kind}/{n}").parse().unwrap()
     };
-    (1..=many).map(|n| (job(n), Life::new(world))).collect()
+    (1..=many).map(|n| (job(n), SimJob::new(world))).collect()
 }

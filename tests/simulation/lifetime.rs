@@ -29,7 +29,7 @@ const DRAIN_LIMIT_MS: u64 = 12 * 3_600_000;
 /// Longer than any clock jump.
 const FOREVER: Duration = Duration::from_hours(100_000);
 /// How long running hooks may continue during a shutdown.
-const STOP_GRACE: Duration = Duration::from_secs(15);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 
 /// The daemon under test, on simulated everything.
 pub(crate) type Simulated = Daemon<PlantedApi, PlantedStore, SimClock, PlantedHooks>;
@@ -127,24 +127,24 @@ impl Simulation {
         world.record_fault(Fault::Crash);
         let (in_startup, in_shutdown, in_command) = world.log(|log| {
             let process = log.processes.last();
-            let of_now =
+            let is_current =
                 |command: &crate::log::ClientCommand| command.process + 1 == log.processes.len();
             let in_command = log
                 .commands
                 .last()
-                .is_some_and(|c| of_now(c) && c.confirmed.is_none());
+                .is_some_and(|c| is_current(c) && c.confirmed.is_none());
             (
                 process.is_some_and(|process| process.ready.is_none()),
                 process.is_some_and(|process| process.stopping_since.is_some()),
                 in_command,
             )
         });
-        for (is, fault) in [
+        for (applies, fault) in [
             (in_startup, Fault::CrashInStartup),
             (in_shutdown, Fault::CrashInShutdown),
             (in_command, Fault::CrashInCommand),
         ] {
-            if is {
+            if applies {
                 world.record_fault(fault);
             }
         }
@@ -200,18 +200,18 @@ impl Simulation {
             let hooks: Vec<_> = config.hooks.iter().map(|hook| &*hook.name).collect();
             format!("active: jobs {jobs:?}, hooks {hooks:?}")
         });
-        let leaves = |log: &Log| {
+        let removes_hook = |log: &Log| {
             let before = log.configs.last();
             before.is_some_and(|before| {
-                let mut gone = before
+                let mut removed = before
                     .config
                     .hooks
                     .iter()
                     .filter(|hook| config.hook(&hook.name).is_none());
-                gone.any(|hook| self.disk.has_deliveries_for(&hook.name))
+                removed.any(|hook| self.disk.has_deliveries_for(&hook.name))
             })
         };
-        if self.world.log(|log| leaves(log)) {
+        if self.world.log(|log| removes_hook(log)) {
             self.world.record_fault(Fault::HookRemoved);
         }
         self.world.log(|log| {
@@ -226,7 +226,7 @@ impl Simulation {
     async fn run_daemon(&self, faults_disabled: bool) -> ProcessEnd {
         let world = &self.world;
         let store = PlantedStore::new(self.disk.clone(), self.bug);
-        let loaded = store.load();
+        let stored = store.load();
         self.record_active_config();
         let clock = SimClock::start(&self.wall_clock);
         let seed = world.draw(crate::rng::Rng::bits);
@@ -234,7 +234,7 @@ impl Simulation {
         if self.bug == Some(Bug::DeadlineNotClamped) {
             daemon_config.limits.schedule.max_interval = FOREVER;
         }
-        let daemon = Daemon::start(daemon_config, store, loaded, clock, self.ids(), seed).await;
+        let daemon = Daemon::start(daemon_config, store, stored, clock, self.ids(), seed).await;
         let mut daemon = match daemon {
             Ok(daemon) => daemon,
             Err(error) => {
@@ -311,7 +311,7 @@ impl Simulation {
         world.trace(|| "shutdown");
         world.log(|log| log.processes.last_mut().unwrap().stopping_since = Some(stopping_since));
         daemon.drain();
-        let grace = Instant::now() + STOP_GRACE;
+        let grace = Instant::now() + SHUTDOWN_GRACE;
         while !daemon.is_drained() {
             tokio::select! {
                 biased;

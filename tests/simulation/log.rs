@@ -1,11 +1,11 @@
-//! What outlives every crash: what the API served, what reached the disk, what hooks and clients saw. The checker reads
-//! this and nothing else.
+//! The log of a lifetime: API requests, writes to the disk, hook attempts, published events, client commands. It is the
+//! only input of the checker.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::hooks::payload::EventPayload;
-use forgewatch::store::{Commit, JobListUpdate, Loaded, SavedWatch, StoreError};
+use forgewatch::store::{Commit, JobListUpdate, SavedWatch, StoreError, StoredState};
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
 use forgewatch_core::event::Event;
 use forgewatch_core::job::JobRef;
@@ -14,91 +14,90 @@ use forgewatch_core::verdict::PollError;
 
 use crate::config::Config;
 
-/// When: by the order of all that happened, and by true time in milliseconds.
+/// A point in time: `tick` orders all log entries, `ms` is true time in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp {
     pub(crate) tick: u64,
     pub(crate) ms: u64,
 }
 
-/// All of it, each list in the order in which things began.
+/// Each list is in the order in which its entries began.
 #[derive(Default)]
 pub(crate) struct Log {
-    pub(crate) lives: Vec<Life>,
-    pub(crate) configs: Vec<InForce>,
-    pub(crate) requests: Vec<Request>,
-    pub(crate) writes: Vec<Write>,
-    pub(crate) attempts: Vec<Attempted>,
-    pub(crate) told: Vec<ToldOut>,
-    pub(crate) commands: Vec<Command>,
-    /// What the store holds after the last life.
-    pub(crate) left: Loaded,
+    pub(crate) processes: Vec<ProcessRun>,
+    pub(crate) configs: Vec<ActiveConfig>,
+    pub(crate) requests: Vec<ApiRequest>,
+    pub(crate) writes: Vec<StoreWrite>,
+    pub(crate) attempts: Vec<HookAttempt>,
+    pub(crate) published: Vec<Publication>,
+    pub(crate) commands: Vec<ClientCommand>,
+    /// What the store holds after the last process.
+    pub(crate) final_state: StoredState,
 }
 
-/// One process.
+/// One daemon process.
 #[derive(Debug)]
-pub(crate) struct Life {
-    /// When the start was over; None where it never was.
+pub(crate) struct ProcessRun {
+    /// End of its startup, if it got that far.
     pub(crate) ready: Option<Stamp>,
-    /// When the orderly stop began.
-    pub(crate) wound_up: Option<Stamp>,
+    /// Start of the orderly shutdown.
+    pub(crate) stopping_since: Option<Stamp>,
     pub(crate) ended: Stamp,
-    pub(crate) end: End,
-    /// From here on nothing goes wrong any more.
-    pub(crate) is_calm: bool,
+    pub(crate) end: ProcessEnd,
+    /// This is the last process, which runs without faults.
+    pub(crate) faults_disabled: bool,
 }
 
-/// How a life ended.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It goes on.
-    Alive,
+pub(crate) enum ProcessEnd {
+    /// It has not ended.
+    Running,
     Crashed,
-    /// In order, everything settled.
+    /// By an orderly shutdown.
     Stopped,
-    /// It ended itself, as the store could not be trusted or there was no entropy.
+    /// By an error: the store failed, or the system provided no random numbers.
     Failed,
-    /// In calm weather, and still not everything was done after many hours.
-    Endless,
+    /// Without faults, and still watches or deliveries were left after many hours.
+    NotDrained,
 }
 
-/// A configuration, and since when it is in force.
-pub(crate) struct InForce {
-    pub(crate) life: usize,
+/// A configuration, from the moment the daemon uses it.
+pub(crate) struct ActiveConfig {
+    pub(crate) process: usize,
     pub(crate) since: Stamp,
     pub(crate) config: Config,
 }
 
 /// One request to the API.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) life: usize,
+pub(crate) struct ApiRequest {
+    pub(crate) process: usize,
     pub(crate) job: JobRef,
-    pub(crate) asked: Stamp,
-    /// When, and with what; None where the process died first.
-    pub(crate) answer: Option<(Stamp, Result<Status, PollError>)>,
-    /// When it was let go of without an answer.
-    pub(crate) dropped: Option<Stamp>,
+    pub(crate) sent: Stamp,
+    /// None if the process crashed first.
+    pub(crate) response: Option<(Stamp, Result<Status, PollError>)>,
+    /// When the daemon dropped the request before its response.
+    pub(crate) canceled: Option<Stamp>,
 }
 
-/// One thing that was given to the disk.
+/// One operation that was submitted to the disk.
 #[derive(Debug)]
-pub(crate) struct Write {
-    pub(crate) life: usize,
-    /// Into [`Log::configs`].
+pub(crate) struct StoreWrite {
+    pub(crate) process: usize,
+    /// Index into [`Log::configs`].
     pub(crate) config: usize,
-    /// How far the wall clock was off.
-    pub(crate) wall_off: i64,
+    pub(crate) wall_offset: i64,
     pub(crate) submitted: Stamp,
-    pub(crate) op: Op,
-    /// What became of it; None while it is under way.
-    pub(crate) outcome: Option<(Stamp, Outcome)>,
-    /// What the process was told of that, if it lived.
+    pub(crate) op: StoreOp,
+    /// None while it is queued.
+    pub(crate) outcome: Option<(Stamp, WriteOutcome)>,
+    /// The result that the process got, unless it crashed.
     pub(crate) reply: Option<Result<(), StoreError>>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Op {
+pub(crate) enum StoreOp {
     Commit {
         watch: Option<SavedWatch>,
         events: Vec<Event>,
@@ -108,11 +107,11 @@ pub(crate) enum Op {
     JobListUpdate(JobListUpdate),
     Calibrations(String),
     Prune(i64),
-    /// Nothing but its place in the queue.
+    /// Changes nothing, but waits in the same queue.
     Read,
 }
 
-impl Op {
+impl StoreOp {
     pub(crate) fn of(commit: &Commit<'_>) -> Self {
         Self::Commit {
             watch: commit.watch.clone(),
@@ -122,8 +121,8 @@ impl Op {
         }
     }
 
-    /// For the trace.
-    pub(crate) fn words(&self) -> String {
+    /// A summary for the trace.
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Commit {
                 events, changes, ..
@@ -139,10 +138,10 @@ impl Op {
                         format!("begin {id} for the {attempt}. time")
                     }
                     DeliveryChange::Deliver { id } => format!("delivered {id}"),
-                    DeliveryChange::Wait { id, until, .. } => {
+                    DeliveryChange::Reschedule { id, until, .. } => {
                         format!("{id} waits until {}", until.wall_ms)
                     }
-                    DeliveryChange::GiveUp { id, why } => {
+                    DeliveryChange::Fail { id, why } => {
                         format!("{id} is given up: {}", why.error)
                     }
                     DeliveryChange::Retry { id } => format!("retry {id}"),
@@ -151,8 +150,8 @@ impl Op {
                 events.chain(changes).collect::<Vec<_>>().join(", ")
             }
             Self::JobListUpdate(JobListUpdate {
-                jobs,
-                begin,
+                config_jobs: jobs,
+                new_watches: begin,
                 added_by,
             }) => {
                 let listed = jobs
@@ -172,87 +171,86 @@ impl Op {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Taken,
+pub(crate) enum WriteOutcome {
+    Applied,
     Failed(StoreError),
-    /// A crash came first.
+    /// By a crash.
     Lost,
 }
 
-impl Write {
-    /// When it was taken, if it was.
-    pub(crate) fn taken(&self) -> Option<Stamp> {
+impl StoreWrite {
+    /// When it was applied, if it was.
+    pub(crate) fn applied(&self) -> Option<Stamp> {
         let (at, outcome) = self.outcome.as_ref()?;
-        (*outcome == Outcome::Taken).then_some(*at)
+        (*outcome == WriteOutcome::Applied).then_some(*at)
     }
 
     pub(crate) fn events(&self) -> &[Event] {
         match &self.op {
-            Op::Commit { events, .. } => events,
+            StoreOp::Commit { events, .. } => events,
             _ => &[],
         }
     }
 
     pub(crate) fn changes(&self) -> &[DeliveryChange] {
         match &self.op {
-            Op::Commit { changes, .. } => changes,
+            StoreOp::Commit { changes, .. } => changes,
             _ => &[],
         }
     }
 }
 
-/// One attempt at a delivery, as the hook saw it.
+/// One attempt at a delivery, as the hook sees it.
 #[derive(Debug)]
-pub(crate) struct Attempted {
-    pub(crate) life: usize,
-    pub(crate) wall_off: i64,
+pub(crate) struct HookAttempt {
+    pub(crate) process: usize,
+    pub(crate) wall_offset: i64,
     pub(crate) began: Stamp,
     pub(crate) delivery: DeliveryId,
-    pub(crate) told: Arc<EventPayload>,
+    pub(crate) payload: Arc<EventPayload>,
     pub(crate) attempt: u32,
-    /// Whether what the hook is there for was done.
+    /// Whether the hook's program did its work.
     pub(crate) had_effect: bool,
-    pub(crate) end: Option<(Stamp, Came)>,
+    pub(crate) end: Option<(Stamp, AttemptEnd)>,
 }
 
-/// What came of an attempt.
+/// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Came {
+pub(crate) enum AttemptEnd {
     Delivered,
     Failed { not_before: Duration },
-    Refused,
+    Rejected,
     Stopped,
 }
 
-/// An event that the daemon handed over to be printed.
-pub(crate) struct ToldOut {
-    pub(crate) life: usize,
+/// An event that the daemon returned for output.
+pub(crate) struct Publication {
+    pub(crate) process: usize,
     pub(crate) at: Stamp,
     pub(crate) event: Event,
 }
 
-/// What a client asked for.
+/// A command of a client.
 #[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) life: usize,
-    /// How far the wall clock was off.
-    pub(crate) wall_off: i64,
+pub(crate) struct ClientCommand {
+    pub(crate) process: usize,
+    pub(crate) wall_offset: i64,
     pub(crate) began: Stamp,
-    /// When it was answered that it is done.
-    pub(crate) done: Option<Stamp>,
-    pub(crate) wish: DeliveryAction,
+    /// When the daemon confirmed it.
+    pub(crate) confirmed: Option<Stamp>,
+    pub(crate) kind: CommandKind,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum DeliveryAction {
+pub(crate) enum CommandKind {
     Add {
         job: JobRef,
-        /// Whether there was no watch of it, or none that is remembered, or `--again` was said.
-        may_begin: bool,
+        /// There is no watch of the job, or it ended longer ago than `retain`, or the command has `--again`.
+        may_start: bool,
     },
     Remove(JobRef),
     Reload,
     Retry(DeliveryId),
     Discard(DeliveryId),
-    Look,
+    Query,
 }

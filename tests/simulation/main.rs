@@ -1,12 +1,13 @@
-//! The deterministic simulation: the real daemon on virtual time, in a world that fails in every way there is.
+//! The deterministic simulation: the real daemon on virtual time, with simulated API, disk, hooks and clocks that fail.
 //!
-//! A lifetime is a seed. In it the daemon is started, commanded, killed at some await, started again from what the disk
-//! then holds, and so on, while the API lies, the disk fills, hooks hang and clocks jump. At last nothing goes wrong any
-//! more, everything comes to its end, and the checker reads what the API served, what the disk took and what the hooks
-//! saw: nothing else.
+//! A *lifetime* is one seed. In it, several daemon processes run one after another: each starts from the state on disk,
+//! receives commands, and crashes at a random await or is stopped. Meanwhile requests fail, the disk is full, hooks hang
+//! and clocks jump. The last process runs without faults until every watch and delivery has ended. Then the checker
+//! compares what the API served, what the disk stored and what the hooks received.
 //!
-//! `FORGEWATCH_SIM_SEED=7 cargo test --test simulation replay -- --nocapture` tells the story of one seed;
-//! `FORGEWATCH_SIM_LIFETIMES` says how many there are.
+//! - `cargo test --test simulation` runs 10,000 lifetimes; `FORGEWATCH_SIM_LIFETIMES` changes the number and
+//!   `FORGEWATCH_SIM_FIRST` the first seed.
+//! - `FORGEWATCH_SIM_SEED=7 cargo test --test simulation replay -- --nocapture` prints the trace of one seed.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
-//! Bugs, planted around the daemon from outside, to see that the checker finds them.
+//! Bugs that are planted around the daemon, to test that the checker finds them.
 //!
-//! Store, hooks, API and the start are wrapped; without a bug the wrappers do nothing.
+//! Wrappers of store, hooks and API make the daemon behave as if it had the bug; without a bug they do nothing.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::hooks::payload::EventPayload;
-use forgewatch::hooks::queue::Attempt;
+use forgewatch::hooks::queue::AttemptResult;
 use forgewatch::hooks::{AttemptFuture, Executor};
 use forgewatch::store::{
-    Archive, Commit, JobListUpdate, Loaded, PollSample, SavedWatch, Store, StoreError, StoredEvent,
+    Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
+    StoredState,
 };
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
 use forgewatch_core::event::{EventType, WatchId};
@@ -20,50 +21,50 @@ use forgewatch_core::verdict::PollError;
 use tokio::sync::watch;
 
 use crate::api::SimApi;
-use crate::disk::Disk;
+use crate::disk::SimDisk;
 use crate::hooks::SimHooks;
-use crate::log::Op;
+use crate::log::StoreOp;
 
-/// What a daemon could get wrong.
+/// A bug of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
-    /// A commit counts before the disk has it.
-    ToldBeforeCommit,
-    /// The ids of watches are counted in memory.
-    IdFromACounter,
-    /// A delivery is done as soon as its attempt begins.
-    DoneBeforeItRan,
-    /// A second attempt carries another event id.
+    /// A commit counts as done before it is on disk.
+    PublishedBeforeCommit,
+    /// Watch ids are counted in memory, so they repeat after a restart.
+    SequentialIds,
+    /// A delivery is delivered as soon as its attempt begins.
+    DeliveredBeforeAttempt,
+    /// A retry has another event id.
     RetryWithNewId,
-    /// An ending is told twice.
+    /// A watch has two ending events.
     SecondEnding,
-    /// The next poll, as a start reads it or a step decides it, may lie anywhere.
+    /// The time of the next poll is not limited.
     DeadlineNotClamped,
-    /// A receiver's `Retry-After` is no floor.
-    RetryAfterAsCeiling,
-    /// Once the API wanted a pause it is never asked again.
+    /// A receiver's `Retry-After` does not delay the next attempt.
+    RetryAfterIgnored,
+    /// After the API's first `Retry-After`, polling never resumes.
     PauseNeverLifted,
-    /// A start forgets what the file's list was.
-    EndedWatchedAgain,
-    /// A commit that failed counts as done.
-    FailureSwallowed,
+    /// A new process does not know the job list of the previous one.
+    EndedJobsRewatched,
+    /// A failed commit counts as done.
+    CommitErrorIgnored,
 }
 
-/// The disk, as a daemon with the bug would use it.
+/// The disk, as used by a daemon with the bug.
 #[derive(Clone)]
 pub(crate) struct PlantedStore {
-    disk: Disk,
+    disk: SimDisk,
     bug: Option<Bug>,
 }
 
 impl PlantedStore {
-    pub(crate) fn new(disk: Disk, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(disk: SimDisk, bug: Option<Bug>) -> Self {
         Self { disk, bug }
     }
 
-    pub(crate) fn load(&self) -> Loaded {
+    pub(crate) fn load(&self) -> StoredState {
         let mut loaded = self.disk.load();
-        if self.bug == Some(Bug::EndedWatchedAgain) {
+        if self.bug == Some(Bug::EndedJobsRewatched) {
             loaded.config_jobs.clear();
         }
         loaded
@@ -72,8 +73,8 @@ impl PlantedStore {
 
 impl Store for PlantedStore {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        let mut op = Op::of(&commit);
-        let Op::Commit {
+        let mut op = StoreOp::of(&commit);
+        let StoreOp::Commit {
             events, changes, ..
         } = &mut op
         else {
@@ -90,29 +91,29 @@ impl Store for PlantedStore {
                     events.push(again);
                 }
             }
-            Some(Bug::DoneBeforeItRan) => {
+            Some(Bug::DeliveredBeforeAttempt) => {
                 if let Some(DeliveryChange::Begin { id, .. }) = changes.last() {
                     changes.push(DeliveryChange::Deliver { id: id.clone() });
                 }
             }
             _ => {}
         }
-        let place = self.disk.submit(op);
-        if self.bug == Some(Bug::ToldBeforeCommit) {
+        let queued = self.disk.submit(op);
+        if self.bug == Some(Bug::PublishedBeforeCommit) {
             return Ok(());
         }
-        match self.disk.written(place).await {
-            Err(StoreError::Full(_)) if self.bug == Some(Bug::FailureSwallowed) => Ok(()),
+        match self.disk.await_write(queued).await {
+            Err(StoreError::Unavailable(_)) if self.bug == Some(Bug::CommitErrorIgnored) => Ok(()),
             result => result,
         }
     }
 
-    fn record_poll(&self, record_poll: PollSample) {
-        self.disk.record_poll(record_poll);
+    fn record_poll(&self, sample: PollSample) {
+        self.disk.record_poll(sample);
     }
 }
 
-impl Archive for PlantedStore {
+impl DaemonStore for PlantedStore {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         self.disk.deliveries_of(watch).await
     }
@@ -121,8 +122,11 @@ impl Archive for PlantedStore {
         self.disk.delivery(id).await
     }
 
-    async fn given_up(&self, limit: usize) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
-        self.disk.given_up(limit).await
+    async fn failed_deliveries(
+        &self,
+        limit: usize,
+    ) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
+        self.disk.failed_deliveries(limit).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
@@ -137,24 +141,24 @@ impl Archive for PlantedStore {
         self.disk.events_of(watch).await
     }
 
-    async fn polls(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.disk.polls(watch).await
+    async fn polls_of(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
+        self.disk.polls_of(watch).await
     }
 
-    async fn newest_of(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.disk.newest_of(job).await
+    async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
+        self.disk.newest_watch(job).await
     }
 
-    async fn ended_since(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.disk.ended_since(wall_ms).await
+    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
+        self.disk.ended_watches(wall_ms).await
     }
 
-    async fn accept(&self, accept: JobListUpdate) -> Result<(), StoreError> {
-        self.disk.accept(accept).await
+    async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
+        self.disk.update_jobs(update).await
     }
 
-    async fn save_calibrations(&self, json: String) -> Result<(), StoreError> {
-        self.disk.save_calibrations(json).await
+    async fn save_calibration(&self, json: String) -> Result<(), StoreError> {
+        self.disk.save_calibration(json).await
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
@@ -162,11 +166,10 @@ impl Archive for PlantedStore {
     }
 }
 
-/// The way to the API, as a daemon with the bug would use it.
+/// The API client, as used by a daemon with the bug.
 pub(crate) struct PlantedApi {
     api: SimApi,
     bug: Option<Bug>,
-    /// The pause that is never lifted has begun.
     is_paused: Cell<bool>,
 }
 
@@ -181,22 +184,22 @@ impl PlantedApi {
 }
 
 impl Api for PlantedApi {
-    async fn ask(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
+    async fn poll(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         if self.is_paused.get() {
             std::future::pending::<()>().await;
         }
-        let answer = self.api.ask(job, diff_info).await;
-        let wants_pause = answer
+        let answer = self.api.poll(job, diff_info).await;
+        let has_retry_after = answer
             .as_ref()
             .is_err_and(|error| error.retry_after.is_some());
-        if wants_pause && self.bug == Some(Bug::PauseNeverLifted) {
+        if has_retry_after && self.bug == Some(Bug::PauseNeverLifted) {
             self.is_paused.set(true);
         }
         answer
     }
 }
 
-/// The hooks, as a daemon with the bug would run them.
+/// The hooks, as run by a daemon with the bug.
 pub(crate) struct PlantedHooks {
     hooks: SimHooks,
     bug: Option<Bug>,
@@ -212,22 +215,22 @@ impl Executor for PlantedHooks {
     fn attempt(
         &self,
         id: &DeliveryId,
-        told: &Arc<EventPayload>,
+        payload: &Arc<EventPayload>,
         attempt: u32,
         wall_ms: i64,
         stop: watch::Receiver<bool>,
     ) -> Option<AttemptFuture> {
         if self.bug == Some(Bug::RetryWithNewId) && attempt > 1 {
-            let (id, told) = renamed(id, told, attempt);
-            return self.hooks.attempt(&id, &told, attempt, wall_ms, stop);
+            let (id, payload) = renamed(id, payload, attempt);
+            return self.hooks.attempt(&id, &payload, attempt, wall_ms, stop);
         }
-        let trying = self.hooks.attempt(id, told, attempt, wall_ms, stop)?;
-        if self.bug != Some(Bug::RetryAfterAsCeiling) {
-            return Some(trying);
+        let attempt_result = self.hooks.attempt(id, payload, attempt, wall_ms, stop)?;
+        if self.bug != Some(Bug::RetryAfterIgnored) {
+            return Some(attempt_result);
         }
         Some(Box::pin(async move {
-            match trying.await {
-                Attempt::Failed { why, .. } => Attempt::Failed {
+            match attempt_result.await {
+                AttemptResult::Failed { why, .. } => AttemptResult::Failed {
                     why,
                     not_before: Duration::ZERO,
                 },
@@ -238,91 +241,103 @@ impl Executor for PlantedHooks {
 }
 
 /// The same event under another id.
-fn renamed(id: &DeliveryId, told: &EventPayload, attempt: u32) -> (DeliveryId, Arc<EventPayload>) {
+fn renamed(
+    id: &DeliveryId,
+    payload: &EventPayload,
+    attempt: u32,
+) -> (DeliveryId, Arc<EventPayload>) {
     let mut bytes = id.event.watch.0;
     bytes[0] ^= attempt as u8;
     let mut id = id.clone();
     let old = id.event.watch.to_string();
     id.event.watch = WatchId(bytes);
-    let body = told.body().replace(&old, &id.event.watch.to_string());
+    let body = payload.body().replace(&old, &id.event.watch.to_string());
     (id, Arc::new(EventPayload::parse(body).unwrap()))
 }
 
 mod tests {
     use super::Bug;
     use crate::checker::Rule;
-    use crate::lifetime::live;
-    use crate::world::Tracing;
+    use crate::lifetime::run_lifetime;
+    use crate::world::TraceMode;
 
-    /// How many lifetimes may go by before a bug has shown.
+    /// The bug must be found within so many lifetimes.
     const SEEDS: u64 = 300;
 
-    /// Lives lifetimes with this bug until one of these rules is broken.
-    fn is_caught(bug: Bug, by: &[Rule]) {
+    /// Runs lifetimes with this bug until one of these rules is broken.
+    fn assert_caught(bug: Bug, by: &[Rule]) {
         let mut found = Vec::new();
         for seed in 0..SEEDS {
-            let story = live(seed, Some(bug), Tracing::Off);
-            if let Some(violation) = story.violations.iter().find(|v| by.contains(&v.rule)) {
+            let report = run_lifetime(seed, Some(bug), TraceMode::Off);
+            if let Some(violation) = report.violations.iter().find(|v| by.contains(&v.rule)) {
                 println!("{bug:?}: found with seed {seed}: {violation}");
                 return;
             }
-            found.extend(story.violations.into_iter().map(|violation| violation.rule));
+            found.extend(
+                report
+                    .violations
+                    .into_iter()
+                    .map(|violation| violation.rule),
+            );
         }
         panic!("{bug:?} was not found by {by:?} in {SEEDS} lifetimes, only: {found:?}");
     }
 
     #[test]
-    fn an_event_told_before_its_commit_is_caught() {
-        is_caught(Bug::ToldBeforeCommit, &[Rule::ToldUncommitted]);
+    fn publishing_before_the_commit_is_caught() {
+        assert_caught(Bug::PublishedBeforeCommit, &[Rule::PublishedUncommitted]);
     }
 
     #[test]
-    fn a_hook_that_runs_for_an_event_before_its_commit_is_caught() {
-        is_caught(Bug::ToldBeforeCommit, &[Rule::RanUncommitted]);
+    fn running_a_hook_before_the_commit_is_caught() {
+        assert_caught(Bug::PublishedBeforeCommit, &[Rule::AttemptUncommitted]);
     }
 
     #[test]
-    fn ids_from_a_counter_in_memory_are_caught() {
-        is_caught(Bug::IdFromACounter, &[Rule::DuplicateId]);
+    fn sequential_watch_ids_are_caught() {
+        assert_caught(Bug::SequentialIds, &[Rule::DuplicateId]);
     }
 
     #[test]
-    fn a_delivery_marked_done_before_it_ran_is_caught() {
-        is_caught(Bug::DoneBeforeItRan, &[Rule::DoneWithoutSuccess]);
+    fn marking_a_delivery_as_delivered_before_its_attempt_is_caught() {
+        assert_caught(
+            Bug::DeliveredBeforeAttempt,
+            &[Rule::DeliveredWithoutSuccess],
+        );
     }
 
     #[test]
-    fn a_retry_with_a_new_id_is_caught() {
-        is_caught(Bug::RetryWithNewId, &[Rule::RanUncommitted]);
+    fn a_retry_with_another_event_id_is_caught() {
+        assert_caught(Bug::RetryWithNewId, &[Rule::AttemptUncommitted]);
     }
 
     #[test]
     fn a_second_ending_event_is_caught() {
-        is_caught(Bug::SecondEnding, &[Rule::SecondEnding]);
+        assert_caught(Bug::SecondEnding, &[Rule::SecondEnding]);
     }
 
     #[test]
-    fn a_stored_deadline_that_is_not_clamped_is_caught() {
-        is_caught(Bug::DeadlineNotClamped, &[Rule::AskedTooLate]);
+    fn an_unlimited_poll_deadline_is_caught() {
+        assert_caught(Bug::DeadlineNotClamped, &[Rule::PolledTooLate]);
     }
 
     #[test]
-    fn retry_after_as_a_ceiling_is_caught() {
-        is_caught(Bug::RetryAfterAsCeiling, &[Rule::RetriedTooSoon]);
+    fn ignoring_retry_after_is_caught() {
+        assert_caught(Bug::RetryAfterIgnored, &[Rule::RetriedTooSoon]);
     }
 
     #[test]
-    fn a_pause_that_is_never_lifted_is_caught() {
-        is_caught(Bug::PauseNeverLifted, &[Rule::AskedTooLate]);
+    fn a_pause_that_never_ends_is_caught() {
+        assert_caught(Bug::PauseNeverLifted, &[Rule::PolledTooLate]);
     }
 
     #[test]
-    fn an_ended_job_watched_again_at_start_is_caught() {
-        is_caught(Bug::EndedWatchedAgain, &[Rule::WatchedUnasked]);
+    fn watching_ended_jobs_again_at_startup_is_caught() {
+        assert_caught(Bug::EndedJobsRewatched, &[Rule::UnrequestedWatch]);
     }
 
     #[test]
-    fn a_commit_failure_swallowed_is_caught() {
-        is_caught(Bug::FailureSwallowed, &[Rule::ToldUncommitted]);
+    fn ignoring_commit_errors_is_caught() {
+        assert_caught(Bug::CommitErrorIgnored, &[Rule::PublishedUncommitted]);
     }
 }

@@ -1,4 +1,4 @@
-//! Chance from a seed.
+//! Random numbers from a seed.
 
 /// A stream of random numbers (`SplitMix64`, from Steele, Lea and Flood, "Fast splittable pseudorandom number
 /// generators", OOPSLA 2014).
@@ -6,7 +6,7 @@
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// The stream of this seed. Neighbouring seeds have nothing in common.
+    /// The stream of this seed. The streams of neighboring seeds are not correlated.
     pub(crate) fn new(seed: u64) -> Self {
         Self(Self(seed).bits())
     }
@@ -24,17 +24,15 @@ impl Rng {
         low + self.bits() % (high - low + 1)
     }
 
-    /// True this often, from 0.0 to 1.0.
-    pub(crate) fn chance(&mut self, odds: f64) -> bool {
-        ((self.bits() >> 11) as f64 / (1_u64 << 53) as f64) < odds
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+        ((self.bits() >> 11) as f64 / (1_u64 << 53) as f64) < probability
     }
 
-    /// One of them.
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.between(0, of.len() as u64 - 1) as usize]
     }
 
-    /// From 1 to `high`, each power of two as likely as the next: most are small, some are large.
+    /// From 1 to `high`, log-uniform: most are small, some are large.
     pub(crate) fn spread(&mut self, high: u64) -> u64 {
         let bits = self.between(0, u64::from(high.ilog2()));
         self.between(1 << bits, ((2 << bits) - 1).min(high))

@@ -1,4 +1,4 @@
-//! What all parts of the simulated world share: true time, chance, what goes wrong, and the log.
+//! The state shared by all simulated parts: true time, random numbers, faults, and the log.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -6,84 +6,82 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::time::{Duration, Instant};
 
-use crate::faults::{Counts, Fault};
+use crate::faults::{Fault, FaultCounts};
 use crate::log::{Log, Stamp};
 use crate::rng::Rng;
 
-/// The world. Everything happens on one thread, so that a seed gives one story.
+/// All parts of a lifetime use it on one thread, so that a seed always gives the same events.
 pub(crate) struct World {
-    born: Instant,
+    started: Instant,
     rng: RefCell<Rng>,
-    /// How likely it is that something goes wrong, by what: the same dice in every lifetime would never give a quiet
-    /// disk under a broken API.
-    pub(crate) moods: Moods,
-    is_calm: Cell<bool>,
+    /// Drawn for each lifetime, so that some have, for example, a reliable disk and a broken API.
+    pub(crate) fault_rates: FaultRates,
+    faults_disabled: Cell<bool>,
     ticks: Cell<u64>,
-    counts: RefCell<Counts>,
+    counts: RefCell<FaultCounts>,
     log: RefCell<Log>,
-    trace: RefCell<History>,
+    trace: RefCell<Trace>,
 }
 
-/// Odds by what goes wrong.
+/// Probabilities of faults, by part.
 #[derive(Debug)]
-pub(crate) struct Moods {
+pub(crate) struct FaultRates {
     pub(crate) api: f64,
     pub(crate) outage: f64,
     pub(crate) disk: f64,
     pub(crate) hooks: f64,
     pub(crate) clock: f64,
-    /// Which faults this lifetime knows at all.
-    known: Vec<bool>,
+    /// Indexed by [`Fault`]: the faults that can occur in this lifetime.
+    enabled: Vec<bool>,
 }
 
-/// What happened, a line each.
+/// One line per event, printed or hashed.
 #[derive(Default)]
-struct History {
-    is_wanted: bool,
+struct Trace {
+    is_enabled: bool,
     is_printed: bool,
     hasher: DefaultHasher,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, tracing: Tracing) -> Self {
+    pub(crate) fn new(seed: u64, tracing: TraceMode) -> Self {
         let mut rng = Rng::new(seed);
         let mut odds = || rng.pick(&[0.0, 0.02, 0.1, 0.4]);
         let (api, outage, disk, hooks, clock) = (odds(), odds(), odds(), odds(), odds());
-        let known = Fault::ALL.iter().map(|_| rng.chance(0.6)).collect();
+        let enabled = Fault::ALL.iter().map(|_| rng.chance(0.6)).collect();
         Self {
-            born: Instant::now(),
-            moods: Moods {
+            started: Instant::now(),
+            fault_rates: FaultRates {
                 api,
                 outage,
                 disk,
                 hooks,
                 clock,
-                known,
+                enabled,
             },
             rng: RefCell::new(rng),
-            is_calm: Cell::new(false),
+            faults_disabled: Cell::new(false),
             ticks: Cell::new(0),
             counts: RefCell::default(),
             log: RefCell::default(),
-            trace: RefCell::new(History {
-                is_wanted: tracing != Tracing::Off,
-                is_printed: tracing == Tracing::Printed,
-                ..History::default()
+            trace: RefCell::new(Trace {
+                is_enabled: tracing != TraceMode::Off,
+                is_printed: tracing == TraceMode::Printed,
+                ..Trace::default()
             }),
         }
     }
 
-    /// True time, milliseconds since the world began.
+    /// True time, in milliseconds since the start of the lifetime.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.born.elapsed().as_millis() as u64
+        self.started.elapsed().as_millis() as u64
     }
 
-    /// The moment of a true time.
     pub(crate) fn at(&self, ms: u64) -> Instant {
-        self.born + Duration::from_millis(ms)
+        self.started + Duration::from_millis(ms)
     }
 
-    /// Now, as the log has it: no two are the same.
+    /// The current time for the log. Every stamp is unique.
     pub(crate) fn stamp(&self) -> Stamp {
         let tick = self.ticks.get() + 1;
         self.ticks.set(tick);
@@ -93,59 +91,58 @@ impl World {
         }
     }
 
-    /// Throws the dice.
-    pub(crate) fn roll<T>(&self, throw: impl FnOnce(&mut Rng) -> T) -> T {
-        throw(&mut self.rng.borrow_mut())
+    pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.rng.borrow_mut())
     }
 
-    /// Whether this goes wrong now, as often as the odds say. It is counted where it really occurs.
-    pub(crate) fn may(&self, fault: Fault, odds: f64) -> bool {
-        self.knows(fault) && self.roll(|rng| rng.chance(odds))
+    /// Whether this fault is to occur now. The caller records it with [`World::record_fault`] when it takes effect.
+    pub(crate) fn occurs(&self, fault: Fault, probability: f64) -> bool {
+        self.is_enabled(fault) && self.draw(|rng| rng.chance(probability))
     }
 
-    /// One of these, of those that this lifetime knows.
-    pub(crate) fn one_of(&self, faults: &[Fault]) -> Option<Fault> {
-        let known: Vec<Fault> = faults.iter().copied().filter(|&f| self.knows(f)).collect();
-        (!known.is_empty()).then(|| self.roll(|rng| rng.pick(&known)))
+    /// One of these faults that is enabled in this lifetime.
+    pub(crate) fn pick_fault(&self, faults: &[Fault]) -> Option<Fault> {
+        let enabled: Vec<Fault> = faults
+            .iter()
+            .copied()
+            .filter(|&f| self.is_enabled(f))
+            .collect();
+        (!enabled.is_empty()).then(|| self.draw(|rng| rng.pick(&enabled)))
     }
 
-    fn knows(&self, fault: Fault) -> bool {
-        !self.is_calm.get() && self.moods.known[fault as usize]
+    fn is_enabled(&self, fault: Fault) -> bool {
+        !self.faults_disabled.get() && self.fault_rates.enabled[fault as usize]
     }
 
-    /// It has gone wrong.
-    pub(crate) fn hit(&self, fault: Fault) {
-        self.counts.borrow_mut().hit(fault);
+    pub(crate) fn record_fault(&self, fault: Fault) {
+        self.counts.borrow_mut().increment(fault);
         self.trace(|| format!("fault: {fault:?}"));
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> FaultCounts {
         self.counts.borrow().clone()
     }
 
-    /// From here on nothing goes wrong.
-    pub(crate) fn calm_down(&self) {
-        self.is_calm.set(true);
+    pub(crate) fn disable_faults(&self) {
+        self.faults_disabled.set(true);
     }
 
-    pub(crate) fn is_calm(&self) -> bool {
-        self.is_calm.get()
+    pub(crate) fn faults_disabled(&self) -> bool {
+        self.faults_disabled.get()
     }
 
-    /// Reads or writes the log.
     pub(crate) fn log<T>(&self, work: impl FnOnce(&mut Log) -> T) -> T {
         work(&mut self.log.borrow_mut())
     }
 
-    /// The number of the life that runs.
-    pub(crate) fn life(&self) -> usize {
-        self.log.borrow().lives.len().saturating_sub(1)
+    /// Index of the running process in [`Log::processes`].
+    pub(crate) fn current_process(&self) -> usize {
+        self.log.borrow().processes.len().saturating_sub(1)
     }
 
-    /// Adds a line to the trace.
     pub(crate) fn trace<L: Display>(&self, line: impl FnOnce() -> L) {
         let mut trace = self.trace.borrow_mut();
-        if !trace.is_wanted {
+        if !trace.is_enabled {
             return;
         }
         let line = format!("{:>9} ms  {}", self.now_ms(), line());
@@ -159,19 +156,15 @@ impl World {
         self.trace.borrow().hasher.finish()
     }
 
-    /// The log, once nobody writes it any more.
     pub(crate) fn take_log(&self) -> Log {
         self.log.take()
     }
 }
 
-/// What becomes of the trace.
+/// What to do with the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tracing {
-    /// Nobody wants it.
+pub(crate) enum TraceMode {
     Off,
-    /// Its hash alone.
     Hashed,
-    /// It is printed.
     Printed,
 }

@@ -1,84 +1,85 @@
-//! The judge: reads the log of a lifetime, and knows nothing of how the daemon works.
+//! Checks the log of a lifetime against the rules that every lifetime must keep.
 //!
-//! Each file holds the rules of one subject. What a rule says is the interface's promise; where a crash, or a disk that
-//! failed, leaves two things possible, both are right.
+//! The checker knows the daemon's interface, but nothing about its implementation. `timeline` reconstructs from the writes
+//! that were applied to the disk which watches, events and deliveries exist at which time; the other files hold rules by
+//! subject. Where a crash or a disk error leaves two outcomes possible, the rules accept both.
 
 mod deliveries;
-mod history;
 mod polls;
+mod timeline;
 mod transitions;
 
 use std::fmt;
 
 use crate::log::{Log, Stamp};
-use history::History;
+use timeline::Timeline;
 
-/// What was promised, by the name of what it looks like when it is broken.
+/// A rule, named after its violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
     // Events.
-    /// One id, two events.
+    /// Two events, or two watches, have the same id.
     DuplicateId,
     /// The events of a watch are not numbered 1, 2, 3…
     SeqGap,
     SecondEnding,
-    /// Something follows an ending event.
-    AfterEnding,
-    /// An answer changed something, and no event says so, or another one.
+    /// An event follows the ending event of its watch.
+    EventAfterEnding,
+    /// A status changed the job, but the events do not match the change.
     WrongTransition,
-    /// An ending event that nothing the API served leads to.
-    UnfoundedEnding,
-    /// A watch that never ended.
-    LostEnding,
-    /// Told, and not on record.
-    ToldUncommitted,
-    /// On record, and not told by a process that lived on.
-    NeverTold,
+    /// An ending event does not match anything that the API served.
+    EndingWithoutCause,
+    /// A watch never ended.
+    MissingEnding,
+    /// An event was published before it was stored.
+    PublishedUncommitted,
+    /// A stored event was not published although the process did not crash.
+    NeverPublished,
     // Watches.
-    /// A watch began that nobody asked for.
-    WatchedUnasked,
-    /// A job that the file had newly listed is watched no more, though nobody has let it go since.
-    ListedUnwatched,
-    /// A client was told that it is done, and it is not on record.
-    PromiseBroken,
+    /// A watch started without a request from configuration or clients.
+    UnrequestedWatch,
+    /// A job added to the configuration is not watched, although it was not removed again.
+    ListedNotWatched,
+    /// A confirmed command is not stored.
+    CommandLost,
     // Deliveries.
-    /// A hook that wanted an event has no delivery of it, or one that did not has one.
+    /// A hook has no delivery for an event that it matches, or has one for an event that it does not match.
     WrongDeliveries,
-    /// A delivery that neither arrived nor was given up.
+    /// A delivery was neither delivered nor failed.
     LostDelivery,
-    /// A hook ran for what is not on record.
-    RanUncommitted,
-    /// A delivery is done that no hook took.
-    DoneWithoutSuccess,
-    /// A delivery was given up before its time, or nobody was told of it.
-    WronglyGivenUp,
-    /// A hook heard of a later event first.
+    /// A hook ran for an event, a delivery or an attempt that is not stored.
+    AttemptUncommitted,
+    /// A delivery is stored as delivered without a successful attempt.
+    DeliveredWithoutSuccess,
+    /// A delivery failed with retries left, or without an event.
+    WronglyFailed,
+    /// A hook got a later event of a watch before an earlier one.
     OutOfOrder,
-    /// Two attempts at once where there may be one, or more than `max_running`.
-    RanTogether,
-    /// The numbers of attempts do not rise.
+    /// Concurrent attempts for the same hook and watch, or more than `max_running`.
+    OverlappingAttempts,
+    /// The numbers of attempts do not increase.
     AttemptNumber,
-    /// Not as late as the receiver wished.
+    /// Earlier than the receiver's `Retry-After` allows.
     RetriedTooSoon,
     // Polls.
-    /// A job was asked that is not watched.
-    AskedUnwatched,
-    /// Two requests for one watch at once, or more than `max_in_flight`.
-    AskedTogether,
-    AskedTooSoon,
-    AskedTooLate,
+    /// A job was polled that is not watched.
+    PolledUnwatched,
+    /// Concurrent requests for the same watch, or more than `max_in_flight`.
+    OverlappingPolls,
+    PolledTooSoon,
+    PolledTooLate,
     /// More requests than the rate allows.
-    AskedTooOften,
-    // The whole.
-    /// The daemon wanted the store to take what contradicts itself.
-    StoreRefused,
-    /// Something began after the orderly stop did.
-    AfterStop,
-    /// Nothing goes wrong any more, and still not everything came to its end.
-    Endless,
+    PolledTooOften,
+    // The daemon.
+    /// The store rejected a contradictory operation of the daemon.
+    StoreRejected,
+    /// A request or an attempt began after the start of the shutdown.
+    StartedAfterStop,
+    /// Without faults, and still watches or deliveries were left after many hours.
+    NotDrained,
 }
 
-/// A promise that was broken.
+/// A broken rule.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) rule: Rule,
@@ -92,7 +93,6 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the rules write their findings to.
 #[derive(Default)]
 struct Findings(Vec<Violation>);
 
@@ -106,17 +106,17 @@ impl Findings {
     }
 }
 
-/// Judges a lifetime.
+/// Checks all rules; the violations are in order of time.
 pub(crate) fn check(log: &Log) -> Vec<Violation> {
     let mut findings = Findings::default();
-    let history = History::read(log, &mut findings);
-    history.check_ends(&mut findings);
-    history.check_told(&mut findings);
-    history.check_promises(&mut findings);
-    history.check_listed(&mut findings);
-    transitions::check(&history, &mut findings);
-    deliveries::check(&history, &mut findings);
-    polls::check(&history, &mut findings);
+    let timeline = Timeline::read(log, &mut findings);
+    timeline.check_everything_ended(&mut findings);
+    timeline.check_published(&mut findings);
+    timeline.check_commands(&mut findings);
+    timeline.check_listed_jobs(&mut findings);
+    transitions::check(&timeline, &mut findings);
+    deliveries::check(&timeline, &mut findings);
+    polls::check(&timeline, &mut findings);
     findings.0.sort_by_key(|violation| violation.at);
     findings.0
 }

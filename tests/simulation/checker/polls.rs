@@ -1,4 +1,4 @@
-//! Who is asked, and when: not too soon, not too late, not too often, and only while somebody watches.
+//! Jobs are polled only while they are watched, not too soon, not too late and not too often.
 
 use std::time::Duration;
 
@@ -6,63 +6,63 @@ use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
-use super::history::History;
+use super::timeline::Timeline;
 use super::{Findings, Rule};
 use crate::config::Config;
-use crate::log::{End, Life, Log, Request, Stamp};
+use crate::log::{ApiRequest, Log, ProcessEnd, ProcessRun, Stamp};
 
-/// What slow disks and narrow limits may add to a wait.
+/// Tolerance for slow disks and narrow limits.
 const SLACK_MS: u64 = 180_000;
-/// The longest wait of the retry schedule, and between two questions whether credentials were mended.
+/// The longest delay after an error, and between two probes with rejected credentials.
 const LONGEST_BACKOFF_MS: u64 = 300_000;
 /// The longest `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
-    let log = history.log;
-    for (number, life) in log.lives.iter().enumerate() {
-        let asked: Vec<PendingRequest> = log
+pub(super) fn check(timeline: &Timeline<'_>, findings: &mut Findings) {
+    let log = timeline.log;
+    for (number, process) in log.processes.iter().enumerate() {
+        let polls: Vec<WatchPoll> = log
             .requests
             .iter()
-            .filter(|request| request.life == number)
-            .map(|request| PendingRequest {
+            .filter(|request| request.process == number)
+            .map(|request| WatchPoll {
                 request,
-                watch: history.live(request.job, request.asked),
+                watch: timeline.running_watch(request.job, request.sent),
             })
             .collect();
-        for asked in &asked {
-            check_one(life, asked, findings);
+        for poll in &polls {
+            check_one(process, poll, findings);
         }
-        check_together(log, &asked, findings);
-        check_rate(log, &asked, findings);
-        check_waits(history, number, life, &asked, findings);
+        check_overlap(log, &polls, findings);
+        check_rate(log, &polls, findings);
+        check_waits(timeline, number, process, &polls, findings);
     }
 }
 
-/// A request, and for which watch.
-struct PendingRequest<'a> {
-    request: &'a Request,
+/// A request, and the watch that it is for.
+struct WatchPoll<'a> {
+    request: &'a ApiRequest,
     watch: Option<WatchId>,
 }
 
-impl PendingRequest<'_> {
+impl WatchPoll<'_> {
     fn error(&self) -> Option<&PollError> {
-        self.request.answer.as_ref()?.1.as_ref().err()
+        self.request.response.as_ref()?.1.as_ref().err()
     }
 
     fn answered(&self) -> Option<Stamp> {
-        Some(self.request.answer.as_ref()?.0)
+        Some(self.request.response.as_ref()?.0)
     }
 
-    /// Whether it speaks of the API as a whole: then others wait for it too.
-    fn is_trouble(&self) -> bool {
+    /// Whether the error affects the whole API, so that other watches wait, too.
+    fn is_api_error(&self) -> bool {
         self.error().is_some_and(|error| {
             error.kind.is_outage()
                 || matches!(error.kind, ErrorKind::RateLimited | ErrorKind::Unauthorized)
         })
     }
 
-    /// How long this very job may be left alone after it.
+    /// The longest allowed time until the next poll of this job.
     fn longest_wait(&self, config: &Config) -> u64 {
         let max_interval = config.limits.schedule.max_interval.as_millis() as u64;
         let pause = self.error().and_then(|error| error.retry_after);
@@ -76,83 +76,92 @@ impl PendingRequest<'_> {
     }
 }
 
-fn check_one(life: &Life, asked: &PendingRequest<'_>, findings: &mut Findings) {
-    let (job, at) = (asked.request.job, asked.request.asked);
-    if asked.watch.is_none() {
-        findings.add(Rule::AskedUnwatched, at, job.to_string());
+fn check_one(process: &ProcessRun, poll: &WatchPoll<'_>, findings: &mut Findings) {
+    let (job, at) = (poll.request.job, poll.request.sent);
+    if poll.watch.is_none() {
+        findings.add(Rule::PolledUnwatched, at, job.to_string());
     }
-    if life.wound_up.is_some_and(|stop| stop < at) {
-        findings.add(Rule::AfterStop, at, format!("a request for {job}"));
+    if process.stopping_since.is_some_and(|stop| stop < at) {
+        findings.add(Rule::StartedAfterStop, at, format!("a request for {job}"));
     }
 }
 
-fn config_at(log: &Log, life: usize, at: Stamp) -> &Config {
-    let in_force = log.configs.iter().rfind(|c| c.life == life && c.since < at);
-    &in_force.unwrap_or(&log.configs[0]).config
+fn config_at(log: &Log, process: usize, at: Stamp) -> &Config {
+    let active = log
+        .configs
+        .iter()
+        .rfind(|c| c.process == process && c.since < at);
+    &active.unwrap_or(&log.configs[0]).config
 }
 
-fn check_together(log: &Log, asked: &[PendingRequest<'_>], findings: &mut Findings) {
-    for (number, this) in asked.iter().enumerate() {
-        let at = this.request.asked;
-        let over = |other: &PendingRequest| other.answered().or(other.request.dropped);
-        let under_way = |other: &&PendingRequest| over(other).is_none_or(|over| at < over);
-        let others = || asked[..number].iter().filter(under_way);
+fn check_overlap(log: &Log, polls: &[WatchPoll<'_>], findings: &mut Findings) {
+    for (number, this) in polls.iter().enumerate() {
+        let at = this.request.sent;
+        let over = |other: &WatchPoll| other.answered().or(other.request.canceled);
+        let in_flight = |other: &&WatchPoll| over(other).is_none_or(|over| at < over);
+        let others = || polls[..number].iter().filter(in_flight);
         if this.watch.is_some() && others().any(|other| other.watch == this.watch) {
             findings.add(
-                Rule::AskedTogether,
+                Rule::OverlappingPolls,
                 at,
                 format!("{}: two requests", this.request.job),
             );
         }
-        let most = config_at(log, this.request.life, at).throttle.max_in_flight;
-        let many = others().count() + 1;
-        if many > most {
-            findings.add(Rule::AskedTogether, at, format!("{many} requests at once"));
+        let limit = config_at(log, this.request.process, at)
+            .throttle
+            .max_in_flight;
+        let count = others().count() + 1;
+        if count > limit {
+            findings.add(
+                Rule::OverlappingPolls,
+                at,
+                format!("{count} requests at once"),
+            );
         }
     }
 }
 
-/// No second sees more than one and a half times the rate, and the one that a bucket always has.
-fn check_rate(log: &Log, asked: &[PendingRequest<'_>], findings: &mut Findings) {
-    let times: Vec<Stamp> = asked.iter().map(|asked| asked.request.asked).collect();
+/// No second has more than 1.5 times the rate, plus the one request that the token bucket always allows.
+fn check_rate(log: &Log, polls: &[WatchPoll<'_>], findings: &mut Findings) {
+    let times: Vec<Stamp> = polls.iter().map(|poll| poll.request.sent).collect();
     for (number, &at) in times.iter().enumerate() {
-        let config = config_at(log, asked[number].request.life, at);
-        // A reload fills the bucket anew.
+        let config = config_at(log, polls[number].request.process, at);
+        // A reload refills the bucket.
         let reloads = log
             .configs
             .iter()
             .filter(|c| c.since.ms <= at.ms && c.since.ms + 1_000 >= at.ms)
             .count();
-        let most = (config.throttle.max_requests_per_second * 1.5 + 1.0) as usize * (1 + reloads);
-        let many = times[..=number]
+        let limit = (config.throttle.max_requests_per_second * 1.5 + 1.0) as usize * (1 + reloads);
+        let count = times[..=number]
             .iter()
             .filter(|t| t.ms + 1_000 > at.ms)
             .count();
-        if many > most {
+        if count > limit {
             findings.add(
-                Rule::AskedTooOften,
+                Rule::PolledTooOften,
                 at,
-                format!("{many} requests within a second"),
+                format!("{count} requests within a second"),
             );
         }
     }
 }
 
-/// The waits of each watch in one life.
+/// The times between polls of each watch in one process.
 fn check_waits(
-    history: &History<'_>,
+    timeline: &Timeline<'_>,
     number: usize,
-    life: &Life,
-    asked: &[PendingRequest<'_>],
+    process: &ProcessRun,
+    polls: &[WatchPoll<'_>],
     findings: &mut Findings,
 ) {
-    let Some(ready) = life.ready else {
+    let Some(ready) = process.ready else {
         return;
     };
-    let log = history.log;
-    // Once the stop has begun nobody is asked; a process that ended itself was not asking any more either.
-    let until = life.wound_up.unwrap_or(life.ended);
-    for (&id, watched) in &history.watches {
+    let log = timeline.log;
+    // No polls during a shutdown, or after a fatal error.
+    let until = process.stopping_since.unwrap_or(process.ended);
+    for (&id, watched) in &timeline.watches {
         let until = watched.ended.map_or(until, |(at, _)| at.min(until));
         let mut since = ready.max(watched.began);
         if since >= until {
@@ -164,72 +173,76 @@ fn check_waits(
             .max_interval
             .as_millis() as u64;
         longest = longest.max(LONGEST_BACKOFF_MS.max(600_000));
-        let mut last: Option<&PendingRequest> = None;
-        for this in asked.iter().filter(|asked| asked.watch == Some(id)) {
-            let at = this.request.asked;
-            check_too_late(asked, since, at, longest, watched.job, findings);
+        let mut last: Option<&WatchPoll> = None;
+        for this in polls.iter().filter(|poll| poll.watch == Some(id)) {
+            let at = this.request.sent;
+            check_too_late(polls, since, at, longest, watched.job, findings);
             if let Some(last) = last {
                 check_too_soon(log, last, at, findings);
             }
             let config = config_at(log, number, at);
-            // A request that never comes back ends with the process.
+            // A request without a response ends with the process.
             since = this.answered().unwrap_or(until);
             longest = this.longest_wait(config).max(600_000);
             last = Some(this);
         }
-        if life.end != End::Failed {
-            check_too_late(asked, since, until, longest, watched.job, findings);
+        if process.end != ProcessEnd::Failed {
+            check_too_late(polls, since, until, longest, watched.job, findings);
         }
     }
 }
 
-/// `since` is when the wait began; whoever was in trouble in between may have held it up.
+/// `since` is the start of the wait. Errors of the whole API may have prolonged it.
 fn check_too_late(
-    asked: &[PendingRequest<'_>],
+    polls: &[WatchPoll<'_>],
     since: Stamp,
     at: Stamp,
     longest: u64,
     job: JobRef,
     findings: &mut Findings,
 ) {
-    let troubles = asked
+    let api_errors = polls
         .iter()
-        .filter(|asked| asked.is_trouble())
-        .filter_map(PendingRequest::answered);
-    let held_up = troubles
+        .filter(|poll| poll.is_api_error())
+        .filter_map(WatchPoll::answered);
+    let delayed_until = api_errors
         .filter(|&t| t < at)
         .max()
         .map_or(0, |t| t.ms + LONGEST_BACKOFF_MS);
-    let due = (since.ms + longest).max(held_up) + SLACK_MS;
+    let due = (since.ms + longest).max(delayed_until) + SLACK_MS;
     if at.ms > due {
         let late = at.ms - due;
-        findings.add(Rule::AskedTooLate, at, format!("{job}: {late} ms too late"));
+        findings.add(
+            Rule::PolledTooLate,
+            at,
+            format!("{job}: {late} ms too late"),
+        );
     }
 }
 
-/// Not before `min_interval` after an answer, and not before the server's `Retry-After`.
-fn check_too_soon(log: &Log, last: &PendingRequest<'_>, at: Stamp, findings: &mut Findings) {
+/// Not before `min_interval` after a response, and not before the server's `Retry-After`.
+fn check_too_soon(log: &Log, last: &WatchPoll<'_>, at: Stamp, findings: &mut Findings) {
     let Some(answered) = last.answered() else {
         return;
     };
-    let config = config_at(log, last.request.life, answered);
+    let config = config_at(log, last.request.process, answered);
     let floor = match last.error() {
         None => config.limits.schedule.min_interval,
         Some(error) => error.retry_after.unwrap_or_default(),
     };
-    // A step that the disk took back is asked for again at once.
-    let taken_back = log.writes.iter().any(|write| {
+    // If the commit failed, the job is polled again at once.
+    let commit_failed = log.writes.iter().any(|write| {
         let settled = write
             .outcome
             .as_ref()
             .map_or(answered, |(settled, _)| *settled);
-        write.taken().is_none() && answered < settled && write.submitted < at
+        write.applied().is_none() && answered < settled && write.submitted < at
     });
-    if !taken_back && at.ms < answered.ms + floor.as_millis() as u64 {
+    if !commit_failed && at.ms < answered.ms + floor.as_millis() as u64 {
         let job = last.request.job;
         let early = answered.ms + floor.as_millis() as u64 - at.ms;
         findings.add(
-            Rule::AskedTooSoon,
+            Rule::PolledTooSoon,
             at,
             format!("{job}: {early} ms too early after {:?}", last.error()),
         );

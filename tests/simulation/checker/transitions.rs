@@ -1,7 +1,7 @@
-//! Every answer that changed something led to the events that say so, and no other.
+//! Every status that changed a job led to exactly the matching events.
 //!
-//! What a watch should tell follows from what the API served and from the events on record: the state and the step of
-//! progress that were told last. So a step that a crash or a full disk took back changes nothing here either.
+//! The expected events follow from the status served and the events stored before it, which hold the last reported state
+//! and progress. So a status whose commit was lost by a crash or rejected by a full disk has no effect here either.
 
 use forgewatch_core::event::{Event, EventType, WatchId};
 use forgewatch_core::job::{JobState, Outcome as Ending};
@@ -9,109 +9,112 @@ use forgewatch_core::limits::JobFailed;
 use forgewatch_core::status::Status;
 use forgewatch_core::verdict::ErrorKind;
 
-use super::history::{History, Watched};
+use super::timeline::{Timeline, WatchRecord};
 use super::{Findings, Rule};
 use crate::config::Config;
-use crate::log::{Log, Op, Request, Stamp, Write};
+use crate::log::{ApiRequest, Log, Stamp, StoreOp, StoreWrite};
 
-pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
-    for (&id, watched) in &history.watches {
-        let told = EventPayload::of(history, id, watched);
-        for request in requests_of(history.log, watched) {
-            told.check(request, findings);
+pub(super) fn check(timeline: &Timeline<'_>, findings: &mut Findings) {
+    for (&id, watched) in &timeline.watches {
+        let check = WatchCheck::of(timeline, id, watched);
+        for request in requests_of(timeline.log, watched) {
+            check.check(request, findings);
         }
-        told.check_ending(findings);
+        check.check_ending(findings);
     }
 }
 
-/// The requests for a watch's job while it ran.
-fn requests_of<'a>(log: &'a Log, watched: &Watched<'_>) -> impl Iterator<Item = &'a Request> {
+/// The requests for a watch's job while the watch ran.
+fn requests_of<'a>(
+    log: &'a Log,
+    watched: &WatchRecord<'_>,
+) -> impl Iterator<Item = &'a ApiRequest> {
     let (job, began, ended) = (watched.job, watched.began, watched.ended);
     log.requests.iter().filter(move |request| {
-        request.job == job
-            && began < request.asked
-            && ended.is_none_or(|(at, _)| request.asked < at)
+        request.job == job && began < request.sent && ended.is_none_or(|(at, _)| request.sent < at)
     })
 }
 
-/// One watch, and what was told of it.
-struct EventPayload<'a> {
-    history: &'a History<'a>,
+/// Checks one watch.
+struct WatchCheck<'a> {
+    timeline: &'a Timeline<'a>,
     id: WatchId,
-    watched: &'a Watched<'a>,
+    watched: &'a WatchRecord<'a>,
     config: &'a Config,
 }
 
-impl<'a> EventPayload<'a> {
-    fn of(history: &'a History<'a>, id: WatchId, watched: &'a Watched<'a>) -> Self {
-        // What matters here is the same in every state of the file.
-        let config = &history.log.configs[0].config;
+impl<'a> WatchCheck<'a> {
+    fn of(timeline: &'a Timeline<'a>, id: WatchId, watched: &'a WatchRecord<'a>) -> Self {
+        // The settings used here are the same in every configuration.
+        let config = &timeline.log.configs[0].config;
         Self {
-            history,
+            timeline,
             id,
             watched,
             config,
         }
     }
 
-    /// What was given to the disk of this watch just when this answer was there.
-    fn write(&self, life: usize, answered: Stamp) -> Option<&'a Write> {
-        let of_it = |write: &&Write| match &write.op {
-            Op::Commit {
+    /// The write of this watch that was submitted right after this response.
+    fn write(&self, process: usize, answered: Stamp) -> Option<&'a StoreWrite> {
+        let of_it = |write: &&StoreWrite| match &write.op {
+            StoreOp::Commit {
                 watch: Some(watch),
                 events,
                 ..
-            } => watch.id == self.id && events.iter().any(|event| of_an_answer(event.kind)),
+            } => watch.id == self.id && events.iter().any(|event| is_from_status(event.kind)),
             _ => false,
         };
-        let at_once = |write: &&Write| {
-            write.life == life && write.submitted.ms == answered.ms && write.submitted > answered
+        let at_once = |write: &&StoreWrite| {
+            write.process == process
+                && write.submitted.ms == answered.ms
+                && write.submitted > answered
         };
-        self.history.log.writes.iter().filter(at_once).find(of_it)
+        self.timeline.log.writes.iter().filter(at_once).find(of_it)
     }
 
-    fn check(&self, request: &Request, findings: &mut Findings) {
-        let Some((at, Ok(status))) = &request.answer else {
+    fn check(&self, request: &ApiRequest, findings: &mut Findings) {
+        let Some((at, Ok(status))) = &request.response else {
             return;
         };
-        let life = &self.history.log.lives[request.life];
+        let process = &self.timeline.log.processes[request.process];
         let ended_meanwhile = self.watched.ended.is_some_and(|(end, _)| end < *at);
-        let wound_up = life.wound_up.is_some_and(|stop| stop < *at);
-        if ended_meanwhile || wound_up {
+        let stopping_since = process.stopping_since.is_some_and(|stop| stop < *at);
+        if ended_meanwhile || stopping_since {
             return;
         }
         let expected = self.expected(*at, status);
-        let write = self.write(request.life, *at);
-        let told: Vec<&str> = write.map_or_else(Vec::new, |write| {
+        let write = self.write(request.process, *at);
+        let reported: Vec<&str> = write.map_or_else(Vec::new, |write| {
             let events = write.events().iter();
             events
-                .filter(|event| of_an_answer(event.kind))
+                .filter(|event| is_from_status(event.kind))
                 .map(|event| event.kind.as_str())
                 .collect()
         });
         let expected_words: Vec<&str> = expected.iter().map(|kind| kind.as_str()).collect();
-        // It died, or was ended by somebody, in the very moment of the answer.
+        // The process crashed, or the watch was ended, at the time of the response.
         let interrupted =
-            write.is_none() && (life.ended.ms == at.ms || self.is_ending(request, *at));
+            write.is_none() && (process.ended.ms == at.ms || self.is_ending(request, *at));
         let counts = self.config.limits.jobfailed == JobFailed::Count
             && status.state == Some(JobState::Failed);
-        if told != expected_words && !interrupted && !counts {
+        if reported != expected_words && !interrupted && !counts {
             let job = request.job;
             findings.add(
                 Rule::WrongTransition,
                 *at,
                 format!(
-                    "{job} {}: told {told:?} instead of {expected_words:?} of {status:?}",
+                    "{job} {}: reported {reported:?} instead of {expected_words:?} for {status:?}",
                     self.id
                 ),
             );
         }
     }
 
-    /// Whether an ending that came from elsewhere was given to the disk while this request was under way, taken or not.
-    fn is_ending(&self, request: &Request, at: Stamp) -> bool {
-        let ending = |write: &Write| match &write.op {
-            Op::Commit {
+    /// Whether an ending with another cause was submitted to the disk while this request was in flight.
+    fn is_ending(&self, request: &ApiRequest, at: Stamp) -> bool {
+        let ending = |write: &StoreWrite| match &write.op {
+            StoreOp::Commit {
                 watch: Some(watch),
                 events,
                 ..
@@ -120,29 +123,29 @@ impl<'a> EventPayload<'a> {
             }
             _ => false,
         };
-        let meanwhile = |write: &Write| request.asked < write.submitted && write.submitted < at;
-        self.history
+        let meanwhile = |write: &StoreWrite| request.sent < write.submitted && write.submitted < at;
+        self.timeline
             .log
             .writes
             .iter()
             .any(|write| meanwhile(write) && ending(write))
     }
 
-    /// What this answer has to be told by, after what is on record.
+    /// The events that this status must lead to.
     fn expected(&self, at: Stamp, status: &Status) -> Vec<EventType> {
         let before: Vec<&Event> = self
             .watched
             .events
             .iter()
-            .filter(|(told, _)| *told < at)
+            .filter(|(stored, _)| *stored < at)
             .map(|(_, event)| *event)
             .collect();
-        let answered = before.iter().filter(|event| of_an_answer(event.kind));
+        let earlier = before.iter().filter(|event| is_from_status(event.kind));
         let (mut state, mut step, mut is_first) = (None, 0, true);
-        for event in answered {
+        for event in earlier {
             is_first = false;
-            let now = event.facts.state;
-            let progress = self.step(event.facts.progress.map_or(0.0, f32::from));
+            let now = event.fields.state;
+            let progress = self.step(event.fields.progress.map_or(0.0, f32::from));
             match event.kind {
                 EventType::StateChanged if goes_back(state, now) => step = progress,
                 EventType::Watching | EventType::Progressed => step = progress,
@@ -176,7 +179,7 @@ impl<'a> EventPayload<'a> {
         progress as u8 / step * step
     }
 
-    /// What the answer says of the job's end: a failure before anything else, then that it is done, then squashed.
+    /// The ending in a status: failed takes precedence over completed, which takes precedence over squashed.
     fn ending(&self, status: &Status) -> Option<Ending> {
         let by_flag = self.config.limits.jobfailed == JobFailed::Flag && status.failed > 0;
         if by_flag || status.state == Some(JobState::Failed) {
@@ -188,13 +191,13 @@ impl<'a> EventPayload<'a> {
         }
     }
 
-    /// The end on record is one that the API served, or that somebody wanted.
+    /// The stored ending was served by the API, or requested.
     fn check_ending(&self, findings: &mut Findings) {
         let Some((at, ending)) = self.watched.ended else {
             return;
         };
         let answers =
-            || requests_of(self.history.log, self.watched).filter_map(|r| r.answer.as_ref());
+            || requests_of(self.timeline.log, self.watched).filter_map(|r| r.response.as_ref());
         let missing = |kind| {
             answers()
                 .filter(move |(_, answer)| answer.as_ref().is_err_and(|e| e.kind == kind))
@@ -215,7 +218,7 @@ impl<'a> EventPayload<'a> {
         if !is_founded {
             let job = self.watched.job;
             findings.add(
-                Rule::UnfoundedEnding,
+                Rule::EndingWithoutCause,
                 at,
                 format!("{job} as {}: {ending:?}", self.id),
             );
@@ -223,8 +226,8 @@ impl<'a> EventPayload<'a> {
     }
 }
 
-/// Whether events of this type come of answers alone.
-fn of_an_answer(kind: EventType) -> bool {
+/// Whether only a status leads to this event.
+fn is_from_status(kind: EventType) -> bool {
     matches!(
         kind,
         EventType::Watching
@@ -234,7 +237,7 @@ fn of_an_answer(kind: EventType) -> bool {
     )
 }
 
-/// Whether a job went from a later state to an earlier one.
+/// Whether the state went back to an earlier one.
 fn goes_back(before: Option<JobState>, now: Option<JobState>) -> bool {
     let known = |state: &JobState| !matches!(state, JobState::Unknown(_));
     match (before.filter(known), now.filter(known)) {
