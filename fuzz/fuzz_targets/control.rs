@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use forgewatch::control::codec::{RequestError, request};
+use forgewatch::control::codec::{InvalidRequest, request};
 use forgewatch::control::protocol::MAX_REQUEST;
 use libfuzzer_sys::fuzz_target;
 
@@ -20,8 +20,8 @@ fuzz_target!(|input: &[u8]| {
             let line = serde_json::to_string(&decoded).unwrap() + "\n";
             assert_eq!(request(line.as_bytes()).unwrap(), decoded, "{line}");
         }
-        Err(RequestError::Invalid(_)) => assert!(end.is_some()),
-        Err(RequestError::TooLong) => assert!(end.is_none() && frame.len() == MAX_REQUEST),
-        Err(RequestError::Incomplete) => assert!(end.is_none() && frame.len() < MAX_REQUEST),
+        Err(InvalidRequest::Invalid(_)) => assert!(end.is_some()),
+        Err(InvalidRequest::TooLong) => assert!(end.is_none() && frame.len() == MAX_REQUEST),
+        Err(InvalidRequest::Incomplete) => assert!(end.is_none() && frame.len() < MAX_REQUEST),
     }
 });

@@ -3,7 +3,7 @@
 use super::protocol::{MAX_REQUEST, Request};
 
 #[derive(Debug, thiserror::Error)]
-pub enum RequestError {
+pub enum InvalidRequest {
     #[error("invalid request: {0}")]
     Invalid(#[from] serde_json::Error),
     /// No newline within the limit.
@@ -15,11 +15,11 @@ pub enum RequestError {
 }
 
 /// Decodes `frame`: the input up to its first newline or to [`MAX_REQUEST`] bytes, whichever comes first.
-pub fn request(frame: &[u8]) -> Result<Request, RequestError> {
+pub fn request(frame: &[u8]) -> Result<Request, InvalidRequest> {
     match frame.last() {
         Some(b'\n') => Ok(serde_json::from_slice(frame)?),
-        _ if frame.len() >= MAX_REQUEST => Err(RequestError::TooLong),
-        _ => Err(RequestError::Incomplete),
+        _ if frame.len() >= MAX_REQUEST => Err(InvalidRequest::TooLong),
+        _ => Err(InvalidRequest::Incomplete),
     }
 }
 

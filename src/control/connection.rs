@@ -26,7 +26,7 @@ const PAGE_SIZE: usize = 256;
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ConnectionContext {
     pub(super) peer_auth: PeerAuth,
     pub(super) store: SqliteStore,
     /// To the daemon.
@@ -40,7 +40,7 @@ pub(super) struct Shared {
 }
 
 /// Reads the request and responds to it. A failed connection concerns its client alone, so errors are dropped.
-pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
+pub(super) async fn serve(mut stream: UnixStream, shared: &ConnectionContext) {
     let Ok(peer) = stream.peer_cred() else {
         return;
     };
@@ -91,7 +91,7 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &Shared) {
 }
 
 /// Resolves when a connection without a request keeps other clients waiting.
-async fn blocks_others(shared: &Shared) {
+async fn blocks_others(shared: &ConnectionContext) {
     sleep(BUSY_REQUEST_TIMEOUT).await;
     shared.busy.notified().await;
 }
@@ -111,7 +111,11 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
 }
 
 /// Forwards a request to the daemon, which carries it out even if the client disconnects. None if the client did.
-async fn forward(request: Request, stream: &mut UnixStream, shared: &Shared) -> Option<Response> {
+async fn forward(
+    request: Request,
+    stream: &mut UnixStream,
+    shared: &ConnectionContext,
+) -> Option<Response> {
     let stopping = || Response::error("the daemon is stopping");
     let (respond_to, response) = oneshot::channel();
     let pending = PendingRequest {
@@ -132,7 +136,7 @@ async fn forward(request: Request, stream: &mut UnixStream, shared: &Shared) -> 
 /// Sends the stored events and, with `follow`, later ones until either end closes.
 async fn stream_events(
     stream: &mut UnixStream,
-    shared: &Shared,
+    shared: &ConnectionContext,
     since: Since,
     follow: bool,
 ) -> io::Result<()> {
@@ -238,7 +242,7 @@ mod tests {
     struct TestConnection {
         client: UnixStream,
         server: UnixStream,
-        shared: Shared,
+        shared: ConnectionContext,
         requests: mpsc::Receiver<PendingRequest>,
         _new_events: watch::Sender<()>,
         _state: tempfile::TempDir,
@@ -251,7 +255,7 @@ mod tests {
             let (client, server) = UnixStream::pair().unwrap();
             let (to_daemon, requests) = mpsc::channel(1);
             let (notify_events, new_events) = watch::channel(());
-            let shared = Shared {
+            let shared = ConnectionContext {
                 peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
                 store,
                 requests: to_daemon,

@@ -1,8 +1,8 @@
 //! The daemon's end of the control socket.
 //!
-//! The daemon owns a [`Server`] and selects over [`Server::next_request`]; each client is served by its own task. A
+//! The daemon owns a [`ControlServer`] and selects over [`ControlServer::next_request`]; each client is served by its own task. A
 //! request that needs the daemon comes out as a [`PendingRequest`]. Events are streamed from the store, and
-//! [`Server::notify_events`] wakes the clients that follow them.
+//! [`ControlServer::notify_events`] wakes the clients that follow them.
 //!
 //! Slow, silent and hostile clients do no harm: the number of clients, the size of a request, and the time for sending
 //! it and for reading a response are limited.
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Shared, serve};
+use super::connection::{ConnectionContext, serve};
 use super::listener::SocketFile;
 use super::peer_auth::{self, PeerAuth};
 use super::protocol::{Request, Response};
@@ -42,14 +42,14 @@ pub struct PendingRequest {
 /// The control socket and its clients. On drop the socket is removed, pending requests fail because the daemon is
 /// stopping, and streams of events end with [`Response::Stopped`].
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlServer {
     requests: mpsc::Receiver<PendingRequest>,
     new_events: watch::Sender<()>,
     accept_task: AbortHandle,
     _socket: SocketFile,
 }
 
-impl Server {
+impl ControlServer {
     /// Listens at `path` for root, this process's user and the members of `group`. Must be called within a runtime.
     ///
     /// A group that does not exist, or that this user may not give the socket to, is a warning. A stale socket at `path`
@@ -73,7 +73,7 @@ impl Server {
 
         let (to_daemon, requests) = mpsc::channel(MAX_CONNECTIONS);
         let (notify_events, new_events) = watch::channel(());
-        let shared = Shared {
+        let shared = ConnectionContext {
             peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), gid),
             store,
             requests: to_daemon,
@@ -105,19 +105,19 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         self.accept_task.abort();
     }
 }
 
-/// Whether [`Server::bind`] finds this group; false if the groups cannot be read.
+/// Whether [`ControlServer::bind`] finds this group; false if the groups cannot be read.
 pub fn group_exists(name: &str) -> bool {
     peer_auth::find_group(name).is_ok_and(|gid| gid.is_some())
 }
 
 /// Accepts connections and spawns a task for each.
-async fn accept(listener: UnixListener, shared: Arc<Shared>) {
+async fn accept(listener: UnixListener, shared: Arc<ConnectionContext>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut failing = false;
     loop {
@@ -148,7 +148,10 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 /// Waits for a free connection; disconnects idle clients if there is none.
-async fn acquire_connection(connections: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
+async fn acquire_connection(
+    connections: &Arc<Semaphore>,
+    shared: &ConnectionContext,
+) -> OwnedSemaphorePermit {
     loop {
         if let Ok(Ok(permit)) = timeout(RETRY_DELAY, Arc::clone(connections).acquire_owned()).await
         {

@@ -158,8 +158,8 @@ fn following_ends_with_the_daemon_and_prints_the_last_offset() {
     daemon.stop();
     let (status, stderr) = follow.wait();
     assert_eq!(status.code(), Some(1), "{stderr}");
-    let said = format!("error: the daemon has stopped; resume with --since {offset}\n");
-    assert_eq!(stderr, said);
+    let output = format!("error: the daemon has stopped; resume with --since {offset}\n");
+    assert_eq!(stderr, output);
 }
 
 #[test]

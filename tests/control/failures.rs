@@ -39,7 +39,7 @@ fn without_a_daemon_it_says_where_it_looked_and_what_would_do() {
         assert!(done.stdout.is_empty());
         done.stderr.replace(file, "f.toml")
     };
-    let said = [
+    let output = [
         list(
             &["--socket", "/nowhere/flag.sock"],
             "/nowhere/variable.sock",
@@ -47,7 +47,7 @@ fn without_a_daemon_it_says_where_it_looked_and_what_would_do() {
         list(&[], "/nowhere/variable.sock"),
         list(&[], ""),
     ];
-    insta::assert_snapshot!(said.join("\n"), @r"
+    insta::assert_snapshot!(output.join("\n"), @r"
         error: no daemon is running at /nowhere/flag.sock (from --socket): No such file or directory (os error 2); start one with `forgewatch watch`, or name its socket with --socket, $FORGEWATCH_SOCKET or control.socket in the configuration file
 
         error: no daemon is running at /nowhere/variable.sock (from FORGEWATCH_SOCKET): No such file or directory (os error 2); start one with `forgewatch watch`, or name its socket with --socket, $FORGEWATCH_SOCKET or control.socket in the configuration file
@@ -94,7 +94,7 @@ fn an_answer_that_is_none_is_no_success() {
 #[test]
 fn usage_errors_are_reported_without_a_request() {
     let daemon = TestDaemon::accepting();
-    let said: Vec<String> = [
+    let output: Vec<String> = [
         &["add"][..],
         &["add", "diff/x", "--update", "0", "--label", "no"],
         &["remove", "1234"],
@@ -115,7 +115,7 @@ fn usage_errors_are_reported_without_a_request() {
             })
     })
     .collect();
-    insta::assert_snapshot!(said.join("\n"), @r#"
+    insta::assert_snapshot!(output.join("\n"), @r#"
         $ add
         error: no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE
         $ add diff/x --update 0 --label no

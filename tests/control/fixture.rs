@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forgewatch::control::protocol::{Request, Response};
-use forgewatch::control::server::{BindError, Server};
+use forgewatch::control::server::{BindError, ControlServer};
 use forgewatch::store::{Commit, SqliteStore, Store};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -58,7 +58,7 @@ impl TestDaemon {
             runtime().block_on(async {
                 let (store, _) = SqliteStore::open(&home.join("state.db")).unwrap();
                 let mut server =
-                    Server::bind(&home.join("control.sock"), group, store.clone()).unwrap();
+                    ControlServer::bind(&home.join("control.sock"), group, store.clone()).unwrap();
                 started.send(()).unwrap();
                 loop {
                     tokio::select! {
@@ -168,9 +168,9 @@ pub(crate) fn with_store<T>(work: impl AsyncFnOnce(&SqliteStore) -> T) -> T {
 pub(crate) fn bind<T>(
     path: &Path,
     group: &str,
-    check: impl FnOnce(Result<Server, BindError>) -> T,
+    check: impl FnOnce(Result<ControlServer, BindError>) -> T,
 ) -> T {
-    with_store(async |store| check(Server::bind(path, group, store.clone())))
+    with_store(async |store| check(ControlServer::bind(path, group, store.clone())))
 }
 
 /// An event of forgewatch itself, `number` seconds after the epoch of the tests.

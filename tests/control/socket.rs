@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forgewatch::control::server::{BindError, Server};
+use forgewatch::control::server::{BindError, ControlServer};
 
 use crate::fixture::{NO_GROUP, TestDaemon, bind, with_store};
 
@@ -37,7 +37,7 @@ fn the_socket_never_exists_with_a_wider_mode() {
         });
         with_store(async |store| {
             for _ in 0..200 {
-                Server::bind(&path, NO_GROUP, store.clone()).unwrap();
+                ControlServer::bind(&path, NO_GROUP, store.clone()).unwrap();
             }
         });
         done.store(true, Ordering::Relaxed);

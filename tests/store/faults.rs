@@ -10,9 +10,9 @@ use crate::samples::{commit_step, contents, create_filled, id, state_in};
 use crate::skip::skip;
 
 /// The same numbers in every run.
-struct Rng(u64);
+struct XorShift(u64);
 
-impl Rng {
+impl XorShift {
     fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -28,7 +28,7 @@ async fn a_flipped_bit_is_detected_at_opening_or_harmless() {
     create_filled(&path, 12).await;
     let sound = fs::read(&path).unwrap();
     let expected = contents(&path).await.unwrap();
-    let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
+    let mut rng = XorShift(0x9e37_79b9_7f4a_7c15);
     let mut detected = 0;
     for flip in 0..200 {
         // Every fourth in the first page: header and schema are a small part of the file, but the most vulnerable.

@@ -25,7 +25,7 @@ use super::{READER_GRACE, new_watch_id, throttle, ticks};
 use crate::config::settings::{OutputFormat, Settings};
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{Request, Response};
-use crate::control::server::{PendingRequest, Server};
+use crate::control::server::{PendingRequest, ControlServer};
 use crate::daemon::{Daemon, DaemonConfig, StartupError};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
@@ -137,7 +137,7 @@ struct Service {
     settings: Settings,
     daemon: SqliteDaemon,
     store: SqliteStore,
-    server: Server,
+    server: ControlServer,
     output: EventOutput,
     removals: Vec<PendingRemoval>,
     /// The status line as the service manager has it.
@@ -186,7 +186,7 @@ impl Service {
             StartupError::Entropy(why) => CommandError::internal(why),
         })?;
         let control = &settings.control;
-        let server = Server::bind(&control.socket, &control.group, store.clone())
+        let server = ControlServer::bind(&control.socket, &control.group, store.clone())
             .map_err(CommandError::failed)?;
         Ok(Self {
             given,

@@ -24,9 +24,9 @@ impl Location for InMemoryStore {
     async fn close(&self, _: Self) {}
 }
 
-struct Disk(tempfile::TempDir);
+struct SqliteLocation(tempfile::TempDir);
 
-impl Location for Disk {
+impl Location for SqliteLocation {
     type Store = SqliteStore;
 
     fn open(&self) -> (SqliteStore, StoredState) {
@@ -50,7 +50,7 @@ macro_rules! both {
         mod sqlite {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(&crate::suite::Disk(tempfile::tempdir().unwrap())).await;
+                super::$name(&crate::suite::SqliteLocation(tempfile::tempdir().unwrap())).await;
             })*
         }
     };
