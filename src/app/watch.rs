@@ -14,9 +14,9 @@ use crate::os::privacy;
 use crate::report::{OutputMode, Report, StreamInfo, Streams, diagnostics};
 
 /// Watches the jobs until they have ended or, without `--until-done`, until a signal arrives.
-pub fn run(given: CommandLine, until_done: bool, env: &Env) -> Result<u8, CommandError> {
+pub fn run(command_line: CommandLine, until_done: bool, env: &Env) -> Result<u8, CommandError> {
     if until_done {
-        let loaded = config::load(&given, env);
+        let loaded = config::load(&command_line, env);
         let Prepared { loaded, client, .. } = prepare(loaded, env).map_err(CommandError::usage)?;
         let config = OneShotConfig {
             settings: loaded.settings,
@@ -27,7 +27,7 @@ pub fn run(given: CommandLine, until_done: bool, env: &Env) -> Result<u8, Comman
         };
         Ok(self::until_done(config, env)?.exit_code)
     } else {
-        daemon::run(given, env).map(|()| 0)
+        daemon::run(command_line, env).map(|()| 0)
     }
 }
 

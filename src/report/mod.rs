@@ -206,7 +206,7 @@ impl Report {
     }
 
     /// Removes the bars and waits until everything is written, as long as the reader takes. Dropping a report does the
-    /// same for [`DROP_TIMEOUT`].
+    /// same for `DROP_TIMEOUT`.
     pub async fn close(mut self) {
         if self.queue.send(Message::Close).await.is_ok() {
             // An error means that the writer is gone.

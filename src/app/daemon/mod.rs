@@ -25,7 +25,7 @@ use super::{READER_GRACE, new_watch_id, throttle, ticks};
 use crate::config::settings::{OutputFormat, Settings};
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{Request, Response};
-use crate::control::server::{PendingRequest, ControlServer};
+use crate::control::server::{ControlServer, PendingRequest};
 use crate::daemon::{Daemon, DaemonConfig, StartupError};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
@@ -48,8 +48,9 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 type SqliteDaemon = Daemon<RefreshingClient, SqliteStore, SystemClock, Actions>;
 
 /// Watches until a signal arrives.
-pub(super) fn run(given: CommandLine, env: &Env) -> Result<(), CommandError> {
-    let (settings, orders, output) = read_config(&given, env).map_err(CommandError::usage)?;
+pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandError> {
+    let (settings, daemon_config, output) =
+        read_config(&command_line, env).map_err(CommandError::usage)?;
     let streams = StreamInfo::detect();
     let mode = match output {
         OutputFormat::Auto => OutputMode::Json,
@@ -68,7 +69,13 @@ pub(super) fn run(given: CommandLine, env: &Env) -> Result<(), CommandError> {
         .map_err(CommandError::internal)?;
     let ended = runtime.block_on(async {
         let mut signals = SignalListener::new(Signals::listen().map_err(CommandError::internal)?);
-        let startup = Box::pin(Service::start(given, env.clone(), settings, orders, report));
+        let startup = Box::pin(Service::start(
+            command_line,
+            env.clone(),
+            settings,
+            daemon_config,
+            report,
+        ));
         match signals
             .unless_stopped(with_extended_timeout(None, startup))
             .await
@@ -84,7 +91,7 @@ pub(super) fn run(given: CommandLine, env: &Env) -> Result<(), CommandError> {
 
 /// Reads the configuration and the files that it names. The error has one line per error.
 fn read_config(
-    given: &CommandLine,
+    command_line: &CommandLine,
     env: &Env,
 ) -> Result<
     (
@@ -94,7 +101,7 @@ fn read_config(
     ),
     String,
 > {
-    let Prepared { loaded, client, .. } = prepare(config::load_daemon(given, env), env)?;
+    let Prepared { loaded, client, .. } = prepare(config::load_daemon(command_line, env), env)?;
     let mut settings = loaded.settings;
     let socket = absolute(&settings.control.socket)?;
     settings
@@ -108,7 +115,7 @@ fn read_config(
         loaded.credentials_file,
         env.clone(),
     );
-    let orders = DaemonConfig {
+    let daemon_config = DaemonConfig {
         api,
         throttle: throttle(&settings.api),
         limits: settings.limits.clone(),
@@ -117,7 +124,7 @@ fn read_config(
         executor,
         retain: settings.state.retain,
     };
-    Ok((settings, orders, loaded.output))
+    Ok((settings, daemon_config, loaded.output))
 }
 
 /// Hooks may run in another working directory.
@@ -132,7 +139,7 @@ fn set_socket_variable(hook: &mut HookSpec, socket: &Path) {
 }
 
 struct Service {
-    given: CommandLine,
+    command_line: CommandLine,
     env: Env,
     settings: Settings,
     daemon: SqliteDaemon,
@@ -148,7 +155,7 @@ struct Service {
 /// A `remove` request whose client waits until the ends of these watches are stored.
 struct PendingRemoval {
     running: Vec<(JobRef, WatchId)>,
-    answer: Response,
+    response: Response,
     respond_to: oneshot::Sender<Response>,
 }
 
@@ -159,10 +166,10 @@ enum LoopExit {
 
 impl Service {
     async fn start(
-        given: CommandLine,
+        command_line: CommandLine,
         env: Env,
         settings: Settings,
-        orders: DaemonConfig<RefreshingClient, Actions>,
+        daemon_config: DaemonConfig<RefreshingClient, Actions>,
         report: Report,
     ) -> Result<Self, CommandError> {
         let (store, loaded) = startup::open(&settings.state.path).await?;
@@ -170,7 +177,7 @@ impl Service {
         let clock = SystemClock::start();
         let seed = getrandom::u64().map_err(CommandError::internal)?;
         let daemon = Daemon::start(
-            orders,
+            daemon_config,
             store.clone(),
             loaded,
             clock,
@@ -179,7 +186,7 @@ impl Service {
         );
         let daemon = daemon.await.map_err(|error| match error {
             StartupError::Row(why) => CommandError::unusable(format!(
-                "{path}: the state is damaged: {why}; rescue what is readable with: forgewatch state recover --from \
+                "{path}: the state is damaged: {why}; recover what is readable with: forgewatch state recover --from \
                  {path}"
             )),
             StartupError::Store(error) => CommandError::failed(format!("{path}: {error}")),
@@ -189,7 +196,7 @@ impl Service {
         let server = ControlServer::bind(&control.socket, &control.group, store.clone())
             .map_err(CommandError::failed)?;
         Ok(Self {
-            given,
+            command_line,
             env,
             settings,
             daemon,
@@ -300,7 +307,7 @@ impl Service {
         }
         for done in self.removals.extract_if(.., |r| r.running.is_empty()) {
             // The client may have disconnected.
-            let _ = done.respond_to.send(done.answer);
+            let _ = done.respond_to.send(done.response);
         }
     }
 
@@ -317,7 +324,7 @@ impl Service {
             respond_to,
         } = pending;
         let daemon = &mut self.daemon;
-        let answer = match request {
+        let response = match request {
             Request::Add {
                 jobs,
                 labels,
@@ -330,7 +337,7 @@ impl Service {
                     .filter_map(|&job| Some((job, daemon.watch_of(job)?)));
                 self.removals.push(PendingRemoval {
                     running: running.collect(),
-                    answer: Response::Removed { removed, unknown },
+                    response: Response::Removed { removed, unknown },
                     respond_to,
                 });
                 return self.publish(&[]);
@@ -346,10 +353,10 @@ impl Service {
                 Err(errors) => Response::Error { messages: errors },
             },
             // The connection serves it from the store.
-            Request::Events { .. } => Response::error("events are not asked of the daemon itself"),
+            Request::Events { .. } => Response::error("events are served by the connection"),
         };
         self.status_is_stale = true;
-        let _ = respond_to.send(answer);
+        let _ = respond_to.send(response);
     }
 
     /// Applies the configuration as a whole or not at all.
@@ -363,28 +370,29 @@ impl Service {
 
     async fn apply_config(&mut self) -> Result<(), Vec<String>> {
         let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let (settings, orders, _) = read_config(&self.given, &self.env).map_err(lines)?;
+        let (settings, daemon_config, _) =
+            read_config(&self.command_line, &self.env).map_err(lines)?;
         let restart = config::needs_restart(&self.settings, &settings);
         if !restart.is_empty() {
             return Err(restart);
         }
-        self.daemon.reload(orders).await.map_err(lines)?;
+        self.daemon.reload(daemon_config).await.map_err(lines)?;
         self.settings = settings;
         Ok(())
     }
 
     fn log_summary(&self) {
         let summary = self.daemon.summary();
-        let ends = self.daemon.outcomes();
+        let outcomes = self.daemon.outcomes();
         tracing::info!(
             target: "forgewatch::daemon",
             watching = summary.watching,
             unreachable = summary.unreachable,
             deliveries_pending = summary.deliveries_pending,
-            completed = ends.completed,
-            failed = ends.failed,
-            squashed = ends.squashed,
-            other = ends.other,
+            completed = outcomes.completed,
+            failed = outcomes.failed,
+            squashed = outcomes.squashed,
+            other = outcomes.other,
             "summary: {summary}"
         );
     }
