@@ -14,7 +14,7 @@ const BLOCK: u64 = 1 << 20;
 
 /// A part of a body.
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Bytes(Vec<u8>),
     Repeat(Vec<u8>, u64),
     /// The entries of a diff's file map, without its braces.
@@ -23,7 +23,7 @@ pub(super) enum Piece {
 
 /// The entries of a file map. Name, size and checksum follow from an entry's number.
 #[derive(Clone, Debug)]
-pub(super) struct FileEntries {
+pub(crate) struct FileEntries {
     /// Number of the next entry.
     next: u64,
     count: u64,
@@ -32,7 +32,7 @@ pub(super) struct FileEntries {
 }
 
 impl FileEntries {
-    pub(super) fn new(count: u64, as_table: bool) -> Self {
+    pub(crate) fn new(count: u64, as_table: bool) -> Self {
         Self {
             next: 0,
             count,
@@ -70,32 +70,32 @@ impl FileEntries {
 
 /// A body that is being sent.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     pieces: VecDeque<Piece>,
     gzip: Option<GzEncoder<Vec<u8>>>,
 }
 
 impl Body {
-    pub(super) fn new(pieces: impl IntoIterator<Item = Piece>) -> Self {
+    pub(crate) fn new(pieces: impl IntoIterator<Item = Piece>) -> Self {
         Self {
             pieces: pieces.into_iter().collect(),
             gzip: None,
         }
     }
 
-    pub(super) fn text(text: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn text(text: impl Into<Vec<u8>>) -> Self {
         Self::new([Piece::Bytes(text.into())])
     }
 
     /// The same body, compressed while it is sent.
-    pub(super) fn gzipped(mut self) -> Self {
+    pub(crate) fn gzipped(mut self) -> Self {
         self.gzip = Some(GzEncoder::new(Vec::new(), Compression::fast()));
         self
     }
 
     /// A gzip stream that decodes to so many spaces, a thousand times its own size. JSON allows leading spaces, so only
     /// a limit on decoded bytes protects a reader.
-    pub(super) fn bomb(decoded: u64) -> io::Result<Self> {
+    pub(crate) fn bomb(decoded: u64) -> io::Result<Self> {
         let (blocks, rest) = (decoded / BLOCK, decoded % BLOCK);
         let mut crc = Crc::new();
         let mut of_block = Crc::new();
@@ -119,7 +119,7 @@ impl Body {
     }
 
     /// The number of bytes, where it is known before the body is generated.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         if self.gzip.is_some() {
             return None;
         }
@@ -133,7 +133,7 @@ impl Body {
     }
 
     /// The next bytes, never empty; None at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let Some(bytes) = self.next_uncompressed()? else {
                 let rest = self.gzip.take().map(GzEncoder::finish).transpose()?;

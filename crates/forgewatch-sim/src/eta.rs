@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// Time constant of the noise of [`EtaModel::Noisy`], in seconds: responses closer together have similar errors.
 const NOISE_DECAY: f64 = 60.0;
@@ -12,7 +12,7 @@ const NOISE_DECAY: f64 = 60.0;
 /// The names of the models in a script; [`EtaModel`] adds the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum EtaKey {
+pub(crate) enum EtaKey {
     #[default]
     Exact,
     Noisy,
@@ -25,7 +25,7 @@ pub(super) enum EtaKey {
 
 /// How reported ETAs deviate from the true end.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum EtaModel {
+pub(crate) enum EtaModel {
     Exact,
     /// The remaining time times a factor: log-normal with deviation `spread`, correlated in time.
     Noisy {
@@ -49,7 +49,7 @@ pub(super) enum EtaModel {
 
 /// The reported ETAs of one job: its model, and the noise kept between responses.
 #[derive(Clone, Debug)]
-pub(super) struct EtaPredictor {
+pub(crate) struct EtaPredictor {
     eta: EtaModel,
     rng: Rng,
     /// Time and value of the last draw.
@@ -57,7 +57,7 @@ pub(super) struct EtaPredictor {
 }
 
 impl EtaPredictor {
-    pub(super) fn new(eta: EtaModel, rng: Rng) -> Self {
+    pub(crate) fn new(eta: EtaModel, rng: Rng) -> Self {
         Self {
             eta,
             rng,
@@ -66,7 +66,7 @@ impl EtaPredictor {
     }
 
     /// The ETA reported at `t` for a job that left the queue at `queued` and ends at `end`, if the model reports one.
-    pub(super) fn predict(&mut self, t: f64, queued: f64, end: f64, progress: u8) -> Option<f64> {
+    pub(crate) fn predict(&mut self, t: f64, queued: f64, end: f64, progress: u8) -> Option<f64> {
         match self.eta {
             EtaModel::Exact => Some(end),
             EtaModel::Noisy { spread } => Some(t + (end - t) * self.next_noise(t, spread).exp()),
@@ -80,7 +80,7 @@ impl EtaPredictor {
         }
     }
 
-    pub(super) fn reports_progress(&self) -> bool {
+    pub(crate) fn reports_progress(&self) -> bool {
         self.eta != EtaModel::Hidden
     }
 

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use super::body::Body;
-use super::fault::{BadResponse, FaultKind, RetryAfter};
-use super::status_json;
-use super::transport::{EarlyClose, Response, Transport};
+use crate::body::Body;
+use crate::script::fault::{BadResponse, FaultKind, RetryAfter};
+use crate::status_json;
+use crate::transport::{EarlyClose, Response, Transport};
 
 /// Nesting depth of [`BadResponse::DeepJson`].
 const JSON_DEPTH: usize = 100_000;
@@ -20,7 +20,7 @@ const MAX_PAUSE: f64 = 1e9;
 
 /// The response that this fault sends instead of the job's status, if any. `date` formats the time that is so many
 /// milliseconds ahead of the server's clock.
-pub(super) fn replacement(
+pub(crate) fn replacement(
     kind: &FaultKind,
     date: impl Fn(i64) -> String,
 ) -> io::Result<Option<Response>> {
@@ -93,7 +93,7 @@ fn bad_response(kind: BadResponse) -> Option<Response> {
 }
 
 /// A response with the vendor's content type.
-pub(super) fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
+pub(crate) fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
     Response {
         status,
         headers: vec![("Content-Type", "application/json; charset=utf-8".to_owned())],
@@ -102,7 +102,7 @@ pub(super) fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
 }
 
 /// The header of [`BadResponse::HugeHeader`].
-pub(super) fn padding_header(faults: &[FaultKind]) -> Option<(&'static str, String)> {
+pub(crate) fn padding_header(faults: &[FaultKind]) -> Option<(&'static str, String)> {
     let huge = |kind: &FaultKind| matches!(kind, FaultKind::BadResponse(BadResponse::HugeHeader));
     faults
         .iter()
@@ -111,7 +111,7 @@ pub(super) fn padding_header(faults: &[FaultKind]) -> Option<(&'static str, Stri
 }
 
 /// The sum of all `date_offset` faults, in milliseconds.
-pub(super) fn date_offset(faults: &[FaultKind]) -> i64 {
+pub(crate) fn date_offset(faults: &[FaultKind]) -> i64 {
     let offset = |kind: &FaultKind| match kind {
         FaultKind::DateOffset(by) => *by,
         _ => 0,
@@ -120,7 +120,7 @@ pub(super) fn date_offset(faults: &[FaultKind]) -> i64 {
 }
 
 /// Delays add up; of several faults of another kind, the first one applies.
-pub(super) fn transport(faults: &[FaultKind], speed: f64) -> Transport {
+pub(crate) fn transport(faults: &[FaultKind], speed: f64) -> Transport {
     let scale = |d: Duration| Duration::from_secs_f64((d.as_secs_f64() / speed).min(MAX_PAUSE));
     let mut transport = Transport::default();
     for kind in faults {
@@ -148,7 +148,7 @@ pub(super) fn transport(faults: &[FaultKind], speed: f64) -> Transport {
 }
 
 /// A summary for the request log, such as `200, delayed, reset after 17 bytes`.
-pub(super) fn served(status: u16, transport: &Transport) -> String {
+pub(crate) fn served(status: u16, transport: &Transport) -> String {
     let mut text = status.to_string();
     if !transport.delay.is_zero() {
         text.push_str(", delayed");

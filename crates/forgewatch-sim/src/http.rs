@@ -8,22 +8,22 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use forgewatch_core::job::{JobKind, JobRef};
 
 /// In bytes.
-pub(super) const HEAD_LIMIT: usize = 64 * 1024;
+pub(crate) const HEAD_LIMIT: usize = 64 * 1024;
 
 const MAX_HEADERS: usize = 200;
 
 /// A request; its body has been read and discarded.
 #[derive(Clone, Debug)]
-pub(super) struct HttpRequest {
-    pub(super) method: String,
+pub(crate) struct HttpRequest {
+    pub(crate) method: String,
     /// As sent: path and query, or a whole URL from a client that uses the server as a proxy.
-    pub(super) target: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) is_http_1_1: bool,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) is_http_1_1: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum RequestError {
+pub(crate) enum RequestError {
     Closed,
     /// Not valid HTTP/1: respond with this status, then close.
     Invalid(u16),
@@ -37,7 +37,7 @@ impl From<io::Error> for RequestError {
 
 impl HttpRequest {
     /// Reads the next request; `buffer` holds bytes that have arrived already, of this request and later ones.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         stream: &mut (impl AsyncRead + Unpin),
         buffer: &mut Vec<u8>,
     ) -> Result<Self, RequestError> {
@@ -105,15 +105,12 @@ impl HttpRequest {
     }
 
     /// The value of the first header of this name, ignoring case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
     }
 
     /// Whether the comma-separated list of a header contains `token`.
-    pub(super) fn lists(&self, name: &str, token: &str) -> bool {
+    pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
         let word = |item: &str| {
             item.split(';')
                 .next()
@@ -125,7 +122,7 @@ impl HttpRequest {
             .is_some_and(|list| list.split(',').any(word))
     }
 
-    pub(super) fn keeps_alive(&self) -> bool {
+    pub(crate) fn keeps_alive(&self) -> bool {
         let close = self.lists("connection", "close");
         if self.is_http_1_1 {
             !close
@@ -135,7 +132,7 @@ impl HttpRequest {
     }
 
     /// The job in the path; None if the path is not a status endpoint.
-    pub(super) fn job(&self) -> Option<JobRef> {
+    pub(crate) fn job(&self) -> Option<JobRef> {
         let path = self.target.split('?').next()?;
         let (kind, id) = path
             .strip_prefix("/cfp/v1/")?
@@ -152,7 +149,7 @@ impl HttpRequest {
         })
     }
 
-    pub(super) fn query(&self, name: &str) -> Option<String> {
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         url::form_urlencoded::parse(query.as_bytes())
             .find(|(n, _)| n == name)
@@ -160,8 +157,40 @@ impl HttpRequest {
     }
 }
 
+/// A request as received.
+#[derive(Clone, Debug)]
+pub struct LoggedRequest {
+    /// Time of arrival, in milliseconds since the server's start.
+    pub at: u64,
+    /// The job in the path, if any; it need not be in the script.
+    pub job: Option<JobRef>,
+    /// Number of this request among those for the same job (or for no job), from 1.
+    pub n: u64,
+    pub method: String,
+    /// Path and query as sent, or a whole URL from a client that uses the server as a proxy.
+    pub target: String,
+    /// In the order sent, credentials included.
+    pub headers: Vec<(String, String)>,
+    /// The status sent, and what happened on the wire, such as `200, delayed`.
+    pub served: String,
+}
+
+impl LoggedRequest {
+    /// The value of the first header of this name, ignoring case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+}
+
+fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers
+        .iter()
+        .find(|(n, _)| n.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+}
+
 /// The reason phrase of a status; HTTP allows an empty one.
-pub(super) fn reason_phrase(status: u16) -> &'static str {
+pub(crate) fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         301 => "Moved Permanently",

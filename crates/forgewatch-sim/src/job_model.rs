@@ -5,47 +5,47 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::eta::EtaModel;
-use super::fault::ScriptedFault;
-use super::values::Count;
+use crate::eta::EtaModel;
+use crate::script::fault::ScriptedFault;
+use crate::script::value::NonNegative;
 use forgewatch_core::job::{JobRef, JobState};
 
 /// A checked job of the script. Times are seconds of the script since the job appeared.
 #[derive(Clone, Debug)]
-pub(super) struct ScriptedJob {
-    pub(super) name: JobRef,
-    pub(super) start: StartTrigger,
+pub(crate) struct ScriptedJob {
+    pub(crate) name: JobRef,
+    pub(crate) start: StartTrigger,
     /// Until then, counted from the start, requests get 404.
-    pub(super) appears_after: f64,
-    pub(super) duration: f64,
+    pub(crate) appears_after: f64,
+    pub(crate) duration: f64,
     /// The part of `duration` that the job is queued.
-    pub(super) queued: f64,
-    pub(super) ending: Ending,
-    pub(super) eta: EtaModel,
+    pub(crate) queued: f64,
+    pub(crate) ending: Ending,
+    pub(crate) eta: EtaModel,
     /// Reported ETAs are rounded down to multiples of so many seconds.
-    pub(super) eta_rounding: f64,
+    pub(crate) eta_rounding: f64,
     /// Exponent of progress over time: 1 is linear, a larger one starts slowly, a smaller one fast.
-    pub(super) progress_curve: f64,
+    pub(crate) progress_curve: f64,
     /// In order of time, without overlap.
-    pub(super) setbacks: Vec<Setback>,
-    pub(super) stalls: Vec<Stall>,
-    pub(super) json_style: JsonStyle,
-    pub(super) files: FileCounts,
-    pub(super) names: DiffNames,
-    pub(super) faults: Vec<ScriptedFault>,
+    pub(crate) setbacks: Vec<Setback>,
+    pub(crate) stalls: Vec<Stall>,
+    pub(crate) json_style: JsonStyle,
+    pub(crate) files: FileCounts,
+    pub(crate) names: DiffNames,
+    pub(crate) faults: Vec<ScriptedFault>,
 }
 
 /// When the time of a job begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum StartTrigger {
+pub(crate) enum StartTrigger {
     #[default]
     FirstRequest,
     ServerStart,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// State 5, progress 100.
     Completed,
     /// State 6, `jobfailed` 1, and a text.
@@ -61,7 +61,7 @@ pub(super) enum Ending {
 /// How responses are written; see [`super::status_json`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum JsonStyle {
+pub(crate) enum JsonStyle {
     #[default]
     Plain,
     Strings,
@@ -71,55 +71,55 @@ pub(super) enum JsonStyle {
 /// Number of files that a finished diff lists.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct FileCounts {
-    pub(super) added: Count,
-    pub(super) modified: Count,
-    pub(super) removed: Count,
+pub(crate) struct FileCounts {
+    pub(crate) added: NonNegative,
+    pub(crate) modified: NonNegative,
+    pub(crate) removed: NonNegative,
 }
 
 /// The names that `diff_info=1` requests.
 #[derive(Clone, Debug)]
-pub(super) struct DiffNames {
-    pub(super) game: String,
-    pub(super) image: String,
-    pub(super) machine: String,
+pub(crate) struct DiffNames {
+    pub(crate) game: String,
+    pub(crate) image: String,
+    pub(crate) machine: String,
 }
 
 /// State and progress go backwards at `at`, stay there until `until`, then continue from there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setback {
-    pub(super) at: f64,
-    pub(super) until: f64,
-    pub(super) state: JobState,
-    pub(super) progress: u8,
+pub(crate) struct Setback {
+    pub(crate) at: f64,
+    pub(crate) until: f64,
+    pub(crate) state: JobState,
+    pub(crate) progress: u8,
     /// `jobfailed` from then on, as reported by servers that count failures.
-    pub(super) jobfailed: u32,
+    pub(crate) jobfailed: u32,
 }
 
 /// Nothing changes from `at` to `until`; the end of the job stays the same.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stall {
-    pub(super) at: f64,
-    pub(super) until: f64,
+pub(crate) struct Stall {
+    pub(crate) at: f64,
+    pub(crate) until: f64,
 }
 
 /// The true state of a job at a time.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct JobSnapshot<'a> {
-    pub(super) state: JobState,
+pub(crate) struct JobSnapshot<'a> {
+    pub(crate) state: JobState,
     /// 0 to 100.
-    pub(super) progress: u8,
-    pub(super) jobfailed: u32,
-    pub(super) error: Option<&'a str>,
+    pub(crate) progress: u8,
+    pub(crate) jobfailed: u32,
+    pub(crate) error: Option<&'a str>,
     /// It has left the queue.
-    pub(super) started: bool,
-    pub(super) ended: bool,
+    pub(crate) started: bool,
+    pub(crate) ended: bool,
     /// Time of the last reported change.
-    pub(super) updated: f64,
+    pub(crate) updated: f64,
 }
 
 impl ScriptedJob {
-    pub(super) fn snapshot(&self, t: f64) -> JobSnapshot<'_> {
+    pub(crate) fn snapshot(&self, t: f64) -> JobSnapshot<'_> {
         if t >= self.duration {
             return self.end();
         }

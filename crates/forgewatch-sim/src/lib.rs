@@ -10,7 +10,7 @@
 //! 1. `http` reads it.
 //! 2. `responder` finds its job and its faults. `job_model` computes the true state of the job at this time, `eta` the ETA
 //!    that the server reports, `status_json` writes both as the vendor does, and `body` generates large bodies in chunks.
-//! 3. `fault_effects` replaces the response or changes its transport, as the script's faults (`fault`) require.
+//! 3. `fault_effects` replaces the response or changes its transport, as the script's faults require.
 //! 4. `transport` sends it.
 //!
 //! The same script gives the same responses to the same requests at the same times: all random numbers derive from its
@@ -18,19 +18,16 @@
 
 mod body;
 mod eta;
-mod fault;
 mod fault_effects;
 mod http;
 mod job_model;
-mod job_text;
 mod responder;
 mod rng;
 mod script;
 mod server;
 mod status_json;
 mod transport;
-mod values;
 
-pub use responder::LoggedRequest;
+pub use http::LoggedRequest;
 pub use script::{Script, ScriptError};
 pub use server::{Server, serve};

@@ -7,52 +7,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::body::{Body, Piece};
-use super::eta::EtaPredictor;
-use super::fault::{FaultKind, ScriptedFault};
-use super::fault_effects::{self, json};
-use super::http::HttpRequest;
-use super::job_model::{ScriptedJob, StartTrigger};
-use super::rng::Rng;
-use super::script::Script;
-use super::status_json::{self, Times};
-use super::transport::{Response, Transport};
+use crate::body::{Body, Piece};
+use crate::eta::EtaPredictor;
+use crate::fault_effects::{self, json};
+use crate::http::{HttpRequest, LoggedRequest};
+use crate::job_model::{ScriptedJob, StartTrigger};
+use crate::rng::Rng;
+use crate::script::Script;
+use crate::script::fault::{FaultKind, ScriptedFault};
+use crate::status_json::{self, Times};
+use crate::transport::{Response, Transport};
 use forgewatch_core::job::JobRef;
 
 /// The last second that an HTTP date can express: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// A request as received.
-#[derive(Clone, Debug)]
-pub struct LoggedRequest {
-    /// Time of arrival, in milliseconds since the server's start.
-    pub at: u64,
-    /// The job in the path, if any; it need not be in the script.
-    pub job: Option<JobRef>,
-    /// Number of this request among those for the same job (or for no job), from 1.
-    pub n: u64,
-    pub method: String,
-    /// Path and query as sent, or a whole URL from a client that uses the server as a proxy.
-    pub target: String,
-    /// In the order sent, credentials included.
-    pub headers: Vec<(String, String)>,
-    /// The status sent, and what happened on the wire, such as `200, delayed`.
-    pub served: String,
-}
-
-impl LoggedRequest {
-    /// The value of the first header of this name, ignoring case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    }
-}
-
 /// The state of a script that is being served. Times are milliseconds since the start.
 #[derive(Debug)]
-pub(super) struct Responder {
+pub(crate) struct Responder {
     script: Script,
     speed: f64,
     /// The wall clock at the start, Unix milliseconds.
@@ -73,14 +45,14 @@ struct JobRun {
 }
 
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) response: Response,
-    pub(super) transport: Transport,
-    pub(super) record: LoggedRequest,
+pub(crate) struct Reply {
+    pub(crate) response: Response,
+    pub(crate) transport: Transport,
+    pub(crate) record: LoggedRequest,
 }
 
 impl Responder {
-    pub(super) fn new(script: Script, speed: f64, started_wall_ms: i64) -> Self {
+    pub(crate) fn new(script: Script, speed: f64, started_wall_ms: i64) -> Self {
         let runs = script.jobs.iter().enumerate().map(|(index, job)| {
             // not the stream that drew the job's parameters
             let rng = Rng::new(script.seed, &format!("{} noise", job.name));
@@ -105,7 +77,7 @@ impl Responder {
     }
 
     /// Responds to a request that arrived at `now`.
-    pub(super) fn respond(&mut self, request: &HttpRequest, now: f64) -> io::Result<Reply> {
+    pub(crate) fn respond(&mut self, request: &HttpRequest, now: f64) -> io::Result<Reply> {
         let name = request.job();
         self.total_requests += 1;
         let request_counts = self.request_counts.entry(name).or_default();
@@ -146,7 +118,7 @@ impl Responder {
     }
 
     /// The end of a job, if it has ended.
-    pub(super) fn ended_at(&self, name: JobRef, now: f64) -> Option<f64> {
+    pub(crate) fn ended_at(&self, name: JobRef, now: f64) -> Option<f64> {
         let run = self.runs.get(&name)?;
         let job = self.script.jobs.get(run.index)?;
         let end = run.start? + 1000.0 * (job.appears_after + job.duration) / self.speed;

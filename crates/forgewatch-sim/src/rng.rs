@@ -5,11 +5,11 @@ use std::f64::consts::TAU;
 /// A stream of random numbers (`SplitMix64`, from Steele, Lea and Flood, "Fast splittable pseudorandom number
 /// generators", OOPSLA 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
     /// The stream of `name` under `seed`: the draws of one job do not depend on other jobs.
-    pub(super) fn new(seed: u64, name: &str) -> Self {
+    pub(crate) fn new(seed: u64, name: &str) -> Self {
         // FNV-1a: spreads short names over 64 bits
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| {
             (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
@@ -18,7 +18,7 @@ impl Rng {
     }
 
     /// The next 64 random bits.
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -26,13 +26,13 @@ impl Rng {
     }
 
     /// Uniform in `[low, high)`.
-    pub(super) fn uniform(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn uniform(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.bits() >> 11) as f64 / (1_u64 << 53) as f64;
         low + unit * (high - low)
     }
 
     /// Normal with mean 0 (Box and Muller's transform, one of its pair).
-    pub(super) fn normal(&mut self, deviation: f64) -> f64 {
+    pub(crate) fn normal(&mut self, deviation: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
         deviation * radius * (TAU * self.uniform(0.0, 1.0)).cos()
     }

@@ -10,11 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::body::Body;
-use super::http::{HttpRequest, RequestError};
-use super::responder::{LoggedRequest, Responder};
-use super::script::Script;
-use super::transport::{self, Framing, Response, Transport};
+use crate::body::Body;
+use crate::http::{HttpRequest, LoggedRequest, RequestError};
+use crate::responder::Responder;
+use crate::script::Script;
+use crate::transport::{self, Framing, Response, Transport};
 use forgewatch_core::job::JobRef;
 
 /// Pause after a failed accept, which is usually a lack of file descriptors.

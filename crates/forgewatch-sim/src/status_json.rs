@@ -6,21 +6,21 @@
 
 use serde_json::{Value, json};
 
-use super::body::{FileEntries, Piece};
-use super::job_model::{FileCounts, JobSnapshot, JsonStyle, ScriptedJob};
+use crate::body::{FileEntries, Piece};
+use crate::job_model::{FileCounts, JobSnapshot, JsonStyle, ScriptedJob};
 use forgewatch_core::job::{JobKind, JobState};
 
 /// The times of a job by the server's clock, in Unix seconds.
-pub(super) struct Times {
-    pub(super) created: i64,
+pub(crate) struct Times {
+    pub(crate) created: i64,
     /// None while the job is queued.
-    pub(super) started: Option<i64>,
-    pub(super) updated: i64,
-    pub(super) eta: Option<i64>,
+    pub(crate) started: Option<i64>,
+    pub(crate) updated: i64,
+    pub(crate) eta: Option<i64>,
 }
 
 /// The body of a status response.
-pub(super) fn status(
+pub(crate) fn status(
     job: &ScriptedJob,
     snapshot: &JobSnapshot<'_>,
     times: &Times,
@@ -56,7 +56,7 @@ pub(super) fn status(
 }
 
 /// The vendor's error envelope, sent with any HTTP status.
-pub(super) fn envelope(code: i64, message: &str) -> Vec<u8> {
+pub(crate) fn envelope(code: i64, message: &str) -> Vec<u8> {
     json!({
         "success": false,
         "error": true,

@@ -6,48 +6,48 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::body::Body;
-use super::http::reason_phrase;
+use crate::body::Body;
+use crate::http::reason_phrase;
 
 #[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     /// Without `Content-Length`, `Transfer-Encoding` and `Connection`.
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Body,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Body,
 }
 
 /// What happens to a response on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Transport {
+pub(crate) struct Transport {
     /// Time before the first byte.
-    pub(super) delay: Duration,
+    pub(crate) delay: Duration,
     /// So many bytes at a time, with a pause after each.
-    pub(super) pace: Option<(usize, Duration)>,
-    pub(super) early_close: Option<EarlyClose>,
+    pub(crate) pace: Option<(usize, Duration)>,
+    pub(crate) early_close: Option<EarlyClose>,
 }
 
 /// The connection ends before the response does.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct EarlyClose {
+pub(crate) struct EarlyClose {
     /// Bytes of the response, its head included.
-    pub(super) after: u64,
+    pub(crate) after: u64,
     /// With RST instead of FIN.
-    pub(super) reset: bool,
+    pub(crate) reset: bool,
 }
 
 /// The framing that the request allows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Framing {
+pub(crate) struct Framing {
     /// The client understands chunked bodies (HTTP/1.1).
-    pub(super) chunked: bool,
-    pub(super) keep_alive: bool,
+    pub(crate) chunked: bool,
+    pub(crate) keep_alive: bool,
     /// The request is HEAD.
-    pub(super) head_only: bool,
+    pub(crate) head_only: bool,
 }
 
 /// Returns whether the connection can take another request.
-pub(super) async fn send(
+pub(crate) async fn send(
     stream: &mut TcpStream,
     mut response: Response,
     framing: Framing,

@@ -42,9 +42,9 @@ where
 /// A non-negative integer.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "i64")]
-pub(super) struct Count(pub(super) u64);
+pub(crate) struct NonNegative(pub(crate) u64);
 
-impl TryFrom<i64> for Count {
+impl TryFrom<i64> for NonNegative {
     type Error = String;
 
     fn try_from(n: i64) -> Result<Self, String> {
@@ -55,7 +55,7 @@ impl TryFrom<i64> for Count {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct JobName(pub(super) JobRef);
+pub(crate) struct JobName(pub(crate) JobRef);
 
 impl<'de> Deserialize<'de> for JobName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -75,10 +75,10 @@ impl TryFrom<&str> for JobName {
 
 /// A duration such as `"1m 30s"`, from 1 ms to 30 days.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ScriptDuration(pub(super) Duration);
+pub(crate) struct ScriptDuration(pub(crate) Duration);
 
 impl ScriptDuration {
-    pub(super) fn secs(self) -> f64 {
+    pub(crate) fn secs(self) -> f64 {
         self.0.as_secs_f64()
     }
 }
@@ -107,7 +107,7 @@ impl TryFrom<&str> for ScriptDuration {
 
 /// Milliseconds, positive or negative.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ClockOffset(pub(super) i64);
+pub(crate) struct ClockOffset(pub(crate) i64);
 
 impl<'de> Deserialize<'de> for ClockOffset {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -137,13 +137,13 @@ impl TryFrom<&str> for ClockOffset {
 
 /// `"2"`, `"2-4"` or `"3-"`, counted from 1, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RequestRange {
+pub(crate) struct RequestRange {
     first: u64,
     last: u64,
 }
 
 impl RequestRange {
-    pub(super) fn contains(self, n: u64) -> bool {
+    pub(crate) fn contains(self, n: u64) -> bool {
         (self.first..=self.last).contains(&n)
     }
 }
@@ -175,7 +175,7 @@ impl TryFrom<&str> for RequestRange {
 /// Progress of a job that has not ended: 0 to 99.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "i64")]
-pub(super) struct Percent(pub(super) u8);
+pub(crate) struct Percent(pub(crate) u8);
 
 impl TryFrom<i64> for Percent {
     type Error = String;
@@ -191,7 +191,7 @@ impl TryFrom<i64> for Percent {
 
 /// A number of bytes: `"500KiB"`, `"100MiB"`, `"2GiB"`, at most 64 GiB.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ByteSize(pub(super) u64);
+pub(crate) struct ByteSize(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

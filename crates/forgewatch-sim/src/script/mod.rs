@@ -2,17 +2,23 @@
 //!
 //! It is TOML, and checked completely when it is read. `docs/simulator.md` documents every key.
 
+mod error;
+pub(crate) mod fault;
+mod job;
+pub(crate) mod value;
+
 use std::collections::BTreeSet;
-use std::fmt;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::fault::{self, FaultEntry, ScriptedFault};
-use super::job_model::{Ending, ScriptedJob};
-use super::job_text::{self, JobEntry};
-use super::values::{ClockOffset, Count};
+use crate::job_model::{Ending, ScriptedJob};
+use fault::{FaultEntry, ScriptedFault};
 use forgewatch_core::job::{JobRef, Outcome};
+use job::JobEntry;
+use value::{ClockOffset, NonNegative};
+
+pub use error::ScriptError;
 
 /// The default account service ID, which is that of the vendor's examples.
 const DEFAULT_ACCOUNT: u64 = 5678;
@@ -21,7 +27,7 @@ const DEFAULT_ACCOUNT: u64 = 5678;
 const DEMO: &str = include_str!("demo.toml");
 
 /// The script of `forgewatch simulate` without `--script`, also shipped as an example.
-const EXAMPLE: &str = include_str!("../../../config/examples/simulator.toml");
+const EXAMPLE: &str = include_str!("../../../../config/examples/simulator.toml");
 
 /// A checked script.
 #[derive(Clone, Debug)]
@@ -29,12 +35,12 @@ pub struct Script {
     access_key: String,
     secret_key: String,
     account_service_id: u64,
-    pub(super) seed: u64,
-    pub(super) clock_offset_ms: i64,
-    pub(super) date_offset_ms: i64,
-    pub(super) gzip: bool,
-    pub(super) jobs: Vec<ScriptedJob>,
-    pub(super) faults: Vec<ScriptedFault>,
+    pub(crate) seed: u64,
+    pub(crate) clock_offset_ms: i64,
+    pub(crate) date_offset_ms: i64,
+    pub(crate) gzip: bool,
+    pub(crate) jobs: Vec<ScriptedJob>,
+    pub(crate) faults: Vec<ScriptedFault>,
 }
 
 impl Script {
@@ -50,7 +56,7 @@ impl Script {
         let mut jobs = Vec::with_capacity(raw.jobs.len());
         for job in raw.jobs {
             let offset = job.span().start;
-            let job = job_text::check(job, text, seed)?;
+            let job = job::check(job, text, seed)?;
             if !names.insert(job.name) {
                 let message = format!("duplicate job {}: use one [[jobs]] entry per job", job.name);
                 return Err(ScriptError::at(text, offset, &message));
@@ -131,8 +137,8 @@ impl Script {
 struct ScriptFile {
     access_key: Option<Spanned<String>>,
     secret_key: Option<Spanned<String>>,
-    account_service_id: Option<Count>,
-    seed: Option<Count>,
+    account_service_id: Option<NonNegative>,
+    seed: Option<NonNegative>,
     clock_offset: Option<ClockOffset>,
     date_offset: Option<ClockOffset>,
     gzip: Option<bool>,
@@ -158,40 +164,6 @@ fn check_key(key: Option<Spanned<String>>, source: &str) -> Result<String, Scrip
     }
     Ok(key)
 }
-
-/// An error in a script. Displayed as `line 3, column 8: …`, ready to follow a file name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScriptError {
-    /// Counted from 1.
-    pub line: usize,
-    /// In characters, counted from 1.
-    pub column: usize,
-    pub message: String,
-}
-
-impl ScriptError {
-    pub(super) fn at(source: &str, offset: usize, message: &str) -> Self {
-        let before = source.get(..offset).unwrap_or(source);
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        Self {
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-            message: message.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for ScriptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "line {}, column {}: {}",
-            self.line, self.column, self.message
-        )
-    }
-}
-
-impl std::error::Error for ScriptError {}
 
 #[cfg(test)]
 mod tests {

@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::eta::{EtaKey, EtaModel};
+use super::error::ScriptError;
 use super::fault::{self, FaultEntry};
-use super::job_model::{
+use super::value::{JobName, NonNegative, Percent, ScriptDuration};
+use crate::eta::{EtaKey, EtaModel};
+use crate::job_model::{
     DiffNames, Ending, FileCounts, JsonStyle, ScriptedJob, Setback, Stall, StartTrigger,
 };
-use super::rng::Rng;
-use super::script::ScriptError;
-use super::values::{Count, JobName, Percent, ScriptDuration};
+use crate::rng::Rng;
 use forgewatch_core::job::{JobKind, JobState};
 
 /// The default `joberror` of a failed job.
@@ -26,7 +26,7 @@ const DEFAULT_SETBACK: f64 = 2.0;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct JobEntry {
+pub(crate) struct JobEntry {
     job: JobName,
     #[serde(default)]
     start: StartTrigger,
@@ -76,7 +76,7 @@ struct SetbackEntry {
     duration: Option<ScriptDuration>,
     state: Option<SetbackState>,
     progress: Percent,
-    jobfailed: Option<Count>,
+    jobfailed: Option<NonNegative>,
 }
 
 /// The states of a job that has not ended.
@@ -112,7 +112,7 @@ impl SetbackState {
 
 /// Checks a job and draws its missing values from `seed` and its name. An error has the position of the invalid value or,
 /// if keys contradict each other, of the job.
-pub(super) fn check(
+pub(crate) fn check(
     text: Spanned<JobEntry>,
     source: &str,
     seed: u64,

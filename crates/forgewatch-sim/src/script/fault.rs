@@ -5,20 +5,20 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::script::ScriptError;
-use super::values::{ByteSize, ClockOffset, Count, RequestRange, ScriptDuration};
+use super::error::ScriptError;
+use super::value::{ByteSize, ClockOffset, NonNegative, RequestRange, ScriptDuration};
 
 /// A fault, and the requests that it affects.
 #[derive(Clone, Debug)]
-pub(super) struct ScriptedFault {
-    pub(super) requests: RequestRange,
-    pub(super) kind: FaultKind,
+pub(crate) struct ScriptedFault {
+    pub(crate) requests: RequestRange,
+    pub(crate) kind: FaultKind,
 }
 
 /// The first five affect the transport of a response and can be combined. The others replace the response; of several for
 /// one request, the first one applies.
 #[derive(Clone, Debug)]
-pub(super) enum FaultKind {
+pub(crate) enum FaultKind {
     /// Time before the first byte.
     Delay(Duration),
     /// So many bytes at a time, with a pause after each.
@@ -45,7 +45,7 @@ pub(super) enum FaultKind {
 
 /// The two forms of `Retry-After`.
 #[derive(Clone, Debug)]
-pub(super) enum RetryAfter {
+pub(crate) enum RetryAfter {
     /// Sent as it is, valid or not.
     Text(String),
     /// A date, so far ahead of the server's clock.
@@ -54,7 +54,7 @@ pub(super) enum RetryAfter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum BadResponse {
+pub(crate) enum BadResponse {
     /// The HTML page of a proxy.
     Html,
     /// A status with invalid UTF-8.
@@ -70,14 +70,14 @@ pub(super) enum BadResponse {
 /// A fault as written in the script: a range of requests and exactly one kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultEntry {
+pub(crate) struct FaultEntry {
     requests: RequestRange,
     delay: Option<ScriptDuration>,
     slow: Option<SlowEntry>,
-    truncate_after: Option<Count>,
-    reset_after: Option<Count>,
+    truncate_after: Option<NonNegative>,
+    reset_after: Option<NonNegative>,
     date_offset: Option<ClockOffset>,
-    status: Option<Spanned<Count>>,
+    status: Option<Spanned<NonNegative>>,
     redirect: Option<String>,
     retry_after: Option<String>,
     retry_after_date: Option<ScriptDuration>,
@@ -90,7 +90,7 @@ pub(super) struct FaultEntry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SlowEntry {
-    bytes: Spanned<Count>,
+    bytes: Spanned<NonNegative>,
     every: ScriptDuration,
 }
 
@@ -110,7 +110,7 @@ const ONE_KIND: &str = "a fault needs exactly one kind: one of delay, slow, trun
     status, redirect, body, envelope, gzip_bomb, bad_response";
 
 /// Checks a fault. An error has the position of the invalid value or, if keys contradict each other, of the fault.
-pub(super) fn check(text: Spanned<FaultEntry>, source: &str) -> Result<ScriptedFault, ScriptError> {
+pub(crate) fn check(text: Spanned<FaultEntry>, source: &str) -> Result<ScriptedFault, ScriptError> {
     let span = text.span();
     let mut text = text.into_inner();
     let at = |message: &str| ScriptError::at(source, span.start, message);
