@@ -1,11 +1,11 @@
-//! Bodies that would fill the memory, and redirects that would take the credentials along.
+//! Large response bodies, and redirects to other hosts.
 
 use std::fs;
 use std::net::TcpListener;
 
 use crate::fixture::{SimFixture, faulty, job};
 
-/// The most resident memory a process has had, in bytes.
+/// The peak resident memory of a process, in bytes.
 fn peak(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
@@ -17,7 +17,7 @@ fn peak(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_gzip_bomb_is_too_large_and_is_never_held() {
+fn a_gzip_bomb_is_too_large_and_never_in_memory() {
     let fault = "[[jobs.faults]]\nrequests = '2'\ngzip_bomb = '1GiB'\n[[jobs.faults]]\nrequests = '3-'\ndelay = '1h'";
     let fixture = SimFixture::new(&job("diff/1", &format!("duration = '1h'\n{fault}")));
     let config = "[api]\nmax_body = '200MiB'\n[schedule]\nunreachable_after = '10ms'\n";
@@ -29,8 +29,8 @@ fn a_gzip_bomb_is_too_large_and_is_never_held() {
     let peak = peak(watch.pid());
     watch.signal("TERM");
     let done = watch.wait().expect(143);
-    let told = done.events_of("diff/1");
-    let unreachable = told
+    let events = done.events_of("diff/1");
+    let unreachable = events
         .iter()
         .find(|event| event["event_type"] == "job.unreachable");
     assert_eq!(unreachable.unwrap()["error_kind"], "too_large", "{done:?}");
@@ -38,7 +38,7 @@ fn a_gzip_bomb_is_too_large_and_is_never_held() {
 }
 
 #[test]
-fn a_body_above_the_limit_is_too_large_compressed_or_not() {
+fn a_body_above_max_body_is_too_large_compressed_or_not() {
     for gzip in [true, false] {
         let script = format!(
             "gzip = {gzip}\n{}",
@@ -59,13 +59,13 @@ fn a_body_above_the_limit_is_too_large_compressed_or_not() {
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_its_target_hears_nothing() {
-    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
-    trap.set_nonblocking(true).unwrap();
+fn a_redirect_is_not_followed_and_its_target_gets_no_connection() {
+    let target_listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    target_listener.set_nonblocking(true).unwrap();
     for status in [301, 302, 303, 307, 308] {
         let target = format!(
             "http://{}/cfp/v1/imagediff/1/status",
-            trap.local_addr().unwrap()
+            target_listener.local_addr().unwrap()
         );
         let fault = format!("redirect = '{target}'\nstatus = {status}");
         let fixture = SimFixture::new(&faulty("diff/1", "1-", &fault));
@@ -81,6 +81,9 @@ fn a_redirect_is_not_followed_and_its_target_hears_nothing() {
             "{error}"
         );
     }
-    let heard = trap.accept().map(|_| ()).map_err(|error| error.kind());
-    assert_eq!(heard, Err(std::io::ErrorKind::WouldBlock));
+    let accepted = target_listener
+        .accept()
+        .map(|_| ())
+        .map_err(|error| error.kind());
+    assert_eq!(accepted, Err(std::io::ErrorKind::WouldBlock));
 }

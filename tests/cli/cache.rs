@@ -1,4 +1,4 @@
-//! What one watch teaches the next is kept in the user's cache, and losing it costs nothing.
+//! The calibration in the user's cache: optional, and replaced if it is damaged.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ fn calibration(fixture: &SimFixture) -> PathBuf {
 }
 
 #[test]
-fn what_an_end_taught_is_kept_in_the_cache_and_nowhere_else() {
+fn the_calibration_is_saved_in_the_cache_and_nowhere_else() {
     let fixture = fixture();
     fixture.watch(&["diff/1"]).run().expect(0);
     let kept = fs::read_to_string(calibration(&fixture)).unwrap();
@@ -29,7 +29,7 @@ fn what_an_end_taught_is_kept_in_the_cache_and_nowhere_else() {
 }
 
 #[test]
-fn without_a_cache_of_its_own_it_is_below_the_home() {
+fn without_xdg_cache_home_the_calibration_is_in_the_home_folder() {
     let fixture = fixture();
     fixture
         .watch(&["diff/1"])
@@ -45,7 +45,7 @@ fn without_a_cache_of_its_own_it_is_below_the_home() {
 }
 
 #[test]
-fn a_watch_that_was_interrupted_teaches_nothing() {
+fn a_job_that_did_not_end_is_not_in_the_calibration() {
     let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
     fixture
         .watch(&["--timeout", "300ms", "diff/1"])
@@ -55,7 +55,7 @@ fn a_watch_that_was_interrupted_teaches_nothing() {
 }
 
 #[test]
-fn what_is_damaged_is_written_anew() {
+fn a_damaged_calibration_is_replaced() {
     let huge = "9".repeat(400);
     for damaged in ["", "{", "[]", "null", r#"{"diff":{}}"#, "\u{0}", &huge] {
         let fixture = fixture();
@@ -69,9 +69,9 @@ fn what_is_damaged_is_written_anew() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_no_error() {
+fn a_cache_that_cannot_be_written_is_not_an_error() {
     let fixture = fixture();
-    // A file where the folder should be stops root too.
+    // A file in place of the folder also stops root.
     fixture.sandbox.file("cache", "");
     fs::set_permissions(fixture.sandbox.path("home"), Permissions::from_mode(0o500)).unwrap();
     let done = fixture.watch(&["diff/1"]).run().expect(0);

@@ -1,4 +1,4 @@
-//! The exit status of `watch --until-done`, and that `watch.finished` says the same.
+//! The exit status of `watch --until-done`, and the `outcome` of `watch.finished`.
 
 use std::io::{Read, Write};
 
@@ -10,18 +10,18 @@ const GIVE_UP: [&str; 2] = ["--give-up-after", "1s"];
 const NO_GRACE: [&str; 2] = ["--not-found-grace", "50ms"];
 const JOB_TIMEOUT: [&str; 2] = ["--job-timeout", "2s"];
 
-/// A job that comes to a given end, the flags it takes to get there, and the status.
+/// A job with a given end, the flags to reach it, and the exit status.
 struct Case {
     script: fn(&str) -> String,
     flags: &'static [&'static str],
     event: &'static str,
     status: i32,
     outcome: &'static str,
-    /// Where `watch.finished` counts it.
+    /// The field of `watch.finished` that counts it.
     counted: &'static str,
 }
 
-/// In the order in which one status goes before the next.
+/// In the order of precedence of the statuses.
 const CASES: [Case; 7] = [
     Case {
         script: |name| faulty(name, "1-", "status = 401"),
@@ -91,7 +91,7 @@ fn run_both(first: &Case, second: &Case) -> CliOutput {
 }
 
 #[test]
-fn every_end_of_a_job_has_its_event_its_status_and_its_count() {
+fn every_end_of_a_job_has_an_event_an_exit_status_and_a_count() {
     for case in &CASES {
         let fixture = SimFixture::new(&(case.script)("diff/1"));
         let done = fixture.watch(&[case.flags, &["diff/1"]].concat()).run();
@@ -109,7 +109,7 @@ fn every_end_of_a_job_has_its_event_its_status_and_its_count() {
 }
 
 #[test]
-fn of_two_ends_the_one_that_goes_before_the_other_gives_the_status() {
+fn the_end_with_the_higher_precedence_determines_the_exit_status() {
     for pair in CASES.windows(2) {
         let [first, second] = pair else {
             unreachable!()
@@ -122,7 +122,7 @@ fn of_two_ends_the_one_that_goes_before_the_other_gives_the_status() {
 }
 
 #[test]
-fn jobfailed_alone_and_progress_alone_are_ends() {
+fn jobfailed_or_progress_alone_can_end_a_job() {
     let script =
         job("diff/1", "ending = 'jobfailed_only'") + &job("diff/2", "ending = 'progress_only'");
     let done = SimFixture::new(&script)
@@ -136,7 +136,7 @@ fn jobfailed_alone_and_progress_alone_are_ends() {
 }
 
 #[test]
-fn a_client_whose_keys_are_wrong_is_refused_after_being_asked_twice() {
+fn wrong_credentials_are_refused_after_two_polls() {
     let fixture = SimFixture::new(&job("diff/1", ""));
     let watch = fixture
         .watch(&["diff/1"])
@@ -151,7 +151,7 @@ fn a_client_whose_keys_are_wrong_is_refused_after_being_asked_twice() {
 }
 
 #[test]
-fn an_account_that_may_not_see_the_job_is_refused_after_being_asked_twice() {
+fn an_account_without_access_to_the_job_is_refused_after_two_polls() {
     let fixture = SimFixture::new(&job("diff/1", ""));
     let watch = fixture.watch(&["--account-service-id", "1", "diff/1"]);
     let end = watch.run().expect(4).end_of("diff/1");
@@ -163,7 +163,7 @@ fn an_account_that_may_not_see_the_job_is_refused_after_being_asked_twice() {
 }
 
 #[test]
-fn a_403_for_one_job_is_no_refusal_while_another_is_answered() {
+fn a_403_for_one_job_does_not_end_it_while_another_job_has_a_status() {
     let script = faulty("diff/1", "1-3", "status = 403") + &job("diff/2", "duration = '400ms'");
     let done = SimFixture::new(&script)
         .watch(&["diff/1", "diff/2"])
@@ -173,7 +173,7 @@ fn a_403_for_one_job_is_no_refusal_while_another_is_answered() {
 }
 
 #[test]
-fn a_job_that_is_gone_is_not_found_at_once() {
+fn a_410_ends_a_job_as_not_found_at_once() {
     let fixture = SimFixture::new(&faulty("diff/1", "1-", "status = 410"));
     let end = fixture.watch(&["diff/1"]).run().expect(5).end_of("diff/1");
     assert_eq!(
@@ -184,7 +184,7 @@ fn a_job_that_is_gone_is_not_found_at_once() {
 }
 
 #[test]
-fn a_mistyped_id_is_not_found_after_its_grace_and_the_right_one_completes() {
+fn a_mistyped_id_is_not_found_after_not_found_grace_and_the_right_one_completes() {
     let fixture = SimFixture::new(&job("diff/1234", ""));
     let done = fixture
         .watch(&["--not-found-grace", "300ms", "diff/1243", "diff/1234"])
@@ -194,12 +194,12 @@ fn a_mistyped_id_is_not_found_after_its_grace_and_the_right_one_completes() {
     assert_eq!(end["event_type"], "job.not_found");
     assert_eq!(done.end_of("diff/1234")["event_type"], "job.completed");
     assert!(fixture.requests_for("diff/1243").len() >= 2);
-    // The grace runs from the first answer, which the server's own times do not tell.
+    // The grace begins with the first response by our clock.
     assert!(end["elapsed_ms"].as_u64() >= Some(300), "{end}");
 }
 
 #[test]
-fn a_job_that_appears_within_its_grace_is_watched() {
+fn a_job_that_appears_within_not_found_grace_is_watched() {
     let fixture = SimFixture::new(&job("diff/1", "appears_after = '200ms'"));
     let done = fixture.watch(&["diff/1"]).run().expect(0);
     assert_eq!(done.end_of("diff/1")["event_type"], "job.completed");
@@ -207,7 +207,7 @@ fn a_job_that_appears_within_its_grace_is_watched() {
 }
 
 #[test]
-fn squashed_jobs_count_as_the_user_says() {
+fn squashed_jobs_count_as_squashed_as_says() {
     let script = job("diff/1", "ending = 'squashed'") + &job("diff/2", "");
     for (flag, status, outcome) in [("success", 0, "completed"), ("failure", 1, "failed")] {
         let watch = SimFixture::new(&script)
@@ -224,19 +224,22 @@ fn squashed_jobs_count_as_the_user_says() {
 }
 
 #[test]
-fn a_job_that_failed_and_was_tried_again_is_judged_as_jobfailed_is_read() {
-    let back = "{ at = '300ms', for = '100ms', state = 'queued', progress = 5, jobfailed = 2 }";
-    let script = job("diff/1", &format!("duration = '1s'\nsetbacks = [{back}]"));
-    for (reading, status) in [("flag", 1), ("count", 0)] {
+fn a_retried_job_ends_or_continues_by_the_meaning_of_jobfailed() {
+    let setback = "{ at = '300ms', for = '100ms', state = 'queued', progress = 5, jobfailed = 2 }";
+    let script = job(
+        "diff/1",
+        &format!("duration = '1s'\nsetbacks = [{setback}]"),
+    );
+    for (meaning, status) in [("flag", 1), ("count", 0)] {
         SimFixture::new(&script)
-            .watch(&["--jobfailed", reading, "diff/1"])
+            .watch(&["--jobfailed", meaning, "diff/1"])
             .run()
             .expect(status);
     }
 }
 
 #[test]
-fn the_plain_schedule_sees_the_end_too() {
+fn the_exponential_policy_detects_the_end() {
     let fixture = SimFixture::new(&job("diff/1", ""));
     fixture
         .watch(&["--policy", "exponential", "diff/1"])
@@ -245,7 +248,7 @@ fn the_plain_schedule_sees_the_end_too() {
 }
 
 #[test]
-fn the_timeout_ends_every_job_still_going_and_none_that_has_ended() {
+fn the_timeout_ends_every_running_job() {
     let script =
         job("diff/1", "duration = '1h'") + &job("diff/2", "") + &job("diff/3", "duration = '1h'");
     let fixture = SimFixture::new(&script);
@@ -268,7 +271,7 @@ fn the_timeout_ends_every_job_still_going_and_none_that_has_ended() {
 }
 
 #[test]
-fn the_timeout_ends_a_watch_that_nobody_answers() {
+fn the_timeout_ends_a_watch_without_any_response() {
     let fixture = SimFixture::new(&faulty("diff/1", "1-", "delay = '1h'"));
     let done = fixture
         .watch(&["--timeout", "300ms", "diff/1"])
@@ -278,22 +281,22 @@ fn the_timeout_ends_a_watch_that_nobody_answers() {
 }
 
 #[test]
-fn fail_fast_leaves_the_others_behind() {
+fn fail_fast_abandons_the_other_jobs() {
     let script = job("diff/1", "ending = 'failed'") + &job("diff/2", "duration = '1h'");
     let done = SimFixture::new(&script)
         .watch(&["--fail-fast", "diff/1", "diff/2"])
         .run()
         .expect(1);
-    let left = done.end_of("diff/2");
+    let abandoned = done.end_of("diff/2");
     assert_eq!(
-        (&left["event_type"], &left["reason"]),
+        (&abandoned["event_type"], &abandoned["reason"]),
         (&json!("job.abandoned"), &json!("fail_fast"))
     );
     assert_eq!(done.finished()["other"], 1);
 }
 
 #[test]
-fn fail_fast_does_not_stop_for_a_squashed_job_unless_that_is_a_failure() {
+fn fail_fast_ignores_a_squashed_job_unless_it_counts_as_failure() {
     let script = job("diff/1", "ending = 'squashed'") + &job("diff/2", "duration = '600ms'");
     let watch = |more: &[&str]| {
         let flags = [&["--fail-fast", "diff/1", "diff/2"], more].concat();
@@ -303,14 +306,14 @@ fn fail_fast_does_not_stop_for_a_squashed_job_unless_that_is_a_failure() {
         watch(&[]).expect(3).end_of("diff/2")["event_type"],
         "job.completed"
     );
-    let left = watch(&["--squashed-as", "failure"])
+    let abandoned = watch(&["--squashed-as", "failure"])
         .expect(1)
         .end_of("diff/2");
-    assert_eq!(left["event_type"], "job.abandoned");
+    assert_eq!(abandoned["event_type"], "job.abandoned");
 }
 
 #[test]
-fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
+fn a_signal_ends_the_watch_and_takes_precedence_over_a_failed_job() {
     for (signal, status) in [("INT", 130), ("TERM", 143)] {
         let script = job("diff/1", "duration = '1h'") + &job("diff/2", "ending = 'failed'");
         let fixture = SimFixture::new(&script);
@@ -318,9 +321,9 @@ fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
         fixture.await_requests("diff/1", 2);
         watch.signal(signal);
         let done = watch.wait().expect(status);
-        let left = done.end_of("diff/1");
+        let abandoned = done.end_of("diff/1");
         assert_eq!(
-            (&left["event_type"], &left["reason"]),
+            (&abandoned["event_type"], &abandoned["reason"]),
             (&json!("job.abandoned"), &json!("interrupted"))
         );
         assert_eq!(done.finished()["outcome"], "interrupted");
@@ -328,20 +331,20 @@ fn a_signal_ends_the_watch_and_outranks_a_job_that_failed() {
 }
 
 #[test]
-fn a_signal_ends_a_watch_whose_request_nobody_answers() {
+fn a_signal_ends_a_watch_whose_request_gets_no_response() {
     let fixture = SimFixture::new(&faulty("diff/1", "1-", "delay = '1h'"));
     let watch = fixture.watch(&["diff/1"]).start();
     fixture.await_requests("diff/1", 1);
     watch.signal("TERM");
-    let left = watch.wait().expect(143).end_of("diff/1");
-    assert_eq!(left["event_type"], "job.abandoned");
+    let abandoned = watch.wait().expect(143).end_of("diff/1");
+    assert_eq!(abandoned["event_type"], "job.abandoned");
 }
 
 #[test]
 fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
     let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
     let (mut reader, mut writer) = std::io::pipe().unwrap();
-    // As much as a pipe holds: the program's first line finds no room.
+    // This fills the pipe, so that the program's first line blocks.
     writer.write_all(&vec![b'\n'; 65536]).unwrap();
     let watch = fixture.watch(&["diff/1"]).stdout(writer).start();
     fixture.await_requests("diff/1", 1);
@@ -353,12 +356,12 @@ fn a_second_signal_ends_a_watch_whose_reader_does_not_read() {
 }
 
 #[test]
-fn a_bad_command_line_is_status_2() {
+fn an_invalid_command_line_is_exit_status_2() {
     let sandbox = Sandbox::new();
     for args in [
         &["watch", "--until-done", "diff/0"][..],
-        &["watch", "--nonsense"],
-        &["nonsense"],
+        &["watch", "--unknown"],
+        &["unknown"],
         &[],
     ] {
         let done = sandbox.program(args).run().expect(2);

@@ -1,5 +1,5 @@
-//! Everything that can be wrong with an answer: it passes and the job still completes, or it lasts and the watch
-//! says what it was.
+//! Faults of the server and the network: after temporary ones the job still completes, permanent ones end the watch
+//! with their class.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::fixture::{CliOutput, Sandbox, SimFixture, faulty, job};
 
 const GIVE_UP: [&str; 2] = ["--give-up-after", "500ms"];
 
-/// A fault, with the kind that events tell it by and the HTTP status if there is one.
+/// A fault, its `error_kind` in events, and its HTTP status.
 type Fault = (&'static str, &'static str, Option<u16>);
 
 const FAULTS: [Fault; 20] = [
@@ -45,7 +45,7 @@ const FAULTS: [Fault; 20] = [
     ("bad_response = 'huge_header'", "disconnected", None),
 ];
 
-/// A watch of diff/1 that waits no longer than 300 ms for an answer.
+/// Runs a watch with a request timeout of 300 ms.
 fn watch(fixture: &SimFixture, args: &[&str]) -> CliOutput {
     let config = "[api]\ntimeout = '300ms'\nmax_body = '1MiB'\nmax_requests_per_second = 1000\n";
     let config = fixture.sandbox.file("forgewatch.toml", config);
@@ -54,7 +54,7 @@ fn watch(fixture: &SimFixture, args: &[&str]) -> CliOutput {
 }
 
 #[test]
-fn a_fault_that_passes_is_survived() {
+fn a_job_completes_after_a_temporary_fault() {
     for (fault, ..) in FAULTS {
         let fixture = SimFixture::new(&faulty("diff/1", "1-2", fault));
         let done = watch(&fixture, &["diff/1"]);
@@ -69,7 +69,7 @@ fn a_fault_that_passes_is_survived() {
 }
 
 #[test]
-fn a_fault_that_lasts_is_given_up_and_told_by_its_kind() {
+fn a_permanent_fault_ends_the_watch_with_its_error_kind() {
     for (fault, kind, http_status) in FAULTS {
         let fixture = SimFixture::new(&faulty("diff/1", "1-", fault));
         let done = watch(&fixture, &[&GIVE_UP[..], &["diff/1"]].concat());
@@ -86,7 +86,7 @@ fn a_fault_that_lasts_is_given_up_and_told_by_its_kind() {
 }
 
 #[test]
-fn the_servers_own_words_about_a_refused_request_are_told() {
+fn the_message_of_the_error_envelope_is_the_error_message() {
     let fixture = SimFixture::new(&faulty(
         "diff/1",
         "1-",
@@ -97,7 +97,7 @@ fn the_servers_own_words_about_a_refused_request_are_told() {
 }
 
 #[test]
-fn a_job_that_is_unreachable_and_reachable_again_says_so_once() {
+fn job_unreachable_and_job_reachable_are_each_emitted_once() {
     let fixture = SimFixture::new(&job(
         "diff/1",
         "duration = '1s'\n[[jobs.faults]]\nrequests = '2-6'\nstatus = 500",
@@ -109,24 +109,24 @@ fn a_job_that_is_unreachable_and_reachable_again_says_so_once() {
         .watch(&["--config", config.to_str().unwrap(), "diff/1"])
         .run()
         .expect(0);
-    let told = |kind: &str| {
+    let events_of_type = |kind: &str| {
         let mut events = done.events_of("diff/1");
         events.retain(|event| event["event_type"] == kind);
         events
     };
-    let unreachable = told("job.unreachable");
+    let unreachable = events_of_type("job.unreachable");
     assert_eq!(unreachable.len(), 1, "{done:?}");
     assert_eq!(unreachable[0]["error_kind"], "server");
-    assert_eq!(told("job.reachable").len(), 1, "{done:?}");
+    assert_eq!(events_of_type("job.reachable").len(), 1, "{done:?}");
 }
 
 #[test]
-fn an_answer_cut_off_at_any_byte_is_asked_for_again() {
-    let whole = whole_answer();
-    assert!((200..1500).contains(&whole), "{whole}");
-    // One job for each place to cut, all in a watch of one process.
+fn a_response_truncated_at_any_byte_is_requested_again() {
+    let length = response_length();
+    assert!((200..1500).contains(&length), "{length}");
+    // One job for each byte, all in one watch.
     let (mut script, mut names) = (String::new(), Vec::new());
-    for cut in 0..whole {
+    for cut in 0..length {
         let name = format!("diff/{}", cut + 1);
         script += &faulty(&name, "1", &format!("truncate_after = {cut}"));
         names.push(name);
@@ -137,86 +137,89 @@ fn an_answer_cut_off_at_any_byte_is_asked_for_again() {
     assert_eq!(done.finished()["completed"], names.len());
 }
 
-/// How many bytes the simulator's first answer for a diff has, head included.
-fn whole_answer() -> usize {
+/// The length of the simulator's first response for a diff, including its head.
+fn response_length() -> usize {
     use std::io::{Read, Write};
     let fixture = SimFixture::new(&job("diff/1", ""));
     let mut stream = std::net::TcpStream::connect(fixture.server.addr()).unwrap();
     let request = "GET /cfp/v1/imagediff/1/status?accountserviceid=5678&diff_info=1 HTTP/1.1\r\nHost: x\r\n\
                    Authorization: Basic c2ltOnNpbQ==\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 200"));
-    answer.len()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 200"));
+    response.len()
 }
 
 #[test]
-fn retry_after_in_either_form_is_waited_for() {
-    for (told, floor) in [
+fn retry_after_is_obeyed_in_both_forms() {
+    for (header, min_wait) in [
         ("retry_after = '1'", 1000),
         ("retry_after_date = '2s'", 1000),
     ] {
         for status in [429, 503] {
-            let fault = format!("status = {status}\n{told}");
+            let fault = format!("status = {status}\n{header}");
             let fixture = SimFixture::new(&faulty("diff/1", "1", &fault));
             watch(&fixture, &["diff/1"]).expect(0);
-            let requests_for = fixture.requests_for("diff/1");
-            let waited = requests_for[1].at - requests_for[0].at;
-            assert!(waited >= floor, "{fault}: asked again after {waited} ms");
+            let requests = fixture.requests_for("diff/1");
+            let waited = requests[1].at - requests[0].at;
+            assert!(waited >= min_wait, "{fault}: polled after {waited} ms");
         }
     }
 }
 
 #[test]
-fn a_server_that_is_busy_for_one_job_is_not_asked_about_another() {
+fn retry_after_of_one_job_delays_the_polls_of_all_jobs() {
     let script = faulty("diff/1", "1", "status = 429\nretry_after = '1'") + &job("diff/2", "");
     let fixture = SimFixture::new(&script);
     watch(&fixture, &["--job-timeout", "10s", "diff/1", "diff/2"]).expect(0);
     let log = fixture.server.log();
     let busy = log
         .iter()
-        .position(|hit| hit.served.contains("429"))
+        .position(|request| request.served.contains("429"))
         .unwrap();
-    // One request can have been on its way when the answer came; none follows it before the pause is over.
+    // One request may have been in flight when the response came; the next one is after the delay.
     let later: Vec<_> = log.iter().skip(busy + 1).collect();
     assert!(later.len() > 1, "{log:?}");
     assert!(later[1].at >= log[busy].at + 1000, "{log:?}");
 }
 
 #[test]
-fn a_clock_or_a_date_an_hour_off_changes_nothing() {
-    for wrong in [
+fn a_clock_or_a_date_that_is_an_hour_off_has_no_effect() {
+    for offset in [
         "clock_offset = '-1h'",
         "clock_offset = '1h'",
         "date_offset = '-1h'",
         "date_offset = '1h'",
     ] {
-        let fixture = SimFixture::new(&format!("{wrong}\n{}", job("diff/1", "duration = '1s'")));
+        let fixture = SimFixture::new(&format!("{offset}\n{}", job("diff/1", "duration = '1s'")));
         let done = fixture.watch(&["--timeout", "30s", "diff/1"]).run();
-        assert_eq!(done.status, 0, "{wrong}: {done:?}");
+        assert_eq!(done.status, 0, "{offset}: {done:?}");
     }
-    let one = faulty("diff/1", "2", "date_offset = '1h'");
-    SimFixture::new(&one).watch(&["diff/1"]).run().expect(0);
+    let one_response = faulty("diff/1", "2", "date_offset = '1h'");
+    SimFixture::new(&one_response)
+        .watch(&["diff/1"])
+        .run()
+        .expect(0);
 }
 
 #[test]
-fn every_spelling_of_an_answer_is_understood() {
-    for shape in ["plain", "strings", "sparse"] {
+fn every_json_style_is_understood() {
+    for style in ["plain", "strings", "sparse"] {
         let more = format!(
-            "json_style = '{shape}'\nqueued = '50ms'\nfiles = {{ added = 2, modified = 3 }}"
+            "json_style = '{style}'\nqueued = '50ms'\nfiles = {{ added = 2, modified = 3 }}"
         );
         let fixture = SimFixture::new(&format!("gzip = true\n{}", job("diff/1", &more)));
         let end = fixture.watch(&["diff/1"]).run().expect(0).end_of("diff/1");
-        // 1 + 7919 n mod 100,000 bytes each
-        assert_eq!(end["files_added"], 2, "{shape}");
-        assert_eq!(end["bytes_added"], 1 + 7920, "{shape}");
-        assert_eq!(end["bytes_modified"], 1 + 7920 + 15839, "{shape}");
+        // The n-th file has 1 + 7919 n mod 100,000 bytes.
+        assert_eq!(end["files_added"], 2, "{style}");
+        assert_eq!(end["bytes_added"], 1 + 7920, "{style}");
+        assert_eq!(end["bytes_modified"], 1 + 7920 + 15839, "{style}");
     }
 }
 
 #[test]
-fn a_port_that_nobody_listens_on_is_a_failed_connection() {
+fn a_closed_port_is_a_connection_error() {
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -234,7 +237,7 @@ fn a_port_that_nobody_listens_on_is_a_failed_connection() {
 }
 
 #[test]
-fn a_name_that_is_none_is_a_failed_lookup() {
+fn an_unknown_host_name_is_a_dns_error() {
     let args = [&GIVE_UP[..], &["diff/1"]].concat();
     let sandbox = Sandbox::new();
     let watch = sandbox.watch_at("https://does-not-exist.invalid", &args);
@@ -246,7 +249,7 @@ fn a_name_that_is_none_is_a_failed_lookup() {
 }
 
 #[test]
-fn an_outage_of_the_whole_api_is_probed_by_one_job_and_survived_by_all() {
+fn all_jobs_complete_after_an_outage_of_the_whole_api() {
     let mut script = "[[faults]]\nrequests = '9-20'\nstatus = 500\n".to_owned();
     let names: Vec<String> = (1..=8).map(|n| format!("diff/{n}")).collect();
     for name in &names {
@@ -259,7 +262,7 @@ fn an_outage_of_the_whole_api_is_probed_by_one_job_and_survived_by_all() {
 }
 
 #[test]
-fn an_outage_that_lasts_is_given_up_for_every_job() {
+fn a_permanent_outage_ends_every_watch() {
     let mut script = "[[faults]]\nrequests = '1-'\nreset_after = 0\n".to_owned();
     let names: Vec<String> = (1..=5).map(|n| format!("diff/{n}")).collect();
     for name in &names {
@@ -274,8 +277,8 @@ fn an_outage_that_lasts_is_given_up_for_every_job() {
 }
 
 #[test]
-fn one_job_is_never_asked_twice_at_a_time() {
-    // Each answer takes ten times as long as the shortest wait between two.
+fn a_job_has_at_most_one_request_in_flight() {
+    // Each response takes ten times the wait between two polls.
     let script = job(
         "diff/1",
         "duration = '2s'\n[[jobs.faults]]\nrequests = '1-'\ndelay = '200ms'",
@@ -285,9 +288,9 @@ fn one_job_is_never_asked_twice_at_a_time() {
         .watch(&["--max-interval", "20ms", "diff/1"])
         .run()
         .expect(0);
-    let requests_for = fixture.requests_for("diff/1");
-    assert!(requests_for.len() > 3);
-    for pair in requests_for.windows(2) {
+    let requests = fixture.requests_for("diff/1");
+    assert!(requests.len() > 3);
+    for pair in requests.windows(2) {
         assert!(pair[1].at >= pair[0].at + 200, "{pair:?}");
     }
 }

@@ -1,5 +1,4 @@
-//! The streams that are written to: readers that go away, are slow or were never there, and what a stream says about
-//! the form of the output.
+//! Output streams: readers that disconnect, are slow or missing, and the output format that a stream determines.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, pipe};
@@ -8,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::fixture::{SimFixture, job};
 
 #[test]
-fn a_reader_that_goes_away_ends_nothing() {
+fn the_watch_continues_when_its_reader_disconnects() {
     for output in ["json", "text"] {
         let fixture = SimFixture::new(&job("diff/1", "duration = '1s'\nending = 'squashed'"));
         let (reader, writer) = pipe().unwrap();
@@ -25,7 +24,7 @@ fn a_reader_that_goes_away_ends_nothing() {
 }
 
 #[test]
-fn a_reader_that_was_never_there_ends_nothing() {
+fn the_watch_runs_without_any_reader() {
     let fixture = SimFixture::new(&job("diff/1", ""));
     let (reader, writer) = pipe().unwrap();
     drop(reader);
@@ -33,7 +32,7 @@ fn a_reader_that_was_never_there_ends_nothing() {
 }
 
 #[test]
-fn a_full_disk_ends_nothing() {
+fn the_watch_continues_when_the_disk_is_full() {
     let fixture = SimFixture::new(&job("diff/1", "ending = 'squashed'"));
     for output in ["json", "text"] {
         let full = File::options().write(true).open("/dev/full").unwrap();
@@ -46,7 +45,7 @@ fn a_full_disk_ends_nothing() {
 }
 
 #[test]
-fn a_slow_reader_gets_every_line_in_the_end() {
+fn a_slow_reader_gets_every_line() {
     let fixture = SimFixture::new(&job("diff/1", "duration = '800ms'"));
     let (reader, writer) = pipe().unwrap();
     let watch = fixture.watch(&["diff/1"]).stdout(writer).start();
@@ -57,9 +56,9 @@ fn a_slow_reader_gets_every_line_in_the_end() {
 }
 
 #[test]
-fn colours_come_when_they_are_forced_and_never_against_no_color() {
+fn colors_are_used_with_clicolor_force_and_not_with_no_color() {
     let script = job("diff/1", "");
-    let coloured = |variables: &[(&str, &str)]| {
+    let has_colors = |variables: &[(&str, &str)]| {
         let fixture = SimFixture::new(&script);
         let watch = fixture.watch(&["--output", "text", "diff/1"]);
         let watch = variables
@@ -67,13 +66,13 @@ fn colours_come_when_they_are_forced_and_never_against_no_color() {
             .fold(watch, |watch, (name, value)| watch.env(name, value));
         watch.run().expect(0).stdout.contains('\u{1b}')
     };
-    assert!(!coloured(&[]), "no terminal, no colours");
-    assert!(coloured(&[("CLICOLOR_FORCE", "1")]));
-    assert!(!coloured(&[("NO_COLOR", "1")]));
+    assert!(!has_colors(&[]), "not a terminal");
+    assert!(has_colors(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!has_colors(&[("NO_COLOR", "1")]));
 }
 
 #[test]
-fn the_journal_gets_json_without_being_asked() {
+fn the_default_output_to_the_journal_is_json() {
     let fixture = SimFixture::new(&job("diff/1", ""));
     let file = File::create(fixture.sandbox.path("journal")).unwrap();
     let meta = file.metadata().unwrap();

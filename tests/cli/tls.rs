@@ -1,4 +1,4 @@
-//! Whom the client trusts: a TLS server of our own, with certificates made on the spot.
+//! Certificate validation, with a TLS server and generated certificates.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::fixture::{CliCommand, Sandbox};
 const GIVE_UP: [&str; 2] = ["--give-up-after", "100ms"];
 const DONE: &str = r#"{"jobstateid":5,"jobprogress":100}"#;
 
-/// A certificate authority of a studio.
+/// A private certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -35,7 +35,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
-    /// A server with a certificate for `name`, changed by `change`, that speaks these protocols.
+    /// A server with a certificate for `name`, modified by `change`, and these ALPN protocols.
     pub(crate) fn server(
         &self,
         name: &str,
@@ -59,33 +59,34 @@ impl Authority {
     }
 }
 
-/// A server that answers everything with a completed job, until its thread ends with the process.
+/// A server that returns a completed job to every request, until the process ends.
 pub(crate) struct TlsServer {
     addr: SocketAddr,
     requests: Arc<AtomicUsize>,
-    /// Of those, in HTTP/2.
-    modern: Arc<AtomicUsize>,
+    /// The requests in HTTP/2.
+    http2_requests: Arc<AtomicUsize>,
 }
 
 impl TlsServer {
     fn start(config: rustls::ServerConfig) -> Self {
-        let (requests, modern) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (told, addr) = channel();
-        let counts = (Arc::clone(&requests), Arc::clone(&modern));
+        let (requests, http2_requests) =
+            (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (sender, addr) = channel();
+        let counts = (Arc::clone(&requests), Arc::clone(&http2_requests));
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async move {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                told.send(listener.local_addr().unwrap()).unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
                 serve(listener, TlsAcceptor::from(Arc::new(config)), counts).await;
             });
         });
         Self {
             addr: addr.recv().unwrap(),
             requests,
-            modern,
+            http2_requests,
         }
     }
 
@@ -111,7 +112,7 @@ impl TlsServer {
     }
 
     #[track_caller]
-    fn expect_no_trust(&self, host: &str, ca: Option<&Authority>, why: &str) {
+    fn expect_tls_error(&self, host: &str, ca: Option<&Authority>, message: &str) {
         let end = self
             .watch(&Sandbox::new(), host, ca)
             .run()
@@ -120,7 +121,7 @@ impl TlsServer {
         assert_eq!(end["error_kind"], "tls", "{end}");
         assert_eq!(end.get("http_status"), None::<&Value>);
         assert!(
-            end["error_message"].as_str().unwrap().contains(why),
+            end["error_message"].as_str().unwrap().contains(message),
             "{end}"
         );
         assert_eq!(self.requests.load(Ordering::SeqCst), 0);
@@ -130,20 +131,21 @@ impl TlsServer {
 async fn serve(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    (requests, modern): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+    (requests, http2_requests): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (acceptor, requests, modern) = (acceptor.clone(), requests.clone(), modern.clone());
+        let acceptor = acceptor.clone();
+        let (requests, http2_requests) = (requests.clone(), http2_requests.clone());
         tokio::spawn(async move {
-            // A client that trusts nobody goes.
+            // A client that rejects the certificate disconnects.
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
             };
-            let answer = service_fn(move |request: Request<Incoming>| {
+            let service = service_fn(move |request: Request<Incoming>| {
                 requests.fetch_add(1, Ordering::SeqCst);
                 if request.version() == hyper::Version::HTTP_2 {
-                    modern.fetch_add(1, Ordering::SeqCst);
+                    http2_requests.fetch_add(1, Ordering::SeqCst);
                 }
                 async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(DONE))) }
             });
@@ -151,18 +153,21 @@ async fn serve(
             let stream = TokioIo::new(stream);
             if is_http2 {
                 let http2 = http2::Builder::new(TokioExecutor::new());
-                let _ = http2.serve_connection(stream, answer).await;
+                let _ = http2.serve_connection(stream, service).await;
             } else {
-                let _ = http1::Builder::new().serve_connection(stream, answer).await;
+                let _ = http1::Builder::new()
+                    .serve_connection(stream, service)
+                    .await;
             }
         });
     }
 }
 
 #[test]
-fn a_studios_own_authority_is_trusted_where_it_is_named() {
+fn a_private_authority_in_ca_file_is_trusted() {
     let ca = Authority::new();
-    for (protocols, in_http2) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)] {
+    for (protocols, http2_requests) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 0), (&[], 0)]
+    {
         let server = ca.server("localhost", |_| {}, protocols);
         server
             .watch(&Sandbox::new(), "localhost", Some(&ca))
@@ -170,40 +175,40 @@ fn a_studios_own_authority_is_trusted_where_it_is_named() {
             .expect(0);
         assert_eq!(server.requests.load(Ordering::SeqCst), 1);
         assert_eq!(
-            server.modern.load(Ordering::SeqCst),
-            in_http2,
+            server.http2_requests.load(Ordering::SeqCst),
+            http2_requests,
             "{protocols:?}"
         );
     }
 }
 
 #[test]
-fn an_authority_that_nobody_named_is_not_trusted() {
+fn an_unknown_authority_is_not_trusted() {
     let server = Authority::new().server("localhost", |_| {}, &[]);
-    server.expect_no_trust("localhost", None, "UnknownIssuer");
-    server.expect_no_trust("localhost", Some(&Authority::new()), "certificate");
+    server.expect_tls_error("localhost", None, "UnknownIssuer");
+    server.expect_tls_error("localhost", Some(&Authority::new()), "certificate");
 }
 
 #[test]
 fn a_certificate_for_another_name_is_not_trusted() {
     let ca = Authority::new();
     let server = ca.server("clanforge.example", |_| {}, &[]);
-    server.expect_no_trust("localhost", Some(&ca), "localhost");
+    server.expect_tls_error("localhost", Some(&ca), "localhost");
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_not_trusted() {
+fn an_expired_certificate_is_not_trusted() {
     let ca = Authority::new();
     let expired = |params: &mut CertificateParams| {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);
     };
     ca.server("localhost", expired, &[])
-        .expect_no_trust("localhost", Some(&ca), "expired");
+        .expect_tls_error("localhost", Some(&ca), "expired");
 }
 
 #[test]
-fn a_file_that_holds_no_authority_is_an_error_before_anything_is_asked() {
+fn an_invalid_ca_file_is_an_error_before_any_request() {
     let sandbox = Sandbox::new();
     sandbox.file("empty.pem", "");
     sandbox.file(
