@@ -6,9 +6,9 @@
 //! within its granularity: a window too narrow for the lognormal. The probability of that is learned per kind of job
 //! and updated by Bayes' rule with the likelihood of the window under the other estimates.
 
-use super::ForecastBasis;
 use super::calibration::{EstimateSource, KindCalibration, SOURCES};
 use super::history::{History, Sample};
+use super::types::ForecastBasis;
 
 /// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
 const SAME_ETA: f32 = 1.5;

@@ -3,43 +3,33 @@
 //! Times are `f32` seconds since the first observation, exact to a millisecond within the first hours. A stored history
 //! continues in another process once `since_up_ms` is shifted to that process's clock.
 
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
 
-use super::calibration::{CalibrationUpdate, EstimateSource, KindCalibration};
-use super::forecast::{self, Forecast};
-use super::{
-    ForecastBasis, NextPoll, Observation, Policy, ScheduleSettings, WaitLimit, inspection,
-};
+use super::types::Observation;
 
 /// How many samples are kept, the latest included.
-pub(super) const MAX_SAMPLES: usize = 5;
+const MAX_SAMPLES: usize = 5;
 /// The code of an unknown progress; all other codes are half percents.
 const NO_PROGRESS: u8 = u8::MAX;
 /// The coarsest granularity of ETAs that is recognized, seconds.
 const COARSEST: u8 = 60;
 /// Times and spans are capped here, seconds.
-const MAX_SECONDS: f32 = 1e7;
-/// A job that ends within this many seconds is seen to end less than 8 s late.
-const SHORT_JOB: f32 = 5.0;
-/// While a watch is younger than `SHORT_JOB` seconds, its next poll is at this age at the latest.
-const SHORT_JOB_POLLED_BY: f32 = 12.5;
-/// The policy `exponential`: the factor from one wait to the next, and the longest wait in seconds.
-const EXPONENTIAL: (f32, f32) = (1.5, 30.0);
+pub(super) const MAX_SECONDS: f32 = 1e7;
 
 /// What a watch keeps for its schedule. [`Default`] has no observation yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct History {
     /// The time of the first observation, the only absolute time.
-    pub(super) since_up_ms: u64,
+    since_up_ms: u64,
     /// Seconds since the first observation, rising; only the first `len` are used.
-    pub(super) at: [f32; MAX_SAMPLES],
+    at: [f32; MAX_SAMPLES],
     /// The ETA, seconds since the first observation; NaN if there was none.
-    pub(super) eta: [f32; MAX_SAMPLES],
+    eta: [f32; MAX_SAMPLES],
     /// Half percents, or `NO_PROGRESS`.
-    pub(super) progress: [u8; MAX_SAMPLES],
-    pub(super) len: u8,
+    progress: [u8; MAX_SAMPLES],
+    len: u8,
     /// The coarsest of 60, 10 and 1 s that divides every ETA so far.
-    pub(super) granularity: u8,
+    granularity: u8,
     /// How many observations there were.
     pub(super) observations: u16,
     /// The age of the job at the first observation by `jobstart`, seconds; 0 if unknown.
@@ -57,83 +47,20 @@ pub(super) struct Sample {
     pub progress: Option<f32>,
 }
 
+/// The fields of a [`History`], with its one absolute time as wall time, and floats as bits since JSON has no NaN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedHistory {
+    since_wall_ms: i64,
+    at: [u32; MAX_SAMPLES],
+    eta: [u32; MAX_SAMPLES],
+    progress: [u8; MAX_SAMPLES],
+    len: u8,
+    granularity: u8,
+    observations: u16,
+    initial_age: u32,
+}
+
 impl History {
-    /// Adds the observation of a job that has not ended, and plans the next poll.
-    #[must_use]
-    pub fn observe(
-        &self,
-        observation: &Observation,
-        calibration: &KindCalibration,
-        settings: &ScheduleSettings,
-    ) -> (Self, NextPoll) {
-        let history = self.with(observation);
-        let (forecast, mut basis) = forecast::forecast(&history, calibration);
-        let mut wait = match settings.policy {
-            Policy::Inspection => inspection::wait(&forecast, settings),
-            Policy::Exponential => {
-                let growth = EXPONENTIAL.0.powi(i32::from(self.observations));
-                (settings.min_interval.as_secs_f32() * growth).min(EXPONENTIAL.1)
-            }
-        };
-        let at = history.latest().at;
-        if settings.policy == Policy::Inspection
-            && at < SHORT_JOB
-            && wait > SHORT_JOB_POLLED_BY - at
-        {
-            wait = SHORT_JOB_POLLED_BY - at;
-            basis.limited_by = Some(WaitLimit::ShortJob);
-        }
-        let (wait, limit) = limited(wait, settings);
-        basis.limited_by = limit.or(basis.limited_by);
-        let time_left = median_left(&forecast, &basis).map(seconds);
-        let next_poll = NextPoll {
-            wait,
-            time_left,
-            basis,
-        };
-        (history, next_poll)
-    }
-
-    /// Measures the errors of all estimates once the job has ended by itself. The end was seen at `end_up_ms` and came
-    /// at an unknown time since the latest sample.
-    pub fn calibration_update(&self, end_up_ms: u64) -> CalibrationUpdate {
-        /// Seconds beside its granularity by which an ETA may be off and still count as met.
-        const SLACK: f32 = 2.0;
-        let mut update = CalibrationUpdate::default();
-        if self.len == 0 {
-            return update;
-        }
-        let last = self.latest().at;
-        let seen = self.seconds_at(end_up_ms).max(last);
-        let end = 0.5 * (last + seen);
-        update.lifetime = Some((self.initial_age + end).max(1.0).ln());
-        // The variance of a uniform distribution between the latest sample and the end seen.
-        let end_var = (seen - last) * (seen - last) / 12.0;
-        let (mut steady, mut met) = (0.0, 0.0);
-        for len in 1..=self.len {
-            let then = Self { len, ..*self };
-            let left = end - then.latest().at;
-            if left > 0.5 {
-                let estimates = forecast::estimates(&then);
-                for source in EstimateSource::ALL {
-                    if let Some(estimate) = estimates[source as usize] {
-                        let error = (left.ln() - estimate.mu) / estimate.share.sqrt();
-                        let noise = (estimate.var + end_var / (left * left)) / estimate.share;
-                        update.errors[source as usize].add(error, noise);
-                    }
-                }
-            }
-            if let Some(eta) = forecast::steady_eta(&then) {
-                steady += 1.0;
-                if last <= eta + self.granularity() + SLACK && seen >= eta - SLACK {
-                    met += 1.0;
-                }
-            }
-        }
-        update.eta_met = (steady > 0.0).then(|| met / steady);
-        update
-    }
-
     /// The samples before the latest, oldest first.
     pub(super) fn earlier(&self) -> impl DoubleEndedIterator<Item = Sample> + '_ {
         (0..usize::from(self.len).saturating_sub(1)).map(|i| self.sample(i))
@@ -160,6 +87,15 @@ impl History {
         first.eta.is_some_and(|eta| eta > first.at)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The history after each of its samples, oldest first.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = Self> + '_ {
+        (1..=self.len).map(|len| Self { len, ..*self })
+    }
+
     fn sample(&self, i: usize) -> Sample {
         Sample {
             at: self.at[i],
@@ -170,12 +106,12 @@ impl History {
         }
     }
 
-    fn seconds_at(&self, up_ms: u64) -> f32 {
+    pub(super) fn seconds_at(&self, up_ms: u64) -> f32 {
         (up_ms.saturating_sub(self.since_up_ms) as f32 / 1e3).min(MAX_SECONDS)
     }
 
     /// The history with one more observation.
-    fn with(&self, observation: &Observation) -> Self {
+    pub(super) fn with(&self, observation: &Observation) -> Self {
         let mut next = *self;
         let now_ms = observation.server_now_ms;
         if self.observations == 0 {
@@ -220,6 +156,46 @@ impl History {
         self.progress.copy_within(dropped + 1.., dropped);
         MAX_SAMPLES - 1
     }
+
+    /// Converts to the stored form; `to_wall` turns an `up_ms` into Unix milliseconds.
+    pub fn save(&self, to_wall: impl Fn(u64) -> i64) -> SavedHistory {
+        SavedHistory {
+            since_wall_ms: to_wall(self.since_up_ms),
+            at: self.at.map(f32::to_bits),
+            eta: self.eta.map(f32::to_bits),
+            progress: self.progress,
+            len: self.len,
+            granularity: self.granularity,
+            observations: self.observations,
+            initial_age: self.initial_age.to_bits(),
+        }
+    }
+
+    /// Restores a history; `to_up` turns Unix milliseconds into an `up_ms`. An invalid one becomes an empty history:
+    /// that costs some requests and is never wrong.
+    pub fn restore(saved: &SavedHistory, to_up: impl Fn(i64) -> u64) -> Self {
+        let history = Self {
+            since_up_ms: to_up(saved.since_wall_ms),
+            at: saved.at.map(f32::from_bits),
+            eta: saved.eta.map(f32::from_bits),
+            progress: saved.progress,
+            len: saved.len,
+            granularity: saved.granularity,
+            observations: saved.observations,
+            initial_age: f32::from_bits(saved.initial_age),
+        };
+        let used = usize::from(history.len);
+        let valid = history.at.get(..used).is_some_and(|at| {
+            at.is_sorted() && at.iter().all(|at| (0.0..=MAX_SECONDS).contains(at))
+        }) && history
+            .eta
+            .iter()
+            .take(used)
+            .all(|eta| eta.is_nan() || eta.abs() <= 1e9)
+            && (0.0..=1e9).contains(&history.initial_age)
+            && history.granularity <= COARSEST;
+        if valid { history } else { Self::default() }
+    }
 }
 
 /// Seconds from a Unix time in seconds to one in milliseconds.
@@ -237,38 +213,44 @@ fn granularity_of(eta: i64) -> u8 {
     }
 }
 
-/// The median of the time left, seconds; None without any estimate.
-fn median_left(forecast: &Forecast, basis: &ForecastBasis) -> Option<f32> {
-    match forecast {
-        Forecast::Unknown { .. } => None,
-        Forecast::Lifetime { .. } => basis.earlier_jobs,
-        Forecast::Estimated { window, .. } if basis.eta_reliability > 0.5 => {
-            Some(0.5 * (window[0].0 + window[window.len() - 1].0))
-        }
-        Forecast::Estimated { mu, .. } => Some(mu.exp()),
-    }
-}
-
-fn seconds(seconds: f32) -> Duration {
-    Duration::from_millis((seconds.clamp(0.0, MAX_SECONDS) * 1e3) as u64)
-}
-
-/// The wait within `min_interval` and `max_interval`; a `min_interval` above `max_interval` counts as `max_interval`.
-fn limited(wait: f32, settings: &ScheduleSettings) -> (Duration, Option<WaitLimit>) {
-    let (min, max) = (
-        settings.min_interval.min(settings.max_interval),
-        settings.max_interval,
-    );
-    let wait = seconds(wait);
-    if wait <= min {
-        (min, Some(WaitLimit::MinInterval))
-    } else if wait >= max {
-        (max, Some(WaitLimit::MaxInterval))
-    } else {
-        (wait, None)
-    }
-}
-
 #[cfg(test)]
-#[path = "history_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn observation(at_s: u64, eta_s: i64) -> Observation {
+        Observation {
+            up_ms: at_s * 1_000,
+            server_now_ms: Some(at_s as i64 * 1_000),
+            eta: Some(eta_s),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn a_history_takes_at_most_64_bytes() {
+        assert!(size_of::<History>() <= 64);
+    }
+
+    #[test]
+    fn a_full_history_keeps_its_first_and_latest_samples_and_stays_spread() {
+        let mut history = History::default();
+        for i in 0..200u64 {
+            history = history.with(&observation(i, 500));
+        }
+        let at: Vec<f32> = history.earlier().map(|sample| sample.at).collect();
+        assert_eq!(at.len(), MAX_SAMPLES - 1);
+        assert!(at[0].abs() < f32::EPSILON);
+        assert!((history.latest().at - 199.0).abs() < 1e-3);
+        assert!(at[1] > 20.0, "{at:?}");
+    }
+
+    #[test]
+    fn whole_minutes_are_recognized_until_an_eta_breaks_them() {
+        let mut history = History::default().with(&observation(0, 600));
+        assert!((history.granularity() - 60.0).abs() < f32::EPSILON);
+        history = history.with(&observation(1, 610));
+        assert!((history.granularity() - 10.0).abs() < f32::EPSILON);
+        history = history.with(&observation(2, 611));
+        assert!((history.granularity() - 1.0).abs() < f32::EPSILON);
+    }
+}

@@ -21,8 +21,8 @@
 //! For a constant hazard and no information (b unbounded) this gives Keller's interval, sqrt(2 k / hazard), apart from
 //! `next`, the cost of one more poll. The expectations are sums over points of the distribution.
 
-use super::ScheduleSettings;
 use super::forecast::{Forecast, WINDOW_POINTS, lifetime_at, lifetime_odds};
+use super::types::ScheduleSettings;
 
 /// The probabilities of points of a normal distribution, `NORMAL_STEP` standard deviations apart, up to 3 on both sides
 /// of the mean: if the job ends early, a late poll is expensive, so the tail matters.

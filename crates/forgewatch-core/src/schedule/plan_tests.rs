@@ -46,11 +46,6 @@ fn watch(
 }
 
 #[test]
-fn a_history_takes_at_most_64_bytes() {
-    assert!(size_of::<History>() <= 64);
-}
-
-#[test]
 fn a_job_of_five_seconds_is_detected_within_eight_more_whatever_its_eta() {
     let mut learned = Calibration::default();
     for job in 0..50 {
@@ -146,29 +141,6 @@ fn exponential_waits_start_at_min_interval_and_grow_by_half_to_thirty_seconds() 
     }
     assert_eq!(waits[..4], [1_000, 1_500, 2_250, 3_375]);
     assert_eq!(waits[9..], [30_000; 3]);
-}
-
-#[test]
-fn a_full_history_keeps_its_first_and_latest_samples_and_stays_spread() {
-    let mut history = History::default();
-    for i in 0..200u64 {
-        history = history.with(&observation(i * 1_000, Some(500), 0.0));
-    }
-    let at: Vec<f32> = history.earlier().map(|sample| sample.at).collect();
-    assert_eq!(at.len(), MAX_SAMPLES - 1);
-    assert!(at[0].abs() < f32::EPSILON);
-    assert!((history.latest().at - 199.0).abs() < 1e-3);
-    assert!(at[1] > 20.0, "{at:?}");
-}
-
-#[test]
-fn whole_minutes_are_recognized_until_an_eta_breaks_them() {
-    let mut history = History::default().with(&observation(0, Some(600), 0.0));
-    assert!((history.granularity() - 60.0).abs() < f32::EPSILON);
-    history = history.with(&observation(1_000, Some(610), 0.0));
-    assert!((history.granularity() - 10.0).abs() < f32::EPSILON);
-    history = history.with(&observation(2_000, Some(611), 0.0));
-    assert!((history.granularity() - 1.0).abs() < f32::EPSILON);
 }
 
 #[test]
