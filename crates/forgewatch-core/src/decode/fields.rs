@@ -1,11 +1,20 @@
 //! From tokens to a [`Status`] or the server's error envelope: the meaning of each key at its depth.
 
-use super::DecodedBody;
 use super::error::DecodeError;
-use super::lexer::{Scalar, TokenSink};
+use super::lexer::TokenSink;
+use super::scalar::Scalar;
 use super::text::TokenText;
 use crate::job::JobState;
 use crate::status::{ApiError, DiffFiles, FileSum, Status};
+
+/// The body of a response with HTTP status 200.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DecodedBody {
+    /// The job's status.
+    Status(Box<Status>),
+    /// The error envelope: the request failed. It says nothing about the job.
+    Error(ApiError),
+}
 
 /// The limit of a text: a longer error or name helps no reader.
 const TEXT_LIMIT: usize = 8 << 10;

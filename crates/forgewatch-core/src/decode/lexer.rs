@@ -5,6 +5,7 @@
 //! `serde_json` accepts, limited to one object at the top and [`MAX_DEPTH`] levels.
 
 use super::error::DecodeError;
+use super::scalar::Scalar;
 use super::text::{TextBuffer, TokenText};
 use super::token::{JsonLiteral, JsonNumber, JsonString, Scan};
 
@@ -25,17 +26,6 @@ pub(super) trait TokenSink {
     fn open(&mut self, depth: u32, at: u64, bracket: u8);
     /// The end of an object or a list.
     fn close(&mut self, depth: u32);
-}
-
-/// A value that is neither object nor list.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Scalar<'a> {
-    Null,
-    Bool(bool),
-    /// A number, as written.
-    Number(TokenText<'a>),
-    /// A string, unescaped.
-    String(TokenText<'a>),
 }
 
 /// The lexer's state between chunks.

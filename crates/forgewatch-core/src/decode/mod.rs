@@ -1,4 +1,4 @@
-//! From the bytes of a response body to a [`Status`] or the server's error envelope.
+//! From the bytes of a response body to a [`Status`](crate::status::Status) or the server's error envelope.
 //!
 //! `clanforge` pushes the decompressed body, chunk by chunk, into a [`Decoder`] and takes the [`DecodedBody`] at the
 //! end. The decoder keeps only the texts of known fields, each cut at 8 KiB. It counts a diff's files and sums their
@@ -41,19 +41,10 @@ mod token;
 mod tests;
 
 pub use error::DecodeError;
+pub use fields::DecodedBody;
 
-use self::fields::Fields;
-use self::lexer::Lexer;
-use super::status::{ApiError, Status};
-
-/// The body of a response with HTTP status 200.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DecodedBody {
-    /// The job's status.
-    Status(Box<Status>),
-    /// The error envelope: the request failed. It says nothing about the job.
-    Error(ApiError),
-}
+use fields::Fields;
+use lexer::Lexer;
 
 /// Decodes one response body from its chunks.
 #[derive(Debug, Default)]

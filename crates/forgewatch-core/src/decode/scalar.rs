@@ -2,10 +2,21 @@
 //!
 //! None is a value of the wrong type or range; callers treat it like a missing field.
 
-use super::lexer::Scalar;
+use super::text::TokenText;
 
 /// The last second of the year 9999: later times have no RFC 3339 form.
 const LAST_SECOND: i64 = 253_402_300_799;
+
+/// A value that is neither object nor list.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    /// A number, as written.
+    Number(TokenText<'a>),
+    /// A string, unescaped.
+    String(TokenText<'a>),
+}
 
 impl Scalar<'_> {
     /// The text of a number, or of a string that may contain one.

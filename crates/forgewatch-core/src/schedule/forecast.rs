@@ -8,6 +8,7 @@
 
 use super::calibration::{EstimateSource, KindCalibration, SOURCES};
 use super::history::{History, Sample};
+use super::lifetime::Lifetime;
 use super::types::ForecastBasis;
 
 /// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
@@ -20,8 +21,6 @@ const DISAGREEMENT: f32 = 0.1;
 const MISSED_ETA_VARIANCE: f32 = 0.5;
 /// With this many lifetimes known, their variance counts double: a few say little about the next.
 const FEW_LIFETIMES: f32 = 4.0;
-/// The scale of a logistic distribution with standard deviation 1: sqrt(3) / pi.
-const LOGISTIC_SCALE: f32 = 0.551_33;
 /// The number of points that represent the window of an ETA.
 pub(super) const WINDOW_POINTS: usize = 6;
 
@@ -52,8 +51,8 @@ impl Estimate {
 pub(super) enum Forecast {
     /// No estimate and no earlier lifetime; the job has this age.
     Unknown { age: f32 },
-    /// No estimate, but earlier lifetimes: a log-logistic lifetime (ln median, scale) of a job of this age.
-    Lifetime { mu: f32, scale: f32, age: f32 },
+    /// No estimate, but earlier lifetimes; the job has this age.
+    Lifetime { lifetime: Lifetime, age: f32 },
     /// A lognormal, and the points of the window in which the job ends if its ETA is met, with their probabilities.
     Estimated {
         mu: f32,
@@ -71,11 +70,13 @@ struct WeightedMean {
 }
 
 impl WeightedMean {
-    fn add(&mut self, (mu, var): (f32, f32)) {
-        let precision = 1.0 / var;
-        self.precision += precision;
-        self.sum += precision * mu;
-        self.squares += precision * mu * mu;
+    fn extend<const N: usize>(&mut self, estimates: [Option<(f32, f32)>; N]) {
+        for (mu, var) in estimates.into_iter().flatten() {
+            let precision = 1.0 / var;
+            self.precision += precision;
+            self.sum += precision * mu;
+            self.squares += precision * mu * mu;
+        }
     }
 
     fn mean_and_var(&self) -> Option<(f32, f32)> {
@@ -94,11 +95,8 @@ pub(super) fn forecast(
 ) -> (Forecast, ForecastBasis) {
     let estimates = estimates(history);
     let age = history.age();
-    let (mu, scale) = (
-        calibration.lifetime().mean(),
-        calibration.lifetime().var().sqrt() * LOGISTIC_SCALE,
-    );
-    let by_lifetime = (calibration.lifetimes() > 0).then(|| time_left_by_lifetime(mu, scale, age));
+    let lifetime = Lifetime::new(calibration.lifetime());
+    let by_lifetime = (calibration.lifetimes() > 0).then(|| lifetime.time_left(age));
     let mut basis = ForecastBasis {
         earlier_jobs: by_lifetime.map(|(mu, _)| mu.exp()),
         ..ForecastBasis::default()
@@ -107,50 +105,36 @@ pub(super) fn forecast(
         if calibration.lifetimes() == 0 {
             return (Forecast::Unknown { age }, basis);
         }
-        return (Forecast::Lifetime { mu, scale, age }, basis);
+        return (Forecast::Lifetime { lifetime, age }, basis);
     }
 
-    let calibrated = |source: EstimateSource| {
-        estimates[source as usize].map(|estimate| {
-            let error = calibration.error(source);
-            let mu = estimate.mu + error.mean() * estimate.share.sqrt();
-            (mu, error.var() * estimate.share + estimate.var)
-        })
-    };
-    let precisions = EstimateSource::ALL
+    let calibrated = EstimateSource::ALL.map(|source| {
+        let estimate = estimates[source as usize]?;
+        let error = calibration.error(source);
+        let mu = estimate.mu + error.mean() * estimate.share.sqrt();
+        Some((mu, error.var() * estimate.share + estimate.var))
+    });
+    basis.estimates = calibrated.map(|estimate| estimate.map(|(mu, _)| mu.exp()));
+    basis.main_source = EstimateSource::ALL
         .into_iter()
-        .filter_map(calibrated)
-        .map(|(_, var)| 1.0 / var);
+        .filter_map(|source| Some((source, calibrated[source as usize]?.1)))
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map(|(source, _)| source);
     let overcount = overcount(
-        precisions,
+        calibrated.iter().flatten().map(|(_, var)| 1.0 / var),
         eta_from_progress(history, &estimates, calibration),
     );
+    let [eta, slip, progress, overdue] =
+        calibrated.map(|estimate| estimate.map(|(mu, var)| (mu, var * overcount)));
+    let by_lifetime = by_lifetime.map(|(mu, var)| {
+        let few = FEW_LIFETIMES / calibration.lifetimes() as f32;
+        (mu, var * (1.0 + few))
+    });
     let mut weighted = WeightedMean::default();
-    if let Some((mu, var)) = by_lifetime {
-        weighted.add((
-            mu,
-            var * (1.0 + FEW_LIFETIMES / calibration.lifetimes() as f32),
-        ));
-    }
-    if let Some((mu, var)) = calibrated(EstimateSource::Progress) {
-        weighted.add((mu, var * overcount));
-    }
+    weighted.extend([by_lifetime, progress]);
     let without_eta = weighted.mean_and_var();
-    let mut least_var = f32::INFINITY;
-    for source in EstimateSource::ALL {
-        let Some((mu, var)) = calibrated(source) else {
-            continue;
-        };
-        basis.estimates[source as usize] = Some(mu.exp());
-        if source != EstimateSource::Progress {
-            weighted.add((mu, var * overcount));
-        }
-        if var < least_var {
-            least_var = var;
-            basis.main_source = Some(source);
-        }
-    }
-    let (mu, var) = weighted.mean_and_var().unwrap_or((mu, 1.0));
+    weighted.extend([eta, slip, overdue]);
+    let (mu, var) = weighted.mean_and_var().unwrap_or((lifetime.mu, 1.0));
     let window = eta_window(history, calibration.eta_met(), without_eta).unwrap_or_default();
     basis.eta_reliability = window.iter().map(|&(_, weight)| weight).sum();
     let sigma = var.sqrt();
@@ -343,27 +327,6 @@ fn eta_window(
         *weight *= scale;
     }
     Some(window)
-}
-
-/// The time left of a job of this age with a log-logistic lifetime: ln median and variance, by the quartiles.
-fn time_left_by_lifetime(mu: f32, scale: f32, age: f32) -> (f32, f32) {
-    let odds = lifetime_odds(mu, scale, age);
-    let left = |survival: f32| (lifetime_at(mu, scale, odds, survival) - age).max(0.5);
-    // The quartiles of a normal distribution are 1.35 standard deviations apart.
-    let sigma = (left(0.25) / left(0.75)).ln() / 1.35;
-    (left(0.5).ln(), (sigma * sigma).max(1e-3))
-}
-
-/// The odds that a job ends before this age; its survival function is 1 / (1 + odds).
-pub(super) fn lifetime_odds(mu: f32, scale: f32, age: f32) -> f32 {
-    ((age.max(1e-3).ln() - mu) / scale).clamp(-60.0, 60.0).exp()
-}
-
-/// The age that the share `survival` of the jobs running at `odds` reaches.
-pub(super) fn lifetime_at(mu: f32, scale: f32, odds: f32, survival: f32) -> f32 {
-    (mu + scale * ((1.0 + odds) / survival - 1.0).ln())
-        .min(20.0)
-        .exp()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@
 //! For a constant hazard and no information (b unbounded) this gives Keller's interval, sqrt(2 k / hazard), apart from
 //! `next`, the cost of one more poll. The expectations are sums over points of the distribution.
 
-use super::forecast::{Forecast, WINDOW_POINTS, lifetime_at, lifetime_odds};
+use super::forecast::{Forecast, WINDOW_POINTS};
 use super::types::ScheduleSettings;
 
 /// The probabilities of points of a normal distribution, `NORMAL_STEP` standard deviations apart, up to 3 on both sides
@@ -135,13 +135,13 @@ impl Quadrature {
         };
         match *forecast {
             Forecast::Unknown { .. } => {}
-            Forecast::Lifetime { mu, scale, age } => {
+            Forecast::Lifetime { lifetime, age } => {
                 quadrature.uninformed = true;
-                let odds = lifetime_odds(mu, scale, age);
+                let odds = lifetime.odds(age);
                 for j in 0..POINTS {
                     // The points are closer together early on, where they decide the next wait.
                     let gone = (j as f32 + 0.5) / POINTS as f32;
-                    let left = lifetime_at(mu, scale, odds, 1.0 - gone * gone) - age;
+                    let left = lifetime.age_at(odds, 1.0 - gone * gone) - age;
                     let weight = (2 * j + 1) as f32 / (POINTS * POINTS) as f32;
                     quadrature.push(left.max(0.0), weight, 1.0);
                 }
@@ -232,6 +232,7 @@ fn ln(x: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::schedule::Policy;
+    use crate::schedule::lifetime::Lifetime;
     use std::time::Duration;
 
     fn settings() -> ScheduleSettings {
@@ -279,11 +280,11 @@ mod tests {
     fn without_information_the_interval_is_close_to_kellers() {
         // A log-logistic distribution of scale 1 has the hazard 1 / (age + median): nearly constant over one interval.
         let (age, median) = (1000.0f32, 1000.0f32);
-        let forecast = Forecast::Lifetime {
+        let lifetime = Lifetime {
             mu: median.ln(),
             scale: 1.0,
-            age,
         };
+        let forecast = Forecast::Lifetime { lifetime, age };
         let keller = (2.0 * (age + median)).sqrt();
         let wait = wait(&forecast, &settings());
         assert!((wait / keller - 1.0).abs() < 0.25, "{wait} vs. {keller}");

@@ -14,6 +14,7 @@ mod calibration;
 mod forecast;
 mod history;
 mod inspection;
+mod lifetime;
 mod plan;
 mod server_clock;
 mod types;

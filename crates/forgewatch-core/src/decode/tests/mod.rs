@@ -6,7 +6,7 @@ mod reference;
 
 use super::*;
 use crate::job::JobState;
-use crate::status::{DiffFiles, FileSum};
+use crate::status::{ApiError, DiffFiles, FileSum, Status};
 
 fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<DecodedBody, DecodeError> {
     let mut decoder = Decoder::new();
