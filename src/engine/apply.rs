@@ -13,7 +13,7 @@ use forgewatch_core::poll_log::PollRecord;
 use forgewatch_core::retry;
 use forgewatch_core::schedule::CalibrationUpdate;
 use forgewatch_core::time::Moment;
-use forgewatch_core::watch::{Context, Effects, Input, Next, Rng, Watch};
+use forgewatch_core::watch::{Context, Effects, Input, Next, Watch};
 
 /// Longest delay before a step is tried again whose commit failed.
 const MAX_COMMIT_RETRY: Duration = Duration::from_secs(30);
@@ -30,7 +30,6 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             server_now_ms: self.server_clock.now_ms(now.wall_ms),
             limits: &self.limits,
             calibration: &self.calibration,
-            backoff: retry::ceiling,
             refusal_is_global: self.watch_table.refusal_is_global(slot),
         };
         let (watch, effects) = watch.step(input, &cx, &mut self.rng);
@@ -85,9 +84,13 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             Ok(()) => {
                 self.watch_table.reset_failed_commits(slot);
                 let stop = self.watch_table.take_pending_stop(slot);
+                // If the API came back while the suspension was being committed, `Transition::Up` missed this watch.
+                let missed_return = watch.is_suspended() && !self.circuit_breaker.is_down();
                 self.adopt(slot, watch, effects, self.clock.now());
                 if let Some(outcome) = stop {
                     self.stop(slot, outcome);
+                } else if missed_return {
+                    self.poll_now(vec![slot]);
                 }
             }
             Err(error @ StoreError::Fatal(_)) => self.store_failure = Some(error),
@@ -111,35 +114,28 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     /// and longer delays: a disk may stay full for hours.
     fn roll_back(&mut self, slot: u32, failed: &Watch) {
         let now = self.clock.now();
-        let ceiling =
-            retry::ceiling(self.watch_table.count_failed_commit(slot)).min(MAX_COMMIT_RETRY);
-        let wait = ceiling.mul_f64(self.rng.uniform());
+        let failed_commits = self.watch_table.count_failed_commit(slot);
+        let wait = retry::wait(failed_commits, MAX_COMMIT_RETRY, &mut self.rng);
         let retry_at = now.plus(wait.max(self.limits.schedule.min_interval)).up_ms;
-        let Some(mut watch) = self.watch_table.watch(slot).cloned() else {
+        if self.watch_table.has_pending_stop(slot) {
+            // A stop makes no request, so that no pause of the API applies.
+            self.set_timer(slot, retry_at);
             return;
+        }
+        let input = Input::CommitFailed {
+            retry_at,
+            not_before: failed.not_before(),
         };
-        let polls_at = watch.roll_back(failed, retry_at);
-        self.watch_table.replace(slot, watch);
-        // A stop makes no request, so that no pause of the API applies.
-        let has_pending_stop = self.watch_table.has_pending_stop(slot);
-        self.set_timer(slot, if has_pending_stop { retry_at } else { polls_at });
+        self.step(slot, input, now);
     }
 
     /// Puts a step into effect.
     fn adopt(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
         let (job, id) = (watch.job(), watch.id());
         self.record_poll(&watch, effects.poll, now);
-        let suspended = watch.is_suspended();
         self.watch_table.replace(slot, watch);
         self.publishable.extend(effects.events);
         match effects.next {
-            // The API came back while the suspension was being committed, so that `poll_now` missed this watch.
-            Next::Wait { .. } if suspended && !self.circuit_breaker.is_down() => {
-                if let Some(watch) = self.watch_table.watch_mut(slot) {
-                    watch.reschedule(now.up_ms);
-                }
-                self.set_timer(slot, now.up_ms);
-            }
             Next::Wait { until } => self.set_timer(slot, until),
             Next::Poll { .. } if self.shutting_down => {}
             Next::Poll { diff_info } => {

@@ -8,7 +8,7 @@ use forgewatch_core::retry;
 use forgewatch_core::throttle::circuit_breaker::{Admission, PollOutcome, Transition};
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::{ErrorKind, PollError};
-use forgewatch_core::watch::{Input, Rng, Watch};
+use forgewatch_core::watch::Input;
 
 /// Polls are late from this delay on, and on time again below the second one.
 const BEHIND_FROM_MS: u64 = 10_000;
@@ -39,7 +39,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
                         continue;
                     }
                     if due <= now {
-                        self.suspend(slot, kind, moment);
+                        self.step(slot, Input::Suspended(kind), moment);
                         continue;
                     }
                     probe_at.map_or(due, |at| at.min(due))
@@ -86,21 +86,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
             return self.circuit_breaker.delay_probe(now.up_ms);
         }
         self.circuit_breaker.start_probe(slot);
-        if let Some(watch) = self.watch_table.watch_mut(slot) {
-            watch.reschedule(now.up_ms);
-        }
-        self.step(slot, Input::Due, now);
-    }
-
-    /// The API is down: a watch whose poll is due is suspended; one that woke only to emit an event does so.
-    fn suspend(&mut self, slot: u32, kind: ErrorKind, now: Moment) {
-        let is_due = |watch: &Watch| watch.next_poll_in(now).is_zero();
-        let input = if self.watch_table.watch(slot).is_some_and(is_due) {
-            Input::Suspended(kind)
-        } else {
-            Input::Due
-        };
-        self.step(slot, input, now);
+        self.step(slot, Input::Probe, now);
     }
 
     /// Feeds one result to the circuit breaker and carries out the transition.
@@ -114,7 +100,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
         };
         let rng = &mut self.rng;
         let transition = self.circuit_breaker.observe(now, outcome, |failures| {
-            retry::ceiling(failures).mul_f64(rng.uniform())
+            retry::wait(failures, retry::MAX, rng)
         });
         match transition {
             Transition::None => {}
@@ -149,13 +135,9 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
 
     /// Makes these watches due now.
     pub(super) fn poll_now(&mut self, slots: Vec<u32>) {
-        let now = self.clock.now().up_ms;
+        let now = self.clock.now();
         for slot in slots {
-            self.clear_timer(slot);
-            if let Some(watch) = self.watch_table.watch_mut(slot) {
-                watch.reschedule(now);
-            }
-            self.set_timer(slot, now);
+            self.step(slot, Input::PollNow, now);
         }
     }
 
@@ -163,13 +145,7 @@ impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
     pub(super) fn reschedule_waiting(&mut self) {
         let now = self.clock.now();
         for slot in self.watch_table.all_waiting() {
-            let Some(watch) = self.watch_table.watch_mut(slot) else {
-                continue;
-            };
-            watch.apply_limits(now, &self.limits);
-            let at = watch.wake_at(&self.limits);
-            self.clear_timer(slot);
-            self.set_timer(slot, at);
+            self.step(slot, Input::LimitsChanged, now);
         }
     }
 }

@@ -80,10 +80,6 @@ impl WatchTable {
         self.slots.get(slot as usize)?.as_ref().map(|s| &s.watch)
     }
 
-    pub(super) fn watch_mut(&mut self, slot: u32) -> Option<&mut Watch> {
-        self.get_mut(slot).map(|s| &mut s.watch)
-    }
-
     pub(super) fn phase(&self, slot: u32) -> Option<Phase> {
         self.slots.get(slot as usize)?.as_ref().map(|s| s.phase)
     }

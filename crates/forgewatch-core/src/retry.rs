@@ -9,8 +9,11 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
+use super::watch::Rng;
+
 const INITIAL: Duration = Duration::from_secs(1);
-const MAX: Duration = Duration::from_mins(5);
+/// The longest wait.
+pub const MAX: Duration = Duration::from_mins(5);
 /// After this many failures, the wait is the longest.
 const FAILURES_TO_MAX: u8 = 10;
 
@@ -27,6 +30,11 @@ pub fn ceiling(failures: u8) -> Duration {
         .filter_map(|_| curve.next_backoff())
         .last()
         .unwrap_or(MAX)
+}
+
+/// A wait after `failures` consecutive failures: a random part of the longest one (full jitter), which is at most `max`.
+pub fn wait(failures: u8, max: Duration, rng: &mut impl Rng) -> Duration {
+    ceiling(failures).min(max).mul_f64(rng.uniform())
 }
 
 #[cfg(test)]

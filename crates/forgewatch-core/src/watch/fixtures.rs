@@ -102,9 +102,6 @@ impl Scenario {
             server_now_ms: self.now.wall_ms,
             limits: &self.limits,
             calibration: &self.calibration,
-            backoff: |failures| {
-                Duration::from_secs(1 << failures.clamp(1, 9) >> 1).min(Duration::from_secs(300))
-            },
             refusal_is_global: self.refusal_is_global,
         };
         let (watch, Effects { events, next, .. }) = self.watch.step(input, &cx, &mut self.rng);

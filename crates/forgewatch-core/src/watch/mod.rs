@@ -62,8 +62,6 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// Statistics of earlier jobs.
     pub calibration: &'a Calibration,
-    /// Longest wait after this many consecutive failures, before jitter.
-    pub backoff: fn(u8) -> Duration,
     /// Whether a 403 concerns the credentials rather than this job: no other job has a status, and none is still
     /// waiting for its first response.
     pub refusal_is_global: bool,
@@ -80,12 +78,25 @@ pub trait Rng {
 pub enum Input {
     /// The deadline that the last step returned has been reached.
     Due,
-    /// The watch was due while the circuit breaker was open. Counts as a failed poll.
+    /// The deadline has been reached while the circuit breaker was open. Counts as a failed poll if one was due.
     Suspended(ErrorKind),
+    /// Poll before the deadline, as the probe of the circuit breaker.
+    Probe,
     /// A poll returned a status.
     Status(Box<FreshStatus>),
     /// A poll failed.
     Error(PollError),
+    /// The API is back or the credentials have changed: the next poll is due now.
+    PollNow,
+    /// The limits of the [`Context`] have changed.
+    LimitsChanged,
+    /// The last step could not be committed, and this watch replaces its result.
+    CommitFailed {
+        /// When the next poll is due, as [`Moment::up_ms`].
+        retry_at: u64,
+        /// The [`Watch::not_before`] of the lost result.
+        not_before: u64,
+    },
     /// The watch is to end now: removed, out of time, or abandoned by a one-shot that stops.
     Stop(Outcome),
 }
@@ -237,8 +248,15 @@ impl Watch {
         let next = match input {
             Input::Due => step.on_due(),
             Input::Suspended(kind) => step.on_suspended(kind),
+            Input::Probe => step.poll(),
             Input::Status(fresh) => step.on_status(*fresh),
             Input::Error(error) => step.on_error(error, rng),
+            Input::PollNow => step.reschedule(cx.now.up_ms),
+            Input::LimitsChanged => step.on_limits_changed(),
+            Input::CommitFailed {
+                retry_at,
+                not_before,
+            } => step.on_commit_failed(retry_at, not_before),
             Input::Stop(outcome) => step.on_stop(outcome),
         };
         (
@@ -331,28 +349,6 @@ impl Watch {
     /// No poll before this [`Moment::up_ms`], not even a probe: the server's `Retry-After`, or refused credentials.
     pub fn not_before(&self) -> u64 {
         self.errors.as_ref().map_or(0, |errors| errors.not_before)
-    }
-
-    /// Moves the next poll to `up_ms`.
-    pub fn reschedule(&mut self, up_ms: u64) {
-        self.poll_at = up_ms;
-    }
-
-    /// Moves the next poll forward to what new limits allow, but not before the server does.
-    pub fn apply_limits(&mut self, now: Moment, limits: &Limits) {
-        let latest = now.plus(limits.schedule.max_interval).up_ms;
-        self.poll_at = self.poll_at.min(latest.max(self.not_before()));
-    }
-
-    /// Reschedules the poll after a step to `lost` that could not be committed: at `up_ms`, or later if the lost
-    /// step had a `Retry-After`. Returns the time of the poll.
-    pub fn roll_back(&mut self, lost: &Self, up_ms: u64) -> u64 {
-        let not_before = lost.not_before();
-        if not_before > self.not_before() {
-            self.errors.get_or_insert_default().not_before = not_before;
-        }
-        self.poll_at = up_ms.max(not_before);
-        self.poll_at
     }
 
     fn streak(&self) -> Option<&FailureStreak> {

@@ -6,6 +6,7 @@ use super::step::PendingStep;
 use super::{ErrorState, FailureStreak, Next, Outcome, Rng};
 use crate::event::{EventFields, EventType};
 use crate::poll_log::{PollResult, WaitReason};
+use crate::retry;
 use crate::verdict::{ErrorHistory, ErrorKind, PollError, Verdict, judge};
 
 /// Longest error message in a poll record, in characters.
@@ -55,7 +56,9 @@ impl PendingStep<'_> {
     }
 
     pub(super) fn on_suspended(&mut self, kind: ErrorKind) -> Next {
-        let limits = self.cx.limits;
+        if self.cx.now.up_ms < self.watch.poll_at {
+            return self.on_due();
+        }
         // The error of the job's own last poll says more than the suspension does.
         let last_error = self
             .watch
@@ -71,7 +74,7 @@ impl PendingStep<'_> {
             message,
             retry_after: None,
         };
-        self.watch.poll_at = self.cx.now.plus(limits.schedule.max_interval).up_ms;
+        self.watch.poll_at = self.cx.now.plus(self.cx.limits.schedule.max_interval).up_ms;
         self.extend_streak(error, true)
             .unwrap_or_else(|| self.wait())
     }
@@ -175,11 +178,10 @@ impl PendingStep<'_> {
         rng: &mut impl Rng,
     ) -> Duration {
         let limits = self.cx.limits;
-        let failures = self.watch.errors.as_ref().map_or(0, |t| t.failures);
-        let ceiling =
-            (self.cx.backoff)(failures.max(counts.not_found)).min(limits.schedule.max_interval);
-        let mut wait = ceiling.mul_f64(rng.uniform().clamp(0.0, 1.0));
-        if counts.not_found > 0 && failures == 0 {
+        let own_failures = self.watch.errors.as_ref().map_or(0, |t| t.failures);
+        let failures = own_failures.max(counts.not_found);
+        let mut wait = retry::wait(failures, limits.schedule.max_interval, rng);
+        if counts.not_found > 0 && own_failures == 0 {
             let grace = limits.not_found_grace.saturating_sub(counts.not_found_for);
             wait = wait.min(grace.saturating_add(Duration::from_millis(1)));
         }

@@ -62,6 +62,11 @@ fn input() -> impl Strategy<Value = Input> {
         }),
         1 => Just(Input::Suspended(Server)),
         2 => Just(Input::Due),
+        1 => Just(Input::Probe),
+        1 => Just(Input::PollNow),
+        1 => Just(Input::LimitsChanged),
+        1 => (0..2_000_000_u64, 0..2_000_000_u64)
+            .prop_map(|(retry_at, not_before)| Input::CommitFailed { retry_at, not_before }),
     ]
 }
 
@@ -195,6 +200,53 @@ proptest! {
             }
         });
         prop_assert!(broken.is_none(), "{:?} not in {:?} to {:?}", broken, min, max);
+    }
+
+    #[test]
+    fn inputs_about_the_next_poll_change_nothing_else(limits in bounds(), inputs in inputs()) {
+        // By text, because a history holds NaN.
+        let debug = |watch: &Watch| format!("{watch:?}");
+        let mut last: Option<Watch> = None;
+        let mut events = 0;
+        let mut broken = None;
+        run(&limits, &inputs, |scenario, input| {
+            let (watch, now) = (&scenario.watch, scenario.now.up_ms);
+            let mut expected = last.clone().unwrap_or_else(|| watch.clone());
+            let poll_at = match *input {
+                Input::PollNow => now,
+                Input::LimitsChanged => {
+                    let latest = scenario.now.plus(limits.schedule.max_interval).up_ms;
+                    expected.poll_at.min(latest.max(watch.not_before()))
+                }
+                Input::CommitFailed { retry_at, not_before } => {
+                    if not_before > expected.not_before() {
+                        expected.errors.get_or_insert_default().not_before = not_before;
+                    }
+                    retry_at.max(not_before)
+                }
+                _ => {
+                    (last, events) = (Some(watch.clone()), scenario.events.len());
+                    return;
+                }
+            };
+            expected.poll_at = poll_at;
+            let waits = matches!(scenario.next, Next::Wait { until } if until <= poll_at);
+            if last.is_some() && (debug(&expected) != debug(watch) || scenario.events.len() != events || !waits) {
+                broken.get_or_insert((input.clone(), watch.clone()));
+            }
+            last = Some(watch.clone());
+        });
+        prop_assert!(broken.is_none(), "{:?}", broken);
+    }
+
+    #[test]
+    fn a_probe_polls_at_any_time(limits in bounds(), inputs in inputs()) {
+        run(&limits, &inputs, |scenario, input| {
+            if matches!(input, Input::Probe) {
+                assert!(matches!(scenario.next, Next::Poll { .. }));
+                assert!(scenario.watch.next_poll_in(scenario.now).is_zero());
+            }
+        });
     }
 
     #[test]

@@ -18,12 +18,17 @@ pub(super) struct PendingStep<'a> {
 
 impl PendingStep<'_> {
     pub(super) fn on_due(&mut self) -> Next {
-        let now = self.cx.now.up_ms;
-        if now < self.watch.poll_at {
+        if self.cx.now.up_ms < self.watch.poll_at {
             return self.check_error_limits().unwrap_or_else(|| self.wait());
         }
         // Poll even if the error limits have passed: they are checked with the result. So neither a long sleep nor a
         // store that cannot record the event keeps a job from being polled.
+        self.poll()
+    }
+
+    pub(super) fn poll(&mut self) -> Next {
+        let now = self.cx.now.up_ms;
+        self.watch.poll_at = self.watch.poll_at.min(now);
         if self.watch.requests == 0 {
             self.watch.first_poll_at = now;
             self.watch.first_poll_wall_ms = self.cx.now.wall_ms;
@@ -35,6 +40,26 @@ impl PendingStep<'_> {
         Next::Poll {
             diff_info: wants_names,
         }
+    }
+
+    pub(super) fn on_limits_changed(&mut self) -> Next {
+        let latest = self.cx.now.plus(self.cx.limits.schedule.max_interval).up_ms;
+        let latest = latest.max(self.watch.not_before());
+        self.watch.poll_at = self.watch.poll_at.min(latest);
+        self.wait()
+    }
+
+    pub(super) fn on_commit_failed(&mut self, retry_at: u64, not_before: u64) -> Next {
+        if not_before > self.watch.not_before() {
+            self.watch.errors.get_or_insert_default().not_before = not_before;
+        }
+        self.reschedule(retry_at.max(not_before))
+    }
+
+    /// Waits for a poll at `up_ms`, even if an event about failed polls is due earlier.
+    pub(super) fn reschedule(&mut self, up_ms: u64) -> Next {
+        self.watch.poll_at = up_ms;
+        Next::Wait { until: up_ms }
     }
 
     pub(super) fn on_stop(&mut self, outcome: Outcome) -> Next {

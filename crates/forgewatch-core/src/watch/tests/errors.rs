@@ -50,16 +50,23 @@ fn a_due_watch_polls_first_however_long_polls_have_failed() {
 
 #[test]
 fn a_rolled_back_step_keeps_its_retry_after() {
-    let scenario = Scenario::of("diff/7").step(Input::Due);
-    let before = scenario.watch.clone();
-    let lost = scenario.step(Input::Error(PollError {
-        retry_after: Some(Duration::from_mins(5)),
-        ..error(ErrorKind::RateLimited)
-    }));
-    let (mut late, mut early) = (before.clone(), before);
-    assert_eq!(late.roll_back(&lost.watch, 2_000_000), 2_000_000);
-    assert_eq!(early.roll_back(&lost.watch, 2_000), 301_000);
-    assert_eq!(early.not_before(), 301_000);
+    let lost = Scenario::of("diff/7")
+        .step(Input::Due)
+        .step(Input::Error(PollError {
+            retry_after: Some(Duration::from_mins(5)),
+            ..error(ErrorKind::RateLimited)
+        }));
+    let not_before = lost.watch.not_before();
+    for (retry_at, until) in [(2_000_000, 2_000_000), (2_000, 301_000)] {
+        let scenario = Scenario::of("diff/7")
+            .step(Input::Due)
+            .step(Input::CommitFailed {
+                retry_at,
+                not_before,
+            });
+        assert_eq!(scenario.now.up_ms + scenario.wait(), until);
+        assert_eq!(scenario.watch.not_before(), 301_000);
+    }
 }
 
 #[test]
