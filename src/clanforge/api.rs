@@ -17,7 +17,7 @@ pub struct StatusResponse {
 }
 
 /// Polls jobs. [`super::ApiClient`] does so over HTTP.
-pub trait Api {
+pub trait Api: 'static {
     /// Requests the status of one job, within the implementation's own timeouts.
     fn poll(
         &self,

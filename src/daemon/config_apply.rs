@@ -55,13 +55,7 @@ struct ReloadPlan {
     reconciled: Reconciled,
 }
 
-impl<A, S, C, P> Daemon<A, S, C, P>
-where
-    A: Api + 'static,
-    S: DaemonStore + Clone + 'static,
-    C: Clock + Clone + 'static,
-    P: Executor,
-{
+impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     /// Continues from the store with this configuration. `seed` is for the jitter.
     ///
     /// # Errors

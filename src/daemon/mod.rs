@@ -112,13 +112,7 @@ impl std::fmt::Display for Summary {
     }
 }
 
-impl<A, S, C, P> Daemon<A, S, C, P>
-where
-    A: Api + 'static,
-    S: DaemonStore + Clone + 'static,
-    C: Clock + Clone + 'static,
-    P: Executor,
-{
+impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     /// Drives everything until there are events to publish, and returns them; never empty. Cancel-safe: nothing is lost
     /// when the future is dropped.
     ///

@@ -24,13 +24,7 @@ use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::millis;
 use forgewatch_core::watch::{Watch, outcome_of};
 
-impl<A, S, C, P> Daemon<A, S, C, P>
-where
-    A: Api + 'static,
-    S: DaemonStore + Clone + 'static,
-    C: Clock + Clone + 'static,
-    P: Executor,
-{
+impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     /// Watches these jobs, all or none. A watched job stays as it is; so does one whose watch ended within `retain`,
     /// unless `again` is set.
     pub async fn add(

@@ -18,7 +18,7 @@ use forgewatch_core::watch::{Context, Effects, Input, Next, Watch};
 /// Longest delay before a step is tried again whose commit failed.
 const MAX_COMMIT_RETRY: Duration = Duration::from_secs(30);
 
-impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
+impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     /// Steps the watch and applies the result: at once if it has no events, after the commit otherwise.
     pub(super) fn step(&mut self, slot: u32, input: Input, now: Moment) {
         self.clear_timer(slot);

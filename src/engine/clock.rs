@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use forgewatch_core::time::{Moment, millis};
 
-pub trait Clock {
+pub trait Clock: Clone + 'static {
     fn now(&self) -> Moment;
 }
 

@@ -14,7 +14,7 @@ use forgewatch_core::watch::Input;
 const BEHIND_FROM_MS: u64 = 10_000;
 const ON_TIME_BELOW_MS: u64 = 1_000;
 
-impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
+impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     /// Starts every poll that is due and allowed. Returns when to call it again; None if only a poll or a commit in
     /// flight can change anything.
     pub(super) fn start_due(&mut self) -> Option<u64> {

@@ -98,7 +98,7 @@ struct CommitDone {
     result: Result<(), StoreError>,
 }
 
-impl<A: Api + 'static, S: Store + 'static, C: Clock> Engine<A, S, C> {
+impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     pub fn new(
         api: A,
         store: S,

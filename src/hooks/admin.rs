@@ -26,8 +26,8 @@ pub enum DeliveryActionResult {
 
 impl<S, C, P> Dispatcher<S, C, P>
 where
-    S: DaemonStore + Clone + 'static,
-    C: Clock + Clone + 'static,
+    S: DaemonStore,
+    C: Clock,
     P: Executor,
 {
     /// Makes a failed delivery pending again, as if it were new.

@@ -20,7 +20,7 @@ use forgewatch_core::delivery::DeliveryId;
 pub type AttemptFuture = LocalBoxFuture<'static, AttemptResult>;
 
 /// Runs attempts. [`Actions`] runs programs and webhook requests; the simulation has its own.
-pub trait Executor {
+pub trait Executor: 'static {
     /// Starts an attempt of the delivery's hook; None if the hook is unknown. `attempt` counts from 1, `wall_ms` is the
     /// current time. Once `stop` is true the attempt ends.
     fn attempt(

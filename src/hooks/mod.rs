@@ -82,8 +82,8 @@ enum Completion {
 
 impl<S, C, P> Dispatcher<S, C, P>
 where
-    S: Store + Clone + 'static,
-    C: Clock + Clone + 'static,
+    S: Store + Clone,
+    C: Clock,
     P: Executor,
 {
     /// Delivers to these hooks what is committed through `outbox` from now on.

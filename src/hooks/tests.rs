@@ -114,7 +114,7 @@ async fn with_pending(
 }
 
 /// A dispatcher with one hook.
-fn dispatcher_with<S: Store + Clone + 'static>(
+fn dispatcher_with<S: Store + Clone>(
     executor: FixedExecutor,
     store: S,
 ) -> Dispatcher<S, SystemClock, FixedExecutor> {
@@ -132,7 +132,7 @@ fn dispatcher_with<S: Store + Clone + 'static>(
     )
 }
 
-async fn commit_events<S: Store + Clone + 'static>(
+async fn commit_events<S: Store + Clone>(
     dispatcher: &Dispatcher<S, SystemClock, FixedExecutor>,
     events: &[Event],
 ) {

@@ -103,7 +103,7 @@ pub struct StoredState {
 }
 
 /// What the engine and the hooks need of a store: writing.
-pub trait Store {
+pub trait Store: 'static {
     /// Whether watches are stored; if not, callers need not serialize them.
     fn is_persistent(&self) -> bool {
         true
@@ -133,7 +133,7 @@ impl Store for NoStore {
 }
 
 /// What a daemon needs of a store beyond [`Store`]: queries, the list of configured jobs, pruning.
-pub trait DaemonStore: Store {
+pub trait DaemonStore: Store + Clone {
     /// All deliveries of a watch's events, oldest first.
     fn deliveries_of(
         &self,

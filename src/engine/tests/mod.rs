@@ -20,6 +20,7 @@ use forgewatch_core::verdict::ErrorKind;
 use forgewatch_core::watch::fixtures::{EPOCH_S, error, limits};
 
 /// Both clocks follow tokio's paused one.
+#[derive(Clone)]
 struct VirtualClock(Instant);
 
 impl Clock for VirtualClock {
@@ -60,7 +61,7 @@ struct FakeApi<F> {
     respond: F,
 }
 
-impl<F: Fn(u64, JobRef) -> FakeResponse> Api for FakeApi<F> {
+impl<F: Fn(u64, JobRef) -> FakeResponse + 'static> Api for FakeApi<F> {
     async fn poll(&self, job: JobRef, _: bool) -> Result<StatusResponse, PollError> {
         let now = millis(self.start.elapsed());
         self.log.requests.borrow_mut().push((now, job));
@@ -107,7 +108,7 @@ impl Setup {
         }
     }
 
-    fn engine<S: Store + 'static, F: Fn(u64, JobRef) -> FakeResponse + 'static>(
+    fn engine<S: Store, F: Fn(u64, JobRef) -> FakeResponse + 'static>(
         self,
         store: S,
         respond: F,
@@ -153,9 +154,7 @@ fn running(progress: f32) -> FakeResponse {
 }
 
 /// Runs until all watches have ended; returns the events with their times.
-async fn finish<A: Api + 'static, S: Store + 'static, C: Clock>(
-    engine: &mut Engine<A, S, C>,
-) -> Vec<(u64, Event)> {
+async fn finish<A: Api, S: Store, C: Clock>(engine: &mut Engine<A, S, C>) -> Vec<(u64, Event)> {
     let mut all = Vec::new();
     while !engine.is_done() {
         let events = engine.advance().await.unwrap();
@@ -166,7 +165,7 @@ async fn finish<A: Api + 'static, S: Store + 'static, C: Clock>(
 }
 
 /// Runs until this time; returns the events with their times.
-async fn run_until<A: Api + 'static, S: Store + 'static, C: Clock>(
+async fn run_until<A: Api, S: Store, C: Clock>(
     engine: &mut Engine<A, S, C>,
     up_ms: u64,
 ) -> Vec<(u64, Event)> {

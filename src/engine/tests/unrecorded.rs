@@ -5,7 +5,7 @@ use super::*;
 /// Fails the commits that the closure selects by their number.
 struct FailingStore<F>(Cell<usize>, F);
 
-impl<F: Fn(usize) -> bool> Store for FailingStore<F> {
+impl<F: Fn(usize) -> bool + 'static> Store for FailingStore<F> {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
         self.0.set(self.0.get() + 1);
         tokio::task::yield_now().await;
