@@ -30,10 +30,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "store",
         ],
     ),
-    (
-        "daemon",
-        &["clanforge", "control", "engine", "hooks", "store"],
-    ),
+    ("daemon", &["clanforge", "engine", "hooks", "store"]),
     ("control", &["store"]),
     ("report", &[]),
     ("os", &[]),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
+use super::values::RequestFailure;
 use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, RECORD_RETRY, count};
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, SystemEvents, Throttle};
@@ -158,7 +159,8 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             .map(|spec| spec.job)
             .filter(is_new)
             .collect();
-        self.wait_until_ended(&new).await.map_err(still_ending)?;
+        let ended = self.wait_until_ended(&new).await;
+        ended.map_err(|job| RequestFailure::StillEnding(job).to_string())?;
         let plan = self.plan(config.jobs)?;
         self.record(&plan).await.map_err(|e| e.to_string())?;
         self.limits = config.limits.clone();
@@ -268,10 +270,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             ..EventFields::default()
         }
     }
-}
-
-pub(super) fn still_ending(job: JobRef) -> String {
-    format!("{job} is still being removed; try again when it has left: forgewatch list")
 }
 
 const FROM_CONFIG: AddedBy = AddedBy {

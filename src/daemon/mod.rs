@@ -6,6 +6,7 @@
 
 mod config_apply;
 mod requests;
+mod values;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -16,6 +17,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub use config_apply::{DaemonConfig, StartupError};
+pub use values::{
+    AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
+};
 
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, SystemEvents};

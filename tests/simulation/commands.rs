@@ -1,12 +1,12 @@
 //! Commands of clients, at random moments.
 
-use forgewatch::control::protocol::{AddOutcome, DeliveryStatus, DeliverySummary, Response};
-use forgewatch_core::delivery::DeliveryId;
+use forgewatch::daemon::{AddResult, DeliveryReport};
+use forgewatch_core::delivery::{DeliveryId, DeliveryState};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::time::millis;
 
 use crate::clock::EPOCH_MS;
-use crate::lifetime::{Simulated, Simulation, is_error};
+use crate::lifetime::{Simulated, Simulation};
 use crate::log::{ClientCommand, CommandKind};
 
 /// Clients that wait for the end of a watch: the job, and the index of the command in the log.
@@ -83,17 +83,17 @@ async fn add(sim: &Simulation, daemon: &mut Simulated) {
             .is_some_and(|at| again || at < wall_clock - retain),
     };
     let number = begin_command(sim, CommandKind::Add { job, may_start });
-    let answer = daemon
+    let added = daemon
         .add(
             vec![job],
             [("by".to_owned(), "hand".to_owned())].into(),
             again,
         )
         .await;
-    if let Response::Added(lines) = answer
-        && lines.iter().all(|line| {
-            line.outcome == AddOutcome::Started || line.outcome == AddOutcome::AlreadyWatched
-        })
+    if let Ok(added) = added
+        && added
+            .iter()
+            .all(|added| matches!(added.result, AddResult::Started | AddResult::AlreadyWatched))
     {
         confirm(sim, number);
     }
@@ -121,20 +121,21 @@ async fn reload(sim: &Simulation, daemon: &mut Simulated) {
 
 /// Retries or discards a failed delivery.
 async fn retry_or_discard(sim: &Simulation, daemon: &mut Simulated) {
-    let Response::Deliveries {
-        deliveries: lines, ..
-    } = daemon.hooks().await
-    else {
+    let Ok(list) = daemon.deliveries().await else {
         return;
     };
-    let failed =
-        |line: &DeliverySummary| (line.state == DeliveryStatus::Failed).then(|| line.id.clone());
-    let ids: Vec<String> = lines.iter().filter_map(failed).collect();
+    let failed = |report: &DeliveryReport| match report {
+        DeliveryReport::Stored(row) if matches!(row.state, DeliveryState::Failed(_)) => {
+            Some(row.id.clone())
+        }
+        _ => None,
+    };
+    let ids: Vec<DeliveryId> = list.deliveries.iter().filter_map(failed).collect();
     if ids.is_empty() {
         return;
     }
     let at = sim.world.draw(|rng| rng.between(0, ids.len() as u64 - 1)) as usize;
-    let id: DeliveryId = ids[at].parse().unwrap();
+    let id = ids[at].clone();
     let retry = sim.world.draw(|rng| rng.chance(0.7));
     let number = begin_command(
         sim,
@@ -144,12 +145,13 @@ async fn retry_or_discard(sim: &Simulation, daemon: &mut Simulated) {
             CommandKind::Discard(id.clone())
         },
     );
-    let answer = if retry {
-        daemon.retry_hook(&ids[at]).await
+    let id = ids[at].to_string();
+    let result = if retry {
+        daemon.retry(&id).await
     } else {
-        daemon.discard_hook(&ids[at]).await
+        daemon.discard(&id).await
     };
-    if !is_error(&answer) {
+    if result.is_ok() {
         confirm(sim, number);
     }
 }
@@ -158,7 +160,7 @@ async fn query(sim: &Simulation, daemon: &mut Simulated) {
     let number = begin_command(sim, CommandKind::Query);
     let listed = daemon.list(true).await;
     let shown = daemon.show(random_job(sim)).await;
-    if !is_error(&listed) && !is_error(&shown) {
+    if listed.is_ok() && shown.is_ok() {
         confirm(sim, number);
     }
 }

@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::control::protocol::Response;
 use forgewatch::daemon::{Daemon, DaemonConfig};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
@@ -377,9 +376,4 @@ impl Simulation {
             deliveries: log.attempts.iter().filter(|a| a.had_effect).count() as u64,
         }
     }
-}
-
-/// Whether the daemon rejected a request.
-pub(crate) fn is_error(answer: &Response) -> bool {
-    matches!(answer, Response::Error { .. })
 }

@@ -268,7 +268,8 @@ async fn an_outage_causes_no_request_storm_during_it_or_after_it() {
             .filter(|event| matches!(event.kind, EventType::Ended(_)))
         {
             next += 1;
-            daemon.add(vec![job(next)], BTreeMap::new(), false).await;
+            let added = daemon.add(vec![job(next)], BTreeMap::new(), false).await;
+            added.unwrap();
         }
     }
     let normal = api.between(NORMAL_FROM, DOWN_FROM);

@@ -5,6 +5,7 @@
 
 mod credential_refresh;
 mod output;
+mod responses;
 mod service_timeout;
 mod shutdown;
 mod signal_listener;
@@ -39,6 +40,7 @@ use credential_refresh::RefreshingClient;
 use forgewatch_core::event::{Event, EventFields, EventType, Lag, WatchId};
 use forgewatch_core::job::JobRef;
 use output::EventOutput;
+use responses::respond;
 use service_timeout::with_extended_timeout;
 use signal_listener::SignalListener;
 
@@ -329,7 +331,7 @@ impl Service {
                 jobs,
                 labels,
                 again,
-            } => daemon.add(jobs, labels, again).await,
+            } => respond(daemon.add(jobs, labels, again).await, responses::added),
             Request::Remove { jobs } => {
                 let (removed, unknown) = daemon.remove(jobs);
                 let running = removed
@@ -342,12 +344,16 @@ impl Service {
                 });
                 return self.publish(&[]);
             }
-            Request::List { all } => daemon.list(all).await,
-            Request::Show { job } => daemon.show(job).await,
-            Request::ListDeliveries => daemon.hooks().await,
-            Request::RetryDelivery { delivery } => daemon.retry_hook(&delivery).await,
-            Request::DiscardDelivery { delivery } => daemon.discard_hook(&delivery).await,
-            Request::DiscardFailed => daemon.discard_failed().await,
+            Request::List { all } => respond(daemon.list(all).await, responses::jobs),
+            Request::Show { job } => respond(daemon.show(job).await, responses::job),
+            Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),
+            Request::RetryDelivery { delivery } => {
+                respond(daemon.retry(&delivery).await, |()| Response::Done)
+            }
+            Request::DiscardDelivery { delivery } => {
+                respond(daemon.discard(&delivery).await, |()| Response::Done)
+            }
+            Request::DiscardFailed => respond(daemon.discard_failed().await, Response::Discarded),
             Request::Reload => match self.reload().await {
                 Ok(()) => Response::Done,
                 Err(errors) => Response::Error { messages: errors },

@@ -1,0 +1,146 @@
+//! Turns the daemon's values into responses of the control socket.
+
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow, DeliveryState};
+use forgewatch_core::status::whole_percent;
+use forgewatch_core::time::millis;
+use serde_json::value::RawValue;
+
+use crate::control::protocol::{
+    AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobSummary, Response,
+};
+use crate::daemon::{
+    AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
+};
+use crate::hooks::payload::EventPayload;
+use crate::hooks::queue::{OpenDelivery, OpenState};
+
+pub(super) fn respond<T>(
+    result: Result<T, RequestFailure>,
+    response: impl FnOnce(T) -> Response,
+) -> Response {
+    result.map_or_else(
+        |error| {
+            if let RequestFailure::Store(error) = &error {
+                // Otherwise only the client would see it.
+                tracing::error!(target: "forgewatch::daemon", %error, "a client's request failed");
+            }
+            Response::error(error.to_string())
+        },
+        response,
+    )
+}
+
+pub(super) fn added(watches: Vec<AddedWatch>) -> Response {
+    let added = |added: AddedWatch| AddedJob {
+        job: added.job,
+        watch: added.watch.to_string(),
+        outcome: match added.result {
+            AddResult::Started => AddOutcome::Started,
+            AddResult::AlreadyWatched => AddOutcome::AlreadyWatched,
+            AddResult::Ended(outcome) => AddOutcome::Ended(outcome),
+        },
+    };
+    Response::Added(watches.into_iter().map(added).collect())
+}
+
+pub(super) fn jobs(reports: Vec<WatchReport>) -> Response {
+    Response::Jobs(reports.into_iter().map(summary).collect())
+}
+
+pub(super) fn job(details: WatchDetails) -> Response {
+    Response::Job(Box::new(JobDetails {
+        summary: summary(details.report),
+        next_poll_reason: details.next_poll_reason,
+        events: details
+            .events
+            .into_iter()
+            .filter_map(|event| RawValue::from_string(event.record).ok())
+            .collect(),
+        polls: details.polls,
+        deliveries: details
+            .deliveries
+            .into_iter()
+            .filter_map(delivery)
+            .collect(),
+    }))
+}
+
+pub(super) fn deliveries(list: DeliveryList) -> Response {
+    Response::Deliveries {
+        deliveries: list.deliveries.into_iter().filter_map(delivery).collect(),
+        omitted: list.omitted,
+    }
+}
+
+fn summary(report: WatchReport) -> JobSummary {
+    let WatchReport { watch, at, .. } = report;
+    let running = report.is_running.then_some(&watch);
+    let left = running.and_then(|watch| watch.estimated_left(at));
+    JobSummary {
+        job: watch.job(),
+        watch: watch.id().to_string(),
+        labels: watch
+            .meta()
+            .map(|meta| meta.labels.clone())
+            .unwrap_or_default(),
+        state: watch.state().map(|state| state.as_str().to_owned()),
+        progress: watch.progress().map(whole_percent),
+        remaining_ms: left.map(millis),
+        next_poll_ms: running.map(|watch| millis(watch.next_poll_in(at))),
+        requests: watch.requests(),
+        unreachable: report.is_running && watch.is_unreachable(),
+        outcome: report.outcome,
+        started_at_ms: watch.first_poll_wall_ms(),
+        ended_at_ms: report.ended_wall_ms,
+    }
+}
+
+/// None if the stored payload is unreadable.
+fn delivery(report: DeliveryReport) -> Option<DeliverySummary> {
+    match report {
+        DeliveryReport::Open(delivery) => Some(open_delivery(delivery)),
+        DeliveryReport::Stored(row) => stored_delivery(row),
+    }
+}
+
+fn open_delivery(delivery: OpenDelivery) -> DeliverySummary {
+    let (state, due_at_ms) = match delivery.state {
+        OpenState::Pending { due_ms } => (DeliveryStatus::Pending, Some(due_ms)),
+        OpenState::Running => (DeliveryStatus::Running, None),
+    };
+    DeliverySummary {
+        state,
+        due_at_ms,
+        error_message: delivery.last_failure.map(|why| why.error),
+        ..line(&delivery.id, &delivery.payload, delivery.attempts)
+    }
+}
+
+fn stored_delivery(row: DeliveryRow) -> Option<DeliverySummary> {
+    let payload = EventPayload::parse(row.body).ok()?;
+    let (state, due_at_ms, error_message) = match row.state {
+        DeliveryState::Pending { due_ms } => (DeliveryStatus::Pending, Some(due_ms), None),
+        DeliveryState::Failed(why) => (DeliveryStatus::Failed, None, Some(why.error)),
+        DeliveryState::Delivered => (DeliveryStatus::Delivered, None, None),
+        DeliveryState::Discarded => (DeliveryStatus::Discarded, None, None),
+    };
+    Some(DeliverySummary {
+        state,
+        due_at_ms,
+        error_message,
+        ..line(&row.id, &payload, row.attempts)
+    })
+}
+
+fn line(id: &DeliveryId, payload: &EventPayload, attempts: u32) -> DeliverySummary {
+    DeliverySummary {
+        id: id.to_string(),
+        hook: id.hook.to_string(),
+        event_type: payload.kind().to_owned(),
+        job: payload.job(),
+        attempts,
+        state: DeliveryStatus::Pending,
+        due_at_ms: None,
+        error_message: None,
+    }
+}
