@@ -45,7 +45,7 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &ConnectionContext) {
         return;
     };
     let (uid, pid) = (peer.uid(), peer.pid().unwrap_or_default());
-    if !shared.peer_auth.admits(&peer) {
+    if !shared.peer_auth.admits(&peer).await {
         tracing::warn!(
             target: "forgewatch::control",
             uid,
