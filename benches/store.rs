@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{AddedBy, Commit, SavedWatch, SqliteStore, Store};
+use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::JobRef;

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::value;
-use crate::hooks::payload::EVENT_VARIABLES;
+use forgewatch_core::delivery::EVENT_VARIABLES;
 use forgewatch_core::quote::quoted;
 
 /// Passed to every program.

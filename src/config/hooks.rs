@@ -20,8 +20,8 @@ use super::program::{self, TrustedOwners};
 use super::validate::FileChecker;
 use super::value;
 use super::webhook;
-use crate::hooks::HookAction;
-use crate::hooks::HookSpec;
+use crate::hooks::{HookAction, HookSpec};
+use forgewatch_core::delivery::HookRules;
 use forgewatch_core::event::ALL_JOB_EVENTS;
 use forgewatch_core::event::EventType;
 use forgewatch_core::job::JobKind;
@@ -178,13 +178,15 @@ impl HookDraft {
             (None, None) => return None,
         };
         Some(HookSpec {
-            name: self.name?.into(),
-            on: self.on?,
-            kinds: self.kinds,
+            rules: HookRules {
+                name: self.name?.into(),
+                on: self.on?,
+                kinds: self.kinds,
+                retries: self.retries.unwrap_or(RETRIES),
+                max_running: self.max_running.unwrap_or(MAX_RUNNING),
+            },
             action,
             timeout: self.timeout.unwrap_or(timeout),
-            retries: self.retries.unwrap_or(RETRIES),
-            max_running: self.max_running.unwrap_or(MAX_RUNNING),
         })
     }
 }

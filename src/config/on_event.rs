@@ -8,8 +8,8 @@ use super::error::{ConfigError, Origin};
 use super::hook_env::environment;
 use super::hook_keys::{MAX_RUNNING, RETRIES, RUN_TIMEOUT};
 use super::hooks::{command, event_type};
-use crate::hooks::HookAction;
-use crate::hooks::HookSpec;
+use crate::hooks::{HookAction, HookSpec};
+use forgewatch_core::delivery::HookRules;
 use forgewatch_core::quote::quoted;
 
 pub(super) fn from_command_line(
@@ -46,17 +46,19 @@ fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, Vec<String
         (kind, command) => return Err([kind.err(), command.err()].into_iter().flatten().collect()),
     };
     Ok(HookSpec {
-        name: format!("on-event-{number}").into(),
-        on: vec![kind],
-        kinds: None,
+        rules: HookRules {
+            name: format!("on-event-{number}").into(),
+            on: vec![kind],
+            kinds: None,
+            retries: RETRIES,
+            max_running: MAX_RUNNING,
+        },
         action: HookAction::Run {
             program,
             args,
             env: environment(env, &[], Vec::new()),
         },
         timeout: RUN_TIMEOUT,
-        retries: RETRIES,
-        max_running: MAX_RUNNING,
     })
 }
 
@@ -64,8 +66,11 @@ fn on_event(number: usize, text: &str, env: &Env) -> Result<HookSpec, Vec<String
 pub(super) fn join(mut hooks: Vec<HookSpec>, of_command_line: Vec<HookSpec>) -> Vec<HookSpec> {
     for mut hook in of_command_line {
         // The file may already use the name.
-        while hooks.iter().any(|other| other.name == hook.name) {
-            hook.name = Arc::from(format!("{}-", hook.name));
+        while hooks
+            .iter()
+            .any(|other| other.rules.name == hook.rules.name)
+        {
+            hook.rules.name = Arc::from(format!("{}-", hook.rules.name));
         }
         hooks.push(hook);
     }

@@ -125,6 +125,8 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
             if !self.publishable.is_empty() {
+                // Requests that follow list the deliveries of these events.
+                self.hooks.receive();
                 return Ok(std::mem::take(&mut self.publishable));
             }
             if let Some(error) = &self.store_failure {

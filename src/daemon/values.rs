@@ -1,13 +1,12 @@
 //! What the daemon returns to its clients.
 
-use forgewatch_core::delivery::DeliveryRow;
+use forgewatch_core::delivery::{DeliveryRow, OpenDelivery};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
 
-use crate::hooks::queue::OpenDelivery;
 use crate::store::{StoreError, StoredEvent};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

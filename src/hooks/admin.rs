@@ -1,14 +1,15 @@
 //! Retries and discards failed deliveries, for the daemon's `hooks` requests. Failed deliveries are in the store alone,
-//! however many there are: [`super::queue`] holds open ones only.
+//! however many there are: the queue holds open ones only.
 
 use std::slice;
 use std::sync::Arc;
 
-use super::payload::EventPayload;
 use super::{Dispatcher, Executor};
 use crate::engine::Clock;
 use crate::store::{Commit, DaemonStore, Store, StoreError};
-use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
+use forgewatch_core::delivery::{
+    DeliveryChange, DeliveryId, DeliveryRow, DeliveryState, EventPayload,
+};
 
 /// Most deliveries that one call of [`Dispatcher::discard_some`] discards: about ten milliseconds of work.
 const DISCARD_BATCH: usize = 256;
@@ -38,7 +39,7 @@ where
         let Some(row) = self.failed(&id).await? else {
             return Ok(DeliveryActionResult::NotFailed);
         };
-        if !self.queue.borrow().has_hook(&id.hook) {
+        if !self.queue.has_hook(&id.hook) {
             return Ok(DeliveryActionResult::UnknownHook);
         }
         let payload = EventPayload::parse(row.body)
@@ -46,7 +47,7 @@ where
         let retry = DeliveryChange::Retry { id: id.clone() };
         self.commit(slice::from_ref(&retry)).await?;
         let now = self.clock.now();
-        self.queue.borrow_mut().add(&id, Arc::new(payload), now);
+        self.queue.add(&id, Arc::new(payload), now);
         Ok(DeliveryActionResult::Done)
     }
 
@@ -77,8 +78,9 @@ where
 
     /// The delivery if it has failed. One that is still in the queue has a change under way, which would undo a retry
     /// made now.
-    async fn failed(&self, id: &DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
-        if self.queue.borrow().payload(id).is_some() {
+    async fn failed(&mut self, id: &DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+        self.receive();
+        if self.queue.contains(id) {
             return Ok(None);
         }
         let row = self.outbox.store().delivery(id.clone()).await?;

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::payload::EventPayload;
-use super::queue::AttemptResult;
 use super::supervisor::{CapturedOutput, GRACE, HookEnd, HookReport};
-use crate::hooks::HookSpec;
-use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
+use super::{HookSpec, StopSignal};
+use forgewatch_core::delivery::{Attempt, AttemptResult, DeliveryFailure};
 
 /// The running executable, even if its file has been replaced.
 const SELF_EXE: &str = "/proc/self/exe";
@@ -49,31 +46,20 @@ impl HookProgram {
         }
     }
 
-    /// Runs it once. Once `stop` is true it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
-    pub(super) async fn attempt(
-        &self,
-        id: &DeliveryId,
-        payload: &EventPayload,
-        attempt: u32,
-        stop: watch::Receiver<bool>,
-    ) -> AttemptResult {
+    /// Runs it once. After the stop signal it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
+    pub(super) async fn run(&self, attempt: &Attempt, stop: StopSignal) -> AttemptResult {
         let limit = self.timeout.saturating_add(2 * GRACE + SUPERVISOR_SLACK);
-        let report = match timeout(limit, self.run(payload, attempt, stop)).await {
+        let report = match timeout(limit, self.supervise(attempt, stop)).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => return failed(format!("the supervisor failed: {error}"), None),
             Err(_) => return failed("the supervisor sent no report".to_owned(), None),
         };
         let result = self.result(&report.end);
-        log_output(id, attempt, &result, &report);
+        log_output(attempt, &result, &report);
         result
     }
 
-    async fn run(
-        &self,
-        payload: &EventPayload,
-        attempt: u32,
-        stop: watch::Receiver<bool>,
-    ) -> io::Result<HookReport> {
+    async fn supervise(&self, attempt: &Attempt, stop: StopSignal) -> io::Result<HookReport> {
         let mut child = Command::new(SELF_EXE)
             .arg0("forgewatch")
             .args(["hook-supervisor", "--timeout-ms"])
@@ -83,7 +69,7 @@ impl HookProgram {
             .args(&self.args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .envs(payload.variables(attempt))
+            .envs(attempt.payload.variables(attempt.number))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -94,7 +80,7 @@ impl HookProgram {
         let text = tokio::select! {
             biased;
             text = read_report(stdout) => text?,
-            never = write_event(stdin, payload.body(), stop) => match never {},
+            never = write_event(stdin, attempt.payload.body(), stop) => match never {},
         };
         let _ = child.wait().await;
         serde_json::from_slice(&text)
@@ -147,23 +133,22 @@ async fn read_report(stdout: ChildStdout) -> io::Result<Vec<u8>> {
 async fn write_event(
     mut stdin: ChildStdin,
     event: &str,
-    mut stop: watch::Receiver<bool>,
+    stop: StopSignal,
 ) -> std::convert::Infallible {
     let length = (event.len() as u64).to_le_bytes();
     // A write error means that the supervisor has ended; the missing report says so.
     if stdin.write_all(&length).await.is_ok() {
         let _ = stdin.write_all(event.as_bytes()).await;
     }
-    if stop.wait_for(|&stop| stop).await.is_ok() {
-        let _ = stdin.write_all(b"!").await;
-    }
+    let _ = stop.await;
+    let _ = stdin.write_all(b"!").await;
     std::future::pending().await
 }
 
 /// Logs the program's output as records of our own, so that a program cannot forge any.
-fn log_output(id: &DeliveryId, attempt: u32, result: &AttemptResult, report: &HookReport) {
-    let event_id = id.event.to_string();
-    let (hook, delivered) = (&*id.hook, *result == AttemptResult::Delivered);
+fn log_output(attempt: &Attempt, result: &AttemptResult, report: &HookReport) {
+    let (event_id, hook) = (attempt.id.event.to_string(), &*attempt.id.hook);
+    let (attempt, delivered) = (attempt.number, *result == AttemptResult::Delivered);
     for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         for output in parts(captured) {
             if delivered {

@@ -1,36 +1,30 @@
 //! Runs attempts: a program or a webhook request per attempt, by the hook's configuration.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::exec::HookProgram;
-use super::payload::EventPayload;
-use super::queue::AttemptResult;
 use super::webhook::Webhook;
-use crate::hooks::HookAction;
-use crate::hooks::HookSpec;
-use forgewatch_core::delivery::DeliveryId;
+use super::{HookAction, HookSpec};
+use forgewatch_core::delivery::{Attempt, AttemptResult};
 
 /// A running attempt. Dropping it interrupts the attempt.
 pub type AttemptFuture = LocalBoxFuture<'static, AttemptResult>;
 
+/// Resolves when the attempt has to end. One per attempt, because the order in which a `watch` channel wakes its receivers
+/// is random, and a simulation must be replayable.
+pub type StopSignal = oneshot::Receiver<Infallible>;
+
 /// Runs attempts. [`Actions`] runs programs and webhook requests; the simulation has its own.
 pub trait Executor: 'static {
-    /// Starts an attempt of the delivery's hook; None if the hook is unknown. `attempt` counts from 1, `wall_ms` is the
-    /// current time. Once `stop` is true the attempt ends.
-    fn attempt(
-        &self,
-        id: &DeliveryId,
-        payload: &Arc<EventPayload>,
-        attempt: u32,
-        wall_ms: i64,
-        stop: watch::Receiver<bool>,
-    ) -> Option<AttemptFuture>;
+    /// Starts an attempt; None if the hook is unknown. `wall_ms` is the current time.
+    fn attempt(&self, attempt: Attempt, wall_ms: i64, stop: StopSignal) -> Option<AttemptFuture>;
 }
 
 /// The programs and webhooks of the configured hooks, by hook name.
@@ -59,36 +53,29 @@ impl Actions {
                     Action::Post(Rc::new(Webhook::new(spec, url, secrets, ca_file)?))
                 }
             };
-            actions.insert(Arc::clone(&spec.name), action);
+            actions.insert(Arc::clone(&spec.rules.name), action);
         }
         Ok(Self(actions))
     }
 }
 
 impl Executor for Actions {
-    fn attempt(
-        &self,
-        id: &DeliveryId,
-        payload: &Arc<EventPayload>,
-        attempt: u32,
-        wall_ms: i64,
-        stop: watch::Receiver<bool>,
-    ) -> Option<AttemptFuture> {
-        let action = self.0.get(&id.hook)?.clone();
-        let (id, payload) = (id.clone(), Arc::clone(payload));
+    fn attempt(&self, attempt: Attempt, wall_ms: i64, stop: StopSignal) -> Option<AttemptFuture> {
+        let action = self.0.get(&attempt.id.hook)?.clone();
         Some(Box::pin(async move {
             let result = match action {
-                Action::Run(program) => program.attempt(&id, &payload, attempt, stop).await,
-                Action::Post(webhook) => webhook.attempt(&payload, wall_ms / 1000, stop).await,
+                Action::Run(program) => program.run(&attempt, stop).await,
+                Action::Post(webhook) => webhook.post(&attempt.payload, wall_ms / 1000, stop).await,
             };
-            log_result(&id, &payload, attempt, &result);
+            log_result(&attempt, &result);
             result
         }))
     }
 }
 
-fn log_result(id: &DeliveryId, payload: &EventPayload, attempt: u32, result: &AttemptResult) {
-    let (event_id, hook, summary) = (id.event.to_string(), &*id.hook, payload.summary());
+fn log_result(attempt: &Attempt, result: &AttemptResult) {
+    let (event_id, hook) = (attempt.id.event.to_string(), &*attempt.id.hook);
+    let (summary, attempt) = (attempt.payload.summary(), attempt.number);
     match result {
         AttemptResult::Delivered => {
             tracing::info!(target: "forgewatch::hooks", event_id, hook, summary, attempt, "delivered");

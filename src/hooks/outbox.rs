@@ -1,30 +1,46 @@
 //! The outbox: a store that commits every event together with its deliveries.
 //!
-//! The engine and [`super::Dispatcher`] commit through it. An event and its deliveries are stored together or not at all,
-//! and enter the [`Queue`] after that. As every commit passes here, store errors are logged here: a full disk once when
-//! it begins and once when it ends.
+//! The engine and [`super::Dispatcher`] commit through it. An event and its deliveries are stored together or not at all;
+//! after that the dispatcher takes the deliveries. As every commit passes here, store errors are logged here: a full disk
+//! once when it begins and once when it ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::payload::EventPayload;
-use super::queue::Queue;
 use crate::engine::Clock;
 use crate::store::{Commit, PollSample, Store, StoreError};
-use forgewatch_core::delivery::DeliveryRow;
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow, EventPayload, HookRules, Routes};
 use forgewatch_core::event::Event;
+use forgewatch_core::time::Moment;
 
-/// Clones share store and queue.
+/// Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Outbox<S, C> {
     store: S,
-    queue: Rc<RefCell<Queue>>,
     clock: C,
     /// The sender's name in payloads.
     instance: Rc<str>,
+    state: Rc<RefCell<OutboxState>>,
+}
+
+#[derive(Debug, Default)]
+struct OutboxState {
+    routes: Routes,
+    /// Committed, and not yet taken by the dispatcher.
+    enqueued: Vec<Enqueued>,
     /// Whether the last commit found the disk full.
-    is_full: Rc<Cell<bool>>,
+    is_full: bool,
+}
+
+/// A committed delivery.
+#[derive(Debug)]
+pub(super) struct Enqueued {
+    pub(super) id: DeliveryId,
+    pub(super) payload: Arc<EventPayload>,
+    /// When it was committed.
+    pub(super) at: Moment,
 }
 
 impl<S: Store, C: Clock> Outbox<S, C> {
@@ -32,10 +48,9 @@ impl<S: Store, C: Clock> Outbox<S, C> {
     pub fn new(store: S, clock: C, instance: &str) -> Self {
         Self {
             store,
-            queue: Rc::default(),
             clock,
             instance: instance.into(),
-            is_full: Rc::default(),
+            state: Rc::default(),
         }
     }
 
@@ -44,16 +59,32 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         &self.store
     }
 
-    pub(super) fn queue(&self) -> &Rc<RefCell<Queue>> {
-        &self.queue
+    /// Replaces the list of hooks.
+    pub(super) fn configure(&self, hooks: Vec<HookRules>) {
+        self.state.borrow_mut().routes.configure(hooks);
+    }
+
+    /// From now on no `hook.failed` is delivered to hooks.
+    pub(super) fn suppress_failure_events(&self) {
+        self.state.borrow_mut().routes.suppress_failure_events();
+    }
+
+    /// The deliveries that were committed since the last call.
+    pub(super) fn take_enqueued(&self) -> Vec<Enqueued> {
+        mem::take(&mut self.state.borrow_mut().enqueued)
+    }
+
+    pub(super) fn enqueued_count(&self) -> usize {
+        self.state.borrow().enqueued.len()
     }
 
     fn log_error(&self, committed: &Result<(), StoreError>) {
+        let mut state = self.state.borrow_mut();
         match committed {
-            Ok(()) if self.is_full.replace(false) => {
+            Ok(()) if mem::replace(&mut state.is_full, false) => {
                 tracing::info!(target: "forgewatch::hooks", "disk space is available again: publishing the delayed events");
             }
-            Err(error @ StoreError::Unavailable(_)) if !self.is_full.replace(true) => {
+            Err(error @ StoreError::Unavailable(_)) if !mem::replace(&mut state.is_full, true) => {
                 tracing::error!(target: "forgewatch::hooks", %error, "disk full: no event is published and no hook is started until there is space; polling continues");
             }
             Err(error @ StoreError::Rejected(_)) => {
@@ -69,10 +100,10 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         &self,
         events: &[Event],
     ) -> Result<Vec<(DeliveryRow, Arc<EventPayload>)>, StoreError> {
-        let queue = self.queue.borrow();
+        let state = self.state.borrow();
         let mut deliveries = Vec::new();
         for event in events {
-            let ids = queue.deliveries_for(event);
+            let ids = state.routes.deliveries(event);
             if ids.is_empty() {
                 continue;
             }
@@ -100,11 +131,13 @@ impl<S: Store, C: Clock> Store for Outbox<S, C> {
         let committed = self.store.commit(commit).await;
         self.log_error(&committed);
         committed?;
-        let now = self.clock.now();
-        let mut queue = self.queue.borrow_mut();
-        for (row, payload) in deliveries {
-            queue.add(&row.id, payload, now);
-        }
+        let at = self.clock.now();
+        let enqueued = deliveries.into_iter().map(|(row, payload)| Enqueued {
+            id: row.id,
+            payload,
+            at,
+        });
+        self.state.borrow_mut().enqueued.extend(enqueued);
         Ok(())
     }
 

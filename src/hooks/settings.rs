@@ -3,30 +3,21 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch_core::job::JobKind;
+use forgewatch_core::delivery::HookRules;
 use secrecy::SecretString;
 use url::Url;
 
 /// A hook: which events it receives, and how they are delivered.
 #[derive(Clone, Debug)]
 pub struct HookSpec {
-    /// Its name, unique: letters, digits and any of `. _ -`.
-    pub name: Arc<str>,
-    /// The event types it receives: exact names, or `job.*`.
-    pub on: Vec<String>,
-    /// The kinds of jobs whose events it receives. None: all kinds, and events about no job.
-    pub kinds: Option<Vec<JobKind>>,
+    /// Its name, the events it receives, retries.
+    pub rules: HookRules,
     /// How it receives them.
     pub action: HookAction,
     /// Time limit of one attempt.
     pub timeout: Duration,
-    /// How often a failed attempt is repeated before the delivery fails.
-    pub retries: u32,
-    /// Most attempts of this hook at the same time, at least 1.
-    pub max_running: usize,
 }
 
 /// How a hook receives an event.

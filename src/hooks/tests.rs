@@ -2,18 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::tests_support::{event, hook};
 use super::*;
-use crate::engine::SystemClock;
-use crate::hooks::payload::EventPayload;
-use crate::hooks::queue::OpenState;
-use crate::store::{InMemoryStore, PollSample};
-use forgewatch_core::delivery::DeliveryFailure;
-use forgewatch_core::event::WatchId;
+use crate::engine::{SystemClock, SystemEvents};
+use crate::store::{Commit, InMemoryStore, PollSample, Store, StoreError};
+use forgewatch_core::delivery::fixtures::{event, hook};
+use forgewatch_core::delivery::{
+    Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, OpenState,
+};
+use forgewatch_core::event::{Event, WatchId};
+use forgewatch_core::rng::SeededRng;
 
 /// A store that can delay or reject the results of attempts; it accepts all other commits.
 #[derive(Clone, Default)]
@@ -77,14 +79,7 @@ fn change_name(change: &DeliveryChange) -> &'static str {
 struct FixedExecutor(Duration, AttemptResult);
 
 impl Executor for FixedExecutor {
-    fn attempt(
-        &self,
-        _: &DeliveryId,
-        _: &std::sync::Arc<EventPayload>,
-        _: u32,
-        _: i64,
-        _: watch::Receiver<bool>,
-    ) -> Option<AttemptFuture> {
+    fn attempt(&self, _: Attempt, _: i64, _: StopSignal) -> Option<AttemptFuture> {
         let (duration, result) = (self.0, self.1.clone());
         Some(Box::pin(async move {
             sleep(duration).await;
@@ -121,7 +116,15 @@ fn dispatcher_with<S: Store + Clone>(
     let clock = SystemClock::start();
     let outbox = Outbox::new(store, clock, "test");
     let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), clock));
-    let specs = [hook("h", &["job.*"], 0, 2)];
+    let specs = [HookSpec {
+        rules: hook("h", &["job.*"], 0, 2),
+        action: HookAction::Run {
+            program: "/bin/true".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+        },
+        timeout: Duration::from_mins(5),
+    }];
     Dispatcher::new(
         &specs,
         executor,

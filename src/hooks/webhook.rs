@@ -9,18 +9,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, redirect};
 use secrecy::SecretString;
-use tokio::sync::watch;
 use url::Url;
 
-use super::payload::EventPayload;
-use super::queue::AttemptResult;
 use super::signature::{Signer, webhook_id};
-use crate::hooks::HookSpec;
-use crate::http_client::is_link_local;
-use crate::http_client::retry_after;
-use crate::http_client::root_cause;
-use crate::http_client::{is_loopback, tls};
-use forgewatch_core::delivery::DeliveryFailure;
+use super::{HookSpec, StopSignal};
+use crate::http_client::{is_link_local, is_loopback, retry_after, root_cause, tls};
+use forgewatch_core::delivery::{AttemptResult, DeliveryFailure, EventPayload};
 
 /// A response body is read up to this size, so that its connection can be used again; its content is ignored.
 const MAX_RESPONSE: usize = 64 * 1024;
@@ -53,7 +47,7 @@ impl Webhook {
         let http = builder.build().map_err(|e| {
             format!(
                 "hook {}: cannot set up the HTTP client: {}",
-                spec.name,
+                spec.rules.name,
                 root_cause(&e)
             )
         })?;
@@ -64,21 +58,21 @@ impl Webhook {
         })
     }
 
-    /// Posts the event once; `now` is Unix time in seconds. Once `stop` is true the request is dropped.
-    pub(super) async fn attempt(
+    /// Posts the event once; `now` is Unix time in seconds. The stop signal drops the request.
+    pub(super) async fn post(
         &self,
         payload: &EventPayload,
         now: i64,
-        mut stop: watch::Receiver<bool>,
+        stop: StopSignal,
     ) -> AttemptResult {
         tokio::select! {
             biased;
-            attempt = self.post(payload, now) => attempt,
-            Ok(_) = stop.wait_for(|&stop| stop) => failed("interrupted", Duration::ZERO),
+            result = self.send(payload, now) => result,
+            _ = stop => failed("interrupted", Duration::ZERO),
         }
     }
 
-    async fn post(&self, payload: &EventPayload, now: i64) -> AttemptResult {
+    async fn send(&self, payload: &EventPayload, now: i64) -> AttemptResult {
         let id = webhook_id(payload.id());
         let signature = self.signer.sign(&id, now, payload.body());
         let request = self

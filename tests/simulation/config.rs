@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::engine::Throttle;
-use forgewatch::hooks::HookAction;
-use forgewatch::hooks::HookSpec;
+use forgewatch::hooks::{HookAction, HookSpec};
+use forgewatch_core::delivery::HookRules;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::limits::{JobFailed, Limits};
@@ -80,7 +80,7 @@ impl Config {
     }
 
     pub(crate) fn hook(&self, name: &str) -> Option<&HookSpec> {
-        self.hooks.iter().find(|hook| &*hook.name == name)
+        self.hooks.iter().find(|hook| &*hook.rules.name == name)
     }
 }
 
@@ -105,9 +105,13 @@ pub(crate) fn retries(name: &str) -> u32 {
 
 fn random_hooks(rng: &mut Rng) -> Vec<HookSpec> {
     let hook = |name: &str, on: &[&str], kinds: Option<Vec<JobKind>>, max_running| HookSpec {
-        name: Arc::from(name),
-        on: on.iter().map(|&on| on.to_owned()).collect(),
-        kinds,
+        rules: HookRules {
+            name: Arc::from(name),
+            on: on.iter().map(|&on| on.to_owned()).collect(),
+            kinds,
+            retries: retries(name),
+            max_running,
+        },
         // Never executed: the simulated hooks go by the name.
         action: HookAction::Run {
             program: PathBuf::from("/bin/true"),
@@ -115,8 +119,6 @@ fn random_hooks(rng: &mut Rng) -> Vec<HookSpec> {
             env: Vec::new(),
         },
         timeout: Duration::from_secs(20),
-        retries: retries(name),
-        max_running,
     };
     let ends = [
         "job.completed",

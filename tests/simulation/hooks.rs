@@ -5,11 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::hooks::payload::EventPayload;
-use forgewatch::hooks::queue::AttemptResult;
-use forgewatch::hooks::{AttemptFuture, Executor};
-use forgewatch_core::delivery::{DeliveryFailure, DeliveryId};
-use tokio::sync::watch;
+use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
+use forgewatch_core::delivery::{Attempt, AttemptResult, DeliveryFailure};
 use tokio::time::sleep;
 
 use crate::clock::WallClock;
@@ -45,21 +42,19 @@ impl SimHooks {
             names: config
                 .hooks
                 .iter()
-                .map(|hook| Arc::clone(&hook.name))
+                .map(|hook| Arc::clone(&hook.rules.name))
                 .collect(),
         }
     }
 }
 
 impl Executor for SimHooks {
-    fn attempt(
-        &self,
-        id: &DeliveryId,
-        payload: &Arc<EventPayload>,
-        attempt: u32,
-        _: i64,
-        stop: watch::Receiver<bool>,
-    ) -> Option<AttemptFuture> {
+    fn attempt(&self, attempt: Attempt, _: i64, stop: StopSignal) -> Option<AttemptFuture> {
+        let Attempt {
+            id,
+            number: attempt,
+            payload,
+        } = attempt;
         if !self.names.contains(&id.hook) {
             return None;
         }
@@ -70,7 +65,7 @@ impl Executor for SimHooks {
             wall_offset: self.wall_clock.offset_ms(),
             began,
             delivery: id.clone(),
-            payload: Arc::clone(payload),
+            payload: Arc::clone(&payload),
             attempt,
             had_effect: false,
             end: None,
@@ -95,7 +90,7 @@ async fn run_attempt(
     world: Rc<World>,
     number: usize,
     fault: Option<Fault>,
-    mut stop: watch::Receiver<bool>,
+    stop: StopSignal,
 ) -> AttemptResult {
     let takes = match fault {
         Some(Fault::HookHangs) => TIMEOUT_MS,
@@ -112,7 +107,7 @@ async fn run_attempt(
     let is_stopped = tokio::select! {
         biased;
         () = work => false,
-        _ = stop.wait_for(|&stop| stop) => {
+        _ = stop => {
             sleep(Duration::from_millis(world.draw(|rng| rng.between(0, 5_000)))).await;
             true
         }

@@ -196,7 +196,7 @@ impl Simulation {
         let config = self.config_file.borrow().clone();
         self.world.trace(|| {
             let jobs: Vec<_> = config.jobs.iter().map(|job| job.job.to_string()).collect();
-            let hooks: Vec<_> = config.hooks.iter().map(|hook| &*hook.name).collect();
+            let hooks: Vec<_> = config.hooks.iter().map(|hook| &*hook.rules.name).collect();
             format!("active: jobs {jobs:?}, hooks {hooks:?}")
         });
         let removes_hook = |log: &Log| {
@@ -206,8 +206,8 @@ impl Simulation {
                     .config
                     .hooks
                     .iter()
-                    .filter(|hook| config.hook(&hook.name).is_none());
-                removed.any(|hook| self.disk.has_deliveries_for(&hook.name))
+                    .filter(|hook| config.hook(&hook.rules.name).is_none());
+                removed.any(|hook| self.disk.has_deliveries_for(&hook.rules.name))
             })
         };
         if self.world.log(|log| removes_hook(log)) {

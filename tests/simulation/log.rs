@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{Commit, JobListUpdate, SavedWatch, StoreError, StoredState};
+use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
 use forgewatch_core::event::Event;
 use forgewatch_core::job::JobRef;

@@ -3,19 +3,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::daemon::{Daemon, DaemonConfig};
 use forgewatch::engine::{Clock, Throttle};
-use forgewatch::hooks::payload::EventPayload;
-use forgewatch::hooks::{AttemptFuture, Executor};
+use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
 use forgewatch::store::{
     Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
     StoredState,
 };
-use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
+use forgewatch_core::delivery::{Attempt, DeliveryId, DeliveryRow};
 use forgewatch_core::event::{EventType, WatchId};
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobRef, JobState};
@@ -24,7 +22,6 @@ use forgewatch_core::schedule::{Policy, ScheduleSettings};
 use forgewatch_core::status::Status;
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::{ErrorKind, PollError};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::EPOCH_MS;
@@ -183,14 +180,7 @@ impl DaemonStore for DiscardingStore {
 struct NoHooks;
 
 impl Executor for NoHooks {
-    fn attempt(
-        &self,
-        _: &DeliveryId,
-        _: &Arc<EventPayload>,
-        _: u32,
-        _: i64,
-        _: watch::Receiver<bool>,
-    ) -> Option<AttemptFuture> {
+    fn attempt(&self, _: Attempt, _: i64, _: StopSignal) -> Option<AttemptFuture> {
         None
     }
 }

@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::clanforge::{Api, StatusResponse};
-use forgewatch::hooks::payload::EventPayload;
-use forgewatch::hooks::queue::AttemptResult;
-use forgewatch::hooks::{AttemptFuture, Executor};
+use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
 use forgewatch::store::{
     Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
     StoredState,
 };
-use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
+use forgewatch_core::delivery::{
+    Attempt, AttemptResult, DeliveryChange, DeliveryId, DeliveryRow, EventPayload,
+};
 use forgewatch_core::event::{EventType, WatchId};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::PollError;
-use tokio::sync::watch;
 
 use crate::api::SimApi;
 use crate::disk::SimDisk;
@@ -212,19 +211,11 @@ impl PlantedHooks {
 }
 
 impl Executor for PlantedHooks {
-    fn attempt(
-        &self,
-        id: &DeliveryId,
-        payload: &Arc<EventPayload>,
-        attempt: u32,
-        wall_ms: i64,
-        stop: watch::Receiver<bool>,
-    ) -> Option<AttemptFuture> {
-        if self.bug == Some(Bug::RetryWithNewId) && attempt > 1 {
-            let (id, payload) = renamed(id, payload, attempt);
-            return self.hooks.attempt(&id, &payload, attempt, wall_ms, stop);
+    fn attempt(&self, attempt: Attempt, wall_ms: i64, stop: StopSignal) -> Option<AttemptFuture> {
+        if self.bug == Some(Bug::RetryWithNewId) && attempt.number > 1 {
+            return self.hooks.attempt(renamed(attempt), wall_ms, stop);
         }
-        let attempt_result = self.hooks.attempt(id, payload, attempt, wall_ms, stop)?;
+        let attempt_result = self.hooks.attempt(attempt, wall_ms, stop)?;
         if self.bug != Some(Bug::RetryAfterIgnored) {
             return Some(attempt_result);
         }
@@ -241,18 +232,13 @@ impl Executor for PlantedHooks {
 }
 
 /// The same event under another id.
-fn renamed(
-    id: &DeliveryId,
-    payload: &EventPayload,
-    attempt: u32,
-) -> (DeliveryId, Arc<EventPayload>) {
-    let mut bytes = id.event.watch.0;
-    bytes[0] ^= attempt as u8;
-    let mut id = id.clone();
-    let old = id.event.watch.to_string();
-    id.event.watch = WatchId(bytes);
-    let body = payload.body().replace(&old, &id.event.watch.to_string());
-    (id, Arc::new(EventPayload::parse(body).unwrap()))
+fn renamed(mut attempt: Attempt) -> Attempt {
+    let watch = &mut attempt.id.event.watch;
+    let old = watch.to_string();
+    watch.0[0] ^= attempt.number as u8;
+    let body = attempt.payload.body().replace(&old, &watch.to_string());
+    attempt.payload = Arc::new(EventPayload::parse(body).unwrap());
+    attempt
 }
 
 mod tests {

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{
     AddedBy, Commit, DaemonStore, OpenError, SavedWatch, SqliteStore, Store, StoreError,
 };
+use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::JobRef;

@@ -14,7 +14,7 @@
 //!
 //! The way of an event:
 //! - [`event`] defines its type, fields and log record; [`cloud_event`] is its form for hooks.
-//! - [`delivery`] holds the states of its delivery to a hook.
+//! - [`delivery`] decides which hooks receive it, in what order, and how often.
 //!
 //! Everything else:
 //! - [`job`] names jobs, their states and the outcomes of a watch; [`label`] checks the labels of a job.

@@ -1,6 +1,8 @@
 //! Turns the daemon's values into responses of the control socket.
 
-use forgewatch_core::delivery::{DeliveryId, DeliveryRow, DeliveryState};
+use forgewatch_core::delivery::{
+    DeliveryId, DeliveryRow, DeliveryState, EventPayload, OpenDelivery, OpenState,
+};
 use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::millis;
 use serde_json::value::RawValue;
@@ -11,8 +13,6 @@ use crate::control::protocol::{
 use crate::daemon::{
     AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
 };
-use crate::hooks::payload::EventPayload;
-use crate::hooks::queue::{OpenDelivery, OpenState};
 
 pub(super) fn respond<T>(
     result: Result<T, RequestFailure>,

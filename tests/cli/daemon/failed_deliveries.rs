@@ -1,7 +1,7 @@
 //! More failed deliveries than the daemon keeps in memory.
 
-use forgewatch::hooks::payload::EventPayload;
 use forgewatch::store::{AddedBy, Commit, DaemonStore, SavedWatch, SqliteStore, Store};
+use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use serde_json::Value;

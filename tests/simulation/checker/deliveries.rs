@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forgewatch::hooks::HookSpec;
-use forgewatch_core::delivery::{DeliveryChange, DeliveryId};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryId, HookRules};
 use forgewatch_core::event::{Event, WatchId};
 
 use super::timeline::{DeliveryRecord, Timeline};
@@ -51,10 +50,10 @@ fn check_matches(timeline: &Timeline<'_>, write: &StoreWrite, at: Stamp, finding
         for hook in &config.hooks {
             let id = DeliveryId {
                 event: event.id,
-                hook: hook.name.clone(),
+                hook: hook.rules.name.clone(),
             };
             let exists = timeline.deliveries.contains_key(&id);
-            if exists != matches_hook(timeline, hook, event) {
+            if exists != matches_hook(timeline, &hook.rules, event) {
                 let word = if exists { "unexpected" } else { "missing" };
                 findings.add(
                     Rule::WrongDeliveries,
@@ -66,7 +65,7 @@ fn check_matches(timeline: &Timeline<'_>, write: &StoreWrite, at: Stamp, finding
     }
 }
 
-fn matches_hook(timeline: &Timeline<'_>, hook: &HookSpec, event: &Event) -> bool {
+fn matches_hook(timeline: &Timeline<'_>, hook: &HookRules, event: &Event) -> bool {
     let name = event.kind.as_str();
     let by_type = hook
         .on
@@ -302,7 +301,7 @@ fn check_overlap(timeline: &Timeline<'_>, findings: &mut Findings) {
             .iter()
             .filter(|c| c.process == attempt.process && c.since < attempt.began);
         let limit = of_process
-            .filter_map(|c| Some(c.config.hook(&id.hook)?.max_running))
+            .filter_map(|c| Some(c.config.hook(&id.hook)?.rules.max_running))
             .max();
         if limit.is_some_and(|limit| count > limit) {
             findings.add(

@@ -1,12 +1,14 @@
-//! A delivery of an event to a hook: its id, its states, and its changes. The hooks decide about changes, and the store
+//! A delivery of an event to a hook: its id, its states, and its changes. The queue decides about changes, and the store
 //! commits them before they apply.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::event::{EventId, InvalidId};
-use super::time::Moment;
+use super::payload::EventPayload;
+use crate::event::{EventFields, EventId, InvalidId};
+use crate::time::Moment;
 
 /// Identifies a delivery: `<event>/<hook>`, the same after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,4 +197,77 @@ impl DeliveryRow {
         };
         Some(())
     }
+}
+
+/// An attempt that the queue has reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Number of the attempt, from 1.
+    pub number: u32,
+    /// What is delivered.
+    pub payload: Arc<EventPayload>,
+}
+
+impl Attempt {
+    /// The change to commit before the attempt starts.
+    pub fn begin(&self) -> DeliveryChange {
+        DeliveryChange::Begin {
+            id: self.id.clone(),
+            attempt: self.number,
+        }
+    }
+}
+
+/// Result of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The receiver accepted the event.
+    Delivered,
+    /// The attempt failed and is repeated.
+    Failed {
+        /// The cause.
+        why: DeliveryFailure,
+        /// Minimum delay, as requested by the receiver.
+        not_before: Duration,
+    },
+    /// The receiver rejected the event for good: no attempt follows.
+    Rejected(DeliveryFailure),
+}
+
+/// A decision of the queue: the change to commit and, if the delivery fails by it, the fields of its `hook.failed`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The change.
+    pub change: DeliveryChange,
+    /// The fields of `hook.failed`.
+    pub hook_failed: Option<Box<EventFields>>,
+}
+
+/// A pending or running delivery, for lists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// What is delivered.
+    pub payload: Arc<EventPayload>,
+    /// Number of attempts begun.
+    pub attempts: u32,
+    /// Its state.
+    pub state: OpenState,
+    /// Why the last attempt failed.
+    pub last_failure: Option<DeliveryFailure>,
+}
+
+/// State of an open delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenState {
+    /// It waits for its turn or its next attempt.
+    Pending {
+        /// Earliest time, Unix milliseconds.
+        due_ms: i64,
+    },
+    /// An attempt is running.
+    Running,
 }

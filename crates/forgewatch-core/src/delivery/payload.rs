@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use forgewatch_core::event::{Event, EventId, EventType};
-use forgewatch_core::job::JobRef;
+use crate::event::{Event, EventId, EventType};
+use crate::job::JobRef;
 
 /// The environment variables that describe the event.
-pub(crate) const EVENT_VARIABLES: [&str; 9] = [
+pub const EVENT_VARIABLES: [&str; 9] = [
     "FORGEWATCH_EVENT_ID",
     "FORGEWATCH_EVENT_TYPE",
     "FORGEWATCH_JOB",
@@ -42,12 +42,18 @@ pub struct PayloadError(String);
 
 impl EventPayload {
     /// The payload of an event; `instance` is the sender's name.
+    ///
+    /// # Errors
+    /// The event cannot be encoded in JSON.
     pub fn of(event: &Event, instance: &str) -> Result<Self, PayloadError> {
         let body = serde_json::to_string(&event.cloud_event(instance));
         Self::parse(body.map_err(|e| PayloadError(e.to_string()))?)
     }
 
     /// Parses an earlier [`EventPayload::body`].
+    ///
+    /// # Errors
+    /// The text is not an event of forgewatch.
     pub fn parse(body: String) -> Result<Self, PayloadError> {
         let PayloadBody { data } =
             serde_json::from_str(&body).map_err(|e| PayloadError(e.to_string()))?;
@@ -159,7 +165,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hooks::tests_support::event;
+    use crate::delivery::fixtures::event;
 
     #[test]
     fn a_stored_payload_is_parsed_back_unchanged() {

@@ -1,15 +1,13 @@
 //! Sample events and hooks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::hooks::HookAction;
-use crate::hooks::HookSpec;
-use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
-use forgewatch_core::job::{JobState, Outcome};
+use super::HookRules;
+use crate::event::{Event, EventFields, EventId, EventType, WatchId};
+use crate::job::{JobState, Outcome};
 
 /// Event number `seq` of one watch of diff/1234: `job.failed`, `job.progressed` or `hook.failed`.
-pub(super) fn event(seq: u32, kind: &str) -> Event {
+pub fn event(seq: u32, kind: &str) -> Event {
     let kind = match kind {
         "job.failed" => EventType::Ended(Outcome::Failed),
         "hook.failed" => EventType::HookFailed,
@@ -33,17 +31,11 @@ pub(super) fn event(seq: u32, kind: &str) -> Event {
 }
 
 /// A hook that receives these event types.
-pub(super) fn hook(name: &str, on: &[&str], retries: u32, max_running: usize) -> HookSpec {
-    HookSpec {
+pub fn hook(name: &str, on: &[&str], retries: u32, max_running: usize) -> HookRules {
+    HookRules {
         name: Arc::from(name),
         on: on.iter().map(ToString::to_string).collect(),
         kinds: None,
-        action: HookAction::Run {
-            program: "/bin/true".into(),
-            args: Vec::new(),
-            env: Vec::new(),
-        },
-        timeout: Duration::from_mins(5),
         retries,
         max_running,
     }

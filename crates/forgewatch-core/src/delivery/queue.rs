@@ -1,5 +1,4 @@
-//! The rules of deliveries: which hook receives an event, in what order, how often, and when a delivery has failed.
-//! Without clock, random numbers and I/O: [`super::Dispatcher`] supplies them.
+//! The queue of deliveries: in what order and how often they are attempted, and when a delivery has failed.
 //!
 //! There is a lane per watch and hook. One delivery of a lane runs at a time, so a hook receives the events of a job in
 //! order, and only the head is retried: after 1 s, doubling, at most 5 min, with full jitter, and not before
@@ -7,29 +6,24 @@
 //! first. After `retries` a delivery has failed and leaves the queue; it stays in the store until it is retried or
 //! discarded.
 //!
-//! Every decision is a [`DeliveryChange`], a value that is committed before it applies: [`Queue::begin`] and
-//! [`Queue::settle`] return one, the owner commits it, [`Queue::apply`] applies it. So no attempt runs that is not
-//! stored, and an attempt that a crash interrupts runs again.
-
-mod delivery;
-mod hook_queue;
-#[cfg(test)]
-mod tests;
+//! An attempt visits the queue three times. [`Queue::begin`] reserves a delivery; its owner commits that and runs the
+//! attempt. [`Queue::settle`] turns the result into a [`DeliveryChange`]; the owner commits that. [`Queue::apply`] applies
+//! it. So no attempt runs that is not stored, and an attempt that a crash interrupts runs again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hook_queue::{Delivery, HookQueue};
 use super::payload::{EventPayload, PayloadError};
-use crate::hooks::HookSpec;
-pub use delivery::{AttemptResult, OpenDelivery, OpenState};
-use forgewatch_core::delivery::{
-    DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow, DeliveryState,
+use super::routes::HookRules;
+use super::types::{
+    Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow,
+    DeliveryState, OpenDelivery, OpenState, Settlement,
 };
-use forgewatch_core::event::{Event, EventId, FailedDelivery};
-use forgewatch_core::time::Moment;
-use forgewatch_core::watch::Rng;
-use hook_queue::{Delivery, HookQueue, HookRules};
+use crate::retry;
+use crate::time::Moment;
+use crate::watch::Rng;
 
 /// Longest delay that a receiver can request by `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
@@ -41,15 +35,13 @@ const HOOK_REMOVED: &str = "the hook is no longer in the configuration";
 #[derive(Debug, Default)]
 pub struct Queue {
     hooks: BTreeMap<Arc<str>, HookQueue>,
-    /// `hook.failed` is not delivered to hooks.
-    failure_events_suppressed: bool,
     /// Number of deliveries added so far, for [`Delivery::order`].
     added: u64,
 }
 
 impl Queue {
     /// An empty queue for these hooks.
-    pub fn new(hooks: &[HookSpec]) -> Self {
+    pub fn new(hooks: &[HookRules]) -> Self {
         let mut queue = Self::default();
         queue.configure(hooks);
         queue
@@ -57,51 +49,32 @@ impl Queue {
 
     /// Replaces the list of hooks. [`Queue::fail_orphaned`] fails the deliveries of removed ones; a running attempt is
     /// their last.
-    pub fn configure(&mut self, hooks: &[HookSpec]) {
+    pub fn configure(&mut self, hooks: &[HookRules]) {
         for hook in self.hooks.values_mut() {
             hook.rules = None;
         }
-        for spec in hooks {
-            self.hooks.entry(Arc::clone(&spec.name)).or_default().rules = Some(HookRules::of(spec));
+        for rules in hooks {
+            let hook = self.hooks.entry(Arc::clone(&rules.name)).or_default();
+            hook.rules = Some(rules.clone());
         }
     }
 
     /// Fails the pending deliveries of removed hooks, each once: loaded ones, those of a commit that was under way when
     /// the hook was removed, and those whose attempt could not start.
-    pub fn fail_orphaned(&mut self) -> Vec<DeliveryChange> {
-        let mut changes = Vec::new();
-        let removed = self
-            .hooks
-            .iter_mut()
-            .filter(|(_, hook)| hook.rules.is_none());
-        for (name, hook) in removed {
-            for event in hook.settle_all(true) {
-                changes.push(failure(name, hook, event, HOOK_REMOVED));
-            }
-        }
-        changes
-    }
-
-    /// The deliveries of an event, to be committed with it and then [`Queue::add`]ed.
-    pub fn deliveries_for(&self, event: &Event) -> Vec<DeliveryId> {
-        // A failed delivery of a `hook.failed` causes no further one.
-        let is_skipped =
-            |failed: &FailedDelivery| self.failure_events_suppressed || failed.of_hook_failed;
-        if event.fields.delivery.as_deref().is_some_and(is_skipped) {
-            return Vec::new();
-        }
-        let hooks = self.hooks.iter().filter(|(_, hook)| hook.receives(event));
-        hooks
-            .map(|(name, _)| DeliveryId {
-                event: event.id,
-                hook: Arc::clone(name),
-            })
+    pub fn fail_orphaned(&mut self) -> Vec<Settlement> {
+        let hooks = self.hooks.iter_mut();
+        let removed = hooks.filter(|(_, hook)| hook.rules.is_none());
+        removed
+            .flat_map(|(name, hook)| hook.fail_all(name, HOOK_REMOVED, true))
             .collect()
     }
 
-    /// From now on no `hook.failed` is delivered to hooks.
-    pub fn suppress_failure_events(&mut self) {
-        self.failure_events_suppressed = true;
+    /// Fails all open deliveries for this reason, running ones included, except those with a change under way.
+    pub fn fail_all(&mut self, why: &str) -> Vec<Settlement> {
+        let hooks = self.hooks.iter_mut();
+        hooks
+            .flat_map(|(name, hook)| hook.fail_all(name, why, false))
+            .collect()
     }
 
     /// Adds a delivery that is due at once. An existing one is not changed.
@@ -128,21 +101,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Reserves the oldest due delivery whose hook has room for an attempt. The attempt starts once the change is
+    /// Reserves the oldest due delivery whose hook has room for an attempt. The attempt starts once [`Attempt::begin`] is
     /// committed; if it cannot be, call [`Queue::requeue`].
-    pub fn begin(&mut self, now: Moment) -> Option<DeliveryChange> {
-        let due = |(_, hook): &(&Arc<str>, &HookQueue)| {
-            hook.first().filter(|&(due, ..)| due <= now.up_ms)
-        };
-        let with_room = self.hooks.iter().filter(|(_, hook)| hook.has_room());
-        let (name, _) = with_room
-            .filter_map(|entry| Some((entry.0, due(&entry)?)))
-            .min_by_key(|&(_, first)| first)?;
-        let name = Arc::clone(name);
-        let hook = self.hooks.get_mut(&name)?;
-        let (event, attempt) = hook.begin()?;
-        let id = DeliveryId { event, hook: name };
-        Some(DeliveryChange::Begin { id, attempt })
+    pub fn begin(&mut self, now: Moment) -> Option<Attempt> {
+        let with_room = self.hooks.iter_mut().filter(|(_, hook)| hook.has_room());
+        let due = with_room.filter_map(|(name, hook)| {
+            let first = hook.first().filter(|&(due, ..)| due <= now.up_ms)?;
+            Some((first, name, hook))
+        });
+        let (_, name, hook) = due.min_by_key(|&(first, ..)| first)?;
+        hook.begin(name)
     }
 
     /// Undoes [`Queue::begin`] if it could not be committed, or if the attempt was interrupted for `why`: due again at
@@ -163,61 +131,35 @@ impl Queue {
         with_room.filter_map(|hook| Some(hook.first()?.0)).min()
     }
 
-    /// The payload of an open delivery.
-    pub fn payload(&self, id: &DeliveryId) -> Option<&Arc<EventPayload>> {
-        Some(&self.hooks.get(&id.hook)?.get(id.event)?.payload)
-    }
-
-    /// The change of a delivery after an attempt. Until it is applied no other change is made. `backoff` is the upper
-    /// bound of the delay after a number of failures.
+    /// The change of a delivery after an attempt. Until it is applied no other change is made.
     pub fn settle(
         &mut self,
         id: DeliveryId,
-        attempt: AttemptResult,
+        result: AttemptResult,
         now: Moment,
-        backoff: fn(u8) -> Duration,
         rng: &mut impl Rng,
-    ) -> DeliveryChange {
-        if let Some(hook) = self.hooks.get_mut(&id.hook) {
-            hook.settle(id.event);
-        }
-        let hook = self.hooks.get(&id.hook);
-        let delivery = hook.and_then(|hook| hook.get(id.event));
-        let attempts = delivery.map_or(0, |delivery| delivery.attempts);
+    ) -> Settlement {
+        let hook = self.hooks.entry(Arc::clone(&id.hook)).or_default();
+        hook.settle(id.event);
+        let attempts = hook.get(id.event).map_or(0, |delivery| delivery.attempts);
         // The deliveries of a removed hook are not retried.
-        let retries = hook
-            .and_then(|hook| hook.rules.as_ref())
-            .map_or(0, |rules| rules.retries);
-        match attempt {
+        let retries = hook.rules.as_ref().map_or(0, |rules| rules.retries);
+        let change = match result {
             AttemptResult::Delivered => DeliveryChange::Deliver { id },
             AttemptResult::Failed { why, not_before } if attempts <= retries => {
-                let bound = backoff(u8::try_from(attempts).unwrap_or(u8::MAX));
+                let bound = retry::ceiling(u8::try_from(attempts).unwrap_or(u8::MAX));
                 let jittered = bound.mul_f64(rng.uniform().clamp(0.0, 1.0));
-                let wait = jittered.max(not_before.min(MAX_RETRY_AFTER));
-                let until = now.plus(wait);
+                let until = now.plus(jittered.max(not_before.min(MAX_RETRY_AFTER)));
                 DeliveryChange::Reschedule { id, until, why }
             }
             AttemptResult::Failed { why, .. } | AttemptResult::Rejected(why) => {
-                DeliveryChange::Fail { id, why }
+                return hook.failure(id, why);
             }
+        };
+        Settlement {
+            change,
+            hook_failed: None,
         }
-    }
-
-    /// The fields of `hook.failed`, and the cause, if a delivery fails by this change.
-    pub fn failure_of(&self, change: &DeliveryChange) -> Option<(FailedDelivery, String)> {
-        let DeliveryChange::Fail { id, why } = change else {
-            return None;
-        };
-        let delivery = self.hooks.get(&id.hook)?.get(id.event)?;
-        let failed = FailedDelivery {
-            hook: id.hook.to_string(),
-            delivery: id.to_string(),
-            attempt: delivery.attempts,
-            exit_status: why.exit_status,
-            what: delivery.payload.summary(),
-            of_hook_failed: delivery.payload.is_hook_failed(),
-        };
-        Some((failed, why.error.clone()))
     }
 
     /// Applies a committed change.
@@ -235,20 +177,15 @@ impl Queue {
         }
     }
 
-    /// Fails all open deliveries for this reason, running ones included, except those with a change under way.
-    pub fn fail_all(&mut self, why: &str) -> Vec<DeliveryChange> {
-        let mut changes = Vec::new();
-        for (name, hook) in &mut self.hooks {
-            for event in hook.settle_all(false) {
-                changes.push(failure(name, hook, event, why));
-            }
-        }
-        changes
-    }
-
     /// Whether no delivery is open.
     pub fn is_idle(&self) -> bool {
         self.hooks.values().all(HookQueue::is_idle)
+    }
+
+    /// Whether the delivery is open.
+    pub fn contains(&self, id: &DeliveryId) -> bool {
+        let hook = self.hooks.get(&id.hook);
+        hook.is_some_and(|hook| hook.get(id.event).is_some())
     }
 
     /// Number of open deliveries.
@@ -319,19 +256,5 @@ impl Queue {
         if let Some(hook) = self.hooks.get_mut(&id.hook) {
             hook.end(id.event, update);
         }
-    }
-}
-
-/// The change by which a delivery fails without an attempt.
-fn failure(name: &Arc<str>, hook: &HookQueue, event: EventId, why: &str) -> DeliveryChange {
-    let last = hook
-        .get(event)
-        .and_then(|delivery| delivery.last_failure.as_ref());
-    DeliveryChange::Fail {
-        id: DeliveryId {
-            event,
-            hook: Arc::clone(name),
-        },
-        why: DeliveryFailure::without_attempt(why, last),
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use forgewatch_core::rng::SeededRng;
+use crate::rng::SeededRng;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -48,7 +48,7 @@ fn run(operations: &[Operation], seed: u64, retries: u32, max_running: usize) ->
             Operation::Add(watch) => {
                 added[usize::from(watch)] += 1;
                 let event = event_of(watch, added[usize::from(watch)], "job.progressed");
-                add_event(&mut queue, &event, at(now));
+                add_event_for(&["h", "i"], &mut queue, &event, at(now));
             }
             Operation::Advance(ms) => now += ms,
             Operation::Requeue(n) if n < running.len() => {
@@ -61,7 +61,7 @@ fn run(operations: &[Operation], seed: u64, retries: u32, max_running: usize) ->
                     1 => AttemptResult::Rejected(DeliveryFailure::new("HTTP 410")),
                     _ => failure(),
                 };
-                let change = queue.settle(id.clone(), attempt, at(now), retry::ceiling, &mut rng);
+                let change = queue.settle(id.clone(), attempt, at(now), &mut rng).change;
                 queue.apply(&change);
                 trace.push(format!("{change:?}"));
                 if !matches!(change, DeliveryChange::Reschedule { .. }) {
@@ -73,12 +73,9 @@ fn run(operations: &[Operation], seed: u64, retries: u32, max_running: usize) ->
             }
             Operation::Requeue(_) | Operation::End(..) => {}
         }
-        while let Some(change) = queue.begin(at(now)) {
-            trace.push(format!("{change:?}"));
-            let DeliveryChange::Begin { id, attempt } = change else {
-                panic!("{change:?}");
-            };
-            assert!(attempt <= retries + 1, "{id}: too many attempts");
+        while let Some(Attempt { id, number, .. }) = queue.begin(at(now)) {
+            trace.push(format!("{id}#{number}"));
+            assert!(number <= retries + 1, "{id}: too many attempts");
             let same_hook = |other: &&DeliveryId| other.hook == id.hook;
             let of_hook: Vec<&DeliveryId> = running.iter().filter(same_hook).collect();
             assert!(

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::payload::EventPayload;
-use crate::hooks::HookSpec;
-use forgewatch_core::delivery::DeliveryFailure;
-use forgewatch_core::event::ALL_JOB_EVENTS;
-use forgewatch_core::event::{Event, EventId, WatchId};
-use forgewatch_core::job::JobKind;
+use super::payload::EventPayload;
+use super::routes::HookRules;
+use super::types::{Attempt, DeliveryChange, DeliveryFailure, DeliveryId, Settlement};
+use crate::event::{EventFields, EventId, FailedDelivery, WatchId};
 
 /// The deliveries of one hook.
 #[derive(Debug, Default)]
@@ -19,15 +17,6 @@ pub(super) struct HookQueue {
     lanes: BTreeMap<WatchId, Lane>,
     /// Pending heads of lanes in the order of their turns: due, order, watch.
     ready: BTreeSet<(u64, u64, WatchId)>,
-}
-
-/// The configuration of a hook, as far as the queue needs it.
-#[derive(Debug)]
-pub(super) struct HookRules {
-    on: Vec<String>,
-    kinds: Option<Vec<JobKind>>,
-    pub(super) retries: u32,
-    max_running: usize,
 }
 
 /// The deliveries of one watch to one hook, by event number.
@@ -54,37 +43,7 @@ pub(super) struct Delivery {
     pub(super) is_settling: bool,
 }
 
-impl HookRules {
-    pub(super) fn of(spec: &HookSpec) -> Self {
-        Self {
-            on: spec.on.clone(),
-            kinds: spec.kinds.clone(),
-            retries: spec.retries,
-            max_running: spec.max_running,
-        }
-    }
-
-    fn matches(&self, event: &Event) -> bool {
-        let (kind, job) = (event.kind.as_str(), event.job);
-        let of_type = self
-            .on
-            .iter()
-            .any(|on| on == kind || (on == ALL_JOB_EVENTS && kind.starts_with("job.")));
-        let of_kind = self
-            .kinds
-            .as_ref()
-            .is_none_or(|kinds| job.is_some_and(|job| kinds.contains(&job.kind)));
-        of_type && of_kind
-    }
-}
-
 impl HookQueue {
-    pub(super) fn receives(&self, event: &Event) -> bool {
-        self.rules
-            .as_ref()
-            .is_some_and(|rules| rules.matches(event))
-    }
-
     pub(super) fn is_running(&self, event: EventId) -> bool {
         let lane = self.lanes.get(&event.watch);
         lane.is_some_and(|lane| lane.running == Some(event.seq))
@@ -115,9 +74,14 @@ impl HookQueue {
         lanes.flat_map(|(&watch, lane)| lane.open.keys().map(move |&seq| EventId { watch, seq }))
     }
 
-    /// Marks all deliveries, or only the pending ones, as about to fail, and returns their events. Those with another
-    /// change under way are left out.
-    pub(super) fn settle_all(&mut self, pending_only: bool) -> Vec<EventId> {
+    /// Fails all deliveries, or only the pending ones, for a reason that is not an attempt's. Those with another change
+    /// under way are left out.
+    pub(super) fn fail_all(
+        &mut self,
+        name: &Arc<str>,
+        why: &str,
+        pending_only: bool,
+    ) -> Vec<Settlement> {
         let can_fail = |event: &EventId| {
             let is_kept = pending_only && self.is_running(*event);
             !is_kept
@@ -126,10 +90,37 @@ impl HookQueue {
                     .is_some_and(|delivery| !delivery.is_settling)
         };
         let failing: Vec<EventId> = self.events().filter(can_fail).collect();
-        for event in &failing {
-            self.settle(*event);
+        let fail = |event: EventId| {
+            self.settle(event);
+            let delivery = self.get(event);
+            let last = delivery.and_then(|delivery| delivery.last_failure.as_ref());
+            let why = DeliveryFailure::without_attempt(why, last);
+            let hook = Arc::clone(name);
+            self.failure(DeliveryId { event, hook }, why)
+        };
+        failing.into_iter().map(fail).collect()
+    }
+
+    /// The change by which a delivery fails.
+    pub(super) fn failure(&self, id: DeliveryId, why: DeliveryFailure) -> Settlement {
+        let fields = |delivery: &Delivery| EventFields {
+            error_message: Some(why.error.clone()),
+            delivery: Some(Box::new(FailedDelivery {
+                hook: id.hook.to_string(),
+                delivery: id.to_string(),
+                attempt: delivery.attempts,
+                exit_status: why.exit_status,
+                what: delivery.payload.summary(),
+                of_hook_failed: delivery.payload.is_hook_failed(),
+            })),
+            ..EventFields::default()
+        };
+        let hook_failed = self.get(id.event).map(fields).map(Box::new);
+        let change = DeliveryChange::Fail { id, why };
+        Settlement {
+            change,
+            hook_failed,
         }
-        failing
     }
 
     /// Marks that a change of the delivery is being committed. It keeps its place until the change is applied.
@@ -148,17 +139,24 @@ impl HookQueue {
         self.index(event.watch);
     }
 
-    /// Starts an attempt of [`HookQueue::first`]. Returns its event and the number of the attempt.
-    pub(super) fn begin(&mut self) -> Option<(EventId, u32)> {
+    /// Reserves [`HookQueue::first`] for an attempt.
+    pub(super) fn begin(&mut self, name: &Arc<str>) -> Option<Attempt> {
         let (_, _, watch) = self.first()?;
         let lane = self.lanes.get_mut(&watch)?;
         let (&seq, delivery) = lane.open.iter_mut().next()?;
         delivery.attempts = delivery.attempts.saturating_add(1);
-        let attempt = delivery.attempts;
+        let attempt = Attempt {
+            id: DeliveryId {
+                event: EventId { watch, seq },
+                hook: Arc::clone(name),
+            },
+            number: delivery.attempts,
+            payload: Arc::clone(&delivery.payload),
+        };
         lane.running = Some(seq);
         self.running += 1;
         self.index(watch);
-        Some((EventId { watch, seq }, attempt))
+        Some(attempt)
     }
 
     /// Ends the attempt of a delivery: its lane and the hook have room again.

@@ -3,13 +3,16 @@
 mod fail_without_attempt;
 mod properties;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::fixtures::{event, hook};
 use super::*;
-use crate::hooks::tests_support::{event, hook};
-use forgewatch_core::event::WatchId;
-use forgewatch_core::job::JobKind;
-use forgewatch_core::retry;
+use crate::event::{Event, EventFields, EventId, WatchId};
+use crate::job::JobKind;
+use crate::time::Moment;
+use crate::watch::Rng;
 
 /// Always the longest delay.
 struct MaxDelay;
@@ -44,28 +47,33 @@ fn failure_for(not_before: Duration) -> AttemptResult {
     }
 }
 
+/// Adds the delivery of an event to the hook `h`.
 fn add_event(queue: &mut Queue, event: &Event, now: Moment) {
+    add_event_for(&["h"], queue, event, now);
+}
+
+fn add_event_for(hooks: &[&str], queue: &mut Queue, event: &Event, now: Moment) {
     let payload = Arc::new(EventPayload::of(event, "test").unwrap());
-    for id in queue.deliveries_for(event) {
+    for &hook in hooks {
+        let id = DeliveryId {
+            event: event.id,
+            hook: hook.into(),
+        };
         queue.add(&id, Arc::clone(&payload), now);
     }
 }
 
-/// Applies a change. Returns the failure that it causes.
-fn apply(queue: &mut Queue, change: &DeliveryChange) -> Option<(FailedDelivery, String)> {
-    let failed = queue.failure_of(change);
-    queue.apply(change);
-    failed
+/// Applies a change. Returns the fields of the `hook.failed` that it causes.
+fn apply(queue: &mut Queue, settlement: Settlement) -> Option<EventFields> {
+    queue.apply(&settlement.change);
+    settlement.hook_failed.map(|fields| *fields)
 }
 
 /// Begins all possible attempts, as `watch-seq#attempt`.
 fn begin(queue: &mut Queue, now: u64) -> Vec<String> {
     std::iter::from_fn(|| queue.begin(at(now)))
-        .map(|change| match change {
-            DeliveryChange::Begin { id, attempt } => {
-                format!("{}-{}#{attempt}", id.event.watch.0[0], id.event.seq)
-            }
-            other => panic!("{other:?}"),
+        .map(|Attempt { id, number, .. }| {
+            format!("{}-{}#{number}", id.event.watch.0[0], id.event.seq)
         })
         .collect()
 }
@@ -83,31 +91,29 @@ fn id(watch: u8, seq: u32) -> DeliveryId {
 fn settle(
     queue: &mut Queue,
     id: DeliveryId,
-    attempt: AttemptResult,
+    result: AttemptResult,
     now: u64,
-) -> Option<(FailedDelivery, String)> {
-    let change = queue.settle(id, attempt, at(now), retry::ceiling, &mut MaxDelay);
-    apply(queue, &change)
+) -> Option<EventFields> {
+    let settlement = queue.settle(id, result, at(now), &mut MaxDelay);
+    apply(queue, settlement)
 }
 
 #[test]
 fn a_hook_receives_its_event_types_and_job_kinds() {
-    let queue = |on: &[&str]| Queue::new(&[hook("h", on, 0, 1)]);
-    let receives = |queue: &Queue, kind| !queue.deliveries_for(&event_of(1, 1, kind)).is_empty();
-    assert!(receives(&queue(&["job.failed"]), "job.failed"));
-    assert!(!receives(&queue(&["job.failed"]), "job.progressed"));
-    assert!(receives(
-        &queue(&["hook.failed", "job.*"]),
-        "job.progressed"
-    ));
-    assert!(!receives(&queue(&["job.*"]), "hook.failed"));
+    let receives = |rules: &HookRules, kind| {
+        let mut routes = Routes::default();
+        routes.configure(vec![rules.clone()]);
+        !routes.deliveries(&event_of(1, 1, kind)).is_empty()
+    };
+    let on = |types: &[&str]| hook("h", types, 0, 1);
+    assert!(receives(&on(&["job.failed"]), "job.failed"));
+    assert!(!receives(&on(&["job.failed"]), "job.progressed"));
+    assert!(receives(&on(&["hook.failed", "job.*"]), "job.progressed"));
+    assert!(!receives(&on(&["job.*"]), "hook.failed"));
     let mut updates = hook("h", &["job.*", "hook.failed"], 0, 1);
     updates.kinds = Some(vec![JobKind::Update]);
-    assert!(!receives(&Queue::new(&[updates.clone()]), "job.failed"));
-    assert!(
-        !receives(&Queue::new(&[updates]), "hook.failed"),
-        "it has no job kind"
-    );
+    assert!(!receives(&updates, "job.failed"));
+    assert!(!receives(&updates, "hook.failed"), "it has no job kind");
 }
 
 #[test]
@@ -190,7 +196,8 @@ fn a_delivery_fails_after_its_retries_and_the_next_begins() {
     }
     begin(&mut queue, 30_000);
     let failed = settle(&mut queue, id(1, 1), failure(), 30_000).unwrap();
-    assert_eq!((failed.0.attempt, failed.1.as_str()), (3, "exit status 1"));
+    assert_eq!(failed.delivery.unwrap().attempt, 3);
+    assert_eq!(failed.error_message.unwrap(), "exit status 1");
     assert_eq!(queue.find(&id(1, 1), at(30_000)), None);
     assert_eq!(queue.open_count(), 1);
     assert_eq!(begin(&mut queue, 30_000), ["1-2#1"]);

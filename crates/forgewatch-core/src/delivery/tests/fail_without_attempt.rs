@@ -6,7 +6,8 @@ use super::*;
 fn pending_deliveries_of_a_removed_hook_fail() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 1), hook("other", &["job.*"], 8, 1)]);
     for watch in [1, 2] {
-        add_event(&mut queue, &event_of(watch, 1, "job.failed"), at(0));
+        let event = event_of(watch, 1, "job.failed");
+        add_event_for(&["h", "other"], &mut queue, &event, at(0));
     }
     let mut running = begin(&mut queue, 0);
     running.dedup();
@@ -14,8 +15,9 @@ fn pending_deliveries_of_a_removed_hook_fail() {
     queue.configure(&[hook("other", &["job.*"], 8, 1)]);
     let changes = queue.fail_orphaned();
     assert_eq!(changes.len(), 1, "the running attempt is its last");
-    let (failed, why) = apply(&mut queue, &changes[0]).unwrap();
-    assert_eq!(failed.delivery, id(2, 1).to_string());
+    let failed = apply(&mut queue, changes[0].clone()).unwrap();
+    assert_eq!(failed.delivery.unwrap().delivery, id(2, 1).to_string());
+    let why = failed.error_message.unwrap();
     assert_eq!(why, "the hook is no longer in the configuration");
     assert!(settle(&mut queue, id(1, 1), failure(), 0).is_some());
 }
@@ -29,7 +31,7 @@ fn a_delivery_whose_attempt_could_not_begin_fails_with_its_removed_hook() {
     assert_eq!(queue.fail_orphaned(), []);
     queue.requeue(&id(1, 1), at(1_000), None);
     let change = queue.fail_orphaned().remove(0);
-    assert!(apply(&mut queue, &change).is_some());
+    assert!(apply(&mut queue, change).is_some());
     assert!(queue.is_idle());
 }
 
@@ -81,9 +83,9 @@ fn a_failure_without_an_attempt_names_the_last_failed_attempt() {
     queue.requeue(&id(3, 1), at(0), None);
     let changes = queue.fail_all("shutdown");
     let failures: Vec<(String, Option<i32>)> = changes
-        .iter()
+        .into_iter()
         .map(|change| apply(&mut queue, change).unwrap())
-        .map(|(failed, why)| (why, failed.exit_status))
+        .map(|f| (f.error_message.unwrap(), f.delivery.unwrap().exit_status))
         .collect();
     let text = str::to_owned;
     assert_eq!(
@@ -106,16 +108,16 @@ fn deliveries_with_a_change_under_way_are_not_failed_again() {
     }
     begin(&mut queue, 0);
     let settled = |queue: &mut Queue, watch, attempt| {
-        queue.settle(id(watch, 1), attempt, at(0), retry::ceiling, &mut MaxDelay)
+        queue.settle(id(watch, 1), attempt, at(0), &mut MaxDelay)
     };
     let arrived = settled(&mut queue, 1, AttemptResult::Delivered);
     let waits = settled(&mut queue, 2, failure());
     let changes = queue.fail_all("shutdown");
-    let failed: Vec<&DeliveryId> = changes.iter().map(DeliveryChange::id).collect();
+    let failed: Vec<&DeliveryId> = changes.iter().map(|s| s.change.id()).collect();
     assert_eq!(failed, [&id(3, 1)]);
     assert_eq!(queue.fail_all("shutdown"), [], "once");
     // Once the retry is applied, the delivery can fail like any other.
-    for change in [arrived, waits].iter().chain(&changes) {
+    for change in [arrived, waits].into_iter().chain(changes) {
         apply(&mut queue, change);
     }
     assert_eq!(queue.fail_all("shutdown").len(), 1);
