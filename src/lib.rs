@@ -15,7 +15,7 @@
 //! | [`engine`] | polls jobs when they are due and applies the core's decisions |
 //! | [`hooks`] | delivers events to programs and webhooks |
 //! | [`clanforge`] | the HTTP client of the status endpoints |
-//! | [`http_client`] | TLS, headers and error classes, shared by the API client and webhooks |
+//! | [`http_client`] | the HTTP client, headers and error classes, shared by the API client and webhooks |
 //! | [`store`] | keeps watches, events and deliveries: in SQLite, in memory, or nowhere |
 //! | [`control`] | the control socket: wire types, server and client |
 //! | [`report`] | prints events and diagnostics for people and machines |

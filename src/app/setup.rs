@@ -3,7 +3,7 @@
 use crate::clanforge::ApiClient;
 use crate::config::credentials::{self, CredentialsSource};
 use crate::config::{ConfigErrors, Env, Loaded};
-use crate::http_client::tls::check_ca_file;
+use crate::http_client::check_ca_file;
 use crate::report::diagnostics;
 
 pub struct Prepared {

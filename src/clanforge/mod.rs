@@ -4,25 +4,65 @@
 //! [`forgewatch_core::decode`] and never keeps a body. Credentials go only to the origin of the base URL: redirects are
 //! not followed, and a loopback address is not accessed through a proxy. They are redacted from messages of the server.
 
-mod api;
 mod body;
 mod credentials;
 mod redact;
-mod settings;
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::redirect;
 use secrecy::ExposeSecret;
 use url::Url;
 
-use crate::http_client::tls::CaFileError;
-use crate::http_client::{errors, headers, is_loopback, tls};
-pub use api::{Api, StatusResponse};
+use crate::http_client::{self, HttpClientError, errors, headers};
 pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
+use forgewatch_core::status::Status;
 use forgewatch_core::verdict::PollError;
 use redact::Redactor;
-pub use settings::ApiSettings;
+
+/// The address of the API, and the limits of its use.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Scheme, host, port and path prefix; `https`, or `http` to a literal loopback address or `localhost`. No
+    /// user name, password, query or fragment.
+    pub base_url: Url,
+    /// The `accountserviceid` of every request.
+    pub account_service_id: u64,
+    /// A PEM file of certificate authorities trusted in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The limit of name lookup, connection and TLS handshake together.
+    pub connect_timeout: Duration,
+    /// The limit from the request to the first MiB of the response, or to its end.
+    pub timeout: Duration,
+    /// The number of concurrent requests, at least 1.
+    pub max_in_flight: usize,
+    /// The average rate of requests; above zero.
+    pub max_requests_per_second: f64,
+    /// The maximum size of a decompressed response, bytes.
+    pub max_body: u64,
+}
+
+/// A job's status, and what its response says beyond it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusResponse {
+    pub status: Status,
+    /// The server's `Date` minus `Age`, Unix seconds.
+    pub date: Option<i64>,
+    /// The minimum wait until the job's next poll; above zero after a large response.
+    pub min_wait: Duration,
+}
+
+/// Polls jobs. [`ApiClient`] does so over HTTP.
+pub trait Api: 'static {
+    /// Requests the status of one job, within the implementation's own timeouts.
+    fn poll(
+        &self,
+        job: JobRef,
+        diff_info: bool,
+    ) -> impl Future<Output = Result<StatusResponse, PollError>>;
+}
 
 /// The limit of the response headers in HTTP/2.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -42,15 +82,10 @@ pub struct ApiClient {
 /// A client cannot be created. Each error is one of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiClientError {
-    /// `api.ca_file` is invalid.
     #[error(transparent)]
-    CaFile(#[from] CaFileError),
-    /// The credentials contain a character that HTTP headers do not allow.
+    Http(#[from] HttpClientError),
     #[error("invalid credentials: they contain a character that HTTP headers do not allow")]
     Credentials,
-    /// The HTTP library reports an error, such as an invalid proxy variable.
-    #[error("could not set up the HTTP client: {0}")]
-    Setup(String),
 }
 
 impl ApiClient {
@@ -62,21 +97,14 @@ impl ApiClient {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         let headers = HeaderMap::from_iter([(AUTHORIZATION, basic), (CONTENT_TYPE, form)]);
 
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(api.connect_timeout)
-            .pool_max_idle_per_host(api.max_in_flight)
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .http2_adaptive_window(true);
-        if is_loopback(&api.base_url) {
-            builder = builder.no_proxy();
-        }
-        let http = tls::configure(builder, &api.base_url, api.ca_file.as_deref())?
-            .build()
-            .map_err(|error| ApiClientError::Setup(errors::root_cause(&error)))?;
+        let http = http_client::client(&api.base_url, api.ca_file.as_deref(), |builder| {
+            builder
+                .default_headers(headers)
+                .connect_timeout(api.connect_timeout)
+                .pool_max_idle_per_host(api.max_in_flight)
+                .http2_max_header_list_size(MAX_HEADER_BYTES)
+                .http2_adaptive_window(true)
+        })?;
         let mut base_url = api.base_url.clone();
         base_url.set_query(Some(&format!(
             "accountserviceid={}",

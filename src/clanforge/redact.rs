@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::clanforge::Credentials;
+use super::credentials::Credentials;
 use forgewatch_core::status::Status;
 
 /// The replacement of a key.

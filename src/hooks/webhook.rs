@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Response, StatusCode, redirect};
+use reqwest::{Response, StatusCode};
 use secrecy::SecretString;
 use url::Url;
 
 use super::signature::{Signer, webhook_id};
 use super::{HookSpec, StopSignal};
-use crate::http_client::{is_link_local, is_loopback, retry_after, root_cause, tls};
+use crate::http_client::{self, is_link_local, retry_after, root_cause};
 use forgewatch_core::delivery::{AttemptResult, DeliveryFailure, EventPayload};
 
 /// A response body is read up to this size, so that its connection can be used again; its content is ignored.
@@ -34,23 +34,10 @@ impl Webhook {
         secrets: &[SecretString],
         ca_file: Option<&Path>,
     ) -> Result<Self, String> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .timeout(spec.timeout)
-            .dns_resolver(NoLinkLocal);
-        if is_loopback(url) {
-            builder = builder.no_proxy();
-        }
-        let builder = tls::configure(builder, url, ca_file).map_err(|e| e.to_string())?;
-        let http = builder.build().map_err(|e| {
-            format!(
-                "hook {}: cannot set up the HTTP client: {}",
-                spec.rules.name,
-                root_cause(&e)
-            )
-        })?;
+        let http = http_client::client(url, ca_file, |builder| {
+            builder.timeout(spec.timeout).dns_resolver(NoLinkLocal)
+        })
+        .map_err(|error| format!("hook {}: {error}", spec.rules.name))?;
         Ok(Self {
             http,
             url: url.clone(),
