@@ -14,6 +14,13 @@ use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::FileSum;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use support::median::median;
+use support::rss::memory;
+
+mod support {
+    pub(crate) mod median;
+    pub(crate) mod rss;
+}
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -26,7 +33,7 @@ const STATUS: &str = r#"{"jobprogress":42.5,"jobstateid":4,"jobstart":"176000010
 
 fn main() -> Outcome<()> {
     // First, while the process is small: serde_json needs the whole body.
-    memory()?;
+    growth()?;
     let mut body = Vec::new();
     for chunk in DiffBody::new() {
         body.extend_from_slice(chunk.as_bytes());
@@ -36,17 +43,17 @@ fn main() -> Outcome<()> {
 }
 
 /// Decodes the body while it is generated, chunk by chunk, and prints how much the process grew.
-fn memory() -> Outcome<()> {
+fn growth() -> Outcome<()> {
     let mut body = DiffBody::new();
     let mut decoder = Decoder::new();
     let mut bytes = 0;
-    let before = peak_kib()?;
+    let before = memory("self", "VmHWM:")?;
     for chunk in &mut body {
         bytes += chunk.len();
         decoder.push(chunk.as_bytes())?;
     }
     let files = count(decoder.finish()?)?;
-    let grown = peak_kib()?.saturating_sub(before);
+    let grown = memory("self", "VmHWM:")?.saturating_sub(before) >> 10;
     println!(
         "diff of {} MB, {} files: the process grows by {grown} KiB",
         bytes / 1_000_000,
@@ -125,25 +132,11 @@ fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(Duration, T)> {
     Ok((begin.elapsed(), result))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn count(body: DecodedBody) -> Outcome<FileSum> {
     match body {
         DecodedBody::Status(status) => Ok(status.files.unwrap_or_default().added),
         DecodedBody::Error(error) => Err(error.message.into()),
     }
-}
-
-/// The peak resident memory of the process (`VmHWM`, Linux).
-fn peak_kib() -> Outcome<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let digits = line.and_then(|line| line.split_whitespace().next());
-    Ok(digits.ok_or("no VmHWM in /proc/self/status")?.parse()?)
 }
 
 /// The body of a diff, generated in pieces of about 64 KiB.
