@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::text::seconds;
-use super::{JobRow, Style};
+use super::mode::Style;
+use super::row::JobRow;
 use forgewatch_core::job::JobState;
-use forgewatch_core::time::millis;
+use forgewatch_core::time::{millis, span_in_seconds};
 
 const MAX_BAR: usize = 40;
 /// Other columns are dropped before a bar gets shorter than this.
@@ -146,7 +146,7 @@ fn last_line(
         (hidden, 0) => format!("{hidden} jobs: {counts}"),
         (hidden, _) => format!("{ellipsis} and {hidden} more: {counts}"),
     };
-    let timed = format!("{line} {dot} {}", seconds(millis(elapsed)));
+    let timed = format!("{line} {dot} {}", span_in_seconds(millis(elapsed)));
     if timed.width() <= room {
         timed
     } else {
@@ -234,7 +234,7 @@ impl Columns {
 
     fn left(&self, left: Duration) -> String {
         if self.wide {
-            format!("about {} left", seconds(millis(left)))
+            format!("about {} left", span_in_seconds(millis(left)))
         } else {
             format!("~{}", short(left))
         }
@@ -243,7 +243,7 @@ impl Columns {
     fn next(&self, next: Duration) -> String {
         match (next.is_zero(), self.wide) {
             (true, _) => "polling".to_owned(),
-            (false, true) => format!("next poll in {}", seconds(millis(next))),
+            (false, true) => format!("next poll in {}", span_in_seconds(millis(next))),
             (false, false) => format!("poll {}", short(next)),
         }
     }
@@ -260,19 +260,13 @@ fn bar(progress: f32, width: usize, style: Style) -> String {
     full.repeat(filled) + &empty.repeat(width - filled)
 }
 
-/// A duration in at most five columns: `45s`, `9m59s`, `59m`, `9h59m`, `23h`, `9d23h`, `99d`, `>99d`.
+/// A duration in at most five columns: `45s`, `9m59s`, `59m`, `9h59m`, `23h`, `9d23h`, `99d`.
 fn short(span: Duration) -> String {
-    let s = millis(span).div_ceil(1_000);
-    let (m, h, d) = (s / 60, s / 3_600, s / 86_400);
-    match s {
-        0..60 => format!("{s}s"),
-        60..600 => format!("{m}m{}s", s % 60),
-        600..3_600 => format!("{m}m"),
-        3_600..36_000 => format!("{h}h{}m", m % 60),
-        36_000..86_400 => format!("{h}h"),
-        86_400..864_000 => format!("{d}d{}h", h % 24),
-        864_000..8_640_000 => format!("{d}d"),
-        _ => ">99d".to_owned(),
+    let text = span_in_seconds(millis(span));
+    match text.split_once(' ') {
+        Some((first, second)) if first.len() < 3 => format!("{first}{second}"),
+        Some((first, _)) => first.to_owned(),
+        None => text,
     }
 }
 

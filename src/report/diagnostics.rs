@@ -28,8 +28,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::json;
 use super::mode::OutputMode;
+use super::queue::{Message, OutputStream};
 use super::sanitize::{LIMIT, sanitized};
-use super::writer::{Message, OutputStream};
 use forgewatch_core::event::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 use forgewatch_core::suggest::nearest;
 

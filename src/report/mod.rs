@@ -17,16 +17,14 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use forgewatch_core::event::Event;
-use forgewatch_core::job::{JobRef, JobState, Outcome};
-use forgewatch_core::status::whole_percent;
-use forgewatch_core::time::Moment;
-use forgewatch_core::watch::Watch;
 
 mod bars;
 pub mod diagnostics;
 pub mod json;
 mod mode;
 mod progress;
+mod queue;
+mod row;
 pub mod sanitize;
 mod terminal;
 mod text;
@@ -34,11 +32,13 @@ mod writer;
 
 pub(crate) use bars::cut_to_width;
 pub use mode::{OutputMode, StreamInfo, Style};
+pub use row::JobRow;
 pub use terminal::TerminalSize;
 pub use writer::{Streams, TerminalSizeFn};
 
 use diagnostics::DiagnosticSink;
-use writer::{Message, OutputStream, Writer};
+use queue::{Message, OutputStream};
+use writer::Writer;
 
 /// The interval at which the application calls [`Report::update_bars`].
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,57 +46,6 @@ pub const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 const QUEUE: usize = 10_000;
 /// How long dropping a report waits for its writer.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A job as the bars and the heartbeat show it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JobRow {
-    pub job: JobRef,
-    /// None before the first status.
-    pub state: Option<JobState>,
-    /// Percent, 0 to 100.
-    pub progress: Option<f32>,
-    /// The estimated time left.
-    pub left: Option<Duration>,
-    /// The time until the next poll.
-    pub next_poll: Option<Duration>,
-    pub outcome: Option<Outcome>,
-    pub unreachable: bool,
-    /// The time since the first poll.
-    pub elapsed: Duration,
-}
-
-impl JobRow {
-    pub fn of(watch: &Watch, now: Moment) -> Self {
-        let since = watch
-            .first_poll_at()
-            .map_or(0, |at| now.up_ms.saturating_sub(at));
-        Self {
-            job: watch.job(),
-            state: watch.state(),
-            progress: watch.progress(),
-            left: watch.estimated_left(now),
-            next_poll: Some(watch.next_poll_in(now)),
-            outcome: None,
-            unreachable: watch.is_unreachable(),
-            elapsed: Duration::from_millis(since),
-        }
-    }
-
-    /// The outcome or state, or `unreachable`.
-    fn word(&self) -> &'static str {
-        match (self.outcome, self.unreachable, self.state) {
-            (Some(outcome), _, _) => text::outcome_word(outcome),
-            (None, true, _) => "unreachable",
-            (None, false, Some(state)) => state.as_str(),
-            (None, false, None) => "starting",
-        }
-    }
-
-    /// The progress in whole percent.
-    fn percent(&self) -> Option<u8> {
-        self.progress.map(whole_percent)
-    }
-}
 
 /// The application's side of the output. It waits only while the queue is full.
 pub struct Report {

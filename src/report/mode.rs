@@ -1,10 +1,13 @@
 //! The choice of output mode and style, from the streams and environment of the process.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputMode {
@@ -38,37 +41,30 @@ impl Style {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 pub struct StreamInfo {
-    pub stdout_terminal: bool,
-    pub stderr_terminal: bool,
+    pub stdout_color: bool,
+    pub stderr_color: bool,
+    /// Whether standard error is a terminal that can move its cursor.
+    pub stderr_cursor: bool,
     /// Device and inode of standard output.
     pub stdout_inode: Option<(u64, u64)>,
     /// `$JOURNAL_STREAM`.
     pub journal_stream: Option<String>,
-    /// `$TERM` is `dumb`.
-    pub dumb: bool,
-    /// `$NO_COLOR` is set and not empty.
-    pub no_color: bool,
-    /// `$CLICOLOR_FORCE` is set, neither empty nor `0`.
-    pub color_force: bool,
     /// The locale's encoding is UTF-8.
     pub utf8: bool,
 }
 
 impl StreamInfo {
     pub fn detect() -> Self {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let term = variable("TERM");
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
             .find_map(variable);
+        let is_dumb = variable("TERM").as_deref() == Some(OsStr::new("dumb"));
         Self {
-            stdout_terminal: io::stdout().is_terminal(),
-            stderr_terminal: io::stderr().is_terminal(),
+            stdout_color: has_color(&io::stdout()),
+            stderr_color: has_color(&io::stderr()),
+            stderr_cursor: io::stderr().is_terminal() && !is_dumb,
             stdout_inode: inode(&io::stdout()),
             journal_stream: variable("JOURNAL_STREAM").and_then(|s| s.into_string().ok()),
-            dumb: term.as_deref() == Some(OsStr::new("dumb")),
-            no_color: variable("NO_COLOR").is_some(),
-            color_force: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             utf8: locale.is_some_and(|l| {
                 let l = l.to_string_lossy().to_ascii_lowercase();
                 l.contains("utf-8") || l.contains("utf8")
@@ -84,23 +80,21 @@ impl StreamInfo {
     pub fn auto(&self) -> OutputMode {
         if self.is_journal() {
             OutputMode::Json
-        } else if self.stderr_terminal && !self.dumb {
+        } else if self.stderr_cursor {
             OutputMode::Progress
         } else {
             OutputMode::Text
         }
     }
 
-    /// `CLICOLOR_FORCE` takes precedence over everything but `NO_COLOR`.
     pub fn style(&self, mode: OutputMode) -> Style {
-        let terminal = match mode {
-            OutputMode::Text | OutputMode::Json => self.stdout_terminal,
-            OutputMode::Progress | OutputMode::Quiet => self.stderr_terminal,
-        };
         Style {
-            color: !self.no_color && (self.color_force || terminal && !self.dumb),
+            color: match mode {
+                OutputMode::Text | OutputMode::Json => self.stdout_color,
+                OutputMode::Progress | OutputMode::Quiet => self.stderr_color,
+            },
             unicode: self.utf8,
-            bars: self.stderr_terminal && !self.dumb,
+            bars: self.stderr_cursor,
         }
     }
 
@@ -112,6 +106,18 @@ impl StreamInfo {
         let journal: Option<(u64, u64)> = self.journal_stream.as_deref().and_then(parse);
         journal.is_some() && journal == self.stdout_inode
     }
+}
+
+/// The environment variable, unless it is empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// By `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR` and `TERM`, in this order, and `FORCE_COLOR`, which anstream does not know.
+fn has_color(stream: &impl RawStream) -> bool {
+    let is_forced = variable("FORCE_COLOR").is_some_and(|value| value != "0");
+    (is_forced && variable("NO_COLOR").is_none())
+        || AutoStream::choice(stream) != ColorChoice::Never
 }
 
 fn inode(stream: &impl AsFd) -> Option<(u64, u64)> {
@@ -128,7 +134,7 @@ mod tests {
         StreamInfo {
             journal_stream: Some(stream.to_owned()),
             stdout_inode: Some((9, 4711)),
-            stderr_terminal: true,
+            stderr_cursor: true,
             ..StreamInfo::default()
         }
     }
@@ -149,41 +155,21 @@ mod tests {
     #[test]
     fn auto_is_progress_on_a_terminal_that_can_move_its_cursor_and_text_elsewhere() {
         let terminal = StreamInfo {
-            stderr_terminal: true,
+            stderr_cursor: true,
             ..StreamInfo::default()
         };
         assert_eq!(terminal.auto(), OutputMode::Progress);
-        let dumb = StreamInfo {
-            dumb: true,
-            ..terminal
-        };
-        assert_eq!(dumb.auto(), OutputMode::Text);
-        let piped = StreamInfo {
-            stdout_terminal: true,
-            ..StreamInfo::default()
-        };
-        assert_eq!(piped.auto(), OutputMode::Text);
+        assert_eq!(StreamInfo::default().auto(), OutputMode::Text);
     }
 
     #[test]
-    fn color_is_for_the_terminal_written_to_unless_the_environment_decides() {
+    fn color_is_for_the_stream_that_is_written_to() {
         let out = StreamInfo {
-            stdout_terminal: true,
+            stdout_color: true,
             ..StreamInfo::default()
         };
         assert!(out.style(OutputMode::Text).color);
         assert!(!out.style(OutputMode::Progress).color);
-        let set = |no_color, color_force, dumb| StreamInfo {
-            dumb,
-            no_color,
-            color_force,
-            ..out.clone()
-        };
-        assert!(!set(true, false, false).style(OutputMode::Text).color);
-        assert!(!set(false, false, true).style(OutputMode::Text).color);
-        assert!(set(false, true, true).style(OutputMode::Text).color);
-        assert!(!set(true, true, false).style(OutputMode::Text).color);
-        assert!(set(false, true, false).style(OutputMode::Progress).color);
     }
 
     #[test]

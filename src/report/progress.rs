@@ -5,7 +5,8 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::bars::{cut_to_width, prefix_of_width};
-use super::{Style, text};
+use super::mode::Style;
+use super::text;
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::{JobRef, Outcome};
 

@@ -11,13 +11,15 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::JobRow;
+use anstyle::AnsiColor;
+
 use super::bars;
+use super::row::{JobRow, outcome_word};
 use super::sanitize::sanitized;
 use forgewatch_core::event::{Event, EventFields, EventType};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::FileSum;
-use forgewatch_core::time::{millis, rfc3339_ms, span};
+use forgewatch_core::time::{millis, rfc3339_ms, span, span_in_seconds};
 
 /// The longest error message in a line, in bytes; json has all of it.
 const MAX_ERROR: usize = 1_000;
@@ -104,20 +106,6 @@ pub(super) fn deadline(rows: &[JobRow], wall_ms: i64) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Completed => "completed",
-        Outcome::Failed => "failed",
-        Outcome::Squashed => "squashed",
-        Outcome::NotFound => "not found",
-        Outcome::Refused => "refused",
-        Outcome::TimedOut => "timed out",
-        Outcome::GaveUp => "gave up",
-        Outcome::Removed => "removed",
-        Outcome::Abandoned(_) => "abandoned",
-    }
-}
-
 /// The event in one word; outcomes are in capitals.
 pub(super) fn word(event: &Event) -> String {
     let word = match event.kind {
@@ -134,14 +122,14 @@ pub(super) fn word(event: &Event) -> String {
 
 /// Colors the word of an outcome.
 pub(super) fn paint(word: &str, kind: EventType, color: bool) -> String {
-    let code = match kind {
-        EventType::Ended(Outcome::Completed) => "32",
-        EventType::Ended(_) if kind.level() == "ERROR" => "1;31",
-        EventType::Ended(_) => "33",
+    let style = match kind {
+        EventType::Ended(Outcome::Completed) => AnsiColor::Green.on_default(),
+        EventType::Ended(_) if kind.level() == "ERROR" => AnsiColor::Red.on_default().bold(),
+        EventType::Ended(_) => AnsiColor::Yellow.on_default(),
         _ => return word.to_owned(),
     };
     if color {
-        format!("\x1b[{code}m{word}\x1b[0m")
+        format!("{style}{word}{style:#}")
     } else {
         word.to_owned()
     }
@@ -170,14 +158,16 @@ pub(super) fn details(event: &Event) -> Vec<String> {
             out.extend(eta(fields));
         }
         EventType::Stalled => {
-            let time = fields.stalled_ms.map(|ms| format!(" for {}", seconds(ms)));
+            let time = fields
+                .stalled_ms
+                .map(|ms| format!(" for {}", span_in_seconds(ms)));
             out.push(format!("no progress{}", time.unwrap_or_default()));
         }
         EventType::Resumed => out.push("progressing again".to_owned()),
         EventType::Unreachable => {
             out.push("cannot be polled".to_owned());
             if let Some(ms) = fields.next_poll_ms {
-                out.push(format!("next poll in {}", seconds(ms)));
+                out.push(format!("next poll in {}", span_in_seconds(ms)));
             }
         }
         EventType::Reachable => out.push("can be polled again".to_owned()),
@@ -300,7 +290,7 @@ fn eta(fields: &EventFields) -> Option<String> {
         0 => "due now".to_owned(),
         _ => format!(
             "overdue by {}",
-            seconds(s.unsigned_abs().saturating_mul(1_000))
+            span_in_seconds(s.unsigned_abs().saturating_mul(1_000))
         ),
     })
 }
@@ -318,12 +308,7 @@ fn summary(row: &JobRow) -> String {
 }
 
 fn about(left: Duration) -> String {
-    format!("about {} left", seconds(millis(left)))
-}
-
-/// A duration rounded up to whole seconds.
-pub(super) fn seconds(ms: u64) -> String {
-    span(ms.div_ceil(1_000).saturating_mul(1_000))
+    format!("about {} left", span_in_seconds(millis(left)))
 }
 
 fn jobs(count: usize) -> String {

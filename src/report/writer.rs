@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 
 use super::bars::render_bars;
 use super::diagnostics::DiagnosticSink;
+use super::mode::Style;
+use super::queue::{Message, OutputStream};
+use super::row::JobRow;
 use super::terminal::{TerminalPainter, TerminalSize};
-use super::{JobRow, Style};
 
 /// The most bytes combined into one write.
 const BATCH: usize = 64 * 1024;
@@ -25,22 +27,6 @@ const BATCH: usize = 64 * 1024;
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 
 pub type TerminalSizeFn = Arc<dyn Fn() -> TerminalSize + Send + Sync>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OutputStream {
-    Out,
-    Err,
-}
-
-#[derive(Debug)]
-pub(super) enum Message {
-    /// One or more lines, without the last newline.
-    Line(OutputStream, String),
-    /// [`FrameSlot`] has a new frame.
-    Frame,
-    /// The last message: remove the bars.
-    Close,
-}
 
 pub struct Streams {
     /// Standard output, unbuffered.

@@ -56,7 +56,7 @@ fn a_slow_reader_gets_every_line() {
 }
 
 #[test]
-fn colors_are_used_with_clicolor_force_and_not_with_no_color() {
+fn the_environment_decides_about_color() {
     let script = job("diff/1", "");
     let has_colors = |variables: &[(&str, &str)]| {
         let fixture = SimFixture::new(&script);
@@ -68,6 +68,10 @@ fn colors_are_used_with_clicolor_force_and_not_with_no_color() {
     };
     assert!(!has_colors(&[]), "not a terminal");
     assert!(has_colors(&[("CLICOLOR_FORCE", "1")]));
+    assert!(has_colors(&[("FORCE_COLOR", "1")]));
+    assert!(!has_colors(&[("FORCE_COLOR", "0")]));
+    assert!(!has_colors(&[("FORCE_COLOR", "1"), ("NO_COLOR", "1")]));
+    assert!(!has_colors(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
     assert!(!has_colors(&[("NO_COLOR", "1")]));
 }
 

@@ -37,6 +37,11 @@ pub fn rfc3339_ms(wall_ms: i64) -> String {
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
 
+/// A duration for people, rounded up to whole seconds; otherwise as [`span`].
+pub fn span_in_seconds(ms: u64) -> String {
+    span(ms.div_ceil(1_000).saturating_mul(1_000))
+}
+
 /// A duration for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
 pub fn span(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [

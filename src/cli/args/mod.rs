@@ -3,6 +3,7 @@
 //! Most values stay text here: [`crate::config`] parses flags, environment and file by one table and reports all errors
 //! at once.
 
+pub mod client;
 mod shared;
 mod watch;
 
@@ -13,10 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use super::client::args as client;
-use super::client::args::{
-    AddArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs,
-};
+use client::{AddArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs};
 pub use shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
 pub use watch::WatchArgs;
 

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
-use super::args::{EventsArgs, SinceArg};
 use super::{DaemonClient, now_ms, rejected, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
+use crate::cli::args::client::{EventsArgs, SinceArg};
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response, Since};

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::args::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
 use super::list::until;
 use super::table::{TerminalWidth, table};
 use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
+use crate::cli::args::client::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
 use crate::config::Env;
 use crate::control::protocol::{DeliveryStatus, DeliverySummary, Request, Response};
 use crate::report::json;

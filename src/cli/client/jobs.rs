@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::args::{AddArgs, RemoveArgs};
 use super::{DaemonClient, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
 use crate::cli::args::JobArgs;
+use crate::cli::args::client::{AddArgs, RemoveArgs};
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{AddOutcome, AddedJob, Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};

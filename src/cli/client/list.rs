@@ -2,15 +2,15 @@
 
 use std::io::{self, Write};
 
-use super::args::ListArgs;
 use super::table::{TerminalWidth, table};
 use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
+use crate::cli::args::client::ListArgs;
 use crate::config::Env;
 use crate::control::protocol::{JobSummary, Request, Response};
 use crate::report::json;
 use crate::report::sanitize::{LIMIT, sanitized};
-use forgewatch_core::time::span;
+use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
     let request = Request::List { all: args.all };
@@ -85,14 +85,9 @@ pub(super) fn labels(job: &JobSummary) -> String {
     sanitized(&labels.join(","), LIMIT)
 }
 
-/// Rounded up to whole seconds.
-pub(super) fn whole_seconds(ms: u64) -> String {
-    span(ms.div_ceil(1_000) * 1_000)
-}
-
-/// The same without blanks, for a table.
+/// A duration without blanks, for a table.
 pub(super) fn short(ms: u64) -> String {
-    whole_seconds(ms).replace(' ', "")
+    span_in_seconds(ms).replace(' ', "")
 }
 
 /// The time until something is due, in one word.

@@ -2,7 +2,6 @@
 //!
 //! Each sends a request and prints the response: sanitized for people, or as received with `--json`.
 
-pub mod args;
 pub(super) mod events;
 pub(super) mod hooks;
 pub(super) mod jobs;
@@ -15,11 +14,11 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::app::command_error::CommandError;
+use crate::cli::args::client::DaemonArgs;
 use crate::config::{self, Env, SocketLocation};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
-use args::DaemonArgs;
 
 fn unexpected_response() -> CommandError {
     CommandError::failed("unexpected response from the daemon; its version may differ")

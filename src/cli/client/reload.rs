@@ -1,8 +1,8 @@
 //! `forgewatch reload`.
 
-use super::args::ReloadArgs;
 use super::{DaemonClient, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
+use crate::cli::args::client::ReloadArgs;
 use crate::config::Env;
 use crate::control::protocol::{Request, Response};
 

@@ -6,17 +6,17 @@ use std::iter;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::args::ShowArgs;
-use super::list::{labels, state, whole_seconds};
+use super::list::{labels, state};
 use super::table::TerminalWidth;
 use super::{DaemonClient, hooks, now_ms, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
+use crate::cli::args::client::ShowArgs;
 use crate::config::Env;
 use crate::control::protocol::{JobDetails, Request, Response};
 use crate::report::json;
 use crate::report::sanitize::{LIMIT, sanitized};
 use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
-use forgewatch_core::time::rfc3339_ms;
+use forgewatch_core::time::{rfc3339_ms, span_in_seconds};
 
 /// The number of polls details without `--json`, the newest ones.
 const SHOWN_POLLS: usize = 10;
@@ -75,7 +75,7 @@ fn job_fields(details: &JobDetails) -> String {
     fields.extend(progress.map(|percent| ("Progress", percent)));
     let left = line
         .remaining_ms
-        .map(|ms| format!("about {}", whole_seconds(ms)));
+        .map(|ms| format!("about {}", span_in_seconds(ms)));
     fields.extend(left.map(|left| ("Left", left)));
     if !line.labels.is_empty() {
         fields.push(("Labels", labels(line)));
@@ -89,7 +89,7 @@ fn job_fields(details: &JobDetails) -> String {
     if let Some(ms) = line.next_poll_ms {
         let when = match ms {
             0 => "now".to_owned(),
-            _ => format!("in {}", whole_seconds(ms)),
+            _ => format!("in {}", span_in_seconds(ms)),
         };
         let why = details
             .next_poll_reason
@@ -157,7 +157,7 @@ fn poll_line(poll: &PollRecord) -> String {
     }
     let then = match poll.next_poll_ms {
         0 => "at once".to_owned(),
-        ms => format!("after {}", whole_seconds(ms)),
+        ms => format!("after {}", span_in_seconds(ms)),
     };
     let line = format!(
         "{}  {}; next {then}: {}",
@@ -171,8 +171,8 @@ fn poll_line(poll: &PollRecord) -> String {
 fn eta(seconds: i64) -> String {
     let ms = seconds.unsigned_abs().saturating_mul(1_000);
     if seconds < 0 {
-        format!("ETA {} ago", whole_seconds(ms))
+        format!("ETA {} ago", span_in_seconds(ms))
     } else {
-        format!("ETA in {}", whole_seconds(ms))
+        format!("ETA in {}", span_in_seconds(ms))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use crate::cli::args::{ConfigArgs, JobArgs, LabelArgs};
+use super::shared::{ConfigArgs, JobArgs, LabelArgs};
 use forgewatch_core::job::JobRef;
 
 pub(in crate::cli) const ADD_EXAMPLES: &str = "\
