@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::OpenError;
+use super::error::{OpenError, io_error};
 
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(10);
@@ -26,7 +26,7 @@ pub(super) struct LockedFile {
 
 /// Locks the file; creates its folder if it is missing.
 pub(super) fn acquire(path: &Path) -> Result<LockedFile, OpenError> {
-    let fail = |error: io::Error| open_error(path, &error);
+    let fail = |error: io::Error| io_error(path, &error);
     let folder = folder_of(path);
     if !folder.exists() {
         let mut private = DirBuilder::new();
@@ -59,21 +59,6 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Converts an error of the operating system.
-pub(super) fn open_error(path: &Path, error: &io::Error) -> OpenError {
-    let path = path.to_owned();
-    let reason = error.to_string();
-    match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            OpenError::ReadOnly { path, reason }
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            OpenError::Unavailable { path, reason }
-        }
-        _ => OpenError::Io { path, reason },
-    }
-}
-
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -96,7 +81,7 @@ fn reject_links(file: &Path) -> io::Result<()> {
 }
 
 fn lock(path: &Path, lock_path: &Path) -> Result<File, OpenError> {
-    let fail = |error: io::Error| open_error(path, &error);
+    let fail = |error: io::Error| io_error(path, &error);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

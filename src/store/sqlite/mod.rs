@@ -4,33 +4,43 @@
 //! they are on the disk, and then runs the reads. `synchronous=FULL`, because a power cut may otherwise lose commits
 //! that were acknowledged.
 //!
-//! `open` checks a file and starts the `worker` thread; `schema` and `table` define its tables, `queries` and `prune` the
-//! statements on them. `recover` rescues a damaged file: it salvages the readable rows, then `repair` derives lost entries
-//! from them.
+//! `open` checks a file and starts the `worker` thread. `schema` defines the tables; each has a file with its statements
+//! (`watches`, `events`, ...) and shares `table`. `commit` and `prune` write to several. `recover` rescues a damaged file:
+//! `salvage` copies the readable rows, `repair` derives lost entries from them.
 
+mod calibration;
+mod commit;
+mod config_jobs;
+mod deliveries;
+mod error;
+mod events;
 mod lock;
 mod open;
 mod prune;
-mod queries;
 mod recover;
 mod repair;
+mod salvage;
 mod schema;
 mod table;
+mod watches;
 mod worker;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use recover::{RecoverError, RecoveredTable, check, recover};
+pub use error::OpenError;
+pub use recover::{RecoverError, check, recover};
+pub use salvage::RecoveredTable;
 
 use super::{
     Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
     stored_event,
 };
+use commit::OwnedCommit;
+use error::DbError;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
@@ -43,102 +53,6 @@ pub struct SqliteStore {
     failure: watch::Receiver<Option<StoreError>>,
     /// Offset up to which [`prune::own_events`] has scanned the events.
     pruned_to: Arc<AtomicI64>,
-}
-
-/// Why a state file cannot be used, and what to do. Only [`OpenError::Unavailable`] is temporary.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    #[error(
-        "{path}: the state file is read-only: {reason}; make it and its directory writable for this user, or use \
-         another file with state.path or --state", path = path.display()
-    )]
-    ReadOnly { path: PathBuf, reason: String },
-    /// The disk is full, or another program has locked the file.
-    #[error(
-        "{path}: cannot write the state file: {reason}; free disk space, or stop the program that locks it",
-        path = path.display()
-    )]
-    Unavailable { path: PathBuf, reason: String },
-    /// The file was not changed.
-    #[error(
-        "{path}: the state file is damaged: {reason}; to recover what is readable: forgewatch state recover --from \
-         {path}", path = path.display()
-    )]
-    Corrupt { path: PathBuf, reason: String },
-    /// A database of another program.
-    #[error("{path} is not a forgewatch state file; use another file", path = path.display())]
-    Foreign { path: PathBuf },
-    #[error(
-        "{path}: the state file has version {found}, but this forgewatch supports only versions up to {supported}; \
-         upgrade forgewatch, or use another file", path = path.display()
-    )]
-    Newer {
-        path: PathBuf,
-        found: i64,
-        supported: i64,
-    },
-    #[error(
-        "{path}: the state file is in use by {holder}; stop it, or use another file",
-        path = path.display(),
-        holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
-    )]
-    InUse {
-        path: PathBuf,
-        /// None if the lock file does not say.
-        pid: Option<u32>,
-    },
-    #[error("{path}: cannot open the state file: {reason}", path = path.display())]
-    Io { path: PathBuf, reason: String },
-}
-
-/// An error of the file, before it becomes an [`OpenError`] or a [`StoreError`].
-#[derive(Debug)]
-enum DbError {
-    Sql(rusqlite::Error),
-    Damaged(String),
-    /// Concerns one request only.
-    Rejected(StoreError),
-    Io(std::io::Error),
-    /// The file's version, which this program does not support.
-    Newer(i64),
-    Foreign,
-}
-
-impl From<rusqlite::Error> for DbError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<StoreError> for DbError {
-    fn from(error: StoreError) -> Self {
-        Self::Rejected(error)
-    }
-}
-
-impl From<DbError> for StoreError {
-    fn from(error: DbError) -> Self {
-        let error = match error {
-            DbError::Rejected(error) => return error,
-            DbError::Damaged(reason) => return Self::Fatal(reason),
-            DbError::Io(error) => return Self::Fatal(error.to_string()),
-            DbError::Newer(_) | DbError::Foreign => {
-                return Self::Fatal("not a state file of this version".to_owned());
-            }
-            DbError::Sql(error) => error,
-        };
-        let text = error.to_string();
-        let Some(cause) = error.sqlite_error() else {
-            return Self::Fatal(text);
-        };
-        if open::is_temporary(&error) {
-            return Self::Unavailable(text);
-        }
-        match cause.code {
-            ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Rejected(text),
-            _ => Self::Fatal(text),
-        }
-    }
 }
 
 impl SqliteStore {
@@ -202,14 +116,14 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
         let events = commit.events.iter().map(|event| stored_event(0, event));
-        let owned = queries::OwnedCommit {
+        let owned = OwnedCommit {
             events: events.collect::<Result<_, _>>()?,
             watch: commit.watch,
             deliveries: commit.deliveries,
             changes: commit.changes.to_vec(),
         };
         let watch = owned.watch.as_ref().map(|w| w.id);
-        self.write(watch, |db| queries::commit(db, owned)).await
+        self.write(watch, |db| commit::commit(db, owned)).await
     }
 
     fn record_poll(&self, sample: PollSample) {
@@ -220,56 +134,51 @@ impl Store for SqliteStore {
 
 impl DaemonStore for SqliteStore {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
-        self.read(move |db| queries::deliveries_of(db, watch)).await
+        self.read(move |db| deliveries::of_watch(db, watch)).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
-        self.read(move |db| queries::delivery(db, &id)).await
+        self.read(move |db| deliveries::get(db, &id)).await
     }
 
     async fn failed_deliveries(
         &self,
         limit: usize,
     ) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
-        self.read(move |db| queries::failed_deliveries(db, limit))
-            .await
+        self.read(move |db| deliveries::failed(db, limit)).await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |db| queries::events_since(db, after, limit))
-            .await
+        self.read(move |db| events::since(db, after, limit)).await
     }
 
     async fn offset_before(&self, wall_ms: i64) -> Result<u64, StoreError> {
-        self.read(move |db| queries::offset_before(db, wall_ms))
+        self.read(move |db| events::offset_before(db, wall_ms))
             .await
     }
 
     async fn events_of(&self, watch: WatchId) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |db| queries::events_of(db, watch)).await
+        self.read(move |db| events::of_watch(db, watch)).await
     }
 
     async fn polls_of(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
-        self.read(move |db| queries::polls_of(db, watch)).await
+        self.read(move |db| watches::polls_of(db, watch)).await
     }
 
     async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
-        self.read(move |db| queries::newest_watch(db, job)).await
+        self.read(move |db| watches::newest(db, job)).await
     }
 
     async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(move |db| queries::ended_watches(db, wall_ms))
-            .await
+        self.read(move |db| watches::ended_since(db, wall_ms)).await
     }
 
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
-        self.write(None, |db| queries::update_jobs(db, update))
-            .await
+        self.write(None, |db| commit::update_jobs(db, update)).await
     }
 
     async fn save_calibration(&self, json: String) -> Result<(), StoreError> {
-        self.write(None, |db| queries::save_calibration(db, json))
-            .await
+        self.write(None, |db| calibration::save(db, json)).await
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
@@ -306,7 +215,7 @@ mod tests {
         let (store, _) = SqliteStore::open(&path).unwrap();
         save(&store, "before").await.unwrap();
         let broken = store.write(None, |db| {
-            queries::save_calibration(db, "within".to_owned())?;
+            calibration::save(db, "within".to_owned())?;
             Err::<(), _>(failing(ffi::SQLITE_IOERR_FSYNC))
         });
         assert!(matches!(broken.await, Err(StoreError::Fatal(_))));
@@ -331,14 +240,14 @@ mod tests {
             ffi::SQLITE_BUSY,
         ] {
             let full = store.write(None, move |db| {
-                queries::save_calibration(db, "within".to_owned())?;
+                calibration::save(db, "within".to_owned())?;
                 Err::<(), _>(failing(code))
             });
             let same_group = save(&store, "same group");
             let (same_group, full, read) = tokio::join!(same_group, full, store.events_since(0, 1));
             assert!(matches!(full, Err(StoreError::Unavailable(_))));
             assert_eq!(read, Ok(Vec::new()), "reading works");
-            let stored = store.write(None, queries::calibration).await.unwrap();
+            let stored = store.write(None, calibration::load).await.unwrap();
             assert_ne!(stored.as_deref(), Some("within"));
             if let Err(error) = same_group {
                 assert!(matches!(error, StoreError::Unavailable(_)));

@@ -9,12 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, watch};
 
+use super::error::{DbError, OpenError, io_error, is_temporary, open_error};
 use super::schema::{self, Header, MIGRATIONS, Migration};
 use super::worker::{QUEUE_LENGTH, Worker};
-use super::{DbError, OpenError, SqliteStore, lock, queries};
+use super::{SqliteStore, calibration, config_jobs, deliveries, lock, watches};
 use crate::store::StoredState;
 
 /// How long to wait for a lock that another program holds, such as the `sqlite3` shell.
@@ -46,7 +47,7 @@ impl SqliteStore {
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(queue))
-            .map_err(|error| lock::open_error(path, &error))?;
+            .map_err(|error| io_error(path, &error))?;
         let store = Self {
             requests,
             failure,
@@ -98,7 +99,7 @@ pub(super) fn create(file: &Path, migrations: &[Migration]) -> Result<(), DbErro
 
 /// Checks the file, then migrates it and sets it up for writing.
 fn prepare(db: &Connection, migrations: &[Migration]) -> Result<(), DbError> {
-    let version = check(db, migrations)?.len();
+    let (version, _) = check(db, migrations)?;
     for (name, value) in [
         ("journal_mode", "WAL"),
         ("synchronous", "FULL"),
@@ -123,15 +124,16 @@ fn prepare(db: &Connection, migrations: &[Migration]) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Checks the header, the schema, SQLite's structures and every row; returns the migrations that the file has had.
-pub(super) fn check<'a>(
+/// Checks the header, the schema, SQLite's structures and every row; returns the file's version and the number of rows of
+/// each table.
+pub(super) fn check(
     db: &Connection,
-    migrations: &'a [Migration],
-) -> Result<&'a [Migration], DbError> {
+    migrations: &[Migration],
+) -> Result<(usize, Vec<(&'static str, u64)>), DbError> {
     let version = match schema::read_header(db, migrations)? {
         Header::Version(version) => version,
         Header::Empty => return Err(DbError::Damaged("it is empty".to_owned())),
-        Header::Newer(found) => return Err(DbError::Newer(found)),
+        Header::Newer(found) => return Err(schema::newer(found, migrations)),
         Header::Foreign => return Err(DbError::Foreign),
     };
     let migrations = migrations.get(..version).unwrap_or(migrations);
@@ -143,24 +145,17 @@ pub(super) fn check<'a>(
         let line = verdict.lines().last().unwrap_or_default();
         return Err(DbError::Damaged(line.to_owned()));
     }
-    for table in schema::tables(migrations) {
-        let mut statement = db.prepare(&table.select("NOT INDEXED ORDER BY row_id"))?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            if !table.is_sound(row) {
-                return Err(table.damaged(row.get(0).unwrap_or_default()));
-            }
-        }
-    }
-    Ok(migrations)
+    let tables = schema::tables(migrations).iter();
+    let rows = tables.map(|table| Ok((table.name, table.verify_all(db)?)));
+    Ok((version, rows.collect::<Result<_, DbError>>()?))
 }
 
 fn load(db: &Connection) -> Result<StoredState, DbError> {
     Ok(StoredState {
-        watches: queries::running_watches(db)?,
-        config_jobs: queries::config_jobs(db)?,
-        calibration: queries::calibration(db)?,
-        deliveries: queries::pending_deliveries(db)?,
+        watches: watches::running(db)?,
+        config_jobs: config_jobs::all(db)?,
+        calibration: calibration::load(db)?,
+        deliveries: deliveries::pending(db)?,
     })
 }
 
@@ -176,57 +171,17 @@ pub(super) fn transaction(
     result
 }
 
-/// Whether a retry may succeed: the disk is full or the file is locked.
-pub(super) fn is_temporary(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|cause| match cause.code {
-        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
-        // The index of the WAL could not grow.
-        _ => cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE,
-    })
-}
-
-pub(super) fn open_error(path: &Path, error: DbError) -> OpenError {
-    let path = path.to_owned();
-    let error = match error {
-        DbError::Newer(found) => {
-            return OpenError::Newer {
-                path,
-                found,
-                supported: schema::version(MIGRATIONS),
-            };
-        }
-        DbError::Foreign => return OpenError::Foreign { path },
-        DbError::Damaged(reason) => return OpenError::Corrupt { path, reason },
-        DbError::Io(error) => return lock::open_error(&path, &error),
-        DbError::Rejected(error) => {
-            let reason = error.to_string();
-            return OpenError::Io { path, reason };
-        }
-        DbError::Sql(error) => error,
-    };
-    let reason = error.to_string();
-    if is_temporary(&error) {
-        return OpenError::Unavailable { path, reason };
-    }
-    match error.sqlite_error_code() {
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            OpenError::ReadOnly { path, reason }
-        }
-        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => OpenError::Io { path, reason },
-        _ => OpenError::Corrupt { path, reason },
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-
     use rusqlite::types::Value;
 
+    use super::super::calibration::CALIBRATION;
+    use super::super::config_jobs::CONFIG_JOBS;
+    use super::super::deliveries::DELIVERIES;
+    use super::super::events::EVENTS;
     use super::super::recover;
-    use super::super::table::{
-        CALIBRATION, CONFIG_JOBS, DELIVERIES, EVENTS, POLLS, Table, WATCHES,
-    };
+    use super::super::table::{Table, value_columns};
+    use super::super::watches::{POLLS, WATCHES};
     use super::*;
     use crate::store::{AddedBy, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store};
     use forgewatch_core::event::WatchId;
@@ -247,17 +202,16 @@ mod tests {
         },
     ];
     const NEWER_POLLS: Table = Table {
-        name: "polls",
-        columns: &["row_id", "watch_id", "poll", "wall_ms", "checksum"],
+        put: "INSERT INTO polls (row_id, watch_id, poll, wall_ms, checksum) VALUES (?1, ?2, ?3, ?4, ?5)",
+        ..POLLS
     };
 
     fn add_column(db: &Connection) -> Result<(), DbError> {
-        let values = |row: &rusqlite::Row<'_>| {
-            let values = (0..3).map(|at| row.get::<_, Value>(at));
-            Ok(values.collect::<Result<Vec<_>, _>>()?)
-        };
-        let old = POLLS.read(db, "", [], values)?;
-        db.execute_batch("ALTER TABLE polls ADD COLUMN wall_ms INTEGER")?;
+        let old = POLLS.read(db, POLLS.scan, [i64::MIN], |row| {
+            let values = value_columns(row).map(|column| row.get(column));
+            Ok(values.collect::<Result<Vec<Value>, _>>()?)
+        })?;
+        db.execute_batch("DELETE FROM polls; ALTER TABLE polls ADD COLUMN wall_ms INTEGER")?;
         for values in old {
             NEWER_POLLS.put(db, values.into_iter().chain([Value::Null]).collect())?;
         }
@@ -288,9 +242,9 @@ mod tests {
         store.close().await;
     }
 
-    fn count_polls(path: &Path, table: &Table) -> usize {
+    fn count_polls(path: &Path, table: &Table) -> u64 {
         let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        table.read(&db, "", [], |_| Ok(())).unwrap().len()
+        table.verify_all(&db).unwrap()
     }
 
     #[tokio::test]
@@ -341,48 +295,5 @@ mod tests {
             .0
             .close()
             .await;
-    }
-
-    #[test]
-    fn temporary_errors_permanent_errors_and_damage_are_distinguished() {
-        let sqlite = |code| {
-            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            open_error(Path::new("state.db"), DbError::Sql(error))
-        };
-        for code in [
-            ffi::SQLITE_FULL,
-            ffi::SQLITE_IOERR_SHMSIZE,
-            ffi::SQLITE_BUSY,
-            ffi::SQLITE_BUSY_RECOVERY,
-            ffi::SQLITE_LOCKED,
-        ] {
-            let error = sqlite(code);
-            assert!(
-                matches!(error, OpenError::Unavailable { .. }),
-                "{code}: {error}"
-            );
-        }
-        let permanent = sqlite(ffi::SQLITE_IOERR_READ);
-        assert!(matches!(permanent, OpenError::Io { .. }), "{permanent}");
-        let read_only = sqlite(ffi::SQLITE_READONLY);
-        assert!(
-            matches!(read_only, OpenError::ReadOnly { .. }),
-            "{read_only}"
-        );
-        let damage = sqlite(ffi::SQLITE_CORRUPT);
-        assert!(matches!(damage, OpenError::Corrupt { .. }), "{damage}");
-        for (kind, is_full) in [
-            (ErrorKind::StorageFull, true),
-            (ErrorKind::QuotaExceeded, true),
-            (ErrorKind::NotFound, false),
-        ] {
-            let error = open_error(Path::new("state.db"), DbError::Io(kind.into()));
-            assert_eq!(
-                matches!(error, OpenError::Unavailable { .. }),
-                is_full,
-                "{error}"
-            );
-        }
-        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: cannot write the state file: Error code 13: database or disk is full; free disk space, or stop the program that locks it");
     }
 }

@@ -1,40 +1,37 @@
 //! Deletes old rows in small batches, because other requests wait for the store's thread in the meantime.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::DbError;
+use super::error::DbError;
+use super::table::find;
 
 /// Watches per batch: some ten milliseconds.
 const WATCH_BATCH: i64 = 200;
 /// Events scanned per batch: some ten milliseconds.
 const EVENT_BATCH: i64 = 5000;
 
-/// Condition for a delivery that may still be made.
-const OPEN: &str = "state IN ('pending', 'failed')";
-
 /// Deletes watches that ended before this wall time, with everything that belongs to them. The newest event stays, even
 /// without its watch, so that no offset is used twice.
 pub(super) fn watches(db: &Connection, before: i64) -> Result<usize, DbError> {
-    let mut ended = db.prepare_cached(&format!(
-        "SELECT row_id, watch_id FROM watches w
+    let mut ended = db.prepare_cached(
+        "SELECT watch_id FROM watches w
          WHERE ended_ms < ?1 AND job NOT IN (SELECT job FROM config_jobs) AND NOT EXISTS
-             (SELECT 1 FROM deliveries d WHERE d.watch_id = w.watch_id AND {OPEN})
-         ORDER BY ended_ms LIMIT {WATCH_BATCH}"
-    ))?;
-    let ended: Vec<(i64, [u8; 16])> = ended
-        .query_map([before], |row| Ok((row.get(0)?, row.get(1)?)))?
+             (SELECT 1 FROM deliveries d WHERE d.watch_id = w.watch_id AND state IN ('pending', 'failed'))
+         ORDER BY ended_ms LIMIT ?2",
+    )?;
+    let ended: Vec<[u8; 16]> = ended
+        .query_map([before, WATCH_BATCH], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let mut rows = 0;
-    for (n, id) in ended {
+    for id in ended {
         for sql in [
             "DELETE FROM deliveries WHERE watch_id = ?1",
             "DELETE FROM events WHERE watch_id = ?1 AND row_id < (SELECT max(row_id) FROM events)",
             "DELETE FROM polls WHERE watch_id = ?1",
+            "DELETE FROM watches WHERE watch_id = ?1",
         ] {
             rows += db.prepare_cached(sql)?.execute([id])?;
         }
-        let watch = "DELETE FROM watches WHERE row_id = ?1";
-        rows += db.prepare_cached(watch)?.execute([n])?;
     }
     Ok(rows)
 }
@@ -47,18 +44,15 @@ pub(super) fn own_events(
     before: i64,
     after: i64,
 ) -> Result<(usize, i64), DbError> {
-    let mut last = db.prepare_cached(
-        "SELECT row_id FROM events WHERE row_id > ?1 ORDER BY row_id LIMIT 1 OFFSET ?2",
-    )?;
-    let last: Option<i64> = last
-        .query_row([after, EVENT_BATCH - 1], |row| row.get(0))
-        .optional()?;
-    let mut own = db.prepare_cached(&format!(
+    let last = "SELECT row_id FROM events WHERE row_id > ?1 ORDER BY row_id LIMIT 1 OFFSET ?2";
+    let last = find(db, last, [after, EVENT_BATCH - 1])?;
+    let mut own = db.prepare_cached(
         "SELECT row_id, watch_id, seq FROM events e
          WHERE row_id > ?1 AND row_id <= ?2 AND row_id < (SELECT max(row_id) FROM events) AND wall_ms < ?3
              AND NOT EXISTS (SELECT 1 FROM watches w WHERE w.watch_id = e.watch_id) AND NOT EXISTS
-             (SELECT 1 FROM deliveries d WHERE d.watch_id = e.watch_id AND d.seq = e.seq AND {OPEN})"
-    ))?;
+             (SELECT 1 FROM deliveries d WHERE d.watch_id = e.watch_id AND d.seq = e.seq
+                AND state IN ('pending', 'failed'))",
+    )?;
     let own: Vec<(i64, [u8; 16], i64)> = own
         .query_map([after, last.unwrap_or(i64::MAX), before], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))

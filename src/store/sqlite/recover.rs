@@ -5,30 +5,15 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags};
 
+use super::error::{DbError, OpenError, open_error};
+use super::salvage::{RecoveredTable, Salvage};
 use super::schema::{self, Header, MIGRATIONS, Migration};
-use super::table::Table;
-use super::{DbError, OpenError, lock, open, repair};
-
-/// The search for a readable row behind a damaged page ends after 2^40 row ids.
-pub(super) const MAX_SKIP_BITS: u32 = 40;
+use super::{lock, open, repair};
 
 /// Suffix of the working folder, next to the new file.
 const WORK_SUFFIX: &str = ".copy";
-
-/// The result for one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoveredTable {
-    pub table: &'static str,
-    /// Rows of the new file: copied ones, and configured jobs that were derived from the watches.
-    pub recovered: u64,
-    /// Damaged rows and row ids in damaged pages; an upper bound, because row ids may have been unused.
-    pub lost: u64,
-    /// Whether the end of the table could not be reached, so that more rows may be lost.
-    pub truncated: bool,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
@@ -54,11 +39,10 @@ pub fn check(path: &Path) -> Result<Vec<(&'static str, u64)>, OpenError> {
         .and_then(|db| {
             // One transaction, to see a consistent state.
             db.execute_batch("BEGIN")?;
-            let migrations = open::check(&db, MIGRATIONS)?;
-            let tables = schema::tables(migrations).iter();
-            tables.map(|table| count(&db, table)).collect()
+            let (_, rows) = open::check(&db, MIGRATIONS)?;
+            Ok(rows)
         })
-        .map_err(|error| open::open_error(path, error))
+        .map_err(|error| open_error(path, error))
 }
 
 /// Copies every readable row of `from` into the new file `to`. `from` is only read, and `to` appears when it is complete.
@@ -75,7 +59,7 @@ pub(super) fn recover_as(
 ) -> Result<Vec<RecoveredTable>, RecoverError> {
     let file = existing(from)?;
     let _lock = lock_shared(from, &file)?;
-    let fail = |error| RecoverError::To(open::open_error(to, error));
+    let fail = |error| RecoverError::To(open_error(to, error));
     let io = |error| fail(DbError::Io(error));
     for suffix in ["", "-wal"] {
         let path = lock::with_suffix(to, suffix);
@@ -91,7 +75,7 @@ pub(super) fn recover_as(
     let (copy, new) = (work.0.join("old"), work.0.join("new"));
     copy_with_wal(&file, &copy).map_err(io)?;
     let tables = salvage(&copy, &new, migrations).map_err(|error| match error {
-        DbError::Newer(_) => RecoverError::From(open::open_error(from, error)),
+        DbError::Newer { .. } => RecoverError::From(open_error(from, error)),
         error => fail(error),
     })?;
     let is_unreadable = |t: &RecoveredTable| t.recovered == 0 && (t.lost > 0 || t.truncated);
@@ -139,12 +123,6 @@ fn lock_shared(from: &Path, file: &Path) -> Result<Option<File>, OpenError> {
         });
     }
     Ok(Some(lock))
-}
-
-fn count(db: &Connection, table: &Table) -> Result<(&'static str, u64), DbError> {
-    let sql = format!("SELECT count(*) FROM {}", table.name);
-    let rows: i64 = db.query_row(&sql, [], |row| row.get(0))?;
-    Ok((table.name, rows.cast_unsigned()))
 }
 
 /// A private folder next to the new file, removed on drop.
@@ -195,8 +173,8 @@ fn salvage(
             tables.push(Salvage::of(table).run(&old, &new)?);
         }
         schema::migrate(&new, done.len(), migrations)?;
-        repair::config_jobs(&new, &mut tables)?;
-        repair::offsets(&old, &new)
+        repair::restore_config_jobs(&new, &mut tables)?;
+        repair::advance_offsets(&old, &new)
     })?;
     Ok(tables)
 }
@@ -208,7 +186,7 @@ fn migrations_done<'a>(
 ) -> Result<&'a [Migration], DbError> {
     let db = open::connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE);
     match db.and_then(|db| schema::read_header(&db, migrations)) {
-        Ok(Header::Newer(version)) => Err(DbError::Newer(version)),
+        Ok(Header::Newer(found)) => Err(schema::newer(found, migrations)),
         Ok(Header::Version(version)) => Ok(migrations.get(..version).unwrap_or(migrations)),
         Ok(Header::Empty | Header::Foreign) | Err(_) => Ok(migrations),
     }
@@ -250,117 +228,4 @@ fn replace_first_page(copy: &Path, new: &Path) -> io::Result<()> {
     }
     copy.seek(SeekFrom::Start(0))?;
     copy.write_all(&page)
-}
-
-/// Copies the readable rows of one table.
-struct Salvage<'a> {
-    table: &'a Table,
-    result: RecoveredTable,
-    /// The row id of the last row that was read.
-    last: i64,
-}
-
-impl<'a> Salvage<'a> {
-    fn of(table: &'a Table) -> Self {
-        Self {
-            table,
-            result: RecoveredTable {
-                table: table.name,
-                recovered: 0,
-                lost: 0,
-                truncated: false,
-            },
-            last: 0,
-        }
-    }
-
-    /// Reads from the first row on, and behind each damaged page from the next readable row on.
-    fn run(mut self, old: &Connection, new: &Connection) -> Result<RecoveredTable, DbError> {
-        let mut from = Some(i64::MIN);
-        while let Some(start) = from {
-            from = if self.read(old, new, start)? {
-                None
-            } else {
-                self.next_readable(old)
-            };
-        }
-        Ok(self.result)
-    }
-
-    /// Returns true at the end of the table, false at a damaged page. Errors are those of the new file.
-    fn read(&mut self, old: &Connection, new: &Connection, from: i64) -> Result<bool, DbError> {
-        let sql = self
-            .table
-            .select("NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id");
-        let Ok(mut statement) = old.prepare_cached(&sql) else {
-            return Ok(false);
-        };
-        let Ok(mut rows) = statement.query([from]) else {
-            return Ok(false);
-        };
-        loop {
-            let row = match rows.next() {
-                Ok(Some(row)) => row,
-                Ok(None) => return Ok(true),
-                Err(_) => return Ok(false),
-            };
-            self.last = row.get(0).unwrap_or(self.last).max(self.last);
-            let recovered = match self.values(row) {
-                Some(values) => self.put(new, values)?,
-                None => false,
-            };
-            if recovered {
-                self.result.recovered += 1;
-            } else {
-                self.result.lost += 1;
-            }
-        }
-    }
-
-    fn values(&self, row: &Row<'_>) -> Option<Vec<Value>> {
-        if !self.table.is_sound(row) {
-            return None;
-        }
-        let last = self.table.columns.len() - 1;
-        (0..last).map(|at| row.get::<_, Value>(at).ok()).collect()
-    }
-
-    /// Returns false if the row conflicts with another one, which a damaged unique index allowed.
-    fn put(&self, new: &Connection, values: Vec<Value>) -> Result<bool, DbError> {
-        match self.table.put(new, values) {
-            Err(DbError::Sql(error))
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
-            {
-                Ok(false)
-            }
-            other => other.map(|()| true),
-        }
-    }
-
-    /// The first readable row behind a damaged page, by exponential and then binary search.
-    fn next_readable(&mut self, old: &Connection) -> Option<i64> {
-        let sql = self
-            .table
-            .select("NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id LIMIT 1");
-        let read_at = |from: i64| -> Option<i64> {
-            let mut statement = old.prepare_cached(&sql).ok()?;
-            statement.query_row([from], |row| row.get(0)).ok()
-        };
-        let skip = |rows: i64| read_at(self.last.saturating_add(rows));
-        let Some(power) = (0..MAX_SKIP_BITS).find(|&power| skip(1 << power).is_some()) else {
-            self.result.truncated = true;
-            return None;
-        };
-        let (mut bad, mut good) = ((1_i64 << power) / 2, 1_i64 << power);
-        while good - bad > 1 {
-            let middle = bad + (good - bad) / 2;
-            match skip(middle) {
-                Some(_) => good = middle,
-                None => bad = middle,
-            }
-        }
-        let next = skip(good)?;
-        self.result.lost += next.abs_diff(self.last).saturating_sub(1);
-        Some(next)
-    }
 }

@@ -2,8 +2,13 @@
 
 use rusqlite::Connection;
 
-use super::DbError;
-use super::table::{TABLES, Table};
+use super::calibration::CALIBRATION;
+use super::config_jobs::CONFIG_JOBS;
+use super::deliveries::DELIVERIES;
+use super::error::DbError;
+use super::events::EVENTS;
+use super::table::Table;
+use super::watches::{POLLS, WATCHES};
 
 /// "fwat": identifies a state file of forgewatch.
 pub(super) const APPLICATION_ID: i32 = 0x6677_6174;
@@ -25,6 +30,16 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
     apply: |db| Ok(db.execute_batch(VERSION_1)?),
     tables: &TABLES,
 }];
+
+/// In the order in which they are checked and recovered.
+const TABLES: [&Table; 6] = [
+    &WATCHES,
+    &EVENTS,
+    &DELIVERIES,
+    &POLLS,
+    &CONFIG_JOBS,
+    &CALIBRATION,
+];
 
 const VERSION_1: &str = "
 CREATE TABLE watches (
@@ -103,6 +118,14 @@ pub(super) enum Header {
 
 pub(super) fn version(migrations: &[Migration]) -> i64 {
     migrations.len() as i64
+}
+
+/// The error for a file of a newer version.
+pub(super) fn newer(found: i64, migrations: &[Migration]) -> DbError {
+    DbError::Newer {
+        found,
+        supported: version(migrations),
+    }
 }
 
 pub(super) fn read_header(db: &Connection, migrations: &[Migration]) -> Result<Header, DbError> {

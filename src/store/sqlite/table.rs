@@ -1,124 +1,55 @@
-//! The tables, and the checksum of every row: SQLite itself does not detect a flipped bit within a value.
+//! What all tables have in common: a row id, and a checksum of every row, because SQLite itself does not detect a flipped
+//! bit within a value.
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use super::DbError;
+use super::error::DbError;
 
-/// The first column is the row id, the last one the checksum of all others.
+/// The statements that every table has.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    pub(super) columns: &'static [&'static str],
+    /// The rows from a row id on, without the indexes: those may be damaged.
+    pub(super) scan: &'static str,
+    /// The row id of a new row. The newest event is never deleted, so the row ids of events are never reused.
+    pub(super) next_row_id: &'static str,
+    /// Stores a row, with values in the order of the table's definition and the checksum at the end.
+    pub(super) put: &'static str,
 }
 
-pub(super) const WATCHES: Table = Table {
-    name: "watches",
-    columns: &[
-        "row_id", "watch_id", "job", "snapshot", "ended_ms", "added_by", "checksum",
-    ],
-};
-pub(super) const EVENTS: Table = Table {
-    name: "events",
-    columns: &["row_id", "watch_id", "seq", "wall_ms", "record", "checksum"],
-};
-pub(super) const DELIVERIES: Table = Table {
-    name: "deliveries",
-    columns: &[
-        "row_id",
-        "watch_id",
-        "seq",
-        "hook",
-        "payload",
-        "attempts",
-        "state",
-        "due_ms",
-        "error_message",
-        "exit_status",
-        "checksum",
-    ],
-};
-pub(super) const POLLS: Table = Table {
-    name: "polls",
-    columns: &["row_id", "watch_id", "poll", "checksum"],
-};
-pub(super) const CONFIG_JOBS: Table = Table {
-    name: "config_jobs",
-    columns: &["row_id", "job", "labels", "checksum"],
-};
-/// One row.
-pub(super) const CALIBRATION: Table = Table {
-    name: "calibration",
-    columns: &["row_id", "json", "checksum"],
-};
-
-/// In the order in which they are checked and recovered.
-pub(super) const TABLES: [&Table; 6] = [
-    &WATCHES,
-    &EVENTS,
-    &DELIVERIES,
-    &POLLS,
-    &CONFIG_JOBS,
-    &CALIBRATION,
-];
-
 impl Table {
-    /// A `SELECT` of all columns in order, with these clauses.
-    pub(super) fn select(&self, clauses: &str) -> String {
-        format!(
-            "SELECT {} FROM {} {clauses}",
-            self.columns.join(", "),
-            self.name
-        )
-    }
-
-    /// Inserts or replaces a row. `values` are those of all columns but the checksum.
+    /// Stores a row. `values` are those of all columns but the checksum.
     pub(super) fn put(&self, db: &Connection, values: Vec<Value>) -> Result<(), DbError> {
         let mut checksum = Checksum::of(self);
         for value in &values {
             checksum.add(value.into());
         }
         let checksum = Value::Integer(checksum.finish());
-        let marks = vec!["?"; self.columns.len()].join(", ");
-        let sets: Vec<String> = self
-            .columns
-            .iter()
-            .skip(1)
-            .map(|column| format!("{column} = excluded.{column}"))
-            .collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT (row_id) DO UPDATE SET {}",
-            self.name,
-            self.columns.join(", "),
-            sets.join(", ")
-        );
         let all = values.into_iter().chain([checksum]);
-        db.prepare_cached(&sql)?
+        db.prepare_cached(self.put)?
             .execute(rusqlite::params_from_iter(all))?;
         Ok(())
     }
 
-    /// The row id of a new row. The newest event is never deleted, so the row ids of events are never reused.
     pub(super) fn next_row_id(&self, db: &Connection) -> Result<i64, DbError> {
-        let sql = format!("SELECT coalesce(max(row_id), 0) + 1 FROM {}", self.name);
-        Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+        Ok(db
+            .prepare_cached(self.next_row_id)?
+            .query_row([], |row| row.get(0))?)
     }
 
-    /// Reads rows and verifies their checksums.
+    /// Reads whole rows and verifies their checksums.
     pub(super) fn read<T>(
         &self,
         db: &Connection,
-        clauses: &str,
+        sql: &str,
         params: impl Params,
         mut decode: impl FnMut(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Vec<T>, DbError> {
-        let mut statement = db.prepare_cached(&self.select(clauses))?;
+        let mut statement = db.prepare_cached(sql)?;
         let mut rows = statement.query(params)?;
         let mut all = Vec::new();
         while let Some(row) = rows.next()? {
-            if !self.is_sound(row) {
-                let n = row.get::<_, i64>(0).unwrap_or_default();
-                return Err(self.damaged(n));
-            }
+            self.verify(row)?;
             all.push(decode(row)?);
         }
         Ok(all)
@@ -128,41 +59,67 @@ impl Table {
     pub(super) fn read_one<T>(
         &self,
         db: &Connection,
-        clauses: &str,
+        sql: &str,
         params: impl Params,
         decode: impl FnMut(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Option<T>, DbError> {
-        Ok(self.read(db, clauses, params, decode)?.into_iter().next())
+        Ok(self.read(db, sql, params, decode)?.into_iter().next())
     }
 
-    /// Whether the checksum of the row, of all columns in order, matches.
+    /// Verifies the checksums of all rows; returns their number.
+    pub(super) fn verify_all(&self, db: &Connection) -> Result<u64, DbError> {
+        let mut statement = db.prepare(self.scan)?;
+        let mut rows = statement.query([i64::MIN])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            self.verify(row)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn verify(&self, row: &Row<'_>) -> Result<(), DbError> {
+        if self.is_sound(row) {
+            return Ok(());
+        }
+        let row_id: i64 = row.get("row_id").unwrap_or_default();
+        let reason = format!("wrong checksum of row {row_id} of {}", self.name);
+        Err(DbError::Damaged(reason))
+    }
+
+    /// Whether the checksum of a whole row matches.
     pub(super) fn is_sound(&self, row: &Row<'_>) -> bool {
-        let last = self.columns.len() - 1;
         let mut checksum = Checksum::of(self);
-        for at in 0..last {
-            match row.get_ref(at) {
+        for column in value_columns(row) {
+            match row.get_ref(column) {
                 Ok(value) => checksum.add(value),
                 Err(_) => return false,
             }
         }
-        row.get::<_, i64>(last) == Ok(checksum.finish())
+        row.get::<_, i64>("checksum") == Ok(checksum.finish())
     }
+}
 
-    pub(super) fn damaged(&self, n: i64) -> DbError {
-        DbError::Damaged(format!("wrong checksum of row {n} of {}", self.name))
-    }
+/// The columns of a whole row but the checksum.
+pub(super) fn value_columns(row: &Row<'_>) -> impl Iterator<Item = usize> + use<> {
+    let statement = row.as_ref();
+    let checksum = statement.column_index("checksum").ok();
+    (0..statement.column_count()).filter(move |&column| Some(column) != checksum)
+}
 
-    /// The row id of the first matching row.
-    pub(super) fn row_id_where(
-        &self,
-        db: &Connection,
-        condition: &str,
-        params: impl Params,
-    ) -> Result<Option<i64>, DbError> {
-        let sql = format!("SELECT row_id FROM {} WHERE {condition}", self.name);
-        let mut statement = db.prepare_cached(&sql)?;
-        Ok(statement.query_row(params, |row| row.get(0)).optional()?)
-    }
+/// The first column of the first row, such as a row id.
+pub(super) fn find(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Option<i64>, DbError> {
+    let mut statement = db.prepare_cached(sql)?;
+    Ok(statement.query_row(params, |row| row.get(0)).optional()?)
+}
+
+/// For a value with a valid checksum, which a later version may have written.
+pub(super) fn invalid(what: &str, value: &str) -> DbError {
+    DbError::Damaged(format!("invalid {what} {value:?}"))
 }
 
 /// CRC-32 of the table's name and the values, each with its type and length, so that no byte can move from one column to

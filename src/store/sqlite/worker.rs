@@ -8,8 +8,9 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::error::DbError;
 use super::lock::LockedFile;
-use super::{DbError, queries};
+use super::watches;
 use crate::store::{MAX_POLLS, PollSample, StoreError};
 use forgewatch_core::event::WatchId;
 
@@ -253,7 +254,7 @@ impl Worker {
         if with_polls {
             self.polls_written = Some(Instant::now());
             for (id, pending) in self.pending_polls.drain() {
-                queries::record_polls(&self.db, id, pending.snapshot, pending.polls)?;
+                watches::record_polls(&self.db, id, pending.snapshot, pending.polls)?;
             }
         }
         self.execute("COMMIT")
@@ -261,16 +262,15 @@ impl Worker {
 
     /// Checkpoints the WAL if it has this many pages. SQLite would do so by itself, but not report an error.
     fn checkpoint(&self, min_pages: i64) -> Result<(), StoreError> {
-        let pages = |mode: &str| -> Result<i64, DbError> {
-            let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let pages = |sql: &str| -> Result<i64, DbError> {
             Ok(self
                 .db
-                .prepare_cached(&sql)?
+                .prepare_cached(sql)?
                 .query_row([], |row| row.get(1))?)
         };
-        let result = pages("NOOP").and_then(|length| {
+        let result = pages("PRAGMA wal_checkpoint(NOOP)").and_then(|length| {
             if length >= min_pages {
-                pages("PASSIVE")
+                pages("PRAGMA wal_checkpoint(PASSIVE)")
             } else {
                 Ok(length)
             }

@@ -1,0 +1,211 @@
+//! Errors of the state file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{ErrorCode, ffi};
+
+use crate::store::StoreError;
+
+/// Why a state file cannot be used, and what to do. Only [`OpenError::Unavailable`] is temporary.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "{path}: the state file is read-only: {reason}; make it and its directory writable for this user, or use \
+         another file with state.path or --state", path = path.display()
+    )]
+    ReadOnly { path: PathBuf, reason: String },
+    /// The disk is full, or another program has locked the file.
+    #[error(
+        "{path}: cannot write the state file: {reason}; free disk space, or stop the program that locks it",
+        path = path.display()
+    )]
+    Unavailable { path: PathBuf, reason: String },
+    /// The file was not changed.
+    #[error(
+        "{path}: the state file is damaged: {reason}; to recover what is readable: forgewatch state recover --from \
+         {path}", path = path.display()
+    )]
+    Corrupt { path: PathBuf, reason: String },
+    /// A database of another program.
+    #[error("{path} is not a forgewatch state file; use another file", path = path.display())]
+    Foreign { path: PathBuf },
+    #[error(
+        "{path}: the state file has version {found}, but this forgewatch supports only versions up to {supported}; \
+         upgrade forgewatch, or use another file", path = path.display()
+    )]
+    Newer {
+        path: PathBuf,
+        found: i64,
+        supported: i64,
+    },
+    #[error(
+        "{path}: the state file is in use by {holder}; stop it, or use another file",
+        path = path.display(),
+        holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    InUse {
+        path: PathBuf,
+        /// None if the lock file does not say.
+        pid: Option<u32>,
+    },
+    #[error("{path}: cannot open the state file: {reason}", path = path.display())]
+    Io { path: PathBuf, reason: String },
+}
+
+/// An error of the file, before it becomes an [`OpenError`] or a [`StoreError`].
+#[derive(Debug)]
+pub(super) enum DbError {
+    Sql(rusqlite::Error),
+    Damaged(String),
+    /// Concerns one request only.
+    Rejected(StoreError),
+    Io(io::Error),
+    Newer {
+        found: i64,
+        supported: i64,
+    },
+    Foreign,
+}
+
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for DbError {
+    fn from(error: StoreError) -> Self {
+        Self::Rejected(error)
+    }
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        let error = match error {
+            DbError::Rejected(error) => return error,
+            DbError::Damaged(reason) => return Self::Fatal(reason),
+            DbError::Io(error) => return Self::Fatal(error.to_string()),
+            DbError::Newer { .. } | DbError::Foreign => {
+                return Self::Fatal("not a state file of this version".to_owned());
+            }
+            DbError::Sql(error) => error,
+        };
+        let text = error.to_string();
+        let Some(cause) = error.sqlite_error() else {
+            return Self::Fatal(text);
+        };
+        if is_temporary(&error) {
+            return Self::Unavailable(text);
+        }
+        match cause.code {
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Rejected(text),
+            _ => Self::Fatal(text),
+        }
+    }
+}
+
+/// Whether a retry may succeed: the disk is full or the file is locked.
+pub(super) fn is_temporary(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|cause| match cause.code {
+        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
+        // The index of the WAL could not grow.
+        _ => cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE,
+    })
+}
+
+pub(super) fn open_error(path: &Path, error: DbError) -> OpenError {
+    let path = path.to_owned();
+    let error = match error {
+        DbError::Newer { found, supported } => {
+            return OpenError::Newer {
+                path,
+                found,
+                supported,
+            };
+        }
+        DbError::Foreign => return OpenError::Foreign { path },
+        DbError::Damaged(reason) => return OpenError::Corrupt { path, reason },
+        DbError::Io(error) => return io_error(&path, &error),
+        DbError::Rejected(error) => {
+            let reason = error.to_string();
+            return OpenError::Io { path, reason };
+        }
+        DbError::Sql(error) => error,
+    };
+    let reason = error.to_string();
+    if is_temporary(&error) {
+        return OpenError::Unavailable { path, reason };
+    }
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            OpenError::ReadOnly { path, reason }
+        }
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => OpenError::Io { path, reason },
+        _ => OpenError::Corrupt { path, reason },
+    }
+}
+
+pub(super) fn io_error(path: &Path, error: &io::Error) -> OpenError {
+    let path = path.to_owned();
+    let reason = error.to_string();
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            OpenError::ReadOnly { path, reason }
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            OpenError::Unavailable { path, reason }
+        }
+        _ => OpenError::Io { path, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn temporary_errors_permanent_errors_and_damage_are_distinguished() {
+        let sqlite = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            open_error(Path::new("state.db"), DbError::Sql(error))
+        };
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_BUSY_RECOVERY,
+            ffi::SQLITE_LOCKED,
+        ] {
+            let error = sqlite(code);
+            assert!(
+                matches!(error, OpenError::Unavailable { .. }),
+                "{code}: {error}"
+            );
+        }
+        let permanent = sqlite(ffi::SQLITE_IOERR_READ);
+        assert!(matches!(permanent, OpenError::Io { .. }), "{permanent}");
+        let read_only = sqlite(ffi::SQLITE_READONLY);
+        assert!(
+            matches!(read_only, OpenError::ReadOnly { .. }),
+            "{read_only}"
+        );
+        let damage = sqlite(ffi::SQLITE_CORRUPT);
+        assert!(matches!(damage, OpenError::Corrupt { .. }), "{damage}");
+        for (kind, is_full) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::NotFound, false),
+        ] {
+            let error = open_error(Path::new("state.db"), DbError::Io(kind.into()));
+            assert_eq!(
+                matches!(error, OpenError::Unavailable { .. }),
+                is_full,
+                "{error}"
+            );
+        }
+        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: cannot write the state file: Error code 13: database or disk is full; free disk space, or stop the program that locks it");
+    }
+}

@@ -1,0 +1,134 @@
+//! Copies the readable rows of one table of a damaged file.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+use super::error::DbError;
+use super::table::{Table, value_columns};
+
+/// The search for a readable row behind a damaged page ends after 2^40 row ids.
+pub(super) const MAX_SKIP_BITS: u32 = 40;
+
+/// The result for one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredTable {
+    pub table: &'static str,
+    /// Rows of the new file: copied ones, and configured jobs that were derived from the watches.
+    pub recovered: u64,
+    /// Damaged rows and row ids in damaged pages; an upper bound, because row ids may have been unused.
+    pub lost: u64,
+    /// Whether the end of the table could not be reached, so that more rows may be lost.
+    pub truncated: bool,
+}
+
+/// Copies the readable rows of one table.
+pub(super) struct Salvage<'a> {
+    table: &'a Table,
+    result: RecoveredTable,
+    /// The row id of the last row that was read.
+    last: i64,
+}
+
+impl<'a> Salvage<'a> {
+    pub(super) fn of(table: &'a Table) -> Self {
+        Self {
+            table,
+            result: RecoveredTable {
+                table: table.name,
+                recovered: 0,
+                lost: 0,
+                truncated: false,
+            },
+            last: 0,
+        }
+    }
+
+    /// Reads from the first row on, and behind each damaged page from the next readable row on.
+    pub(super) fn run(
+        mut self,
+        old: &Connection,
+        new: &Connection,
+    ) -> Result<RecoveredTable, DbError> {
+        let mut from = Some(i64::MIN);
+        while let Some(start) = from {
+            from = if self.read(old, new, start)? {
+                None
+            } else {
+                self.next_readable(old)
+            };
+        }
+        Ok(self.result)
+    }
+
+    /// Returns true at the end of the table, false at a damaged page. Errors are those of the new file.
+    fn read(&mut self, old: &Connection, new: &Connection, from: i64) -> Result<bool, DbError> {
+        let Ok(mut statement) = old.prepare_cached(self.table.scan) else {
+            return Ok(false);
+        };
+        let Ok(mut rows) = statement.query([from]) else {
+            return Ok(false);
+        };
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
+            };
+            self.last = row.get(0).unwrap_or(self.last).max(self.last);
+            let recovered = match self.values(row) {
+                Some(values) => self.put(new, values)?,
+                None => false,
+            };
+            if recovered {
+                self.result.recovered += 1;
+            } else {
+                self.result.lost += 1;
+            }
+        }
+    }
+
+    fn values(&self, row: &Row<'_>) -> Option<Vec<Value>> {
+        if !self.table.is_sound(row) {
+            return None;
+        }
+        value_columns(row)
+            .map(|column| row.get(column).ok())
+            .collect()
+    }
+
+    /// Returns false if the row conflicts with another one, which a damaged unique index allowed.
+    fn put(&self, new: &Connection, values: Vec<Value>) -> Result<bool, DbError> {
+        match self.table.put(new, values) {
+            Err(DbError::Sql(error))
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+            {
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+
+    /// The first readable row behind a damaged page, by exponential and then binary search.
+    fn next_readable(&mut self, old: &Connection) -> Option<i64> {
+        let read_at = |from: i64| -> Option<i64> {
+            let mut statement = old.prepare_cached(self.table.scan).ok()?;
+            statement.query_row([from], |row| row.get(0)).ok()
+        };
+        let skip = |rows: i64| read_at(self.last.saturating_add(rows));
+        let Some(power) = (0..MAX_SKIP_BITS).find(|&power| skip(1 << power).is_some()) else {
+            self.result.truncated = true;
+            return None;
+        };
+        let (mut bad, mut good) = ((1_i64 << power) / 2, 1_i64 << power);
+        while good - bad > 1 {
+            let middle = bad + (good - bad) / 2;
+            match skip(middle) {
+                Some(_) => good = middle,
+                None => bad = middle,
+            }
+        }
+        let next = skip(good)?;
+        self.result.lost += next.abs_diff(self.last).saturating_sub(1);
+        Some(next)
+    }
+}

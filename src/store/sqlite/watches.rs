@@ -1,0 +1,137 @@
+//! The tables of watches and of their last polls.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
+
+use super::error::DbError;
+use super::table::{Table, find, invalid};
+use crate::store::{AddedBy, MAX_POLLS, SavedWatch};
+use forgewatch_core::event::WatchId;
+use forgewatch_core::job::JobRef;
+
+pub(super) const WATCHES: Table = Table {
+    name: "watches",
+    scan: "SELECT * FROM watches NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
+    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM watches",
+    put: "INSERT INTO watches (row_id, watch_id, job, snapshot, ended_ms, added_by, checksum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        ON CONFLICT (row_id) DO UPDATE SET
+            watch_id = excluded.watch_id, job = excluded.job, snapshot = excluded.snapshot,
+            ended_ms = excluded.ended_ms, added_by = excluded.added_by, checksum = excluded.checksum",
+};
+
+pub(super) const POLLS: Table = Table {
+    name: "polls",
+    scan: "SELECT * FROM polls NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
+    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM polls",
+    put: "INSERT INTO polls (row_id, watch_id, poll, checksum) VALUES (?1, ?2, ?3, ?4)",
+};
+
+pub(super) fn get(db: &Connection, id: WatchId) -> Result<Option<SavedWatch>, DbError> {
+    let sql = "SELECT * FROM watches WHERE watch_id = ?1";
+    WATCHES.read_one(db, sql, [id.0], decode)
+}
+
+pub(super) fn running(db: &Connection) -> Result<Vec<SavedWatch>, DbError> {
+    let sql = "SELECT * FROM watches WHERE ended_ms IS NULL ORDER BY row_id";
+    WATCHES.read(db, sql, [], decode)
+}
+
+pub(super) fn ended_since(db: &Connection, wall_ms: i64) -> Result<Vec<SavedWatch>, DbError> {
+    let sql = "SELECT * FROM watches WHERE ended_ms >= ?1 ORDER BY row_id";
+    WATCHES.read(db, sql, [wall_ms], decode)
+}
+
+pub(super) fn newest(db: &Connection, job: JobRef) -> Result<Option<SavedWatch>, DbError> {
+    let sql = "SELECT * FROM watches WHERE job = ?1 ORDER BY row_id DESC LIMIT 1";
+    WATCHES.read_one(db, sql, [job.to_string()], decode)
+}
+
+/// The newest watches of the jobs that are missing from the list of configured jobs.
+pub(super) fn newest_unlisted(db: &Connection) -> Result<Vec<SavedWatch>, DbError> {
+    let sql = "SELECT * FROM watches WHERE row_id IN (SELECT max(row_id) FROM watches GROUP BY job)
+        AND job NOT IN (SELECT job FROM config_jobs) ORDER BY row_id";
+    WATCHES.read(db, sql, [], decode)
+}
+
+/// Inserts or updates a watch.
+pub(super) fn put(db: &Connection, watch: SavedWatch) -> Result<(), DbError> {
+    let sql = "SELECT row_id FROM watches WHERE watch_id = ?1";
+    let row_id = match find(db, sql, [watch.id.0])? {
+        Some(row_id) => row_id,
+        None => WATCHES.next_row_id(db)?,
+    };
+    WATCHES.put(
+        db,
+        vec![
+            row_id.into(),
+            Value::Blob(watch.id.0.to_vec()),
+            watch.job.to_string().into(),
+            watch.snapshot.into(),
+            watch.ended_wall_ms.into(),
+            added_by_text(watch.added_by).to_owned().into(),
+        ],
+    )
+}
+
+/// Stores polls of a running watch, and its latest snapshot.
+pub(super) fn record_polls(
+    db: &Connection,
+    id: WatchId,
+    snapshot: Option<String>,
+    polls: Vec<String>,
+) -> Result<(), DbError> {
+    let Some(watch) = get(db, id)?.filter(|w| w.ended_wall_ms.is_none()) else {
+        return Ok(());
+    };
+    for poll in polls {
+        let row_id = POLLS.next_row_id(db)?;
+        let watch_id = Value::Blob(id.0.to_vec());
+        POLLS.put(db, vec![row_id.into(), watch_id, poll.into()])?;
+    }
+    db.prepare_cached(
+        "DELETE FROM polls WHERE watch_id = ?1 AND row_id <=
+            (SELECT row_id FROM polls WHERE watch_id = ?1 ORDER BY row_id DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![id.0, MAX_POLLS as i64])?;
+    match snapshot {
+        Some(snapshot) => put(db, SavedWatch { snapshot, ..watch }),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn polls_of(db: &Connection, watch: WatchId) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT * FROM polls WHERE watch_id = ?1 ORDER BY row_id";
+    POLLS.read(db, sql, [watch.0], |row| Ok(row.get("poll")?))
+}
+
+fn decode(row: &Row<'_>) -> Result<SavedWatch, DbError> {
+    let job: String = row.get("job")?;
+    Ok(SavedWatch {
+        id: WatchId(row.get("watch_id")?),
+        job: job.parse().map_err(|_| invalid("job", &job))?,
+        snapshot: row.get("snapshot")?,
+        ended_wall_ms: row.get("ended_ms")?,
+        added_by: parse_added_by(&row.get::<_, String>("added_by")?)?,
+    })
+}
+
+fn added_by_text(by: AddedBy) -> &'static str {
+    match (by.file, by.socket) {
+        (false, false) => "",
+        (true, false) => "file",
+        (false, true) => "socket",
+        (true, true) => "file,socket",
+    }
+}
+
+fn parse_added_by(text: &str) -> Result<AddedBy, DbError> {
+    let (file, socket) = match text {
+        "" => (false, false),
+        "file" => (true, false),
+        "socket" => (false, true),
+        "file,socket" => (true, true),
+        _ => return Err(invalid("added_by", text)),
+    };
+    Ok(AddedBy { file, socket })
+}
