@@ -10,10 +10,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::codec;
+use super::event_stream::EventStream;
 use super::peer_auth::PeerAuth;
 use super::protocol::{MAX_REQUEST, Request, Response, Since};
-use super::server::PendingRequest;
-use crate::store::{DaemonStore, SqliteStore, StoreError, StoredEvent};
+use crate::store::{DaemonStore, StoredEvent};
 
 /// Time limit for sending a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,14 +21,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for reading a response, or a page of events.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many events are read and written at a time.
-const PAGE_SIZE: usize = 256;
+
+/// A request for the daemon: any but [`Request::Events`].
+#[derive(Debug)]
+pub struct PendingRequest {
+    pub request: Request,
+    /// Closed once the client has gone. If it is dropped, the client reads that the daemon is stopping.
+    pub respond_to: oneshot::Sender<Response>,
+}
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct ConnectionContext {
+pub(super) struct ConnectionContext<S> {
     pub(super) peer_auth: PeerAuth,
-    pub(super) store: SqliteStore,
+    pub(super) store: S,
     /// To the daemon.
     pub(super) requests: mpsc::Sender<PendingRequest>,
     /// Changes whenever events are committed; its sender is dropped when the daemon stops.
@@ -40,7 +46,10 @@ pub(super) struct ConnectionContext {
 }
 
 /// Reads the request and responds to it. A failed connection concerns its client alone, so errors are dropped.
-pub(super) async fn serve(mut stream: UnixStream, shared: &ConnectionContext) {
+pub(super) async fn serve<S: DaemonStore + Clone>(
+    mut stream: UnixStream,
+    shared: &ConnectionContext<S>,
+) {
     let Ok(peer) = stream.peer_cred() else {
         return;
     };
@@ -91,7 +100,7 @@ pub(super) async fn serve(mut stream: UnixStream, shared: &ConnectionContext) {
 }
 
 /// Resolves when a connection without a request keeps other clients waiting.
-async fn blocks_others(shared: &ConnectionContext) {
+async fn blocks_others<S>(shared: &ConnectionContext<S>) {
     sleep(BUSY_REQUEST_TIMEOUT).await;
     shared.busy.notified().await;
 }
@@ -111,10 +120,10 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
 }
 
 /// Forwards a request to the daemon, which carries it out even if the client disconnects. None if the client did.
-async fn forward(
+async fn forward<S>(
     request: Request,
     stream: &mut UnixStream,
-    shared: &ConnectionContext,
+    shared: &ConnectionContext<S>,
 ) -> Option<Response> {
     let stopping = || Response::error("the daemon is stopping");
     let (respond_to, response) = oneshot::channel();
@@ -134,9 +143,9 @@ async fn forward(
 }
 
 /// Sends the stored events and, with `follow`, later ones until either end closes.
-async fn stream_events(
+async fn stream_events<S: DaemonStore + Clone>(
     stream: &mut UnixStream,
-    shared: &ConnectionContext,
+    shared: &ConnectionContext<S>,
     since: Since,
     follow: bool,
 ) -> io::Result<()> {
@@ -145,62 +154,30 @@ async fn stream_events(
         let busy = "too many clients are reading events; try again later";
         return respond(stream, &Response::error(busy)).await;
     };
-    let mut new_events = shared.new_events.clone();
-    let mut after = match start_offset(&shared.store, since).await {
-        Ok(after) => after,
-        Err(error) => return respond(stream, &error).await,
+    let events = EventStream::open(shared.store.clone(), shared.new_events.clone(), since).await;
+    let mut events = match events {
+        Ok(events) => events,
+        Err(error) => return respond(stream, &Response::error(error.to_string())).await,
     };
     loop {
-        // Before the query, so that events committed during it count as new.
-        new_events.mark_unchanged();
-        let page = match shared.store.events_since(after, PAGE_SIZE).await {
+        let page = match events.page().await {
             Ok(page) => page,
-            Err(error) => return respond(stream, &unreadable(&error)).await,
+            Err(error) => return respond(stream, &Response::error(error.to_string())).await,
         };
-        let is_full = page.len() == PAGE_SIZE;
-        after = page.last().map_or(after, |event| event.offset);
-        write(stream, &encode_events(page)?).await?;
-        if is_full {
+        if !page.is_empty() {
+            write(stream, &encode_events(page)?).await?;
             continue;
         }
         if !follow {
             return respond(stream, &Response::Done).await;
         }
         tokio::select! {
-            changed = new_events.changed() => if changed.is_err() {
+            is_running = events.wait() => if !is_running {
                 return respond(stream, &Response::Stopped).await;
             },
             () = closed(stream) => return Ok(()),
         }
     }
-}
-
-/// The offset behind which a stream begins.
-async fn start_offset(store: &SqliteStore, since: Since) -> Result<u64, Response> {
-    let before = async |wall_ms| {
-        let offset = store.offset_before(wall_ms).await;
-        offset.map_err(|error| unreadable(&error))
-    };
-    match since {
-        Since::Beginning => Ok(0),
-        Since::At(wall_ms) => before(wall_ms).await,
-        // The newest event is never pruned.
-        Since::Now => before(i64::MAX).await,
-        Since::After(offset) => {
-            let last = before(i64::MAX).await?;
-            if offset > last {
-                // Probably an offset of another state file: a follower would silently miss all events before it.
-                return Err(Response::error(format!(
-                    "offset {offset} is beyond the last event, {last}; if the state file is new, start with --since 0"
-                )));
-            }
-            Ok(offset)
-        }
-    }
-}
-
-fn unreadable(error: &StoreError) -> Response {
-    Response::error(format!("cannot read events: {error}"))
 }
 
 fn encode_events(page: Vec<StoredEvent>) -> io::Result<String> {
@@ -236,28 +213,26 @@ async fn closed(stream: &mut UnixStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::InMemoryStore;
     use tokio::time::{Instant, sleep};
 
     /// Both ends of a connection, and the daemon's queue of requests.
     struct TestConnection {
         client: UnixStream,
         server: UnixStream,
-        shared: ConnectionContext,
+        shared: ConnectionContext<InMemoryStore>,
         requests: mpsc::Receiver<PendingRequest>,
         _new_events: watch::Sender<()>,
-        _state: tempfile::TempDir,
     }
 
     impl TestConnection {
         fn new() -> Self {
-            let state = tempfile::tempdir().unwrap();
-            let (store, _) = SqliteStore::open(&state.path().join("state.db")).unwrap();
             let (client, server) = UnixStream::pair().unwrap();
             let (to_daemon, requests) = mpsc::channel(1);
             let (notify_events, new_events) = watch::channel(());
             let shared = ConnectionContext {
                 peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
-                store,
+                store: InMemoryStore::default(),
                 requests: to_daemon,
                 new_events,
                 event_streams: Semaphore::new(1),
@@ -269,7 +244,6 @@ mod tests {
                 shared,
                 requests,
                 _new_events: notify_events,
-                _state: state,
             }
         }
     }

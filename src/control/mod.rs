@@ -4,11 +4,12 @@
 //! that the commands in `cli/client` use.
 //!
 //! Parts of the server: `listener` creates the socket with its permissions, `peer_auth` authorizes clients,
-//! `connection` serves one client, [`codec`] decodes its request.
+//! `connection` serves one client, [`codec`] decodes its request, [`event_stream`] reads events for it.
 
 pub mod client;
 pub mod codec;
 mod connection;
+pub mod event_stream;
 mod listener;
 mod peer_auth;
 pub mod protocol;

@@ -8,20 +8,21 @@
 //! it and for reading a response are limited.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{ConnectionContext, serve};
 use super::listener::SocketFile;
 use super::peer_auth::{self, PeerAuth};
-use super::protocol::{Request, Response};
-use crate::store::SqliteStore;
+use crate::store::DaemonStore;
 
+pub use super::connection::PendingRequest;
 pub use super::listener::BindError;
 
 /// How many clients are served at once; more wait in the kernel's accept queue.
@@ -31,16 +32,8 @@ const MAX_EVENT_STREAMS: usize = 12;
 /// How long to wait for a free connection or file descriptor before idle clients are disconnected.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// A request for the daemon: any but [`Request::Events`].
-#[derive(Debug)]
-pub struct PendingRequest {
-    pub request: Request,
-    /// Closed once the client has gone. If it is dropped, the client reads that the daemon is stopping.
-    pub respond_to: oneshot::Sender<Response>,
-}
-
 /// The control socket and its clients. On drop the socket is removed, pending requests fail because the daemon is
-/// stopping, and streams of events end with [`Response::Stopped`].
+/// stopping, and streams of events end with [`Response::Stopped`](super::protocol::Response::Stopped).
 #[derive(Debug)]
 pub struct ControlServer {
     requests: mpsc::Receiver<PendingRequest>,
@@ -50,11 +43,16 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Listens at `path` for root, this process's user and the members of `group`. Must be called within a runtime.
+    /// Listens at `path` for root, this process's user and the members of `group`. Must be called within a
+    /// local runtime.
     ///
     /// A group that does not exist, or that this user may not give the socket to, is a warning. A stale socket at `path`
     /// is replaced.
-    pub fn bind(path: &Path, group: &str, store: SqliteStore) -> Result<Self, BindError> {
+    pub fn bind<S: DaemonStore + Clone + 'static>(
+        path: &Path,
+        group: &str,
+        store: S,
+    ) -> Result<Self, BindError> {
         let gid = peer_auth::find_group(group).unwrap_or_default();
         if gid.is_none() {
             tracing::warn!(
@@ -81,7 +79,7 @@ impl ControlServer {
             event_streams: Semaphore::new(MAX_EVENT_STREAMS),
             busy: Notify::new(),
         };
-        let accept_task = tokio::spawn(accept(listener, Arc::new(shared)));
+        let accept_task = spawn_local(accept(listener, Rc::new(shared)));
         Ok(Self {
             requests,
             new_events: notify_events,
@@ -117,7 +115,10 @@ pub fn group_exists(name: &str) -> bool {
 }
 
 /// Accepts connections and spawns a task for each.
-async fn accept(listener: UnixListener, shared: Arc<ConnectionContext>) {
+async fn accept<S: DaemonStore + Clone + 'static>(
+    listener: UnixListener,
+    shared: Rc<ConnectionContext<S>>,
+) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut failing = false;
     loop {
@@ -125,8 +126,8 @@ async fn accept(listener: UnixListener, shared: Arc<ConnectionContext>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
-                let shared = Arc::clone(&shared);
-                tokio::spawn(async move {
+                let shared = Rc::clone(&shared);
+                spawn_local(async move {
                     serve(stream, &shared).await;
                     drop(permit);
                 });
@@ -148,9 +149,9 @@ async fn accept(listener: UnixListener, shared: Arc<ConnectionContext>) {
 }
 
 /// Waits for a free connection; disconnects idle clients if there is none.
-async fn acquire_connection(
+async fn acquire_connection<S>(
     connections: &Arc<Semaphore>,
-    shared: &ConnectionContext,
+    shared: &ConnectionContext<S>,
 ) -> OwnedSemaphorePermit {
     loop {
         if let Ok(Ok(permit)) = timeout(RETRY_DELAY, Arc::clone(connections).acquire_owned()).await

@@ -146,10 +146,10 @@ impl Drop for TestDaemon {
     }
 }
 
-pub(crate) fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::LocalRuntime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(tokio::runtime::LocalOptions::default())
         .unwrap()
 }
 

@@ -67,7 +67,7 @@ pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandErr
     diagnostics::install(report.diagnostics(), filter).map_err(CommandError::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(tokio::runtime::LocalOptions::default())
         .map_err(CommandError::internal)?;
     let ended = runtime.block_on(async {
         let mut signals = SignalListener::new(Signals::listen().map_err(CommandError::internal)?);

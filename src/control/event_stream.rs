@@ -1,0 +1,170 @@
+//! Reads stored events from any position, and later ones as they are committed.
+
+use tokio::sync::watch;
+
+use super::protocol::Since;
+use crate::store::{DaemonStore, StoreError, StoredEvent};
+
+/// How many events are read at a time.
+const PAGE_SIZE: usize = 256;
+
+/// A position in the events of a store. The channel only announces new events, so that a slow reader needs no buffer.
+#[derive(Debug)]
+pub struct EventStream<S> {
+    store: S,
+    new_events: watch::Receiver<()>,
+    after: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EventStreamError {
+    #[error(
+        "offset {offset} is beyond the last event, {last}; if the state file is new, start with --since 0"
+    )]
+    BeyondLast { offset: u64, last: u64 },
+    #[error("cannot read events: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl<S: DaemonStore> EventStream<S> {
+    pub async fn open(
+        store: S,
+        new_events: watch::Receiver<()>,
+        since: Since,
+    ) -> Result<Self, EventStreamError> {
+        let after = match since {
+            Since::Beginning => 0,
+            Since::At(wall_ms) => store.offset_before(wall_ms).await?,
+            // The newest event is never pruned.
+            Since::Now => store.offset_before(i64::MAX).await?,
+            Since::After(offset) => {
+                let last = store.offset_before(i64::MAX).await?;
+                // Probably an offset of another state file: a follower would silently miss all events before it.
+                if offset > last {
+                    return Err(EventStreamError::BeyondLast { offset, last });
+                }
+                offset
+            }
+        };
+        Ok(Self {
+            store,
+            new_events,
+            after,
+        })
+    }
+
+    /// The next stored events; empty if there are none yet.
+    pub async fn page(&mut self) -> Result<Vec<StoredEvent>, EventStreamError> {
+        // Before the query, so that events committed during it count as new.
+        self.new_events.mark_unchanged();
+        let page = self.store.events_since(self.after, PAGE_SIZE).await?;
+        self.after = page.last().map_or(self.after, |event| event.offset);
+        Ok(page)
+    }
+
+    /// Waits for new events; false if the daemon stops. Cancel-safe.
+    pub async fn wait(&mut self) -> bool {
+        self.new_events.changed().await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
+
+    use super::*;
+    use crate::store::{Commit, InMemoryStore, Store};
+
+    async fn commit(store: &InMemoryStore, seq: u32) {
+        let event = Event {
+            id: EventId {
+                watch: WatchId([7; 16]),
+                seq,
+            },
+            kind: EventType::WatchStarted,
+            wall_ms: i64::from(seq) * 1_000,
+            job: None,
+            meta: None,
+            fields: EventFields::default(),
+        };
+        let commit = Commit {
+            events: &[event],
+            ..Commit::default()
+        };
+        store.commit(commit).await.unwrap();
+    }
+
+    async fn read(stream: &mut EventStream<InMemoryStore>) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        loop {
+            let page = stream.page().await.unwrap();
+            if page.is_empty() {
+                return numbers;
+            }
+            numbers.extend(page.iter().map(|event| event.id.seq));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_at_any_position_and_continues_with_new_events() {
+        let store = InMemoryStore::default();
+        for seq in 1..=600 {
+            commit(&store, seq).await;
+        }
+        for (since, first) in [
+            (Since::Beginning, 1),
+            (Since::After(598), 599),
+            (Since::At(600_000), 600),
+            (Since::Now, 601),
+        ] {
+            let (_notify, new_events) = watch::channel(());
+            let mut stream = EventStream::open(store.clone(), new_events, since)
+                .await
+                .unwrap();
+            let expected: Vec<u32> = (first..=600).collect();
+            assert_eq!(read(&mut stream).await, expected, "{since:?}");
+        }
+        let (notify, new_events) = watch::channel(());
+        let mut stream = EventStream::open(store.clone(), new_events, Since::Now)
+            .await
+            .unwrap();
+        for seq in 601..=603 {
+            commit(&store, seq).await;
+            notify.send_replace(());
+            assert!(stream.wait().await);
+            assert_eq!(read(&mut stream).await, [seq]);
+        }
+        drop(notify);
+        assert!(!stream.wait().await, "the daemon has stopped");
+    }
+
+    #[tokio::test]
+    async fn events_before_a_stop_are_not_lost() {
+        let store = InMemoryStore::default();
+        let (notify, new_events) = watch::channel(());
+        let mut stream = EventStream::open(store.clone(), new_events, Since::Now)
+            .await
+            .unwrap();
+        assert!(read(&mut stream).await.is_empty());
+        commit(&store, 1).await;
+        notify.send_replace(());
+        drop(notify);
+        assert!(stream.wait().await);
+        assert_eq!(read(&mut stream).await, [1]);
+        assert!(!stream.wait().await);
+    }
+
+    #[tokio::test]
+    async fn an_offset_beyond_the_last_event_is_an_error() {
+        let store = InMemoryStore::default();
+        commit(&store, 1).await;
+        let (_notify, new_events) = watch::channel(());
+        let error = EventStream::open(store, new_events, Since::After(2))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, EventStreamError::BeyondLast { offset: 2, last: 1 }),
+            "{error}"
+        );
+    }
+}
