@@ -118,13 +118,17 @@ impl Content {
                 || needed.contains(&w.id.0)
         });
         let kept: BTreeSet<[u8; 16]> = self.watches.iter().map(|w| w.id.0).collect();
+        let is_pruned = |id: &WatchId| known.contains(&id.0) && !kept.contains(&id.0);
+        // As in the SQLite store, the newest event stays even without its watch.
         let stays = |e: &StoredEvent| {
-            let own = !known.contains(&e.id.watch.0);
-            kept.contains(&e.id.watch.0) || (own && (e.wall_ms >= before || open.contains(&e.id)))
+            let is_old = e.wall_ms < before && !kept.contains(&e.id.watch.0);
+            e.offset == self.last_offset
+                || !(is_pruned(&e.id.watch) || is_old && !open.contains(&e.id))
         };
         self.events.retain(|_, e| stays(e));
         let events: BTreeSet<EventId> = self.events.values().map(|e| e.id).collect();
-        self.deliveries.retain(|d| events.contains(&d.id.event));
+        self.deliveries
+            .retain(|d| events.contains(&d.id.event) && !is_pruned(&d.id.event.watch));
         self.polls.retain(|id, _| kept.contains(id));
         before_pruning - rows(self)
     }

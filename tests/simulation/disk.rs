@@ -74,6 +74,11 @@ impl SimDisk {
         self.0.in_memory.load()
     }
 
+    /// What is stored, without the queue and its faults.
+    pub(crate) fn content(&self) -> InMemoryStore {
+        self.0.in_memory.clone()
+    }
+
     /// The newest stored watch of a job.
     pub(crate) fn newest(&self, job: JobRef) -> Option<SavedWatch> {
         self.0.in_memory.newest_watch(job).now_or_never()?.ok()?

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::crash::CrashAfter;
 use crate::disk::SimDisk;
 use crate::faults::{Fault, FaultCounts};
+use crate::follower::Follower;
 use crate::hooks::{SimHooks, end_attempts};
 use crate::log::{ActiveConfig, Log, ProcessEnd, ProcessRun, Publication};
 use crate::planted_bugs::{Bug, PlantedApi, PlantedHooks, PlantedStore};
@@ -49,6 +50,7 @@ pub(crate) struct Simulation {
     pub(crate) wall_clock: Rc<WallClock>,
     pub(crate) server: Rc<ApiServer>,
     pub(crate) disk: SimDisk,
+    follower: RefCell<Option<Follower>>,
     pub(crate) config_file: RefCell<Config>,
     pub(crate) bug: Option<Bug>,
 }
@@ -67,6 +69,7 @@ pub(crate) fn run_lifetime(seed: u64, bug: Option<Bug>, tracing: TraceMode) -> L
         let sim = Simulation {
             config_file: RefCell::new(world.draw(|rng| Config::initial(rng, &jobs))),
             disk: SimDisk::new(Rc::clone(&world), Rc::clone(&wall_clock)),
+            follower: RefCell::new(None),
             world,
             wall_clock,
             server,
@@ -79,6 +82,8 @@ pub(crate) fn run_lifetime(seed: u64, bug: Option<Bug>, tracing: TraceMode) -> L
         }
         sim.world.disable_faults();
         sim.run_process(true).await;
+        // For events that the last process stored and did not publish.
+        sim.connect_follower().await;
         sim.report()
     })
 }
@@ -226,6 +231,7 @@ impl Simulation {
         let world = &self.world;
         let store = PlantedStore::new(self.disk.clone(), self.bug);
         let stored = store.load();
+        self.connect_follower().await;
         self.record_active_config();
         let clock = SimClock::start(&self.wall_clock);
         let seed = world.draw(crate::rng::Rng::bits);
@@ -325,6 +331,11 @@ impl Simulation {
         ProcessEnd::Stopped
     }
 
+    async fn connect_follower(&self) {
+        let follower = Follower::connect(&self.world, &self.disk).await;
+        *self.follower.borrow_mut() = Some(follower);
+    }
+
     /// Logs events that the daemon returned for output.
     pub(crate) fn publish(&self, events: Vec<Event>) {
         let process = self.world.current_process();
@@ -334,6 +345,9 @@ impl Simulation {
                 .trace(|| format!("published: {} {}", event.kind.as_str(), event.id));
             self.world
                 .log(|log| log.published.push(Publication { process, at, event }));
+        }
+        if let Some(follower) = &mut *self.follower.borrow_mut() {
+            follower.notify(&self.world);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use forgewatch::store::{Commit, JobListUpdate, SavedWatch, StoreError, StoredState};
 use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
-use forgewatch_core::event::Event;
+use forgewatch_core::event::{Event, EventId};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::status::Status;
 use forgewatch_core::verdict::PollError;
@@ -30,9 +30,18 @@ pub(crate) struct Log {
     pub(crate) writes: Vec<StoreWrite>,
     pub(crate) attempts: Vec<HookAttempt>,
     pub(crate) published: Vec<Publication>,
+    pub(crate) followed: Vec<FollowedEvent>,
     pub(crate) commands: Vec<ClientCommand>,
     /// What the store holds after the last process.
     pub(crate) final_state: StoredState,
+}
+
+/// An event that the following client read.
+#[derive(Debug)]
+pub(crate) struct FollowedEvent {
+    pub(crate) at: Stamp,
+    pub(crate) id: EventId,
+    pub(crate) offset: u64,
 }
 
 /// One daemon process.

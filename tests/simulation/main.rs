@@ -24,6 +24,7 @@ mod config;
 mod crash;
 mod disk;
 mod faults;
+mod follower;
 mod hooks;
 mod jobs;
 mod lifetime;

@@ -35,6 +35,8 @@ pub(crate) enum Rule {
     PublishedUncommitted,
     /// A stored event was not published although the process did not crash.
     NeverPublished,
+    /// A client that follows read an event twice, out of order, or not at all.
+    WronglyFollowed,
     // Watches.
     /// A watch started without a request from configuration or clients.
     UnrequestedWatch,
@@ -112,6 +114,7 @@ pub(crate) fn check(log: &Log) -> Vec<Violation> {
     let timeline = Timeline::read(log, &mut findings);
     timeline.check_everything_ended(&mut findings);
     timeline.check_published(&mut findings);
+    timeline.check_followed(&mut findings);
     timeline.check_commands(&mut findings);
     timeline.check_listed_jobs(&mut findings);
     transitions::check(&timeline, &mut findings);

@@ -328,6 +328,33 @@ impl<'a> Timeline<'a> {
         }
     }
 
+    /// A client that follows reads all events in order, except those that are pruned before it reads them.
+    pub(super) fn check_followed(&self, findings: &mut Findings) {
+        let log = self.log;
+        let applied = || log.writes.iter().filter_map(|w| Some((w.applied()?, w)));
+        let is_pruned = |from: Stamp, to: Stamp| {
+            applied()
+                .filter(|(_, write)| matches!(write.op, StoreOp::Prune(_)))
+                .any(|(at, _)| from < at && at < to)
+        };
+        let mut expected = applied()
+            .flat_map(|(at, write)| write.events().iter().map(move |event| (at, event.id)));
+        for followed in &log.followed {
+            let found = expected.find(|&(at, id)| id == followed.id || !is_pruned(at, followed.at));
+            if found.is_none_or(|(_, id)| id != followed.id) {
+                let what = format!("{} instead of {found:?}", followed.id);
+                return findings.add(Rule::WronglyFollowed, followed.at, what);
+            }
+        }
+        let end = Stamp {
+            tick: u64::MAX,
+            ms: u64::MAX,
+        };
+        for (at, id) in expected.filter(|&(at, _)| !is_pruned(at, end)) {
+            findings.add(Rule::WronglyFollowed, at, format!("{id} was not read"));
+        }
+    }
+
     /// Confirmed commands are stored.
     pub(super) fn check_commands(&self, findings: &mut Findings) {
         for command in &self.log.commands {

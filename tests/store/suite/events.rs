@@ -79,6 +79,7 @@ async fn offsets_rise_and_are_never_reused(location: &impl Location) {
         store.commit(done).await.unwrap();
         while store.prune(i64::MAX).await.unwrap() > 0 {}
         assert_eq!(store.newest_watch(job(1)).await.unwrap(), None);
+        assert_eq!(store.offset_before(i64::MAX).await.unwrap(), last);
         location.close(store).await;
     }
 }

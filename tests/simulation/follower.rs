@@ -1,0 +1,54 @@
+//! A client that follows the events, across all processes.
+
+use forgewatch::control::event_stream::EventStream;
+use forgewatch::control::protocol::Since;
+use forgewatch::store::InMemoryStore;
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+use crate::disk::SimDisk;
+use crate::log::FollowedEvent;
+use crate::world::World;
+
+/// It reads the content of the disk directly, so it neither delays the daemon nor draws random numbers.
+pub(crate) struct Follower {
+    notify: watch::Sender<()>,
+    stream: EventStream<InMemoryStore>,
+}
+
+impl Follower {
+    /// Connects to a new process and resumes behind the last event.
+    pub(crate) async fn connect(world: &World, disk: &SimDisk) -> Self {
+        let last = world.log(|log| log.followed.last().map(|event| event.offset));
+        let since = last.map_or(Since::Beginning, Since::After);
+        let (notify, new_events) = watch::channel(());
+        let stream = EventStream::open(disk.content(), new_events, since).await;
+        let mut follower = Self {
+            notify,
+            stream: stream.unwrap(),
+        };
+        follower.read(world);
+        follower
+    }
+
+    /// The daemon has published events.
+    pub(crate) fn notify(&mut self, world: &World) {
+        self.notify.send_replace(());
+        assert_eq!(self.stream.wait().now_or_never(), Some(true));
+        self.read(world);
+    }
+
+    fn read(&mut self, world: &World) {
+        loop {
+            let page = self.stream.page().now_or_never().unwrap().unwrap();
+            if page.is_empty() {
+                return;
+            }
+            for event in page {
+                let at = world.stamp();
+                let (id, offset) = (event.id, event.offset);
+                world.log(|log| log.followed.push(FollowedEvent { at, id, offset }));
+            }
+        }
+    }
+}
