@@ -46,10 +46,7 @@ pub(super) struct ConnectionContext<S> {
 }
 
 /// Reads the request and responds to it. A failed connection concerns its client alone, so errors are dropped.
-pub(super) async fn serve<S: DaemonStore + Clone>(
-    mut stream: UnixStream,
-    shared: &ConnectionContext<S>,
-) {
+pub(super) async fn serve<S: DaemonStore>(mut stream: UnixStream, shared: &ConnectionContext<S>) {
     let Ok(peer) = stream.peer_cred() else {
         return;
     };
@@ -143,7 +140,7 @@ async fn forward<S>(
 }
 
 /// Sends the stored events and, with `follow`, later ones until either end closes.
-async fn stream_events<S: DaemonStore + Clone>(
+async fn stream_events<S: DaemonStore>(
     stream: &mut UnixStream,
     shared: &ConnectionContext<S>,
     since: Since,

@@ -48,11 +48,7 @@ impl ControlServer {
     ///
     /// A group that does not exist, or that this user may not give the socket to, is a warning. A stale socket at `path`
     /// is replaced.
-    pub fn bind<S: DaemonStore + Clone + 'static>(
-        path: &Path,
-        group: &str,
-        store: S,
-    ) -> Result<Self, BindError> {
+    pub fn bind<S: DaemonStore>(path: &Path, group: &str, store: S) -> Result<Self, BindError> {
         let gid = peer_auth::find_group(group).unwrap_or_default();
         if gid.is_none() {
             tracing::warn!(
@@ -115,10 +111,7 @@ pub fn group_exists(name: &str) -> bool {
 }
 
 /// Accepts connections and spawns a task for each.
-async fn accept<S: DaemonStore + Clone + 'static>(
-    listener: UnixListener,
-    shared: Rc<ConnectionContext<S>>,
-) {
+async fn accept<S: DaemonStore>(listener: UnixListener, shared: Rc<ConnectionContext<S>>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut failing = false;
     loop {
