@@ -81,7 +81,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             config.executor,
             outbox.clone(),
             Rc::clone(&system_events),
-            clock.clone(),
             rng(0),
         );
         hooks

@@ -46,7 +46,7 @@ where
             .map_err(|error| StoreError::Rejected(format!("delivery {id}: {error}")))?;
         let retry = DeliveryChange::Retry { id: id.clone() };
         self.commit(slice::from_ref(&retry)).await?;
-        let now = self.clock.now();
+        let now = self.outbox.now();
         self.queue.add(&id, Arc::new(payload), now);
         Ok(DeliveryActionResult::Done)
     }

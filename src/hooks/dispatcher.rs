@@ -1,4 +1,4 @@
-//! Makes the deliveries: the shell around the [`Queue`], which holds the rules. It has the clock and the random numbers,
+//! Makes the deliveries: the shell around the [`Queue`], which holds the rules. It has the random numbers,
 //! commits every change before it applies, and lets an [`Executor`] run the attempts. Its owner selects over
 //! [`Dispatcher::advance`] next to the engine's.
 
@@ -32,7 +32,6 @@ pub struct Dispatcher<S, C, P> {
     executor: P,
     pub(super) outbox: Outbox<S, C>,
     system_events: Rc<SystemEvents<C>>,
-    pub(super) clock: C,
     rng: SeededRng,
     attempts: InFlight,
     /// Commits under way. None is dropped, because then it would be unknown whether it is stored.
@@ -71,7 +70,6 @@ where
         executor: P,
         outbox: Outbox<S, C>,
         system_events: Rc<SystemEvents<C>>,
-        clock: C,
         rng: SeededRng,
     ) -> Self {
         let rules = rules(specs);
@@ -82,7 +80,6 @@ where
             executor,
             outbox,
             system_events,
-            clock,
             rng,
             attempts: FuturesUnordered::new(),
             commits: FuturesUnordered::new(),
@@ -99,7 +96,7 @@ where
     /// # Errors
     /// A stored body is not an event.
     pub fn load(&mut self, rows: Vec<DeliveryRow>) -> Result<(), PayloadError> {
-        let now = self.clock.now();
+        let now = self.outbox.now();
         for row in rows {
             self.queue.load(row, now)?;
         }
@@ -138,12 +135,12 @@ where
 
     /// At most `limit` pending and running deliveries.
     pub fn list(&self, limit: usize) -> Vec<OpenDelivery> {
-        self.queue.list(self.clock.now()).take(limit).collect()
+        self.queue.list(self.outbox.now()).take(limit).collect()
     }
 
     /// The delivery if it is pending or running. All others are in the store alone.
     pub fn find(&self, id: &DeliveryId) -> Option<OpenDelivery> {
-        self.queue.find(id, self.clock.now())
+        self.queue.find(id, self.outbox.now())
     }
 
     /// Makes deliveries until there are events to publish (`hook.failed`), or until the last delivery has ended, and then
@@ -160,7 +157,7 @@ where
                 return Err(error.clone());
             }
             let next_due = self.start_due();
-            let wait = next_due.map(|at| at.saturating_sub(self.clock.now().up_ms));
+            let wait = next_due.map(|at| at.saturating_sub(self.outbox.now().up_ms));
             tokio::select! {
                 biased;
                 Some(completion) = next(&mut self.commits, &mut self.attempts) => {
@@ -228,7 +225,7 @@ where
         for settlement in self.queue.fail_orphaned() {
             self.commit_settlement(settlement, Duration::ZERO);
         }
-        let now = self.clock.now();
+        let now = self.outbox.now();
         while let Some(attempt) = self.queue.begin(now) {
             let outbox = self.outbox.clone();
             self.commits.push(Box::pin(async move {
@@ -240,7 +237,7 @@ where
     }
 
     fn complete(&mut self, completion: Completion) {
-        let now = self.clock.now();
+        let now = self.outbox.now();
         match completion {
             Completion::Begun(_, Err(error @ StoreError::Fatal(_)))
             | Completion::Settled(_, Err(error @ StoreError::Fatal(_))) => self.fatal = Some(error),

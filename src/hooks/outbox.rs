@@ -54,6 +54,10 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         }
     }
 
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
     /// The store that it commits to.
     pub fn store(&self) -> &S {
         &self.store

@@ -125,14 +125,7 @@ fn dispatcher_with<S: Store + Clone>(
         },
         timeout: Duration::from_mins(5),
     }];
-    Dispatcher::new(
-        &specs,
-        executor,
-        outbox,
-        system_events,
-        clock,
-        SeededRng::new(1),
-    )
+    Dispatcher::new(&specs, executor, outbox, system_events, SeededRng::new(1))
 }
 
 async fn commit_events<S: Store + Clone>(

@@ -96,7 +96,6 @@ impl OneShotRun {
             actions,
             outbox.clone(),
             Rc::clone(&system_events),
-            clock,
             rng()?,
         );
         hooks.load(loaded.deliveries).map_err(io::Error::other)?;
