@@ -30,7 +30,7 @@ fn with_client(loaded: Result<Loaded, ConfigErrors>, env: &Env) -> Result<Prepar
     let loaded = loaded.map_err(|errors| errors.to_string())?;
     let api = &loaded.settings.api;
     let (credentials, credentials_source) =
-        credentials::find(loaded.credentials_file.as_deref(), env).map_err(|error| {
+        credentials::find(loaded.settings.credentials_file.as_deref(), env).map_err(|error| {
             match check_ca_file(api.ca_file.as_deref()) {
                 Err(ca_file) => format!("{error}\n{ca_file}"),
                 Ok(()) => error.to_string(),

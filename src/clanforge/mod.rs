@@ -44,6 +44,22 @@ pub struct ApiSettings {
     pub max_body: u64,
 }
 
+impl ApiSettings {
+    /// Zero limits: the configuration sets all of them.
+    pub(crate) fn unset(base_url: Url) -> Self {
+        Self {
+            base_url,
+            account_service_id: 0,
+            ca_file: None,
+            connect_timeout: Duration::ZERO,
+            timeout: Duration::ZERO,
+            max_in_flight: 0,
+            max_requests_per_second: 0.0,
+            max_body: 0,
+        }
+    }
+}
+
 /// A job's status, and what its response says beyond it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusResponse {

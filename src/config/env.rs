@@ -9,34 +9,14 @@ use secrecy::SecretString;
 
 use super::error::{ConfigError, Origin};
 
-/// The variables that forgewatch reads.
-const NAMES: [&str; 15] = [
-    "FORGEWATCH_CONFIG",
-    "FORGEWATCH_BASE_URL",
-    "FORGEWATCH_ACCOUNT_SERVICE_ID",
-    "FORGEWATCH_CREDENTIALS_FILE",
-    "FORGEWATCH_OUTPUT",
-    "FORGEWATCH_LOG",
-    "FORGEWATCH_SOCKET",
-    "HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_CACHE_HOME",
-    "CREDENTIALS_DIRECTORY",
-    "JOURNAL_STREAM",
-    "NO_COLOR",
-    "CLICOLOR_FORCE",
-    "TERM",
-];
-
 pub const ACCESS_KEY: &str = "FORGEWATCH_ACCESS_KEY";
 pub const SECRET_KEY: &str = "FORGEWATCH_SECRET_KEY";
 
 /// The environment's variables. An empty variable counts as unset.
 #[derive(Clone, Default)]
 pub struct Env {
-    plain: BTreeMap<&'static str, OsString>,
-    /// Variables that only hooks may need. The access key and the secret key are never here.
-    others: BTreeMap<OsString, OsString>,
+    /// All except the access key and the secret key.
+    vars: BTreeMap<OsString, OsString>,
     /// None for one that is not UTF-8: a lossy conversion would be a wrong secret.
     secret: BTreeMap<&'static str, Option<SecretString>>,
 }
@@ -49,7 +29,7 @@ impl Env {
     /// # Errors
     /// The variable is not UTF-8.
     pub fn text(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
-        match self.plain.get(name) {
+        match self.vars.get(OsStr::new(name)) {
             None => Ok(None),
             Some(value) => value.to_str().map(Some).ok_or_else(|| not_utf8(name)),
         }
@@ -57,20 +37,17 @@ impl Env {
 
     /// A path may hold bytes that are not UTF-8.
     pub fn path(&self, name: &str) -> Option<&Path> {
-        self.plain.get(name).map(Path::new)
+        self.vars.get(OsStr::new(name)).map(Path::new)
     }
 
     /// Whether the variable is set and not empty, which is how `NO_COLOR` is defined.
     pub fn has(&self, name: &str) -> bool {
-        self.plain.contains_key(name)
+        self.vars.contains_key(OsStr::new(name))
     }
 
     /// A variable that may be passed to a hook: any except [`ACCESS_KEY`] and [`SECRET_KEY`].
     pub fn for_hook(&self, name: &str) -> Option<&OsStr> {
-        let value = self.plain.get(name);
-        value
-            .or_else(|| self.others.get(OsStr::new(name)))
-            .map(OsString::as_os_str)
+        self.vars.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
     /// `name` is [`ACCESS_KEY`] or [`SECRET_KEY`].
@@ -86,13 +63,11 @@ impl FromIterator<(OsString, OsString)> for Env {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(vars: I) -> Self {
         let mut env = Self::default();
         for (name, value) in vars.into_iter().filter(|(_, value)| !value.is_empty()) {
-            if let Some(known) = NAMES.into_iter().find(|known| name == *known) {
-                env.plain.insert(known, value);
-            } else if let Some(known) = [ACCESS_KEY, SECRET_KEY].into_iter().find(|k| name == *k) {
+            if let Some(known) = [ACCESS_KEY, SECRET_KEY].into_iter().find(|k| name == *k) {
                 let value = value.into_string().ok().map(SecretString::from);
                 env.secret.insert(known, value);
             } else {
-                env.others.insert(name, value);
+                env.vars.insert(name, value);
             }
         }
         env
@@ -102,9 +77,9 @@ impl FromIterator<(OsString, OsString)> for Env {
 impl fmt::Debug for Env {
     /// Prints names only: any value can be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.plain.keys().chain(self.secret.keys()))
-            .finish()
+        let secret = self.secret.keys().map(OsStr::new);
+        let names = self.vars.keys().map(OsString::as_os_str);
+        f.debug_set().entries(names.chain(secret)).finish()
     }
 }
 

@@ -24,6 +24,13 @@ pub(super) struct ConfigFile {
     pub(super) text: String,
 }
 
+impl ConfigFile {
+    /// The base of relative paths.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+}
+
 /// Reads the named configuration file, or the first one that exists at a default path.
 ///
 /// A file that exists but cannot be read is an error: without it, another base URL or account could be used.

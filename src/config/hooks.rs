@@ -1,8 +1,7 @@
-//! Hooks of the file: `[[hooks]]`. [`super::on_event`] has those of the command line.
+//! Hooks: the values of one `[[hooks]]` table or one `--on-event`.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -10,162 +9,61 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::env::Env;
-use super::hook_env::{assignment, environment, variable};
-use super::hook_keys::{
-    MAX_RUNNING, MAX_RUNNING_RANGE, RETRIES, RETRIES_RANGE, RUN_TIMEOUT, TIMEOUT_RANGE,
-    WEBHOOK_TIMEOUT,
-};
+use super::document::KeyReader;
+use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::program::{self, TrustedOwners};
-use super::validate::FileChecker;
-use super::value;
-use super::webhook;
 use crate::hooks::{HookAction, HookSpec};
-use forgewatch_core::delivery::HookRules;
-use forgewatch_core::event::ALL_JOB_EVENTS;
-use forgewatch_core::event::EventType;
+use forgewatch_core::delivery::{EVENT_VARIABLES, HookRules};
+use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
 use forgewatch_core::job::JobKind;
 use forgewatch_core::quote::quoted;
 use forgewatch_core::suggest::nearest;
 
-/// Checks programs and secrets too, so that errors appear at startup rather than at the first event.
-pub(super) fn from_file(
-    value: &Spanned<DeValue<'_>>,
+/// Default time limit of one attempt to run a program.
+const RUN_TIMEOUT: Duration = Duration::from_mins(5);
+/// Default time limit of one attempt to call a webhook.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Passed to every program.
+const ALWAYS_PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+/// The variables that do not come from the event: always passed, named by `pass_env`, set by `env`. A later one
+/// overrides an earlier one.
+fn environment(
     env: &Env,
-    checker: &mut FileChecker<'_>,
-) -> Vec<HookSpec> {
-    let mut hooks: Vec<HookSpec> = Vec::new();
-    let mut names = BTreeSet::new();
-    let Some(entries) = value.get_ref().as_array() else {
-        checker.error(
-            value.span().start,
-            "hooks: expected an array of tables; write [[hooks]], in double brackets",
-        );
-        return hooks;
-    };
-    for entry in entries {
-        let start = entry.span().start;
-        let Some(table) = entry.get_ref().as_table() else {
-            let what = format!(
-                "hooks: expected a table, found {}; write [[hooks]], and below it name, on, and run or webhook",
-                value::type_name(entry.get_ref())
-            );
-            checker.error(start, what);
-            continue;
-        };
-        let before = checker.errors.len();
-        let entry = HookDraft::read(start, table, env, checker);
-        if let Some(name) = &entry.name
-            && !names.insert(name.clone())
-        {
-            let what = format!(
-                "hooks.name: duplicate hook name {}; each hook needs its own name",
-                quoted(name)
-            );
-            checker.error(start, what);
-        }
-        if checker.errors.len() == before {
-            hooks.extend(entry.finish(env));
-        }
+    pass: &[String],
+    set: Vec<(String, OsString)>,
+) -> Vec<(String, OsString)> {
+    let passed = ALWAYS_PASSED
+        .into_iter()
+        .chain(pass.iter().map(String::as_str));
+    let passed = passed.filter_map(|name| Some((name.to_owned(), env.for_hook(name)?.to_owned())));
+    let mut environment: Vec<(String, OsString)> = Vec::new();
+    for (name, value) in passed.chain(set) {
+        environment.retain(|(other, _)| *other != name);
+        environment.push((name, value));
     }
-    hooks
+    environment
 }
 
-/// The valid values of one `[[hooks]]` table.
+/// A hook while its keys are read.
 #[derive(Default)]
-struct HookDraft {
-    name: Option<String>,
-    on: Option<Vec<String>>,
-    kinds: Option<Vec<JobKind>>,
-    run: Option<(std::path::PathBuf, Vec<String>)>,
-    webhook: Option<Url>,
-    timeout: Option<Duration>,
-    retries: Option<u32>,
-    max_running: Option<usize>,
-    env: Vec<(String, OsString)>,
-    pass_env: Vec<String>,
-    secrets: Vec<SecretString>,
+pub(super) struct HookDraft {
+    pub(super) name: Option<String>,
+    pub(super) on: Option<Vec<String>>,
+    pub(super) kinds: Option<Vec<JobKind>>,
+    pub(super) run: Option<(PathBuf, Vec<String>)>,
+    pub(super) webhook: Option<Url>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: u32,
+    pub(super) max_running: usize,
+    pub(super) env: Vec<(String, OsString)>,
+    pub(super) pass_env: Vec<String>,
+    pub(super) secrets: Vec<SecretString>,
 }
 
 impl HookDraft {
-    /// Keeps valid values and reports all others.
-    fn read(start: usize, table: &DeTable<'_>, env: &Env, checker: &mut FileChecker<'_>) -> Self {
-        let mut hook = Self::default();
-        for (name, value) in table {
-            if !hook.set(name.get_ref(), value, env, checker) {
-                checker.unknown_key("hooks", name);
-            }
-        }
-        for (key, example) in [("name", "\"next-step\""), ("on", "[\"job.completed\"]")] {
-            if !table.contains_key(key) {
-                let what = format!("hooks.{key} is missing; add a line such as {key} = {example}");
-                checker.error(start, what);
-            }
-        }
-        for what in conflicts(table) {
-            checker.error(start, format!("hooks: {what}"));
-        }
-        hook
-    }
-
-    /// Returns false for an unknown key.
-    fn set(
-        &mut self,
-        key: &str,
-        value: &Spanned<DeValue<'_>>,
-        env: &Env,
-        checker: &mut FileChecker<'_>,
-    ) -> bool {
-        let (folder, owner) = (checker.folder().to_owned(), checker.owner());
-        let found = value.get_ref();
-        let mut reader = KeyReader { key, checker };
-        match key {
-            "name" => self.name = reader.ok(value, text(found).and_then(name)),
-            "on" => {
-                self.on = reader
-                    .array(value, event_type)
-                    .and_then(|on| reader.non_empty(value, on))
-            }
-            "kinds" => self.kinds = reader.array(value, kind),
-            "run" => {
-                self.run = reader
-                    .array(value, |word| Ok(word.to_owned()))
-                    .and_then(|words| reader.ok(value, command(words, &folder, env, Some(owner))));
-            }
-            "webhook" => {
-                let url = text(found).and_then(|url| webhook::url(&url));
-                self.webhook = reader.ok(value, url);
-            }
-            "timeout" => {
-                let (min, max) = TIMEOUT_RANGE;
-                let timeout = text(found).and_then(|t| value::duration(&t, min, max, "5m"));
-                self.timeout = reader.ok(value, timeout);
-            }
-            "retries" => {
-                let (min, max) = (*RETRIES_RANGE.start(), *RETRIES_RANGE.end());
-                let retries = count(found, u64::from(min), u64::from(max));
-                self.retries = reader.ok(value, retries).map(|n| n as u32);
-            }
-            "max_running" => {
-                let (min, max) = (*MAX_RUNNING_RANGE.start(), *MAX_RUNNING_RANGE.end());
-                let running = count(found, min as u64, max as u64);
-                self.max_running = reader.ok(value, running).map(|n| n as usize);
-            }
-            "env" => self.env = reader.variables(value),
-            "pass_env" => {
-                let names = reader.array(value, |name| variable(name.to_owned()));
-                self.pass_env = names.unwrap_or_default();
-            }
-            "secret_files" => {
-                let secrets = reader.array(value, |file| webhook::secret(&folder, file));
-                self.secrets = secrets.unwrap_or_default();
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn finish(self, env: &Env) -> Option<HookSpec> {
+    /// None if a required key is missing.
+    pub(super) fn finish(self, env: &Env) -> Option<HookSpec> {
         let (action, timeout) = match (self.run, self.webhook) {
             (Some((program, args)), _) => {
                 let env = environment(env, &self.pass_env, self.env);
@@ -182,8 +80,8 @@ impl HookDraft {
                 name: self.name?.into(),
                 on: self.on?,
                 kinds: self.kinds,
-                retries: self.retries.unwrap_or(RETRIES),
-                max_running: self.max_running.unwrap_or(MAX_RUNNING),
+                retries: self.retries,
+                max_running: self.max_running,
             },
             action,
             timeout: self.timeout.unwrap_or(timeout),
@@ -191,61 +89,8 @@ impl HookDraft {
     }
 }
 
-/// Reads the value of one key and reports its errors.
-struct KeyReader<'a, 'b> {
-    key: &'a str,
-    checker: &'a mut FileChecker<'b>,
-}
-
-impl KeyReader<'_, '_> {
-    fn ok<T, V>(&mut self, place: &Spanned<V>, result: Result<T, String>) -> Option<T> {
-        result
-            .map_err(|what| {
-                let what = format!("hooks.{}: {what}", self.key);
-                self.checker.error(place.span().start, what);
-            })
-            .ok()
-    }
-
-    /// Parses every string of an array. None if any item is invalid.
-    fn array<T>(
-        &mut self,
-        value: &Spanned<DeValue<'_>>,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let wrong_type = |found: &DeValue<'_>| {
-            let found = value::type_name(found);
-            format!("expected an array of strings such as [\"one\", \"two\"], found {found}")
-        };
-        let items = value.get_ref().as_array().ok_or(value);
-        let items = items.map_err(|value| wrong_type(value.get_ref()));
-        let items = self.ok(value, items)?;
-        let one = |item: &Spanned<DeValue<'_>>| {
-            let text = text(item.get_ref()).map_err(|_| wrong_type(item.get_ref()));
-            self.ok(item, text.and_then(|text| parse(&text)))
-        };
-        // Parses all items before it stops, so that every error is reported.
-        let parsed: Vec<Option<T>> = items.iter().map(one).collect();
-        parsed.into_iter().collect()
-    }
-
-    fn non_empty<T>(&mut self, value: &Spanned<DeValue<'_>>, list: Vec<T>) -> Option<Vec<T>> {
-        let empty = || "the list is empty; name an event type such as \"job.completed\"".to_owned();
-        self.ok(value, (!list.is_empty()).then_some(list).ok_or_else(empty))
-    }
-
-    fn variables(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<(String, OsString)> {
-        let wrong_type = || "expected a table such as { STAGE = \"live\" }".to_owned();
-        let table = value.get_ref().as_table().ok_or_else(wrong_type);
-        let pairs = self.ok(value, table).into_iter().flatten();
-        pairs
-            .filter_map(|(name, value)| self.ok(value, assignment(name.get_ref(), value.get_ref())))
-            .collect()
-    }
-}
-
 /// Errors about keys that do not go together.
-fn conflicts(table: &DeTable<'_>) -> Vec<String> {
+pub(super) fn conflicts(table: &DeTable<'_>) -> Vec<String> {
     let has = |key: &str| table.contains_key(key);
     let unused = |keys: &[&str], with: &str| {
         let set = keys.iter().filter(|key| has(key));
@@ -270,13 +115,33 @@ fn conflicts(table: &DeTable<'_>) -> Vec<String> {
     }
 }
 
+pub(super) fn on(
+    value: &Spanned<DeValue<'_>>,
+    reader: &mut KeyReader<'_, '_>,
+) -> Option<Vec<String>> {
+    let on = reader.array(value, event_type)?;
+    let empty = || "the list is empty; name an event type such as \"job.completed\"".to_owned();
+    reader.ok(value, (!on.is_empty()).then_some(on).ok_or_else(empty))
+}
+
+pub(super) fn run(
+    value: &Spanned<DeValue<'_>>,
+    reader: &mut KeyReader<'_, '_>,
+) -> Option<(PathBuf, Vec<String>)> {
+    let words = reader.array(value, |word| Ok(word.to_owned()))?;
+    let document = &reader.document;
+    let owner = Some(document.owner());
+    let command = command(words, document.folder(), document.env, owner);
+    reader.ok(value, command)
+}
+
 /// The program's absolute path and its arguments. `owner` is the owner of the file that names it.
-pub(super) fn command(
+fn command(
     words: Vec<String>,
     folder: &Path,
     env: &Env,
     owner: Option<u32>,
-) -> Result<(std::path::PathBuf, Vec<String>), String> {
+) -> Result<(PathBuf, Vec<String>), String> {
     if words.iter().any(|word| word.contains('\0')) {
         return Err("a command cannot contain a NUL byte".to_owned());
     }
@@ -287,45 +152,86 @@ pub(super) fn command(
     Ok((program, words.collect()))
 }
 
+pub(super) fn event_types() -> impl Iterator<Item = &'static str> {
+    EventType::NAMES.into_iter().chain([ALL_JOB_EVENTS])
+}
+
 pub(super) fn event_type(name: &str) -> Result<String, String> {
-    let known = || EventType::NAMES.into_iter().chain([ALL_JOB_EVENTS]);
-    if known().any(|known| known == name) {
+    if event_types().any(|known| known == name) {
         return Ok(name.to_owned());
     }
-    let hint = nearest(name, known()).map_or_else(
-        || format!("use one of {}", known().collect::<Vec<_>>().join(", ")),
+    let hint = nearest(name, event_types()).map_or_else(
+        || {
+            format!(
+                "use one of {}",
+                event_types().collect::<Vec<_>>().join(", ")
+            )
+        },
         |near| format!("did you mean {near}?"),
     );
     Err(format!("unknown event type {}; {hint}", quoted(name)))
 }
 
-fn kind(word: &str) -> Result<JobKind, String> {
+pub(super) fn job_kind(word: &str) -> Result<JobKind, String> {
     let found = JobKind::ALL.into_iter().find(|kind| kind.as_str() == word);
     found.ok_or_else(|| format!("expected \"diff\" or \"update\", found {}", quoted(word)))
 }
 
-fn name(text: String) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<&str, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if text.is_empty() || text.len() > 63 || !text.chars().all(good) {
         return Err(format!(
             "invalid hook name {}: use up to 63 letters, digits, '.', '_' or '-'",
-            quoted(&text)
+            quoted(text)
         ));
     }
     Ok(text)
 }
 
-fn text(value: &DeValue<'_>) -> Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| {
-        format!(
-            "expected a string in quotes, found {}",
-            value::type_name(value)
-        )
-    })
+/// Parses an entry of `env`.
+pub(super) fn assignment(name: &str, text: &str) -> Result<(String, OsString), String> {
+    let name = variable(name)?;
+    if text.contains('\0') {
+        return Err(format!("{name}: a variable cannot contain a NUL byte"));
+    }
+    Ok((name.to_owned(), OsString::from(text)))
 }
 
-fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
-    let written = value::integer(value)
-        .ok_or_else(|| format!("expected a whole number, found {}", value::type_name(value)))?;
-    value::count(&written, min, max)
+/// Rejects names that the event sets, and those of the credentials.
+pub(super) fn variable(name: &str) -> Result<&str, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return Err(format!(
+            "invalid variable name {}: use letters, digits and '_'",
+            quoted(name)
+        ));
+    }
+    if name == ACCESS_KEY || name == SECRET_KEY {
+        return Err(format!("{name} is never passed to a hook; remove it"));
+    }
+    if EVENT_VARIABLES.contains(&name) {
+        return Err(format!("{name} is set by the event; remove it"));
+    }
+    Ok(name)
+}
+
+/// Parses one `--on-event` into `hook`. Err holds every error of `text`.
+pub(super) fn on_event(text: &str, hook: &mut HookDraft, env: &Env) -> Result<(), Vec<String>> {
+    let (on, line) = text.split_once('=').ok_or_else(|| {
+        vec![format!(
+            "expected TYPE=COMMAND such as job.failed='notify --urgent', found {}",
+            quoted(text)
+        )]
+    })?;
+    let run = shlex::split(line)
+        .ok_or_else(|| format!("unclosed quote in {}", quoted(line)))
+        .and_then(|words| command(words, Path::new(""), env, None));
+    match (event_type(on), run) {
+        (Ok(on), Ok(run)) => {
+            (hook.on, hook.run) = (Some(vec![on]), Some(run));
+            Ok(())
+        }
+        (on, run) => Err([on.err(), run.err()].into_iter().flatten().collect()),
+    }
 }

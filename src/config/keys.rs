@@ -1,427 +1,387 @@
-//! The table of keys. The file's keys, their flags and environment variables, the defaults, the manual's table and the
-//! example file all come from it.
+//! The table of keys. The file's keys, their flags and environment variables, the defaults, the checks, the manual, the
+//! example file and the JSON Schema all come from it: a new key is a row here.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
-
-use super::daemon_keys::DAEMON_KEYS;
-use super::hook_keys::HOOK_KEYS;
-use super::jobs::JOB_KEYS;
-use super::layers::Values;
+use super::hooks::{self, HookDraft};
+use super::jobs::{self, JobDraft};
+use super::key::{
+    Section, array, count, duration, duration_or_never, path, rate, size, socket, switch, table,
+    text, word,
+};
+use super::settings::Settings;
+use super::value;
+use super::webhook;
+use forgewatch_core::job::JobKind;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 
-/// One key of the configuration.
-pub(super) struct Key {
-    /// The TOML table; `jobs` and `hooks` are arrays of tables.
-    pub(super) section: &'static str,
-    pub(super) name: &'static str,
-    pub(super) kind: ValueKind,
-    pub(super) default: KeyDefault,
-    pub(super) flag: Option<&'static str>,
-    pub(super) variable: Option<&'static str>,
-    /// One sentence for the manual and the example file.
-    pub(super) doc: &'static str,
-}
-
-/// A key's default. Values are written as on the command line: as in the file, but without quotes.
-pub(super) enum KeyDefault {
-    Value(&'static str),
-    /// No value. `meaning` describes the behavior without one.
-    Unset {
-        example: &'static str,
-        meaning: &'static str,
-    },
-    /// The key must be set.
-    Required {
-        example: &'static str,
-    },
-}
-
-/// The values that a key accepts, and the field that it sets.
-pub(super) enum ValueKind {
-    /// A duration in humantime's syntax.
-    Duration {
-        min: Duration,
-        max: Duration,
-        set: fn(&mut Values, Duration),
-    },
-    /// A duration, or `never`, which becomes None.
-    DurationOrNever {
-        min: Duration,
-        max: Duration,
-        set: fn(&mut Values, Option<Duration>),
-    },
-    Count {
-        min: u64,
-        max: u64,
-        set: fn(&mut Values, u64),
-    },
-    /// A number, fractions included.
-    Rate {
-        min: f64,
-        max: f64,
-        set: fn(&mut Values, f64),
-    },
-    /// A number of bytes, plain or with a unit such as MiB or kB.
-    Size {
-        min: u64,
-        max: u64,
-        set: fn(&mut Values, u64),
-    },
-    Switch {
-        set: fn(&mut Values, bool),
-    },
-    Word {
-        words: &'static [&'static str],
-        set: fn(&mut Values, &str),
-    },
-    /// A path. In a file, it is relative to that file's directory.
-    File {
-        set: fn(&mut Values, PathBuf),
-    },
-    /// The path of a Unix socket, which is limited in length.
-    Socket {
-        set: fn(&mut Values, PathBuf),
-    },
-    /// The name of a Unix group.
-    Group {
-        set: fn(&mut Values, &str),
-    },
-    /// See [`super::base_url`].
-    BaseUrl {
-        set: fn(&mut Values, Url),
-    },
-    /// See [`super::jobs`].
-    Job,
-    Labels,
-    /// A key of a hook; see [`super::hooks`]. Its example is a TOML value.
-    OfHook {
-        /// The accepted values, for the manual.
-        accepted: &'static str,
-    },
-}
-
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SHORTEST: Duration = Duration::from_millis(10);
-const MINUTE: Duration = Duration::from_mins(1);
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// All keys. Within a section, they are in the order of the example file.
-pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    settings().chain(JOB_KEYS).chain(HOOK_KEYS)
-}
+pub(super) const DEFAULT_BASE_URL: &str = "https://api.multiplay.co.uk";
+/// The default of `control.socket`.
+pub(super) const DEFAULT_SOCKET: &str = "/run/forgewatch/control.sock";
+/// Overrides `control.socket`.
+pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";
 
-/// The keys of plain tables: all except those of `[[jobs]]` and `[[hooks]]`.
-pub(super) fn settings() -> impl Iterator<Item = &'static Key> + Clone {
-    KEYS.iter().chain(DAEMON_KEYS)
-}
-
-/// The keys of `[api]` and `[schedule]`, which the one-shot and the daemon share.
-const KEYS: &[Key] = &[
-    Key {
-        section: "api",
-        name: "base_url",
-        kind: ValueKind::BaseUrl {
-            set: |d, url| d.base_url = Some(url),
-        },
-        default: KeyDefault::Value("https://api.multiplay.co.uk"),
-        flag: Some("--base-url"),
-        variable: Some("FORGEWATCH_BASE_URL"),
-        doc: "The API's address: https, or http to a loopback address. A path prefix is kept.",
-    },
-    Key {
-        section: "api",
-        name: "account_service_id",
-        kind: ValueKind::Count {
-            min: 1,
-            max: u64::MAX,
-            set: |d, n| d.account_service_id = n,
-        },
-        default: KeyDefault::Required { example: "5678" },
-        flag: Some("--account-service-id"),
-        variable: Some("FORGEWATCH_ACCOUNT_SERVICE_ID"),
-        doc: "The account service that the jobs belong to.",
-    },
-    Key {
-        section: "api",
-        name: "credentials_file",
-        kind: ValueKind::File {
-            set: |d, path| d.credentials_file = Some(path),
-        },
-        default: KeyDefault::Unset {
-            example: "/etc/forgewatch/credentials",
-            meaning: "credentials from the environment or systemd",
-        },
-        flag: Some("--credentials-file"),
-        variable: Some("FORGEWATCH_CREDENTIALS_FILE"),
-        doc: "A file with one line ACCESS:SECRET, readable only by its owner.",
-    },
-    Key {
-        section: "api",
-        name: "ca_file",
-        kind: ValueKind::File {
-            set: |d, path| d.ca_file = Some(path),
-        },
-        default: KeyDefault::Unset {
-            example: "/etc/ssl/studio-ca.pem",
-            meaning: "only the system's",
-        },
-        flag: None,
-        variable: None,
-        doc: "Certificate authorities (PEM) trusted in addition to the system's.",
-    },
-    Key {
-        section: "api",
-        name: "connect_timeout",
-        kind: ValueKind::Duration {
-            min: SHORTEST,
-            max: Duration::from_mins(5),
-            set: |d, t| d.connect_timeout = t,
-        },
-        default: KeyDefault::Value("5s"),
-        flag: None,
-        variable: None,
-        doc: "Time limit for name lookup, connection and TLS handshake together.",
-    },
-    Key {
-        section: "api",
-        name: "timeout",
-        kind: ValueKind::Duration {
-            min: SHORTEST,
-            max: HOUR,
-            set: |d, t| d.timeout = t,
-        },
-        default: KeyDefault::Value("30s"),
-        flag: None,
-        variable: None,
-        doc: "Time limit for the first MiB of a response; after that, 64 KiB/s over any 10 s are enough.",
-    },
-    Key {
-        section: "api",
-        name: "max_in_flight",
-        kind: ValueKind::Count {
-            min: 1,
-            max: 10_000,
-            set: |d, n| d.max_in_flight = n as usize,
-        },
-        default: KeyDefault::Value("32"),
-        flag: None,
-        variable: None,
-        doc: "Maximum number of concurrent requests.",
-    },
-    Key {
-        section: "api",
-        name: "max_requests_per_second",
-        kind: ValueKind::Rate {
-            min: 0.001,
-            max: 100_000.0,
-            set: |d, rate| d.max_requests_per_second = rate,
-        },
-        default: KeyDefault::Value("20"),
-        flag: None,
-        variable: None,
-        doc: "Maximum average rate of requests; 20 are enough for about 2,000 jobs.",
-    },
-    Key {
-        section: "api",
-        name: "jobfailed",
-        kind: ValueKind::Word {
-            words: &["flag", "count"],
-            set: |d, word| {
-                d.jobfailed = match word {
-                    "count" => JobFailed::Count,
-                    _ => JobFailed::Flag,
-                };
-            },
-        },
-        default: KeyDefault::Value("flag"),
-        flag: Some("--jobfailed"),
-        variable: None,
-        doc: "Meaning of `jobfailed` in a response: the job failed, or how often it failed and was retried.",
-    },
-    Key {
-        section: "api",
-        name: "diff_info",
-        kind: ValueKind::Switch {
-            set: |d, on| d.diff_info = on,
-        },
-        default: KeyDefault::Value("true"),
-        flag: None,
-        variable: None,
-        doc: "Request the names of a diff's game, image and machine once.",
-    },
-    Key {
-        section: "api",
-        name: "max_body",
-        kind: ValueKind::Size {
-            min: 1 << 10,
-            max: 1 << 40,
-            set: |d, bytes| d.max_body = bytes,
-        },
-        default: KeyDefault::Value("1GiB"),
-        flag: None,
-        variable: None,
-        doc: "Maximum size of a response after decompression; it is read as a stream and never held whole.",
-    },
-    Key {
-        section: "schedule",
-        name: "policy",
-        kind: ValueKind::Word {
-            words: &["inspection", "exponential"],
-            set: |d, word| {
-                d.policy = match word {
-                    "exponential" => Policy::Exponential,
-                    _ => Policy::Inspection,
-                };
-            },
-        },
-        default: KeyDefault::Value("inspection"),
-        flag: Some("--policy"),
-        variable: None,
-        doc: "How the time of the next poll is chosen; exponential is x1.5 from min_interval to 30 s.",
-    },
-    Key {
-        section: "schedule",
-        name: "request_cost",
-        kind: ValueKind::Duration {
-            min: MILLISECOND,
-            max: HOUR,
-            set: |d, t| d.request_cost = t,
-        },
-        default: KeyDefault::Value("1s"),
-        flag: Some("--request-cost"),
-        variable: None,
-        doc: "The delay in detecting a job's end that is worth one request.",
-    },
-    Key {
-        section: "schedule",
-        name: "min_interval",
-        kind: ValueKind::Duration {
-            min: SHORTEST,
-            max: HOUR,
-            set: |d, t| d.min_interval = t,
-        },
-        default: KeyDefault::Value("1s"),
-        flag: Some("--min-interval"),
-        variable: None,
-        doc: "Minimum time between two polls of a job.",
-    },
-    Key {
-        section: "schedule",
-        name: "max_interval",
-        kind: ValueKind::Duration {
-            min: SHORTEST,
-            max: DAY,
-            set: |d, t| d.max_interval = t,
-        },
-        default: KeyDefault::Value("10m"),
-        flag: Some("--max-interval"),
-        variable: None,
-        doc: "Maximum time between two polls of a job.",
-    },
-    Key {
-        section: "schedule",
-        name: "progress_step",
-        kind: ValueKind::Count {
-            min: 1,
-            max: 100,
-            set: |d, n| d.progress_step = n as u8,
-        },
-        default: KeyDefault::Value("10"),
-        flag: None,
-        variable: None,
-        doc: "Emit a progress event at every multiple of this many percent.",
-    },
-    Key {
-        section: "schedule",
-        name: "stalled_after",
-        kind: ValueKind::Duration {
-            min: SHORTEST,
-            max: YEAR,
-            set: |d, t| d.stalled_after = t,
-        },
-        default: KeyDefault::Value("30m"),
-        flag: None,
-        variable: None,
-        doc: "Report a job as stalled after this time without progress.",
-    },
-    Key {
-        section: "schedule",
-        name: "unreachable_after",
-        kind: ValueKind::Duration {
-            min: SHORTEST,
-            max: YEAR,
-            set: |d, t| d.unreachable_after = t,
-        },
-        default: KeyDefault::Value("2m"),
-        flag: None,
-        variable: None,
-        doc: "Report a job as unreachable after polling has failed for this long.",
-    },
-    Key {
-        section: "schedule",
-        name: "not_found_grace",
-        kind: ValueKind::Duration {
-            min: Duration::ZERO,
-            max: DAY,
-            set: |d, t| d.not_found_grace = t,
-        },
-        default: KeyDefault::Value("60s"),
-        flag: Some("--not-found-grace"),
-        variable: None,
-        doc: "How long a job may be missing before its watch ends: a job just created may not be found yet.",
-    },
-    Key {
-        section: "schedule",
-        name: "give_up_after",
-        kind: ValueKind::DurationOrNever {
-            min: SHORTEST,
-            max: YEAR,
-            set: |d, t| d.give_up_after = t,
-        },
-        default: KeyDefault::Unset {
-            example: "10m",
-            meaning: "10m with --until-done, else never",
-        },
-        flag: Some("--give-up-after"),
-        variable: None,
-        doc: "How long polling may fail before a job's watch ends, or never.",
-    },
-];
-
-/// Shortest and longest duration of the one-shot's flags, which have no key in the file.
-pub(super) const ONE_SHOT_RANGE: (Duration, Duration) = (MILLISECOND, YEAR);
-/// Default interval of heartbeat lines in `text`.
-pub(super) const HEARTBEAT: Duration = MINUTE;
-
-/// The sections that have keys.
-pub(super) const SECTIONS: [&str; 6] = ["api", "schedule", "state", "control", "jobs", "hooks"];
-/// The sections that only the daemon uses.
-pub(super) const DAEMON_SECTIONS: [&str; 2] = ["state", "control"];
 /// Reserved sections of features that do not exist yet.
 pub(super) const RESERVED_SECTIONS: [&str; 1] = ["http"];
 
-impl Key {
-    /// `section.name`, as in messages.
-    pub(super) fn path(&self) -> String {
-        format!("{}.{}", self.section, self.name)
-    }
+/// The sections that the file has once.
+pub(super) static SETTINGS: [Section<Settings>; 4] = [
+    Section::shared(
+        "api",
+        &[
+            text("base_url", "URL", "^https?://", |s: &mut Settings, text| {
+                value::base_url(text).map(|url| s.api.base_url = url)
+            })
+            .doc(
+                "Base URL of the API: https, or http to a loopback address; a path prefix \
+                 is kept",
+            )
+            .default(DEFAULT_BASE_URL)
+            .flag("--base-url", "URL")
+            .variable("FORGEWATCH_BASE_URL"),
+            count("account_service_id", 1, u64::MAX, |s: &mut Settings, n| {
+                s.api.account_service_id = n
+            })
+            .doc("Account service that the jobs belong to")
+            .required("5678")
+            .flag("--account-service-id", "ID")
+            .variable("FORGEWATCH_ACCOUNT_SERVICE_ID"),
+            path("credentials_file", |s: &mut Settings, path| {
+                s.credentials_file = Some(path)
+            })
+            .doc("File with one line ACCESS:SECRET, readable only by its owner")
+            .optional(
+                "credentials from the environment or systemd",
+                "/etc/forgewatch/credentials",
+            )
+            .flag("--credentials-file", "FILE")
+            .variable("FORGEWATCH_CREDENTIALS_FILE"),
+            path("ca_file", |s: &mut Settings, path| {
+                s.api.ca_file = Some(path)
+            })
+            .doc("Certificate authorities (PEM) to trust in addition to the system's")
+            .optional("only the system's", "/etc/ssl/studio-ca.pem"),
+            duration(
+                "connect_timeout",
+                SHORTEST,
+                Duration::from_mins(5),
+                |s: &mut Settings, t| s.api.connect_timeout = t,
+            )
+            .doc("Time limit for name lookup, connection and TLS handshake together")
+            .default("5s"),
+            duration("timeout", SHORTEST, HOUR, |s: &mut Settings, t| {
+                s.api.timeout = t
+            })
+            .doc(
+                "Time limit for the first MiB of a response; after that, 64 KiB/s over \
+                     any 10 s are enough",
+            )
+            .default("30s"),
+            count("max_in_flight", 1, 10_000, |s: &mut Settings, n| {
+                s.api.max_in_flight = n as usize
+            })
+            .doc("Maximum number of concurrent requests")
+            .default("32"),
+            rate(
+                "max_requests_per_second",
+                0.001,
+                100_000.0,
+                |s: &mut Settings, rate| s.api.max_requests_per_second = rate,
+            )
+            .doc("Maximum average rate of requests; 20 are enough for about 2,000 jobs")
+            .default("20"),
+            word("jobfailed", &["flag", "count"], |s: &mut Settings, word| {
+                s.limits.jobfailed = match word {
+                    "count" => JobFailed::Count,
+                    _ => JobFailed::Flag,
+                };
+            })
+            .doc(
+                "Meaning of `jobfailed` in a response: the job failed, or the number of \
+                 failures so far",
+            )
+            .default("flag")
+            .flag("--jobfailed", "MEANING"),
+            switch("diff_info", |s: &mut Settings, on| s.limits.diff_info = on)
+                .doc("Request the names of a diff's game, image and machine once")
+                .default("true"),
+            size("max_body", 1 << 10, 1 << 40, |s: &mut Settings, bytes| {
+                s.api.max_body = bytes
+            })
+            .doc(
+                "Maximum size of a response after decompression; it is read as a stream \
+                 and never held whole",
+            )
+            .default("1GiB"),
+        ],
+    ),
+    Section::shared(
+        "schedule",
+        &[
+            word(
+                "policy",
+                &["inspection", "exponential"],
+                |s: &mut Settings, word| {
+                    s.limits.schedule.policy = match word {
+                        "exponential" => Policy::Exponential,
+                        _ => Policy::Inspection,
+                    };
+                },
+            )
+            .doc(
+                "How the time of the next poll is chosen; exponential is x1.5 from \
+                 min_interval to 30 s",
+            )
+            .default("inspection")
+            .flag("--policy", "POLICY"),
+            duration("request_cost", MILLISECOND, HOUR, |s: &mut Settings, t| {
+                s.limits.schedule.request_cost = t
+            })
+            .doc("Delay in detecting a job's end that is worth one request")
+            .default("1s")
+            .flag("--request-cost", "DURATION"),
+            duration("min_interval", SHORTEST, HOUR, |s: &mut Settings, t| {
+                s.limits.schedule.min_interval = t
+            })
+            .doc("Shortest time between two polls of a job")
+            .default("1s")
+            .flag("--min-interval", "DURATION"),
+            duration("max_interval", SHORTEST, DAY, |s: &mut Settings, t| {
+                s.limits.schedule.max_interval = t
+            })
+            .doc("Longest time between two polls of a job")
+            .default("10m")
+            .flag("--max-interval", "DURATION"),
+            count("progress_step", 1, 100, |s: &mut Settings, n| {
+                s.limits.progress_step = n as u8
+            })
+            .doc("Emit a progress event at every multiple of this many percent")
+            .default("10"),
+            duration("stalled_after", SHORTEST, YEAR, |s: &mut Settings, t| {
+                s.limits.stalled_after = t
+            })
+            .doc("Report a job as stalled after this time without progress")
+            .default("30m"),
+            duration(
+                "unreachable_after",
+                SHORTEST,
+                YEAR,
+                |s: &mut Settings, t| s.limits.unreachable_after = t,
+            )
+            .doc("Report a job as unreachable after polling has failed for this long")
+            .default("2m"),
+            duration(
+                "not_found_grace",
+                Duration::ZERO,
+                DAY,
+                |s: &mut Settings, t| s.limits.not_found_grace = t,
+            )
+            .doc(
+                "End a watch whose job was not found for this long; a new job may not be \
+                 found at first",
+            )
+            .default("60s")
+            .flag("--not-found-grace", "DURATION"),
+            duration_or_never("give_up_after", SHORTEST, YEAR, |s: &mut Settings, t| {
+                s.limits.give_up_after = t
+            })
+            .doc("End a watch whose polls have failed for this long, or `never`")
+            .default_by_mode("10m", "never")
+            .flag("--give-up-after", "DURATION"),
+        ],
+    ),
+    Section::of_daemon(
+        "state",
+        &[
+            path("path", |s: &mut Settings, path| s.state.path = path)
+                .doc("State file; a change needs a restart")
+                .default("/var/lib/forgewatch/state.db")
+                .flag("--state", "FILE"),
+            duration(
+                "retain",
+                SECOND,
+                Duration::from_hours(3650 * 24),
+                |s: &mut Settings, t| s.state.retain = t,
+            )
+            .doc("How long ended jobs and their events are kept")
+            .default("30d"),
+        ],
+    ),
+    Section::of_daemon(
+        "control",
+        &[
+            socket("socket", |s: &mut Settings, path| s.control.socket = path)
+                .doc("Socket on which the daemon accepts commands; a change needs a restart")
+                .default(DEFAULT_SOCKET)
+                .variable(SOCKET_VARIABLE),
+            text(
+                "group",
+                "group name",
+                "^[^-\\s:,/][^\\s:,/]*$",
+                |s: &mut Settings, text| {
+                    value::group(text).map(|name| s.control.group = name.to_owned())
+                },
+            )
+            .doc(
+                "Group that may use the socket, besides root and the daemon's user; if it \
+                 does not exist, the daemon warns",
+            )
+            .default("forgewatch-ops"),
+            duration("stop_grace", Duration::ZERO, HOUR, |s: &mut Settings, t| {
+                s.control.stop_grace = t
+            })
+            .doc("How long running hooks may continue at shutdown before they are terminated")
+            .default("15s"),
+        ],
+    ),
+];
 
-    /// A valid value, without quotes.
-    pub(super) fn example(&self) -> &'static str {
-        match self.default {
-            KeyDefault::Value(text)
-            | KeyDefault::Unset { example: text, .. }
-            | KeyDefault::Required { example: text } => text,
-        }
-    }
+pub(super) static JOBS: Section<JobDraft> = Section::array(
+    "jobs",
+    "Jobs to watch if the command line names none; repeat the table for each.",
+    &[
+        text(
+            "job",
+            "`diff/ID` or `update/ID`",
+            "^(diff|update)/0*[1-9][0-9]*$",
+            |entry: &mut JobDraft, text| jobs::parse(text).map(|job| entry.job = Some(job)),
+        )
+        .doc("Job to watch if the command line names none")
+        .required("diff/1234"),
+        table("labels", |entry: &mut JobDraft, value, reader| {
+            entry.labels = jobs::labels_from_file(value, reader);
+        })
+        .doc("Labels added to every event of the job")
+        .optional("none", "{ build = \"8812\" }"),
+    ],
+);
 
-    pub(super) fn find(section: &str, name: &str) -> Option<&'static Self> {
-        all().find(|key| key.section == section && key.name == name)
-    }
+pub(super) static HOOKS: Section<HookDraft> = Section::array(
+    "hooks",
+    "Programs and webhooks that receive events; repeat the table for each.",
+    &[
+        text(
+            "name",
+            "up to 63 letters, digits, `.`, `_` or `-`",
+            "^[A-Za-z0-9._-]{1,63}$",
+            |hook: &mut HookDraft, text| {
+                hooks::name(text).map(|name| hook.name = Some(name.to_owned()))
+            },
+        )
+        .doc("Name of the hook, different from all others")
+        .required("next-step"),
+        array(
+            "on",
+            "array of event types, or `job.*` for all job events",
+            || hooks::event_types().collect(),
+            |hook: &mut HookDraft, value, reader| hook.on = hooks::on(value, reader),
+        )
+        .doc("Events that trigger the hook")
+        .required("[\"job.completed\"]"),
+        array(
+            "kinds",
+            "array of `\"diff\"` and `\"update\"`",
+            || JobKind::ALL.map(JobKind::as_str).to_vec(),
+            |hook: &mut HookDraft, value, reader| hook.kinds = reader.array(value, hooks::job_kind),
+        )
+        .doc("Kinds of jobs whose events trigger the hook")
+        .optional(
+            "jobs of both kinds, and events of forgewatch itself",
+            "[\"update\"]",
+        ),
+        array(
+            "run",
+            "array of strings: a program and its arguments",
+            Vec::new,
+            |hook: &mut HookDraft, value, reader| hook.run = hooks::run(value, reader),
+        )
+        .doc(
+            "Program to run without a shell: an absolute path, relative to the file's \
+             directory, or found in PATH",
+        )
+        .optional(
+            "webhook is required",
+            "[\"/usr/local/libexec/create-diff\"]",
+        ),
+        text(
+            "webhook",
+            "URL",
+            "^https?://",
+            |hook: &mut HookDraft, text| webhook::url(text).map(|url| hook.webhook = Some(url)),
+        )
+        .doc("URL that receives the event by POST: https, or http to a loopback address")
+        .optional("run is required", "https://hooks.example.net/forgewatch"),
+        duration("timeout", SHORTEST, DAY, |hook: &mut HookDraft, t| {
+            hook.timeout = Some(t)
+        })
+        .doc("Time limit for one attempt")
+        .optional("5m for a program, 30s for a webhook", "5m"),
+        count("retries", 0, 100, |hook: &mut HookDraft, n| {
+            hook.retries = n as u32
+        })
+        .doc("How often a failed attempt is retried before the delivery has failed")
+        .default("8"),
+        count("max_running", 1, 1000, |hook: &mut HookDraft, n| {
+            hook.max_running = n as usize
+        })
+        .doc("Maximum number of concurrent attempts of this hook")
+        .default("4"),
+        table("env", |hook: &mut HookDraft, value, reader| {
+            hook.env = reader.table(value, "{ STAGE = \"live\" }", hooks::assignment);
+        })
+        .doc("Environment variables to set for the program")
+        .optional("none", "{ STAGE = \"live\" }"),
+        array(
+            "pass_env",
+            "array of names",
+            Vec::new,
+            |hook: &mut HookDraft, value, reader| {
+                let names = reader.array(value, |name| hooks::variable(name).map(str::to_owned));
+                hook.pass_env = names.unwrap_or_default();
+            },
+        )
+        .doc("Environment variables to pass on to the program; never the credentials")
+        .optional("only PATH, HOME, LANG and TZ", "[\"JENKINS_URL\"]"),
+        array(
+            "secret_files",
+            "array of paths, relative to the file's directory",
+            Vec::new,
+            |hook: &mut HookDraft, value, reader| {
+                let folder = reader.document.folder();
+                let secrets = reader.array(value, |file| webhook::secret(folder, file));
+                hook.secrets = secrets.unwrap_or_default();
+            },
+        )
+        .doc(
+            "Files with one key `whsec_…` each, readable only by their owner; every \
+             key signs",
+        )
+        .optional(
+            "none; required with webhook",
+            "[\"/etc/forgewatch/webhook.secret\"]",
+        ),
+    ],
+);
+
+/// Every key as `(section, key)`.
+pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
+    SETTINGS
+        .iter()
+        .flat_map(Section::key_names)
+        .chain(JOBS.key_names())
+        .chain(HOOKS.key_names())
+}
+
+/// Every section, reserved ones excluded.
+pub(super) fn section_names() -> impl Iterator<Item = &'static str> + Clone {
+    let settings = SETTINGS.iter().map(|section| section.name);
+    settings.chain([JOBS.name, HOOKS.name])
 }

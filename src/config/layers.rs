@@ -1,60 +1,34 @@
 //! Merges the layers of the configuration: defaults, file, environment, flags. A later layer overrides an earlier one.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use url::Url;
+use toml::Spanned;
+use toml::de::DeValue;
 
+use super::command_line::CommandLine;
+use super::document::Document;
+use super::env::Env;
 use super::error::{ConfigError, Origin};
-use super::keys::{self, Key, KeyDefault};
-use super::settings::{ControlSettings, Settings, StateSettings};
+use super::file::ConfigFile;
+use super::hooks::{self, HookDraft};
+use super::jobs::{JobDraft, JobList};
+use super::key::{Key, KeyDefault, Section};
+use super::keys::{self, HOOKS, JOBS, RESERVED_SECTIONS, SETTINGS};
+use super::parse;
+use super::settings::{RunMode, Settings};
 use super::value;
-use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::JobSpec;
-use forgewatch_core::limits::{JobFailed, Limits};
-use forgewatch_core::schedule::{Policy, ScheduleSettings};
+use forgewatch_core::quote::quoted;
+use forgewatch_core::suggest::nearest;
 
-/// What the configuration is for; some defaults and sections depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunMode {
-    /// `watch --until-done`.
-    OneShot,
-    Daemon,
-}
-
-/// The values of all keys so far, and where each one was set.
+/// The settings so far, and where each key was last set.
 #[derive(Debug)]
-pub(super) struct Values {
+pub(super) struct Layers {
+    pub(super) settings: Settings,
     mode: RunMode,
-    pub(super) base_url: Option<Url>,
-    pub(super) account_service_id: u64,
-    pub(super) credentials_file: Option<PathBuf>,
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) connect_timeout: Duration,
-    pub(super) timeout: Duration,
-    pub(super) max_in_flight: usize,
-    pub(super) max_requests_per_second: f64,
-    pub(super) jobfailed: JobFailed,
-    pub(super) diff_info: bool,
-    pub(super) max_body: u64,
-    pub(super) policy: Policy,
-    pub(super) request_cost: Duration,
-    pub(super) min_interval: Duration,
-    pub(super) max_interval: Duration,
-    pub(super) progress_step: u8,
-    pub(super) stalled_after: Duration,
-    pub(super) unreachable_after: Duration,
-    pub(super) not_found_grace: Duration,
-    /// None is never.
-    pub(super) give_up_after: Option<Duration>,
-    pub(super) state: PathBuf,
-    pub(super) retain: Duration,
-    pub(super) socket: PathBuf,
-    pub(super) group: String,
-    pub(super) stop_grace: Duration,
-    /// In the order of [`keys::settings`]; None for keys that no layer has set.
-    provenance: Vec<Option<Provenance>>,
+    /// By `section.key`; keys that no layer has set are missing.
+    provenance: BTreeMap<String, Provenance>,
 }
 
 /// Where a key was last set, and whether that value was valid.
@@ -64,181 +38,333 @@ struct Provenance {
     is_valid: bool,
 }
 
-/// A one-shot's default of `schedule.give_up_after`.
-const ONE_SHOT_GIVE_UP_AFTER: Duration = Duration::from_mins(10);
+/// A file's jobs and hooks.
+#[derive(Debug, Default)]
+pub(super) struct FileLists {
+    /// Without duplicates, in the file's order; None if the file has no `[[jobs]]`.
+    pub(super) jobs: Option<Vec<JobSpec>>,
+    /// In the file's order.
+    pub(super) hooks: Vec<HookSpec>,
+}
 
-impl Values {
-    pub(super) fn with_defaults(mode: RunMode, errors: &mut Vec<ConfigError>) -> Self {
-        let mut values = Self::blank(mode);
-        for key in keys::settings() {
-            if let KeyDefault::Value(text) = key.default {
-                values.set(key, text, &Origin::Default, errors);
+impl Layers {
+    pub(super) fn with_defaults(mode: RunMode) -> Result<Self, ConfigError> {
+        let error = |what| ConfigError::new(Origin::Default, what);
+        let base_url = value::base_url(keys::DEFAULT_BASE_URL).map_err(error)?;
+        let mut settings = Settings::unset(base_url, mode);
+        for section in &SETTINGS {
+            section.set_defaults(&mut settings, mode).map_err(error)?;
+        }
+        Ok(Self {
+            settings,
+            mode,
+            provenance: BTreeMap::new(),
+        })
+    }
+
+    /// Applies the environment. A one-shot ignores the variables of the daemon's sections.
+    pub(super) fn apply_environment(&mut self, env: &Env, errors: &mut Vec<ConfigError>) {
+        for (section, key) in used_keys(self.mode) {
+            let Some(variable) = key.variable else {
+                continue;
+            };
+            match env.text(variable) {
+                Ok(Some(text)) => {
+                    self.set(section, key, text, Origin::Variable(variable), errors);
+                }
+                Ok(None) => {}
+                Err(error) => errors.push(error),
             }
         }
-        values
     }
 
-    /// Placeholders, which the defaults of the table overwrite.
-    fn blank(mode: RunMode) -> Self {
-        Self {
-            mode,
-            base_url: None,
-            account_service_id: 0,
-            credentials_file: None,
-            ca_file: None,
-            connect_timeout: Duration::ZERO,
-            timeout: Duration::ZERO,
-            max_in_flight: 0,
-            max_requests_per_second: 0.0,
-            jobfailed: JobFailed::Flag,
-            diff_info: false,
-            max_body: 0,
-            policy: Policy::Inspection,
-            request_cost: Duration::ZERO,
-            min_interval: Duration::ZERO,
-            max_interval: Duration::ZERO,
-            progress_step: 0,
-            stalled_after: Duration::ZERO,
-            unreachable_after: Duration::ZERO,
-            not_found_grace: Duration::ZERO,
-            give_up_after: (mode == RunMode::OneShot).then_some(ONE_SHOT_GIVE_UP_AFTER),
-            state: PathBuf::new(),
-            retain: Duration::ZERO,
-            socket: PathBuf::new(),
-            group: String::new(),
-            stop_grace: Duration::ZERO,
-            provenance: vec![None; keys::settings().count()],
-        }
-    }
-
-    /// Sets a key to the text of a flag, a variable or a default.
-    pub(super) fn set(
+    /// Applies the flags. A one-shot ignores those of the daemon's sections.
+    pub(super) fn apply_flags(
         &mut self,
-        key: &'static Key,
-        text: &str,
-        origin: &Origin,
+        command_line: &CommandLine,
         errors: &mut Vec<ConfigError>,
     ) {
-        let result = value::text(key, text, self);
-        self.record(key, origin, result.is_ok());
-        if let Err(what) = result {
-            errors.push(ConfigError::new(origin.clone(), what));
+        for (name, text) in &command_line.flags {
+            let has_flag = |key: &Key<_>| key.flag.is_some_and(|(flag, _)| flag == *name);
+            if let Some((section, key)) = used_keys(self.mode).find(|(_, key)| has_flag(key)) {
+                self.set(section, key, text, Origin::Flag(name), errors);
+            }
         }
     }
 
-    /// Records where `key` was set. Invalid values count: a key with one is not missing.
-    pub(super) fn record(&mut self, key: &Key, origin: &Origin, is_valid: bool) {
-        let slots = keys::settings().zip(&mut self.provenance);
-        for (_, slot) in slots.filter(|(k, _)| k.section == key.section && k.name == key.name) {
-            *slot = Some(Provenance {
-                origin: origin.clone(),
-                is_valid,
-            });
-        }
+    fn set(
+        &mut self,
+        section: &Section<Settings>,
+        key: &Key<Settings>,
+        text: &str,
+        origin: Origin,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        let result = key.set_text(&mut self.settings, text);
+        let is_valid = result.is_ok();
+        errors.extend(
+            result
+                .err()
+                .map(|what| ConfigError::new(origin.clone(), what)),
+        );
+        self.provenance
+            .insert(section.path(key), Provenance { origin, is_valid });
     }
 
-    fn provenance(&self, section: &str, name: &str) -> Option<&Provenance> {
-        let mut slots = keys::settings().zip(&self.provenance);
-        let (_, slot) = slots.find(|(key, _)| key.section == section && key.name == name)?;
-        slot.as_ref()
+    /// Applies the settings of a file and returns its jobs and hooks; None if it is not TOML.
+    ///
+    /// A one-shot that found the file at a default path skips every section except `[api]` and `[schedule]`: the rest is
+    /// the daemon's, and errors in it must not stop a one-shot.
+    pub(super) fn apply_file(
+        &mut self,
+        file: &ConfigFile,
+        env: &Env,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<FileLists> {
+        let (mut document, tree) = Document::parse(file, env, errors);
+        let is_shared_only = self.mode == RunMode::OneShot && !file.named;
+        let mut lists = FileLists::default();
+        for (name, value) in tree?.get_ref() {
+            let start = name.span().start;
+            let name = name.get_ref().as_ref();
+            let section = SETTINGS.iter().find(|section| section.name == name);
+            let is_known = section.is_some()
+                || keys::section_names().any(|known| known == name)
+                || RESERVED_SECTIONS.contains(&name);
+            if is_shared_only && is_known && section.is_none_or(|section| section.is_for_daemon) {
+                continue;
+            }
+            if let Some(section) = section {
+                self.apply_section(section, value, &mut document);
+            } else if name == JOBS.name {
+                lists.jobs = Some(jobs(value, &mut document));
+            } else if name == HOOKS.name {
+                lists.hooks = hook_specs(value, &mut document);
+            } else if is_known {
+                let what = format!("{name}: this section is not supported yet; remove it");
+                document.error(start, what);
+            } else {
+                document.error(start, unknown_section(name));
+            }
+        }
+        Some(lists)
+    }
+
+    fn apply_section(
+        &mut self,
+        section: &'static Section<Settings>,
+        value: &Spanned<DeValue<'_>>,
+        document: &mut Document<'_>,
+    ) {
+        let name = section.name;
+        let Some(table) = value.get_ref().as_table() else {
+            let found = value::type_name(value.get_ref());
+            let what = format!(
+                "{name}: expected a table, found {found}; write [{name}] once, on its own line"
+            );
+            return document.error(value.span().start, what);
+        };
+        let provenance = &mut self.provenance;
+        let settings = &mut self.settings;
+        parse::table(
+            section,
+            table,
+            settings,
+            document,
+            |key, origin, is_valid| {
+                provenance.insert(section.path(key), Provenance { origin, is_valid });
+            },
+        );
     }
 
     /// Whether the value in use is valid: the last one that was set, or the default.
-    pub(super) fn is_valid(&self, section: &str, name: &str) -> bool {
-        self.provenance(section, name).is_none_or(|p| p.is_valid)
+    pub(super) fn is_valid(&self, path: &str) -> bool {
+        self.provenance.get(path).is_none_or(|p| p.is_valid)
     }
 
-    /// Reports required keys that were not set.
+    /// Reports required keys that were not set. Keys with invalid values are not missing.
     pub(super) fn check_required(&self, errors: &mut Vec<ConfigError>) {
-        for key in keys::settings().filter(|key| matches!(key.default, KeyDefault::Required { .. }))
-        {
-            if self.provenance(key.section, key.name).is_none() {
-                errors.push(ConfigError::new(Origin::Unspecified, missing(key)));
+        for (section, key) in used_keys(RunMode::Daemon) {
+            let path = section.path(key);
+            if matches!(key.default, KeyDefault::Required { .. })
+                && !self.provenance.contains_key(&path)
+            {
+                let flag = key.flag.map(|(flag, _)| format!("use {flag}, "));
+                let variable = key.variable.map(|variable| format!("set {variable}, or "));
+                let overrides: String = flag.into_iter().chain(variable).collect();
+                let what = format!(
+                    "{path} is not set; {overrides}write `{} = {}` under [{}] in the configuration file",
+                    key.name,
+                    key.example(),
+                    section.name
+                );
+                errors.push(ConfigError::new(Origin::Unspecified, what));
             }
         }
     }
 
     /// Reports values that are valid on their own but contradict each other.
     pub(super) fn cross_check(&self, errors: &mut Vec<ConfigError>) {
-        const BOTH: [&str; 2] = ["min_interval", "max_interval"];
-        let are_valid = BOTH.iter().all(|name| self.is_valid("schedule", name));
-        if are_valid && self.min_interval > self.max_interval {
-            let (min, max) = (
-                humantime::format_duration(self.min_interval),
-                humantime::format_duration(self.max_interval),
-            );
+        const BOTH: [&str; 2] = ["schedule.min_interval", "schedule.max_interval"];
+        let schedule = &self.settings.limits.schedule;
+        let (min, max) = (schedule.min_interval, schedule.max_interval);
+        if min > max && BOTH.iter().all(|path| self.is_valid(path)) {
             let what = format!(
-                "schedule.min_interval ({min}) is longer than schedule.max_interval ({max}); shorten the first or \
-                 lengthen the second"
+                "schedule.min_interval ({}) is longer than schedule.max_interval ({}); shorten the first or lengthen \
+                 the second",
+                humantime::format_duration(min),
+                humantime::format_duration(max)
             );
-            let origin = BOTH
-                .iter()
-                .filter_map(|name| Some(&self.provenance("schedule", name)?.origin))
-                .find(|origin| **origin != Origin::Default);
+            let mut origins = BOTH.iter().filter_map(|path| self.provenance.get(*path));
+            let origin = origins.next().map(|provenance| provenance.origin.clone());
             errors.push(ConfigError::new(
-                origin.cloned().unwrap_or(Origin::Unspecified),
+                origin.unwrap_or(Origin::Unspecified),
                 what,
             ));
         }
     }
-
-    /// None without a base URL, which has been reported already.
-    pub(super) fn into_settings(
-        self,
-        jobs: Vec<JobSpec>,
-        hooks: Vec<HookSpec>,
-    ) -> Option<Settings> {
-        Some(Settings {
-            api: ApiSettings {
-                base_url: self.base_url?,
-                account_service_id: self.account_service_id,
-                ca_file: self.ca_file,
-                connect_timeout: self.connect_timeout,
-                timeout: self.timeout,
-                max_in_flight: self.max_in_flight,
-                max_requests_per_second: self.max_requests_per_second,
-                max_body: self.max_body,
-            },
-            limits: Limits {
-                schedule: ScheduleSettings {
-                    policy: self.policy,
-                    request_cost: self.request_cost,
-                    min_interval: self.min_interval,
-                    max_interval: self.max_interval,
-                },
-                progress_step: self.progress_step,
-                stalled_after: self.stalled_after,
-                unreachable_after: self.unreachable_after,
-                not_found_grace: self.not_found_grace,
-                give_up_after: self.give_up_after,
-                jobfailed: self.jobfailed,
-                diff_info: self.diff_info,
-                refusal_ends: self.mode == RunMode::OneShot,
-            },
-            state: StateSettings {
-                path: self.state,
-                retain: self.retain,
-            },
-            control: ControlSettings {
-                socket: self.socket,
-                group: self.group,
-                stop_grace: self.stop_grace,
-            },
-            jobs,
-            hooks,
-        })
-    }
 }
 
-fn missing(key: &Key) -> String {
-    let flag = key.flag.map(|flag| format!("use {flag}, "));
-    let variable = key.variable.map(|variable| format!("set {variable}, or "));
-    let overrides: String = flag.into_iter().chain(variable).collect();
-    format!(
-        "{} is not set; {overrides}write `{} = {}` under [{}] in the configuration file",
-        key.path(),
-        key.name,
-        key.example(),
-        key.section
-    )
+/// The keys whose flags and variables are used.
+fn used_keys(
+    mode: RunMode,
+) -> impl Iterator<Item = (&'static Section<Settings>, &'static Key<Settings>)> {
+    SETTINGS
+        .iter()
+        .filter(move |section| mode == RunMode::Daemon || !section.is_for_daemon)
+        .flat_map(|section| section.keys.iter().map(move |key| (section, key)))
+}
+
+fn jobs(value: &Spanned<DeValue<'_>>, document: &mut Document<'_>) -> Vec<JobSpec> {
+    let mut list = JobList::default();
+    parse::tables(
+        &JOBS,
+        value,
+        document,
+        |draft: JobDraft, start, _, document| {
+            if let Some(job) = draft.job
+                && let Some(name) = list.add(job, draft.labels)
+            {
+                let name = quoted(&name);
+                let what = format!(
+                    "jobs.labels: {job} is listed twice with different values of {name}; keep one of them"
+                );
+                document.error(start, what);
+            }
+        },
+    );
+    list.jobs
+}
+
+fn hook_specs(value: &Spanned<DeValue<'_>>, document: &mut Document<'_>) -> Vec<HookSpec> {
+    let mut specs = Vec::new();
+    let mut names = BTreeSet::new();
+    parse::tables(
+        &HOOKS,
+        value,
+        document,
+        |hook: HookDraft, start, table, document| {
+            for what in hooks::conflicts(table) {
+                document.error(start, format!("hooks: {what}"));
+            }
+            if let Some(name) = &hook.name
+                && !names.insert(name.clone())
+            {
+                let name = quoted(name);
+                let what =
+                    format!("hooks.name: duplicate hook name {name}; each hook needs its own name");
+                document.error(start, what);
+            }
+            specs.extend(hook.finish(document.env));
+        },
+    );
+    specs
+}
+
+fn unknown_section(name: &str) -> String {
+    let shown = quoted(name);
+    if let Some((section, _)) = keys::names().find(|(_, key)| *key == name) {
+        return format!("unknown section {shown}; the key belongs in [{section}]");
+    }
+    match nearest(name, keys::section_names().chain(RESERVED_SECTIONS)) {
+        Some(near) => format!("unknown section {shown}; did you mean {near}?"),
+        None => format!(
+            "unknown section {shown}; use one of [api], [schedule], [state], [control], [[jobs]], [[hooks]]"
+        ),
+    }
+}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn errors(text: &str) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut layers = Layers::with_defaults(RunMode::Daemon).unwrap();
+        let file = ConfigFile {
+            path: "f".into(),
+            named: true,
+            owner: 0,
+            text: text.to_owned(),
+        };
+        layers.apply_file(&file, &Env::default(), &mut errors);
+        errors
+    }
+
+    #[test]
+    fn columns_count_characters_from_one() {
+        let text = "[api]\r\nmax_body = \"ü\"  # ü\n\"ä ö\" = 1\n\"timeout\" = \"\"";
+        let errors: Vec<String> = errors(text).iter().map(ToString::to_string).collect();
+        let positions: Vec<&str> = errors.iter().filter_map(|e| e.split(' ').next()).collect();
+        assert_eq!(positions, ["f:2:12:", "f:4:13:", "f:3:1:"]);
+    }
+
+    /// Lines as they occur in configurations, valid and invalid.
+    fn line() -> impl Strategy<Value = String> {
+        let names = keys::names()
+            .map(|(_, key)| key)
+            .chain(keys::section_names())
+            .chain(RESERVED_SECTIONS);
+        let name = prop::sample::select(names.collect::<Vec<_>>());
+        let value = prop_oneof![
+            Just("\"diff/1\"".to_owned()),
+            Just("{ a = \"b\", c = [1, {}] }".to_owned()),
+            Just("[[], [1]]".to_owned()),
+            Just("1979-05-27T07:32:00Z".to_owned()),
+            Just("0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff".to_owned()),
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|x| format!("{x:?}")),
+            "\"[ -~]{0,12}\"",
+            "'[0-9]{0,25} ?(s|ms|h|GiB|never)?'",
+        ];
+        prop_oneof![
+            name.clone().prop_map(|name| format!("[{name}]")),
+            name.clone().prop_map(|name| format!("[[{name}]]")),
+            (name.clone(), name.clone()).prop_map(|(a, b)| format!("[{a}.{b}]")),
+            (name, value).prop_map(|(name, value)| format!("{name} = {value}")),
+            "\\PC{0,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn text_like_a_configuration_never_panics_and_errors_have_valid_positions(
+            lines in prop::collection::vec(line(), 0..12)
+        ) {
+            let text = lines.join("\n");
+            let last = text.lines().count().max(1);
+            for error in errors(&text) {
+                let error = error.to_string();
+                prop_assert!(!error.contains('\n'), "{}", error);
+                let line: usize = error.split(':').nth(1).unwrap().parse().unwrap();
+                prop_assert!((1..=last + 1).contains(&line), "{}", error);
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in any::<String>()) {
+            errors(&text);
+        }
+    }
 }

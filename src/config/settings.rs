@@ -1,7 +1,9 @@
 //! The merged and validated configuration, as the rest of the program reads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use url::Url;
 
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::limits::Limits;
@@ -9,7 +11,15 @@ use forgewatch_core::limits::Limits;
 use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the configuration is for; some defaults and sections depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunMode {
+    /// `watch --until-done`.
+    OneShot,
+    Daemon,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSettings {
     /// Cannot change while the daemon runs.
     pub path: PathBuf,
@@ -18,7 +28,7 @@ pub struct StateSettings {
 }
 
 /// The daemon's control socket, and its shutdown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlSettings {
     /// Cannot change while the daemon runs.
     pub socket: PathBuf,
@@ -32,6 +42,8 @@ pub struct ControlSettings {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub api: ApiSettings,
+    /// Used if the environment has no credentials.
+    pub credentials_file: Option<PathBuf>,
     pub limits: Limits,
     /// The daemon's; a one-shot uses [`OneShotSettings::state`].
     pub state: StateSettings,
@@ -41,6 +53,44 @@ pub struct Settings {
     pub jobs: Vec<JobSpec>,
     /// In the order given.
     pub hooks: Vec<HookSpec>,
+}
+
+impl Settings {
+    /// Placeholders, which the defaults of the table of keys overwrite.
+    pub(super) fn unset(base_url: Url, mode: RunMode) -> Self {
+        Self {
+            api: ApiSettings::unset(base_url),
+            credentials_file: None,
+            limits: Limits {
+                refusal_ends: mode == RunMode::OneShot,
+                ..Limits::default()
+            },
+            state: StateSettings::default(),
+            control: ControlSettings::default(),
+            jobs: Vec::new(),
+            hooks: Vec::new(),
+        }
+    }
+}
+
+/// One sentence, with both values, for each changed key that a running daemon cannot apply.
+pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
+    let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
+    let fixed: [(&str, &Path, &Path); 3] = [
+        ("state.path", &old.state.path, &new.state.path),
+        ("control.socket", &old.control.socket, &new.control.socket),
+        ("control.group", old_group, new_group),
+    ];
+    let changed = fixed.into_iter().filter(|(_, old, new)| old != new);
+    changed
+        .map(|(key, old, new)| {
+            format!(
+                "{key}: {} stays in use; changing it to {} needs a restart",
+                old.display(),
+                new.display()
+            )
+        })
+        .collect()
 }
 
 /// The options of `watch --until-done`.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::daemon_keys::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 use super::env::Env;
 use super::error::{ConfigError, Origin};
 use super::file::{self, ConfigFile};
+use super::keys::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 use super::value;
 
 /// The socket's path and where it was configured.
@@ -90,7 +90,6 @@ fn from_file(source: &ConfigFile) -> Result<Option<(PathBuf, Origin)>, ConfigErr
     let error = |what| ConfigError::new(origin.clone(), format!("control.socket: {what}"));
     let text = value.get_ref().as_str();
     let text = text.ok_or_else(|| error("expected a string".to_owned()))?;
-    let path = value::file(text).map_err(error)?;
-    let folder = source.path.parent().unwrap_or(Path::new(""));
-    Ok(Some((folder.join(path), origin)))
+    let path = value::path(text).map_err(error)?;
+    Ok(Some((source.folder().join(path), origin)))
 }

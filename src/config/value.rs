@@ -1,91 +1,13 @@
-//! Parses one value according to its key's kind, from text or from TOML. Errors say what was expected; the caller adds
-//! the place.
+//! Parses values from text. Errors say what was expected; the caller adds the place.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
+use url::Url;
 
-use super::base_url;
-use super::keys::{Key, ValueKind};
-use super::layers::Values;
+use crate::http_client::is_loopback;
 use forgewatch_core::quote::quoted;
-
-/// Sets `key` to the text of a flag, a variable or a default.
-pub(super) fn text(key: &Key, text: &str, values: &mut Values) -> Result<(), String> {
-    let example = key.example();
-    match key.kind {
-        ValueKind::Duration { min, max, set } => set(values, duration(text, min, max, example)?),
-        ValueKind::DurationOrNever { min, max, set } => {
-            set(values, duration_or_never(text, min, max, example)?);
-        }
-        ValueKind::Count { min, max, set } => set(values, count(text, min, max)?),
-        ValueKind::Rate { min, max, set } => set(values, rate(text, min, max)?),
-        ValueKind::Size { min, max, set } => set(values, size(text, min, max, example)?),
-        ValueKind::Switch { set } => set(values, switch(text)?),
-        ValueKind::Word { words, set } => set(values, word(text, words)?),
-        ValueKind::File { set } => set(values, file(text)?),
-        ValueKind::Socket { set } => set(values, socket(file(text)?)?),
-        ValueKind::Group { set } => set(values, group(text)?),
-        ValueKind::BaseUrl { set } => set(values, base_url::parse(text)?),
-        // [[jobs]] and [[hooks]] have their own parsers.
-        ValueKind::Job | ValueKind::Labels | ValueKind::OfHook { .. } => {}
-    }
-    Ok(())
-}
-
-/// Sets `key` to a value of the file in `folder`. Relative paths are relative to `folder`.
-pub(super) fn toml(
-    key: &Key,
-    value: &DeValue<'_>,
-    folder: &Path,
-    values: &mut Values,
-) -> Result<(), String> {
-    let written = as_text(key, value)?;
-    match key.kind {
-        ValueKind::File { set } => set(values, folder.join(file(&written)?)),
-        ValueKind::Socket { set } => set(values, socket(folder.join(file(&written)?))?),
-        _ => text(key, &written, values)?,
-    }
-    Ok(())
-}
-
-/// A TOML value of the expected type, written as on the command line.
-fn as_text(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
-    let (written, expected) = match key.kind {
-        ValueKind::Count { .. } => (integer(value), "a whole number"),
-        ValueKind::Rate { .. } => (
-            integer(value).or_else(|| value.as_float().map(|f| f.as_str().to_owned())),
-            "a number",
-        ),
-        ValueKind::Size { .. } => (integer(value).or_else(|| string(value)), "a size"),
-        ValueKind::Switch { .. } => (value.as_bool().map(|b| b.to_string()), "true or false"),
-        ValueKind::Duration { .. } | ValueKind::DurationOrNever { .. } => {
-            (string(value), "a duration")
-        }
-        _ => (string(value), "a string"),
-    };
-    written.ok_or_else(|| {
-        let example = match key.kind {
-            ValueKind::Switch { .. } => String::new(),
-            _ => format!(" such as {}", in_toml(key)),
-        };
-        format!("expected {expected}{example}, found {}", type_name(value))
-    })
-}
-
-/// The key's example, written as in a file.
-pub(super) fn in_toml(key: &Key) -> String {
-    let example = key.example();
-    match key.kind {
-        ValueKind::Count { .. }
-        | ValueKind::Rate { .. }
-        | ValueKind::Switch { .. }
-        | ValueKind::Labels
-        | ValueKind::OfHook { .. } => example.to_owned(),
-        _ => format!("{example:?}"),
-    }
-}
 
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -97,17 +19,6 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
-}
-
-fn string(value: &DeValue<'_>) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-/// In decimal. A number beyond 128 bits is kept as written: it is outside every range.
-pub(super) fn integer(value: &DeValue<'_>) -> Option<String> {
-    let integer = value.as_integer()?;
-    let number = i128::from_str_radix(integer.as_str(), integer.radix());
-    Some(number.map_or_else(|_| integer.as_str().to_owned(), |n| n.to_string()))
 }
 
 pub(super) fn duration(
@@ -178,7 +89,7 @@ pub(super) fn count(text: &str, min: u64, max: u64) -> Result<u64, String> {
 }
 
 /// NaN is in no range.
-fn rate(text: &str, min: f64, max: f64) -> Result<f64, String> {
+pub(super) fn rate(text: &str, min: f64, max: f64) -> Result<f64, String> {
     let read = text.trim().parse::<f64>().ok();
     read.filter(|x| (min..=max).contains(x)).ok_or_else(|| {
         let shown = number_or_quoted(text);
@@ -195,7 +106,7 @@ fn number_or_quoted(text: &str) -> String {
     }
 }
 
-fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
@@ -229,12 +140,12 @@ fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64, String> {
     })
 }
 
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     text.parse()
         .map_err(|_| format!("expected true or false, found {}", quoted(text)))
 }
 
-fn word(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
+pub(super) fn word(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
     words
         .iter()
         .find(|word| **word == text)
@@ -248,7 +159,7 @@ fn alternatives(words: &[&str]) -> String {
     quoted.join(" or ")
 }
 
-pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("the path is empty; name a file or leave the setting out".to_owned());
     }
@@ -262,7 +173,7 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
 /// socket needs ten more.
 const MAX_SOCKET_PATH: usize = 97;
 
-fn socket(path: PathBuf) -> Result<PathBuf, String> {
+pub(super) fn socket(path: PathBuf) -> Result<PathBuf, String> {
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(format!(
             "socket path {} is too long: use up to {MAX_SOCKET_PATH} bytes",
@@ -273,7 +184,7 @@ fn socket(path: PathBuf) -> Result<PathBuf, String> {
 }
 
 /// Rejects names that cannot stand in `/etc/group`.
-fn group(text: &str) -> Result<&str, String> {
+pub(super) fn group(text: &str) -> Result<&str, String> {
     let good = |c: char| !c.is_control() && !c.is_whitespace() && !":,/".contains(c);
     if text.is_empty() || text.len() > 255 || text.starts_with('-') || !text.chars().all(good) {
         return Err(format!(
@@ -282,6 +193,40 @@ fn group(text: &str) -> Result<&str, String> {
         ));
     }
     Ok(text)
+}
+
+/// Removes trailing slashes from the path, so that the API's own paths can be appended.
+///
+/// Errors never quote the text: it may contain a password.
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
+    let example = "use one such as \"https://api.multiplay.co.uk\"";
+    let mut url =
+        Url::parse(text.trim()).map_err(|error| format!("invalid URL: {error}; {example}"))?;
+    if text.trim().chars().any(char::is_control) {
+        return Err(format!("the URL contains control characters; {example}"));
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("not an https URL; {example}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "a base URL cannot contain a user name or password; use a credentials file or environment variables"
+                .to_owned(),
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("a base URL cannot contain a ?query or #fragment; remove it".to_owned());
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err(
+            "http would send the credentials in clear text; use https, or a loopback host: localhost, 127.0.0.1 or \
+             [::1]"
+                .to_owned(),
+        );
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -347,5 +292,67 @@ mod tests {
         let shown = [0, 10, 1000, 90_000, 3_600_000, 365 * 86_400_000]
             .map(|ms| brief(Duration::from_millis(ms)));
         assert_eq!(shown, ["0s", "10ms", "1s", "90s", "1h", "365d"]);
+    }
+
+    #[test]
+    fn https_to_any_host_and_http_to_loopback_are_accepted() {
+        for (text, read) in [
+            (
+                "https://api.multiplay.co.uk",
+                "https://api.multiplay.co.uk/",
+            ),
+            (
+                "https://proxy.studio.example/clanforge//",
+                "https://proxy.studio.example/clanforge",
+            ),
+            ("http://localhost:8080/", "http://localhost:8080/"),
+            ("http://LOCALHOST", "http://localhost/"),
+            ("http://127.1.2.3:1", "http://127.1.2.3:1/"),
+            ("http://[::1]:9", "http://[::1]:9/"),
+        ] {
+            assert_eq!(
+                base_url(text).map(String::from).as_deref(),
+                Ok(read),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn urls_that_expose_credentials_or_carry_extra_parts_are_rejected() {
+        for text in [
+            "http://api.multiplay.co.uk",
+            "http://localhost.example.net",
+            "http://127.0.0.1.example.net",
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "http://[::ffff:127.0.0.1]",
+            "http://[::2]",
+            "ftp://localhost",
+            "file:///etc/passwd",
+            "localhost:8080",
+            "api.multiplay.co.uk",
+            "https://",
+            "https://api\n.example",
+            "",
+            "https://api.multiplay.co.uk/?a=1",
+            "https://api.multiplay.co.uk/#a",
+            "https://api.multiplay.co.uk?",
+        ] {
+            assert!(base_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_rejected_and_not_quoted() {
+        for text in [
+            "https://user:canary@api.multiplay.co.uk",
+            "https://canary@api.multiplay.co.uk",
+            "https://user:canary@ bad host",
+            "https://user:canary@host:99999",
+        ] {
+            let message = base_url(text).unwrap_err();
+            assert!(!message.contains("canary"), "{message}");
+        }
     }
 }

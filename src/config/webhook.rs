@@ -49,7 +49,7 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
 
 /// Reads a key from a file, relative to `folder`. The result has no `whsec_` prefix.
 pub(super) fn secret(folder: &Path, file: &str) -> Result<SecretString, String> {
-    let path = folder.join(value::file(file)?);
+    let path = folder.join(value::path(file)?);
     let shown = path.display();
     let unreadable = |e| format!("cannot read {shown}: {e}; name a file with one line {PREFIX}…");
     let mut file = File::open(&path).map_err(unreadable)?;

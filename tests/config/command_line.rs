@@ -71,7 +71,10 @@ fn every_flag_reaches_its_setting() {
         .unwrap();
     let (limits, one_shot) = (&loaded.settings.limits, &loaded.one_shot);
     assert_eq!(loaded.settings.api.base_url.as_str(), "http://[::1]:81/");
-    assert_eq!(loaded.credentials_file.as_deref(), Some(Path::new("c")));
+    assert_eq!(
+        loaded.settings.credentials_file.as_deref(),
+        Some(Path::new("c"))
+    );
     assert_eq!(limits.jobfailed, JobFailed::Count);
     assert_eq!(limits.schedule.policy, Policy::Exponential);
     assert_eq!(limits.schedule.request_cost, Duration::from_secs(2));

@@ -233,6 +233,9 @@ fn a_path_in_a_file_is_relative_to_that_file() {
     let loaded = fixture
         .load(&command_line(&fixture.path("sub/f.toml")))
         .unwrap();
-    assert_eq!(loaded.credentials_file, Some(fixture.path("sub/keys")));
+    assert_eq!(
+        loaded.settings.credentials_file,
+        Some(fixture.path("sub/keys"))
+    );
     assert_eq!(loaded.settings.api.ca_file, Some("/ca.pem".into()));
 }

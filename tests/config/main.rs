@@ -8,4 +8,5 @@ mod credentials;
 mod daemon;
 mod files;
 mod fixture;
+mod schema;
 mod socket;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::schedule::ScheduleSettings;
 
-/// Limits and thresholds, the same for all watches of a process.
-#[derive(Clone, Debug, PartialEq)]
+/// Limits and thresholds, the same for all watches of a process. `Default` is zero: the configuration sets all of them.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// When to poll.
     pub schedule: ScheduleSettings,
@@ -28,9 +28,10 @@ pub struct Limits {
 }
 
 /// The two meanings of `jobfailed` that the vendor's documentation allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JobFailed {
     /// Set means failed.
+    #[default]
     Flag,
     /// It counts failures of a job that is retried: only state 6 in two polls means failed.
     Count,

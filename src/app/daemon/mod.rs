@@ -114,7 +114,7 @@ fn read_config(
     let api = RefreshingClient::new(
         client,
         settings.api.clone(),
-        loaded.credentials_file,
+        settings.credentials_file.clone(),
         env.clone(),
     );
     let daemon_config = DaemonConfig {

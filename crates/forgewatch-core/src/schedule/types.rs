@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::calibration::EstimateSource;
 
-/// The settings of a schedule.
-#[derive(Clone, Debug, PartialEq)]
+/// The settings of a schedule. `Default` is zero: the configuration sets all of them.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScheduleSettings {
     /// How the time of the next poll is chosen.
     pub policy: Policy,
@@ -21,9 +21,10 @@ pub struct ScheduleSettings {
 }
 
 /// How the time of the next poll is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// By the forecast of the time left.
+    #[default]
     Inspection,
     /// Exponential growth: from `min_interval`, times 1.5, up to 30 s.
     Exponential,

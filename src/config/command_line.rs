@@ -1,0 +1,229 @@
+//! The values of the command line: jobs, labels, hooks and the options of a one-shot.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::env::Env;
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::file;
+use super::hooks::{self, HookDraft};
+use super::jobs::{self, JobList, Labels};
+use super::keys::HOOKS;
+use super::settings::{OneShotSettings, OutputFormat, RunMode, SquashedAs};
+use super::value;
+use crate::hooks::HookSpec;
+use forgewatch_core::job::{JobKind, JobRef, JobSpec};
+use forgewatch_core::label::validate_label;
+use forgewatch_core::quote::quoted;
+
+/// Default interval of heartbeat lines in `text`.
+const HEARTBEAT: Duration = Duration::from_mins(1);
+
+/// The values of the command line, not yet parsed.
+#[derive(Clone, Debug, Default)]
+pub struct CommandLine {
+    pub config: Option<PathBuf>,
+    /// Flags that have a key in the file, by name (`--min-interval`).
+    pub flags: Vec<(&'static str, String)>,
+    /// The JOB arguments.
+    pub jobs: Vec<String>,
+    /// Comma-separated lists of IDs.
+    pub diffs: Vec<String>,
+    /// Comma-separated lists of IDs.
+    pub updates: Vec<String>,
+    /// `--jobs-file`; `-` is standard input.
+    pub jobs_file: Option<PathBuf>,
+    /// The text read from standard input for `jobs_file`. It can be read only once, but a daemon needs it at every reload.
+    pub standard_input: OnceLock<String>,
+    /// `--label`s, `NAME=VALUE`.
+    pub labels: Vec<String>,
+    /// `--on-event`s, `TYPE=COMMAND`.
+    pub on_events: Vec<String>,
+    pub output: Option<OutputFormat>,
+    pub timeout: Option<String>,
+    pub job_timeout: Option<String>,
+    pub fail_fast: bool,
+    pub heartbeat: Option<String>,
+    pub squashed_as: Option<SquashedAs>,
+}
+
+impl CommandLine {
+    /// The JOB arguments, then `--diff`, `--update` and `--jobs-file`, without duplicates. None if there are none of them.
+    pub(super) fn jobs(&self, errors: &mut Vec<ConfigError>) -> Option<Vec<JobSpec>> {
+        let mut list = JobList::default();
+        let mut add = |flag, job: Result<JobRef, String>| match job {
+            Ok(job) => drop(list.add(job, Labels::new())),
+            Err(what) => errors.push(ConfigError::new(Origin::Flag(flag), what)),
+        };
+        for name in &self.jobs {
+            add("JOB", jobs::parse(name));
+        }
+        let kinds = [
+            ("--diff", JobKind::Diff, &self.diffs),
+            ("--update", JobKind::Update, &self.updates),
+        ];
+        for (flag, kind, values) in kinds {
+            for id in values.iter().flat_map(|value| value.split(',')) {
+                add(flag, jobs::parse_id(id).map(|id| JobRef { kind, id }));
+            }
+        }
+        if let Some(path) = &self.jobs_file {
+            match self.read_list(path) {
+                Ok(text) => jobs::parse_list(&text, path, &mut list, errors),
+                Err(error) => errors.push(error),
+            }
+        }
+        let named = self.jobs.len() + self.diffs.len() + self.updates.len();
+        (named > 0 || self.jobs_file.is_some()).then_some(list.jobs)
+    }
+
+    /// Reads standard input only once.
+    fn read_list(&self, path: &Path) -> Result<Cow<'_, str>, ConfigError> {
+        if path != Path::new("-") {
+            return file::jobs(path).map(Cow::Owned);
+        }
+        if let Some(text) = self.standard_input.get() {
+            return Ok(Cow::Borrowed(text));
+        }
+        let text = file::jobs(path)?;
+        Ok(Cow::Borrowed(self.standard_input.get_or_init(|| text)))
+    }
+
+    /// Of two labels with one name, the last wins.
+    pub(super) fn labels(&self, errors: &mut Vec<ConfigError>) -> Labels {
+        let mut labels = Labels::new();
+        for text in &self.labels {
+            let label = match text.split_once('=') {
+                Some((name, value)) => validate_label(name, value),
+                None => Err(format!(
+                    "expected NAME=VALUE such as build=8812, found {}",
+                    quoted(text)
+                )),
+            };
+            match label {
+                Ok((name, value)) => drop(labels.insert(name, value)),
+                Err(what) => errors.push(ConfigError::new(Origin::Flag("--label"), what)),
+            }
+        }
+        labels
+    }
+
+    /// Appends the hooks of `--on-event` to the file's.
+    pub(super) fn add_hooks(
+        &self,
+        hooks: &mut Vec<HookSpec>,
+        env: &Env,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        for (number, text) in (1..).zip(&self.on_events) {
+            let mut name = format!("on-event-{number}");
+            // The file may already use the name.
+            while hooks.iter().any(|hook| *hook.rules.name == *name) {
+                name.push('-');
+            }
+            let mut hook: HookDraft = HOOKS.defaults(RunMode::OneShot);
+            hook.name = Some(name);
+            match hooks::on_event(text, &mut hook, env) {
+                Ok(()) => hooks.extend(hook.finish(env)),
+                Err(messages) => {
+                    let error = |what| ConfigError::new(Origin::Flag("--on-event"), what);
+                    errors.extend(messages.into_iter().map(error));
+                }
+            }
+        }
+    }
+
+    /// The options that have no key in the file.
+    pub(super) fn one_shot(&self, mode: RunMode, errors: &mut Vec<ConfigError>) -> OneShotSettings {
+        const MIN: Duration = Duration::from_millis(1);
+        const MAX: Duration = Duration::from_hours(365 * 24);
+        let duration = |text: &str, example| value::duration(text, MIN, MAX, example).map(Some);
+        OneShotSettings {
+            timeout: option("--timeout", self.timeout.as_deref(), errors, None, |text| {
+                duration(text, "2h")
+            }),
+            job_timeout: option(
+                "--job-timeout",
+                self.job_timeout.as_deref(),
+                errors,
+                None,
+                |text| duration(text, "30m"),
+            ),
+            fail_fast: self.fail_fast,
+            heartbeat: option(
+                "--heartbeat",
+                self.heartbeat.as_deref(),
+                errors,
+                Some(HEARTBEAT),
+                |text| value::duration_or_never(text, MIN, MAX, "1m"),
+            ),
+            squashed_as: self.squashed_as,
+            state: match mode {
+                RunMode::OneShot => option("--state", self.flag("--state"), errors, None, |text| {
+                    value::path(text).map(Some)
+                }),
+                RunMode::Daemon => None,
+            },
+        }
+    }
+
+    fn flag(&self, name: &str) -> Option<&str> {
+        let flag = self.flags.iter().rfind(|(flag, _)| *flag == name);
+        flag.map(|(_, text)| text.as_str())
+    }
+}
+
+/// The value of a flag, or its default.
+fn option<T: Default>(
+    flag: &'static str,
+    text: Option<&str>,
+    errors: &mut Vec<ConfigError>,
+    default: T,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> T {
+    text.map_or(Ok(default), parse).unwrap_or_else(|what| {
+        errors.push(ConfigError::new(Origin::Flag(flag), what));
+        T::default()
+    })
+}
+
+/// The output format: the flag's, else the variable's, else `auto`.
+///
+/// # Errors
+/// The variable is invalid, even if the flag overrides it.
+pub fn output(flag: Option<OutputFormat>, env: &Env) -> Result<OutputFormat, ConfigError> {
+    const VARIABLE: &str = "FORGEWATCH_OUTPUT";
+    let Some(word) = env.text(VARIABLE)? else {
+        return Ok(flag.unwrap_or_default());
+    };
+    let mut formats = OutputFormat::ALL.into_iter();
+    let format = formats.find(|format| format.as_str() == word);
+    let format = format.ok_or_else(|| {
+        let words = OutputFormat::ALL.map(OutputFormat::as_str).join(", ");
+        let what = format!("invalid output format {}: use one of {words}", quoted(word));
+        ConfigError::new(Origin::Variable(VARIABLE), what)
+    })?;
+    Ok(flag.unwrap_or(format))
+}
+
+/// The jobs, without duplicates, and the labels of a client's command line.
+///
+/// # Errors
+/// A job or label is invalid, or there is no job.
+pub fn named_jobs(
+    command_line: &CommandLine,
+) -> Result<(Vec<JobRef>, BTreeMap<String, String>), ConfigErrors> {
+    let mut errors = Vec::new();
+    let labels = command_line.labels(&mut errors);
+    let named = command_line.jobs(&mut errors).unwrap_or_default();
+    if named.is_empty() && errors.is_empty() {
+        let what =
+            "no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE";
+        errors.push(ConfigError::new(Origin::Unspecified, what));
+    }
+    ConfigErrors::ok_if_empty(errors)?;
+    Ok((named.into_iter().map(|spec| spec.job).collect(), labels))
+}

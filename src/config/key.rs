@@ -1,0 +1,357 @@
+//! One key of the configuration: the values that it accepts, and the field of `T` that it sets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::KeyReader;
+
+/// A TOML table, or with `[[…]]` an array of tables, each of which sets a `T`.
+pub(super) struct Section<T: 'static> {
+    pub(super) name: &'static str,
+    /// For the example file; empty if the name says it all.
+    pub(super) comment: &'static str,
+    pub(super) is_array: bool,
+    pub(super) is_for_daemon: bool,
+    /// In the order of the example file.
+    pub(super) keys: &'static [Key<T>],
+}
+
+pub(super) struct Key<T: 'static> {
+    pub(super) name: &'static str,
+    pub(super) kind: ValueKind<T>,
+    pub(super) default: KeyDefault,
+    /// The flag, and what the help text calls its value.
+    pub(super) flag: Option<(&'static str, &'static str)>,
+    pub(super) variable: Option<&'static str>,
+    pub(super) doc: &'static str,
+}
+
+/// A key's default. Values are written as on the command line: as in the file, but without quotes.
+#[derive(Clone, Copy)]
+pub(super) enum KeyDefault {
+    Value(&'static str),
+    ByMode {
+        one_shot: &'static str,
+        daemon: &'static str,
+    },
+    /// No value. `meaning` describes the behavior without one.
+    Unset {
+        example: &'static str,
+        meaning: &'static str,
+    },
+    /// The key must be set.
+    Required {
+        example: &'static str,
+    },
+}
+
+/// Sets a field to an array or a table, and reports errors of its items.
+type SetList<T> = fn(&mut T, &Spanned<DeValue<'_>>, &mut KeyReader<'_, '_>);
+
+/// The values that a key accepts, and the field that it sets.
+pub(super) enum ValueKind<T: 'static> {
+    /// A duration in humantime's syntax.
+    Duration {
+        min: Duration,
+        max: Duration,
+        set: fn(&mut T, Duration),
+    },
+    /// A duration, or `never`, which becomes None.
+    DurationOrNever {
+        min: Duration,
+        max: Duration,
+        set: fn(&mut T, Option<Duration>),
+    },
+    Count {
+        min: u64,
+        max: u64,
+        set: fn(&mut T, u64),
+    },
+    /// A number, fractions included.
+    Rate {
+        min: f64,
+        max: f64,
+        set: fn(&mut T, f64),
+    },
+    /// A number of bytes, plain or with a unit such as MiB or kB.
+    Size {
+        min: u64,
+        max: u64,
+        set: fn(&mut T, u64),
+    },
+    Switch {
+        set: fn(&mut T, bool),
+    },
+    /// One of a few words.
+    Word {
+        words: &'static [&'static str],
+        set: fn(&mut T, &str),
+    },
+    /// A path. In a file, it is relative to that file's directory.
+    Path {
+        set: fn(&mut T, PathBuf),
+    },
+    /// The path of a Unix socket, which is limited in length.
+    Socket {
+        set: fn(&mut T, PathBuf),
+    },
+    /// A string of some syntax.
+    Text {
+        accepted: &'static str,
+        /// For the JSON Schema.
+        pattern: &'static str,
+        set: fn(&mut T, &str) -> Result<(), String>,
+    },
+    /// An array of strings.
+    Array {
+        accepted: &'static str,
+        /// The possible items; none are any strings.
+        words: fn() -> Vec<&'static str>,
+        set: SetList<T>,
+    },
+    /// A table of strings.
+    Table {
+        set: SetList<T>,
+    },
+}
+
+const fn key<T>(name: &'static str, kind: ValueKind<T>) -> Key<T> {
+    Key {
+        name,
+        kind,
+        default: KeyDefault::Required { example: "" },
+        flag: None,
+        variable: None,
+        doc: "",
+    }
+}
+
+pub(super) const fn duration<T>(
+    name: &'static str,
+    min: Duration,
+    max: Duration,
+    set: fn(&mut T, Duration),
+) -> Key<T> {
+    key(name, ValueKind::Duration { min, max, set })
+}
+
+pub(super) const fn duration_or_never<T>(
+    name: &'static str,
+    min: Duration,
+    max: Duration,
+    set: fn(&mut T, Option<Duration>),
+) -> Key<T> {
+    key(name, ValueKind::DurationOrNever { min, max, set })
+}
+
+pub(super) const fn count<T>(
+    name: &'static str,
+    min: u64,
+    max: u64,
+    set: fn(&mut T, u64),
+) -> Key<T> {
+    key(name, ValueKind::Count { min, max, set })
+}
+
+pub(super) const fn rate<T>(
+    name: &'static str,
+    min: f64,
+    max: f64,
+    set: fn(&mut T, f64),
+) -> Key<T> {
+    key(name, ValueKind::Rate { min, max, set })
+}
+
+pub(super) const fn size<T>(
+    name: &'static str,
+    min: u64,
+    max: u64,
+    set: fn(&mut T, u64),
+) -> Key<T> {
+    key(name, ValueKind::Size { min, max, set })
+}
+
+pub(super) const fn switch<T>(name: &'static str, set: fn(&mut T, bool)) -> Key<T> {
+    key(name, ValueKind::Switch { set })
+}
+
+pub(super) const fn word<T>(
+    name: &'static str,
+    words: &'static [&'static str],
+    set: fn(&mut T, &str),
+) -> Key<T> {
+    key(name, ValueKind::Word { words, set })
+}
+
+pub(super) const fn path<T>(name: &'static str, set: fn(&mut T, PathBuf)) -> Key<T> {
+    key(name, ValueKind::Path { set })
+}
+
+pub(super) const fn socket<T>(name: &'static str, set: fn(&mut T, PathBuf)) -> Key<T> {
+    key(name, ValueKind::Socket { set })
+}
+
+pub(super) const fn text<T>(
+    name: &'static str,
+    accepted: &'static str,
+    pattern: &'static str,
+    set: fn(&mut T, &str) -> Result<(), String>,
+) -> Key<T> {
+    key(
+        name,
+        ValueKind::Text {
+            accepted,
+            pattern,
+            set,
+        },
+    )
+}
+
+pub(super) const fn array<T>(
+    name: &'static str,
+    accepted: &'static str,
+    words: fn() -> Vec<&'static str>,
+    set: SetList<T>,
+) -> Key<T> {
+    key(
+        name,
+        ValueKind::Array {
+            accepted,
+            words,
+            set,
+        },
+    )
+}
+
+pub(super) const fn table<T>(name: &'static str, set: SetList<T>) -> Key<T> {
+    key(name, ValueKind::Table { set })
+}
+
+impl<T> Key<T> {
+    /// One sentence, without a full stop, for the manual, the help text and the example file.
+    pub(super) const fn doc(self, doc: &'static str) -> Self {
+        Self { doc, ..self }
+    }
+
+    pub(super) const fn default(self, text: &'static str) -> Self {
+        let default = KeyDefault::Value(text);
+        Self { default, ..self }
+    }
+
+    pub(super) const fn default_by_mode(
+        self,
+        one_shot: &'static str,
+        daemon: &'static str,
+    ) -> Self {
+        let default = KeyDefault::ByMode { one_shot, daemon };
+        Self { default, ..self }
+    }
+
+    /// Without a default; `meaning` describes the behavior.
+    pub(super) const fn optional(self, meaning: &'static str, example: &'static str) -> Self {
+        let default = KeyDefault::Unset { example, meaning };
+        Self { default, ..self }
+    }
+
+    pub(super) const fn required(self, example: &'static str) -> Self {
+        let default = KeyDefault::Required { example };
+        Self { default, ..self }
+    }
+
+    /// `value` names the flag's value in the help text.
+    pub(super) const fn flag(self, name: &'static str, value: &'static str) -> Self {
+        let flag = Some((name, value));
+        Self { flag, ..self }
+    }
+
+    pub(super) const fn variable(self, name: &'static str) -> Self {
+        let variable = Some(name);
+        Self { variable, ..self }
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        matches!(self.default, KeyDefault::Required { .. })
+    }
+
+    /// A valid value, without quotes.
+    pub(super) fn example(&self) -> &'static str {
+        match self.default {
+            KeyDefault::Value(text)
+            | KeyDefault::ByMode { one_shot: text, .. }
+            | KeyDefault::Unset { example: text, .. }
+            | KeyDefault::Required { example: text } => text,
+        }
+    }
+
+    /// A valid value, written as in a file.
+    pub(super) fn example_in_toml(&self) -> String {
+        let example = self.example();
+        match self.kind {
+            ValueKind::Count { .. }
+            | ValueKind::Rate { .. }
+            | ValueKind::Switch { .. }
+            | ValueKind::Array { .. }
+            | ValueKind::Table { .. } => example.to_owned(),
+            _ => format!("{example:?}"),
+        }
+    }
+
+    /// A valid line of a file.
+    pub(super) fn example_line(&self) -> String {
+        format!("{} = {}", self.name, self.example_in_toml())
+    }
+}
+
+impl<T> Section<T> {
+    /// A table that the one-shot and the daemon use.
+    pub(super) const fn shared(name: &'static str, keys: &'static [Key<T>]) -> Self {
+        Self {
+            name,
+            comment: "",
+            is_array: false,
+            is_for_daemon: false,
+            keys,
+        }
+    }
+
+    /// A table that only the daemon uses.
+    pub(super) const fn of_daemon(name: &'static str, keys: &'static [Key<T>]) -> Self {
+        Self {
+            comment: "Used only by the daemon, never by watch --until-done.",
+            is_for_daemon: true,
+            ..Self::shared(name, keys)
+        }
+    }
+
+    /// An array of tables.
+    pub(super) const fn array(
+        name: &'static str,
+        comment: &'static str,
+        keys: &'static [Key<T>],
+    ) -> Self {
+        Self {
+            comment,
+            is_array: true,
+            ..Self::shared(name, keys)
+        }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&'static Key<T>> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    pub(super) fn key_names(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static str)> + Clone + use<T> {
+        let section = self.name;
+        self.keys.iter().map(move |key| (section, key.name))
+    }
+
+    /// `section.key`, as in messages.
+    pub(super) fn path(&self, key: &Key<T>) -> String {
+        format!("{}.{}", self.name, key.name)
+    }
+}
