@@ -4,6 +4,7 @@
 //! at once.
 
 pub mod client;
+mod key_flags;
 mod shared;
 mod watch;
 

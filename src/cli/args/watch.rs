@@ -1,8 +1,9 @@
 //! `forgewatch watch`.
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, ValueEnum, ValueHint};
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
+use super::key_flags::KeyFlags;
 use super::shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
 use crate::config::CommandLine;
 use crate::config::settings::SquashedAs;
@@ -52,11 +53,7 @@ pub struct WatchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
-    pub api: ApiArgs,
-    #[command(flatten)]
-    pub schedule: ScheduleArgs,
-    #[command(flatten)]
-    pub state: StateFileArgs,
+    pub keys: KeyFlags,
 }
 
 #[derive(Args, Debug)]
@@ -87,79 +84,11 @@ pub struct HookArgs {
     pub on_events: Vec<String>,
 }
 
-#[derive(Args, Debug)]
-#[command(next_help_heading = "API")]
-pub struct ApiArgs {
-    #[arg(
-        long,
-        value_name = "URL",
-        help = "Base URL of the API; https, or http for a loopback address [default: https://api.multiplay.co.uk]"
-    )]
-    pub base_url: Option<String>,
-    /// Account service that the jobs belong to
-    #[arg(long, value_name = "ID")]
-    pub account_service_id: Option<String>,
-    /// File with one line ACCESS:SECRET, readable only by its owner
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub credentials_file: Option<String>,
-    /// Meaning of `jobfailed` in a response: the job failed, or the number of failures so far [default: flag]
-    #[arg(long, value_name = "READING", value_parser = PossibleValuesParser::new(["flag", "count"]))]
-    pub jobfailed: Option<String>,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Schedule")]
-pub struct ScheduleArgs {
-    /// How the time of the next poll is chosen [default: inspection]
-    #[arg(long, value_name = "POLICY", value_parser = PossibleValuesParser::new(["inspection", "exponential"]))]
-    pub policy: Option<String>,
-    /// Delay in seeing the end that one request is worth [default: 1s]
-    #[arg(long, value_name = "DURATION")]
-    pub request_cost: Option<String>,
-    /// Shortest time between two polls of a job [default: 1s]
-    #[arg(long, value_name = "DURATION")]
-    pub min_interval: Option<String>,
-    /// Longest time between two polls of a job [default: 10m]
-    #[arg(long, value_name = "DURATION")]
-    pub max_interval: Option<String>,
-    /// End a watch whose job was not found for this long [default: 60s]
-    #[arg(long, value_name = "DURATION")]
-    pub not_found_grace: Option<String>,
-    /// End a watch whose polls have failed for this long, or `never` [default: 10m with --until-done]
-    #[arg(long, value_name = "DURATION")]
-    pub give_up_after: Option<String>,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "State")]
-pub struct StateFileArgs {
-    /// State file [default: /var/lib/forgewatch/state.db, none with --until-done]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub state: Option<String>,
-}
-
 impl WatchArgs {
     pub fn into_command_line(self) -> CommandLine {
-        let (api, schedule) = (self.api, self.schedule);
-        let flags = [
-            ("--base-url", api.base_url),
-            ("--account-service-id", api.account_service_id),
-            ("--credentials-file", api.credentials_file),
-            ("--jobfailed", api.jobfailed),
-            ("--policy", schedule.policy),
-            ("--request-cost", schedule.request_cost),
-            ("--min-interval", schedule.min_interval),
-            ("--max-interval", schedule.max_interval),
-            ("--not-found-grace", schedule.not_found_grace),
-            ("--give-up-after", schedule.give_up_after),
-            ("--state", self.state.state),
-        ];
         CommandLine {
             config: self.config.config,
-            flags: flags
-                .into_iter()
-                .filter_map(|(flag, value)| Some((flag, value?)))
-                .collect(),
+            flags: self.keys.0,
             jobs: self.jobs.names,
             diffs: self.jobs.diff,
             updates: self.jobs.update,
