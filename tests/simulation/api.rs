@@ -246,13 +246,10 @@ impl Api for SimApi {
         let response = server.respond(job, fault);
         world.trace(|| match &response {
             Ok(StatusResponse { status, .. }) => format!(
-                "api: {job} is {:?}, {:?} %, failed {}",
+                "api: {job}: state {:?}, progress {:?}, jobfailed {}",
                 status.state, status.progress, status.failed
             ),
-            Err(error) => format!(
-                "api: {job} fails: {error}, retry after {:?}",
-                error.retry_after
-            ),
+            Err(error) => format!("api: {job}: {error}, retry after {:?}", error.retry_after),
         });
         let result = response
             .as_ref()

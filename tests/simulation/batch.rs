@@ -1,5 +1,6 @@
 //! Runs many lifetimes, replays one, and tests that seeds are reproducible.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -64,30 +65,7 @@ fn no_lifetime_breaks_a_rule() {
     let lifetimes = number("FORGEWATCH_SIM_LIFETIMES").unwrap_or(LIFETIMES);
     let first = number("FORGEWATCH_SIM_FIRST").unwrap_or(0);
     let began = Instant::now();
-    let next = AtomicU64::new(first);
-    let work = || {
-        let mut totals = Totals::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + lifetimes {
-                return totals;
-            }
-            totals.add_lifetime(
-                seed,
-                catch_unwind(AssertUnwindSafe(|| {
-                    run_lifetime(seed, None, TraceMode::Off)
-                })),
-            );
-        }
-    };
-    let mut totals = Totals::default();
-    std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for thread in workers {
-            totals.add(thread.join().unwrap());
-        }
-    });
+    let totals = run_lifetimes(first..first + lifetimes);
     println!(
         "simulation: {} lifetimes, {} processes, {} crashes, {} events, {} deliveries in {:.1} s; faults: {}",
         totals.lifetimes,
@@ -98,18 +76,13 @@ fn no_lifetime_breaks_a_rule() {
         began.elapsed().as_secs_f64(),
         totals.counts
     );
-    let shown = totals
-        .failures
-        .iter()
-        .take(20)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("\n");
+    let shown = &totals.failures[..totals.failures.len().min(20)];
     assert!(
         totals.failures.is_empty(),
-        "{} lifetimes broke a rule:\n{shown}\nreplay one with: FORGEWATCH_SIM_SEED=… cargo test --test simulation \
+        "{} lifetimes broke a rule:\n{}\nreplay one with: FORGEWATCH_SIM_SEED=… cargo test --test simulation \
          replay -- --nocapture",
-        totals.failures.len()
+        totals.failures.len(),
+        shown.join("\n")
     );
     assert!(Fault::ALL.len() >= MIN_FAULT_KINDS);
     let missing: Vec<Fault> = Fault::ALL
@@ -120,6 +93,31 @@ fn no_lifetime_breaks_a_rule() {
         lifetimes < ENOUGH_FOR_ALL_FAULTS || missing.is_empty(),
         "never occurred: {missing:?}"
     );
+}
+
+/// Runs the lifetimes of these seeds on all cores.
+fn run_lifetimes(seeds: Range<u64>) -> Totals {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut totals = Totals::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) {
+                return totals;
+            }
+            let lifetime = AssertUnwindSafe(|| run_lifetime(seed, None, TraceMode::Off));
+            totals.add_lifetime(seed, catch_unwind(lifetime));
+        }
+    };
+    let mut totals = Totals::default();
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in workers {
+            totals.add(thread.join().unwrap());
+        }
+    });
+    totals
 }
 
 #[test]

@@ -45,8 +45,10 @@ pub(crate) fn confirm_removals(
 fn begin_command(sim: &Simulation, kind: CommandKind) -> usize {
     let (process, began) = (sim.world.current_process(), sim.world.stamp());
     let wall_offset = sim.wall_clock.offset_ms();
-    sim.world.trace(|| format!("client: {kind:?}"));
     sim.world.log(|log| {
+        let number = log.commands.len();
+        sim.world
+            .trace(|| format!("client: command {number}: {kind:?}"));
         log.commands.push(ClientCommand {
             process,
             wall_offset,
@@ -54,13 +56,14 @@ fn begin_command(sim: &Simulation, kind: CommandKind) -> usize {
             confirmed: None,
             kind,
         });
-        log.commands.len() - 1
+        number
     })
 }
 
 fn confirm(sim: &Simulation, number: usize) {
     let at = sim.world.stamp();
-    sim.world.trace(|| format!("client: {number} is done"));
+    sim.world
+        .trace(|| format!("client: command {number} confirmed"));
     sim.world
         .log(|log| log.commands[number].confirmed = Some(at));
 }

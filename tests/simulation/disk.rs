@@ -285,8 +285,8 @@ impl DiskState {
     fn record_outcome(&self, number: usize, outcome: WriteOutcome) {
         let at = self.world.stamp();
         self.world.trace(|| {
-            let describe = self.world.log(|log| log.writes[number].op.describe());
-            format!("disk: {number} {outcome:?}: {describe}")
+            let op = self.world.log(|log| log.writes[number].op.describe());
+            format!("disk: write {number} {outcome:?}: {op}")
         });
         self.world.log(|log| {
             let write = &mut log.writes[number];

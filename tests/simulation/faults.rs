@@ -172,10 +172,10 @@ impl FaultCounts {
 
 impl std::fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let describe: Vec<String> = Fault::ALL
+        let parts: Vec<String> = Fault::ALL
             .iter()
             .map(|&fault| format!("{fault:?} {}", self.of(fault)))
             .collect();
-        f.write_str(&describe.join(", "))
+        f.write_str(&parts.join(", "))
     }
 }

@@ -92,17 +92,17 @@ async fn run_attempt(
     fault: Option<Fault>,
     stop: StopSignal,
 ) -> AttemptResult {
-    let takes = match fault {
+    let duration_ms = match fault {
         Some(Fault::HookHangs) => TIMEOUT_MS,
         _ => world.draw(|rng| rng.spread(4_000)),
     };
     let work = async {
-        let before = world.draw(|rng| rng.between(0, takes));
+        let before = world.draw(|rng| rng.between(0, duration_ms));
         sleep(Duration::from_millis(before)).await;
         if matches!(fault, None | Some(Fault::HookFailsAfterEffect)) {
             world.log(|log| log.attempts[number].had_effect = true);
         }
-        sleep(Duration::from_millis(takes - before)).await;
+        sleep(Duration::from_millis(duration_ms - before)).await;
     };
     let is_stopped = tokio::select! {
         biased;
@@ -112,31 +112,19 @@ async fn run_attempt(
             true
         }
     };
-    let pause = |from, to| Duration::from_secs(world.draw(|rng| rng.between(from, to)));
-    let end = match fault {
-        _ if is_stopped => {
-            world.record_fault(Fault::HookStopped);
-            AttemptEnd::Stopped
-        }
-        None => AttemptEnd::Delivered,
-        Some(Fault::HookRejects) => AttemptEnd::Rejected,
-        Some(Fault::HookRetryAfter) => AttemptEnd::Failed {
-            not_before: pause(1, 900),
-        },
-        Some(Fault::HookLongRetryAfter) => AttemptEnd::Failed {
-            not_before: pause(3_601, 90_000),
-        },
-        Some(_) => AttemptEnd::Failed {
-            not_before: Duration::ZERO,
-        },
+    let end = if is_stopped {
+        world.record_fault(Fault::HookStopped);
+        AttemptEnd::Stopped
+    } else {
+        fault
+            .into_iter()
+            .for_each(|fault| world.record_fault(fault));
+        end_by_fault(&world, fault)
     };
-    if let (Some(fault), false) = (fault, is_stopped) {
-        world.record_fault(fault);
-    }
     let at = world.stamp();
     world.trace(|| {
         let id = world.log(|log| log.attempts[number].delivery.clone());
-        format!("hook: {id}: {end:?}")
+        format!("hook: end of {id}: {end:?}")
     });
     world.log(|log| log.attempts[number].end = Some((at, end)));
     let why = DeliveryFailure::new(format!("simulated: {end:?}"));
@@ -149,6 +137,18 @@ async fn run_attempt(
             not_before: Duration::ZERO,
         },
     }
+}
+
+fn end_by_fault(world: &World, fault: Option<Fault>) -> AttemptEnd {
+    let pause = |from, to| Duration::from_secs(world.draw(|rng| rng.between(from, to)));
+    let not_before = match fault {
+        None => return AttemptEnd::Delivered,
+        Some(Fault::HookRejects) => return AttemptEnd::Rejected,
+        Some(Fault::HookRetryAfter) => pause(1, 900),
+        Some(Fault::HookLongRetryAfter) => pause(3_601, 90_000),
+        Some(_) => Duration::ZERO,
+    };
+    AttemptEnd::Failed { not_before }
 }
 
 /// Ends the attempts of a process that has ended. An attempt may still have its effect.

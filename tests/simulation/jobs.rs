@@ -165,28 +165,8 @@ impl SimJob {
         };
         if has_ended {
             self.set_ended(&mut status, &quirk);
-            return StatusReply::Status(Box::new(status));
-        }
-        if quirk(Fault::StateGoesBack) {
-            status.state = Some(JobState::Pending);
-        }
-        if quirk(Fault::ProgressGoesBack) {
-            status.progress = status.progress.map(|p| p / 2.0);
-        }
-        if quirk(Fault::FlagCleared) {
-            status.failed = 1;
-        }
-        if quirk(Fault::UnknownState) {
-            status.state = Some(JobState::Unknown(42));
-        }
-        if quirk(Fault::EtaPast) {
-            status.eta = Some(server_s - 1000);
-        }
-        if quirk(Fault::EtaFar) {
-            status.eta = Some(253_402_300_799);
-        }
-        if quirk(Fault::EtaMissing) {
-            status.eta = None;
+        } else {
+            set_temporary_quirks(&mut status, server_s, &quirk);
         }
         StatusReply::Status(Box::new(status))
     }
@@ -209,6 +189,30 @@ impl SimJob {
                 status.progress = Some(100.0);
             }
         }
+    }
+}
+
+fn set_temporary_quirks(status: &mut Status, server_s: i64, quirk: &impl Fn(Fault) -> bool) {
+    if quirk(Fault::StateGoesBack) {
+        status.state = Some(JobState::Pending);
+    }
+    if quirk(Fault::ProgressGoesBack) {
+        status.progress = status.progress.map(|p| p / 2.0);
+    }
+    if quirk(Fault::FlagCleared) {
+        status.failed = 1;
+    }
+    if quirk(Fault::UnknownState) {
+        status.state = Some(JobState::Unknown(42));
+    }
+    if quirk(Fault::EtaPast) {
+        status.eta = Some(server_s - 1000);
+    }
+    if quirk(Fault::EtaFar) {
+        status.eta = Some(253_402_300_799);
+    }
+    if quirk(Fault::EtaMissing) {
+        status.eta = None;
     }
 }
 

@@ -144,33 +144,33 @@ impl StoreOp {
                 });
                 let changes = changes.iter().map(|change| match change {
                     DeliveryChange::Begin { id, attempt } => {
-                        format!("begin {id} for the {attempt}. time")
+                        format!("begin attempt {attempt} of {id}")
                     }
                     DeliveryChange::Deliver { id } => format!("delivered {id}"),
                     DeliveryChange::Reschedule { id, until, .. } => {
-                        format!("{id} waits until {}", until.wall_ms)
+                        format!("retry {id} at {}", until.wall_ms)
                     }
                     DeliveryChange::Fail { id, why } => {
-                        format!("{id} is given up: {}", why.error)
+                        format!("failed {id}: {}", why.error)
                     }
-                    DeliveryChange::Retry { id } => format!("retry {id}"),
-                    DeliveryChange::Discard { id } => format!("discard {id}"),
+                    DeliveryChange::Retry { id } => format!("retry {id} by command"),
+                    DeliveryChange::Discard { id } => format!("discard {id} by command"),
                 });
                 events.chain(changes).collect::<Vec<_>>().join(", ")
             }
             Self::JobListUpdate(JobListUpdate {
-                config_jobs: jobs,
-                new_watches: begin,
+                config_jobs,
+                new_watches,
                 added_by,
             }) => {
-                let listed = jobs
+                let listed = config_jobs
                     .as_ref()
                     .map(|jobs| jobs.iter().map(|j| j.job.to_string()).collect::<Vec<_>>());
-                let begin: Vec<_> = begin
+                let new: Vec<_> = new_watches
                     .iter()
                     .map(|w| format!("{} as {}", w.job, w.id))
                     .collect();
-                format!("the list is {listed:?}, begin {begin:?}, added by {added_by:?}")
+                format!("job list {listed:?}, new watches {new:?}, added by {added_by:?}")
             }
             Self::Calibrations(_) => "calibrations".to_owned(),
             Self::Prune(before) => format!("prune before {before}"),

@@ -248,7 +248,7 @@ mod tests {
     use crate::world::TraceMode;
 
     /// The bug must be found within so many lifetimes.
-    const SEEDS: u64 = 300;
+    const SEEDS: u64 = 3_000;
 
     /// Runs lifetimes with this bug until one of these rules is broken.
     fn assert_caught(bug: Bug, by: &[Rule]) {

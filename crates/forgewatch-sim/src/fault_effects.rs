@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::body::Body;
 use crate::script::fault::{BadResponse, FaultKind, RetryAfter};
 use crate::status_json;
-use crate::transport::{EarlyClose, Response, Transport};
+use crate::transport::{EarlyClose, HttpResponse, Transport};
 
 /// Nesting depth of [`BadResponse::DeepJson`].
 const JSON_DEPTH: usize = 100_000;
@@ -23,7 +23,7 @@ const MAX_PAUSE: f64 = 1e9;
 pub(crate) fn replacement(
     kind: &FaultKind,
     date: impl Fn(i64) -> String,
-) -> io::Result<Option<Response>> {
+) -> io::Result<Option<HttpResponse>> {
     Ok(Some(match kind {
         FaultKind::Status {
             code,
@@ -68,7 +68,7 @@ pub(crate) fn replacement(
 }
 
 /// None for [`BadResponse::HugeHeader`], which keeps the status and adds a header.
-fn bad_response(kind: BadResponse) -> Option<Response> {
+fn bad_response(kind: BadResponse) -> Option<HttpResponse> {
     Some(match kind {
         BadResponse::Html => {
             let page = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head><body>Proxy</body></html>\n";
@@ -93,8 +93,8 @@ fn bad_response(kind: BadResponse) -> Option<Response> {
 }
 
 /// A response with the vendor's content type.
-pub(crate) fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
-    Response {
+pub(crate) fn json(status: u16, body: impl Into<Vec<u8>>) -> HttpResponse {
+    HttpResponse {
         status,
         headers: vec![("Content-Type", "application/json; charset=utf-8".to_owned())],
         body: Body::text(body),

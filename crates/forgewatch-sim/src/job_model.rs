@@ -31,7 +31,7 @@ pub(crate) struct ScriptedJob {
     pub(crate) stalls: Vec<Stall>,
     pub(crate) json_style: JsonStyle,
     pub(crate) files: FileCounts,
-    pub(crate) names: DiffNames,
+    pub(crate) names: ScriptedNames,
     pub(crate) faults: Vec<ScriptedFault>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct FileCounts {
 
 /// The names that `diff_info=1` requests.
 #[derive(Clone, Debug)]
-pub(crate) struct DiffNames {
+pub(crate) struct ScriptedNames {
     pub(crate) game: String,
     pub(crate) image: String,
     pub(crate) machine: String,

@@ -16,7 +16,7 @@ use crate::rng::Rng;
 use crate::script::Script;
 use crate::script::fault::{FaultKind, ScriptedFault};
 use crate::status_json::{self, Times};
-use crate::transport::{Response, Transport};
+use crate::transport::{HttpResponse, Transport};
 use forgewatch_core::job::JobRef;
 
 /// The last second that an HTTP date can express: the end of the year 9999.
@@ -46,7 +46,7 @@ struct JobRun {
 
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) response: Response,
+    pub(crate) response: HttpResponse,
     pub(crate) transport: Transport,
     pub(crate) record: LoggedRequest,
 }
@@ -150,7 +150,7 @@ impl Responder {
         request: &HttpRequest,
         name: Option<JobRef>,
         now: f64,
-    ) -> Response {
+    ) -> HttpResponse {
         let error_response =
             |status, message: &str| json(status, status_json::envelope(i64::from(status), message));
         if request.method != "GET" {

@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::http::{HttpRequest, LoggedRequest, RequestError};
 use crate::responder::Responder;
 use crate::script::Script;
-use crate::transport::{self, Framing, Response, Transport};
+use crate::transport::{self, Framing, HttpResponse, Transport};
 use forgewatch_core::job::JobRef;
 
 /// Pause after a failed accept, which is usually a lack of file descriptors.
@@ -183,7 +183,7 @@ impl Shared {
     }
 
     /// Prepares the response to a request and logs the request before the response is sent.
-    fn respond(&self, request: &HttpRequest) -> io::Result<(Response, Transport)> {
+    fn respond(&self, request: &HttpRequest) -> io::Result<(HttpResponse, Transport)> {
         let mut state = self.state();
         let reply = state.responder.respond(request, self.now())?;
         let record = reply.record;
@@ -254,7 +254,7 @@ async fn handle_connection(mut stream: TcpStream, shared: &Shared) -> io::Result
 
 /// Responds to what is not HTTP/1, then closes the connection.
 async fn reject(stream: &mut TcpStream, status: u16) -> io::Result<()> {
-    let response = Response {
+    let response = HttpResponse {
         status,
         headers: Vec::new(),
         body: Body::text(""),

@@ -10,7 +10,7 @@ use crate::body::Body;
 use crate::http::reason_phrase;
 
 #[derive(Debug)]
-pub(crate) struct Response {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     /// Without `Content-Length`, `Transfer-Encoding` and `Connection`.
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -49,7 +49,7 @@ pub(crate) struct Framing {
 /// Returns whether the connection can take another request.
 pub(crate) async fn send(
     stream: &mut TcpStream,
-    mut response: Response,
+    mut response: HttpResponse,
     framing: Framing,
     transport: Transport,
 ) -> io::Result<bool> {
@@ -80,7 +80,7 @@ pub(crate) async fn send(
     Ok(keep_alive)
 }
 
-fn head(response: &Response, length: Option<u64>, chunked: bool, keep_alive: bool) -> Vec<u8> {
+fn head(response: &HttpResponse, length: Option<u64>, chunked: bool, keep_alive: bool) -> Vec<u8> {
     let mut head = format!(
         "HTTP/1.1 {} {}\r\n",
         response.status,

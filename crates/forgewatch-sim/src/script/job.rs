@@ -10,7 +10,7 @@ use super::fault::{self, FaultEntry};
 use super::value::{JobName, NonNegative, Percent, ScriptDuration};
 use crate::eta::{EtaKey, EtaModel};
 use crate::job_model::{
-    DiffNames, Ending, FileCounts, JsonStyle, ScriptedJob, Setback, Stall, StartTrigger,
+    Ending, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback, Stall, StartTrigger,
 };
 use crate::rng::Rng;
 use forgewatch_core::job::{JobKind, JobState};
@@ -349,7 +349,7 @@ impl JobChecker<'_> {
         game: Option<Spanned<String>>,
         image: Option<Spanned<String>>,
         machine: Option<Spanned<String>>,
-    ) -> Result<DiffNames, ScriptError> {
+    ) -> Result<ScriptedNames, ScriptError> {
         if let Some(name) = [&game, &image, &machine].into_iter().flatten().next()
             && kind == JobKind::Update
         {
@@ -361,7 +361,7 @@ impl JobChecker<'_> {
         let or = |name: Option<Spanned<String>>, default: &str| {
             name.map_or_else(|| default.to_owned(), Spanned::into_inner)
         };
-        Ok(DiffNames {
+        Ok(ScriptedNames {
             game: or(game, "Simulated Game"),
             image: or(image, "simulated-image"),
             machine: or(machine, "sim-buildbox-1"),
