@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use forgewatch_core::decode::{DecodedBody, Decoder};
+use forgewatch_core::rng::SeededRng;
 use forgewatch_core::status::FileSum;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -185,15 +186,15 @@ fn file(piece: &mut String, n: u64) -> fmt::Result {
         "Game/Content/Audio",
         "Saved/Logs",
     ];
-    let rng = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let folder = FOLDERS.get(rng as usize % FOLDERS.len()).unwrap_or(&"");
-    let (size, crc) = (rng >> 40, rng >> 32);
+    let bits = SeededRng::new(n).bits();
+    let folder = FOLDERS.get(bits as usize % FOLDERS.len()).unwrap_or(&"");
+    let (size, crc) = (bits >> 40, bits >> 32);
     write!(
         piece,
         r#""{folder}/Region_{:02}/part_{n:06}.uasset":"#,
-        rng >> 58
+        bits >> 58
     )?;
-    if rng >> 20 & 1 == 0 {
+    if bits >> 20 & 1 == 0 {
         write!(piece, r#"{{"filesize":"{size}","crc32sum":{crc}}}"#)
     } else {
         write!(piece, r#"{{"size":{size},"crc":"{crc}"}}"#)

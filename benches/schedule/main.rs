@@ -12,8 +12,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use forgewatch_core::job::JobKind;
+use forgewatch_core::rng::SeededRng;
 use forgewatch_core::schedule::{Calibration, History, Observation, Policy, ScheduleSettings};
-use models::{JobStatus, Length, Rng, ServerModel, SimulatedJob};
+use models::{JobStatus, Length, ServerModel, SimulatedJob};
 use reference::{EtaThenBackoff, Every, PollingPolicy, Reference, ReferenceCalibration};
 
 const JOBS: u64 = 2_000;
@@ -107,12 +108,12 @@ impl Comparison {
     ) -> Self {
         let mut row = Self::default();
         let (mut ours, mut theirs) = (Calibration::default(), ReferenceCalibration::new());
-        let mut seeds = Rng::new(seed);
+        let mut seeds = SeededRng::new(seed);
         for _ in 0..JOBS {
             if !warm {
                 (ours, theirs) = (Calibration::default(), ReferenceCalibration::new());
             }
-            let job = SimulatedJob::draw(model, length, seeds.next());
+            let job = SimulatedJob::draw(model, length, seeds.bits());
             row.hindsight_cost += hindsight_cost(job.end);
             let policy = ForgewatchPolicy {
                 calibration: &mut ours,
@@ -201,9 +202,9 @@ fn common_loops(seed: u64) {
                 ("eta, then x1.5", || Box::new(EtaThenBackoff(1.0))),
             ] {
                 let (mut requests, mut delay, mut best) = (0.0, 0.0, 0.0);
-                let mut seeds = Rng::new(seed);
+                let mut seeds = SeededRng::new(seed);
                 for _ in 0..JOBS {
-                    let job = SimulatedJob::draw(model, length, seeds.next());
+                    let job = SimulatedJob::draw(model, length, seeds.bits());
                     best += hindsight_cost(job.end);
                     let cost = watch(make(), job);
                     requests += cost.requests / JOBS as f64;
@@ -220,13 +221,13 @@ fn common_loops(seed: u64) {
 /// Short jobs of mixed models, each the first of its kind: the one-shot of a pipeline.
 fn one_shot(seed: u64, settings: &ScheduleSettings) {
     let models = &ServerModel::YARDSTICK[..5];
-    let mut seeds = Rng::new(seed);
+    let mut seeds = SeededRng::new(seed);
     let (mut ours, mut fixed) = (WatchCost::default(), WatchCost::default());
     for i in 0..JOBS {
         let job = SimulatedJob::draw(
             models[i as usize % models.len()],
             Length::Short,
-            seeds.next(),
+            seeds.bits(),
         );
         let mut calibration = Calibration::default();
         let policy = ForgewatchPolicy {
@@ -261,7 +262,7 @@ fn speed(seed: u64, settings: &ScheduleSettings) {
     }
     let mut calibration = Calibration::default();
     let mut calls = Vec::new();
-    let mut seeds = Rng::new(seed);
+    let mut seeds = SeededRng::new(seed);
     for model in ServerModel::YARDSTICK.iter().cycle().take(700) {
         let policy = ForgewatchPolicy {
             calibration: &mut calibration,
@@ -270,7 +271,7 @@ fn speed(seed: u64, settings: &ScheduleSettings) {
         };
         watch(
             Recorder(policy, &mut calls),
-            SimulatedJob::draw(*model, Length::Long, seeds.next()),
+            SimulatedJob::draw(*model, Length::Long, seeds.bits()),
         );
     }
     let kind = calibration.of(KIND);

@@ -2,38 +2,7 @@
 //!
 //! The first seven are the project's yardstick. The schedule was not tuned on the others.
 
-use std::f64::consts::TAU;
-
-/// `SplitMix64` (Steele, Lea and Flood 2014), so that a seed gives the same jobs in every version.
-#[derive(Clone)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn uniform(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * ((self.next() >> 11) as f64 / (1u64 << 53) as f64)
-    }
-
-    pub(crate) fn gauss(&mut self, mean: f64, sd: f64) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
-        mean + sd * radius * (TAU * self.uniform(0.0, 1.0)).cos()
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[(self.next() % of.len() as u64) as usize]
-    }
-}
+use forgewatch_core::rng::SeededRng;
 
 /// The lifetimes of jobs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,36 +112,36 @@ pub(crate) struct SimulatedJob {
     knots: [(f64, f64); 4],
     noise: Option<(f64, f64)>,
     last_eta: Option<(f64, f64)>,
-    rng: Rng,
+    rng: SeededRng,
 }
 
 impl SimulatedJob {
     pub(crate) fn draw(model: ServerModel, length: Length, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
+        let mut rng = SeededRng::new(seed);
         let mut end = match length {
-            Length::Short => rng.uniform(20.0, 60.0),
-            Length::Long => rng.gauss(480f64.ln(), 1.0).exp().clamp(15.0, 7200.0),
+            Length::Short => rng.between(20.0, 60.0),
+            Length::Long => rng.normal(480f64.ln(), 1.0).exp().clamp(15.0, 7200.0),
         };
         if model == ServerModel::HeavyTail {
             // Pareto with exponent 1.1 from a fifth of the usual length on.
             let scale = if length == Length::Short { 8.0 } else { 100.0 };
-            end = (scale / rng.uniform(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
+            end = (scale / rng.between(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
         }
-        let queued = rng.uniform(0.0, 0.1) * end;
-        let sigma = rng.uniform(0.2, 0.8);
-        let mut cuts = [rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9)];
+        let queued = rng.between(0.0, 0.1) * end;
+        let sigma = rng.between(0.2, 0.8);
+        let mut cuts = [rng.between(0.1, 0.9), rng.between(0.1, 0.9)];
         cuts.sort_by(f64::total_cmp);
-        let mut works = [rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)];
+        let mut works = [rng.between(0.05, 0.95), rng.between(0.05, 0.95)];
         works.sort_by(f64::total_cmp);
         Self {
             model,
             end,
             queued,
-            bias: rng.gauss(0.0, sigma).exp(),
-            shape: rng.uniform(0.6, 1.6),
-            half: rng.uniform(0.3, 0.9),
-            spread: rng.uniform(0.1, 0.6),
-            grain: rng.pick(&[1.0, 1.0, 10.0, 60.0]),
+            bias: rng.normal(0.0, sigma).exp(),
+            shape: rng.between(0.6, 1.6),
+            half: rng.between(0.3, 0.9),
+            spread: rng.between(0.1, 0.6),
+            grain: [1.0, 1.0, 10.0, 60.0][rng.index(4)],
             knots: [
                 (0.0, 0.0),
                 (cuts[0], works[0]),
@@ -227,10 +196,10 @@ impl SimulatedJob {
     /// Lognormal noise with a correlation time of a minute.
     fn noise(&mut self, t: f64) -> f64 {
         let x = match self.noise {
-            None => self.rng.gauss(0.0, self.spread),
+            None => self.rng.normal(0.0, self.spread),
             Some((then, x)) => {
                 let a = (-(t - then) / 60.0).exp();
-                a * x + (1.0 - a * a).sqrt() * self.rng.gauss(0.0, self.spread)
+                a * x + (1.0 - a * a).sqrt() * self.rng.normal(0.0, self.spread)
             }
         };
         self.noise = Some((t, x));

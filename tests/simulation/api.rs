@@ -94,7 +94,7 @@ impl ApiServer {
             self.outage.set(None);
         }
         if world.occurs(Fault::Outage, world.fault_rates.outage * 0.2) {
-            let until = now + world.draw(|rng| rng.spread(900_000));
+            let until = now + world.draw(|rng| rng.log_uniform(900_000));
             if let Some(fault) = world.pick_fault(&OUTAGE_FAULTS) {
                 world.record_fault(Fault::Outage);
                 self.outage.set(Some((fault, until)));
@@ -164,12 +164,12 @@ impl ApiServer {
                 (ErrorKind::RateLimited, Some(429), None)
             }
             Fault::RateLimitedForSeconds => {
-                let wait = self.world.draw(|rng| rng.spread(120));
+                let wait = self.world.draw(|rng| rng.log_uniform(120));
                 (ErrorKind::RateLimited, Some(429), seconds(wait))
             }
             Fault::RateLimitedForHours => (ErrorKind::RateLimited, Some(429), seconds(3600)),
             Fault::UnavailableUntil => {
-                let wait = self.world.draw(|rng| rng.spread(600));
+                let wait = self.world.draw(|rng| rng.log_uniform(600));
                 (ErrorKind::Server, Some(503), seconds(wait))
             }
             Fault::Unauthorized => (ErrorKind::Unauthorized, Some(401), None),
@@ -240,7 +240,7 @@ impl Api for SimApi {
             Some(Fault::SlowResponse) => {
                 Duration::from_millis(world.draw(|rng| rng.between(5_000, 29_000)))
             }
-            _ => Duration::from_millis(world.draw(|rng| rng.spread(800))),
+            _ => Duration::from_millis(world.draw(|rng| rng.log_uniform(800))),
         })
         .await;
         let response = server.respond(job, fault);

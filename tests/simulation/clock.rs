@@ -67,7 +67,7 @@ impl WallClock {
             self.world
                 .pick_fault(&[Fault::ClockForward, Fault::ClockBack, Fault::ClockOffByYear])
         {
-            let by = self.world.draw(|rng| rng.spread(DAY_MS)).cast_signed();
+            let by = self.world.draw(|rng| rng.log_uniform(DAY_MS)).cast_signed();
             let by = match fault {
                 Fault::ClockForward => by,
                 Fault::ClockBack => -by,
@@ -93,7 +93,7 @@ impl SimClock {
         let world = &wall_clock.world;
         Self {
             start_ms: world.now_ms(),
-            monotonic_base_ms: world.draw(|rng| rng.spread(1 << 42)),
+            monotonic_base_ms: world.draw(|rng| rng.log_uniform(1 << 42)),
             wall_clock: Rc::clone(wall_clock),
         }
     }

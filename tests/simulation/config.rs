@@ -12,7 +12,7 @@ use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::limits::{JobFailed, Limits};
 use forgewatch_core::schedule::{Policy, ScheduleSettings};
 
-use crate::rng::Rng;
+use crate::rng::SimRng;
 
 /// One state of the configuration file.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Config {
 
 impl Config {
     /// The configuration at the start of a lifetime, with some of these jobs.
-    pub(crate) fn initial(rng: &mut Rng, jobs: &[JobRef]) -> Self {
+    pub(crate) fn initial(rng: &mut SimRng, jobs: &[JobRef]) -> Self {
         let policy = if rng.chance(0.3) {
             Policy::Inspection
         } else {
@@ -67,7 +67,7 @@ impl Config {
     }
 
     /// The configuration after a random edit.
-    pub(crate) fn edited(&self, rng: &mut Rng, jobs: &[JobRef]) -> Self {
+    pub(crate) fn edited(&self, rng: &mut SimRng, jobs: &[JobRef]) -> Self {
         let mut config = self.clone();
         if rng.chance(0.7) {
             config.jobs = random_jobs(rng, jobs);
@@ -84,7 +84,7 @@ impl Config {
     }
 }
 
-fn random_jobs(rng: &mut Rng, jobs: &[JobRef]) -> Vec<JobSpec> {
+fn random_jobs(rng: &mut SimRng, jobs: &[JobRef]) -> Vec<JobSpec> {
     let listed = jobs.iter().filter(|_| rng.chance(0.7));
     listed
         .map(|&job| JobSpec {
@@ -103,7 +103,7 @@ pub(crate) fn retries(name: &str) -> u32 {
     }
 }
 
-fn random_hooks(rng: &mut Rng) -> Vec<HookSpec> {
+fn random_hooks(rng: &mut SimRng) -> Vec<HookSpec> {
     let hook = |name: &str, on: &[&str], kinds: Option<Vec<JobKind>>, max_running| HookSpec {
         rules: HookRules {
             name: Arc::from(name),

@@ -127,7 +127,7 @@ impl SimDisk {
             if slow {
                 rng.between(500, 5_000)
             } else {
-                rng.spread(12) - 1
+                rng.log_uniform(12) - 1
             }
         });
         let ready_ms = world.now_ms().max(self.0.busy_until.get()) + duration_ms;
@@ -236,7 +236,7 @@ impl DiskState {
             return self.record_outcome(number, WriteOutcome::Failed(io_error()));
         }
         if !self.is_full() && world.occurs(Fault::DiskFull, world.fault_rates.disk * 0.1) {
-            let until = world.now_ms() + world.draw(|rng| rng.spread(120_000));
+            let until = world.now_ms() + world.draw(|rng| rng.log_uniform(120_000));
             self.full_until.set(until);
         }
         if self.is_full() && !is_read {

@@ -94,7 +94,7 @@ async fn run_attempt(
 ) -> AttemptResult {
     let duration_ms = match fault {
         Some(Fault::HookHangs) => TIMEOUT_MS,
-        _ => world.draw(|rng| rng.spread(4_000)),
+        _ => world.draw(|rng| rng.log_uniform(4_000)),
     };
     let work = async {
         let before = world.draw(|rng| rng.between(0, duration_ms));

@@ -6,7 +6,7 @@ use forgewatch_core::job::{JobRef, JobState};
 use forgewatch_core::status::Status;
 
 use crate::faults::Fault;
-use crate::rng::Rng;
+use crate::rng::SimRng;
 use crate::world::World;
 
 /// Times are true milliseconds.
@@ -63,8 +63,8 @@ impl SimJob {
             ]);
             (
                 rng.between(0, 40_000),
-                rng.spread(60_000),
-                rng.spread(1_500_000),
+                rng.log_uniform(60_000),
+                rng.log_uniform(1_500_000),
                 end_state,
             )
         });
@@ -76,9 +76,9 @@ impl SimJob {
         let (queued_until, ends_at) = (appears_at + queued, appears_at + queued + lasts);
         let mut quirks = Vec::new();
         while world.draw(|rng| rng.chance(0.4)) {
-            let part = |rng: &mut Rng| {
+            let part = |rng: &mut SimRng| {
                 let from = rng.between(appears_at, ends_at);
-                (from, from + rng.spread(300_000))
+                (from, from + rng.log_uniform(300_000))
             };
             let (from, until) = world.draw(part);
             quirks.extend(
@@ -218,7 +218,7 @@ fn set_temporary_quirks(status: &mut Status, server_s: i64, quirk: &impl Fn(Faul
 
 /// The jobs of a lifetime.
 pub(crate) fn random_jobs(world: &World) -> BTreeMap<JobRef, SimJob> {
-    let many = world.draw(|rng| rng.spread(5));
+    let many = world.draw(|rng| rng.log_uniform(5));
     let job = |n: u64| {
         let kind = world.draw(|rng| rng.pick(&["diff", "update"]));
         format!("{kind}/{n}").parse().unwrap()

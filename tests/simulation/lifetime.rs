@@ -106,7 +106,7 @@ impl Simulation {
         let polls = if faults_disabled {
             u64::MAX
         } else {
-            world.draw(|rng| rng.spread(3_000))
+            world.draw(|rng| rng.log_uniform(3_000))
         };
         let process = Box::pin(self.run_daemon(faults_disabled));
         let end = CrashAfter::new(process, polls, Rc::clone(&self.wall_clock))
@@ -161,9 +161,9 @@ impl Simulation {
         }
         let ms = self.world.draw(|rng| {
             if long {
-                rng.spread(20_000_000)
+                rng.log_uniform(20_000_000)
             } else {
-                rng.spread(2_000)
+                rng.log_uniform(2_000)
             }
         });
         sleep(Duration::from_millis(ms)).await;
@@ -234,7 +234,7 @@ impl Simulation {
         self.connect_follower().await;
         self.record_active_config();
         let clock = SimClock::start(&self.wall_clock);
-        let seed = world.draw(crate::rng::Rng::bits);
+        let seed = world.draw(crate::rng::SimRng::bits);
         let mut daemon_config = self.daemon_config();
         if self.bug == Some(Bug::DeadlineNotClamped) {
             daemon_config.limits.schedule.max_interval = FOREVER;
@@ -261,7 +261,7 @@ impl Simulation {
     async fn run_with_clients(&self, daemon: &mut Simulated) -> ProcessEnd {
         let world = &self.world;
         let stop_at =
-            Instant::now() + Duration::from_millis(world.draw(|rng| rng.spread(2_400_000)));
+            Instant::now() + Duration::from_millis(world.draw(|rng| rng.log_uniform(2_400_000)));
         let every = world.draw(|rng| rng.pick(&[2_000, 30_000, 600_000]));
         let mut pending_removals = Vec::new();
         loop {

@@ -25,7 +25,7 @@ use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::EPOCH_MS;
-use crate::rng::Rng;
+use crate::rng::SimRng;
 
 const JOBS: u64 = 1_000;
 /// The default rate limit.
@@ -41,7 +41,7 @@ const END: u64 = 2_400;
 struct OutageApi {
     start: Instant,
     by_second: Rc<RefCell<Vec<u64>>>,
-    rng: Rc<RefCell<Rng>>,
+    rng: Rc<RefCell<SimRng>>,
     job_starts: Rc<RefCell<BTreeMap<JobRef, u64>>>,
 }
 
@@ -58,7 +58,7 @@ impl OutageApi {
     fn status(&self, job: JobRef) -> Status {
         let now = self.start.elapsed().as_secs();
         let start = *self.job_starts.borrow_mut().entry(job).or_insert(now);
-        let mut rng = Rng::new(job.id.get());
+        let mut rng = SimRng::new(job.id.get());
         let lasts = rng.between(300, 1_800);
         // The ETA is wrong by up to 20 %.
         let reported = lasts * rng.between(80, 120) / 100;
@@ -230,7 +230,7 @@ async fn an_outage_causes_no_request_storm_during_it_or_after_it() {
     let api = OutageApi {
         start: Instant::now(),
         by_second: Rc::new(RefCell::new(vec![0; END as usize + 60])),
-        rng: Rc::new(RefCell::new(Rng::new(1))),
+        rng: Rc::new(RefCell::new(SimRng::new(1))),
         job_starts: Rc::default(),
     };
     let unreachable = run_daemon(&api).await;

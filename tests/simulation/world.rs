@@ -8,12 +8,12 @@ use tokio::time::{Duration, Instant};
 
 use crate::faults::{Fault, FaultCounts};
 use crate::log::{Log, Stamp};
-use crate::rng::Rng;
+use crate::rng::SimRng;
 
 /// All parts of a lifetime use it on one thread, so that a seed always gives the same events.
 pub(crate) struct World {
     started: Instant,
-    rng: RefCell<Rng>,
+    rng: RefCell<SimRng>,
     /// Drawn for each lifetime, so that some have, for example, a reliable disk and a broken API.
     pub(crate) fault_rates: FaultRates,
     faults_disabled: Cell<bool>,
@@ -45,7 +45,7 @@ struct Trace {
 
 impl World {
     pub(crate) fn new(seed: u64, tracing: TraceMode) -> Self {
-        let mut rng = Rng::new(seed);
+        let mut rng = SimRng::new(seed);
         let mut odds = || rng.pick(&[0.0, 0.02, 0.1, 0.4]);
         let (api, outage, disk, hooks, clock) = (odds(), odds(), odds(), odds(), odds());
         let enabled = Fault::ALL.iter().map(|_| rng.chance(0.6)).collect();
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+    pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut SimRng) -> T) -> T {
         draw(&mut self.rng.borrow_mut())
     }
 

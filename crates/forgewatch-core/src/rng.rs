@@ -1,10 +1,12 @@
-//! Random numbers.
+//! Random numbers from a seed, the same on every machine.
+
+use std::f64::consts::TAU;
 
 use crate::watch::Rng;
 
-/// splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): jitter needs to be
-/// uncorrelated between processes, not unpredictable.
-#[derive(Debug)]
+/// `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): its numbers need to be
+/// uncorrelated, not unpredictable.
+#[derive(Clone, Debug)]
 pub struct SeededRng(u64);
 
 impl SeededRng {
@@ -12,13 +14,76 @@ impl SeededRng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
+
+    /// The stream of `name` under `seed`, independent of the streams of other names.
+    pub fn named(seed: u64, name: &str) -> Self {
+        // FNV-1a spreads short names over 64 bits
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| {
+            (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(seed ^ hash)
+    }
+
+    /// The next 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// An index into a list of this length; 0 for an empty list.
+    pub fn index(&mut self, len: usize) -> usize {
+        (self.bits() % (len as u64).max(1)) as usize
+    }
+
+    /// Uniform in `[low, high)`.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.uniform()
+    }
+
+    /// Normally distributed (Box-Muller transform).
+    pub fn normal(&mut self, mean: f64, deviation: f64) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        mean + deviation * radius * (TAU * self.uniform()).cos()
+    }
 }
 
 impl Rng for SeededRng {
     fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_depends_only_on_seed_and_name() {
+        let draw = |seed, name| SeededRng::named(seed, name).bits();
+        assert_eq!(draw(1, "diff/1"), draw(1, "diff/1"));
+        assert_ne!(draw(1, "diff/1"), draw(2, "diff/1"));
+        assert_ne!(draw(1, "diff/1"), draw(1, "diff/2"));
+    }
+
+    #[test]
+    fn uniform_and_normal_numbers_have_the_expected_moments() {
+        let mut rng = SeededRng::new(3);
+        let n = 20_000;
+        let mean = (0..n).map(|_| rng.between(2.0, 4.0)).sum::<f64>() / f64::from(n);
+        assert!((mean - 3.0).abs() < 0.02, "{mean}");
+        let draws: Vec<f64> = (0..n).map(|_| rng.normal(0.0, 0.5)).collect();
+        let mean = draws.iter().sum::<f64>() / f64::from(n);
+        let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / f64::from(n);
+        assert!(mean.abs() < 0.02, "{mean}");
+        assert!((variance - 0.25).abs() < 0.02, "{variance}");
+    }
+
+    #[test]
+    fn an_index_is_within_the_list() {
+        let mut rng = SeededRng::new(4);
+        assert!((0..100).all(|_| rng.index(3) < 3));
+        assert_eq!(rng.index(0), 0);
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! Times are seconds of the script since the job appeared, `0 <= t < end`.
 
+use forgewatch_core::rng::SeededRng;
 use serde::Deserialize;
-
-use crate::rng::Rng;
 
 /// Time constant of the noise of [`EtaModel::Noisy`], in seconds: responses closer together have similar errors.
 const NOISE_DECAY: f64 = 60.0;
@@ -51,13 +50,13 @@ pub(crate) enum EtaModel {
 #[derive(Clone, Debug)]
 pub(crate) struct EtaPredictor {
     eta: EtaModel,
-    rng: Rng,
+    rng: SeededRng,
     /// Time and value of the last draw.
     noise: Option<(f64, f64)>,
 }
 
 impl EtaPredictor {
-    pub(crate) fn new(eta: EtaModel, rng: Rng) -> Self {
+    pub(crate) fn new(eta: EtaModel, rng: SeededRng) -> Self {
         Self {
             eta,
             rng,
@@ -86,7 +85,7 @@ impl EtaPredictor {
 
     /// The next value of an Ornstein-Uhlenbeck process: the noise depends on time, not on the number of requests.
     fn next_noise(&mut self, t: f64, spread: f64) -> f64 {
-        let innovation = self.rng.normal(spread);
+        let innovation = self.rng.normal(0.0, spread);
         let x = match self.noise {
             None => innovation,
             Some((before, x)) => {
@@ -105,7 +104,7 @@ mod tests {
 
     /// The reported ETAs, every 10 s, of a job of 100 s with 10 s in the queue.
     fn reported(eta: EtaModel) -> Vec<Option<f64>> {
-        let mut predictor = EtaPredictor::new(eta, Rng::new(1, "diff/1"));
+        let mut predictor = EtaPredictor::new(eta, SeededRng::named(1, "diff/1"));
         (0..10)
             .map(|step| {
                 let t = 10.0 * f64::from(step);
@@ -162,8 +161,10 @@ mod tests {
 
     #[test]
     fn noise_is_correlated_in_time() {
-        let mut predictor =
-            EtaPredictor::new(EtaModel::Noisy { spread: 0.4 }, Rng::new(1, "diff/1"));
+        let mut predictor = EtaPredictor::new(
+            EtaModel::Noisy { spread: 0.4 },
+            SeededRng::named(1, "diff/1"),
+        );
         let first = predictor.predict(10.0, 0.0, 100.0, 1).unwrap();
         let second = predictor.predict(10.001, 0.0, 100.0, 1).unwrap();
         let later = predictor.predict(500.0, 0.0, 1000.0, 1).unwrap();
@@ -175,7 +176,7 @@ mod tests {
     fn progress_only_and_hidden_report_no_eta_and_hidden_no_progress() {
         assert!(reported(EtaModel::ProgressOnly).iter().all(Option::is_none));
         assert!(reported(EtaModel::Hidden).iter().all(Option::is_none));
-        let tells = |eta| EtaPredictor::new(eta, Rng::new(1, "x")).reports_progress();
+        let tells = |eta| EtaPredictor::new(eta, SeededRng::named(1, "x")).reports_progress();
         assert!(tells(EtaModel::ProgressOnly));
         assert!(!tells(EtaModel::Hidden));
     }

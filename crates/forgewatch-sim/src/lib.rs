@@ -22,7 +22,6 @@ mod fault_effects;
 mod http;
 mod job_model;
 mod responder;
-mod rng;
 mod script;
 mod server;
 mod status_json;

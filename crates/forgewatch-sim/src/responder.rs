@@ -12,12 +12,12 @@ use crate::eta::EtaPredictor;
 use crate::fault_effects::{self, json};
 use crate::http::{HttpRequest, LoggedRequest};
 use crate::job_model::{ScriptedJob, StartTrigger};
-use crate::rng::Rng;
 use crate::script::Script;
 use crate::script::fault::{FaultKind, ScriptedFault};
 use crate::status_json::{self, Times};
 use crate::transport::{HttpResponse, Transport};
 use forgewatch_core::job::JobRef;
+use forgewatch_core::rng::SeededRng;
 
 /// The last second that an HTTP date can express: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -55,7 +55,7 @@ impl Responder {
     pub(crate) fn new(script: Script, speed: f64, started_wall_ms: i64) -> Self {
         let runs = script.jobs.iter().enumerate().map(|(index, job)| {
             // not the stream that drew the job's parameters
-            let rng = Rng::new(script.seed, &format!("{} noise", job.name));
+            let rng = SeededRng::named(script.seed, &format!("{} noise", job.name));
             let start = (job.start == StartTrigger::ServerStart).then_some(0.0);
             (
                 job.name,

@@ -12,8 +12,8 @@ use crate::eta::{EtaKey, EtaModel};
 use crate::job_model::{
     Ending, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback, Stall, StartTrigger,
 };
-use crate::rng::Rng;
 use forgewatch_core::job::{JobKind, JobState};
+use forgewatch_core::rng::SeededRng;
 
 /// The default `joberror` of a failed job.
 const DEFAULT_ERROR: &str = "simulated failure";
@@ -123,7 +123,7 @@ pub(crate) fn check(
     let mut check = JobChecker {
         source,
         offset,
-        rng: Rng::new(seed, &name.to_string()),
+        rng: SeededRng::named(seed, &name.to_string()),
     };
     let duration = text.duration.secs();
     let queued = text.queued.map_or(0.0, ScriptDuration::secs);
@@ -141,7 +141,7 @@ pub(crate) fn check(
             "progress_curve",
             text.progress_curve.take(),
             0.1..=10.0,
-            |rng| rng.uniform(0.6, 1.6),
+            |rng| rng.between(0.6, 1.6),
         )?,
         eta_rounding: check.eta_rounding(text.eta_rounding),
         eta: check.eta(&mut text)?,
@@ -163,7 +163,7 @@ struct JobChecker<'a> {
     source: &'a str,
     /// Byte offset of the job's table.
     offset: usize,
-    rng: Rng,
+    rng: SeededRng,
 }
 
 impl JobChecker<'_> {
@@ -182,7 +182,7 @@ impl JobChecker<'_> {
         key: &str,
         given: Option<Spanned<f64>>,
         range: RangeInclusive<f64>,
-        drawn: impl Fn(&mut Rng) -> f64,
+        drawn: impl Fn(&mut SeededRng) -> f64,
     ) -> Result<f64, ScriptError> {
         let drawn = drawn(&mut self.rng);
         match given {
@@ -200,7 +200,7 @@ impl JobChecker<'_> {
     }
 
     fn eta_rounding(&mut self, given: Option<ScriptDuration>) -> f64 {
-        let drawn = [1.0, 1.0, 10.0, 60.0][(self.rng.bits() % 4) as usize];
+        let drawn = [1.0, 1.0, 10.0, 60.0][self.rng.index(4)];
         given.map_or(drawn, ScriptDuration::secs)
     }
 
@@ -217,14 +217,14 @@ impl JobChecker<'_> {
             }
         }
         let spread = self.draw("spread", text.spread.take(), 0.0..=3.0, |d| {
-            d.uniform(0.1, 0.6)
+            d.between(0.1, 0.6)
         })?;
         let bias = self.draw("bias", text.bias.take(), 0.01..=100.0, |d| {
-            let width = d.uniform(0.2, 0.8);
-            d.normal(width).exp()
+            let width = d.between(0.2, 0.8);
+            d.normal(0.0, width).exp()
         })?;
         let fraction = self.draw("fraction", text.fraction.take(), 0.01..=1.0, |d| {
-            d.uniform(0.3, 0.9)
+            d.between(0.3, 0.9)
         })?;
         Ok(match text.eta {
             EtaKey::Exact => EtaModel::Exact,
