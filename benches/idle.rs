@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::config::for_simulator;
-use forgewatch::engine::{Engine, SystemClock, Throttle};
+use forgewatch::engine::{Engine, EngineParts, SystemClock, Throttle};
 use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobState};
@@ -129,15 +129,15 @@ fn engine(interval: Duration) -> Outcome<InstantEngine> {
         max_in_flight: 64,
         max_requests_per_second: 1e6,
     };
-    Ok(Engine::new(
-        InstantApi,
-        store::NoStore,
-        SystemClock::start(),
-        SeededRng::new(1),
-        limits(interval)?,
+    Ok(Engine::new(EngineParts {
+        api: InstantApi,
+        store: store::NoStore,
+        clock: SystemClock::start(),
+        rng: SeededRng::new(1),
+        limits: limits(interval)?,
         throttle,
-        Calibration::default(),
-    ))
+        calibration: Calibration::default(),
+    }))
 }
 
 fn watch(engine: &mut InstantEngine, id: u64) -> Outcome<()> {

@@ -17,7 +17,7 @@ use forgewatch::clanforge::Credentials;
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::config::for_simulator;
 use forgewatch::config::settings::Settings;
-use forgewatch::engine::{Engine, SystemClock, Throttle};
+use forgewatch::engine::{Engine, EngineParts, SystemClock, Throttle};
 use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
@@ -227,15 +227,15 @@ fn engine(
         max_in_flight: settings.api.max_in_flight,
         max_requests_per_second: settings.api.max_requests_per_second,
     };
-    let mut engine = Engine::new(
-        CountingApi { client, polls },
-        store::NoStore,
-        SystemClock::start(),
-        SeededRng::new(1),
-        settings.limits.clone(),
+    let mut engine = Engine::new(EngineParts {
+        api: CountingApi { client, polls },
+        store: store::NoStore,
+        clock: SystemClock::start(),
+        rng: SeededRng::new(1),
+        limits: settings.limits.clone(),
         throttle,
-        Calibration::default(),
-    );
+        calibration: Calibration::default(),
+    });
     for (n, job) in (0_u128..).zip(jobs) {
         engine.watch(WatchId(n.to_ne_bytes()), *job, None);
     }

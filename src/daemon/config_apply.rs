@@ -1,7 +1,6 @@
 //! Applies a configuration at startup and at a reload, whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +8,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
 use super::values::RequestFailure;
+use super::watcher::{Watcher, WatcherParts};
 use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, RECORD_RETRY, count};
 use crate::clanforge::Api;
-use crate::engine::{Clock, Engine, SystemEvents, Throttle};
-use crate::hooks::HookSpec;
-use crate::hooks::{Dispatcher, Executor, Outbox};
+use crate::engine::{Clock, Throttle};
+use crate::hooks::{Executor, HookSpec};
 use crate::store::{ConfigJob, DaemonStore, JobListUpdate, SavedWatch, StoreError, StoredState};
 use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
-use forgewatch_core::job::JobRef;
-use forgewatch_core::job::JobSpec;
+use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
-use forgewatch_core::rng::SeededRng;
-use forgewatch_core::schedule::Calibration;
 use forgewatch_core::status::DiffNames;
 use forgewatch_core::watch::Watch;
 
@@ -49,6 +45,16 @@ pub enum StartupError {
     Entropy(String),
 }
 
+pub struct DaemonParts<A, S, C, P> {
+    pub config: DaemonConfig<A, P>,
+    pub store: S,
+    pub stored: StoredState,
+    pub clock: C,
+    pub new_watch_id: NewWatchId,
+    /// For the jitter.
+    pub seed: u64,
+}
+
 /// Recorded before a new list of jobs takes effect.
 struct ReloadPlan {
     update: JobListUpdate,
@@ -57,54 +63,48 @@ struct ReloadPlan {
 }
 
 impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
-    /// Continues from the store with this configuration. `seed` is for the jitter.
+    /// Continues from what is stored.
     ///
     /// # Errors
     /// The store has unreadable content, or the new list of jobs cannot be recorded.
-    pub async fn start(
-        config: DaemonConfig<A, P>,
-        store: S,
-        loaded: StoredState,
-        clock: C,
-        mut new_watch_id: NewWatchId,
-        seed: u64,
-    ) -> Result<Self, StartupError> {
+    pub async fn start(parts: DaemonParts<A, S, C, P>) -> Result<Self, StartupError> {
+        let DaemonParts {
+            config,
+            store,
+            stored,
+            clock,
+            mut new_watch_id,
+            seed,
+        } = parts;
         let started = clock.now();
-        let system_events = Rc::new(SystemEvents::new(
-            new_watch_id().map_err(StartupError::Entropy)?,
-            clock.clone(),
-        ));
-        let outbox = Outbox::new(store, clock.clone(), &system_events.id().to_string());
-        let rng = |n: u64| SeededRng::new(seed.wrapping_add(n));
-        let mut hooks = Dispatcher::new(
-            &config.hooks,
-            config.executor,
-            outbox.clone(),
-            Rc::clone(&system_events),
-            rng(0),
-        );
-        hooks
-            .load(loaded.deliveries)
-            .map_err(|error| StartupError::Row(error.to_string()))?;
-        let memory: Option<Calibration> = loaded
+        let calibration = stored
             .calibration
             .and_then(|json| serde_json::from_str(&json).ok());
-        let mut engine = Engine::new(
-            config.api,
-            outbox.clone(),
-            clock.clone(),
-            rng(1),
-            config.limits.clone(),
-            config.throttle,
-            memory.unwrap_or_default(),
-        );
+        let watcher = Watcher::new(WatcherParts {
+            id: new_watch_id().map_err(StartupError::Entropy)?,
+            seed,
+            api: config.api,
+            store,
+            clock: clock.clone(),
+            limits: config.limits.clone(),
+            throttle: config.throttle,
+            calibration: calibration.unwrap_or_default(),
+            hooks: &config.hooks,
+            executor: config.executor,
+            deliveries: stored.deliveries,
+        });
+        let Watcher {
+            mut engine,
+            hooks,
+            outbox,
+            system_events,
+        } = watcher.map_err(|error| StartupError::Row(error.to_string()))?;
         let mut active = BTreeMap::new();
-        for saved in loaded.watches {
-            let watch = Watch::load(&saved.snapshot, started, &config.limits)
+        for saved in stored.watches {
+            engine
+                .resume_saved(&saved)
                 .map_err(|error| StartupError::Row(format!("{}: {error}", saved.job)))?;
-            let id = watch.id();
-            active.insert(saved.job, ActiveWatch::new(id, saved.added_by));
-            engine.resume(watch);
+            active.insert(saved.job, ActiveWatch::new(saved.id, saved.added_by));
         }
         let mut daemon = Self {
             engine,
@@ -116,7 +116,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             limits: config.limits,
             retain: config.retain,
             active,
-            config_jobs: loaded.config_jobs,
+            config_jobs: stored.config_jobs,
             background_tasks: FuturesUnordered::new(),
             unrecorded: VecDeque::new(),
             publishable: Vec::new(),
@@ -128,17 +128,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             started,
         };
         let plan = daemon.plan(config.jobs).map_err(StartupError::Entropy)?;
-        let mut is_reported = false;
-        while let Err(error) = daemon.record(&plan).await {
-            if !matches!(error, StoreError::Unavailable(_)) {
-                return Err(error.into());
-            }
-            if !is_reported {
-                tracing::error!(target: "forgewatch::daemon", %error, "startup waits for disk space");
-            }
-            is_reported = true;
-            sleep(RECORD_RETRY).await;
-        }
+        daemon.record_when_possible(&plan).await?;
         daemon.apply(plan);
         daemon.emit(EventType::WatchStarted, daemon.jobs());
         daemon.prune_after(FIRST_PRUNE_AFTER);
@@ -233,6 +223,21 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             new_watches,
             reconciled,
         })
+    }
+
+    async fn record_when_possible(&self, plan: &ReloadPlan) -> Result<(), StoreError> {
+        let mut is_reported = false;
+        loop {
+            match self.record(plan).await {
+                Err(error @ StoreError::Unavailable(_)) if !is_reported => {
+                    tracing::error!(target: "forgewatch::daemon", %error, "startup waits for disk space");
+                    is_reported = true;
+                }
+                Err(StoreError::Unavailable(_)) => {}
+                result => return result,
+            }
+            sleep(RECORD_RETRY).await;
+        }
     }
 
     async fn record(&self, plan: &ReloadPlan) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 mod config_apply;
 mod requests;
 mod values;
+mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -16,10 +17,11 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use config_apply::{DaemonConfig, StartupError};
+pub use config_apply::{DaemonConfig, DaemonParts, StartupError};
 pub use values::{
     AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
 };
+pub use watcher::{Watcher, WatcherParts};
 
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, SystemEvents};

@@ -3,26 +3,70 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{AbortHandle, Abortable};
-
 use super::watch_table::Phase;
 use super::{Clock, CommitDone, Engine, PollDone};
-use crate::clanforge::Api;
+use crate::clanforge::{Api, StatusResponse};
 use crate::store::{AddedBy, Commit, PollSample, SavedWatch, Store, StoreError};
 use forgewatch_core::poll_log::PollRecord;
 use forgewatch_core::retry;
 use forgewatch_core::schedule::CalibrationUpdate;
+use forgewatch_core::throttle::circuit_breaker::PollOutcome;
 use forgewatch_core::time::Moment;
-use forgewatch_core::watch::{Context, Effects, Input, Next, Watch};
+use forgewatch_core::watch::{Context, Effects, FreshStatus, Input, Next, Watch};
 
 /// Longest delay before a step is tried again whose commit failed.
 const MAX_COMMIT_RETRY: Duration = Duration::from_secs(30);
 
 impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
+    pub(super) fn on_poll_done(&mut self, done: PollDone) {
+        let PollDone { slot, id, result } = done;
+        let Some(result) = result else {
+            return;
+        };
+        self.poll_aborts.remove(&slot);
+        let now = self.clock.now();
+        let outcome = PollOutcome {
+            refusal_opens: !self.limits.refusal_ends,
+            slot,
+            result: result.as_ref().map(|_| ()),
+            watched: self.watches.len(),
+            in_flight: self.polls.len(),
+        };
+        if self.throttle.observe(now.up_ms, outcome, &mut self.rng) {
+            self.poll_now(self.watches.suspended());
+        }
+        // The watch may have been stopped meanwhile: its end is being committed, or its slot belongs to another watch.
+        let watch = self.watches.watch(slot).filter(|watch| watch.id() == id);
+        let Some(job) = watch.map(Watch::job) else {
+            return;
+        };
+        if self.watches.phase(slot) != Some(Phase::Polling) {
+            return;
+        }
+        let input = match result {
+            Ok(StatusResponse {
+                status,
+                date,
+                min_wait,
+            }) => {
+                let server_now_ms = self.server_clock.observe(now.wall_ms, date, &status);
+                Input::Status(Box::new(FreshStatus {
+                    status,
+                    server_now_ms,
+                    min_wait,
+                }))
+            }
+            Err(error) => {
+                tracing::debug!(target: "forgewatch::engine", %job, kind = %error.kind, "{error}");
+                Input::Error(error)
+            }
+        };
+        self.step(slot, input, now);
+    }
+
     /// Steps the watch and applies the result: at once if it has no events, after the commit otherwise.
     pub(super) fn step(&mut self, slot: u32, input: Input, now: Moment) {
-        self.clear_timer(slot);
-        let Some(watch) = self.watch_table.watch(slot) else {
+        let Some(watch) = self.watches.watch(slot) else {
             return;
         };
         let cx = Context {
@@ -30,14 +74,14 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             server_now_ms: self.server_clock.now_ms(now.wall_ms),
             limits: &self.limits,
             calibration: &self.calibration,
-            refusal_is_global: self.watch_table.refusal_is_global(slot),
+            refusal_is_global: self.watches.refusal_is_global(slot),
         };
         let (watch, effects) = watch.step(input, &cx, &mut self.rng);
         if effects.events.is_empty() {
             self.adopt(slot, watch, effects, now);
             return;
         }
-        self.watch_table.set_phase(slot, Phase::Committing);
+        self.watches.set_phase(slot, Phase::Committing);
         let row = self
             .store
             .is_persistent()
@@ -82,10 +126,11 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         } = done;
         match result {
             Ok(()) => {
-                self.watch_table.reset_failed_commits(slot);
-                let stop = self.watch_table.take_pending_stop(slot);
+                self.watches.reset_failed_commits(slot);
+                let stop = self.watches.take_pending_stop(slot);
                 // If the API came back while the suspension was being committed, `Transition::Up` missed this watch.
-                let missed_return = watch.is_suspended() && !self.circuit_breaker.is_down();
+                let missed_return =
+                    watch.is_suspended() && !self.throttle.circuit_breaker.is_down();
                 self.adopt(slot, watch, effects, self.clock.now());
                 if let Some(outcome) = stop {
                     self.stop(slot, outcome);
@@ -103,7 +148,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
                 if let Next::End { outcome, .. } = effects.next
                     && !outcome.is_from_polling()
                 {
-                    self.watch_table.defer_stop(slot, outcome);
+                    self.watches.defer_stop(slot, outcome);
                 }
                 self.roll_back(slot, &watch);
             }
@@ -114,12 +159,12 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     /// and longer delays: a disk may stay full for hours.
     fn roll_back(&mut self, slot: u32, failed: &Watch) {
         let now = self.clock.now();
-        let failed_commits = self.watch_table.count_failed_commit(slot);
+        let failed_commits = self.watches.count_failed_commit(slot);
         let wait = retry::wait(failed_commits, MAX_COMMIT_RETRY, &mut self.rng);
         let retry_at = now.plus(wait.max(self.limits.schedule.min_interval)).up_ms;
-        if self.watch_table.has_pending_stop(slot) {
+        if self.watches.has_pending_stop(slot) {
             // A stop makes no request, so that no pause of the API applies.
-            self.set_timer(slot, retry_at);
+            self.wait_until(slot, retry_at);
             return;
         }
         let input = Input::CommitFailed {
@@ -131,40 +176,25 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     /// Puts a step into effect.
     fn adopt(&mut self, slot: u32, watch: Watch, effects: Effects, now: Moment) {
-        let (job, id) = (watch.job(), watch.id());
+        let kind = watch.job().kind;
         self.record_poll(&watch, effects.poll, now);
-        self.watch_table.replace(slot, watch);
+        self.watches.replace(slot, watch);
         self.publishable.extend(effects.events);
         match effects.next {
-            Next::Wait { until } => self.set_timer(slot, until),
+            Next::Wait { until } => self.wait_until(slot, until),
             Next::Poll { .. } if self.shutting_down => {}
-            Next::Poll { diff_info } => {
-                self.rate_limiter.take(now.up_ms);
-                self.watch_table.set_phase(slot, Phase::Polling);
-                let api = Rc::clone(&self.api);
-                let (handle, registration) = AbortHandle::new_pair();
-                self.poll_aborts.insert(slot, handle);
-                let poll = async move { api.poll(job, diff_info).await };
-                let poll = Abortable::new(poll, registration);
-                self.polls.push(Box::pin(async move {
-                    PollDone {
-                        slot,
-                        id,
-                        result: poll.await.ok(),
-                    }
-                }));
-            }
+            Next::Poll { diff_info } => self.start_poll(slot, diff_info, now),
             Next::End {
                 calibration_update, ..
             } => {
                 // A job that had ended before its first poll gives no samples.
                 let update = calibration_update.filter(|it| *it != CalibrationUpdate::default());
                 if let Some(update) = update {
-                    self.calibration.update(job.kind, &update);
+                    self.calibration.update(kind, &update);
                     self.has_learned = true;
                 }
-                self.circuit_breaker.cancel_probe(slot);
-                self.watch_table.remove(slot);
+                self.throttle.circuit_breaker.cancel_probe(slot);
+                self.watches.remove(slot);
             }
         }
     }

@@ -13,6 +13,7 @@ mod dispatch;
 mod system_events;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod timer_queue;
 mod watch_table;
 
@@ -26,34 +27,35 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use clock::{Clock, SystemClock};
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::throttle::circuit_breaker::CircuitBreaker;
-use forgewatch_core::throttle::rate_limiter::RateLimiter;
 pub use system_events::SystemEvents;
-use timer_queue::TimerQueue;
+pub use throttle::Throttle;
+use throttle::ThrottleState;
 use watch_table::{Phase, WatchTable};
 
 use crate::clanforge::{Api, StatusResponse};
-use crate::store::{Store, StoreError};
+use crate::store::{SavedWatch, Store, StoreError};
 use forgewatch_core::event::{Event, JobMeta, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::schedule::{Calibration, ServerClock};
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::PollError;
-use forgewatch_core::watch::{Effects, FreshStatus, Input, Watch};
-
-/// Limits on the requests to the API.
-#[derive(Clone, Copy, Debug)]
-pub struct Throttle {
-    /// At least 1.
-    pub max_in_flight: usize,
-    /// On average; above zero.
-    pub max_requests_per_second: f64,
-}
+use forgewatch_core::watch::{Effects, Input, InvalidSavedWatch, Watch};
 
 /// Least time between two wake-ups by timers: polls that fall due in between start together, because a wake-up costs
 /// more than the work it finds. A timer on its own is not delayed.
 const MIN_WAKE_INTERVAL_MS: u64 = 10;
+
+/// What an engine works with.
+pub struct EngineParts<A, S, C> {
+    pub api: A,
+    pub store: S,
+    pub clock: C,
+    pub rng: SeededRng,
+    pub limits: Limits,
+    pub throttle: Throttle,
+    pub calibration: Calibration,
+}
 
 pub struct Engine<A, S, C> {
     api: Rc<A>,
@@ -61,7 +63,6 @@ pub struct Engine<A, S, C> {
     clock: C,
     rng: SeededRng,
     limits: Limits,
-    max_in_flight: usize,
     calibration: Calibration,
     has_learned: bool,
     /// Set once the store cannot be trusted any more.
@@ -69,12 +70,8 @@ pub struct Engine<A, S, C> {
     /// No poll starts; the commits in flight are awaited.
     shutting_down: bool,
     server_clock: ServerClock,
-    circuit_breaker: CircuitBreaker,
-    rate_limiter: RateLimiter,
-    watch_table: WatchTable,
-    timer_queue: TimerQueue,
-    /// The log says that polls are late.
-    is_behind: bool,
+    throttle: ThrottleState,
+    watches: WatchTable,
     last_wake_ms: u64,
     polls: FuturesUnordered<LocalBoxFuture<'static, PollDone>>,
     /// Of the polls in flight, by slot.
@@ -99,33 +96,21 @@ struct CommitDone {
 }
 
 impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
-    pub fn new(
-        api: A,
-        store: S,
-        clock: C,
-        rng: SeededRng,
-        limits: Limits,
-        throttle: Throttle,
-        calibration: Calibration,
-    ) -> Self {
-        let now = clock.now().up_ms;
+    pub fn new(parts: EngineParts<A, S, C>) -> Self {
+        let now = parts.clock.now().up_ms;
         Self {
-            api: Rc::new(api),
-            store: Rc::new(store),
-            clock,
-            rng,
-            limits,
-            max_in_flight: throttle.max_in_flight.max(1),
-            calibration,
+            api: Rc::new(parts.api),
+            store: Rc::new(parts.store),
+            clock: parts.clock,
+            rng: parts.rng,
+            limits: parts.limits,
+            calibration: parts.calibration,
             has_learned: false,
             store_failure: None,
             shutting_down: false,
             server_clock: ServerClock::default(),
-            circuit_breaker: CircuitBreaker::default(),
-            rate_limiter: RateLimiter::new(throttle.max_requests_per_second, now),
-            watch_table: WatchTable::default(),
-            timer_queue: TimerQueue::default(),
-            is_behind: false,
+            throttle: ThrottleState::new(parts.throttle, now),
+            watches: WatchTable::default(),
             last_wake_ms: now.saturating_sub(MIN_WAKE_INTERVAL_MS),
             polls: FuturesUnordered::new(),
             poll_aborts: BTreeMap::new(),
@@ -139,23 +124,35 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         self.resume(Watch::new(id, job, meta, self.clock.now()));
     }
 
-    /// Continues a saved watch. Its job must not be watched already.
+    /// Continues a watch as it was stored. Its job must not be watched already.
+    ///
+    /// # Errors
+    /// It is unreadable.
+    pub fn resume_saved(&mut self, saved: &SavedWatch) -> Result<(), InvalidSavedWatch> {
+        self.resume(Watch::load(
+            &saved.snapshot,
+            self.clock.now(),
+            &self.limits,
+        )?);
+        Ok(())
+    }
+
+    /// Continues a watch. Its job must not be watched already.
     pub fn resume(&mut self, watch: Watch) {
         let at = watch.wake_at(&self.limits);
-        let slot = self.watch_table.insert(watch);
-        self.set_timer(slot, at);
+        self.watches.insert(watch, Phase::Waiting(at));
     }
 
     /// Ends one watch, if it exists. [`Engine::advance`] returns the event.
     pub fn stop_one(&mut self, id: WatchId, outcome: Outcome) {
-        if let Some(slot) = self.watch_table.find(id) {
+        if let Some(slot) = self.watches.find(id) {
             self.stop(slot, outcome);
         }
     }
 
     /// Ends every watch. [`Engine::advance`] returns the events.
     pub fn stop_all(&mut self, outcome: Outcome) {
-        for slot in self.watch_table.occupied() {
+        for slot in self.watches.occupied() {
             self.stop(slot, outcome);
         }
     }
@@ -164,15 +161,9 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     pub fn configure(&mut self, api: A, limits: Limits, throttle: Throttle) {
         self.api = Rc::new(api);
         self.limits = limits;
-        self.max_in_flight = throttle.max_in_flight.max(1);
-        let now = self.clock.now().up_ms;
-        self.rate_limiter.set_rate(throttle.max_requests_per_second);
-        // New credentials or a new address may have ended the outage. Pauses that the server demanded remain.
-        if self.circuit_breaker.reset() {
-            self.rate_limiter.slow_start(now);
-        }
-        self.poll_now(self.watch_table.refused());
-        self.poll_now(self.watch_table.suspended());
+        self.throttle.configure(throttle, self.clock.now().up_ms);
+        self.poll_now(self.watches.refused());
+        self.poll_now(self.watches.suspended());
         self.reschedule_waiting();
     }
 
@@ -191,12 +182,12 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     /// Whether all watches have ended and all events were returned.
     pub fn is_done(&self) -> bool {
-        self.watch_table.is_empty() && self.publishable.is_empty()
+        self.watches.is_empty() && self.publishable.is_empty()
     }
 
     /// The watches that have not ended.
     pub fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.watch_table.watches()
+        self.watches.watches()
     }
 
     /// Whether an ended job has changed the calibration.
@@ -242,69 +233,22 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     }
 
     fn stop(&mut self, slot: u32, outcome: Outcome) {
-        match self.watch_table.phase(slot) {
+        match self.watches.phase(slot) {
             Some(Phase::Waiting(_) | Phase::Polling) => {
                 // An earlier stop may be waiting for its next attempt to commit.
-                self.watch_table.take_pending_stop(slot);
+                self.watches.take_pending_stop(slot);
                 if let Some(poll) = self.poll_aborts.remove(&slot) {
                     poll.abort();
                 }
                 self.step(slot, Input::Stop(outcome), self.clock.now());
             }
-            Some(Phase::Committing) => self.watch_table.defer_stop(slot, outcome),
+            Some(Phase::Committing) => self.watches.defer_stop(slot, outcome),
             None => {}
         }
     }
 
-    fn on_poll_done(&mut self, done: PollDone) {
-        let PollDone { slot, id, result } = done;
-        let Some(result) = result else {
-            return;
-        };
-        self.poll_aborts.remove(&slot);
-        let now = self.clock.now();
-        self.observe(now.up_ms, slot, result.as_ref().map(|_| ()));
-        // The watch may have been stopped meanwhile: its end is being committed, or its slot belongs to another watch.
-        let is_same = self.watch_table.watch(slot).is_some_and(|w| w.id() == id);
-        if !is_same || self.watch_table.phase(slot) != Some(Phase::Polling) {
-            return;
-        }
-        let input = match result {
-            Ok(StatusResponse {
-                status,
-                date,
-                min_wait,
-            }) => {
-                let server_now_ms = self.server_clock.observe(now.wall_ms, date, &status);
-                Input::Status(Box::new(FreshStatus {
-                    status,
-                    server_now_ms,
-                    min_wait,
-                }))
-            }
-            Err(error) => {
-                tracing::debug!(target: "forgewatch::engine", job = %self.job_name(slot), kind = %error.kind, "{error}");
-                Input::Error(error)
-            }
-        };
-        self.step(slot, input, now);
-    }
-
-    fn set_timer(&mut self, slot: u32, at: u64) {
-        self.circuit_breaker.cancel_probe(slot);
-        self.timer_queue.insert(at, slot);
-        self.watch_table.set_phase(slot, Phase::Waiting(at));
-    }
-
-    fn clear_timer(&mut self, slot: u32) {
-        if let Some(Phase::Waiting(at)) = self.watch_table.phase(slot) {
-            self.timer_queue.remove(at, slot);
-        }
-    }
-
-    fn job_name(&self, slot: u32) -> String {
-        self.watch_table
-            .watch(slot)
-            .map_or_else(String::new, |w| w.job().to_string())
+    fn wait_until(&mut self, slot: u32, until: u64) {
+        self.throttle.circuit_breaker.cancel_probe(slot);
+        self.watches.set_phase(slot, Phase::Waiting(until));
     }
 }

@@ -1,8 +1,10 @@
-//! The watches, each in a numbered slot that it keeps until it ends.
+//! The watches, each in a numbered slot that it keeps until it ends, and their timers.
 
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::Outcome;
 use forgewatch_core::watch::Watch;
+
+use super::timer_queue::TimerQueue;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -27,6 +29,8 @@ struct Entry {
 pub(super) struct WatchTable {
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
+    /// An entry for each watch in [`Phase::Waiting`].
+    timers: TimerQueue,
     /// Watches whose first poll has not come back yet.
     awaiting_result: usize,
     /// Whether any job has ever had a status.
@@ -34,27 +38,32 @@ pub(super) struct WatchTable {
 }
 
 impl WatchTable {
-    pub(super) fn insert(&mut self, watch: Watch) -> u32 {
+    pub(super) fn insert(&mut self, watch: Watch, phase: Phase) {
         self.awaiting_result += usize::from(!watch.has_result());
-        let slot = Some(Entry {
+        let entry = Some(Entry {
             watch,
-            phase: Phase::Committing,
+            phase,
             pending_stop: None,
             failed_commits: 0,
         });
-        let at = self.free.pop().unwrap_or(self.slots.len() as u32);
-        match self.slots.get_mut(at as usize) {
-            Some(entry) => *entry = slot,
-            None => self.slots.push(slot),
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        match self.slots.get_mut(slot as usize) {
+            Some(free) => *free = entry,
+            None => self.slots.push(entry),
         }
-        at
+        if let Phase::Waiting(at) = phase {
+            self.timers.insert(at, slot);
+        }
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
         let entry = self.slots.get_mut(slot as usize).and_then(Option::take);
-        if let Some(Entry { watch, .. }) = entry {
+        if let Some(Entry { watch, phase, .. }) = entry {
             self.awaiting_result -= usize::from(!watch.has_result());
             self.free.push(slot);
+            if let Phase::Waiting(at) = phase {
+                self.timers.remove(at, slot);
+            }
         }
     }
 
@@ -85,9 +94,21 @@ impl WatchTable {
     }
 
     pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
-        if let Some(entry) = self.get_mut(slot) {
-            entry.phase = phase;
+        let Some(entry) = self.get_mut(slot) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.phase, phase);
+        if let Phase::Waiting(at) = before {
+            self.timers.remove(at, slot);
         }
+        if let Phase::Waiting(at) = phase {
+            self.timers.insert(at, slot);
+        }
+    }
+
+    /// The earliest timer and its slot.
+    pub(super) fn next_due(&self) -> Option<(u64, u32)> {
+        self.timers.first()
     }
 
     pub(super) fn defer_stop(&mut self, slot: u32, outcome: Outcome) {

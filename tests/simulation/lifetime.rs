@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use forgewatch::daemon::{Daemon, DaemonConfig};
+use forgewatch::daemon::{Daemon, DaemonConfig, DaemonParts};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -239,7 +239,15 @@ impl Simulation {
         if self.bug == Some(Bug::DeadlineNotClamped) {
             daemon_config.limits.schedule.max_interval = FOREVER;
         }
-        let daemon = Daemon::start(daemon_config, store, stored, clock, self.ids(), seed).await;
+        let daemon = Daemon::start(DaemonParts {
+            config: daemon_config,
+            store,
+            stored,
+            clock,
+            new_watch_id: self.ids(),
+            seed,
+        });
+        let daemon = daemon.await;
         let mut daemon = match daemon {
             Ok(daemon) => daemon,
             Err(error) => {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::clanforge::{Api, StatusResponse};
-use forgewatch::daemon::{Daemon, DaemonConfig};
+use forgewatch::daemon::{Daemon, DaemonConfig, DaemonParts};
 use forgewatch::engine::{Clock, Throttle};
 use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
 use forgewatch::store::{
@@ -266,9 +266,15 @@ async fn run_daemon(api: &OutageApi) -> usize {
         Ok(WatchId(ids.to_be_bytes()))
     });
     let (store, loaded) = (DiscardingStore, StoredState::default());
-    let (config, clock) = (daemon_config(api.clone()), api.clone());
-    let daemon = Daemon::start(config, store, loaded, clock, new_id, 1).await;
-    let mut daemon = daemon.unwrap();
+    let daemon = Daemon::start(DaemonParts {
+        config: daemon_config(api.clone()),
+        store,
+        stored: loaded,
+        clock: api.clone(),
+        new_watch_id: new_id,
+        seed: 1,
+    });
+    let mut daemon = daemon.await.unwrap();
     let end = api.start + Duration::from_secs(END);
     let mut last_job = JOBS;
     while let Ok(events) = timeout_at(end, daemon.advance()).await {

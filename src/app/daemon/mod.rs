@@ -27,7 +27,7 @@ use crate::config::settings::{OutputFormat, Settings};
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{Request, Response};
 use crate::control::server::{ControlServer, PendingRequest};
-use crate::daemon::{Daemon, DaemonConfig, StartupError};
+use crate::daemon::{Daemon, DaemonConfig, DaemonParts, StartupError};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::hooks::HookAction;
@@ -174,18 +174,18 @@ impl Service {
         daemon_config: DaemonConfig<RefreshingClient, Actions>,
         report: Report,
     ) -> Result<Self, CommandError> {
-        let (store, loaded) = startup::open(&settings.state.path).await?;
+        let (store, stored) = startup::open(&settings.state.path).await?;
         let path = settings.state.path.display();
         let clock = SystemClock::start();
         let seed = getrandom::u64().map_err(CommandError::internal)?;
-        let daemon = Daemon::start(
-            daemon_config,
-            store.clone(),
-            loaded,
+        let daemon = Daemon::start(DaemonParts {
+            config: daemon_config,
+            store: store.clone(),
+            stored,
             clock,
-            Box::new(|| new_watch_id().map_err(|e| e.to_string())),
+            new_watch_id: Box::new(|| new_watch_id().map_err(|e| e.to_string())),
             seed,
-        );
+        });
         let daemon = daemon.await.map_err(|error| match error {
             StartupError::Row(why) => CommandError::unusable(format!(
                 "{path}: the state is damaged: {why}; recover what is readable with: forgewatch state recover --from \

@@ -21,6 +21,7 @@ use super::exit_status::{OutcomeCounts, RunErrors, is_failure, status_if_unread}
 use super::{READER_GRACE, new_watch_id, throttle, ticks};
 use crate::clanforge::ApiClient;
 use crate::config::settings::{OneShotSettings, Settings};
+use crate::daemon::{Watcher, WatcherParts};
 use crate::engine::{Engine, SystemClock, SystemEvents};
 use crate::hooks::{Actions, Dispatcher, Outbox};
 use crate::os::signals::{StopSignal, StopSignals};
@@ -28,11 +29,9 @@ use crate::report::{FRAME_INTERVAL, JobRow, Report};
 use crate::store::{Commit, Store, StoreError, StoredState, calibration};
 use forgewatch_core::event::{Event, EventFields, EventType, JobMeta};
 use forgewatch_core::job::{JobRef, Outcome, Reason};
-use forgewatch_core::rng::SeededRng;
 use forgewatch_core::schedule::Calibration;
 use forgewatch_core::status::DiffNames;
 use forgewatch_core::time::Moment;
-use forgewatch_core::watch::Watch;
 use state_file::EarlierWatch;
 pub(super) use state_file::StateFile;
 
@@ -86,29 +85,25 @@ impl OneShotRun {
         let throttle = throttle(&settings.api);
         let learned = calibration.map_or_else(Calibration::default, |path| calibration::load(path));
         let clock = SystemClock::start();
-        let system_events = Rc::new(SystemEvents::new(
-            new_watch_id().map_err(no_entropy)?,
+        let Watcher {
+            mut engine,
+            hooks,
+            outbox,
+            system_events,
+        } = Watcher::new(WatcherParts {
+            id: new_watch_id().map_err(no_entropy)?,
+            seed: getrandom::u64().map_err(no_entropy)?,
+            api: client,
+            store: state.clone(),
             clock,
-        ));
-        let outbox = Outbox::new(state.clone(), clock, &system_events.id().to_string());
-        let mut hooks = Dispatcher::new(
-            &settings.hooks,
-            actions,
-            outbox.clone(),
-            Rc::clone(&system_events),
-            rng()?,
-        );
-        hooks.load(loaded.deliveries).map_err(io::Error::other)?;
-        let limits = settings.limits.clone();
-        let mut engine = Engine::new(
-            client,
-            outbox.clone(),
-            clock,
-            rng()?,
-            settings.limits,
+            limits: settings.limits,
             throttle,
-            learned,
-        );
+            calibration: learned,
+            hooks: &settings.hooks,
+            executor: actions,
+            deliveries: loaded.deliveries,
+        })
+        .map_err(io::Error::other)?;
         let jobs = settings.jobs.iter().map(|spec| spec.job);
         let mut earlier =
             (state.earlier_watches(jobs, loaded.watches).await).map_err(io::Error::other)?;
@@ -116,8 +111,7 @@ impl OneShotRun {
         for spec in settings.jobs {
             match earlier.remove(&spec.job) {
                 Some(EarlierWatch::Running(saved)) => {
-                    let watch = Watch::load(&saved.snapshot, engine.now(), &limits);
-                    engine.resume(watch.map_err(io::Error::other)?);
+                    engine.resume_saved(&saved).map_err(io::Error::other)?;
                 }
                 Some(EarlierWatch::Ended(outcome)) => {
                     counts.add(outcome);
@@ -392,10 +386,6 @@ fn job_meta(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
             names: DiffNames::default(),
         })
     })
-}
-
-fn rng() -> io::Result<SeededRng> {
-    getrandom::u64().map(SeededRng::new).map_err(no_entropy)
 }
 
 fn no_entropy(error: getrandom::Error) -> io::Error {

@@ -121,18 +121,15 @@ impl Setup {
             log: Rc::clone(&log),
             respond,
         };
-        let rng = SeededRng::new(7);
-        let clock = VirtualClock(start);
-        let calibration = Calibration::default();
-        let mut engine = Engine::new(
+        let mut engine = Engine::new(EngineParts {
             api,
             store,
-            clock,
-            rng,
-            self.limits,
-            self.throttle,
-            calibration,
-        );
+            clock: VirtualClock(start),
+            rng: SeededRng::new(7),
+            limits: self.limits,
+            throttle: self.throttle,
+            calibration: Calibration::default(),
+        });
         for id in 1..=self.jobs {
             engine.watch(WatchId(u128::from(id).to_be_bytes()), job(id), None);
         }

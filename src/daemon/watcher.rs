@@ -1,0 +1,71 @@
+//! Puts engine, hooks and outbox together over one store, for daemon and one-shot alike.
+
+use std::rc::Rc;
+
+use forgewatch_core::delivery::{DeliveryRow, PayloadError};
+use forgewatch_core::event::WatchId;
+use forgewatch_core::limits::Limits;
+use forgewatch_core::rng::SeededRng;
+use forgewatch_core::schedule::Calibration;
+
+use crate::clanforge::Api;
+use crate::engine::{Clock, Engine, EngineParts, SystemEvents, Throttle};
+use crate::hooks::{Dispatcher, Executor, HookSpec, Outbox};
+use crate::store::Store;
+
+pub struct WatcherParts<'a, A, S, C, P> {
+    /// The id of this process as a source of events.
+    pub id: WatchId,
+    /// For the jitter.
+    pub seed: u64,
+    pub api: A,
+    pub store: S,
+    pub clock: C,
+    pub limits: Limits,
+    pub throttle: Throttle,
+    pub calibration: Calibration,
+    pub hooks: &'a [HookSpec],
+    pub executor: P,
+    /// Those of an earlier process.
+    pub deliveries: Vec<DeliveryRow>,
+}
+
+pub struct Watcher<A, S, C, P> {
+    pub engine: Engine<A, Outbox<S, C>, C>,
+    pub hooks: Dispatcher<S, C, P>,
+    pub outbox: Outbox<S, C>,
+    pub system_events: Rc<SystemEvents<C>>,
+}
+
+impl<A: Api, S: Store + Clone, C: Clock, P: Executor> Watcher<A, S, C, P> {
+    /// # Errors
+    /// A stored delivery is unreadable.
+    pub fn new(parts: WatcherParts<A, S, C, P>) -> Result<Self, PayloadError> {
+        let clock = parts.clock;
+        let system_events = Rc::new(SystemEvents::new(parts.id, clock.clone()));
+        let outbox = Outbox::new(parts.store, clock.clone(), &parts.id.to_string());
+        let mut hooks = Dispatcher::new(
+            parts.hooks,
+            parts.executor,
+            outbox.clone(),
+            Rc::clone(&system_events),
+            SeededRng::new(parts.seed),
+        );
+        hooks.load(parts.deliveries)?;
+        let engine = Engine::new(EngineParts {
+            api: parts.api,
+            store: outbox.clone(),
+            clock,
+            rng: SeededRng::new(parts.seed.wrapping_add(1)),
+            limits: parts.limits,
+            throttle: parts.throttle,
+            calibration: parts.calibration,
+        });
+        Ok(Self {
+            engine,
+            hooks,
+            outbox,
+            system_events,
+        })
+    }
+}
