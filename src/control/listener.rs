@@ -52,8 +52,8 @@ impl SocketFile {
         };
         let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "not a file name");
         let name = path.file_name().ok_or_else(nameless).map_err(fail)?;
-        let folder = folder_of(path);
-        create_folder(folder).map_err(fail)?;
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        create_folder(folder.unwrap_or(Path::new("."))).map_err(fail)?;
         remove_stale_socket(path)?;
 
         let private = PrivateFolder::next_to(path).map_err(fail)?;
@@ -126,13 +126,6 @@ fn set_group(socket: &Path, gid: u32) -> bool {
             );
             false
         }
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
     }
 }
 

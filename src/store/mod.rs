@@ -12,8 +12,6 @@ pub mod calibration;
 mod in_memory;
 mod sqlite;
 
-use std::future::Future;
-
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::event::{Event, EventId, WatchId};
 use forgewatch_core::job::JobRef;
@@ -103,6 +101,10 @@ pub struct StoredState {
 }
 
 /// What the engine and the hooks need of a store: writing.
+#[expect(
+    async_fn_in_trait,
+    reason = "its users run in a local runtime and need no Send bound"
+)]
 pub trait Store: 'static {
     /// Whether watches are stored; if not, callers need not serialize them.
     fn is_persistent(&self) -> bool {
@@ -110,7 +112,7 @@ pub trait Store: 'static {
     }
 
     /// Resolves once the commit is durable. After an error, nothing of it was stored.
-    fn commit(&self, commit: Commit<'_>) -> impl Future<Output = Result<(), StoreError>>;
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;
 
     /// Queues a poll. Polls are written together with later requests, at most once a second, and on close.
     fn record_poll(&self, sample: PollSample);
@@ -133,64 +135,49 @@ impl Store for NoStore {
 }
 
 /// What a daemon needs of a store beyond [`Store`]: queries, the list of configured jobs, pruning.
+#[expect(
+    async_fn_in_trait,
+    reason = "its users run in a local runtime and need no Send bound"
+)]
 pub trait DaemonStore: Store + Clone {
     /// All deliveries of a watch's events, oldest first.
-    fn deliveries_of(
-        &self,
-        watch: WatchId,
-    ) -> impl Future<Output = Result<Vec<DeliveryRow>, StoreError>>;
+    async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError>;
 
-    fn delivery(
-        &self,
-        id: DeliveryId,
-    ) -> impl Future<Output = Result<Option<DeliveryRow>, StoreError>>;
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, StoreError>;
 
     /// The newest `limit` failed deliveries, oldest first, and the number of all failed ones.
-    fn failed_deliveries(
+    async fn failed_deliveries(
         &self,
         limit: usize,
-    ) -> impl Future<Output = Result<(Vec<DeliveryRow>, usize), StoreError>>;
+    ) -> Result<(Vec<DeliveryRow>, usize), StoreError>;
 
     /// At most `limit` events behind the offset `after`, in order; 0 is before the first event.
-    fn events_since(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<StoredEvent>, StoreError>>;
+    async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The argument of [`DaemonStore::events_since`] that selects the events of this wall time or later.
-    fn offset_before(&self, wall_ms: i64) -> impl Future<Output = Result<u64, StoreError>>;
+    async fn offset_before(&self, wall_ms: i64) -> Result<u64, StoreError>;
 
     /// The events of a watch, in order.
-    fn events_of(
-        &self,
-        watch: WatchId,
-    ) -> impl Future<Output = Result<Vec<StoredEvent>, StoreError>>;
+    async fn events_of(&self, watch: WatchId) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The last polls of a watch, oldest first, as they were recorded.
-    fn polls_of(&self, watch: WatchId) -> impl Future<Output = Result<Vec<String>, StoreError>>;
+    async fn polls_of(&self, watch: WatchId) -> Result<Vec<String>, StoreError>;
 
     /// The newest watch of a job, running or ended.
-    fn newest_watch(
-        &self,
-        job: JobRef,
-    ) -> impl Future<Output = Result<Option<SavedWatch>, StoreError>>;
+    async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError>;
 
     /// Watches that ended at this wall time or later.
-    fn ended_watches(
-        &self,
-        wall_ms: i64,
-    ) -> impl Future<Output = Result<Vec<SavedWatch>, StoreError>>;
+    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError>;
 
     /// Stored as a whole or not at all.
-    fn update_jobs(&self, update: JobListUpdate) -> impl Future<Output = Result<(), StoreError>>;
+    async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError>;
 
-    fn save_calibration(&self, json: String) -> impl Future<Output = Result<(), StoreError>>;
+    async fn save_calibration(&self, json: String) -> Result<(), StoreError>;
 
     /// Deletes a batch of watches that ended before this wall time, with their events, polls and deliveries, and a batch
     /// of forgewatch's own events; returns the number of rows. Call it until that is 0: small batches let commits run
     /// in between. Watches of configured jobs stay, and so does what a pending or failed delivery needs.
-    fn prune(&self, before_wall_ms: i64) -> impl Future<Output = Result<usize, StoreError>>;
+    async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

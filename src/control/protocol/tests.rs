@@ -1,0 +1,141 @@
+use super::*;
+
+fn request(line: &str) -> Request {
+    serde_json::from_str(line).unwrap()
+}
+
+fn record() -> Box<RawValue> {
+    let text = r#"{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}"#;
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn summary() -> JobSummary {
+    JobSummary {
+        job: "diff/1234".parse().unwrap(),
+        watch: "a5".repeat(16),
+        labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
+        state: Some("running".to_owned()),
+        progress: Some(40),
+        remaining_ms: Some(130_000),
+        next_poll_ms: Some(12_000),
+        requests: 7,
+        unreachable: false,
+        outcome: None,
+        started_at_ms: Some(1_800_000_000_000),
+        ended_at_ms: None,
+    }
+}
+
+#[test]
+fn requests_have_their_documented_form() {
+    let jobs = vec!["diff/1".parse().unwrap(), "update/7".parse().unwrap()];
+    let requests = [
+        Request::Add {
+            jobs: jobs.clone(),
+            labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
+            again: true,
+        },
+        Request::Remove { jobs },
+        Request::List { all: true },
+        Request::Show {
+            job: "diff/1".parse().unwrap(),
+        },
+        Request::Events {
+            since: Since::After(17),
+            follow: true,
+        },
+        Request::Reload,
+        Request::ListDeliveries,
+        Request::RetryDelivery {
+            delivery: "a5-1/chat".to_owned(),
+        },
+        Request::DiscardFailed,
+    ];
+    let lines = requests
+        .each_ref()
+        .map(|r| serde_json::to_string(r).unwrap());
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"add":{"jobs":["diff/1","update/7"],"labels":{"build":"8812"},"again":true}}
+    {"remove":{"jobs":["diff/1","update/7"]}}
+    {"list":{"all":true}}
+    {"show":{"job":"diff/1"}}
+    {"events":{"since":{"after":17},"follow":true}}
+    "reload"
+    "list_deliveries"
+    {"retry_delivery":{"delivery":"a5-1/chat"}}
+    "discard_failed"
+    "#);
+    for (sent, line) in requests.iter().zip(lines) {
+        assert_eq!(*sent, request(&line));
+    }
+}
+
+#[test]
+fn absent_flags_are_false() {
+    let add = Request::Add {
+        jobs: vec!["diff/1".parse().unwrap()],
+        labels: BTreeMap::new(),
+        again: false,
+    };
+    assert_eq!(request(r#"{"add":{"jobs":["diff/1"]}}"#), add);
+    assert_eq!(request(r#"{"list":{}}"#), Request::List { all: false });
+}
+
+#[test]
+fn unknown_fields_and_invalid_values_are_rejected() {
+    for line in [
+        r#"{"list":{"every":true}}"#,
+        r#"{"add":{"jobs":["diff/0"]}}"#,
+        r#"{"add":{}}"#,
+        r#"{"add":{"jobs":["diff/1"],"labels":{"no name":"1"}}}"#,
+        r#"{"add":{"jobs":["diff/1"],"labels":{"build":"1\n2"}}}"#,
+        r#""stop""#,
+    ] {
+        assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_stored_record_is_passed_on_byte_for_byte() {
+    let event = Response::Event {
+        offset: 17,
+        record: record(),
+    };
+    let line = serde_json::to_string(&event).unwrap();
+    assert!(line.contains(record().get()), "{line}");
+    let Response::Event {
+        offset,
+        record: parsed,
+    } = serde_json::from_str(&line).unwrap()
+    else {
+        panic!("{line}");
+    };
+    assert_eq!((offset, parsed.get()), (17, record().get()));
+}
+
+#[test]
+fn job_details_are_one_object_and_survive_a_round_trip() {
+    let details = JobDetails {
+        summary: summary(),
+        next_poll_reason: Some(WaitReason::RetryAfter),
+        events: vec![record()],
+        polls: Vec::new(),
+        deliveries: vec![DeliverySummary {
+            id: "a5-1/chat".to_owned(),
+            hook: "chat".to_owned(),
+            event_type: "job.watching".to_owned(),
+            job: Some(summary().job),
+            attempts: 8,
+            state: DeliveryStatus::Failed,
+            due_at_ms: None,
+            error_message: Some("exit status 1".to_owned()),
+        }],
+    };
+    let text = serde_json::to_string(&Response::Job(Box::new(details))).unwrap();
+    insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"remaining_ms":130000,"next_poll_ms":12000,"requests":7,"unreachable":false,"started_at_ms":1800000000000,"next_poll_reason":{"kind":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"state":"failed","error_message":"exit status 1"}]}}"#);
+    let Response::Job(parsed) = serde_json::from_str(&text).unwrap() else {
+        panic!("{text}");
+    };
+    assert_eq!(parsed.summary, summary());
+    assert_eq!(serde_json::to_string(&Response::Job(parsed)).unwrap(), text);
+}
