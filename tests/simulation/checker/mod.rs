@@ -1,8 +1,16 @@
 //! Checks the log of a lifetime against the rules that every lifetime must keep.
 //!
-//! The checker knows the daemon's interface, but nothing about its implementation. `timeline` reconstructs from the writes
-//! that were applied to the disk which watches, events and deliveries exist at which time; the other files hold rules by
-//! subject. Where a crash or a disk error leaves two outcomes possible, the rules accept both.
+//! The checker knows the daemon's interface, but nothing about its implementation. Its input is what crossed the daemon's
+//! borders: API requests and responses, writes, hook attempts, published events, commands.
+//!
+//! - [`timeline`] builds the stored state over time from the writes that the disk applied: which watches, events and
+//!   deliveries existed when. Rules about ids, endings, publishing and commands are there.
+//! - [`transitions`] derives from each status which events it must lead to.
+//! - [`deliveries`] checks who receives which event, in which order, how often and when.
+//! - [`polls`] checks which jobs are polled, and when.
+//!
+//! A crash or a disk error often leaves two outcomes possible: a commit in flight may be lost or not. Then the rules accept
+//! both, but never something between them. Times have tolerances only where a limit or a slow disk can delay the daemon.
 
 mod deliveries;
 mod polls;
