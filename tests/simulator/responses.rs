@@ -109,63 +109,32 @@ fn json_styles_change_the_spelling_but_not_the_meaning() {
 fn credentials_account_path_and_method_are_checked() {
     let server = diff("");
     let mut client = RawClient::new(&server);
-    let target = "/cfp/v1/imagediff/1/status?accountserviceid=5678";
-    let status = |client: &mut RawClient, request: &str| client.send(request).status;
-    let raw = |method: &str, target: &str, auth: &str| {
-        format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{auth}\r\n")
-    };
+    let status = "/cfp/v1/imagediff/1/status";
+    let target = format!("{status}?accountserviceid=5678");
     let good = "Authorization: Basic c2ltOnNpbQ==\r\n";
-    assert_eq!(status(&mut client, &raw("GET", target, good)), 200);
-    assert_eq!(status(&mut client, &raw("GET", target, "")), 401);
-    assert_eq!(
-        status(
-            &mut client,
-            &raw("GET", target, "Authorization: Basic c2ltOnNpbX==\r\n")
-        ),
-        401
-    );
-    assert_eq!(
-        status(
-            &mut client,
-            &raw("GET", target, "Authorization: Bearer x\r\n")
-        ),
-        401
-    );
-    assert_eq!(
-        status(&mut client, &raw("GET", "/cfp/v1/imagediff/1/status", good)),
-        403
-    );
-    assert_eq!(
-        status(
-            &mut client,
-            &raw("GET", "/cfp/v1/imagediff/1/status?accountserviceid=1", good)
-        ),
-        403
-    );
-    assert_eq!(
-        status(
-            &mut client,
-            &raw(
-                "GET",
-                "/cfp/v1/imagediff/2/status?accountserviceid=5678",
-                good
-            )
-        ),
-        404
-    );
-    assert_eq!(
-        status(&mut client, &raw("GET", "/cfp/v1/images", good)),
-        404
-    );
-    assert_eq!(
-        status(
-            &mut client,
-            &raw("POST", target, &format!("{good}Content-Length: 0\r\n"))
-        ),
-        405
-    );
-    let error = client.send(&raw("GET", target, "")).json();
-    assert_eq!(error["success"], false);
+    let wrong_key = "Authorization: Basic c2ltOnNpbX==\r\n";
+    let bearer = "Authorization: Bearer x\r\n";
+    let with_body = format!("{good}Content-Length: 0\r\n");
+    let wrong_account = format!("{status}?accountserviceid=1");
+    let unknown_job = target.replace("imagediff/1", "imagediff/2");
+    for (method, target, headers, expected) in [
+        ("GET", target.as_str(), good, 200),
+        ("GET", &target, "", 401),
+        ("GET", &target, wrong_key, 401),
+        ("GET", &target, bearer, 401),
+        ("GET", status, good, 403),
+        ("GET", &wrong_account, good, 403),
+        ("GET", &unknown_job, good, 404),
+        ("GET", "/cfp/v1/images", good, 404),
+        ("POST", &target, &with_body, 405),
+    ] {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        let response = client.send(&request);
+        assert_eq!(response.status, expected, "{request}");
+        if expected == 401 {
+            assert_eq!(response.json()["success"], false);
+        }
+    }
 }
 
 #[test]
