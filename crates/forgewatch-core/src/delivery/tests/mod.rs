@@ -117,6 +117,31 @@ fn a_hook_receives_its_event_types_and_job_kinds() {
 }
 
 #[test]
+fn hook_failed_is_not_delivered_for_its_own_deliveries_or_once_suppressed() {
+    let mut routes = Routes::default();
+    routes.configure(vec![hook("h", &["hook.failed"], 0, 1)]);
+    let failed = |payload: &str| {
+        let mut queue = Queue::new(&[hook("bad", &[payload], 0, 1)]);
+        let payload = Arc::new(EventPayload::of(&event(1, payload), "test").unwrap());
+        let id = DeliveryId {
+            event: payload.id(),
+            hook: "bad".into(),
+        };
+        queue.add(&id, payload, at(0));
+        let settlement = queue.fail_all("shutdown").remove(0);
+        let fields = apply(&mut queue, settlement).unwrap();
+        Event {
+            fields,
+            ..event(2, "hook.failed")
+        }
+    };
+    assert_eq!(routes.deliveries(&failed("job.failed")).len(), 1);
+    assert_eq!(routes.deliveries(&failed("hook.failed")), []);
+    routes.suppress_failure_events();
+    assert_eq!(routes.deliveries(&failed("job.failed")), []);
+}
+
+#[test]
 fn the_head_of_a_lane_is_retried_before_the_next_delivery() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
     for seq in [1, 2] {
