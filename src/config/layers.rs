@@ -286,13 +286,18 @@ fn unknown_section(name: &str) -> String {
     if let Some((section, _)) = keys::names().find(|(_, key)| *key == name) {
         return format!("unknown section {shown}; the key belongs in [{section}]");
     }
-    match nearest(name, keys::section_names().chain(RESERVED_SECTIONS)) {
-        Some(near) => format!("unknown section {shown}; did you mean {near}?"),
-        None => format!(
-            "unknown section {shown}; use one of [api], [schedule], [state], [control], [[jobs]], [[hooks]]"
-        ),
+    if let Some(near) = nearest(name, keys::section_names().chain(RESERVED_SECTIONS)) {
+        return format!("unknown section {shown}; did you mean {near}?");
     }
+    let tables = SETTINGS.iter().map(|section| format!("[{}]", section.name));
+    let arrays = [JOBS.name, HOOKS.name].map(|name| format!("[[{name}]]"));
+    let sections: Vec<String> = tables.chain(arrays).collect();
+    format!(
+        "unknown section {shown}; use one of {}",
+        sections.join(", ")
+    )
 }
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -195,37 +195,57 @@ pub(super) fn group(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Removes trailing slashes from the path, so that the API's own paths can be appended.
-///
-/// Errors never quote the text: it may contain a password.
+/// The base URL of the API, without trailing slashes, so that the API's own paths can be appended.
 pub(super) fn base_url(text: &str) -> Result<Url, String> {
-    let example = "use one such as \"https://api.multiplay.co.uk\"";
-    let mut url =
-        Url::parse(text.trim()).map_err(|error| format!("invalid URL: {error}; {example}"))?;
-    if text.trim().chars().any(char::is_control) {
+    let mut url = secure_url(
+        text,
+        &UrlPurpose {
+            example: "https://api.multiplay.co.uk",
+            content: "the credentials",
+            instead_of_user: "use a credentials file or environment variables",
+        },
+    )?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("a base URL cannot contain a ?query or #fragment; remove it".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// For the errors of [`secure_url`].
+pub(super) struct UrlPurpose {
+    pub(super) example: &'static str,
+    /// What is sent to the URL.
+    pub(super) content: &'static str,
+    pub(super) instead_of_user: &'static str,
+}
+
+/// A URL to which nothing is sent in clear text over a network.
+///
+/// Errors never quote the text: it may contain a password, and many services put a secret in a webhook's URL.
+pub(super) fn secure_url(text: &str, purpose: &UrlPurpose) -> Result<Url, String> {
+    let text = text.trim();
+    let example = format!("use one such as {:?}", purpose.example);
+    let url = Url::parse(text).map_err(|error| format!("invalid URL: {error}; {example}"))?;
+    if text.chars().any(char::is_control) {
         return Err(format!("the URL contains control characters; {example}"));
     }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("not an https URL; {example}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "a base URL cannot contain a user name or password; use a credentials file or environment variables"
-                .to_owned(),
-        );
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("a base URL cannot contain a ?query or #fragment; remove it".to_owned());
+        let instead = purpose.instead_of_user;
+        return Err(format!(
+            "a URL cannot contain a user name or password; {instead}"
+        ));
     }
     if url.scheme() == "http" && !is_loopback(&url) {
-        return Err(
-            "http would send the credentials in clear text; use https, or a loopback host: localhost, 127.0.0.1 or \
-             [::1]"
-                .to_owned(),
-        );
+        return Err(format!(
+            "http would send {} in clear text; use https, or a loopback host: localhost, 127.0.0.1 or [::1]",
+            purpose.content
+        ));
     }
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
     Ok(url)
 }
 

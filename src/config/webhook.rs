@@ -11,8 +11,8 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use url::{Host, Url};
 
-use super::value;
-use crate::http_client::{is_link_local, is_loopback};
+use super::value::{self, UrlPurpose};
+use crate::http_client::is_link_local;
 
 /// A key's prefix in the Standard Webhooks specification.
 const PREFIX: &str = "whsec_";
@@ -21,27 +21,21 @@ const MIN_KEY_BYTES: usize = 24;
 /// Far more than the specification's longest key of 64 bytes needs.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// Errors never quote the URL: many services put a secret in it.
 pub(super) fn url(text: &str) -> Result<Url, String> {
-    let example = "use one such as \"https://hooks.example.net/forgewatch\"";
-    let url = Url::parse(text.trim()).map_err(|e| format!("invalid URL: {e}; {example}"))?;
-    let link_local = match url.host() {
-        None => return Err(format!("not an https URL; {example}")),
-        Some(Host::Domain(_)) => false,
+    let url = value::secure_url(
+        text,
+        &UrlPurpose {
+            example: "https://hooks.example.net/forgewatch",
+            content: "events",
+            instead_of_user: "remove them",
+        },
+    )?;
+    let is_link_local = match url.host() {
+        None | Some(Host::Domain(_)) => false,
         Some(Host::Ipv4(address)) => is_link_local(address.into()),
         Some(Host::Ipv6(address)) => is_link_local(address.into()),
     };
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("not an https URL; {example}"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("a webhook URL cannot contain a user name or password; remove them".to_owned());
-    }
-    if url.scheme() == "http" && !is_loopback(&url) {
-        let what = "http would send events in clear text; use https, or a loopback host: localhost, 127.0.0.1 or [::1]";
-        return Err(what.to_owned());
-    }
-    if link_local {
+    if is_link_local {
         return Err("a webhook cannot have a link-local address; use another host".to_owned());
     }
     Ok(url)
