@@ -20,6 +20,7 @@ use forgewatch_core::delivery::{
     PayloadError, Queue, Settlement,
 };
 use forgewatch_core::event::{Event, EventType};
+use forgewatch_core::retry;
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::time::Moment;
 
@@ -285,7 +286,8 @@ where
                 self.queue.requeue(&id, now, Some(why));
             }
             result => {
-                let settlement = self.queue.settle(id, result, now, &mut self.rng);
+                let backoff = |failures| retry::wait(failures, retry::MAX, &mut self.rng);
+                let settlement = self.queue.settle(id, result, now, backoff);
                 if let DeliveryChange::Reschedule { id, why, .. } = &settlement.change {
                     let error = &why.error;
                     tracing::debug!(target: "forgewatch::hooks", delivery = %id, error, "retrying later");

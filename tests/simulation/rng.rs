@@ -1,7 +1,6 @@
 //! Random numbers from a seed.
 
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::watch::Rng;
 
 #[derive(Debug)]
 pub(crate) struct SimRng(SeededRng);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
-use super::watch::Rng;
+use super::rng::SeededRng;
 
 const INITIAL: Duration = Duration::from_secs(1);
 /// The longest wait.
@@ -33,7 +33,7 @@ pub fn ceiling(failures: u8) -> Duration {
 }
 
 /// A wait after `failures` consecutive failures: a random part of the longest one (full jitter), which is at most `max`.
-pub fn wait(failures: u8, max: Duration, rng: &mut impl Rng) -> Duration {
+pub fn wait(failures: u8, max: Duration, rng: &mut SeededRng) -> Duration {
     ceiling(failures).min(max).mul_f64(rng.uniform())
 }
 

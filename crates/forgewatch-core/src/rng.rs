@@ -2,8 +2,6 @@
 
 use std::f64::consts::TAU;
 
-use crate::watch::Rng;
-
 /// `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): its numbers need to be
 /// uncorrelated, not unpredictable.
 #[derive(Clone, Debug)]
@@ -32,6 +30,11 @@ impl SeededRng {
         z ^ (z >> 31)
     }
 
+    /// Uniform in `[0, 1)`.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// An index into a list of this length; 0 for an empty list.
     pub fn index(&mut self, len: usize) -> usize {
         (self.bits() % (len as u64).max(1)) as usize
@@ -46,12 +49,6 @@ impl SeededRng {
     pub fn normal(&mut self, mean: f64, deviation: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         mean + deviation * radius * (TAU * self.uniform()).cos()
-    }
-}
-
-impl Rng for SeededRng {
-    fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -78,6 +75,12 @@ mod tests {
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / f64::from(n);
         assert!(mean.abs() < 0.02, "{mean}");
         assert!((variance - 0.25).abs() < 0.02, "{variance}");
+    }
+
+    #[test]
+    fn uniform_numbers_are_below_one() {
+        let mut rng = SeededRng::new(0);
+        assert!((0..100_000).all(|_| (0.0..1.0).contains(&rng.uniform())));
     }
 
     #[test]

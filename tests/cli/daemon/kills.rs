@@ -11,7 +11,6 @@ use std::thread;
 use std::time::Duration;
 
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::watch::Rng;
 use forgewatch_sim::Script;
 use serde_json::Value;
 

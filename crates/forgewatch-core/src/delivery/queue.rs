@@ -21,9 +21,7 @@ use super::types::{
     Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow,
     DeliveryState, OpenDelivery, OpenState, Settlement,
 };
-use crate::retry;
 use crate::time::Moment;
-use crate::watch::Rng;
 
 /// Longest delay that a receiver can request by `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
@@ -131,13 +129,14 @@ impl Queue {
         with_room.filter_map(|hook| Some(hook.first()?.0)).min()
     }
 
-    /// The change of a delivery after an attempt. Until it is applied no other change is made.
+    /// The change of a delivery after an attempt. Until it is applied no other change is made. `backoff` returns the delay
+    /// after a number of failures.
     pub fn settle(
         &mut self,
         id: DeliveryId,
         result: AttemptResult,
         now: Moment,
-        rng: &mut impl Rng,
+        backoff: impl FnOnce(u8) -> Duration,
     ) -> Settlement {
         let hook = self.hooks.entry(Arc::clone(&id.hook)).or_default();
         hook.settle(id.event);
@@ -147,9 +146,8 @@ impl Queue {
         let change = match result {
             AttemptResult::Delivered => DeliveryChange::Deliver { id },
             AttemptResult::Failed { why, not_before } if attempts <= retries => {
-                let bound = retry::ceiling(u8::try_from(attempts).unwrap_or(u8::MAX));
-                let jittered = bound.mul_f64(rng.uniform().clamp(0.0, 1.0));
-                let until = now.plus(jittered.max(not_before.min(MAX_RETRY_AFTER)));
+                let delay = backoff(u8::try_from(attempts).unwrap_or(u8::MAX));
+                let until = now.plus(delay.max(not_before.min(MAX_RETRY_AFTER)));
                 DeliveryChange::Reschedule { id, until, why }
             }
             AttemptResult::Failed { why, .. } | AttemptResult::Rejected(why) => {

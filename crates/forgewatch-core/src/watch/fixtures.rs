@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Context, Effects, FreshStatus, Input, Next, Rng, Watch};
+use super::{Context, Effects, FreshStatus, Input, Next, Watch};
 use crate::event::{Event, WatchId};
 use crate::job::JobState;
 use crate::limits::{JobFailed, Limits};
+use crate::rng::SeededRng;
 use crate::schedule::{Calibration, Policy, ScheduleSettings};
 use crate::status::Status;
 use crate::time::Moment;
@@ -28,19 +29,6 @@ pub fn limits() -> Limits {
         jobfailed: JobFailed::Flag,
         diff_info: true,
         refusal_ends: true,
-    }
-}
-
-/// splitmix64.
-pub struct SeededRng(pub u64);
-
-impl Rng for SeededRng {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -74,7 +62,7 @@ impl Scenario {
             events: Vec::new(),
             next: Next::Wait { until: now.up_ms },
             calibration: Calibration::default(),
-            rng: SeededRng(1),
+            rng: SeededRng::new(1),
         }
     }
 

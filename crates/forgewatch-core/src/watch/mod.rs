@@ -34,6 +34,7 @@ use super::event::{Event, JobMeta, WatchId};
 use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
 use super::limits::Limits;
 use super::poll_log::PollRecord;
+use super::rng::SeededRng;
 use super::schedule::{Calibration, CalibrationUpdate, History};
 use super::status::Status;
 use super::time::{Moment, millis};
@@ -65,12 +66,6 @@ pub struct Context<'a> {
     /// Whether a 403 concerns the credentials rather than this job: no other job has a status, and none is still
     /// waiting for its first response.
     pub refusal_is_global: bool,
-}
-
-/// A source of random numbers: the jitter of retries.
-pub trait Rng {
-    /// A number from 0 up to but not including 1, uniformly distributed.
-    fn uniform(&mut self) -> f64;
 }
 
 /// What happened to a watch.
@@ -238,7 +233,7 @@ impl Watch {
     }
 
     /// The transition function. Pure: the same arguments give the same result.
-    pub fn step(&self, input: Input, cx: &Context, rng: &mut impl Rng) -> (Self, Effects) {
+    pub fn step(&self, input: Input, cx: &Context, rng: &mut SeededRng) -> (Self, Effects) {
         let mut step = PendingStep {
             watch: self.clone(),
             cx,

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use super::step::PendingStep;
-use super::{ErrorState, FailureStreak, Next, Outcome, Rng};
+use super::{ErrorState, FailureStreak, Next, Outcome};
 use crate::event::{EventFields, EventType};
 use crate::poll_log::{PollResult, WaitReason};
 use crate::retry;
+use crate::rng::SeededRng;
 use crate::verdict::{ErrorHistory, ErrorKind, PollError, Verdict, judge};
 
 /// Longest error message in a poll record, in characters.
 const MAX_RECORDED_ERROR: usize = 200;
 
 impl PendingStep<'_> {
-    pub(super) fn on_error(&mut self, error: PollError, rng: &mut impl Rng) -> Next {
+    pub(super) fn on_error(&mut self, error: PollError, rng: &mut SeededRng) -> Next {
         let errors = self.count_error(&error);
         let verdict = judge(&error, &errors, self.cx.limits);
         let fields = self.error_fields(&error);
@@ -175,7 +176,7 @@ impl PendingStep<'_> {
         &self,
         counts: &ErrorHistory,
         at_least: Duration,
-        rng: &mut impl Rng,
+        rng: &mut SeededRng,
     ) -> Duration {
         let limits = self.cx.limits;
         let own_failures = self.watch.errors.as_ref().map_or(0, |t| t.failures);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::fixtures::{EPOCH_S, Scenario, SeededRng, error, limits};
+use super::fixtures::{EPOCH_S, Scenario, error, limits};
 use super::{FreshStatus, Input, Next, Watch};
 use crate::event::{Event, EventType};
 use crate::job::JobState;
@@ -252,12 +252,5 @@ proptest! {
     #[test]
     fn the_same_inputs_give_the_same_events(limits in bounds(), inputs in inputs()) {
         prop_assert_eq!(run(&limits, &inputs, |_, _| ()), run(&limits, &inputs, |_, _| ()));
-    }
-
-    #[test]
-    fn uniform_numbers_are_below_one(seed in any::<u64>()) {
-        use super::Rng;
-        let mut rng = SeededRng(seed);
-        prop_assert!((0..100).all(|_| (0.0..1.0).contains(&rng.uniform())));
     }
 }

@@ -108,7 +108,7 @@ fn deliveries_with_a_change_under_way_are_not_failed_again() {
     }
     begin(&mut queue, 0);
     let settled = |queue: &mut Queue, watch, attempt| {
-        queue.settle(id(watch, 1), attempt, at(0), &mut MaxDelay)
+        queue.settle(id(watch, 1), attempt, at(0), retry::ceiling)
     };
     let arrived = settled(&mut queue, 1, AttemptResult::Delivered);
     let waits = settled(&mut queue, 2, failure());

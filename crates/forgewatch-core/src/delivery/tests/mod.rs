@@ -11,17 +11,8 @@ use super::fixtures::{event, hook};
 use super::*;
 use crate::event::{Event, EventFields, EventId, WatchId};
 use crate::job::JobKind;
+use crate::retry;
 use crate::time::Moment;
-use crate::watch::Rng;
-
-/// Always the longest delay.
-struct MaxDelay;
-
-impl Rng for MaxDelay {
-    fn uniform(&mut self) -> f64 {
-        1.0
-    }
-}
 
 fn at(up_ms: u64) -> Moment {
     Moment {
@@ -94,7 +85,7 @@ fn settle(
     result: AttemptResult,
     now: u64,
 ) -> Option<EventFields> {
-    let settlement = queue.settle(id, result, at(now), &mut MaxDelay);
+    let settlement = queue.settle(id, result, at(now), retry::ceiling);
     apply(queue, settlement)
 }
 

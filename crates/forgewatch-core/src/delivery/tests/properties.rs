@@ -61,7 +61,8 @@ fn run(operations: &[Operation], seed: u64, retries: u32, max_running: usize) ->
                     1 => AttemptResult::Rejected(DeliveryFailure::new("HTTP 410")),
                     _ => failure(),
                 };
-                let change = queue.settle(id.clone(), attempt, at(now), &mut rng).change;
+                let backoff = |failures| retry::wait(failures, retry::MAX, &mut rng);
+                let change = queue.settle(id.clone(), attempt, at(now), backoff).change;
                 queue.apply(&change);
                 trace.push(format!("{change:?}"));
                 if !matches!(change, DeliveryChange::Reschedule { .. }) {
