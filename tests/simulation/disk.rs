@@ -210,7 +210,7 @@ impl DiskState {
             };
             match item {
                 Queued::PollSample(_) if self.is_full() => {
-                    self.world.record_fault(Fault::SamplesLost)
+                    self.world.record_fault(Fault::SamplesLost);
                 }
                 Queued::PollSample(sample) => self.in_memory.record_poll(sample),
                 Queued::StoreWrite(number) => self.try_apply(number),

@@ -124,12 +124,15 @@ fn prepare(db: &Connection, migrations: &[Migration]) -> Result<(), DbError> {
     Ok(())
 }
 
+/// The number of rows of each table.
+pub(super) type RowCounts = Vec<(&'static str, u64)>;
+
 /// Checks the header, the schema, SQLite's structures and every row; returns the file's version and the number of rows of
 /// each table.
 pub(super) fn check(
     db: &Connection,
     migrations: &[Migration],
-) -> Result<(usize, Vec<(&'static str, u64)>), DbError> {
+) -> Result<(usize, RowCounts), DbError> {
     let version = match schema::read_header(db, migrations)? {
         Header::Version(version) => version,
         Header::Empty => return Err(DbError::Damaged("it is empty".to_owned())),

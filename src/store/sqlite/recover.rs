@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{DbError, OpenError, open_error};
+use super::open::RowCounts;
 use super::salvage::{RecoveredTable, Salvage};
 use super::schema::{self, Header, MIGRATIONS, Migration};
 use super::{lock, open, repair};
@@ -33,7 +34,7 @@ pub enum RecoverError {
 }
 
 /// Checks a file completely and changes nothing; a daemon may be using it. Returns the number of rows of each table.
-pub fn check(path: &Path) -> Result<Vec<(&'static str, u64)>, OpenError> {
+pub fn check(path: &Path) -> Result<RowCounts, OpenError> {
     let file = existing(path)?;
     open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .and_then(|db| {
