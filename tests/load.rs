@@ -206,11 +206,11 @@ fn delivered(home: &Path) -> usize {
 fn lateness(log: &[forgewatch_sim::LoggedRequest], from: usize) -> Vec<u64> {
     let mut last: BTreeMap<JobRef, u64> = BTreeMap::new();
     let mut late = Vec::new();
-    for (n, hit) in log.iter().enumerate() {
-        let Some(job) = hit.job else { continue };
-        let before = last.insert(job, hit.at);
+    for (n, request) in log.iter().enumerate() {
+        let Some(job) = request.job else { continue };
+        let before = last.insert(job, request.at);
         if let Some(before) = before.filter(|_| n >= from) {
-            late.push((hit.at - before).saturating_sub(INTERVAL_MS));
+            late.push((request.at - before).saturating_sub(INTERVAL_MS));
         }
     }
     late.sort_unstable();

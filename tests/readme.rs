@@ -32,8 +32,8 @@ fn commands() -> Vec<&'static str> {
     fenced(README)
 }
 
-/// What a line has forgewatch do, without what stands around it.
-fn asked_of_forgewatch(line: &str) -> Option<&str> {
+/// The forgewatch command in a line, without prompt, `sudo`, `env` and redirections.
+fn forgewatch_command(line: &str) -> Option<&str> {
     let line = line.trim_start().trim_start_matches("$ ");
     let line = line.trim_start_matches("sudo ");
     let line = match line.strip_prefix("env ") {
@@ -44,7 +44,7 @@ fn asked_of_forgewatch(line: &str) -> Option<&str> {
     line.starts_with("forgewatch ").then_some(line)
 }
 
-/// Runs a line as the README's reader would, with `forgewatch` on the path, in an empty home.
+/// Runs a line with `forgewatch` in PATH and an empty home.
 fn run(line: &str, home: &std::path::Path, base_url: &str) -> Output {
     let path = format!(
         "{}:{}",
@@ -76,8 +76,8 @@ fn the_pipeline_recipe_watches_its_jobs_to_their_end() {
         .unwrap();
     let output = run(recipe, home.path(), &server.base_url());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains("2 of 2 completed"), "{told}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("2 of 2 completed"), "{stdout}");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_two_commands_are_the_ones_that_work() {
 /// With `--help` behind it nothing is done, but what stands before that has to be known.
 fn expect_known(lines: &[&str], least: usize) {
     let home = tempfile::tempdir().unwrap();
-    let lines = lines.iter().filter_map(|line| asked_of_forgewatch(line));
+    let lines = lines.iter().filter_map(|line| forgewatch_command(line));
     let known = lines.map(|line| {
         let help = run(&format!("{line} --help"), home.path(), "http://127.0.0.1:9");
         assert_eq!(help.status.code(), Some(0), "{line}: {help:?}");

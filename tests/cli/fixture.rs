@@ -106,7 +106,7 @@ impl SimFixture {
     /// The requests for `job`.
     pub(crate) fn requests_for(&self, job: &str) -> Vec<LoggedRequest> {
         let mut requests_for = self.server.log();
-        requests_for.retain(|hit| hit.job == Some(name(job)));
+        requests_for.retain(|request| request.job == Some(name(job)));
         requests_for
     }
 }

@@ -23,7 +23,7 @@ fn reload_prints_every_configuration_error() {
 }
 
 #[test]
-fn without_a_daemon_it_says_where_it_looked_and_what_would_do() {
+fn a_missing_daemon_is_reported_with_its_socket_and_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.toml");
     fs::write(
@@ -71,7 +71,7 @@ fn a_stale_socket_is_reported_as_a_missing_daemon() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_no_success() {
+fn an_invalid_response_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for (name, (says, why)) in [
         ("", "was lost"),
@@ -137,7 +137,7 @@ fn usage_errors_are_reported_without_a_request() {
 }
 
 #[test]
-fn an_answer_to_something_else_is_no_success() {
+fn a_response_to_another_request_is_an_error() {
     let daemon = TestDaemon::responding(|_| deliveries(Vec::new()));
     for args in [
         &["add", "diff/1"][..],

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::fixture::{Done, Program, TestDaemon};
 
-/// Any group of `/etc/group` would do; most systems have this one.
+/// Any group of `/etc/group` works; most systems have this one.
 const GROUP: &str = "daemon";
 const GROUP_ID: &str = "1";
 

@@ -156,7 +156,9 @@ fn is_complete_history(events: &[&Value]) {
 fn was_polled_after_its_end(server: &Server, job: JobRef) -> bool {
     let ended = server.ended_at(job);
     ended.is_some_and(|ended| {
-        let after = |hit: &forgewatch_sim::LoggedRequest| hit.job == Some(job) && hit.at >= ended;
+        let after = |request: &forgewatch_sim::LoggedRequest| {
+            request.job == Some(job) && request.at >= ended
+        };
         server.log().iter().any(after)
     })
 }

@@ -108,7 +108,7 @@ fn nothing_that_leaves_the_daemon_holds_a_secret() {
     let log = fixture.sim.server.log();
     assert!(
         log.iter()
-            .any(|hit| hit.header("webhook-signature").is_some())
+            .any(|request| request.header("webhook-signature").is_some())
     );
     let sent = BASE64_STANDARD.encode(format!("{ACCESS}:{SECRET}"));
     assert_eq!(

@@ -50,7 +50,7 @@ impl WatchPoll<'_> {
         self.request.response.as_ref()?.1.as_ref().err()
     }
 
-    fn answered(&self) -> Option<Stamp> {
+    fn response_at(&self) -> Option<Stamp> {
         Some(self.request.response.as_ref()?.0)
     }
 
@@ -97,7 +97,7 @@ fn config_at(log: &Log, process: usize, at: Stamp) -> &Config {
 fn check_overlap(log: &Log, polls: &[WatchPoll<'_>], findings: &mut Findings) {
     for (number, this) in polls.iter().enumerate() {
         let at = this.request.sent;
-        let over = |other: &WatchPoll| other.answered().or(other.request.canceled);
+        let over = |other: &WatchPoll| other.response_at().or(other.request.canceled);
         let in_flight = |other: &&WatchPoll| over(other).is_none_or(|over| at < over);
         let others = || polls[..number].iter().filter(in_flight);
         if this.watch.is_some() && others().any(|other| other.watch == this.watch) {
@@ -182,7 +182,7 @@ fn check_waits(
             }
             let config = config_at(log, number, at);
             // A request without a response ends with the process.
-            since = this.answered().unwrap_or(until);
+            since = this.response_at().unwrap_or(until);
             longest = this.longest_wait(config).max(600_000);
             last = Some(this);
         }
@@ -204,7 +204,7 @@ fn check_too_late(
     let api_errors = polls
         .iter()
         .filter(|poll| poll.is_api_error())
-        .filter_map(WatchPoll::answered);
+        .filter_map(WatchPoll::response_at);
     let delayed_until = api_errors
         .filter(|&t| t < at)
         .max()
@@ -222,10 +222,10 @@ fn check_too_late(
 
 /// Not before `min_interval` after a response, and not before the server's `Retry-After`.
 fn check_too_soon(log: &Log, last: &WatchPoll<'_>, at: Stamp, findings: &mut Findings) {
-    let Some(answered) = last.answered() else {
+    let Some(responded) = last.response_at() else {
         return;
     };
-    let config = config_at(log, last.request.process, answered);
+    let config = config_at(log, last.request.process, responded);
     let floor = match last.error() {
         None => config.limits.schedule.min_interval,
         Some(error) => error.retry_after.unwrap_or_default(),
@@ -235,12 +235,12 @@ fn check_too_soon(log: &Log, last: &WatchPoll<'_>, at: Stamp, findings: &mut Fin
         let settled = write
             .outcome
             .as_ref()
-            .map_or(answered, |(settled, _)| *settled);
-        write.applied().is_none() && answered < settled && write.submitted < at
+            .map_or(responded, |(settled, _)| *settled);
+        write.applied().is_none() && responded < settled && write.submitted < at
     });
-    if !commit_failed && at.ms < answered.ms + floor.as_millis() as u64 {
+    if !commit_failed && at.ms < responded.ms + floor.as_millis() as u64 {
         let job = last.request.job;
-        let early = answered.ms + floor.as_millis() as u64 - at.ms;
+        let early = responded.ms + floor.as_millis() as u64 - at.ms;
         findings.add(
             Rule::PolledTooSoon,
             at,

@@ -56,7 +56,7 @@ impl<'a> WatchCheck<'a> {
     }
 
     /// The write of this watch that was submitted right after this response.
-    fn write(&self, process: usize, answered: Stamp) -> Option<&'a StoreWrite> {
+    fn write(&self, process: usize, responded: Stamp) -> Option<&'a StoreWrite> {
         let of_it = |write: &&StoreWrite| match &write.op {
             StoreOp::Commit {
                 watch: Some(watch),
@@ -67,8 +67,8 @@ impl<'a> WatchCheck<'a> {
         };
         let at_once = |write: &&StoreWrite| {
             write.process == process
-                && write.submitted.ms == answered.ms
-                && write.submitted > answered
+                && write.submitted.ms == responded.ms
+                && write.submitted > responded
         };
         self.timeline.log.writes.iter().filter(at_once).find(of_it)
     }
