@@ -67,7 +67,18 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     ///
     /// # Errors
     /// The store has unreadable content, or the new list of jobs cannot be recorded.
-    pub async fn start(parts: DaemonParts<A, S, C, P>) -> Result<Self, StartupError> {
+    pub async fn start(mut parts: DaemonParts<A, S, C, P>) -> Result<Self, StartupError> {
+        let jobs = std::mem::take(&mut parts.config.jobs);
+        let mut daemon = Self::assemble(parts)?;
+        let plan = daemon.plan(jobs).map_err(StartupError::Entropy)?;
+        daemon.record_when_possible(&plan).await?;
+        daemon.apply(plan);
+        daemon.emit(EventType::WatchStarted, daemon.jobs());
+        daemon.prune_after(FIRST_PRUNE_AFTER);
+        Ok(daemon)
+    }
+
+    fn assemble(parts: DaemonParts<A, S, C, P>) -> Result<Self, StartupError> {
         let DaemonParts {
             config,
             store,
@@ -106,7 +117,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
                 .map_err(|error| StartupError::Row(format!("{}: {error}", saved.job)))?;
             active.insert(saved.job, ActiveWatch::new(saved.id, saved.added_by));
         }
-        let mut daemon = Self {
+        Ok(Self {
             engine,
             hooks,
             outbox,
@@ -126,13 +137,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
                 ..FinishedCounts::default()
             },
             started,
-        };
-        let plan = daemon.plan(config.jobs).map_err(StartupError::Entropy)?;
-        daemon.record_when_possible(&plan).await?;
-        daemon.apply(plan);
-        daemon.emit(EventType::WatchStarted, daemon.jobs());
-        daemon.prune_after(FIRST_PRUNE_AFTER);
-        Ok(daemon)
+        })
     }
 
     /// Applies a new configuration. After an error the old one still holds.

@@ -1,4 +1,4 @@
-//! Applies what a step decided: commits it first if it has events, then puts it into effect.
+//! Takes the result of a poll: steps the watch, commits the step if it has events, then puts it into effect.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -3,6 +3,9 @@
 //! [`Engine::advance`] drives everything; its owner selects over it and over signals, deadlines and output.
 //! Everything runs in the caller's task: a poll in flight is a future in a set, an idle watch is a row and a timer.
 //!
+//! The way of a poll: `dispatch` takes the due watch, checks the throttle and starts the poll; `apply` takes the response,
+//! steps the watch ([`Watch::step`]), has the store commit the result and puts it into effect.
+//!
 //! Commit before publish: the result of a step takes effect, and its events are returned, only once the store has
 //! committed it. If the commit fails, the old watch stays and the job is polled again. A watch that is being polled
 //! or committed has no timer, so a job never has two requests.
