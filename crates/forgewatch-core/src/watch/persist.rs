@@ -17,7 +17,7 @@ use crate::job::{JobRef, JobState, Outcome};
 use crate::limits::Limits;
 use crate::schedule::{History, SavedHistory};
 use crate::status::DiffNames;
-use crate::time::{Moment, millis};
+use crate::time::Moment;
 use crate::verdict::ErrorKind;
 
 /// The fields of a [`Watch`]; times in Unix milliseconds.
@@ -121,6 +121,54 @@ pub fn outcome_of(text: &str) -> Option<String> {
     serde_json::from_str::<Ended>(text).ok()?.outcome
 }
 
+impl SavedErrorState {
+    fn new(errors: &ErrorState, wall: impl Fn(u64) -> i64) -> Self {
+        Self {
+            streak: errors.streak.as_ref().map(|streak| SavedFailureStreak {
+                since: wall(streak.since),
+                reported: streak.reported,
+                suspended: streak.suspended,
+                kind: streak.kind,
+                http_status: streak.http_status,
+                message: streak.message.clone(),
+            }),
+            failures: errors.failures,
+            refused: errors.refused,
+            not_found: errors.not_found,
+            not_found_since: wall(errors.not_found_since),
+            failed_since: errors.failed_since.map(wall),
+        }
+    }
+
+    /// Whether the errors may be over: the API may be up again, and the credentials may have been replaced.
+    fn may_be_over(&self) -> bool {
+        self.streak.as_ref().is_some_and(|f| {
+            f.suspended || matches!(f.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
+        })
+    }
+
+    /// `polled` converts the start of a time with polls, `past` any other time.
+    fn restore(self, polled: impl Fn(i64) -> u64, past: impl Fn(i64) -> u64) -> ErrorState {
+        ErrorState {
+            streak: self.streak.map(|streak| FailureStreak {
+                since: polled(streak.since),
+                reported: streak.reported,
+                suspended: streak.suspended,
+                kind: streak.kind,
+                http_status: streak.http_status,
+                message: streak.message,
+            }),
+            failures: self.failures,
+            refused: self.refused,
+            not_found: self.not_found,
+            not_found_since: polled(self.not_found_since),
+            failed_since: self.failed_since.map(past),
+            // `poll_at` includes it.
+            not_before: 0,
+        }
+    }
+}
+
 impl Watch {
     /// The watch as JSON, with its outcome if it has ended.
     pub fn save(&self, now: Moment, outcome: Option<Outcome>) -> String {
@@ -140,21 +188,7 @@ impl Watch {
             game: meta.names.game,
             image: meta.names.image,
             machine: meta.names.machine,
-            errors: self.errors.as_deref().map(|errors| SavedErrorState {
-                streak: errors.streak.as_ref().map(|streak| SavedFailureStreak {
-                    since: wall(streak.since),
-                    reported: streak.reported,
-                    suspended: streak.suspended,
-                    kind: streak.kind,
-                    http_status: streak.http_status,
-                    message: streak.message.clone(),
-                }),
-                failures: errors.failures,
-                refused: errors.refused,
-                not_found: errors.not_found,
-                not_found_since: wall(errors.not_found_since),
-                failed_since: errors.failed_since.map(wall),
-            }),
+            errors: (self.errors.as_deref()).map(|errors| SavedErrorState::new(errors, wall)),
             history: self.history.save(wall),
             saved_at: now.wall_ms,
             first_poll_at: wall(self.first_poll_at),
@@ -196,49 +230,24 @@ impl Watch {
         };
         let id = row.watch.parse().map_err(InvalidSavedWatch::new)?;
         let job: JobRef = row.job.parse().map_err(InvalidSavedWatch::new)?;
-        let names = DiffNames {
-            game: row.game,
-            image: row.image,
-            machine: row.machine,
-        };
         let meta = JobMeta {
             labels: row.labels,
-            names,
+            names: DiffNames {
+                game: row.game,
+                image: row.image,
+                machine: row.machine,
+            },
         };
-        let latest = now
-            .up_ms
-            .saturating_add(millis(limits.schedule.max_interval));
-        // The API may be up again, and the credentials may have been replaced.
-        let may_work = |f: &SavedFailureStreak| {
-            f.suspended || matches!(f.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
-        };
-        let streak = row.errors.as_ref().and_then(|t| t.streak.as_ref());
-        let poll_now = streak.is_some_and(may_work);
-        let errors = row.errors.map(|errors| {
-            Box::new(ErrorState {
-                streak: errors.streak.map(|streak| FailureStreak {
-                    since: polled(streak.since),
-                    reported: streak.reported,
-                    suspended: streak.suspended,
-                    kind: streak.kind,
-                    http_status: streak.http_status,
-                    message: streak.message,
-                }),
-                failures: errors.failures,
-                refused: errors.refused,
-                not_found: errors.not_found,
-                not_found_since: polled(errors.not_found_since),
-                failed_since: errors.failed_since.map(past),
-                // `poll_at` includes it.
-                not_before: 0,
-            })
-        });
+        let latest = now.plus(limits.schedule.max_interval).up_ms;
+        let may_be_over = |errors: &SavedErrorState| errors.may_be_over();
+        let poll_now = row.errors.as_ref().is_some_and(may_be_over);
+        let errors = row.errors.map(|errors| errors.restore(polled, past));
         Ok(Self {
             id,
             job_id: job.id,
             job_kind: job.kind,
             meta: (meta != JobMeta::default()).then(|| Arc::new(meta)),
-            errors,
+            errors: errors.map(Box::new),
             history: History::restore(&row.history, past),
             first_poll_at: past(row.first_poll_at),
             first_poll_wall_ms: row.first_poll_wall_ms,
@@ -263,146 +272,5 @@ impl Watch {
             stalled: row.stalled,
             names_requested: row.names_requested,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watch::Input;
-    use crate::watch::fixtures::{Scenario, error, limits};
-
-    const DAY_MS: i64 = 86_400_000;
-
-    /// The moment `after_ms` later in another process, with the wall clock off by `skew_ms`.
-    fn later(now: Moment, after_ms: u64, skew_ms: i64) -> Moment {
-        Moment {
-            up_ms: 5_000_000_000_000 + after_ms,
-            wall_ms: now.wall_ms + after_ms.cast_signed() + skew_ms,
-        }
-    }
-
-    fn reload(watch: &Watch, saved_at: Moment, now: Moment) -> Watch {
-        Watch::load(&watch.save(saved_at, None), now, &limits()).unwrap()
-    }
-
-    #[test]
-    fn the_time_of_the_first_poll_survives_jumps_of_the_wall_clock() {
-        let scenario = Scenario::of("diff/9").at(7).step(Input::Due).running(10.0);
-        let first_poll_wall_ms = scenario.now.wall_ms;
-        let mut watch = scenario.watch;
-        for skew in [1, -DAY_MS, DAY_MS] {
-            let now = later(scenario.now, 300, skew);
-            watch = reload(&watch, now, later(now, 1, 0));
-            assert_eq!(watch.first_poll_wall_ms(), Some(first_poll_wall_ms));
-        }
-    }
-
-    #[test]
-    fn a_loaded_watch_waits_for_the_rest_of_its_interval() {
-        let scenario = Scenario::of("diff/9").at(0).step(Input::Due).running(10.0);
-        let scenario = scenario.at(40).running(30.0);
-        let wait = scenario.watch.next_poll_in(scenario.now);
-        let now = later(scenario.now, 300, 0);
-        let watch = reload(&scenario.watch, scenario.now, now);
-        assert_eq!(
-            watch.next_poll_in(now) + std::time::Duration::from_millis(300),
-            wait
-        );
-        assert_eq!(
-            (watch.id(), watch.job()),
-            (scenario.watch.id(), scenario.watch.job())
-        );
-        assert_eq!(
-            (watch.state(), watch.progress()),
-            (scenario.watch.state(), Some(30.0))
-        );
-        assert_eq!(watch.first_poll_at(), Some(now.up_ms - 40_300));
-    }
-
-    #[test]
-    fn a_clock_jump_never_extends_a_wait_beyond_max_interval() {
-        let scenario = Scenario::of("diff/9")
-            .at(0)
-            .running(10.0)
-            .at(40)
-            .running(30.0);
-        for skew in [
-            -400 * DAY_MS,
-            -DAY_MS,
-            DAY_MS,
-            400 * DAY_MS,
-            i64::MIN / 4,
-            i64::MAX / 4,
-        ] {
-            let now = later(scenario.now, 0, skew);
-            let watch = reload(&scenario.watch, scenario.now, now);
-            assert!(
-                watch.next_poll_in(now) <= limits().schedule.max_interval,
-                "{skew}"
-            );
-            assert!(watch.first_poll_at() <= Some(now.up_ms), "{skew}");
-        }
-    }
-
-    #[test]
-    fn time_between_save_and_load_does_not_count_as_failing() {
-        let scenario = Scenario::of("diff/9").step(Input::Due);
-        let scenario = scenario.at(0).error(ErrorKind::Connect).at(10);
-        for (after_ms, skew) in [(0, 0), (8 * 3_600_000, 0), (0, 400 * DAY_MS), (0, -DAY_MS)] {
-            let now = later(scenario.now, after_ms, skew);
-            let watch = reload(&scenario.watch, scenario.now, now);
-            let since = watch.streak().unwrap().since;
-            assert_eq!(now.up_ms - since, 10_000, "{after_ms} {skew}");
-        }
-    }
-
-    #[test]
-    fn a_suspended_or_refused_watch_polls_at_once_after_loading() {
-        let suspended = Scenario::of("diff/9")
-            .at(0)
-            .running(10.0)
-            .at(40)
-            .step(Input::Suspended(ErrorKind::Server));
-        let mut refused = Scenario::of("diff/9").with(|limits| limits.refusal_ends = false);
-        refused = refused
-            .at(0)
-            .step(Input::Error(error(ErrorKind::Unauthorized)));
-        for scenario in [suspended, refused] {
-            assert!(scenario.watch.next_poll_in(scenario.now) > std::time::Duration::from_secs(1));
-            let now = later(scenario.now, 10, 0);
-            assert!(
-                reload(&scenario.watch, scenario.now, now)
-                    .next_poll_in(now)
-                    .is_zero()
-            );
-        }
-    }
-
-    #[test]
-    fn a_saved_watch_names_its_outcome() {
-        let scenario = Scenario::of("diff/9").at(0).running(10.0);
-        assert_eq!(outcome_of(&scenario.watch.save(scenario.now, None)), None);
-        let ended = scenario.watch.save(scenario.now, Some(Outcome::TimedOut));
-        assert_eq!(outcome_of(&ended).as_deref(), Some("timed_out"));
-    }
-
-    #[test]
-    fn a_truncated_or_invalid_saved_watch_is_rejected() {
-        let scenario = Scenario::of("diff/9").at(0).running(10.0);
-        let text = scenario.watch.save(scenario.now, None);
-        for cut in 0..text.len() {
-            assert!(
-                Watch::load(&text[..cut], scenario.now, &limits()).is_err(),
-                "{cut}"
-            );
-        }
-        for (from, to) in [
-            ("diff/9", "diff/0"),
-            ("0707", "07"),
-            ("\"poll_at\":", "\"poll\":"),
-        ] {
-            assert!(Watch::load(&text.replacen(from, to, 1), scenario.now, &limits()).is_err());
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Scenarios of the state machine.
 
 mod errors;
+mod persist;
 
 use std::time::Duration;
 
