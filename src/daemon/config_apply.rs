@@ -87,7 +87,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             mut new_watch_id,
             seed,
         } = parts;
-        let started = clock.now();
         let calibration = stored
             .calibration
             .and_then(|json| serde_json::from_str(&json).ok());
@@ -122,6 +121,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             hooks,
             outbox,
             system_events,
+            started: clock.now(),
             clock,
             new_watch_id,
             limits: config.limits,
@@ -136,7 +136,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
                 outcome: FinishedCounts::STOPPED,
                 ..FinishedCounts::default()
             },
-            started,
         })
     }
 
