@@ -20,7 +20,7 @@ use crate::disk::SimDisk;
 use crate::faults::{Fault, FaultCounts};
 use crate::follower::Follower;
 use crate::hooks::{SimHooks, end_attempts};
-use crate::log::{ActiveConfig, Log, ProcessEnd, ProcessRun, Publication};
+use crate::log::{ActiveConfig, ClientCommand, Log, ProcessEnd, ProcessRun, Publication};
 use crate::planted_bugs::{Bug, PlantedApi, PlantedHooks, PlantedStore};
 use crate::world::{TraceMode, World};
 
@@ -130,17 +130,13 @@ impl Simulation {
         let world = &self.world;
         world.record_fault(Fault::Crash);
         let (in_startup, in_shutdown, in_command) = world.log(|log| {
-            let process = log.processes.last();
-            let is_current =
-                |command: &crate::log::ClientCommand| command.process + 1 == log.processes.len();
-            let in_command = log
-                .commands
-                .last()
-                .is_some_and(|c| is_current(c) && c.confirmed.is_none());
+            let process = log.processes.last().unwrap();
+            let is_in_flight =
+                |c: &ClientCommand| c.process + 1 == log.processes.len() && c.confirmed.is_none();
             (
-                process.is_some_and(|process| process.ready.is_none()),
-                process.is_some_and(|process| process.stopping_since.is_some()),
-                in_command,
+                process.ready.is_none(),
+                process.stopping_since.is_some(),
+                log.commands.last().is_some_and(is_in_flight),
             )
         });
         for (applies, fault) in [
