@@ -48,14 +48,14 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             .flag("--base-url", "URL")
             .variable("FORGEWATCH_BASE_URL"),
             count("account_service_id", 1, u64::MAX, |s: &mut Settings, n| {
-                s.api.account_service_id = n
+                s.api.account_service_id = n;
             })
             .doc("Account service that the jobs belong to")
             .required("5678")
             .flag("--account-service-id", "ID")
             .variable("FORGEWATCH_ACCOUNT_SERVICE_ID"),
             path("credentials_file", |s: &mut Settings, path| {
-                s.credentials_file = Some(path)
+                s.credentials_file = Some(path);
             })
             .doc("File with one line ACCESS:SECRET, readable only by its owner")
             .optional(
@@ -65,7 +65,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             .flag("--credentials-file", "FILE")
             .variable("FORGEWATCH_CREDENTIALS_FILE"),
             path("ca_file", |s: &mut Settings, path| {
-                s.api.ca_file = Some(path)
+                s.api.ca_file = Some(path);
             })
             .doc("Certificate authorities (PEM) to trust in addition to the system's")
             .optional("only the system's", "/etc/ssl/studio-ca.pem"),
@@ -78,7 +78,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             .doc("Time limit for name lookup, connection and TLS handshake together")
             .default("5s"),
             duration("timeout", SHORTEST, HOUR, |s: &mut Settings, t| {
-                s.api.timeout = t
+                s.api.timeout = t;
             })
             .doc(
                 "Time limit for the first MiB of a response; after that, 64 KiB/s over \
@@ -86,7 +86,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             )
             .default("30s"),
             count("max_in_flight", 1, 10_000, |s: &mut Settings, n| {
-                s.api.max_in_flight = n as usize
+                s.api.max_in_flight = n as usize;
             })
             .doc("Maximum number of concurrent requests")
             .default("32"),
@@ -114,7 +114,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
                 .doc("Request the names of a diff's game, image and machine once")
                 .default("true"),
             size("max_body", 1 << 10, 1 << 40, |s: &mut Settings, bytes| {
-                s.api.max_body = bytes
+                s.api.max_body = bytes;
             })
             .doc(
                 "Maximum size of a response after decompression; it is read as a stream \
@@ -143,30 +143,30 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             .default("inspection")
             .flag("--policy", "POLICY"),
             duration("request_cost", MILLISECOND, HOUR, |s: &mut Settings, t| {
-                s.limits.schedule.request_cost = t
+                s.limits.schedule.request_cost = t;
             })
             .doc("Delay in detecting a job's end that is worth one request")
             .default("1s")
             .flag("--request-cost", "DURATION"),
             duration("min_interval", SHORTEST, HOUR, |s: &mut Settings, t| {
-                s.limits.schedule.min_interval = t
+                s.limits.schedule.min_interval = t;
             })
             .doc("Shortest time between two polls of a job")
             .default("1s")
             .flag("--min-interval", "DURATION"),
             duration("max_interval", SHORTEST, DAY, |s: &mut Settings, t| {
-                s.limits.schedule.max_interval = t
+                s.limits.schedule.max_interval = t;
             })
             .doc("Longest time between two polls of a job")
             .default("10m")
             .flag("--max-interval", "DURATION"),
             count("progress_step", 1, 100, |s: &mut Settings, n| {
-                s.limits.progress_step = n as u8
+                s.limits.progress_step = n as u8;
             })
             .doc("Emit a progress event at every multiple of this many percent")
             .default("10"),
             duration("stalled_after", SHORTEST, YEAR, |s: &mut Settings, t| {
-                s.limits.stalled_after = t
+                s.limits.stalled_after = t;
             })
             .doc("Report a job as stalled after this time without progress")
             .default("30m"),
@@ -191,7 +191,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             .default("60s")
             .flag("--not-found-grace", "DURATION"),
             duration_or_never("give_up_after", SHORTEST, YEAR, |s: &mut Settings, t| {
-                s.limits.give_up_after = t
+                s.limits.give_up_after = t;
             })
             .doc("End a watch whose polls have failed for this long, or `never`")
             .default_by_mode("10m", "never")
@@ -227,7 +227,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
                 "group name",
                 "^[^-\\s:,/][^\\s:,/]*$",
                 |s: &mut Settings, text| {
-                    value::group(text).map(|name| s.control.group = name.to_owned())
+                    value::group(text).map(|name| name.clone_into(&mut s.control.group))
                 },
             )
             .doc(
@@ -236,7 +236,7 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             )
             .default("forgewatch-ops"),
             duration("stop_grace", Duration::ZERO, HOUR, |s: &mut Settings, t| {
-                s.control.stop_grace = t
+                s.control.stop_grace = t;
             })
             .doc("How long running hooks may continue at shutdown before they are terminated")
             .default("15s"),
@@ -320,17 +320,17 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
         .doc("URL that receives the event by POST: https, or http to a loopback address")
         .optional("run is required", "https://hooks.example.net/forgewatch"),
         duration("timeout", SHORTEST, DAY, |hook: &mut HookDraft, t| {
-            hook.timeout = Some(t)
+            hook.timeout = Some(t);
         })
         .doc("Time limit for one attempt")
         .optional("5m for a program, 30s for a webhook", "5m"),
         count("retries", 0, 100, |hook: &mut HookDraft, n| {
-            hook.retries = n as u32
+            hook.retries = n as u32;
         })
         .doc("How often a failed attempt is retried before the delivery has failed")
         .default("8"),
         count("max_running", 1, 1000, |hook: &mut HookDraft, n| {
-            hook.max_running = n as usize
+            hook.max_running = n as usize;
         })
         .doc("Maximum number of concurrent attempts of this hook")
         .default("4"),
