@@ -1,5 +1,6 @@
 //! The part of `forgewatch check` that sends a request to the API.
 
+use super::setup::block_on;
 use crate::clanforge::Api;
 use crate::clanforge::ApiClient;
 use crate::config::settings::Settings;
@@ -12,13 +13,7 @@ pub fn run(settings: &Settings, client: &ApiClient) -> Result<String, String> {
     let configured = settings.jobs.first().map(|spec| spec.job);
     let placeholder = || "update/1".parse::<JobRef>().map_err(|e| e.to_string());
     let job = configured.map_or_else(placeholder, Ok)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
-    let result = runtime.block_on(client.poll(job, false));
-    // Does not wait for a name lookup that hangs.
-    runtime.shutdown_background();
+    let result = block_on(client.poll(job, false)).map_err(|e| e.to_string())?;
     let base = &settings.api.base_url;
     let Err(error) = result else {
         return Ok(format!("{base} accepts these credentials and knows {job}"));

@@ -5,8 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 
 use super::command_error::CommandError;
-use super::one_shot::Finished;
-use super::watch::{OneShotConfig, until_done};
+use super::one_shot::{self, Finished, OneShotConfig};
 use crate::clanforge::ApiClient;
 use crate::clanforge::Credentials;
 use crate::config::settings::OutputFormat;
@@ -45,14 +44,14 @@ fn watch(
     let loaded = config::for_simulator(&server.base_url(), account, &jobs).map_err(internal)?;
     let output = config::output(output, env).map_err(CommandError::usage)?;
     let client = ApiClient::new(&loaded.settings.api, &credentials).map_err(internal)?;
-    let plan = OneShotConfig {
+    let config = OneShotConfig {
         client,
         settings: loaded.settings,
         options: loaded.one_shot,
         output,
         keep_calibration: false,
     };
-    until_done(plan, env)
+    one_shot::run(config, env)
 }
 
 fn internal(error: impl fmt::Display) -> CommandError {

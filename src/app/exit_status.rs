@@ -2,7 +2,7 @@
 
 use super::command_error::UNUSABLE;
 use crate::config::settings::SquashedAs;
-use crate::os::signals::StopSignal;
+use crate::os::signals::TerminationSignal;
 use forgewatch_core::event::FinishedCounts;
 use forgewatch_core::job::Outcome;
 
@@ -22,83 +22,39 @@ pub(super) struct RunErrors {
     pub(super) hook_failed: bool,
 }
 
-/// The number of jobs by outcome.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OutcomeCounts {
-    completed: u32,
-    failed: u32,
-    squashed: u32,
-    refused: u32,
-    gave_up: u32,
-    timed_out: u32,
-    not_found: u32,
-    other: u32,
-}
-
-impl OutcomeCounts {
-    pub(super) fn add(&mut self, outcome: Outcome) {
-        let count = match outcome {
-            Outcome::Completed => &mut self.completed,
-            Outcome::Failed => &mut self.failed,
-            Outcome::Squashed => &mut self.squashed,
-            Outcome::Refused => &mut self.refused,
-            Outcome::GaveUp => &mut self.gave_up,
-            Outcome::TimedOut => &mut self.timed_out,
-            Outcome::NotFound => &mut self.not_found,
-            Outcome::Removed | Outcome::Abandoned(_) => &mut self.other,
-        };
-        *count += 1;
+/// The exit status, and the `outcome` of `watch.finished`.
+pub(super) fn exit_status(
+    counts: &FinishedCounts,
+    squashed_as: Option<SquashedAs>,
+    stop: Option<TerminationSignal>,
+    errors: RunErrors,
+) -> (u8, &'static str) {
+    if let Some(stop) = stop {
+        return (stop.exit_status(), "interrupted");
     }
-
-    /// The exit status, and the `outcome` of `watch.finished`.
-    pub(super) fn exit_status(
-        &self,
-        squashed_as: Option<SquashedAs>,
-        stop: Option<StopSignal>,
-        errors: RunErrors,
-    ) -> (u8, &'static str) {
-        if let Some(stop) = stop {
-            return (stop.exit_status(), "interrupted");
-        }
-        if errors.state_unusable {
-            return (UNUSABLE, "state_unusable");
-        }
-        let as_failure = squashed_as == Some(SquashedAs::Failure) && self.squashed > 0;
-        let as_success = squashed_as == Some(SquashedAs::Success);
-        // The order is part of the interface: an error of polling comes before an error of a job.
-        [
-            (self.refused > 0, (REFUSED, "refused")),
-            (self.gave_up > 0, (GAVE_UP, "gave_up")),
-            (self.timed_out > 0, (TIMED_OUT, "timed_out")),
-            (self.failed > 0 || as_failure, (1, "failed")),
-            (self.not_found > 0, (5, "not_found")),
-            (self.squashed > 0 && !as_success, (3, "squashed")),
-            (errors.hook_failed, (7, "hook_failed")),
-        ]
-        .into_iter()
-        .find_map(|(holds, status)| holds.then_some(status))
-        .unwrap_or((0, "completed"))
+    if errors.state_unusable {
+        return (UNUSABLE, "state_unusable");
     }
-
-    /// The counts of `watch.finished`.
-    pub(super) fn finished(&self, outcome: &'static str) -> FinishedCounts {
-        FinishedCounts {
-            completed: self.completed,
-            failed: self.failed,
-            squashed: self.squashed,
-            other: self.refused + self.gave_up + self.timed_out + self.not_found + self.other,
-            timed_out: self.timed_out,
-            not_found: self.not_found,
-            refused: self.refused,
-            gave_up: self.gave_up,
-            outcome,
-        }
-    }
+    let as_failure = squashed_as == Some(SquashedAs::Failure) && counts.squashed > 0;
+    let as_success = squashed_as == Some(SquashedAs::Success);
+    // The order is part of the interface: an error of polling comes before an error of a job.
+    [
+        (counts.refused > 0, (REFUSED, "refused")),
+        (counts.gave_up > 0, (GAVE_UP, "gave_up")),
+        (counts.timed_out > 0, (TIMED_OUT, "timed_out")),
+        (counts.failed > 0 || as_failure, (1, "failed")),
+        (counts.not_found > 0, (5, "not_found")),
+        (counts.squashed > 0 && !as_success, (3, "squashed")),
+        (errors.hook_failed, (7, "hook_failed")),
+    ]
+    .into_iter()
+    .find_map(|(holds, status)| holds.then_some(status))
+    .unwrap_or((0, "completed"))
 }
 
 /// The exit status if the reader had not read everything when a signal or `--timeout` stopped the run: what was not
 /// printed was not in time.
-pub(super) fn status_if_unread(status: u8, stop: Option<StopSignal>) -> u8 {
+pub(super) fn status_if_unread(status: u8, stop: Option<TerminationSignal>) -> u8 {
     match (stop, status) {
         (Some(stop), _) => stop.exit_status(),
         (None, REFUSED | GAVE_UP | UNUSABLE) => status,
@@ -140,8 +96,8 @@ mod tests {
         (Outcome::Completed, 0),
     ];
 
-    fn count(outcomes: &[Outcome]) -> OutcomeCounts {
-        let mut counts = OutcomeCounts::default();
+    fn count(outcomes: &[Outcome]) -> FinishedCounts {
+        let mut counts = FinishedCounts::default();
         for &outcome in outcomes {
             counts.add(outcome);
         }
@@ -153,7 +109,7 @@ mod tests {
         for (at, &(first, status)) in RANKED.iter().enumerate() {
             for &(second, _) in RANKED.iter().skip(at) {
                 assert_eq!(
-                    count(&[second, first]).exit_status(None, None, NONE).0,
+                    exit_status(&count(&[second, first]), None, None, NONE).0,
                     status,
                     "{first:?}, {second:?}"
                 );
@@ -161,9 +117,7 @@ mod tests {
         }
         let abandoned = Outcome::Abandoned(Reason::FailFast);
         assert_eq!(
-            count(&[abandoned, Outcome::Failed])
-                .exit_status(None, None, NONE)
-                .0,
+            exit_status(&count(&[abandoned, Outcome::Failed]), None, None, NONE).0,
             1
         );
     }
@@ -172,13 +126,22 @@ mod tests {
     fn a_signal_ranks_before_every_outcome() {
         for (outcome, _) in RANKED {
             assert_eq!(
-                count(&[outcome]).exit_status(None, Some(StopSignal::Interrupt), NONE),
+                exit_status(
+                    &count(&[outcome]),
+                    None,
+                    Some(TerminationSignal::Interrupt),
+                    NONE
+                ),
                 (130, "interrupted")
             );
             assert_eq!(
-                count(&[outcome])
-                    .exit_status(None, Some(StopSignal::Terminate), NONE)
-                    .0,
+                exit_status(
+                    &count(&[outcome]),
+                    None,
+                    Some(TerminationSignal::Terminate),
+                    NONE
+                )
+                .0,
                 143
             );
         }
@@ -188,9 +151,9 @@ mod tests {
     fn a_failed_delivery_counts_if_all_jobs_completed() {
         for (outcome, status) in RANKED {
             let status = if status == 0 { 7 } else { status };
-            assert_eq!(count(&[outcome]).exit_status(None, None, HOOK).0, status);
+            assert_eq!(exit_status(&count(&[outcome]), None, None, HOOK).0, status);
         }
-        let stopped = count(&[]).exit_status(None, Some(StopSignal::Interrupt), HOOK);
+        let stopped = exit_status(&count(&[]), None, Some(TerminationSignal::Interrupt), HOOK);
         assert_eq!(stopped.0, 130);
     }
 
@@ -202,11 +165,16 @@ mod tests {
         };
         for (outcome, _) in RANKED {
             assert_eq!(
-                count(&[outcome]).exit_status(None, None, unusable).0,
+                exit_status(&count(&[outcome]), None, None, unusable).0,
                 UNUSABLE
             );
         }
-        let stopped = count(&[]).exit_status(None, Some(StopSignal::Interrupt), unusable);
+        let stopped = exit_status(
+            &count(&[]),
+            None,
+            Some(TerminationSignal::Interrupt),
+            unusable,
+        );
         assert_eq!(stopped.0, 130);
     }
 
@@ -214,20 +182,16 @@ mod tests {
     fn squashed_jobs_count_as_the_option_says() {
         let squashed = count(&[Outcome::Squashed, Outcome::Completed]);
         assert_eq!(
-            squashed
-                .exit_status(Some(SquashedAs::Success), None, NONE)
-                .0,
+            exit_status(&squashed, Some(SquashedAs::Success), None, NONE).0,
             0
         );
         assert_eq!(
-            squashed
-                .exit_status(Some(SquashedAs::Failure), None, NONE)
-                .0,
+            exit_status(&squashed, Some(SquashedAs::Failure), None, NONE).0,
             1
         );
         let missing = count(&[Outcome::Squashed, Outcome::NotFound]);
         assert_eq!(
-            missing.exit_status(Some(SquashedAs::Failure), None, NONE).0,
+            exit_status(&missing, Some(SquashedAs::Failure), None, NONE).0,
             1
         );
     }

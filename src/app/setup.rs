@@ -1,10 +1,14 @@
 //! Checks everything that must be right before the first request, so that all errors are reported at once.
 
+use std::io;
+
+use super::command_error::CommandError;
 use crate::clanforge::ApiClient;
 use crate::config::credentials::{self, CredentialsSource};
+use crate::config::settings::OutputFormat;
 use crate::config::{ConfigErrors, Env, Loaded};
 use crate::http_client::check_ca_file;
-use crate::report::diagnostics;
+use crate::report::{OutputMode, Report, StreamInfo, Streams, diagnostics};
 
 pub struct Prepared {
     pub loaded: Loaded,
@@ -42,4 +46,38 @@ fn with_client(loaded: Result<Loaded, ConfigErrors>, env: &Env) -> Result<Prepar
         credentials_source,
         client,
     })
+}
+
+/// Starts the output and sends diagnostics to it. `auto` chooses the mode of `--output auto`.
+pub(super) fn start_report(
+    output: OutputFormat,
+    auto: impl FnOnce(&StreamInfo) -> OutputMode,
+    env: &Env,
+) -> Result<Report, CommandError> {
+    let streams = StreamInfo::detect();
+    let mode = match output {
+        OutputFormat::Auto => auto(&streams),
+        OutputFormat::Progress => OutputMode::Progress,
+        OutputFormat::Text => OutputMode::Text,
+        OutputFormat::Json => OutputMode::Json,
+        OutputFormat::Quiet => OutputMode::Quiet,
+    };
+    let filter = env
+        .text(diagnostics::VARIABLE)
+        .map_err(CommandError::usage)?;
+    let report = Report::start(mode, streams.style(mode), Streams::standard())
+        .map_err(CommandError::internal)?;
+    diagnostics::install(report.diagnostics(), filter).map_err(CommandError::usage)?;
+    Ok(report)
+}
+
+/// Runs the future on a runtime with one thread.
+pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let result = runtime.block_on(future);
+    // Does not wait for a name lookup that hangs.
+    runtime.shutdown_background();
+    Ok(result)
 }

@@ -7,8 +7,9 @@ use tokio::net::TcpListener;
 
 use super::args::SimulateArgs;
 use crate::app::command_error::CommandError;
+use crate::app::setup::block_on;
 use crate::config::Env;
-use crate::os::signals::StopSignals;
+use crate::os::signals::TerminationSignals;
 use crate::report::diagnostics::{self, DiagnosticSink};
 use forgewatch_sim::{Script, ScriptError, serve};
 
@@ -16,19 +17,14 @@ use forgewatch_sim::{Script, ScriptError, serve};
 pub(super) fn run(args: &SimulateArgs, env: &Env) -> Result<(), CommandError> {
     init_logging(env).map_err(CommandError::usage)?;
     let script = read_script(args).map_err(CommandError::usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(CommandError::failed)?;
-    runtime
-        .block_on(serve_script(args, script))
-        .map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => "; --listen 127.0.0.1:0 takes any free port",
-                _ => "",
-            };
-            CommandError::failed(format!("simulate: {}: {error}{hint}", args.listen))
-        })
+    let served = block_on(serve_script(args, script)).map_err(CommandError::failed)?;
+    served.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; --listen 127.0.0.1:0 takes any free port",
+            _ => "",
+        };
+        CommandError::failed(format!("simulate: {}: {error}{hint}", args.listen))
+    })
 }
 
 /// `forgewatch::sim=debug` logs each request on standard error.
@@ -49,7 +45,7 @@ fn read_script(args: &SimulateArgs) -> Result<Script, String> {
 }
 
 async fn serve_script(args: &SimulateArgs, script: Script) -> io::Result<()> {
-    let mut stops = StopSignals::listen()?;
+    let mut stops = TerminationSignals::listen()?;
     let listener = TcpListener::bind(args.listen).await?;
     let base = format!("http://{}", listener.local_addr()?);
     // A closed standard output does not stop the simulator.

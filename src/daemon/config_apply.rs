@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
 
+use super::disk_full::retry_while_full;
 use super::values::RequestFailure;
 use super::watcher::{Watcher, WatcherParts};
-use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, RECORD_RETRY, count};
+use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, count};
 use crate::clanforge::Api;
 use crate::engine::{Clock, Throttle};
 use crate::hooks::{Executor, HookSpec};
@@ -71,7 +71,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let jobs = std::mem::take(&mut parts.config.jobs);
         let mut daemon = Self::assemble(parts)?;
         let plan = daemon.plan(jobs).map_err(StartupError::Entropy)?;
-        daemon.record_when_possible(&plan).await?;
+        retry_while_full(
+            |error| matches!(error, StoreError::Unavailable(_)).then(|| error.to_string()),
+            async || daemon.record(&plan).await,
+        )
+        .await?;
         daemon.apply(plan);
         daemon.emit(EventType::WatchStarted, daemon.jobs());
         daemon.prune_after(FIRST_PRUNE_AFTER);
@@ -227,21 +231,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             new_watches,
             reconciled,
         })
-    }
-
-    async fn record_when_possible(&self, plan: &ReloadPlan) -> Result<(), StoreError> {
-        let mut is_reported = false;
-        loop {
-            match self.record(plan).await {
-                Err(error @ StoreError::Unavailable(_)) if !is_reported => {
-                    tracing::error!(target: "forgewatch::daemon", %error, "startup waits for disk space");
-                    is_reported = true;
-                }
-                Err(StoreError::Unavailable(_)) => {}
-                result => return result,
-            }
-            sleep(RECORD_RETRY).await;
-        }
     }
 
     async fn record(&self, plan: &ReloadPlan) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 //! manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
+pub mod disk_full;
 mod requests;
 mod values;
 mod watcher;
@@ -277,13 +278,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             return;
         };
         self.active.remove(&job);
-        let count = match outcome {
-            Outcome::Completed => &mut self.outcomes.completed,
-            Outcome::Failed => &mut self.outcomes.failed,
-            Outcome::Squashed => &mut self.outcomes.squashed,
-            _ => &mut self.outcomes.other,
-        };
-        *count += 1;
+        self.outcomes.add(outcome);
         if outcome.is_from_polling() {
             self.save_calibration();
         }

@@ -8,14 +8,14 @@ use signal_hook_tokio::Signals as SignalStream;
 
 /// One of the two signals that end a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopSignal {
+pub enum TerminationSignal {
     /// SIGINT.
     Interrupt,
     /// SIGTERM.
     Terminate,
 }
 
-impl StopSignal {
+impl TerminationSignal {
     /// The exit status that shells use for the signal: 128 plus its number.
     pub fn exit_status(self) -> u8 {
         match self {
@@ -28,7 +28,7 @@ impl StopSignal {
 /// A signal that the daemon handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    Stop(StopSignal),
+    Stop(TerminationSignal),
     /// SIGHUP.
     Reload,
     /// SIGUSR1: log a summary.
@@ -38,8 +38,8 @@ pub enum Signal {
 impl Signal {
     fn from_number(number: i32) -> Option<Self> {
         match number {
-            SIGINT => Some(Self::Stop(StopSignal::Interrupt)),
-            SIGTERM => Some(Self::Stop(StopSignal::Terminate)),
+            SIGINT => Some(Self::Stop(TerminationSignal::Interrupt)),
+            SIGTERM => Some(Self::Stop(TerminationSignal::Terminate)),
             SIGHUP => Some(Self::Reload),
             SIGUSR1 => Some(Self::Summary),
             _ => None,
@@ -68,15 +68,15 @@ impl Signals {
 }
 
 /// SIGINT and SIGTERM, the signals that commands other than the daemon handle.
-pub struct StopSignals(SignalStream);
+pub struct TerminationSignals(SignalStream);
 
-impl StopSignals {
+impl TerminationSignals {
     pub fn listen() -> io::Result<Self> {
         SignalStream::new([SIGINT, SIGTERM]).map(Self)
     }
 
     /// The next one. Cancel-safe.
-    pub async fn next(&mut self) -> StopSignal {
+    pub async fn next(&mut self) -> TerminationSignal {
         while let Some(number) = self.0.next().await {
             if let Some(Signal::Stop(stop)) = Signal::from_number(number) {
                 return stop;
@@ -96,12 +96,12 @@ mod tests {
     #[tokio::test]
     async fn every_stream_that_handles_a_signal_receives_it() {
         let mut signals = Signals::listen().unwrap();
-        let mut stops = StopSignals::listen().unwrap();
+        let mut stops = TerminationSignals::listen().unwrap();
         for (number, signal) in [
             (SIGHUP, Signal::Reload),
             (SIGUSR1, Signal::Summary),
-            (SIGINT, Signal::Stop(StopSignal::Interrupt)),
-            (SIGTERM, Signal::Stop(StopSignal::Terminate)),
+            (SIGINT, Signal::Stop(TerminationSignal::Interrupt)),
+            (SIGTERM, Signal::Stop(TerminationSignal::Terminate)),
         ] {
             raise(number).unwrap();
             assert_eq!(signals.next().await, signal);

@@ -41,6 +41,20 @@ impl JobRow {
         }
     }
 
+    /// A job that has ended, without further data.
+    pub fn ended(job: JobRef, outcome: Outcome) -> Self {
+        Self {
+            job,
+            state: None,
+            progress: None,
+            left: None,
+            next_poll: None,
+            outcome: Some(outcome),
+            unreachable: false,
+            elapsed: Duration::ZERO,
+        }
+    }
+
     /// The outcome or state, or `unreachable`.
     pub(super) fn word(&self) -> &'static str {
         match (self.outcome, self.unreachable, self.state) {

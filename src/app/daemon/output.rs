@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::task::unconstrained;
 
+use super::load_config::SqliteDaemon;
 use crate::engine::{Clock, SystemClock};
 use crate::report::{JobRow, Report};
-use forgewatch_core::event::{Event, EventType, Lag};
+use forgewatch_core::event::{Event, EventFields, EventType, Lag};
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::Watch;
 
@@ -101,4 +102,12 @@ impl EventOutput {
         lag.lines_dropped += lines;
         lag.last_dropped = last;
     }
+}
+
+pub(super) fn announce_lag(daemon: &mut SqliteDaemon, lag: Lag) {
+    let fields = EventFields {
+        lag: Some(Box::new(lag)),
+        ..EventFields::default()
+    };
+    daemon.emit(EventType::WatchLagged, fields);
 }

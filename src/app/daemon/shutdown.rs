@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::output::EventOutput;
+use super::load_config::SqliteDaemon;
+use super::output::{EventOutput, announce_lag};
 use super::service_timeout::with_extended_timeout;
-use super::{SqliteDaemon, announce_lag};
 use crate::app::READER_GRACE;
 use crate::store::{SqliteStore, StoreError};
 use forgewatch_core::event::Event;

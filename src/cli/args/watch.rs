@@ -32,7 +32,8 @@ Exit status with --until-done; of several, the first in the order 130/143, 4, 6,
 
 Environment: FORGEWATCH_CONFIG, FORGEWATCH_BASE_URL, FORGEWATCH_ACCOUNT_SERVICE_ID,
 FORGEWATCH_ACCESS_KEY with FORGEWATCH_SECRET_KEY, FORGEWATCH_CREDENTIALS_FILE,
-FORGEWATCH_OUTPUT, FORGEWATCH_LOG and, for the daemon, FORGEWATCH_SOCKET. Precedence: flag, environment, file, default.";
+FORGEWATCH_OUTPUT, FORGEWATCH_LOG and, for the daemon, FORGEWATCH_SOCKET. Precedence: flag, environment, file, default.
+Color follows NO_COLOR, CLICOLOR, CLICOLOR_FORCE, FORCE_COLOR and TERM.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 
 use super::limits;
-use crate::job::{JobState, Reason};
+use crate::job::{JobState, Outcome, Reason};
 use crate::status::DiffFiles;
 use crate::verdict::ErrorKind;
 
@@ -148,6 +148,24 @@ pub struct FinishedCounts {
 impl FinishedCounts {
     /// The `outcome` of a daemon's shutdown, which ends no watch.
     pub const STOPPED: &'static str = "stopped";
+
+    /// Counts one ended job.
+    pub fn add(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Completed => &mut self.completed,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Squashed => &mut self.squashed,
+            _ => &mut self.other,
+        };
+        *count += 1;
+        match outcome {
+            Outcome::TimedOut => self.timed_out += 1,
+            Outcome::NotFound => self.not_found += 1,
+            Outcome::Refused => self.refused += 1,
+            Outcome::GaveUp => self.gave_up += 1,
+            _ => {}
+        }
+    }
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]

@@ -1,0 +1,325 @@
+//! One run of the one-shot: setup, start, end, and what is reported last.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::state_file::{EarlierWatch, StateFile};
+use crate::app::exit_status::{RunErrors, exit_status, status_if_unread};
+use crate::app::{READER_GRACE, new_watch_id, throttle};
+use crate::clanforge::ApiClient;
+use crate::config::settings::{OneShotSettings, Settings};
+use crate::daemon::{Watcher, WatcherParts};
+use crate::engine::{Engine, SystemClock, SystemEvents};
+use crate::hooks::{Actions, Dispatcher, Outbox};
+use crate::os::signals::{TerminationSignal, TerminationSignals};
+use crate::report::{JobRow, Report};
+use crate::store::{Commit, Store, StoredState, calibration};
+use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, JobMeta};
+use forgewatch_core::job::{JobRef, JobSpec, Outcome};
+use forgewatch_core::schedule::Calibration;
+use forgewatch_core::status::DiffNames;
+use forgewatch_core::time::Moment;
+
+#[derive(Debug)]
+pub(in crate::app) struct Finished {
+    pub(in crate::app) exit_code: u8,
+    /// The signal that interrupted the watch.
+    pub(in crate::app) stop: Option<TerminationSignal>,
+    /// In the order in which the jobs ended.
+    pub(in crate::app) outcomes: Vec<(JobRef, Outcome)>,
+}
+
+pub(super) struct OneShotParts {
+    pub(super) settings: Settings,
+    pub(super) options: OneShotSettings,
+    pub(super) client: ApiClient,
+    pub(super) actions: Actions,
+    pub(super) report: Report,
+    pub(super) calibration_file: Option<PathBuf>,
+    pub(super) state: StateFile,
+    pub(super) stored: StoredState,
+}
+
+type OneShotOutbox = Outbox<StateFile, SystemClock>;
+type OneShotEngine = Engine<ApiClient, OneShotOutbox, SystemClock>;
+type OneShotHooks = Dispatcher<StateFile, SystemClock, Actions>;
+
+pub(super) struct OneShotRun {
+    pub(super) engine: OneShotEngine,
+    outbox: OneShotOutbox,
+    pub(super) hooks: OneShotHooks,
+    system_events: Rc<SystemEvents<SystemClock>>,
+    pub(super) errors: RunErrors,
+    /// How long to wait for hooks after the last job has ended; a second signal sets it to now.
+    pub(super) hooks_until: Option<Instant>,
+    pub(super) options: OneShotSettings,
+    pub(super) report: Report,
+    calibration_file: Option<PathBuf>,
+    pub(super) stops: TerminationSignals,
+    pub(super) began: Moment,
+    /// Events that the report has not accepted yet.
+    pub(super) unreported: VecDeque<Event>,
+    pub(super) ended: Vec<JobRow>,
+    pub(super) counts: FinishedCounts,
+    pub(super) stop: Option<TerminationSignal>,
+    /// The end of `--timeout`.
+    pub(super) deadline: Option<Instant>,
+    /// How long to wait for a reader that does not read; None unless the run is stopping.
+    pub(super) stop_deadline: Option<Instant>,
+}
+
+impl OneShotRun {
+    pub(super) async fn new(parts: OneShotParts) -> io::Result<Self> {
+        let (settings, state, stored) = (parts.settings, parts.state, parts.stored);
+        let calibration_file = parts.calibration_file;
+        let learned = calibration_file
+            .as_deref()
+            .map_or_else(Calibration::default, calibration::load);
+        let clock = SystemClock::start();
+        let Watcher {
+            engine,
+            hooks,
+            outbox,
+            system_events,
+        } = Watcher::new(WatcherParts {
+            id: new_watch_id().map_err(no_entropy)?,
+            seed: getrandom::u64().map_err(no_entropy)?,
+            api: parts.client,
+            store: state.clone(),
+            clock,
+            limits: settings.limits,
+            throttle: throttle(&settings.api),
+            calibration: learned,
+            hooks: &settings.hooks,
+            executor: parts.actions,
+            deliveries: stored.deliveries,
+        })
+        .map_err(io::Error::other)?;
+        let jobs = settings.jobs.iter().map(|spec| spec.job);
+        let earlier =
+            (state.earlier_watches(jobs, stored.watches).await).map_err(io::Error::other)?;
+        let mut run = Self {
+            began: engine.now(),
+            engine,
+            outbox,
+            hooks,
+            system_events,
+            errors: RunErrors::default(),
+            hooks_until: None,
+            report: parts.report,
+            calibration_file,
+            stops: TerminationSignals::listen()?,
+            unreported: VecDeque::new(),
+            ended: Vec::new(),
+            counts: FinishedCounts::default(),
+            stop: None,
+            deadline: deadline_after(parts.options.timeout),
+            stop_deadline: None,
+            options: parts.options,
+        };
+        run.start_watches(settings.jobs, earlier)?;
+        Ok(run)
+    }
+
+    /// Resumes the jobs that an earlier run left running, counts those that it saw end, and starts the others.
+    fn start_watches(
+        &mut self,
+        jobs: Vec<JobSpec>,
+        mut earlier: BTreeMap<JobRef, EarlierWatch>,
+    ) -> io::Result<()> {
+        for spec in jobs {
+            match earlier.remove(&spec.job) {
+                Some(EarlierWatch::Running(saved)) => {
+                    self.engine.resume_saved(&saved).map_err(io::Error::other)?;
+                }
+                Some(EarlierWatch::Ended(outcome)) => {
+                    self.counts.add(outcome);
+                    self.ended.push(JobRow::ended(spec.job, outcome));
+                }
+                None => self.engine.watch(
+                    new_watch_id().map_err(no_entropy)?,
+                    spec.job,
+                    job_meta(spec.labels),
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches until every job has ended, or a signal, a timeout or an error stops the run.
+    pub(super) async fn until_done(mut self) -> Finished {
+        // Jobs that have ended at this point ended in an earlier run.
+        let jobs = self.engine.watches().count() + self.ended.len();
+        let jobs = Some(u32::try_from(jobs).unwrap_or(u32::MAX));
+        let fields = EventFields {
+            jobs,
+            ..EventFields::default()
+        };
+        self.emit_system_event(EventType::WatchStarted, fields)
+            .await;
+        log_ended_before(&self.ended);
+        self.watch_jobs().await;
+        self.wait_for_hooks().await;
+
+        if let Some(path) = self
+            .calibration_file
+            .as_ref()
+            .filter(|_| self.engine.has_learned())
+        {
+            calibration::save(path, self.engine.calibration());
+        }
+        let (_, outcome) = self.exit_status();
+        let fields = EventFields {
+            jobs,
+            counts: Some(FinishedCounts {
+                outcome,
+                ..self.counts
+            }),
+            elapsed_ms: Some(self.elapsed_ms()),
+            ..EventFields::default()
+        };
+        self.emit_system_event(EventType::WatchFinished, fields)
+            .await;
+        self.wait_for_hooks().await;
+        // The delivery of `watch.finished` can fail too, and a signal can arrive.
+        let (exit_code, _) = self.exit_status();
+        self.outbox.store().close().await;
+        let stop_now = self
+            .hooks_until
+            .is_some_and(|until| until <= Instant::now());
+        if self.errors.state_unusable && !stop_now {
+            // The time so far was spent on the state, not on the reader.
+            self.stop_deadline = Some(Instant::now() + READER_GRACE);
+        }
+        let outcomes = self
+            .ended
+            .iter()
+            .filter_map(|row| Some((row.job, row.outcome?)))
+            .collect();
+        let stop = self.stop;
+        match self.close().await {
+            Ok(()) => Finished {
+                exit_code,
+                stop,
+                outcomes,
+            },
+            Err(stop) => Finished {
+                exit_code: status_if_unread(exit_code, stop),
+                stop,
+                outcomes,
+            },
+        }
+    }
+
+    fn exit_status(&self) -> (u8, &'static str) {
+        exit_status(
+            &self.counts,
+            self.options.squashed_as,
+            self.stop,
+            self.errors,
+        )
+    }
+
+    /// Emits a `watch.*` event.
+    async fn emit_system_event(&mut self, kind: EventType, fields: EventFields) {
+        let event = self.system_events.event(kind, fields);
+        let commit = Commit {
+            events: std::slice::from_ref(&event),
+            ..Commit::default()
+        };
+        if let Err(error) = self.outbox.commit(commit).await {
+            tracing::error!(
+                target: "forgewatch::watch",
+                event_id = %event.id,
+                %error,
+                "an event could not be stored; hooks do not receive it"
+            );
+        }
+        self.unreported.push_back(event);
+    }
+
+    /// Reports the remaining events and restores the screen. Waits for a slow reader until a signal or `--timeout`, and
+    /// then for [`READER_GRACE`]. Err if it has not read everything by then.
+    async fn close(self) -> Result<(), Option<TerminationSignal>> {
+        let Self {
+            mut report,
+            mut stops,
+            unreported,
+            mut stop,
+            deadline,
+            mut stop_deadline,
+            ..
+        } = self;
+        let mut rest = pin!(async move {
+            for event in &unreported {
+                report.event(event).await;
+            }
+            report.close().await;
+        });
+        loop {
+            let grace_end = Some(Instant::now() + READER_GRACE);
+            tokio::select! {
+                biased;
+                () = &mut rest => return Ok(()),
+                signal = stops.next() => {
+                    if stop.is_some() {
+                        return Err(stop);
+                    }
+                    stop = Some(signal);
+                    stop_deadline = stop_deadline.or(grace_end);
+                }
+                () = at(stop_deadline) => return Err(stop),
+                () = at(deadline), if stop_deadline.is_none() => stop_deadline = grace_end,
+            }
+        }
+    }
+}
+
+/// None without a limit, or if it is beyond the range of the clock.
+pub(super) fn deadline_after(limit: Option<Duration>) -> Option<Instant> {
+    limit.and_then(|limit| Instant::now().checked_add(limit))
+}
+
+pub(super) async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn job_meta(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
+    (!labels.is_empty()).then(|| {
+        Arc::new(JobMeta {
+            labels,
+            names: DiffNames::default(),
+        })
+    })
+}
+
+fn no_entropy(error: getrandom::Error) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// Logs the jobs that ended in an earlier run, because this run emits no event for them.
+fn log_ended_before(ended: &[JobRow]) {
+    for row in ended {
+        let name = row
+            .outcome
+            .map_or("job.unknown", |o| EventType::Ended(o).as_str());
+        let outcome = name.strip_prefix("job.").unwrap_or(name);
+        tracing::warn!(
+            target: "forgewatch::watch",
+            job = %row.job,
+            outcome,
+            "{} ended in an earlier run: {outcome}",
+            row.job
+        );
+    }
+}
