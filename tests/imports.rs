@@ -3,6 +3,11 @@
 //! It reads the `use` lines of all production code. Cargo enforces the rest: the crates know each other only as their
 //! manifests say. `docs/code-structure.md` says why the arrows run this way.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,6 +106,23 @@ fn imports_are_read_as_rust_reads_them() {
         .map(|path| path.join("::"))
         .collect();
     assert_eq!(imports, ["a", "a::B", "c::d::E", "i::j", "m::g"]);
+}
+
+/// `docs/code-structure.md` names files: each exists.
+#[test]
+fn the_page_on_the_code_names_files_that_exist() {
+    let page = include_str!("../docs/code-structure.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for name in page.split('`').skip(1).step_by(2) {
+        let is_file = name.contains('/') && !name.contains(' ');
+        if is_file {
+            let found = [root.join("src").join(name), root.join(name)];
+            assert!(found.iter().any(|path| path.exists()), "{name}");
+            count += 1;
+        }
+    }
+    assert!(count > 25, "{count} names of files");
 }
 
 /// A file of production code.
