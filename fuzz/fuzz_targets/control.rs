@@ -5,8 +5,7 @@
 
 #![no_main]
 
-use forgewatch::control::codec::{InvalidRequest, request};
-use forgewatch::control::protocol::MAX_REQUEST;
+use forgewatch::control::protocol::{InvalidRequest, MAX_REQUEST, decode_request};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -14,11 +13,11 @@ fuzz_target!(|input: &[u8]| {
     let limited = input.get(..MAX_REQUEST).unwrap_or(input);
     let end = limited.iter().position(|&byte| byte == b'\n');
     let frame = end.map_or(limited, |end| &limited[..=end]);
-    match request(frame) {
+    match decode_request(frame) {
         Ok(decoded) => {
             assert!(end.is_some(), "{decoded:?} has no newline");
             let line = serde_json::to_string(&decoded).unwrap() + "\n";
-            assert_eq!(request(line.as_bytes()).unwrap(), decoded, "{line}");
+            assert_eq!(decode_request(line.as_bytes()).unwrap(), decoded, "{line}");
         }
         Err(InvalidRequest::Invalid(_)) => assert!(end.is_some()),
         Err(InvalidRequest::TooLong) => assert!(end.is_none() && frame.len() == MAX_REQUEST),

@@ -10,7 +10,7 @@ use crate::app::setup::{Prepared, prepare};
 use crate::config::credentials::CredentialsSource;
 use crate::config::settings::ControlSettings;
 use crate::config::{self, Env, Loaded};
-use crate::control::server::group_exists;
+use crate::control::group_exists;
 
 pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
     let loaded = config::inspect(args.config.config.as_deref(), env);

@@ -9,10 +9,9 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::codec;
 use super::event_stream::EventStream;
 use super::peer_auth::PeerAuth;
-use super::protocol::{MAX_REQUEST, Request, Response, Since};
+use super::protocol::{MAX_REQUEST, Request, Response, Since, decode_request};
 use crate::store::{DaemonStore, StoredEvent};
 
 /// Time limit for sending a request.
@@ -112,7 +111,7 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
             REQUEST_TIMEOUT.as_secs()
         )),
         Ok(Err(error)) => Err(format!("cannot read the request: {error}")),
-        Ok(Ok(_)) => codec::request(&line).map_err(|error| error.to_string()),
+        Ok(Ok(_)) => decode_request(&line).map_err(|error| error.to_string()),
     }
 }
 

@@ -88,6 +88,27 @@ impl Request {
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRequest {
+    #[error("invalid request: {0}")]
+    Invalid(#[from] serde_json::Error),
+    /// No newline within the limit.
+    #[error("the request is longer than {} KiB", MAX_REQUEST / 1024)]
+    TooLong,
+    /// No newline before the end of the input.
+    #[error("incomplete request: expected one line of JSON")]
+    Incomplete,
+}
+
+/// Decodes a request from `frame`: the input up to its first newline or to [`MAX_REQUEST`] bytes, whichever comes first.
+pub fn decode_request(frame: &[u8]) -> Result<Request, InvalidRequest> {
+    match frame.last() {
+        Some(b'\n') => Ok(serde_json::from_slice(frame)?),
+        _ if frame.len() >= MAX_REQUEST => Err(InvalidRequest::TooLong),
+        _ => Err(InvalidRequest::Incomplete),
+    }
+}
+
 fn labels<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
     let labels = BTreeMap::<String, String>::deserialize(d)?;
     let checked = labels

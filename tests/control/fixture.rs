@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forgewatch::control::protocol::{Request, Response};
-use forgewatch::control::server::{BindError, ControlServer};
+use forgewatch::control::{BindError, ControlServer};
 use forgewatch::store::{Commit, SqliteStore, Store};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forgewatch::control::server::{BindError, ControlServer};
+use forgewatch::control::{BindError, ControlServer};
 
 use crate::fixture::{NO_GROUP, TestDaemon, bind, with_store};
 

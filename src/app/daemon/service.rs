@@ -18,7 +18,7 @@ use crate::app::{READER_GRACE, new_watch_id, ticks};
 use crate::config::settings::Settings;
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{Request, Response};
-use crate::control::server::{ControlServer, PendingRequest};
+use crate::control::{ControlServer, PendingRequest};
 use crate::daemon::{Daemon, DaemonConfig, DaemonParts, StartupError};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn request(line: &str) -> Request {
@@ -138,4 +140,45 @@ fn job_details_are_one_object_and_survive_a_round_trip() {
     };
     assert_eq!(parsed.summary, summary());
     assert_eq!(serde_json::to_string(&Response::Job(parsed)).unwrap(), text);
+}
+
+/// The tokens of requests in any order.
+fn tokens() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\n",
+        "\"add\"",
+        "\"jobs\"",
+        "\"diff/1\"",
+        "\"labels\"",
+        "\"again\"",
+        "true",
+        "\"events\"",
+        "\"since\"",
+        "\"after\"",
+        "\"now\"",
+        "-1",
+        "1e400",
+        "null",
+        "\"hooks\"",
+        "\"\\ud800\"",
+    ]);
+    prop::collection::vec(token, 0..30).prop_map(|tokens| tokens.concat().into_bytes())
+}
+
+proptest! {
+    #[test]
+    fn whatever_decodes_encodes_to_an_equal_request(
+        frame in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), tokens()]
+    ) {
+        if let Ok(decoded) = decode_request(&frame) {
+            let encoded = serde_json::to_string(&decoded).unwrap() + "\n";
+            prop_assert_eq!(decode_request(encoded.as_bytes()).unwrap(), decoded);
+        }
+    }
 }
