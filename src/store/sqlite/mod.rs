@@ -4,26 +4,21 @@
 //! they are on the disk, and then runs the reads. `synchronous=FULL`, because a power cut may otherwise lose commits
 //! that were acknowledged.
 //!
-//! `open` checks a file and starts the `worker` thread. `schema` defines the tables; each has a file with its statements
-//! (`watches`, `events`, ...) and shares `table`. `commit` and `prune` write to several. `recover` rescues a damaged file:
-//! `salvage` copies the readable rows, `repair` derives lost entries from them.
+//! `open` checks a file and starts the `worker` thread. `schema` defines the tables, `watches` and `events` have their
+//! statements, `table` what all have in common. `writes` changes several at once. `recover` rescues a damaged file:
+//! `salvage` copies the readable rows and derives lost entries from them.
 
-mod calibration;
-mod commit;
-mod config_jobs;
-mod deliveries;
 mod error;
 mod events;
 mod lock;
 mod open;
-mod prune;
 mod recover;
-mod repair;
 mod salvage;
 mod schema;
 mod table;
 mod watches;
 mod worker;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -39,19 +34,19 @@ use super::{
     Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
     stored_event,
 };
-use commit::OwnedCommit;
 use error::DbError;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use worker::{FnTask, WorkerMessage};
+use writes::OwnedCommit;
 
 /// Clones share the thread.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     requests: mpsc::Sender<WorkerMessage>,
     failure: watch::Receiver<Option<StoreError>>,
-    /// Offset up to which [`prune::own_events`] has scanned the events.
+    /// Offset up to which [`writes::prune_own_events`] has scanned the events.
     pruned_to: Arc<AtomicI64>,
 }
 
@@ -123,7 +118,7 @@ impl Store for SqliteStore {
             changes: commit.changes.to_vec(),
         };
         let watch = owned.watch.as_ref().map(|w| w.id);
-        self.write(watch, |db| commit::commit(db, owned)).await
+        self.write(watch, |db| writes::commit(db, owned)).await
     }
 
     fn record_poll(&self, sample: PollSample) {
@@ -134,22 +129,24 @@ impl Store for SqliteStore {
 
 impl DaemonStore for SqliteStore {
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
-        self.read(move |db| deliveries::of_watch(db, watch)).await
+        self.read(move |db| events::deliveries_of(db, watch)).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
-        self.read(move |db| deliveries::get(db, &id)).await
+        self.read(move |db| events::delivery(db, &id)).await
     }
 
     async fn failed_deliveries(
         &self,
         limit: usize,
     ) -> Result<(Vec<DeliveryRow>, usize), StoreError> {
-        self.read(move |db| deliveries::failed(db, limit)).await
+        self.read(move |db| events::failed_deliveries(db, limit))
+            .await
     }
 
     async fn events_since(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |db| events::since(db, after, limit)).await
+        self.read(move |db| events::events_since(db, after, limit))
+            .await
     }
 
     async fn offset_before(&self, wall_ms: i64) -> Result<u64, StoreError> {
@@ -158,7 +155,7 @@ impl DaemonStore for SqliteStore {
     }
 
     async fn events_of(&self, watch: WatchId) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |db| events::of_watch(db, watch)).await
+        self.read(move |db| events::events_of(db, watch)).await
     }
 
     async fn polls_of(&self, watch: WatchId) -> Result<Vec<String>, StoreError> {
@@ -174,19 +171,20 @@ impl DaemonStore for SqliteStore {
     }
 
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
-        self.write(None, |db| commit::update_jobs(db, update)).await
+        self.write(None, |db| writes::update_jobs(db, update)).await
     }
 
     async fn save_calibration(&self, json: String) -> Result<(), StoreError> {
-        self.write(None, |db| calibration::save(db, json)).await
+        self.write(None, |db| watches::save_calibration(db, json))
+            .await
     }
 
     async fn prune(&self, before_wall_ms: i64) -> Result<usize, StoreError> {
         let pruned_to = Arc::clone(&self.pruned_to);
         self.write(None, move |db| {
-            let watches = prune::watches(db, before_wall_ms)?;
+            let watches = writes::prune_watches(db, before_wall_ms)?;
             let after = pruned_to.load(Ordering::Relaxed);
-            let (own_events, next) = prune::own_events(db, before_wall_ms, after)?;
+            let (own_events, next) = writes::prune_own_events(db, before_wall_ms, after)?;
             pruned_to.store(next, Ordering::Relaxed);
             Ok(watches + own_events)
         })
@@ -215,7 +213,7 @@ mod tests {
         let (store, _) = SqliteStore::open(&path).unwrap();
         save(&store, "before").await.unwrap();
         let broken = store.write(None, |db| {
-            calibration::save(db, "within".to_owned())?;
+            watches::save_calibration(db, "within".to_owned())?;
             Err::<(), _>(failing(ffi::SQLITE_IOERR_FSYNC))
         });
         assert!(matches!(broken.await, Err(StoreError::Fatal(_))));
@@ -240,14 +238,14 @@ mod tests {
             ffi::SQLITE_BUSY,
         ] {
             let full = store.write(None, move |db| {
-                calibration::save(db, "within".to_owned())?;
+                watches::save_calibration(db, "within".to_owned())?;
                 Err::<(), _>(failing(code))
             });
             let same_group = save(&store, "same group");
             let (same_group, full, read) = tokio::join!(same_group, full, store.events_since(0, 1));
             assert!(matches!(full, Err(StoreError::Unavailable(_))));
             assert_eq!(read, Ok(Vec::new()), "reading works");
-            let stored = store.write(None, calibration::load).await.unwrap();
+            let stored = store.write(None, watches::load_calibration).await.unwrap();
             assert_ne!(stored.as_deref(), Some("within"));
             if let Err(error) = same_group {
                 assert!(matches!(error, StoreError::Unavailable(_)));

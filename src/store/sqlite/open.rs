@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::error::{DbError, OpenError, io_error, is_temporary, open_error};
 use super::schema::{self, Header, MIGRATIONS, Migration};
 use super::worker::{QUEUE_LENGTH, Worker};
-use super::{SqliteStore, calibration, config_jobs, deliveries, lock, watches};
+use super::{SqliteStore, events, lock, watches};
 use crate::store::StoredState;
 
 /// How long to wait for a lock that another program holds, such as the `sqlite3` shell.
@@ -156,9 +156,9 @@ pub(super) fn check(
 fn load(db: &Connection) -> Result<StoredState, DbError> {
     Ok(StoredState {
         watches: watches::running(db)?,
-        config_jobs: config_jobs::all(db)?,
-        calibration: calibration::load(db)?,
-        deliveries: deliveries::pending(db)?,
+        config_jobs: watches::config_jobs(db)?,
+        calibration: watches::load_calibration(db)?,
+        deliveries: events::pending_deliveries(db)?,
     })
 }
 
@@ -178,13 +178,10 @@ pub(super) fn transaction(
 mod tests {
     use rusqlite::types::Value;
 
-    use super::super::calibration::CALIBRATION;
-    use super::super::config_jobs::CONFIG_JOBS;
-    use super::super::deliveries::DELIVERIES;
-    use super::super::events::EVENTS;
+    use super::super::events::{DELIVERIES, EVENTS};
     use super::super::recover;
     use super::super::table::{Table, value_columns};
-    use super::super::watches::{POLLS, WATCHES};
+    use super::super::watches::{CALIBRATION, CONFIG_JOBS, POLLS, WATCHES};
     use super::*;
     use crate::store::{AddedBy, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store};
     use forgewatch_core::event::WatchId;

@@ -9,9 +9,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{DbError, OpenError, open_error};
 use super::open::RowCounts;
-use super::salvage::{RecoveredTable, Salvage};
+use super::salvage::{self, RecoveredTable, Salvage};
 use super::schema::{self, Header, MIGRATIONS, Migration};
-use super::{lock, open, repair};
+use super::{lock, open};
 
 /// Suffix of the working folder, next to the new file.
 const WORK_SUFFIX: &str = ".copy";
@@ -174,8 +174,8 @@ fn salvage(
             tables.push(Salvage::of(table).run(&old, &new)?);
         }
         schema::migrate(&new, done.len(), migrations)?;
-        repair::restore_config_jobs(&new, &mut tables)?;
-        repair::advance_offsets(&old, &new)
+        salvage::restore_config_jobs(&new, &mut tables)?;
+        salvage::advance_offsets(&old, &new)
     })?;
     Ok(tables)
 }

@@ -2,13 +2,10 @@
 
 use rusqlite::Connection;
 
-use super::calibration::CALIBRATION;
-use super::config_jobs::CONFIG_JOBS;
-use super::deliveries::DELIVERIES;
 use super::error::DbError;
-use super::events::EVENTS;
+use super::events::{DELIVERIES, EVENTS};
 use super::table::Table;
-use super::watches::{POLLS, WATCHES};
+use super::watches::{CALIBRATION, CONFIG_JOBS, POLLS, WATCHES};
 
 /// "fwat": identifies a state file of forgewatch.
 pub(super) const APPLICATION_ID: i32 = 0x6677_6174;

@@ -1,11 +1,11 @@
-//! The tables of watches and of their last polls.
+//! The tables of watches, of their last polls, of the configured jobs and of the calibration.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 
 use super::error::DbError;
 use super::table::{Table, find, invalid};
-use crate::store::{AddedBy, MAX_POLLS, SavedWatch};
+use crate::store::{AddedBy, ConfigJob, MAX_POLLS, SavedWatch};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 
@@ -25,6 +25,21 @@ pub(super) const POLLS: Table = Table {
     scan: "SELECT * FROM polls NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
     next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM polls",
     put: "INSERT INTO polls (row_id, watch_id, poll, checksum) VALUES (?1, ?2, ?3, ?4)",
+};
+
+pub(super) const CONFIG_JOBS: Table = Table {
+    name: "config_jobs",
+    scan: "SELECT * FROM config_jobs NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
+    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM config_jobs",
+    put: "INSERT INTO config_jobs (row_id, job, labels, checksum) VALUES (?1, ?2, ?3, ?4)",
+};
+
+pub(super) const CALIBRATION: Table = Table {
+    name: "calibration",
+    scan: "SELECT * FROM calibration NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
+    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM calibration",
+    put: "INSERT INTO calibration (row_id, json, checksum) VALUES (?1, ?2, ?3)
+        ON CONFLICT (row_id) DO UPDATE SET json = excluded.json, checksum = excluded.checksum",
 };
 
 pub(super) fn get(db: &Connection, id: WatchId) -> Result<Option<SavedWatch>, DbError> {
@@ -134,4 +149,44 @@ fn parse_added_by(text: &str) -> Result<AddedBy, DbError> {
         _ => return Err(invalid("added_by", text)),
     };
     Ok(AddedBy { file, socket })
+}
+
+pub(super) fn config_jobs(db: &Connection) -> Result<Vec<ConfigJob>, DbError> {
+    let sql = "SELECT * FROM config_jobs ORDER BY row_id";
+    CONFIG_JOBS.read(db, sql, [], |row| {
+        let job: String = row.get("job")?;
+        Ok(ConfigJob {
+            job: job.parse().map_err(|_| invalid("job", &job))?,
+            labels: row.get("labels")?,
+        })
+    })
+}
+
+pub(super) fn replace_config_jobs(db: &Connection, jobs: Vec<ConfigJob>) -> Result<(), DbError> {
+    db.prepare_cached("DELETE FROM config_jobs")?.execute([])?;
+    for job in jobs {
+        append_config_job(db, job)?;
+    }
+    Ok(())
+}
+
+pub(super) fn append_config_job(db: &Connection, job: ConfigJob) -> Result<(), DbError> {
+    let row_id = CONFIG_JOBS.next_row_id(db)?;
+    let name = job.job.to_string();
+    CONFIG_JOBS.put(db, vec![row_id.into(), name.into(), job.labels.into()])
+}
+
+/// Removes the configured jobs without a watch; returns how many.
+pub(super) fn remove_unwatched_config_jobs(db: &Connection) -> Result<usize, DbError> {
+    let sql = "DELETE FROM config_jobs WHERE job NOT IN (SELECT job FROM watches)";
+    Ok(db.execute(sql, [])?)
+}
+
+pub(super) fn load_calibration(db: &Connection) -> Result<Option<String>, DbError> {
+    let sql = "SELECT * FROM calibration WHERE row_id = 1";
+    CALIBRATION.read_one(db, sql, [], |row| Ok(row.get("json")?))
+}
+
+pub(super) fn save_calibration(db: &Connection, json: String) -> Result<(), DbError> {
+    CALIBRATION.put(db, vec![1_i64.into(), json.into()])
 }

@@ -1,18 +1,76 @@
-//! Deletes old rows in small batches, because other requests wait for the store's thread in the meantime.
+//! The writes that concern several tables: commits, updates of the job list, pruning. They run within the worker's
+//! transaction.
 
 use rusqlite::{Connection, params};
 
 use super::error::DbError;
+use super::events::EVENTS;
 use super::table::find;
+use super::{events, watches};
+use crate::store::{
+    JobListUpdate, SavedWatch, StoredEvent, apply_change, delivery_without_event,
+    duplicate_delivery,
+};
+use forgewatch_core::delivery::{DeliveryChange, DeliveryRow};
+use forgewatch_core::event::EventId;
 
-/// Watches per batch: some ten milliseconds.
+/// Watches pruned per batch: some ten milliseconds. Batches are small because other requests wait for the store's thread.
 const WATCH_BATCH: i64 = 200;
-/// Events scanned per batch: some ten milliseconds.
+/// Events scanned per batch of pruning: some ten milliseconds.
 const EVENT_BATCH: i64 = 5000;
+
+/// A [`Commit`](crate::store::Commit) on its way to the worker thread.
+pub(super) struct OwnedCommit {
+    pub(super) watch: Option<SavedWatch>,
+    /// With offset 0; [`commit`] assigns the offsets.
+    pub(super) events: Vec<StoredEvent>,
+    pub(super) deliveries: Vec<DeliveryRow>,
+    pub(super) changes: Vec<DeliveryChange>,
+}
+
+pub(super) fn commit(db: &Connection, commit: OwnedCommit) -> Result<(), DbError> {
+    for change in commit.changes {
+        let row = apply_change(events::delivery(db, change.id())?, &change)?;
+        events::put_delivery(db, row)?;
+    }
+    if let Some(new) = commit.watch {
+        let added_by = watches::get(db, new.id)?.map_or(new.added_by, |stored| stored.added_by);
+        watches::put(db, SavedWatch { added_by, ..new })?;
+    }
+    let ids: Vec<EventId> = commit.events.iter().map(|event| event.id).collect();
+    for (offset, event) in (EVENTS.next_row_id(db)?..).zip(commit.events) {
+        events::insert_event(db, offset, event)?;
+    }
+    for new in commit.deliveries {
+        if !ids.contains(&new.id.event) {
+            return Err(delivery_without_event(&new.id).into());
+        }
+        if events::delivery_row_id(db, &new.id)?.is_some() {
+            return Err(duplicate_delivery(&new.id).into());
+        }
+        events::put_delivery(db, new)?;
+    }
+    Ok(())
+}
+
+pub(super) fn update_jobs(db: &Connection, update: JobListUpdate) -> Result<(), DbError> {
+    if let Some(jobs) = update.config_jobs {
+        watches::replace_config_jobs(db, jobs)?;
+    }
+    for new in update.new_watches {
+        watches::put(db, new)?;
+    }
+    for (id, added_by) in update.added_by {
+        if let Some(stored) = watches::get(db, id)? {
+            watches::put(db, SavedWatch { added_by, ..stored })?;
+        }
+    }
+    Ok(())
+}
 
 /// Deletes watches that ended before this wall time, with everything that belongs to them. The newest event stays, even
 /// without its watch, so that no offset is used twice.
-pub(super) fn watches(db: &Connection, before: i64) -> Result<usize, DbError> {
+pub(super) fn prune_watches(db: &Connection, before: i64) -> Result<usize, DbError> {
     let mut ended = db.prepare_cached(
         "SELECT watch_id FROM watches w
          WHERE ended_ms < ?1 AND job NOT IN (SELECT job FROM config_jobs) AND NOT EXISTS
@@ -39,7 +97,7 @@ pub(super) fn watches(db: &Connection, before: i64) -> Result<usize, DbError> {
 /// Deletes forgewatch's own events, which belong to no watch, from before this wall time. There is no index for them, so
 /// this scans a batch of events behind the offset `after`. Returns the number of rows and where to continue: 0 once the
 /// end was reached.
-pub(super) fn own_events(
+pub(super) fn prune_own_events(
     db: &Connection,
     before: i64,
     after: i64,
@@ -83,17 +141,17 @@ mod tests {
             [2 * EVENT_BATCH],
         )
         .unwrap();
-        let first = own_events(&db, 11, 0).unwrap();
+        let first = prune_own_events(&db, 11, 0).unwrap();
         assert_eq!(first, (10, EVENT_BATCH), "from before 11");
-        let second = own_events(&db, i64::MAX, first.1).unwrap();
+        let second = prune_own_events(&db, i64::MAX, first.1).unwrap();
         assert_eq!(second, (EVENT_BATCH as usize, 2 * EVENT_BATCH));
-        let newest = own_events(&db, i64::MAX, second.1).unwrap();
+        let newest = prune_own_events(&db, i64::MAX, second.1).unwrap();
         assert_eq!(
             newest,
             (0, 0),
             "the newest stays, and the scan wraps around"
         );
-        let rest = own_events(&db, i64::MAX, 0).unwrap();
+        let rest = prune_own_events(&db, i64::MAX, 0).unwrap();
         assert_eq!(rest, (EVENT_BATCH as usize - 10, 0));
     }
 }
