@@ -29,6 +29,15 @@ pub enum BindError {
     Io { path: PathBuf, reason: String },
 }
 
+impl BindError {
+    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+}
+
 /// The socket, removed on drop.
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -46,10 +55,7 @@ impl SocketFile {
         path: &Path,
         group: Option<u32>,
     ) -> Result<(UnixListener, Self), BindError> {
-        let fail = |error: io::Error| BindError::Io {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
+        let fail = |error| BindError::io(path, &error);
         let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "not a file name");
         let name = path.file_name().ok_or_else(nameless).map_err(fail)?;
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
@@ -140,10 +146,7 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 
 /// Removes a socket without a listener, and nothing else. A link is not a socket, whatever its target.
 fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
-    let fail = |error: io::Error| BindError::Io {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let fail = |error| BindError::io(path, &error);
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {}
         Ok(_) => {

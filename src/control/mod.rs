@@ -71,10 +71,7 @@ impl ControlServer {
             );
         }
         let (listener, socket) = SocketFile::listen(path, gid)?;
-        let fail = |error: std::io::Error| BindError::Io {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
+        let fail = |error| BindError::io(path, &error);
         listener.set_nonblocking(true).map_err(fail)?;
         let listener = UnixListener::from_std(listener).map_err(fail)?;
 

@@ -74,6 +74,12 @@ impl From<rusqlite::Error> for DbError {
     }
 }
 
+impl From<io::Error> for DbError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 impl From<StoreError> for DbError {
     fn from(error: StoreError) -> Self {
         Self::Rejected(error)

@@ -11,15 +11,11 @@ use forgewatch_core::event::{EventId, WatchId};
 
 pub(super) const EVENTS: Table = Table {
     name: "events",
-    scan: "SELECT * FROM events NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
-    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM events",
     put: "INSERT INTO events (row_id, watch_id, seq, wall_ms, record, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
 };
 
 pub(super) const DELIVERIES: Table = Table {
     name: "deliveries",
-    scan: "SELECT * FROM deliveries NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
-    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM deliveries",
     put: "INSERT INTO deliveries (row_id, watch_id, seq, hook, payload, attempts, state, due_ms, error_message,
             exit_status, checksum)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)

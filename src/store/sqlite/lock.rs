@@ -30,11 +30,8 @@ pub(super) fn acquire(path: &Path) -> Result<LockedFile, OpenError> {
     let folder = folder_of(path);
     if !folder.exists() {
         let mut private = DirBuilder::new();
-        private
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(fail)?;
+        private.recursive(true).mode(0o700);
+        private.create(folder).map_err(fail)?;
     }
     let file = resolve_folder(path).map_err(fail)?;
     reject_links(&file).map_err(fail)?;
@@ -94,14 +91,7 @@ fn lock(path: &Path, lock_path: &Path) -> Result<File, OpenError> {
         match error {
             // A killed daemon's child between fork and exec holds the lock for a moment.
             TryLockError::WouldBlock if attempts < LOCK_ATTEMPTS => thread::sleep(LOCK_RETRY_DELAY),
-            TryLockError::WouldBlock => {
-                let mut holder = String::new();
-                let _ = file.take(20).read_to_string(&mut holder);
-                return Err(OpenError::InUse {
-                    path: path.to_owned(),
-                    pid: holder.trim().parse().ok(),
-                });
-            }
+            TryLockError::WouldBlock => return Err(in_use(path, file)),
             TryLockError::Error(error) => return Err(fail(error)),
         }
     }
@@ -110,6 +100,16 @@ fn lock(path: &Path, lock_path: &Path) -> Result<File, OpenError> {
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// The error for a file whose `lock` another process holds.
+pub(super) fn in_use(path: &Path, lock: File) -> OpenError {
+    let mut holder = String::new();
+    let _ = lock.take(20).read_to_string(&mut holder);
+    OpenError::InUse {
+        path: path.to_owned(),
+        pid: holder.trim().parse().ok(),
+    }
 }
 
 /// Removes other users' access to an existing file; SQLite creates its other files with the same mode.

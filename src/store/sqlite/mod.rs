@@ -38,7 +38,7 @@ use error::DbError;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
-use worker::{FnTask, WorkerMessage};
+use worker::{FnTask, Task, WorkerMessage};
 use writes::OwnedCommit;
 
 /// Clones share the thread.
@@ -82,9 +82,7 @@ impl SqliteStore {
         watch: Option<WatchId>,
         work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (respond_to, response) = oneshot::channel();
-        let task = WorkerMessage::Write(Box::new(FnTask::new(watch, work, respond_to)));
-        self.send(task, response).await
+        self.run(WorkerMessage::Write, watch, work).await
     }
 
     /// Reads outside the transaction, so that reading works even if the transaction fails for want of disk space.
@@ -92,18 +90,22 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (respond_to, response) = oneshot::channel();
-        let task = WorkerMessage::Read(Box::new(FnTask::new(None, work, respond_to)));
-        self.send(task, response).await
+        self.run(WorkerMessage::Read, None, work).await
     }
 
-    async fn send<T>(
+    async fn run<T: Send + 'static>(
         &self,
-        message: WorkerMessage,
-        response: oneshot::Receiver<Result<T, StoreError>>,
+        message: fn(Box<dyn Task>) -> WorkerMessage,
+        watch: Option<WatchId>,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let (respond_to, response) = oneshot::channel();
+        let task = Box::new(FnTask::new(watch, work, respond_to));
         let closed = || StoreError::Fatal("the store is closed".to_owned());
-        self.requests.send(message).await.map_err(|_| closed())?;
+        self.requests
+            .send(message(task))
+            .await
+            .map_err(|_| closed())?;
         response.await.map_err(|_| closed())?
     }
 }

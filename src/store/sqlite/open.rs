@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, watch};
 
 use super::error::{DbError, OpenError, io_error, is_temporary, open_error};
-use super::schema::{self, Header, MIGRATIONS, Migration};
+use super::schema::{self, MIGRATIONS, Migration};
 use super::worker::{QUEUE_LENGTH, Worker};
 use super::{SqliteStore, events, lock, watches};
 use crate::store::StoredState;
@@ -31,16 +31,8 @@ impl SqliteStore {
     /// As a program with these migrations does.
     fn open_as(path: &Path, migrations: &[Migration]) -> Result<(Self, StoredState), OpenError> {
         let locked = lock::acquire(path)?;
-        if !locked.file.exists() {
-            create(&locked.file, migrations).map_err(|error| open_error(path, error))?;
-        }
-        let db = connect(&locked.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .and_then(|db| {
-                prepare(&db, migrations)?;
-                Ok(db)
-            })
-            .map_err(|error| open_error(path, error))?;
-        let state = load(&db).map_err(|error| open_error(path, error))?;
+        let (db, state) =
+            load(&locked.file, migrations).map_err(|error| open_error(path, error))?;
         let (requests, queue) = mpsc::channel(QUEUE_LENGTH);
         let (set_failure, failure) = watch::channel(None);
         let worker = Worker::new(db, locked, set_failure);
@@ -55,6 +47,21 @@ impl SqliteStore {
         };
         Ok((store, state))
     }
+}
+
+fn load(file: &Path, migrations: &[Migration]) -> Result<(Connection, StoredState), DbError> {
+    if !file.exists() {
+        create(file, migrations)?;
+    }
+    let db = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    prepare(&db, migrations)?;
+    let state = StoredState {
+        watches: watches::running(&db)?,
+        config_jobs: watches::config_jobs(&db)?,
+        calibration: watches::load_calibration(&db)?,
+        deliveries: events::pending_deliveries(&db)?,
+    };
+    Ok((db, state))
 }
 
 /// Connects without changing anything: until [`prepare`] has succeeded, closing does not touch the WAL either.
@@ -77,9 +84,8 @@ pub(super) fn create(file: &Path, migrations: &[Migration]) -> Result<(), DbErro
         )));
     }
     let new = lock::with_suffix(file, ".new");
-    let io = |error: io::Error| DbError::Io(error);
     match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     let mut private = OpenOptions::new();
@@ -87,14 +93,14 @@ pub(super) fn create(file: &Path, migrations: &[Migration]) -> Result<(), DbErro
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&new)
-        .map_err(io)?;
+        .open(&new)?;
     let db = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "synchronous", "FULL")?;
     transaction(&db, || schema::migrate(&db, 0, migrations))?;
     drop(db);
-    fs::rename(&new, file).map_err(io)?;
-    lock::sync_folder(file).map_err(io)
+    fs::rename(&new, file)?;
+    lock::sync_folder(file)?;
+    Ok(())
 }
 
 /// Checks the file, then migrates it and sets it up for writing.
@@ -133,12 +139,7 @@ pub(super) fn check(
     db: &Connection,
     migrations: &[Migration],
 ) -> Result<(usize, RowCounts), DbError> {
-    let version = match schema::read_header(db, migrations)? {
-        Header::Version(version) => version,
-        Header::Empty => return Err(DbError::Damaged("it is empty".to_owned())),
-        Header::Newer(found) => return Err(schema::newer(found, migrations)),
-        Header::Foreign => return Err(DbError::Foreign),
-    };
+    let version = schema::read_version(db, migrations)?;
     let migrations = migrations.get(..version).unwrap_or(migrations);
     if !schema::is_intact(db, migrations)? {
         return Err(DbError::Damaged("its schema was changed".to_owned()));
@@ -151,15 +152,6 @@ pub(super) fn check(
     let tables = schema::tables(migrations).iter();
     let rows = tables.map(|table| Ok((table.name, table.verify_all(db)?)));
     Ok((version, rows.collect::<Result<_, DbError>>()?))
-}
-
-fn load(db: &Connection) -> Result<StoredState, DbError> {
-    Ok(StoredState {
-        watches: watches::running(db)?,
-        config_jobs: watches::config_jobs(db)?,
-        calibration: watches::load_calibration(db)?,
-        deliveries: events::pending_deliveries(db)?,
-    })
 }
 
 pub(super) fn transaction(
@@ -207,7 +199,7 @@ mod tests {
     };
 
     fn add_column(db: &Connection) -> Result<(), DbError> {
-        let old = POLLS.read(db, POLLS.scan, [i64::MIN], |row| {
+        let old = POLLS.read(db, &POLLS.scan(), [i64::MIN], |row| {
             let values = value_columns(row).map(|column| row.get(column));
             Ok(values.collect::<Result<Vec<Value>, _>>()?)
         })?;

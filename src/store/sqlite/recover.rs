@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{DbError, OpenError, open_error};
 use super::open::RowCounts;
 use super::salvage::{self, RecoveredTable, Salvage};
-use super::schema::{self, Header, MIGRATIONS, Migration};
+use super::schema::{self, MIGRATIONS, Migration};
 use super::{lock, open};
 
 /// Suffix of the working folder, next to the new file.
@@ -112,18 +112,13 @@ fn missing(path: &Path, error: &io::Error) -> OpenError {
 
 /// Keeps daemons from writing to the file while it is copied. A file that no daemon ever used has no lock.
 fn lock_shared(from: &Path, file: &Path) -> Result<Option<File>, OpenError> {
-    let Ok(mut lock) = File::open(lock::with_suffix(file, ".lock")) else {
+    let Ok(lock) = File::open(lock::with_suffix(file, ".lock")) else {
         return Ok(None);
     };
-    if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
-        let mut holder = String::new();
-        let _ = lock.read_to_string(&mut holder);
-        return Err(OpenError::InUse {
-            path: from.to_owned(),
-            pid: holder.trim().parse().ok(),
-        });
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Err(lock::in_use(from, lock)),
+        _ => Ok(Some(lock)),
     }
-    Ok(Some(lock))
 }
 
 /// A private folder next to the new file, removed on drop.
@@ -186,10 +181,10 @@ fn migrations_done<'a>(
     migrations: &'a [Migration],
 ) -> Result<&'a [Migration], DbError> {
     let db = open::connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE);
-    match db.and_then(|db| schema::read_header(&db, migrations)) {
-        Ok(Header::Newer(found)) => Err(schema::newer(found, migrations)),
-        Ok(Header::Version(version)) => Ok(migrations.get(..version).unwrap_or(migrations)),
-        Ok(Header::Empty | Header::Foreign) | Err(_) => Ok(migrations),
+    match db.and_then(|db| schema::read_version(&db, migrations)) {
+        Ok(version) => Ok(migrations.get(..version).unwrap_or(migrations)),
+        Err(error @ DbError::Newer { .. }) => Err(error),
+        Err(_) => Ok(migrations),
     }
 }
 
@@ -205,7 +200,7 @@ fn connect_damaged(
     match connect() {
         Ok(db) if schema::is_intact(&db, migrations).unwrap_or(false) => Ok(db),
         _ => {
-            replace_first_page(copy, new).map_err(DbError::Io)?;
+            replace_first_page(copy, new)?;
             connect()
         }
     }

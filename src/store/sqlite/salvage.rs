@@ -66,7 +66,7 @@ impl<'a> Salvage<'a> {
 
     /// Returns true at the end of the table, false at a damaged page. Errors are those of the new file.
     fn read(&mut self, old: &Connection, new: &Connection, from: i64) -> Result<bool, DbError> {
-        let Ok(mut statement) = old.prepare_cached(self.table.scan) else {
+        let Ok(mut statement) = old.prepare_cached(&self.table.scan()) else {
             return Ok(false);
         };
         let Ok(mut rows) = statement.query([from]) else {
@@ -115,7 +115,7 @@ impl<'a> Salvage<'a> {
     /// The first readable row behind a damaged page, by exponential and then binary search.
     fn next_readable(&mut self, old: &Connection) -> Option<i64> {
         let read_at = |from: i64| -> Option<i64> {
-            let mut statement = old.prepare_cached(self.table.scan).ok()?;
+            let mut statement = old.prepare_cached(&self.table.scan()).ok()?;
             statement.query_row([from], |row| row.get(0)).ok()
         };
         let skip = |rows: i64| read_at(self.last.saturating_add(rows));

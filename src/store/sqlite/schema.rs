@@ -100,47 +100,26 @@ CREATE TABLE calibration (
 ) STRICT;
 ";
 
-/// The meaning of the file's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Header {
-    /// An empty database.
-    Empty,
-    /// This version or an earlier one: the number of migrations.
-    Version(usize),
-    /// A version that this program does not support.
-    Newer(i64),
-    /// A database of another program.
-    Foreign,
-}
-
-pub(super) fn version(migrations: &[Migration]) -> i64 {
-    migrations.len() as i64
-}
-
-/// The error for a file of a newer version.
-pub(super) fn newer(found: i64, migrations: &[Migration]) -> DbError {
-    DbError::Newer {
-        found,
-        supported: version(migrations),
-    }
-}
-
-pub(super) fn read_header(db: &Connection, migrations: &[Migration]) -> Result<Header, DbError> {
+/// The version of a file of this program, this version or an earlier one: the number of its migrations.
+pub(super) fn read_version(db: &Connection, migrations: &[Migration]) -> Result<usize, DbError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let version = number("user_version")?;
+    let (id, found) = (number("application_id")?, number("user_version")?);
     let entries: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let header = match (number("application_id")?, usize::try_from(version)) {
-        (0, Ok(0)) if entries == 0 => Header::Empty,
-        (id, _) if id != i64::from(APPLICATION_ID) => Header::Foreign,
-        (_, Ok(supported)) if (1..=migrations.len()).contains(&supported) => {
-            Header::Version(supported)
-        }
-        (_, Ok(0) | Err(_)) => {
-            return Err(DbError::Damaged(format!("its version is {version}")));
-        }
-        _ => Header::Newer(version),
-    };
-    Ok(header)
+    if (id, found, entries) == (0, 0, 0) {
+        return Err(DbError::Damaged("it is empty".to_owned()));
+    }
+    if id != i64::from(APPLICATION_ID) {
+        return Err(DbError::Foreign);
+    }
+    let supported = migrations.len();
+    match usize::try_from(found) {
+        Ok(0) | Err(_) => Err(DbError::Damaged(format!("its version is {found}"))),
+        Ok(version) if version <= supported => Ok(version),
+        Ok(_) => Err(DbError::Newer {
+            found,
+            supported: supported as i64,
+        }),
+    }
 }
 
 /// Applies the migrations from version `from` on, within the caller's transaction.
@@ -153,7 +132,7 @@ pub(super) fn migrate(
         (migration.apply)(db)?;
     }
     db.pragma_update(None, "application_id", APPLICATION_ID)?;
-    db.pragma_update(None, "user_version", version(migrations))?;
+    db.pragma_update(None, "user_version", migrations.len() as i64)?;
     Ok(())
 }
 
@@ -203,15 +182,9 @@ mod tests {
             migrate(&db, 0, &NEWER_MIGRATIONS[..from]).unwrap();
             db.execute("INSERT INTO config_jobs VALUES (1, 'diff/1', '{}', 7)", [])
                 .unwrap();
-            assert_eq!(
-                read_header(&db, &NEWER_MIGRATIONS).unwrap(),
-                Header::Version(from)
-            );
+            assert_eq!(read_version(&db, &NEWER_MIGRATIONS).unwrap(), from);
             migrate(&db, from, &NEWER_MIGRATIONS).unwrap();
-            assert_eq!(
-                read_header(&db, &NEWER_MIGRATIONS).unwrap(),
-                Header::Version(3)
-            );
+            assert_eq!(read_version(&db, &NEWER_MIGRATIONS).unwrap(), 3);
             assert!(is_intact(&db, &NEWER_MIGRATIONS).unwrap(), "from {from}");
             let crc: i64 = db
                 .query_row("SELECT checksum FROM config_jobs", [], |row| row.get(0))
@@ -223,23 +196,18 @@ mod tests {
     #[test]
     fn empty_newer_foreign_and_damaged_headers_are_distinguished() {
         let db = Connection::open_in_memory().unwrap();
-        assert_eq!(read_header(&db, MIGRATIONS).unwrap(), Header::Empty);
+        let read = || read_version(&db, MIGRATIONS);
+        assert!(matches!(read(), Err(DbError::Damaged(reason)) if reason == "it is empty"));
         migrate(&db, 0, MIGRATIONS).unwrap();
-        assert_eq!(
-            read_header(&db, MIGRATIONS).unwrap(),
-            Header::Version(MIGRATIONS.len())
-        );
+        assert_eq!(read().unwrap(), MIGRATIONS.len());
         db.pragma_update(None, "user_version", 99).unwrap();
-        assert_eq!(read_header(&db, MIGRATIONS).unwrap(), Header::Newer(99));
+        assert!(matches!(read(), Err(DbError::Newer { found: 99, .. })));
         for invalid in [0, -1] {
             db.pragma_update(None, "user_version", invalid).unwrap();
-            assert!(matches!(
-                read_header(&db, MIGRATIONS),
-                Err(DbError::Damaged(_))
-            ));
+            assert!(matches!(read(), Err(DbError::Damaged(_))));
         }
         db.pragma_update(None, "application_id", 0).unwrap();
-        assert_eq!(read_header(&db, MIGRATIONS).unwrap(), Header::Foreign);
+        assert!(matches!(read(), Err(DbError::Foreign)));
     }
 
     #[test]

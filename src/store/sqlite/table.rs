@@ -6,13 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::error::DbError;
 
-/// The statements that every table has.
+/// What every table has.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    /// The rows from a row id on, without the indexes: those may be damaged.
-    pub(super) scan: &'static str,
-    /// The row id of a new row. The newest event is never deleted, so the row ids of events are never reused.
-    pub(super) next_row_id: &'static str,
     /// Stores a row, with values in the order of the table's definition and the checksum at the end.
     pub(super) put: &'static str,
 }
@@ -31,10 +27,16 @@ impl Table {
         Ok(())
     }
 
+    /// The row id of a new row. The newest event is never deleted, so the row ids of events are never reused.
     pub(super) fn next_row_id(&self, db: &Connection) -> Result<i64, DbError> {
-        Ok(db
-            .prepare_cached(self.next_row_id)?
-            .query_row([], |row| row.get(0))?)
+        let sql = format!("SELECT coalesce(max(row_id), 0) + 1 FROM {}", self.name);
+        Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+    }
+
+    /// Selects the rows from a row id on, without the indexes: those may be damaged.
+    pub(super) fn scan(&self) -> String {
+        let table = self.name;
+        format!("SELECT * FROM {table} NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id")
     }
 
     /// Reads whole rows and verifies their checksums.
@@ -68,7 +70,7 @@ impl Table {
 
     /// Verifies the checksums of all rows; returns their number.
     pub(super) fn verify_all(&self, db: &Connection) -> Result<u64, DbError> {
-        let mut statement = db.prepare(self.scan)?;
+        let mut statement = db.prepare(&self.scan())?;
         let mut rows = statement.query([i64::MIN])?;
         let mut count = 0;
         while let Some(row) = rows.next()? {

@@ -11,8 +11,6 @@ use forgewatch_core::job::JobRef;
 
 pub(super) const WATCHES: Table = Table {
     name: "watches",
-    scan: "SELECT * FROM watches NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
-    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM watches",
     put: "INSERT INTO watches (row_id, watch_id, job, snapshot, ended_ms, added_by, checksum)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
         ON CONFLICT (row_id) DO UPDATE SET
@@ -22,22 +20,16 @@ pub(super) const WATCHES: Table = Table {
 
 pub(super) const POLLS: Table = Table {
     name: "polls",
-    scan: "SELECT * FROM polls NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
-    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM polls",
     put: "INSERT INTO polls (row_id, watch_id, poll, checksum) VALUES (?1, ?2, ?3, ?4)",
 };
 
 pub(super) const CONFIG_JOBS: Table = Table {
     name: "config_jobs",
-    scan: "SELECT * FROM config_jobs NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
-    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM config_jobs",
     put: "INSERT INTO config_jobs (row_id, job, labels, checksum) VALUES (?1, ?2, ?3, ?4)",
 };
 
 pub(super) const CALIBRATION: Table = Table {
     name: "calibration",
-    scan: "SELECT * FROM calibration NOT INDEXED WHERE row_id >= ?1 ORDER BY row_id",
-    next_row_id: "SELECT coalesce(max(row_id), 0) + 1 FROM calibration",
     put: "INSERT INTO calibration (row_id, json, checksum) VALUES (?1, ?2, ?3)
         ON CONFLICT (row_id) DO UPDATE SET json = excluded.json, checksum = excluded.checksum",
 };
