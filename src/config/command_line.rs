@@ -16,8 +16,7 @@ use super::settings::{OneShotSettings, OutputFormat, RunMode, SquashedAs};
 use super::value;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::{JobKind, JobRef, JobSpec};
-use forgewatch_core::label::validate_label;
-use forgewatch_core::quote::quoted;
+use forgewatch_core::user_input::{quoted, validate_label};
 
 /// Default interval of heartbeat lines in `text`.
 const HEARTBEAT: Duration = Duration::from_mins(1);

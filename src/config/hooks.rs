@@ -16,8 +16,7 @@ use crate::hooks::{HookAction, HookSpec};
 use forgewatch_core::delivery::{EVENT_VARIABLES, HookRules};
 use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
 use forgewatch_core::job::JobKind;
-use forgewatch_core::quote::quoted;
-use forgewatch_core::suggest::nearest;
+use forgewatch_core::user_input::{nearest, quoted};
 
 /// Default time limit of one attempt to run a program.
 const RUN_TIMEOUT: Duration = Duration::from_mins(5);

@@ -9,8 +9,7 @@ use toml::de::DeValue;
 use super::document::KeyReader;
 use super::error::{ConfigError, Origin};
 use forgewatch_core::job::{JobId, JobRef, JobRefError, JobSpec};
-use forgewatch_core::label::validate_label;
-use forgewatch_core::quote::quoted;
+use forgewatch_core::user_input::{quoted, validate_label};
 
 pub(super) type Labels = BTreeMap<String, String>;
 

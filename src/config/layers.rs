@@ -19,8 +19,7 @@ use super::settings::{RunMode, Settings};
 use super::value;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::JobSpec;
-use forgewatch_core::quote::quoted;
-use forgewatch_core::suggest::nearest;
+use forgewatch_core::user_input::{nearest, quoted};
 
 /// The settings so far, and where each key was last set.
 #[derive(Debug)]

@@ -11,8 +11,7 @@ use super::key::{Key, KeyDefault, Section, ValueKind};
 use super::keys;
 use super::settings::RunMode;
 use super::value;
-use forgewatch_core::quote::quoted;
-use forgewatch_core::suggest::nearest;
+use forgewatch_core::user_input::{nearest, quoted};
 
 impl<T> Key<T> {
     /// Sets the key to the text of a flag, a variable or a default.

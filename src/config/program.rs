@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use forgewatch_core::quote::quoted;
+use forgewatch_core::user_input::quoted;
 
 /// The uids whose programs a configuration may run.
 pub(super) struct TrustedOwners {

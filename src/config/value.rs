@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use url::Url;
 
 use crate::http_client::is_loopback;
-use forgewatch_core::quote::quoted;
+use forgewatch_core::user_input::quoted;
 
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {

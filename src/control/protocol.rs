@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use forgewatch_core::job::JobRef;
-use forgewatch_core::label::validate_label;
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
+use forgewatch_core::user_input::validate_label;
 
 /// The longest request, including the newline.
 pub const MAX_REQUEST: usize = 64 * 1024;

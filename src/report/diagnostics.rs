@@ -31,7 +31,7 @@ use super::mode::OutputMode;
 use super::queue::{Message, OutputStream};
 use super::sanitize::{LIMIT, sanitized};
 use forgewatch_core::event::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
-use forgewatch_core::suggest::nearest;
+use forgewatch_core::user_input::nearest;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -13,34 +13,32 @@
 //! - [`throttle`] decides how much the API is polled, and whether at all.
 //!
 //! The way of an event:
-//! - [`event`] defines its type, fields and log record; [`cloud_event`] is its form for hooks.
-//! - [`delivery`] decides which hooks receive it, in what order, and how often.
+//! - [`event`] defines its type, fields and log record.
+//! - [`delivery`] decides which hooks receive it, in what form and order, and how often.
 //!
 //! Everything else:
-//! - [`job`] names jobs, their states and the outcomes of a watch; [`label`] checks the labels of a job.
+//! - [`job`] names jobs, their states and the outcomes of a watch.
 //! - [`limits`] holds the settings of watches.
 //! - [`reconcile`] compares the jobs of the configuration file with the active watches.
-//! - [`time`], [`rng`], [`quote`] and [`suggest`] are small helpers.
+//! - [`user_input`] quotes, corrects and checks what users write.
+//! - [`time`] and [`rng`] are small helpers.
 
 #![deny(clippy::disallowed_methods)]
 #![warn(missing_docs)]
 
-pub mod cloud_event;
 pub mod decode;
 pub mod delivery;
 pub mod event;
 pub mod job;
-pub mod label;
 pub mod limits;
 pub mod poll_log;
-pub mod quote;
 pub mod reconcile;
 pub mod retry;
 pub mod rng;
 pub mod schedule;
 pub mod status;
-pub mod suggest;
 pub mod throttle;
 pub mod time;
+pub mod user_input;
 pub mod verdict;
 pub mod watch;

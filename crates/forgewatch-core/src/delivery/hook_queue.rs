@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::payload::EventPayload;
 use super::routes::HookRules;
-use super::types::{Attempt, DeliveryChange, DeliveryFailure, DeliveryId, Settlement};
+use super::{Attempt, DeliveryChange, DeliveryFailure, DeliveryId, Settlement};
 use crate::event::{EventFields, EventId, FailedDelivery, WatchId};
 
 /// The deliveries of one hook.

@@ -1,7 +1,8 @@
 //! Deliveries of events to hooks: which hook receives an event, in what order, how often, and when a delivery has failed.
 //!
-//! `types` holds a delivery's id, states and changes, `payload` what a hook receives, `routes` which hook receives an event,
-//! `queue` the order and the retries, with the deliveries of one hook in `hook_queue`.
+//! This file holds a delivery's id, states and changes: the queue decides about changes, and the store commits them before
+//! they apply. `payload` is what a hook receives, `routes` says which hook receives an event, `queue` holds the order and
+//! the retries, with the deliveries of one hook in `hook_queue`.
 
 #[cfg(any(test, feature = "test-fixtures"))]
 pub mod fixtures;
@@ -11,12 +12,277 @@ mod queue;
 mod routes;
 #[cfg(test)]
 mod tests;
-mod types;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{EventFields, EventId, InvalidId};
+use crate::time::Moment;
 
 pub use payload::{EVENT_VARIABLES, EventPayload, PayloadError};
 pub use queue::Queue;
 pub use routes::{HookRules, Routes};
-pub use types::{
-    Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow,
-    DeliveryState, OpenDelivery, OpenState, Settlement,
-};
+
+/// Identifies a delivery: `<event>/<hook>`, the same after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    /// The event.
+    pub event: EventId,
+    /// The hook's name.
+    pub hook: Arc<str>,
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.event, self.hook)
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (event, hook) = text.split_once('/').ok_or(InvalidId)?;
+        Ok(Self {
+            event: event.parse()?,
+            hook: hook.into(),
+        })
+    }
+}
+
+/// Why an attempt or a delivery failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryFailure {
+    /// A short message without secrets.
+    pub error: String,
+    /// The exit status of the program, if it exited.
+    pub exit_status: Option<i32>,
+}
+
+impl DeliveryFailure {
+    /// A failure without an exit status.
+    pub fn new(error: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            exit_status: None,
+        }
+    }
+
+    /// A failure that no attempt caused; includes the error of the last attempt.
+    #[must_use]
+    pub fn without_attempt(why: &str, last: Option<&Self>) -> Self {
+        last.map_or_else(
+            || Self::new(why),
+            |last| Self {
+                error: format!("{why}; the last attempt: {}", last.error),
+                exit_status: last.exit_status,
+            },
+        )
+    }
+}
+
+/// A change of a delivery, to be committed before it applies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeliveryChange {
+    /// An attempt begins.
+    Begin {
+        /// The delivery.
+        id: DeliveryId,
+        /// Number of the attempt, from 1.
+        attempt: u32,
+    },
+    /// The receiver accepted the event.
+    Deliver {
+        /// The delivery.
+        id: DeliveryId,
+    },
+    /// An attempt failed and will be repeated.
+    Reschedule {
+        /// The delivery.
+        id: DeliveryId,
+        /// Not before this time.
+        until: Moment,
+        /// Why the attempt failed.
+        why: DeliveryFailure,
+    },
+    /// Its retries are used up. It is kept until it is retried or discarded.
+    Fail {
+        /// The delivery.
+        id: DeliveryId,
+        /// Why it failed.
+        why: DeliveryFailure,
+    },
+    /// A client retries a failed delivery: pending again, with all attempts left.
+    Retry {
+        /// The delivery.
+        id: DeliveryId,
+    },
+    /// A client discards a failed delivery.
+    Discard {
+        /// The delivery.
+        id: DeliveryId,
+    },
+}
+
+impl DeliveryChange {
+    /// The delivery that changes.
+    pub fn id(&self) -> &DeliveryId {
+        match self {
+            Self::Begin { id, .. }
+            | Self::Deliver { id }
+            | Self::Reschedule { id, .. }
+            | Self::Fail { id, .. }
+            | Self::Retry { id }
+            | Self::Discard { id } => id,
+        }
+    }
+}
+
+/// A stored delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The payload: a CloudEvents object in JSON.
+    pub body: String,
+    /// Number of attempts begun.
+    pub attempts: u32,
+    /// Its state.
+    pub state: DeliveryState,
+}
+
+/// State of a delivery in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It waits for an attempt, or one is running.
+    Pending {
+        /// When it is due, Unix milliseconds; 0 is at once.
+        due_ms: i64,
+    },
+    /// Its retries are used up.
+    Failed(DeliveryFailure),
+    /// The receiver accepted it.
+    Delivered,
+    /// A client discarded it.
+    Discarded,
+}
+
+impl DeliveryState {
+    /// Whether it is kept for a hook or for a decision of a client.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Pending { .. } | Self::Failed(_))
+    }
+}
+
+impl DeliveryRow {
+    /// A delivery without attempts, due at once.
+    pub fn new(id: DeliveryId, body: String) -> Self {
+        Self {
+            id,
+            body,
+            attempts: 0,
+            state: DeliveryState::Pending { due_ms: 0 },
+        }
+    }
+
+    /// Applies a change. None, without effect, if the change is impossible in this state.
+    #[must_use]
+    pub fn apply(&mut self, change: &DeliveryChange) -> Option<()> {
+        let is_pending = matches!(self.state, DeliveryState::Pending { .. });
+        let was_attempted = is_pending && self.attempts > 0;
+        let has_failed = matches!(self.state, DeliveryState::Failed(_));
+        self.state = match change {
+            DeliveryChange::Begin { attempt, .. } if is_pending => {
+                self.attempts = *attempt;
+                return Some(());
+            }
+            DeliveryChange::Deliver { .. } if was_attempted => DeliveryState::Delivered,
+            DeliveryChange::Reschedule { until, .. } if was_attempted => DeliveryState::Pending {
+                due_ms: until.wall_ms,
+            },
+            DeliveryChange::Fail { why, .. } if is_pending => DeliveryState::Failed(why.clone()),
+            DeliveryChange::Retry { .. } if has_failed => {
+                self.attempts = 0;
+                DeliveryState::Pending { due_ms: 0 }
+            }
+            DeliveryChange::Discard { .. } if has_failed => DeliveryState::Discarded,
+            _ => return None,
+        };
+        Some(())
+    }
+}
+
+/// An attempt that the queue has reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Number of the attempt, from 1.
+    pub number: u32,
+    /// What is delivered.
+    pub payload: Arc<EventPayload>,
+}
+
+impl Attempt {
+    /// The change to commit before the attempt starts.
+    pub fn begin(&self) -> DeliveryChange {
+        DeliveryChange::Begin {
+            id: self.id.clone(),
+            attempt: self.number,
+        }
+    }
+}
+
+/// Result of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The receiver accepted the event.
+    Delivered,
+    /// The attempt failed and is repeated.
+    Failed {
+        /// The cause.
+        why: DeliveryFailure,
+        /// Minimum delay, as requested by the receiver.
+        not_before: Duration,
+    },
+    /// The receiver rejected the event for good: no attempt follows.
+    Rejected(DeliveryFailure),
+}
+
+/// A decision of the queue: the change to commit and, if the delivery fails by it, the fields of its `hook.failed`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The change.
+    pub change: DeliveryChange,
+    /// The fields of `hook.failed`.
+    pub hook_failed: Option<Box<EventFields>>,
+}
+
+/// A pending or running delivery, for lists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// What is delivered.
+    pub payload: Arc<EventPayload>,
+    /// Number of attempts begun.
+    pub attempts: u32,
+    /// Its state.
+    pub state: OpenState,
+    /// Why the last attempt failed.
+    pub last_failure: Option<DeliveryFailure>,
+}
+
+/// State of an open delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenState {
+    /// It waits for its turn or its next attempt.
+    Pending {
+        /// Earliest time, Unix milliseconds.
+        due_ms: i64,
+    },
+    /// An attempt is running.
+    Running,
+}

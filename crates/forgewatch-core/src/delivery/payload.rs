@@ -1,11 +1,10 @@
 //! What a hook receives: the event as a CloudEvents object, and as environment variables.
 
-use std::borrow::Cow;
+use serde::{Deserialize, Serialize};
 
-use serde::Deserialize;
-
-use crate::event::{Event, EventId, EventType};
+use crate::event::{Event, EventId, EventType, LogRecord};
 use crate::job::JobRef;
+use crate::time::rfc3339_ms;
 
 /// The environment variables that describe the event.
 pub const EVENT_VARIABLES: [&str; 9] = [
@@ -27,11 +26,8 @@ const MAX_VALUE: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPayload {
     id: EventId,
-    kind: String,
     job: Option<JobRef>,
-    state: String,
-    progress: String,
-    error: String,
+    data: PayloadData,
     body: String,
 }
 
@@ -46,7 +42,7 @@ impl EventPayload {
     /// # Errors
     /// The event cannot be encoded in JSON.
     pub fn of(event: &Event, instance: &str) -> Result<Self, PayloadError> {
-        let body = serde_json::to_string(&event.cloud_event(instance));
+        let body = serde_json::to_string(&CloudEvent::of(event, instance));
         Self::parse(body.map_err(|e| PayloadError(e.to_string()))?)
     }
 
@@ -62,14 +58,11 @@ impl EventPayload {
                 .map_err(|_| PayloadError("the watch id is invalid".to_owned()))?,
             seq: data.seq,
         };
-        let job = data.job.map(|job| job.parse::<JobRef>()).transpose();
+        let job = data.job.as_deref().map(str::parse::<JobRef>).transpose();
         Ok(Self {
             id,
-            kind: data.event_type,
             job: job.map_err(|e| PayloadError(e.to_string()))?,
-            state: data.state.unwrap_or_default(),
-            progress: data.progress.map_or_else(String::new, |p| p.to_string()),
-            error: data.error_message.unwrap_or_default(),
+            data,
             body,
         })
     }
@@ -81,7 +74,7 @@ impl EventPayload {
 
     /// The event type as users write it, such as `job.failed`.
     pub fn kind(&self) -> &str {
-        &self.kind
+        &self.data.event_type
     }
 
     /// The job it is about, if any.
@@ -97,33 +90,63 @@ impl EventPayload {
     /// Type and job, such as `job.failed of diff/1234`.
     pub fn summary(&self) -> String {
         match self.job {
-            Some(job) => format!("{} of {job}", self.kind),
-            None => self.kind.clone(),
+            Some(job) => format!("{} of {job}", self.kind()),
+            None => self.kind().to_owned(),
         }
     }
 
     /// Whether it is a `hook.failed`: if its own delivery fails, no further one is made.
     pub fn is_hook_failed(&self) -> bool {
-        self.kind == EventType::HookFailed.as_str()
+        self.kind() == EventType::HookFailed.as_str()
     }
 
     /// The environment variables for a program: always the same ones, empty if the event has no value.
     pub fn variables(&self, attempt: u32) -> impl Iterator<Item = (&'static str, String)> {
-        let values: [Cow<'_, str>; EVENT_VARIABLES.len()] = [
-            self.id.to_string().into(),
-            self.kind.as_str().into(),
-            self.job.map_or_else(String::new, |j| j.to_string()).into(),
-            self.job.map_or("", |j| j.kind.as_str()).into(),
-            self.job
-                .map_or_else(String::new, |j| j.id.to_string())
-                .into(),
-            self.state.as_str().into(),
-            self.progress.as_str().into(),
-            self.error.as_str().into(),
-            attempt.to_string().into(),
+        let (job, data) = (self.job, &self.data);
+        let values = [
+            Some(self.id.to_string()),
+            Some(data.event_type.clone()),
+            job.map(|job| job.to_string()),
+            job.map(|job| job.kind.as_str().to_owned()),
+            job.map(|job| job.id.to_string()),
+            data.state.clone(),
+            data.progress.map(|percent| percent.to_string()),
+            data.error_message.clone(),
+            Some(attempt.to_string()),
         ];
         let pairs = EVENT_VARIABLES.into_iter().zip(values);
-        pairs.map(|(name, value)| (name, escaped(&value)))
+        pairs.map(|(name, value)| (name, escaped(&value.unwrap_or_default())))
+    }
+}
+
+/// A CloudEvents 1.0 object, whose `data` is the log record. The format is that of
+/// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>.
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    time: String,
+    datacontenttype: &'static str,
+    data: LogRecord<'a>,
+}
+
+impl<'a> CloudEvent<'a> {
+    fn of(event: &'a Event, instance: &str) -> Self {
+        Self {
+            specversion: "1.0",
+            id: event.id.to_string(),
+            source: format!("urn:forgewatch:{instance}"),
+            kind: format!("io.forgewatch.{}.v1", event.kind.as_str()),
+            subject: event.job.map(|job| job.to_string()),
+            time: rfc3339_ms(event.wall_ms),
+            datacontenttype: "application/json",
+            data: event.record(),
+        }
     }
 }
 
@@ -133,7 +156,7 @@ struct PayloadBody {
     data: PayloadData,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct PayloadData {
     watch: String,
     seq: u32,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::hook_queue::{Delivery, HookQueue};
 use super::payload::{EventPayload, PayloadError};
 use super::routes::HookRules;
-use super::types::{
+use super::{
     Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow,
     DeliveryState, OpenDelivery, OpenState, Settlement,
 };

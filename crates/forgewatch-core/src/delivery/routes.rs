@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::types::DeliveryId;
+use super::DeliveryId;
 use crate::event::{ALL_JOB_EVENTS, Event, FailedDelivery};
 use crate::job::JobKind;
 

@@ -79,33 +79,28 @@ fn ended(job: &str, outcome: Outcome, fields: &EventFields) -> String {
 
 fn finished(fields: &EventFields) -> String {
     let jobs = fields.jobs.unwrap_or(0);
-    let FinishedCounts {
-        completed,
-        failed,
-        squashed,
-        other,
-        timed_out,
-        not_found,
-        refused,
-        gave_up,
-        outcome,
-    } = fields.counts.unwrap_or_default();
-    if outcome == FinishedCounts::STOPPED {
+    let counts = fields.counts.unwrap_or_default();
+    if counts.outcome == FinishedCounts::STOPPED {
         return match jobs {
             1 => "stopped; 1 job resumes at the next start".to_owned(),
             jobs => format!("stopped; {jobs} jobs resume at the next start"),
         };
     }
-    let known = [timed_out, not_found, refused, gave_up];
-    let abandoned = known.into_iter().fold(other, u32::saturating_sub);
-    let mut parts = vec![format!("{completed} of {jobs} completed")];
+    let known = [
+        counts.timed_out,
+        counts.not_found,
+        counts.refused,
+        counts.gave_up,
+    ];
+    let abandoned = known.into_iter().fold(counts.other, u32::saturating_sub);
+    let mut parts = vec![format!("{} of {jobs} completed", counts.completed)];
     for (count, word) in [
-        (failed, "failed"),
-        (squashed, "squashed"),
-        (timed_out, "timed out"),
-        (not_found, "not found"),
-        (refused, "refused"),
-        (gave_up, "unreachable"),
+        (counts.failed, "failed"),
+        (counts.squashed, "squashed"),
+        (counts.timed_out, "timed out"),
+        (counts.not_found, "not found"),
+        (counts.refused, "refused"),
+        (counts.gave_up, "unreachable"),
         (abandoned, "abandoned"),
     ] {
         if count > 0 {

@@ -3,50 +3,192 @@
 //! [`super::watch`] emits the events of jobs, the applications those of forgewatch itself. The names and types of the
 //! fields are a contract with log aggregators; a test checks them against `config/schema/event.json`.
 //!
-//! `id` holds an event's identity, `kind` its type, `fields` its data; `message` is its sentence for people, `record` its log
-//! record for programs, and `limits` keeps that record short enough for a journal.
+//! This file holds an event's identity and its type. `record` holds the event itself with its data and its log record for
+//! programs, `message` its sentence for people, and `limits` keeps the record short enough for a journal.
 
-mod fields;
-mod id;
-mod kind;
 mod limits;
 mod message;
 mod record;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::str::FromStr;
 
-pub use fields::{EventFields, FailedDelivery, FinishedCounts, Lag};
-pub use id::{EventId, InvalidId, WatchId};
-pub use kind::{ALL_JOB_EVENTS, EventType};
+use super::job::Outcome;
+
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
-pub use record::LogRecord;
+pub use record::{Event, EventFields, FailedDelivery, FinishedCounts, JobMeta, Lag, LogRecord};
 
-use super::job::JobRef;
-use super::status::DiffNames;
+/// The pattern that matches all events of jobs.
+pub const ALL_JOB_EVENTS: &str = "job.*";
 
-/// A job's labels and names: kept apart from the watch, because most jobs have none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct JobMeta {
-    /// The user's labels.
-    pub labels: BTreeMap<String, String>,
-    /// The server's names of game, image and machine.
-    pub names: DiffNames,
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// The first status of a job.
+    Watching,
+    /// `jobstateid` changed without ending the job.
+    StateChanged,
+    /// Progress crossed a step.
+    Progressed,
+    /// The ETA moved later by more than a quarter of the time left, and more than a minute.
+    EtaSlipped,
+    /// Neither `jobupdated` nor progress changed for `stalled_after`.
+    Stalled,
+    /// A stalled job progressed again.
+    Resumed,
+    /// Polls failed for `unreachable_after`.
+    Unreachable,
+    /// Polls of an unreachable job work again.
+    Reachable,
+    /// The watch ended.
+    Ended(Outcome),
+    /// Watching started.
+    WatchStarted,
+    /// The configuration was reloaded.
+    WatchReloaded,
+    /// Output lines were dropped, because the reader was too slow.
+    WatchLagged,
+    /// Watching ended.
+    WatchFinished,
+    /// A delivery to a hook failed: its retries are used up.
+    HookFailed,
 }
 
-/// The record of one transition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// Its identity.
-    pub id: EventId,
-    /// Its type.
-    pub kind: EventType,
-    /// When the transition was observed, Unix milliseconds.
-    pub wall_ms: i64,
-    /// The job; None for events of forgewatch itself.
-    pub job: Option<JobRef>,
-    /// The job's labels and names.
-    pub meta: Option<Arc<JobMeta>>,
-    /// Everything else.
-    pub fields: EventFields,
+impl EventType {
+    /// The names of all types, in the order of the manual.
+    pub const NAMES: [&'static str; 22] = [
+        "job.watching",
+        "job.state_changed",
+        "job.progressed",
+        "job.eta_slipped",
+        "job.stalled",
+        "job.resumed",
+        "job.unreachable",
+        "job.reachable",
+        "job.completed",
+        "job.failed",
+        "job.squashed",
+        "job.not_found",
+        "job.refused",
+        "job.timed_out",
+        "job.gave_up",
+        "job.removed",
+        "job.abandoned",
+        "watch.started",
+        "watch.reloaded",
+        "watch.lagged",
+        "watch.finished",
+        "hook.failed",
+    ];
+
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Watching => "job.watching",
+            Self::StateChanged => "job.state_changed",
+            Self::Progressed => "job.progressed",
+            Self::EtaSlipped => "job.eta_slipped",
+            Self::Stalled => "job.stalled",
+            Self::Resumed => "job.resumed",
+            Self::Unreachable => "job.unreachable",
+            Self::Reachable => "job.reachable",
+            Self::Ended(outcome) => match outcome {
+                Outcome::Completed => "job.completed",
+                Outcome::Failed => "job.failed",
+                Outcome::Squashed => "job.squashed",
+                Outcome::NotFound => "job.not_found",
+                Outcome::Refused => "job.refused",
+                Outcome::TimedOut => "job.timed_out",
+                Outcome::GaveUp => "job.gave_up",
+                Outcome::Removed => "job.removed",
+                Outcome::Abandoned(_) => "job.abandoned",
+            },
+            Self::WatchStarted => "watch.started",
+            Self::WatchReloaded => "watch.reloaded",
+            Self::WatchLagged => "watch.lagged",
+            Self::WatchFinished => "watch.finished",
+            Self::HookFailed => "hook.failed",
+        }
+    }
+
+    /// The log level, by the names of `tracing`.
+    pub fn level(self) -> &'static str {
+        match self {
+            Self::Ended(
+                Outcome::Failed
+                | Outcome::NotFound
+                | Outcome::Refused
+                | Outcome::TimedOut
+                | Outcome::GaveUp,
+            )
+            | Self::HookFailed => "ERROR",
+            Self::Ended(Outcome::Squashed | Outcome::Abandoned(_))
+            | Self::EtaSlipped
+            | Self::Stalled
+            | Self::Unreachable
+            | Self::WatchLagged => "WARN",
+            _ => "INFO",
+        }
+    }
+}
+
+/// The identity of a watch: random, created with the watch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(pub [u8; 16]);
+
+impl fmt::Display for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text is not the id of a watch, event or delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid id")]
+pub struct InvalidId;
+
+impl FromStr for WatchId {
+    type Err = InvalidId;
+
+    /// Parses 32 hexadecimal digits, the form of `Display`.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).map_err(|_| InvalidId)?;
+        digits
+            .then_some(Self(number.to_be_bytes()))
+            .ok_or(InvalidId)
+    }
+}
+
+/// The identity of an event, `<watch>-<seq>`: the same wherever and however often the event appears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId {
+    /// The watch; for events of forgewatch itself, an id of the process.
+    pub watch: WatchId,
+    /// Counted from 1 within the watch.
+    pub seq: u32,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.watch, self.seq)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (watch, seq) = text.split_once('-').ok_or(InvalidId)?;
+        Ok(Self {
+            watch: watch.parse()?,
+            seq: seq.parse().map_err(|_| InvalidId)?,
+        })
+    }
 }
