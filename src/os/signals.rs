@@ -68,21 +68,20 @@ impl Signals {
 }
 
 /// SIGINT and SIGTERM, the signals that commands other than the daemon handle.
-pub struct TerminationSignals(SignalStream);
+pub struct TerminationSignals(Signals);
 
 impl TerminationSignals {
     pub fn listen() -> io::Result<Self> {
-        SignalStream::new([SIGINT, SIGTERM]).map(Self)
+        SignalStream::new([SIGINT, SIGTERM]).map(|stream| Self(Signals(stream)))
     }
 
     /// The next one. Cancel-safe.
     pub async fn next(&mut self) -> TerminationSignal {
-        while let Some(number) = self.0.next().await {
-            if let Some(Signal::Stop(stop)) = Signal::from_number(number) {
+        loop {
+            if let Signal::Stop(stop) = self.0.next().await {
                 return stop;
             }
         }
-        std::future::pending().await
     }
 }
 

@@ -16,7 +16,7 @@ mod startup;
 use super::command_error::CommandError;
 use super::setup::{block_on, start_report};
 use crate::config::{CommandLine, Env};
-use crate::os::privacy;
+use crate::os;
 use crate::os::signals::Signals;
 use crate::report::OutputMode;
 use load_config::load_config;
@@ -28,7 +28,7 @@ use signal_listener::SignalListener;
 pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandError> {
     let (settings, daemon_config, output) =
         load_config(&command_line, env).map_err(CommandError::usage)?;
-    privacy::protect_memory();
+    os::protect_memory();
     let report = start_report(output, |_| OutputMode::Json, env)?;
     let ended = block_on(async {
         let mut signals = SignalListener::new(Signals::listen().map_err(CommandError::internal)?);

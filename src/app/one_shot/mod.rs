@@ -12,7 +12,7 @@ use crate::clanforge::ApiClient;
 use crate::config::Env;
 use crate::config::settings::{OneShotSettings, OutputFormat, Settings};
 use crate::hooks::Actions;
-use crate::os::privacy;
+use crate::os;
 use crate::report::StreamInfo;
 pub(super) use run::Finished;
 use run::{OneShotParts, OneShotRun};
@@ -30,7 +30,7 @@ pub(super) struct OneShotConfig {
 /// Sets up output and engine, and watches until every job has ended.
 pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandError> {
     if !config.settings.hooks.is_empty() {
-        privacy::protect_memory();
+        os::protect_memory();
     }
     let ca_file = config.settings.api.ca_file.as_deref();
     let actions = Actions::new(&config.settings.hooks, ca_file).map_err(CommandError::usage)?;
