@@ -12,7 +12,7 @@ use url::Url;
 use super::document::KeyReader;
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::program::{self, TrustedOwners};
-use crate::hooks::{HookAction, HookSpec};
+use crate::hooks::{HookAction, HookProgram, HookSpec};
 use forgewatch_core::delivery::{EVENT_VARIABLES, HookRules};
 use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
 use forgewatch_core::job::JobKind;
@@ -64,9 +64,12 @@ impl HookDraft {
     /// None if a required key is missing.
     pub(super) fn finish(self, env: &Env) -> Option<HookSpec> {
         let (action, timeout) = match (self.run, self.webhook) {
-            (Some((program, args)), _) => {
+            (Some((path, args)), _) => {
                 let env = environment(env, &self.pass_env, self.env);
-                (HookAction::Run { program, args, env }, RUN_TIMEOUT)
+                (
+                    HookAction::Run(HookProgram { path, args, env }),
+                    RUN_TIMEOUT,
+                )
             }
             (None, Some(url)) => {
                 let secrets = self.secrets;

@@ -4,9 +4,10 @@
 use std::slice;
 use std::sync::Arc;
 
-use super::{Dispatcher, Executor};
+use super::Executor;
+use super::dispatcher::{Dispatcher, commit};
 use crate::engine::Clock;
-use crate::store::{Commit, DaemonStore, Store, StoreError};
+use crate::store::{DaemonStore, StoreError};
 use forgewatch_core::delivery::{
     DeliveryChange, DeliveryId, DeliveryRow, DeliveryState, EventPayload,
 };
@@ -32,9 +33,6 @@ where
     P: Executor,
 {
     /// Makes a failed delivery pending again, as if it were new.
-    ///
-    /// # Errors
-    /// The store could not read or commit it.
     pub async fn retry(&mut self, id: DeliveryId) -> Result<DeliveryActionResult, StoreError> {
         let Some(row) = self.failed(&id).await? else {
             return Ok(DeliveryActionResult::NotFailed);
@@ -45,34 +43,27 @@ where
         let payload = EventPayload::parse(row.body)
             .map_err(|error| StoreError::Rejected(format!("delivery {id}: {error}")))?;
         let retry = DeliveryChange::Retry { id: id.clone() };
-        self.commit(slice::from_ref(&retry)).await?;
+        commit(&self.outbox, slice::from_ref(&retry), None).await?;
         let now = self.outbox.now();
         self.queue.add(&id, Arc::new(payload), now);
         Ok(DeliveryActionResult::Done)
     }
 
-    /// Discards a failed delivery.
-    ///
-    /// # Errors
-    /// The store could not read or commit it.
     pub async fn discard(&mut self, id: DeliveryId) -> Result<DeliveryActionResult, StoreError> {
         if self.failed(&id).await?.is_none() {
             return Ok(DeliveryActionResult::NotFailed);
         }
-        self.commit(&[DeliveryChange::Discard { id }]).await?;
+        commit(&self.outbox, &[DeliveryChange::Discard { id }], None).await?;
         Ok(DeliveryActionResult::Done)
     }
 
     /// Discards some of the failed deliveries and returns how many. Call it until it returns 0: other requests are
     /// served in between.
-    ///
-    /// # Errors
-    /// The store could not read or commit them.
     pub async fn discard_some(&mut self) -> Result<usize, StoreError> {
         let (rows, _) = self.outbox.store().failed_deliveries(DISCARD_BATCH).await?;
         let discard = |row: DeliveryRow| DeliveryChange::Discard { id: row.id };
         let changes: Vec<DeliveryChange> = rows.into_iter().map(discard).collect();
-        self.commit(&changes).await?;
+        commit(&self.outbox, &changes, None).await?;
         Ok(changes.len())
     }
 
@@ -85,13 +76,5 @@ where
         }
         let row = self.outbox.store().delivery(id.clone()).await?;
         Ok(row.filter(|row| matches!(row.state, DeliveryState::Failed(_))))
-    }
-
-    async fn commit(&self, changes: &[DeliveryChange]) -> Result<(), StoreError> {
-        let commit = Commit {
-            changes,
-            ..Commit::default()
-        };
-        self.outbox.commit(commit).await
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::slice;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -93,9 +94,6 @@ where
     }
 
     /// Adds the stored deliveries at startup.
-    ///
-    /// # Errors
-    /// A stored body is not an event.
     pub fn load(&mut self, rows: Vec<DeliveryRow>) -> Result<(), PayloadError> {
         let now = self.outbox.now();
         for row in rows {
@@ -117,7 +115,6 @@ where
         self.has_no_open_delivery() && self.unpublished.is_empty()
     }
 
-    /// Number of pending and running deliveries.
     pub fn open_count(&self) -> usize {
         self.queue.open_count() + self.outbox.enqueued_count()
     }
@@ -230,7 +227,7 @@ where
         while let Some(attempt) = self.queue.begin(now) {
             let outbox = self.outbox.clone();
             self.commits.push(Box::pin(async move {
-                let result = commit(&outbox, &attempt.begin(), None).await;
+                let result = commit(&outbox, slice::from_ref(&attempt.begin()), None).await;
                 Completion::Begun(attempt, result)
             }));
         }
@@ -333,18 +330,18 @@ async fn record<C: Clock>(
 ) -> Result<Option<Box<Event>>, StoreError> {
     let fields = settlement.hook_failed.as_deref().cloned();
     let event = fields.map(|fields| Box::new(system_events.event(EventType::HookFailed, fields)));
-    commit(store, &settlement.change, event.as_deref()).await?;
+    commit(store, slice::from_ref(&settlement.change), event.as_deref()).await?;
     Ok(event)
 }
 
-async fn commit(
+pub(super) async fn commit(
     store: &impl Store,
-    change: &DeliveryChange,
+    changes: &[DeliveryChange],
     event: Option<&Event>,
 ) -> Result<(), StoreError> {
     let commit = Commit {
-        events: event.map_or(&[], std::slice::from_ref),
-        changes: std::slice::from_ref(change),
+        events: event.map_or(&[], slice::from_ref),
+        changes,
         ..Commit::default()
     };
     store.commit(commit).await

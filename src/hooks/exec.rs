@@ -1,16 +1,14 @@
 //! One attempt of a hook that is a program: starts its supervisor, writes the event to it, reads its report.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::process::{ChildStdin, Command};
 
 use super::supervisor::{CapturedOutput, GRACE, HookEnd, HookReport};
-use super::{HookSpec, StopSignal};
+use super::{HookProgram, StopSignal};
 use forgewatch_core::delivery::{Attempt, AttemptResult, DeliveryFailure};
 
 /// The running executable, even if its file has been replaced.
@@ -23,47 +21,36 @@ const SUPERVISOR_SLACK: Duration = Duration::from_secs(20);
 /// (`LineMax=`, `journald.conf(5)`).
 const MAX_PART: usize = 6 * 1024;
 
-#[derive(Debug)]
-pub(super) struct HookProgram {
-    path: PathBuf,
-    args: Vec<String>,
-    env: Vec<(String, std::ffi::OsString)>,
-    timeout: Duration,
-}
-
 impl HookProgram {
-    pub(super) fn new(
-        spec: &HookSpec,
-        program: &Path,
-        args: &[String],
-        env: &[(String, std::ffi::OsString)],
-    ) -> Self {
-        Self {
-            path: program.to_owned(),
-            args: args.to_owned(),
-            env: env.to_owned(),
-            timeout: spec.timeout,
-        }
-    }
-
     /// Runs it once. After the stop signal it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
-    pub(super) async fn run(&self, attempt: &Attempt, stop: StopSignal) -> AttemptResult {
-        let limit = self.timeout.saturating_add(2 * GRACE + SUPERVISOR_SLACK);
-        let report = match timeout(limit, self.supervise(attempt, stop)).await {
+    pub(super) async fn run(
+        &self,
+        timeout: Duration,
+        attempt: &Attempt,
+        stop: StopSignal,
+    ) -> AttemptResult {
+        let limit = timeout.saturating_add(2 * GRACE + SUPERVISOR_SLACK);
+        let supervised = self.supervise(timeout, attempt, stop);
+        let report = match tokio::time::timeout(limit, supervised).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => return failed(format!("the supervisor failed: {error}"), None),
             Err(_) => return failed("the supervisor sent no report".to_owned(), None),
         };
-        let result = self.result(&report.end);
+        let result = self.result(&report.end, timeout);
         log_output(attempt, &result, &report);
         result
     }
 
-    async fn supervise(&self, attempt: &Attempt, stop: StopSignal) -> io::Result<HookReport> {
+    async fn supervise(
+        &self,
+        timeout: Duration,
+        attempt: &Attempt,
+        stop: StopSignal,
+    ) -> io::Result<HookReport> {
         let mut child = Command::new(SELF_EXE)
             .arg0("forgewatch")
             .args(["hook-supervisor", "--timeout-ms"])
-            .arg(self.timeout.as_millis().to_string())
+            .arg(timeout.as_millis().to_string())
             .arg("--")
             .arg(&self.path)
             .args(&self.args)
@@ -77,17 +64,19 @@ impl HookProgram {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let text = tokio::select! {
+        let mut report = Vec::new();
+        let mut stdout = stdout.take(MAX_REPORT);
+        tokio::select! {
             biased;
-            text = read_report(stdout) => text?,
+            read = stdout.read_to_end(&mut report) => read?,
             never = write_event(stdin, attempt.payload.body(), stop) => match never {},
         };
         let _ = child.wait().await;
-        serde_json::from_slice(&text)
+        serde_json::from_slice(&report)
             .map_err(|_| io::Error::other("it ended without a report; it may have been killed"))
     }
 
-    fn result(&self, end: &HookEnd) -> AttemptResult {
+    fn result(&self, end: &HookEnd, timeout: Duration) -> AttemptResult {
         match end {
             HookEnd::Exited(0) => AttemptResult::Delivered,
             HookEnd::Exited(status) => failed(format!("exit status {status}"), Some(*status)),
@@ -96,7 +85,7 @@ impl HookProgram {
                 failed(format!("cannot start {}: {why}", self.path.display()), None)
             }
             HookEnd::TimedOut => {
-                let limit = humantime::format_duration(self.timeout);
+                let limit = humantime::format_duration(timeout);
                 failed(format!("timed out after {limit}"), None)
             }
             HookEnd::Stopped => failed("interrupted".to_owned(), None),
@@ -121,12 +110,6 @@ fn signal_text(signal: i32) -> String {
         ""
     };
     format!("killed by signal {signal} ({name}){hint}")
-}
-
-async fn read_report(stdout: ChildStdout) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    stdout.take(MAX_REPORT).read_to_end(&mut text).await?;
-    Ok(text)
 }
 
 /// Writes the event, then keeps the pipe open: closing it makes the supervisor kill the hook.

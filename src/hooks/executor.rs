@@ -1,31 +1,14 @@
 //! Runs attempts: a program or a webhook request per attempt, by the hook's configuration.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::LocalBoxFuture;
-use tokio::sync::oneshot;
-
-use super::exec::HookProgram;
 use super::webhook::Webhook;
-use super::{HookAction, HookSpec};
+use super::{AttemptFuture, Executor, HookAction, HookProgram, HookSpec, StopSignal};
 use forgewatch_core::delivery::{Attempt, AttemptResult};
-
-/// A running attempt. Dropping it interrupts the attempt.
-pub type AttemptFuture = LocalBoxFuture<'static, AttemptResult>;
-
-/// Resolves when the attempt has to end. One per attempt, because the order in which a `watch` channel wakes its receivers
-/// is random, and a simulation must be replayable.
-pub type StopSignal = oneshot::Receiver<Infallible>;
-
-/// Runs attempts. [`Actions`] runs programs and webhook requests; the simulation has its own.
-pub trait Executor: 'static {
-    /// Starts an attempt; None if the hook is unknown. `wall_ms` is the current time.
-    fn attempt(&self, attempt: Attempt, wall_ms: i64, stop: StopSignal) -> Option<AttemptFuture>;
-}
 
 /// The programs and webhooks of the configured hooks, by hook name.
 #[derive(Default)]
@@ -33,7 +16,7 @@ pub struct Actions(BTreeMap<Arc<str>, Action>);
 
 #[derive(Clone)]
 enum Action {
-    Run(Rc<HookProgram>),
+    Run(Rc<HookProgram>, Duration),
     Post(Rc<Webhook>),
 }
 
@@ -46,9 +29,7 @@ impl Actions {
         let mut actions = BTreeMap::new();
         for spec in specs {
             let action = match &spec.action {
-                HookAction::Run { program, args, env } => {
-                    Action::Run(Rc::new(HookProgram::new(spec, program, args, env)))
-                }
+                HookAction::Run(program) => Action::Run(Rc::new(program.clone()), spec.timeout),
                 HookAction::Webhook { url, secrets } => {
                     Action::Post(Rc::new(Webhook::new(spec, url, secrets, ca_file)?))
                 }
@@ -64,7 +45,7 @@ impl Executor for Actions {
         let action = self.0.get(&attempt.id.hook)?.clone();
         Some(Box::pin(async move {
             let result = match action {
-                Action::Run(program) => program.run(&attempt, stop).await,
+                Action::Run(program, timeout) => program.run(timeout, &attempt, stop).await,
                 Action::Post(webhook) => webhook.post(&attempt.payload, wall_ms / 1000, stop).await,
             };
             log_result(&attempt, &result);

@@ -58,12 +58,10 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         self.clock.now()
     }
 
-    /// The store that it commits to.
     pub fn store(&self) -> &S {
         &self.store
     }
 
-    /// Replaces the list of hooks.
     pub(super) fn configure(&self, hooks: Vec<HookRules>) {
         self.state.borrow_mut().routes.configure(hooks);
     }

@@ -118,11 +118,11 @@ fn dispatcher_with<S: Store + Clone>(
     let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), clock));
     let specs = [HookSpec {
         rules: hook("h", &["job.*"], 0, 2),
-        action: HookAction::Run {
-            program: "/bin/true".into(),
+        action: HookAction::Run(HookProgram {
+            path: "/bin/true".into(),
             args: Vec::new(),
             env: Vec::new(),
-        },
+        }),
         timeout: Duration::from_mins(5),
     }];
     Dispatcher::new(&specs, executor, outbox, system_events, SeededRng::new(1))

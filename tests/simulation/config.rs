@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgewatch::engine::Throttle;
-use forgewatch::hooks::{HookAction, HookSpec};
+use forgewatch::hooks::{HookAction, HookProgram, HookSpec};
 use forgewatch_core::delivery::HookRules;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobKind, JobRef};
@@ -113,11 +113,11 @@ fn random_hooks(rng: &mut SimRng) -> Vec<HookSpec> {
             max_running,
         },
         // Never executed: the simulated hooks go by the name.
-        action: HookAction::Run {
-            program: PathBuf::from("/bin/true"),
+        action: HookAction::Run(HookProgram {
+            path: PathBuf::from("/bin/true"),
             args: Vec::new(),
             env: Vec::new(),
-        },
+        }),
         timeout: Duration::from_secs(20),
     };
     let ends = [

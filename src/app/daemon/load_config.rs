@@ -58,7 +58,9 @@ fn absolute(socket: &Path) -> Result<PathBuf, String> {
 }
 
 fn set_socket_variable(hook: &mut HookSpec, socket: &Path) {
-    if let HookAction::Run { env, .. } = &mut hook.action {
-        env.push(("FORGEWATCH_SOCKET".to_owned(), socket.into()));
+    if let HookAction::Run(program) = &mut hook.action {
+        program
+            .env
+            .push(("FORGEWATCH_SOCKET".to_owned(), socket.into()));
     }
 }
