@@ -49,6 +49,7 @@ impl SqliteStore {
     }
 }
 
+/// Connects to the file, which it creates if missing, checks and prepares it, and loads the state.
 fn load(file: &Path, migrations: &[Migration]) -> Result<(Connection, StoredState), DbError> {
     if !file.exists() {
         create(file, migrations)?;

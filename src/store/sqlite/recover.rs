@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{DbError, OpenError, open_error};
 use super::open::RowCounts;
-use super::salvage::{self, RecoveredTable, Salvage};
+use super::salvage::{self, RecoveredTable};
 use super::schema::{self, MIGRATIONS, Migration};
 use super::{lock, open};
 
@@ -166,7 +166,7 @@ fn salvage(
     let mut tables = Vec::new();
     open::transaction(&new, || {
         for table in schema::tables(done) {
-            tables.push(Salvage::of(table).run(&old, &new)?);
+            tables.push(salvage::copy_rows(table, &old, &new)?);
         }
         schema::migrate(&new, done.len(), migrations)?;
         salvage::restore_config_jobs(&new, &mut tables)?;

@@ -14,7 +14,7 @@ use crate::store::{ConfigJob, StoredEvent};
 const MAX_SKIP_BITS: u32 = 40;
 
 /// The result for one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredTable {
     pub table: &'static str,
     /// Rows of the new file: copied ones, and configured jobs that were derived from the watches.
@@ -25,45 +25,40 @@ pub struct RecoveredTable {
     pub truncated: bool,
 }
 
-/// Copies the readable rows of one table.
-pub(super) struct Salvage<'a> {
+/// Copies the readable rows of one table: from the first row on, and behind each damaged page from the next readable row on.
+pub(super) fn copy_rows(
+    table: &Table,
+    old: &Connection,
+    new: &Connection,
+) -> Result<RecoveredTable, DbError> {
+    let mut salvage = Salvage {
+        table,
+        result: RecoveredTable {
+            table: table.name,
+            ..RecoveredTable::default()
+        },
+        last: 0,
+    };
+    let mut from = Some(i64::MIN);
+    while let Some(start) = from {
+        from = if salvage.read(old, new, start)? {
+            None
+        } else {
+            salvage.next_readable(old)
+        };
+    }
+    Ok(salvage.result)
+}
+
+/// The copying of one table.
+struct Salvage<'a> {
     table: &'a Table,
     result: RecoveredTable,
     /// The row id of the last row that was read.
     last: i64,
 }
 
-impl<'a> Salvage<'a> {
-    pub(super) fn of(table: &'a Table) -> Self {
-        Self {
-            table,
-            result: RecoveredTable {
-                table: table.name,
-                recovered: 0,
-                lost: 0,
-                truncated: false,
-            },
-            last: 0,
-        }
-    }
-
-    /// Reads from the first row on, and behind each damaged page from the next readable row on.
-    pub(super) fn run(
-        mut self,
-        old: &Connection,
-        new: &Connection,
-    ) -> Result<RecoveredTable, DbError> {
-        let mut from = Some(i64::MIN);
-        while let Some(start) = from {
-            from = if self.read(old, new, start)? {
-                None
-            } else {
-                self.next_readable(old)
-            };
-        }
-        Ok(self.result)
-    }
-
+impl Salvage<'_> {
     /// Returns true at the end of the table, false at a damaged page. Errors are those of the new file.
     fn read(&mut self, old: &Connection, new: &Connection, from: i64) -> Result<bool, DbError> {
         let Ok(mut statement) = old.prepare_cached(&self.table.scan()) else {

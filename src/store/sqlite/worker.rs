@@ -167,12 +167,12 @@ impl Worker {
         }
     }
 
-    fn fail(&mut self, error: StoreError) {
+    fn fail(&self, error: StoreError) {
         tracing::error!(target: "forgewatch::store", %error, "state file failed; nothing is written any more");
         self.failure.send_replace(Some(error));
     }
 
-    fn read(&mut self, mut task: Box<dyn Task>) {
+    fn read(&self, mut task: Box<dyn Task>) {
         let failure = self.failure.borrow().clone();
         let outcome = failure.map_or_else(|| task.run(&self.db).map_err(StoreError::from), Err);
         if let Err(error @ StoreError::Fatal(_)) = &outcome
@@ -198,9 +198,8 @@ impl Worker {
         mut group: Vec<Box<dyn Task>>,
         last: bool,
     ) -> Result<(), StoreError> {
-        let mut outcomes = Vec::with_capacity(group.len());
-        match self.transaction(&mut group, &mut outcomes, last) {
-            Ok(()) => {
+        match self.transaction(&mut group, last) {
+            Ok(outcomes) => {
                 for (task, outcome) in group.into_iter().zip(outcomes) {
                     task.respond(outcome);
                 }
@@ -227,17 +226,17 @@ impl Worker {
     fn transaction(
         &mut self,
         group: &mut [Box<dyn Task>],
-        outcomes: &mut Vec<Result<(), StoreError>>,
         last: bool,
-    ) -> Result<(), DbError> {
+    ) -> Result<Vec<Result<(), StoreError>>, DbError> {
         let due = self
             .polls_written
             .is_none_or(|at| at.elapsed() >= POLL_WRITE_INTERVAL);
         let with_polls = !self.pending_polls.is_empty() && (due || last);
         if group.is_empty() && !with_polls {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.execute("BEGIN")?;
+        let mut outcomes = Vec::with_capacity(group.len());
         for task in group {
             self.execute("SAVEPOINT task")?;
             let outcome = match task.run(&self.db).map_err(StoreError::from) {
@@ -257,7 +256,8 @@ impl Worker {
                 watches::record_polls(&self.db, id, pending.snapshot, pending.polls)?;
             }
         }
-        self.execute("COMMIT")
+        self.execute("COMMIT")?;
+        Ok(outcomes)
     }
 
     /// Checkpoints the WAL if it has this many pages. SQLite would do so by itself, but not report an error.
