@@ -26,10 +26,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::json;
 use super::mode::OutputMode;
-use super::queue::{Message, OutputStream};
-use super::sanitize::{LIMIT, sanitized};
+use super::sanitize::{LIMIT, json_line, sanitized};
+use super::{Message, OutputStream};
 use forgewatch_core::event::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 use forgewatch_core::user_input::nearest;
 
@@ -156,7 +155,7 @@ impl DiagnosticSink {
 
     fn print(&self, line: &DiagnosticLine<'_>) -> String {
         match self.mode {
-            OutputMode::Json => json::line(line),
+            OutputMode::Json => json_line(line),
             OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => line.text(),
         }
     }

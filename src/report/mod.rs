@@ -20,24 +20,19 @@ use forgewatch_core::event::Event;
 
 mod bars;
 pub mod diagnostics;
-pub mod json;
 mod mode;
 mod progress;
-mod queue;
-mod row;
 pub mod sanitize;
-mod terminal;
 mod text;
 mod writer;
 
+pub use bars::JobRow;
 pub(crate) use bars::cut_to_width;
 pub use mode::{OutputMode, StreamInfo, Style};
-pub use row::JobRow;
-pub use terminal::TerminalSize;
-pub use writer::{Streams, TerminalSizeFn};
+pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 
 use diagnostics::DiagnosticSink;
-use queue::{Message, OutputStream};
+use sanitize::json_line;
 use writer::Writer;
 
 /// The interval at which the application calls [`Report::update_bars`].
@@ -46,6 +41,23 @@ pub const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 const QUEUE: usize = 10_000;
 /// How long dropping a report waits for its writer.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutputStream {
+    Out,
+    Err,
+}
+
+/// A message to the writer.
+#[derive(Debug)]
+enum Message {
+    /// One or more lines, without the last newline.
+    Line(OutputStream, String),
+    /// The slot for frames has a new frame.
+    Frame,
+    /// The last message: remove the bars.
+    Close,
+}
 
 /// The application's side of the output. It waits only while the queue is full.
 pub struct Report {
@@ -104,7 +116,7 @@ impl Report {
     pub async fn event(&mut self, event: &Event) {
         match self.mode {
             OutputMode::Json => {
-                let line = json::line(&event.record());
+                let line = json_line(&event.record());
                 self.send(OutputStream::Out, line).await;
             }
             OutputMode::Text => {

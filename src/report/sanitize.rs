@@ -1,9 +1,12 @@
 //! Neutralizes untrusted text.
 //!
 //! `joberror` and similar texts can contain escape sequences that rewrite the screen, bidi marks, line breaks that forge
-//! a line, and commands for a build server. [`sanitized`] is for lines that people read; `json.rs` escapes instead.
+//! a line, and commands for a build server. [`sanitized`] is for lines that people read, [`json_line`] for JSON: event
+//! records, diagnostics, and responses in the client commands.
 
 use std::fmt::Write;
+
+use serde::Serialize;
 
 /// The most bytes printed of one text.
 pub const LIMIT: usize = 8 * 1024;
@@ -61,6 +64,39 @@ fn cut(mut text: String, limit: usize) -> String {
     text
 }
 
+/// The value as one line of JSON, without the newline.
+///
+/// JSON allows DEL, C1 controls, bidi marks and Unicode line separators unescaped, but terminals and log viewers act on
+/// them, and some build servers on `##vso[` anywhere in a line. They are written as `\uXXXX`, which is the same value.
+pub fn json_line(value: &impl Serialize) -> String {
+    match serde_json::to_string(value) {
+        Ok(text) => escape_json(text),
+        // Does not happen for records: numbers, strings and maps with string keys always serialize.
+        Err(_) => {
+            r#"{"level":"ERROR","message":"a record could not be written as JSON"}"#.to_owned()
+        }
+    }
+}
+
+fn escape_json(text: String) -> String {
+    let is_plain = |text: &str| !text.contains("##") && !text.chars().any(is_harmful);
+    if is_plain(&text) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut before = '\0';
+    for c in text.chars() {
+        // All of them have four hex digits and, in JSON, are inside strings.
+        if is_harmful(c) || (c == '#' && before == '#') {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        before = c;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +136,14 @@ mod tests {
         assert_eq!(sanitized(&"x".repeat(9_000), LIMIT).len(), LIMIT);
     }
 
+    #[test]
+    fn what_terminals_and_build_servers_act_on_is_escaped() {
+        assert_eq!(
+            json_line(&"\x1b[2J\n\u{7f}\u{9b}\u{202e}\u{2028}##vso[x] # ä"),
+            r#""\u001b[2J\n\u007f\u009b\u202e\u2028#\u0023vso[x] # ä""#
+        );
+    }
+
     fn hostile() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             any::<char>().prop_map(String::from),
@@ -135,6 +179,15 @@ mod tests {
                 prop_assert!(!lower.contains(command), "{out:?}");
             }
             prop_assert_eq!(sanitized(&out, limit), out.clone(), "not idempotent");
+        }
+
+        #[test]
+        fn any_text_becomes_the_same_value_on_one_harmless_line(text in any::<String>(), tail in "[#\\\\\"\u{80}-\u{9f}]{0,9}") {
+            let value = text + &tail;
+            let line = json_line(&value);
+            prop_assert!(!line.chars().any(is_harmful));
+            prop_assert!(!line.contains("##"));
+            prop_assert_eq!(serde_json::from_str::<String>(&line).ok(), Some(value));
         }
     }
 }

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use anstyle::AnsiColor;
 
-use super::bars;
-use super::row::{JobRow, outcome_word};
+use super::bars::{self, JobRow, outcome_word};
 use super::sanitize::sanitized;
 use forgewatch_core::event::{Event, EventFields, EventType};
 use forgewatch_core::job::{JobState, Outcome, Reason};

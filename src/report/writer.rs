@@ -3,7 +3,7 @@
 //! [`super::Report`] and [`super::diagnostics`] fill the queue. A slow reader blocks only this thread; lines for a closed
 //! stream are dropped.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -17,14 +17,28 @@ use tokio::sync::mpsc;
 use super::bars::render_bars;
 use super::diagnostics::DiagnosticSink;
 use super::mode::Style;
-use super::queue::{Message, OutputStream};
-use super::row::JobRow;
-use super::terminal::{TerminalPainter, TerminalSize};
+use super::{JobRow, Message, OutputStream};
 
 /// The most bytes combined into one write.
 const BATCH: usize = 64 * 1024;
 /// The delay before another write to a full non-blocking stream.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    pub width: u16,
+    pub height: u16,
+}
+
+impl Default for TerminalSize {
+    /// The size of a VT100.
+    fn default() -> Self {
+        Self {
+            width: 80,
+            height: 24,
+        }
+    }
+}
 
 pub type TerminalSizeFn = Arc<dyn Fn() -> TerminalSize + Send + Sync>;
 
@@ -248,4 +262,54 @@ fn write_whole(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     stream.flush()
+}
+
+/// Prints lines above the bars, repaints the bars, and keeps what is on the screen.
+///
+/// The cursor rests on an empty line **above** the bars. However a resize wraps or cuts the lines below, one "erase
+/// below" removes all of them, without knowing at which width they were drawn. The cursor is never hidden, so that no
+/// state needs restoring however the process ends. Two things remain: lines that a narrower window pushes into the
+/// scrollback, and the bars after `kill -9`.
+///
+/// `indicatif` does not do this: it pads lines to the full width and erases as many lines as it drew. After a resize to
+/// a narrower window each of them has wrapped, and half of them stay on the screen.
+#[derive(Debug, Default)]
+pub(super) struct TerminalPainter {
+    bars: Vec<String>,
+    size: TerminalSize,
+}
+
+impl TerminalPainter {
+    /// The bytes that print the lines `above` and replace the bars below them. None if nothing changes. The bars and the
+    /// cursor's line must fit on the screen.
+    pub(super) fn paint(
+        &mut self,
+        above: &[String],
+        bars: Vec<String>,
+        size: TerminalSize,
+    ) -> Option<String> {
+        if above.is_empty() && bars == self.bars && size == self.size {
+            return None;
+        }
+        let mut out = String::new();
+        if !self.bars.is_empty() {
+            // The cursor's line may show a `^C`, so it is erased too. "Erase below" starts on the next line: at the top
+            // of the screen some terminals move what it erases into the scrollback.
+            out.push_str("\r\x1b[K\n\x1b[J\x1b[A");
+        }
+        for line in above {
+            out.push_str(line);
+            out.push('\n');
+        }
+        if !bars.is_empty() {
+            for bar in &bars {
+                out.push('\n');
+                out.push_str(bar);
+            }
+            let _ = write!(out, "\r\x1b[{}A", bars.len());
+        }
+        self.bars = bars;
+        self.size = size;
+        Some(out)
+    }
 }

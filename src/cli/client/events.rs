@@ -10,7 +10,7 @@ use crate::cli::args::client::{EventsArgs, SinceArg};
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response, Since};
-use crate::report::json;
+use crate::report::sanitize::json_line;
 use forgewatch_core::time::millis;
 
 /// Why a stream ended early.
@@ -75,7 +75,7 @@ fn stream(
     for response in client::send(&daemon.at.path, &request).map_err(StreamEnd::Disconnected)? {
         match response.map_err(StreamEnd::Disconnected)? {
             Response::Event { offset, record } => {
-                let line = json::line(&with_offset(offset, &record)) + "\n";
+                let line = json_line(&with_offset(offset, &record)) + "\n";
                 if !write_stdout(&line).map_err(StreamEnd::Failed)? {
                     return Ok(());
                 }

@@ -9,8 +9,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
 use crate::config::Env;
 use crate::control::protocol::{DeliveryStatus, DeliverySummary, Request, Response};
-use crate::report::json;
-use crate::report::sanitize::{LIMIT, sanitized};
+use crate::report::sanitize::{LIMIT, json_line, sanitized};
 
 pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), CommandError> {
     match &args.command {
@@ -67,7 +66,7 @@ fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
         return Err(unexpected_response());
     };
     if args.json {
-        write_stdout(&(json::line(&deliveries) + "\n"))?;
+        write_stdout(&(json_line(&deliveries) + "\n"))?;
     } else if deliveries.is_empty() {
         let _ = writeln!(io::stderr(), "no pending or failed deliveries");
     } else {

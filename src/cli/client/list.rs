@@ -8,8 +8,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::ListArgs;
 use crate::config::Env;
 use crate::control::protocol::{JobSummary, Request, Response};
-use crate::report::json;
-use crate::report::sanitize::{LIMIT, sanitized};
+use crate::report::sanitize::{LIMIT, json_line, sanitized};
 use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
@@ -18,7 +17,7 @@ pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError
         return Err(unexpected_response());
     };
     if args.json {
-        return write_stdout(&(json::line(&jobs) + "\n")).map(drop);
+        return write_stdout(&(json_line(&jobs) + "\n")).map(drop);
     }
     if jobs.is_empty() {
         let _ = writeln!(

@@ -13,8 +13,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::ShowArgs;
 use crate::config::Env;
 use crate::control::protocol::{JobDetails, Request, Response};
-use crate::report::json;
-use crate::report::sanitize::{LIMIT, sanitized};
+use crate::report::sanitize::{LIMIT, json_line, sanitized};
 use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
 use forgewatch_core::time::{rfc3339_ms, span_in_seconds};
 
@@ -27,7 +26,7 @@ pub(in crate::cli) fn run(args: &ShowArgs, env: &Env) -> Result<(), CommandError
         return Err(unexpected_response());
     };
     let text = if args.json {
-        json::line(&details) + "\n"
+        json_line(&details) + "\n"
     } else {
         page(&details, now_ms(), &TerminalWidth::stdout())
     };

@@ -4,8 +4,8 @@ use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{HOSTILE, MODERN, every_event, failure, forty, handful};
-use crate::report::sanitize::is_harmful;
-use crate::report::{json, progress, text};
+use crate::report::sanitize::{is_harmful, json_line};
+use crate::report::{progress, text};
 
 fn all(line: impl Fn(&forgewatch_core::event::Event) -> Option<String>) -> String {
     let lines: Vec<String> = every_event().iter().filter_map(line).collect();
@@ -25,7 +25,7 @@ fn only_outcomes_are_colored() {
 
 #[test]
 fn json_has_one_object_per_line_for_every_event() {
-    assert_snapshot!(all(|event| Some(json::line(&event.record()))));
+    assert_snapshot!(all(|event| Some(json_line(&event.record()))));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn untrusted_text_neither_begins_a_line_nor_controls_anything() {
     let event = failure(&format!("{HOSTILE}{}", "::x ".repeat(5_000)));
     for lines in [
         text::event(&event, false),
-        json::line(&event.record()),
+        json_line(&event.record()),
         progress::event(&event, 60, MODERN).unwrap(),
         progress::event(&event, 200, MODERN).unwrap(),
     ] {

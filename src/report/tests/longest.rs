@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::samples::every_event;
-use crate::report::json;
+use crate::report::sanitize::json_line;
 use forgewatch_core::event::{
     Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, MAX_LINE_BYTES,
 };
@@ -128,7 +128,7 @@ fn kinds() -> impl Strategy<Value = EventType> {
 
 /// Checks that the record is one line that the journal does not split, with every field.
 fn checked(event: &Event) -> Result<(), TestCaseError> {
-    let line = json::line(&event.record()) + "\n";
+    let line = json_line(&event.record()) + "\n";
     prop_assert!(line.len() < MAX_LINE_BYTES, "{} bytes", line.len());
     let record: Value = serde_json::from_str(&line).unwrap();
     let schema: Value =
@@ -177,7 +177,7 @@ fn texts_within_the_limits_are_complete() {
         .map(|n| (format!("l{n}"), "v".repeat(1024)))
         .collect();
     let event = fullest(EventType::Progressed, texts, labels.clone());
-    let record: Value = serde_json::from_str(&json::line(&event.record())).unwrap();
+    let record: Value = serde_json::from_str(&json_line(&event.record())).unwrap();
     assert_eq!(record["error_message"], error);
     for key in ["state_name", "game", "image", "machine"] {
         assert_eq!(record[key], name, "{key}");

@@ -19,7 +19,7 @@ fn validator() -> jsonschema::Validator {
 }
 
 fn records() -> Vec<Value> {
-    let line = |event: &Event| report::json::line(&event.record());
+    let line = |event: &Event| report::sanitize::json_line(&event.record());
     let parse = |event| serde_json::from_str(&line(event)).unwrap();
     every_event().iter().map(parse).collect()
 }

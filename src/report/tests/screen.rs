@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use super::samples::{MODERN, failure, handful};
 use crate::report::bars::render_bars;
 use crate::report::progress;
-use crate::report::terminal::{TerminalPainter, TerminalSize};
+use crate::report::writer::{TerminalPainter, TerminalSize};
 
 /// A terminal and the painter that writes to it.
 struct Screen {

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 
 use super::samples::{HOSTILE, MODERN, PLAIN, every_event, failure, handful};
 use crate::report::diagnostics::{self, InstallError};
-use crate::report::{OutputMode, QUEUE, Report, Streams, Style, TerminalSize, json};
+use crate::report::sanitize::json_line;
+use crate::report::{OutputMode, QUEUE, Report, Streams, Style, TerminalSize};
 use forgewatch_core::event::{Event, MAX_LINE_BYTES};
 
 /// Keeps the written bytes.
@@ -229,7 +230,7 @@ async fn a_stuck_reader_makes_events_wait_without_blocking() {
     report.event(&event).await;
     report.close().await;
     let text = out.text();
-    let line = json::line(&event.record());
+    let line = json_line(&event.record());
     let (events, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|&l| l == line);
     assert_eq!(events.len(), QUEUE + 2);
     assert_eq!(others.len(), 1, "{others:?}");
