@@ -120,6 +120,8 @@ pub(super) struct Fields {
     state_by_id: Option<JobState>,
     /// The last `jobfailed`, if it was invalid: its offset and its first byte.
     invalid_failed: Option<(u64, u8)>,
+    /// The last `jobfailed` that was an object or a list, which is invalid unless it is empty.
+    nested_failed: (u64, u8),
     added: Option<FileSum>,
     modified: Option<FileSum>,
     removed: Option<FileSum>,
@@ -181,7 +183,7 @@ impl TokenSink for Fields {
             (2, Field::Name(object)) if self.inner == InnerKey::Name => {
                 *self.name(object) = value.text();
             }
-            (2, Field::Success | Field::Error) => self.set_flag(true),
+            (2, Field::Success | Field::Error | Field::Failed) => self.set_not_empty(),
             (3, Field::DiffFiles(_)) => match self.inner {
                 InnerKey::FileSize => self.file_size = value.bytes(),
                 InnerKey::Size => self.size = value.bytes(),
@@ -197,7 +199,7 @@ impl TokenSink for Fields {
             (1, _) => self.set_nested(at, bracket),
             (2, Field::DiffFiles(_)) => (self.file_size, self.size) = (None, None),
             (2, Field::Name(object)) if self.inner == InnerKey::Name => *self.name(object) = None,
-            (2, Field::Success | Field::Error) => self.set_flag(true),
+            (2, Field::Success | Field::Error | Field::Failed) => self.set_not_empty(),
             (3, Field::DiffFiles(_)) => match self.inner {
                 InnerKey::FileSize => self.file_size = None,
                 InnerKey::Size => self.size = None,
@@ -260,9 +262,17 @@ impl Fields {
     fn set_nested(&mut self, at: u64, bracket: u8) {
         self.set(at, Scalar::Null);
         match self.field {
-            Field::Failed => self.invalid_failed = Some((at, bracket)),
+            Field::Failed => (self.invalid_failed, self.nested_failed) = (None, (at, bracket)),
             // In PHP, an empty list is false and any other is true.
             _ => self.set_flag(false),
+        }
+    }
+
+    /// Sets a field to an object or a list that is not empty.
+    fn set_not_empty(&mut self) {
+        match self.field {
+            Field::Failed => self.invalid_failed = Some(self.nested_failed),
+            _ => self.set_flag(true),
         }
     }
 

@@ -1,16 +1,16 @@
-//! A JSON lexer that takes the body in chunks, validates all of it and keeps almost nothing.
+//! A JSON lexer that takes the body in chunks, validates its structure and keeps almost nothing.
 //!
 //! [`super::Decoder`] pushes the chunks; a [`TokenSink`] chooses the texts to keep and receives the tokens. Between
 //! chunks the whole state is in [`Lexer`], so the division into chunks has no effect. It accepts the JSON that
-//! `serde_json` accepts, limited to one object at the top and [`MAX_DEPTH`] levels.
+//! `serde_json` accepts, limited to one object at the top and [`MAX_DEPTH`] levels, and any bytes in strings.
 
 use super::error::DecodeError;
 use super::scalar::Scalar;
 use super::text::{TextBuffer, TokenText};
 use super::token::{JsonLiteral, JsonNumber, JsonString, Scan};
 
-/// The limit of nested objects and lists. A status has three levels.
-pub(super) const MAX_DEPTH: u32 = 32;
+/// The limit of nested objects and lists. A status has three levels; fields that are not read may have more.
+pub(super) const MAX_DEPTH: u32 = 128;
 
 /// Receives the tokens. `depth` counts the objects and lists around a token: 1 inside the top object.
 pub(super) trait TokenSink {
@@ -47,9 +47,14 @@ pub(super) struct Lexer {
 /// What the next byte may be.
 #[derive(Clone, Copy, Debug, Default)]
 enum LexerState {
-    /// The top object.
+    /// The top object, or a byte order mark.
     #[default]
     Start,
+    /// The rest of a byte order mark.
+    Bom2,
+    Bom3,
+    /// The top object, after a byte order mark.
+    AfterBom,
     /// The first key of an object, or its end.
     FirstKey,
     /// A key.
@@ -174,9 +179,13 @@ impl Lexer {
             (LexerState::FirstKey, b'}') | (LexerState::FirstItem, b']') => self.close(sink),
             (LexerState::Separator, b'}') if self.nesting.in_object() => self.close(sink),
             (LexerState::Separator, b']') if !self.nesting.in_object() => self.close(sink),
-            (LexerState::Value | LexerState::FirstItem, _) | (LexerState::Start, b'{') => {
+            (LexerState::Value | LexerState::FirstItem, _)
+            | (LexerState::Start | LexerState::AfterBom, b'{') => {
                 return self.value(byte, at, sink);
             }
+            (LexerState::Start, 0xef) if at == 0 => LexerState::Bom2,
+            (LexerState::Bom2, 0xbb) => LexerState::Bom3,
+            (LexerState::Bom3, 0xbf) => LexerState::AfterBom,
             _ => return false,
         };
         true
@@ -232,7 +241,9 @@ impl Lexer {
 
     fn error(&self, at: u64, found: Option<u8>) -> DecodeError {
         let expected = match self.state {
-            LexerState::Start => "a JSON object",
+            LexerState::Start | LexerState::Bom2 | LexerState::Bom3 | LexerState::AfterBom => {
+                "a JSON object"
+            }
             LexerState::FirstKey => "a key or '}'",
             LexerState::Key => "a key",
             LexerState::Colon => "':'",
@@ -241,10 +252,10 @@ impl Lexer {
             LexerState::Separator if self.nesting.in_object() => "',' or '}'",
             LexerState::Separator => "',' or ']'",
             LexerState::End => "the end of the response",
-            LexerState::InKey | LexerState::InString => self.string.expected(),
+            LexerState::InKey | LexerState::InString => "the closing quote of a string",
             LexerState::InNumber => self.number.expected(),
             LexerState::InLiteral => self.literal.expected(),
-            LexerState::MaxDepth => "at most 32 levels of nesting",
+            LexerState::MaxDepth => "at most 128 levels of nesting",
         };
         DecodeError {
             at,
@@ -259,7 +270,7 @@ impl Lexer {
 struct Nesting {
     depth: u32,
     /// The innermost in the lowest bit; 1 is an object.
-    objects: u32,
+    objects: u128,
 }
 
 impl Nesting {
@@ -269,7 +280,7 @@ impl Nesting {
             return false;
         }
         self.depth += 1;
-        self.objects = self.objects << 1 | u32::from(object);
+        self.objects = self.objects << 1 | u128::from(object);
         true
     }
 

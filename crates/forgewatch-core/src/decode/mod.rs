@@ -6,14 +6,19 @@
 //! error or its offset.
 //!
 //! # Accepted bodies
-//! A body is one JSON object, as strict as in `serde_json`, with at most 32 levels, no byte order mark, and only white
-//! space after it. The decoder checks all of it, skipped parts included, and never returns a partly read status. The
-//! vendor's pages contradict themselves and each other, so every documented form of a field is accepted:
+//! The structure is strict, texts are tolerant: an error in a text must not hide the end of a job. A body is one JSON
+//! object as in `serde_json`, with at most 128 levels, and only white space after it. The decoder checks all of its
+//! structure, skipped parts included, and never returns a partly read status. Strings may contain any bytes: invalid
+//! UTF-8 and lone surrogates become U+FFFD, control characters and unknown escapes stay as they are. A byte order mark
+//! before the object is skipped.
+//!
+//! The vendor's pages contradict themselves and each other, so every form of a field is accepted:
 //!
 //! - Numbers may be strings, with white space around them. A number that is not finite, or longer than 8 KiB, is
 //!   `None`.
-//! - null, a missing field and a field of the wrong type are `None`. The exception is `jobfailed`: reading a wrong type
-//!   as "not failed" would guess about the end of the job, so it is an error.
+//! - null, a missing field and a field of the wrong type are `None`. The exception is `jobfailed`: "true" and "false"
+//!   count, an empty list is false as in PHP, and any other type is an error, since it would be a guess about the end of
+//!   the job.
 //! - The state is `jobstateid`; `jobstatename` is used only without a valid `jobstateid`.
 //! - An empty map may be `[]`. Any other list counts like a map, since PHP writes maps with the keys 0, 1, 2… as lists.
 //!   A file entry that is not an object counts as a file of unknown size. null is not a map.
@@ -27,8 +32,8 @@
 //!
 //! # Why not an existing parser
 //! The network pushes bytes, while `serde_json` pulls them. Of the push parsers, `actson` 2.1 reads a large diff at a
-//! quarter of this speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470), keeps strings of any length,
-//! and accepts lone surrogates, and invalid UTF-8 in skipped texts. The tests compare this decoder with `serde_json`.
+//! quarter of this speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470) and keeps strings of any
+//! length. The tests compare this decoder with `serde_json`.
 
 mod error;
 mod fields;

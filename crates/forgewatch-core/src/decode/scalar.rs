@@ -97,6 +97,8 @@ impl Scalar<'_> {
             Self::Null => Some(0),
             Self::Bool(failed) => Some(u32::from(*failed)),
             Self::String(text) if text.complete() == Some(b"") => Some(0),
+            Self::String(text) if text.is(b"true") => Some(1),
+            Self::String(text) if text.is(b"false") => Some(0),
             Self::Number(_) | Self::String(_) => {
                 let x = self.number()?;
                 Some(if x == 0.0 { 0 } else { (x as u32).max(1) })
@@ -104,10 +106,10 @@ impl Scalar<'_> {
         }
     }
 
-    /// A text that is not empty, cut at the limit.
+    /// A text that is not empty, cut at the limit, with U+FFFD for invalid UTF-8.
     pub(super) fn text(&self) -> Option<String> {
         match self {
-            Self::String(text) => Some(text.cut().to_owned()).filter(|s| !s.is_empty()),
+            Self::String(text) => Some(text.lossy().into_owned()).filter(|s| !s.is_empty()),
             _ => None,
         }
     }
@@ -118,7 +120,7 @@ impl Scalar<'_> {
             Self::Null => b'n',
             Self::Bool(true) => b't',
             Self::Bool(false) => b'f',
-            Self::Number(text) => text.cut().bytes().next().unwrap_or(b'0'),
+            Self::Number(text) => text.lossy().bytes().next().unwrap_or(b'0'),
             Self::String(_) => b'"',
         }
     }

@@ -1,4 +1,6 @@
-//! The text of one token, up to a limit, and the validation of strings.
+//! The text of one token, up to a limit, and the search for the end of a string.
+
+use std::borrow::Cow;
 
 /// The text of one token, up to its limit: of a string unescaped, of a number as written.
 #[derive(Clone, Copy, Debug)]
@@ -8,12 +10,20 @@ pub(super) struct TokenText<'a> {
 }
 
 impl<'a> TokenText<'a> {
-    /// The text, cut at a character boundary.
-    pub(super) fn cut(self) -> &'a str {
-        str::from_utf8(self.bytes).unwrap_or_else(|_| {
-            let mut chunks = self.bytes.utf8_chunks();
-            chunks.next().map_or("", |chunk| chunk.valid())
-        })
+    /// Whether the text is this word, in upper or lower case.
+    pub(super) fn is(self, word: &[u8]) -> bool {
+        !self.cut && self.bytes.trim_ascii().eq_ignore_ascii_case(word)
+    }
+
+    /// The text with U+FFFD for invalid UTF-8, cut at a character boundary.
+    pub(super) fn lossy(self) -> Cow<'a, str> {
+        let bytes = match str::from_utf8(self.bytes) {
+            Err(error) if self.cut && error.error_len().is_none() => {
+                self.bytes.get(..error.valid_up_to()).unwrap_or_default()
+            }
+            _ => self.bytes,
+        };
+        String::from_utf8_lossy(bytes)
     }
 
     /// The bytes of the text, if all of them fit.
@@ -60,6 +70,13 @@ impl TextBuffer {
         self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
+    /// Adds U+FFFD for a high surrogate without its pair; 0 is none.
+    pub(super) fn push_lone(&mut self, high: u16) {
+        if high != 0 {
+            self.push_char(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
     /// Adds the last piece and returns the text.
     pub(super) fn finish<'a>(&'a mut self, last: &'a [u8]) -> TokenText<'a> {
         if self.bytes.is_empty() && last.len() <= self.limit {
@@ -81,86 +98,29 @@ impl TextBuffer {
     }
 }
 
-/// The number of bytes at the front of `bytes` that are complete, unescaped characters of a JSON string: all up to a
-/// quote, a backslash, a control character or invalid UTF-8.
+/// The number of bytes before a quote or a backslash.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
-    let ascii = run::<true>(bytes);
-    let (_, rest) = bytes.split_at(ascii);
-    if rest.first().is_none_or(u8::is_ascii) {
-        return ascii;
-    }
-    let (run, _) = rest.split_at(run::<false>(rest));
-    ascii + str::from_utf8(run).map_or_else(|error| error.valid_up_to(), str::len)
-}
-
-/// The number of bytes before a quote, a backslash or a control character, or with `ASCII` a byte that is not ASCII.
-fn run<const ASCII: bool>(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (n, word) in words.iter().enumerate() {
-        let marks = marks::<ASCII>(u64::from_le_bytes(*word));
+        let marks = marks(u64::from_le_bytes(*word));
         if marks != 0 {
             return n * 8 + marks.trailing_zeros() as usize / 8;
         }
     }
-    let continues = |byte: &&u8| match byte {
-        b'"' | b'\\' | ..b' ' => false,
-        _ => !ASCII || byte.is_ascii(),
-    };
+    let continues = |byte: &&u8| !matches!(byte, b'"' | b'\\');
     words.len() * 8 + tail.iter().take_while(continues).count()
 }
 
-/// Sets the top bit of each byte of `word` that ends a run. The lowest mark is exact; a borrow can only set wrong marks
-/// above it.
+/// Sets the top bit of each byte of `word` that is a quote or a backslash. The lowest mark is exact; a borrow can only
+/// set wrong marks above it.
 ///
-/// After "Determine if a word has a byte less than n", Bit Twiddling Hacks, Sean Eron Anderson.
-fn marks<const ASCII: bool>(word: u64) -> u64 {
+/// After "Determine if a word has a zero byte", Bit Twiddling Hacks, Sean Eron Anderson.
+fn marks(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
-    let quote = word ^ (ONES * u64::from(b'"'));
-    let backslash = word ^ (ONES * u64::from(b'\\'));
-    let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x;
-    let not_ascii = if ASCII { word } else { 0 };
-    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | not_ascii) & (ONES << 7)
-}
-
-/// A partly read UTF-8 character: the number of bytes to come, and the bounds of the next one.
-///
-/// The bounds exclude overlong forms, surrogates and anything above U+10FFFF (The Unicode Standard, table 3-7), so an
-/// invalid byte is found at once, wherever the chunks are cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Utf8 {
-    left: u8,
-    low: u8,
-    high: u8,
-}
-
-impl Utf8 {
-    /// Begins a character with a byte that is not ASCII; None for an invalid one.
-    pub(super) fn lead(byte: u8) -> Option<Self> {
-        let (left, low, high) = match byte {
-            0xc2..=0xdf => (1, 0x80, 0xbf),
-            0xe0 => (2, 0xa0, 0xbf),
-            0xed => (2, 0x80, 0x9f),
-            0xe1..=0xef => (2, 0x80, 0xbf),
-            0xf0 => (3, 0x90, 0xbf),
-            0xf1..=0xf3 => (3, 0x80, 0xbf),
-            0xf4 => (3, 0x80, 0x8f),
-            _ => return None,
-        };
-        Some(Self { left, low, high })
-    }
-
-    pub(super) fn is_incomplete(self) -> bool {
-        self.left > 0
-    }
-
-    /// Adds the next byte; None if it is invalid.
-    pub(super) fn next(self, byte: u8) -> Option<Self> {
-        (self.low..=self.high).contains(&byte).then_some(Self {
-            left: self.left.saturating_sub(1),
-            low: 0x80,
-            high: 0xbf,
-        })
-    }
+    let zero_bytes = |x: u64| x.wrapping_sub(ONES) & !x & (ONES << 7);
+    let quotes = word ^ (ONES * u64::from(b'"'));
+    let backslashes = word ^ (ONES * u64::from(b'\\'));
+    zero_bytes(quotes) | zero_bytes(backslashes)
 }
 
 #[cfg(test)]
@@ -169,45 +129,14 @@ mod tests {
 
     use super::*;
 
-    fn is_utf8(bytes: &[u8]) -> bool {
-        let mut char = Utf8::default();
-        for &byte in bytes {
-            let next = match (char.is_incomplete(), byte) {
-                (true, _) => char.next(byte),
-                (false, ..0x80) => Some(char),
-                (false, _) => Utf8::lead(byte),
-            };
-            let Some(next) = next else { return false };
-            char = next;
-        }
-        !char.is_incomplete()
-    }
-
-    #[test]
-    fn utf8_is_validated_as_by_the_standard_library() {
-        const LAST: [u8; 8] = [b'a', 0x7f, 0x80, 0x8f, 0x90, 0xbf, 0xc0, 0xff];
-        for lead in 0x80..=u8::MAX {
-            for second in 0..=u8::MAX {
-                for last in LAST {
-                    let bytes = [lead, second, last, 0x80];
-                    for bytes in [&bytes[..1], &bytes[..2], &bytes[..3], &bytes[..4]] {
-                        assert_eq!(is_utf8(bytes), str::from_utf8(bytes).is_ok(), "{bytes:x?}");
-                    }
-                }
-            }
-        }
-    }
-
     proptest! {
         #[test]
-        fn a_plain_run_ends_where_a_search_byte_by_byte_ends(
-            run in "\\PC{0,20}", rest in prop::collection::vec(any::<u8>(), 0..20)
+        fn a_plain_run_ends_at_the_first_quote_or_backslash(
+            run in prop::collection::vec(any::<u8>(), 0..20), end in "[\"\\\\]?", rest in any::<[u8; 3]>()
         ) {
-            let bytes = [run.as_bytes(), &rest].concat();
-            let ends = |b: &u8| *b < b' ' || b"\"\\".contains(b);
-            let front = &bytes[..bytes.iter().position(ends).unwrap_or(bytes.len())];
-            let valid = front.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
-            prop_assert_eq!(plain_run(&bytes), valid);
+            let bytes = [&run, end.as_bytes(), &rest].concat();
+            let end = bytes.iter().position(|b| b"\"\\".contains(b));
+            prop_assert_eq!(plain_run(&bytes), end.unwrap_or(bytes.len()));
         }
 
         #[test]
@@ -221,7 +150,7 @@ mod tests {
                 buffer.push(&[byte]);
             }
             let collected = buffer.finish(last);
-            prop_assert_eq!(collected.cut(), &text[..text.floor_char_boundary(limit)]);
+            prop_assert_eq!(collected.lossy(), &text[..text.floor_char_boundary(limit)]);
             prop_assert_eq!(collected.complete(), (text.len() <= limit).then_some(text.as_bytes()));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Each continues where it stopped, consumes its own bytes, and leaves an invalid byte at the front of the input.
 
-use super::text::{TextBuffer, Utf8, plain_run};
+use super::text::{TextBuffer, plain_run};
 
 /// The result of reading a token from a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,15 +16,19 @@ pub(super) enum Scan<'a> {
 }
 
 /// A string after its opening quote, by the position within it.
+///
+/// Every string is accepted: a text decides nothing, so an error in it must not hide the status. Invalid escapes become
+/// U+FFFD or stay as they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum JsonString {
     /// Between characters.
     #[default]
     Plain,
-    /// Inside a character that is not ASCII.
-    Char(Utf8),
     /// After a backslash.
-    Escape,
+    Escape {
+        /// The high surrogate before it, or 0.
+        high: u16,
+    },
     /// After `\u`.
     Hex {
         /// The high surrogate before this unit, or 0.
@@ -33,12 +37,8 @@ pub(super) enum JsonString {
         digits: u8,
         unit: u16,
     },
-    /// After a high surrogate: `\` must follow.
+    /// After a high surrogate.
     HighSurrogate(u16),
-    /// After a high surrogate and `\`: `u` must follow.
-    HighSurrogateEscape(u16),
-    /// At the last digit of a surrogate without its pair.
-    LoneSurrogate,
 }
 
 impl JsonString {
@@ -49,108 +49,88 @@ impl JsonString {
             if let Self::Plain = self {
                 (run, *input) = input.split_at(plain_run(input));
             }
-            match (&self, input.split_first()) {
-                (Self::Plain, Some((b'"', rest))) => {
+            let Some((&byte, rest)) = input.split_first() else {
+                text.push(run);
+                return Scan::Incomplete;
+            };
+            match (*self, byte) {
+                (Self::Plain, b'"') => {
                     *input = rest;
                     return Scan::Complete(run);
                 }
-                (_, None) => {
+                (Self::Plain, _) => {
                     text.push(run);
-                    return Scan::Incomplete;
-                }
-                (_, Some((&byte, rest))) => {
-                    text.push(run);
-                    if !self.step(byte, text) {
-                        return Scan::Invalid;
-                    }
                     *input = rest;
+                    *self = Self::Escape { high: 0 };
+                }
+                _ => {
+                    if self.escape(byte, text) {
+                        *input = rest;
+                    }
                 }
             }
         }
     }
 
-    /// Reads one byte that is neither plain nor the closing quote; false if it is invalid.
+    /// Reads one byte of an escape; false if the byte is not part of it.
     ///
     /// Out of line, since most strings are plain to their end.
     #[inline(never)]
-    fn step(&mut self, byte: u8, text: &mut TextBuffer) -> bool {
-        let next = self.next(byte, text);
-        *self = next.unwrap_or_else(|invalid| invalid);
-        next.is_ok()
-    }
-
-    /// The position after this byte; the error is the position of an invalid byte.
-    fn next(self, byte: u8, text: &mut TextBuffer) -> Result<Self, Self> {
-        Ok(match (self, byte) {
-            (Self::Plain, b'\\') => Self::Escape,
-            (Self::Plain, _) => {
-                let char = Utf8::lead(byte).ok_or(self)?;
-                text.push(&[byte]);
-                Self::Char(char)
-            }
-            (Self::Char(char), _) => {
-                let char = char.next(byte).ok_or(self)?;
-                text.push(&[byte]);
-                if char.is_incomplete() {
-                    Self::Char(char)
-                } else {
-                    Self::Plain
+    fn escape(&mut self, byte: u8, text: &mut TextBuffer) -> bool {
+        let hex = |high| Self::Hex {
+            high,
+            digits: 0,
+            unit: 0,
+        };
+        *self = match (*self, char::from(byte).to_digit(16)) {
+            (Self::HighSurrogate(high), _) if byte == b'\\' => Self::Escape { high },
+            (Self::Escape { high }, _) if byte == b'u' => hex(high),
+            (Self::Escape { high }, _) => {
+                text.push_lone(high);
+                match unescape(byte) {
+                    Some(unescaped) => text.push(&[unescaped]),
+                    None => text.push(&[b'\\', byte]),
                 }
-            }
-            (Self::Escape, b'u') => Self::Hex {
-                high: 0,
-                digits: 0,
-                unit: 0,
-            },
-            (Self::Escape, _) => {
-                text.push(&[unescape(byte).ok_or(self)?]);
                 Self::Plain
             }
-            (Self::Hex { high, digits, unit }, _) => {
-                let digit = char::from(byte).to_digit(16).ok_or(self)?;
+            (Self::Hex { high, digits, unit }, Some(digit)) => {
                 let unit = unit << 4 | digit as u16;
                 if digits < 3 {
                     let digits = digits + 1;
                     Self::Hex { high, digits, unit }
                 } else {
-                    Self::unit(high, unit, text).ok_or(Self::LoneSurrogate)?
+                    Self::after_unit(high, unit, text)
                 }
             }
-            (Self::HighSurrogate(high), b'\\') => Self::HighSurrogateEscape(high),
-            (Self::HighSurrogateEscape(high), b'u') => Self::Hex {
-                high,
-                digits: 0,
-                unit: 0,
-            },
-            (Self::HighSurrogate(_) | Self::HighSurrogateEscape(_) | Self::LoneSurrogate, _) => {
-                return Err(self);
+            (state, _) => {
+                if let Self::Hex { high, .. } = state {
+                    text.push_lone(high);
+                }
+                text.push_char(char::REPLACEMENT_CHARACTER);
+                *self = Self::Plain;
+                return false;
             }
-        })
+        };
+        true
     }
 
-    /// Reads a UTF-16 code unit, the second of a surrogate pair if `high` is not 0.
-    fn unit(high: u16, unit: u16, text: &mut TextBuffer) -> Option<Self> {
-        if high == 0 && (0xd800..=0xdbff).contains(&unit) {
-            return Some(Self::HighSurrogate(unit));
-        }
-        let pair = [high, unit];
-        let units = if high == 0 { &pair[1..] } else { &pair[..] };
-        for c in char::decode_utf16(units.iter().copied()) {
-            text.push_char(c.ok()?);
-        }
-        Some(Self::Plain)
-    }
-
-    pub(super) fn expected(self) -> &'static str {
-        match self {
-            Self::Plain => "the text of a string or its closing quote",
-            Self::Char(_) => "the next byte of a UTF-8 character",
-            Self::Escape => "an escape (one of \"\\/bfnrtu)",
-            Self::Hex { .. } => "a hexadecimal digit",
-            Self::HighSurrogate(_) | Self::HighSurrogateEscape(_) | Self::LoneSurrogate => {
-                "a surrogate pair"
+    /// The position after a UTF-16 code unit that follows the high surrogate `high`, or none if that is 0.
+    fn after_unit(high: u16, unit: u16, text: &mut TextBuffer) -> Self {
+        let is_high = (0xd800..=0xdbff).contains(&unit);
+        let is_low = (0xdc00..=0xdfff).contains(&unit);
+        if high != 0 && is_low {
+            for char in char::decode_utf16([high, unit]) {
+                text.push_char(char.unwrap_or(char::REPLACEMENT_CHARACTER));
             }
+            return Self::Plain;
         }
+        text.push_lone(high);
+        if is_high {
+            return Self::HighSurrogate(unit);
+        }
+        let char = char::from_u32(u32::from(unit));
+        text.push_char(char.unwrap_or(char::REPLACEMENT_CHARACTER));
+        Self::Plain
     }
 }
 

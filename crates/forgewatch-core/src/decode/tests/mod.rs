@@ -146,6 +146,10 @@ fn jobfailed_is_a_flag_or_a_count() {
         (r#""0""#, 0),
         (r#""2""#, 2),
         (r#""""#, 0),
+        (r#""true""#, 1),
+        (r#"" False ""#, 0),
+        ("[]", 0),
+        ("{}", 0),
     ] {
         assert_eq!(with("jobfailed", value).failed, expected, "{value}");
     }
@@ -157,7 +161,8 @@ fn an_invalid_jobfailed_is_an_error() {
     for (value, found) in [
         (r#""yes""#, r#"'"'"#),
         (r#"{"count":1}"#, "'{'"),
-        ("[]", "'['"),
+        ("[0]", "'['"),
+        ("[[]]", "'['"),
         ("1e999", "'1'"),
         ("-1e999", "'-'"),
     ] {
@@ -166,7 +171,7 @@ fn an_invalid_jobfailed_is_an_error() {
             format!("at byte 32: expected a number, true or false for jobfailed, found {found}");
         assert_eq!(error(body), message);
     }
-    assert_eq!(status(r#"{"jobfailed":[],"jobfailed":2}"#).failed, 2);
+    assert_eq!(status(r#"{"jobfailed":[1],"jobfailed":2}"#).failed, 2);
 }
 
 #[test]

@@ -14,10 +14,88 @@ use crate::status::{ApiError, DiffFiles, DiffNames, FileSum, Status};
 
 /// The result of `serde_json` within our limits; None for a number out of its range, which is valid here.
 fn parse(body: &[u8]) -> Option<Result<Value, ()>> {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(value) if value.is_object() && depth(&value) <= 32 => Some(Ok(value)),
+    match serde_json::from_slice::<Value>(&strict(body)) {
+        Ok(value) if value.is_object() && depth(&value) <= 128 => Some(Ok(value)),
         Err(error) if error.to_string().starts_with("number out of range") => None,
         _ => Some(Err(())),
+    }
+}
+
+/// The body without a byte order mark, and with valid strings of the same text.
+fn strict(body: &[u8]) -> Vec<u8> {
+    let mut rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let mut out = Vec::new();
+    while let Some(quote) = rest.iter().position(|&b| b == b'"') {
+        let (front, string) = rest.split_at(quote + 1);
+        let mut end = 0;
+        while string.get(end).is_some_and(|&b| b != b'"') {
+            end += if string[end] == b'\\' { 2 } else { 1 };
+        }
+        if end >= string.len() {
+            break;
+        }
+        out.extend_from_slice(&front[..quote]);
+        out.extend(serde_json::to_vec(&text_of(&string[..end])).unwrap());
+        rest = &string[end + 1..];
+    }
+    [&out, rest].concat()
+}
+
+/// The text of a string by the standard library's lossy conversions.
+fn text_of(mut string: &[u8]) -> String {
+    let (mut bytes, mut units) = (Vec::new(), Vec::new());
+    loop {
+        let unit = match string {
+            [b'\\', b'u', rest @ ..] => {
+                let digits = rest
+                    .iter()
+                    .take(4)
+                    .take_while(|b| b.is_ascii_hexdigit())
+                    .count();
+                let (hex, after) = rest.split_at(digits);
+                string = after;
+                let hex = str::from_utf8(hex).unwrap();
+                Some(if digits == 4 {
+                    u16::from_str_radix(hex, 16).unwrap()
+                } else {
+                    0xfffd
+                })
+            }
+            _ => None,
+        };
+        if let Some(unit) = unit {
+            units.push(unit);
+            continue;
+        }
+        bytes.extend(String::from_utf16_lossy(&units).bytes());
+        units.clear();
+        string = match string {
+            [b'\\', b'b', rest @ ..] => {
+                bytes.push(8);
+                rest
+            }
+            [b'\\', b'f', rest @ ..] => {
+                bytes.push(12);
+                rest
+            }
+            [b'\\', b'n', rest @ ..] => {
+                bytes.push(b'\n');
+                rest
+            }
+            [b'\\', b'r', rest @ ..] => {
+                bytes.push(b'\r');
+                rest
+            }
+            [b'\\', b't', rest @ ..] => {
+                bytes.push(b'\t');
+                rest
+            }
+            [b'\\', c @ (b'"' | b'\\' | b'/'), rest @ ..] | [c, rest @ ..] => {
+                bytes.push(*c);
+                rest
+            }
+            [] => return String::from_utf8_lossy(&bytes).into_owned(),
+        };
     }
 }
 
@@ -49,6 +127,10 @@ fn reference(body: &Value) -> Option<DecodedBody> {
         Value::Null => 0.0,
         Value::Bool(failed) => f64::from(u8::from(*failed)),
         Value::String(text) if text.is_empty() => 0.0,
+        Value::String(text) if text.trim_ascii().eq_ignore_ascii_case("true") => 1.0,
+        Value::String(text) if text.trim_ascii().eq_ignore_ascii_case("false") => 0.0,
+        Value::Array(items) if items.is_empty() => 0.0,
+        Value::Object(fields) if fields.is_empty() => 0.0,
         other => number(other)?,
     };
     let by_name = || JobState::from_name(get("jobstatename").as_str()?);
@@ -169,7 +251,7 @@ fn scalar() -> impl Strategy<Value = Value> {
         (0..200_u32).prop_map(|n| Value::from(n.to_string())),
         (-1e3..1e12).prop_map(|n: f64| Value::from(n.to_string())),
         select(vec![
-            "", "0", " 7 ", "NaN", "-inf", "1e999", "Running", "Complete", "x"
+            "", "0", " 7 ", "true", "False", "NaN", "-inf", "1e999", "Running", "Complete", "x"
         ])
         .prop_map(Value::from),
         "\\PC{0,8}".prop_map(Value::from),
