@@ -3,7 +3,7 @@
 //! The server may send a field in several spellings and types; here it has one. [`super::decode`] produces a status,
 //! [`super::watch`] and [`super::schedule`] read it.
 
-use super::job::JobState;
+use super::job::{JobId, JobKind, JobRef, JobState};
 
 /// What a response says about a job. A field is `None` if the response lacks it or has no usable value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +30,22 @@ pub struct Status {
     pub files: Option<DiffFiles>,
     /// The names that `diff_info=1` requests.
     pub names: DiffNames,
+    /// `diffid`, above 0.
+    pub diff_id: Option<JobId>,
+    /// `updateid`, above 0.
+    pub update_id: Option<JobId>,
+}
+
+impl Status {
+    /// The job of this status, if it is another one than `job`.
+    pub fn other_job(&self, job: JobRef) -> Option<JobRef> {
+        let id = match job.kind {
+            JobKind::Diff => self.diff_id,
+            JobKind::Update => self.update_id,
+        };
+        let found = JobRef { id: id?, ..job };
+        (found != job).then_some(found)
+    }
 }
 
 /// Progress in whole percent, rounded down, so that 100 means completed.

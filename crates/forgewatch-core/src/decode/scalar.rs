@@ -3,6 +3,7 @@
 //! None is a value of the wrong type or range; callers treat it like a missing field.
 
 use super::text::TokenText;
+use crate::job::JobId;
 
 /// The last second of the year 9999: later times have no RFC 3339 form.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -62,6 +63,11 @@ impl Scalar<'_> {
         short
             .or_else(|| self.digits()?.parse().ok())
             .or_else(|| whole(self.number()?))
+    }
+
+    /// The ID of a job; 0 is none.
+    pub(super) fn job_id(&self) -> Option<JobId> {
+        JobId::try_from(u64::try_from(self.integer()?).ok()?).ok()
     }
 
     /// A number of bytes: rounded down, capped at 64 bits, not negative.

@@ -5,7 +5,7 @@ mod grammar;
 mod reference;
 
 use super::*;
-use crate::job::JobState;
+use crate::job::{JobId, JobState};
 use crate::status::{ApiError, DiffFiles, FileSum, Status};
 
 fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<DecodedBody, DecodeError> {
@@ -64,6 +64,7 @@ fn the_example_of_the_update_page_is_a_status() {
         created: Some(1_760_000_000),
         start: Some(1_760_000_100),
         updated: Some(1_760_001_800),
+        update_id: Some(JobId::try_from(77).unwrap()),
         ..Status::default()
     };
     assert_eq!(status(body), expected);
@@ -241,6 +242,26 @@ fn times_are_unix_seconds_from_1_to_the_end_of_the_year_9999() {
         assert_eq!(with("jobcreated", value).created, expected, "{value}");
         assert_eq!(with("jobstart", value).start, expected, "{value}");
         assert_eq!(with("jobupdated", value).updated, expected, "{value}");
+    }
+}
+
+#[test]
+fn a_job_id_is_a_number_above_0() {
+    for (value, expected) in [
+        ("77", Some(77)),
+        (r#""77""#, Some(77)),
+        ("77.0", Some(77)),
+        ("0", None),
+        ("-77", None),
+        ("77.5", None),
+        ("null", None),
+        ("[77]", None),
+        (r#""build""#, None),
+        ("1e30", None),
+    ] {
+        let id = |id: Option<JobId>| id.map(JobId::get);
+        assert_eq!(id(with("diffid", value).diff_id), expected, "{value}");
+        assert_eq!(id(with("updateid", value).update_id), expected, "{value}");
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{decode, in_chunks};
 use crate::decode::DecodedBody;
-use crate::job::JobState;
+use crate::job::{JobId, JobState};
 use crate::status::{ApiError, DiffFiles, DiffNames, FileSum, Status};
 
 /// The result of `serde_json` within our limits; None for a number out of its range, which is valid here.
@@ -163,6 +163,8 @@ fn reference(body: &Value) -> Option<DecodedBody> {
             image: name("image"),
             machine: name("machine"),
         },
+        diff_id: job_id(get("diffid")),
+        update_id: job_id(get("updateid")),
     })))
 }
 
@@ -185,6 +187,10 @@ fn integer(value: &Value) -> Option<i64> {
         let x = number(value)?;
         (x % 1.0 == 0.0 && x >= -(2f64.powi(63)) && x < 2f64.powi(63)).then_some(x as i64)
     })
+}
+
+fn job_id(value: &Value) -> Option<JobId> {
+    JobId::try_from(u64::try_from(integer(value)?).ok()?).ok()
 }
 
 fn size(value: &Value) -> Option<u64> {
@@ -285,6 +291,7 @@ fn key() -> impl Strategy<Value = String> {
         "filesize",
         "crc",
         "updateid",
+        "diffid",
     ];
     prop_oneof![9 => select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
