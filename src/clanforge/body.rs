@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use reqwest::{Response, StatusCode};
+use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
+use super::content_encoding::ContentEncoding;
 use super::redact::Redactor;
-use crate::http_client::errors::{body_error, transport_error};
+use crate::http_client::errors::{body_error, transport_error, undecodable};
 use crate::http_client::headers;
 use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::{ApiError, Status};
@@ -104,41 +105,54 @@ impl Deadline {
     }
 }
 
-/// Reads the status from a response with HTTP status 200, with the minimum wait until the next poll.
+/// Reads the status from a successful response, with the minimum wait until the next poll.
 pub(super) async fn read_status(
     mut response: Response,
     mut deadline: Deadline,
     limits: &BodyLimits,
     redactor: &Redactor,
 ) -> Result<(Status, Duration), PollError> {
-    let at_200 = |kind, message| PollError {
-        http_status: Some(StatusCode::OK.as_u16()),
+    let http_status = response.status().as_u16();
+    let invalid = |kind, message| PollError {
+        http_status: Some(http_status),
         ..transport_error(kind, message)
     };
+    let mut encoding = ContentEncoding::of(response.headers()).map_err(|name| {
+        invalid(
+            ErrorKind::BadResponse,
+            format!("unknown content encoding {name}"),
+        )
+    })?;
     // Boxed to keep the future of a poll below 1,032 bytes, which glibc allocates from its cache.
     let mut decoder = Box::new(Decoder::new());
-    while let Some(chunk) = deadline
-        .within(response.chunk())
-        .await?
-        .map_err(|e| body_error(&e))?
-    {
-        if deadline.receive(chunk.len()) > limits.max_body {
-            let message = format!("response larger than max_body ({} bytes)", limits.max_body);
-            return Err(at_200(ErrorKind::TooLarge, message));
-        }
-        decoder
-            .push(&chunk)
-            .map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?;
-        if deadline.should_yield() {
-            tokio::task::yield_now().await;
+    loop {
+        let chunk = match deadline.within(response.chunk()).await? {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // Some servers close TLS without close_notify. After the object, nothing of interest can be missing.
+            Err(_) if decoder.is_complete() => break,
+            Err(error) => return Err(body_error(&error)),
+        };
+        for piece in encoding.pieces(&chunk) {
+            let piece = piece.map_err(|e| undecodable(&e))?;
+            if deadline.receive(piece.len()) > limits.max_body {
+                let message = format!("response larger than max_body ({} bytes)", limits.max_body);
+                return Err(invalid(ErrorKind::TooLarge, message));
+            }
+            decoder
+                .push(&piece)
+                .map_err(|e| invalid(ErrorKind::BadResponse, e.to_string()))?;
+            if deadline.should_yield() {
+                tokio::task::yield_now().await;
+            }
         }
     }
     match decoder
         .finish()
-        .map_err(|e| at_200(ErrorKind::BadResponse, e.to_string()))?
+        .map_err(|e| invalid(ErrorKind::BadResponse, e.to_string()))?
     {
         DecodedBody::Status(status) => Ok((*status, deadline.min_wait())),
-        DecodedBody::Error(error) => Err(at_200(ErrorKind::Api, api_message(error, redactor))),
+        DecodedBody::Error(error) => Err(invalid(ErrorKind::Api, api_message(error, redactor))),
     }
 }
 
@@ -199,12 +213,17 @@ async fn read_message(
     deadline: &mut Deadline,
     redactor: &Redactor,
 ) -> Option<String> {
+    let mut encoding = ContentEncoding::of(response.headers()).ok()?;
     let mut decoder = Some(Decoder::new());
     while let Some(chunk) = deadline.within(response.chunk()).await.ok()?.ok()? {
-        if deadline.receive(chunk.len()) > MAX_ERROR_BODY {
-            return None;
+        for piece in encoding.pieces(&chunk) {
+            let piece = piece.ok()?;
+            if deadline.receive(piece.len()) > MAX_ERROR_BODY {
+                return None;
+            }
+            decoder =
+                decoder.and_then(|mut decoder| decoder.push(&piece).is_ok().then_some(decoder));
         }
-        decoder = decoder.and_then(|mut decoder| decoder.push(&chunk).is_ok().then_some(decoder));
     }
     match decoder?.finish().ok()? {
         DecodedBody::Error(error) if !error.message.is_empty() => {

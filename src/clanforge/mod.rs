@@ -5,13 +5,14 @@
 //! not followed, and a loopback address is not accessed through a proxy. They are redacted from messages of the server.
 
 mod body;
+mod content_encoding;
 mod credentials;
 mod redact;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -19,7 +20,7 @@ use crate::http_client::{self, HttpClientError, errors, headers};
 pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::status::Status;
-use forgewatch_core::verdict::PollError;
+use forgewatch_core::verdict::{ErrorKind, PollError};
 use redact::Redactor;
 
 /// The address of the API, and the limits of its use.
@@ -111,7 +112,11 @@ impl ApiClient {
             .map_err(|_| ApiClientError::Credentials)?;
         basic.set_sensitive(true);
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, basic), (CONTENT_TYPE, form)]);
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, basic),
+            (CONTENT_TYPE, form),
+            (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+        ]);
 
         let http = http_client::client(&api.base_url, api.ca_file.as_deref(), |builder| {
             builder
@@ -173,13 +178,24 @@ impl ApiClient {
             .await?
             .map_err(|error| errors::request_error(&error))?;
         let date = headers::server_date(response.headers());
-        if response.status() != reqwest::StatusCode::OK {
+        // 204 to 206 have no body, or a part of it.
+        let code = response.status();
+        if !code.is_success() || matches!(code.as_u16(), 204..=206) {
             // Boxed, since it is rare and would nearly double the future of every poll.
             let error = body::read_error(response, deadline, &self.redactor);
             return Err(Box::pin(error).await);
         }
         let (status, min_wait) =
             body::read_status(response, deadline, &self.limits, &self.redactor).await?;
+        if let Some(other) = status.other_job(job) {
+            return Err(PollError {
+                http_status: Some(code.as_u16()),
+                ..errors::transport_error(
+                    ErrorKind::BadResponse,
+                    format!("the response is about {other} instead of {job}"),
+                )
+            });
+        }
         Ok(StatusResponse {
             status,
             date,

@@ -15,6 +15,8 @@ pub fn request_error(error: &reqwest::Error) -> PollError {
         (ErrorKind::Dns, "could not resolve the host name")
     } else if error.is_connect() {
         (ErrorKind::Connect, "could not connect")
+    } else if chain(error).any(is_invalid_response) {
+        (ErrorKind::BadResponse, "invalid HTTP response")
     } else {
         (ErrorKind::Disconnected, "connection lost")
     };
@@ -23,23 +25,21 @@ pub fn request_error(error: &reqwest::Error) -> PollError {
 
 /// The error of a response whose body is incomplete.
 pub fn body_error(error: &reqwest::Error) -> PollError {
-    let undecodable = chain(error)
-        .filter_map(|e| e.downcast_ref::<io::Error>())
-        .any(|e| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
-            )
-        });
-    let (kind, words) = if undecodable {
-        (ErrorKind::BadResponse, "could not decompress the response")
-    } else {
-        (
-            ErrorKind::Disconnected,
-            "connection lost while reading the response",
-        )
-    };
-    transport_error(kind, format!("{words}: {}", root_cause(error)))
+    transport_error(
+        ErrorKind::Disconnected,
+        format!(
+            "connection lost while reading the response: {}",
+            root_cause(error)
+        ),
+    )
+}
+
+/// The error of a body that cannot be decompressed.
+pub fn undecodable(error: &io::Error) -> PollError {
+    transport_error(
+        ErrorKind::BadResponse,
+        format!("could not decompress the response: {error}"),
+    )
 }
 
 /// An error without an HTTP status.
@@ -74,4 +74,10 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         Some(io) => io.get_ref().is_some_and(|inner| is_tls(inner)),
         None => error.is::<rustls::Error>(),
     }
+}
+
+fn is_invalid_response(error: &(dyn Error + 'static)) -> bool {
+    error
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_parse)
 }

@@ -16,19 +16,36 @@ pub fn server_date(headers: &HeaderMap) -> Option<i64> {
     Some(date - i64::from(age))
 }
 
-/// `Retry-After` as a span from now, at most an hour. A date is compared with the `Date` of the same response, since
-/// our clock may be wrong. None if it is missing, past or invalid.
+/// `Retry-After` as a span from now, at most an hour. A date is compared with the `Date` of the same response, since our
+/// clock may be wrong. Of several values the longest counts. None if all are missing, past or invalid.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = text(headers, &RETRY_AFTER)?;
-    let seconds = if let Ok(seconds) = value.parse::<u64>() {
-        seconds
-    } else {
-        let now = text(headers, &DATE)
-            .and_then(unix_seconds)
-            .or_else(wall_seconds)?;
-        u64::try_from(unix_seconds(value)?.checked_sub(now)?).ok()?
-    };
+    let seconds = headers
+        .get_all(RETRY_AFTER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .filter_map(|value| seconds_until(headers, value).or_else(|| longest(value)))
+        .max()?;
     (seconds > 0).then(|| Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+/// The seconds until an HTTP date.
+fn seconds_until(headers: &HeaderMap, date: &str) -> Option<u64> {
+    let then = unix_seconds(date.trim())?;
+    let now = text(headers, &DATE)
+        .and_then(unix_seconds)
+        .or_else(wall_seconds)?;
+    u64::try_from(then.checked_sub(now)?).ok()
+}
+
+/// The longest of some numbers of seconds, each rounded up.
+fn longest(list: &str) -> Option<u64> {
+    let numbers = list
+        .split(',')
+        .filter_map(|number| number.trim().parse::<f64>().ok());
+    numbers
+        .filter(|number| number.is_finite())
+        .map(|number| number.ceil() as u64)
+        .max()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -69,10 +86,16 @@ mod tests {
             ("7", Some(7)),
             (" 120 ", Some(120)),
             ("86400", Some(3600)),
-            ("99999999999999999999", None),
+            ("99999999999999999999", Some(3600)),
             ("0", None),
             ("-5", None),
-            ("1.5", None),
+            ("1.5", Some(2)),
+            ("2, 2", Some(2)),
+            ("5,7", Some(7)),
+            ("soon, 3", Some(3)),
+            ("inf", None),
+            ("NaN", None),
+            ("1.", Some(1)),
             ("soon", None),
             ("", None),
             ("Mon, 01 Jan 2024 00:00:30 GMT", Some(30)),

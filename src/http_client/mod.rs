@@ -16,6 +16,9 @@ pub use ca_file::{CaFileError, check_ca_file};
 pub use errors::root_cause;
 pub use headers::retry_after;
 
+/// The limit of header lines in HTTP/1.1.
+const MAX_HEADERS: usize = 1000;
+
 /// A client cannot be created. Both are errors of the configuration or the environment.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
@@ -38,7 +41,12 @@ pub fn client(
     let mut builder = configure(Client::builder())
         .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
-        .referer(false);
+        .referer(false)
+        // Some servers print warnings among the headers. Invalid lines are skipped; the length of the body stays strict.
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_max_headers(MAX_HEADERS);
     if is_loopback(url) {
         builder = builder.no_proxy();
     }

@@ -18,6 +18,7 @@ mod hook_supervisor;
 mod hooks;
 mod output;
 mod proxy;
+mod responses;
 mod secrets;
 mod simulate;
 mod state;

@@ -122,6 +122,10 @@ impl Lexer {
         Ok(())
     }
 
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.state, LexerState::End)
+    }
+
     /// Ends the body and returns its length.
     pub(super) fn finish(&self) -> Result<u64, DecodeError> {
         match self.state {

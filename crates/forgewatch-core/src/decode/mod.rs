@@ -78,6 +78,11 @@ impl Decoder {
         pushed
     }
 
+    /// Whether the object has ended, so that only white space may follow.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_none() && self.lexer.is_complete()
+    }
+
     /// Ends the body and returns its content.
     pub fn finish(self) -> Result<DecodedBody, DecodeError> {
         if let Some(error) = self.failed {
