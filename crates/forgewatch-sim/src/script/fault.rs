@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::error::ScriptError;
-use super::value::{ByteSize, ClockOffset, NonNegative, RequestRange, ScriptDuration};
+use super::value::{ByteSize, ClockOffset, NonNegative, RequestRange, ScriptDuration, ScriptError};
 
 /// A fault, and the requests that it affects.
 #[derive(Clone, Debug)]

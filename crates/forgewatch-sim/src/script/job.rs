@@ -5,9 +5,8 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::error::ScriptError;
 use super::fault::{self, FaultEntry};
-use super::value::{JobName, NonNegative, Percent, ScriptDuration};
+use super::value::{JobName, NonNegative, Percent, ScriptDuration, ScriptError};
 use crate::eta::{EtaKey, EtaModel};
 use crate::job_model::{
     Ending, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback, Stall, StartTrigger,

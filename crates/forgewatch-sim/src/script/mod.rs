@@ -2,7 +2,6 @@
 //!
 //! It is TOML, and checked completely when it is read. `docs/simulator.md` documents every key.
 
-mod error;
 pub(crate) mod fault;
 mod job;
 pub(crate) mod value;
@@ -18,7 +17,7 @@ use forgewatch_core::job::{JobRef, Outcome};
 use job::JobEntry;
 use value::{ClockOffset, NonNegative};
 
-pub use error::ScriptError;
+pub use value::ScriptError;
 
 /// The default account service ID, which is that of the vendor's examples.
 const DEFAULT_ACCOUNT: u64 = 5678;

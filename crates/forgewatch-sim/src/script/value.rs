@@ -1,4 +1,5 @@
-//! The types of values in a script. Each is checked while it is deserialized, so that errors have line and column.
+//! The types of values in a script, and errors with their position in it. Each value is checked while it is
+//! deserialized, so that its error has line and column.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,6 +16,40 @@ const MAX_DURATION: Duration = Duration::from_hours(30 * 24);
 const MAX_CLOCK_OFFSET: Duration = Duration::from_hours(100 * 366 * 24);
 
 const MAX_BYTE_SIZE: u64 = 64 << 30;
+
+/// An error in a script. Displayed as `line 3, column 8: …`, ready to follow a file name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptError {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    pub message: String,
+}
+
+impl ScriptError {
+    pub(crate) fn at(source: &str, offset: usize, message: &str) -> Self {
+        let before = source.get(..offset).unwrap_or(source);
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            message: message.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line, self.column, self.message
+        )
+    }
+}
+
+impl std::error::Error for ScriptError {}
 
 /// Reads a value that is written as a string; `expected` describes it in the error for any other type.
 fn quoted<'de, D, T>(from: D, expected: &'static str) -> Result<T, D::Error>
