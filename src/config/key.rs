@@ -12,8 +12,8 @@ use super::document::KeyReader;
 pub(super) struct Section<T: 'static> {
     pub(super) name: &'static str,
     /// For the example file; empty if the name says it all.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for shipped files"))]
     pub(super) comment: &'static str,
-    pub(super) is_array: bool,
     pub(super) is_for_daemon: bool,
     /// In the order of the example file.
     pub(super) keys: &'static [Key<T>],
@@ -102,13 +102,15 @@ pub(super) enum ValueKind<T: 'static> {
     Text {
         accepted: &'static str,
         /// For the JSON Schema.
+        #[cfg_attr(not(test), expect(dead_code, reason = "for shipped files"))]
         pattern: &'static str,
         set: fn(&mut T, &str) -> Result<(), String>,
     },
     /// An array of strings.
     Array {
         accepted: &'static str,
-        /// The possible items; none are any strings.
+        /// The possible items, for the JSON Schema; none are any strings.
+        #[cfg_attr(not(test), expect(dead_code, reason = "for shipped files"))]
         words: fn() -> Vec<&'static str>,
         set: SetList<T>,
     },
@@ -311,7 +313,6 @@ impl<T> Section<T> {
         Self {
             name,
             comment: "",
-            is_array: false,
             is_for_daemon: false,
             keys,
         }
@@ -334,7 +335,6 @@ impl<T> Section<T> {
     ) -> Self {
         Self {
             comment,
-            is_array: true,
             ..Self::shared(name, keys)
         }
     }

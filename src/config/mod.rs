@@ -20,7 +20,6 @@ mod layers;
 pub mod manual;
 mod parse;
 mod program;
-pub mod schema;
 pub mod settings;
 mod socket;
 mod value;
@@ -179,3 +178,6 @@ fn check_credentials(
     };
     errors.extend(found.err());
 }
+
+#[cfg(test)]
+mod shipped_tests;
