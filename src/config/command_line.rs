@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::env::Env;
 use super::error::{ConfigError, ConfigErrors, Origin};
-use super::file;
 use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobList, Labels};
 use super::keys::HOOKS;
@@ -82,12 +81,12 @@ impl CommandLine {
     /// Reads standard input only once.
     fn read_list(&self, path: &Path) -> Result<Cow<'_, str>, ConfigError> {
         if path != Path::new("-") {
-            return file::jobs(path).map(Cow::Owned);
+            return jobs::read_list(path).map(Cow::Owned);
         }
         if let Some(text) = self.standard_input.get() {
             return Ok(Cow::Borrowed(text));
         }
-        let text = file::jobs(path)?;
+        let text = jobs::read_list(path)?;
         Ok(Cow::Borrowed(self.standard_input.get_or_init(|| text)))
     }
 

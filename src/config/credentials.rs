@@ -1,11 +1,11 @@
-//! Finds the access key and the secret key. They are not part of [`super::settings`]: the daemon reads them again when
-//! the API answers 401 or 403.
+//! Finds the access key and the secret key, and reads files with secrets. Credentials are not part of
+//! [`super::settings`]: the daemon reads them again when the API answers 401 or 403.
 //!
 //! No secret is ever printed: not by `Debug`, and no error quotes a file's content.
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,9 @@ use crate::clanforge::Credentials;
 
 /// The systemd credential's file name in `$CREDENTIALS_DIRECTORY`.
 const SYSTEMD_NAME: &str = "clanforge";
-/// Far more than two keys need.
+/// What a file with credentials contains.
+const FORMAT: &str = "one line ACCESS:SECRET";
+/// Far more than a secret needs.
 const MAX_BYTES: u64 = 4096;
 
 /// Where credentials were found.
@@ -51,14 +53,15 @@ pub fn find(
     }
     if let Some(path) = file {
         return Ok((
-            from_file(path, true)?,
+            from_file(path, 0o077)?,
             CredentialsSource::File(path.to_owned()),
         ));
     }
     if let Some(folder) = env.path("CREDENTIALS_DIRECTORY") {
         let path = folder.join(SYSTEMD_NAME);
         if path.try_exists().unwrap_or(true) {
-            return Ok((from_file(&path, false)?, CredentialsSource::Systemd(path)));
+            // Only the unit's user can enter systemd's directory.
+            return Ok((from_file(&path, 0)?, CredentialsSource::Systemd(path)));
         }
     }
     let what = format!(
@@ -87,64 +90,76 @@ pub(super) fn from_environment(env: &Env) -> Result<Option<Credentials>, ConfigE
     Err(ConfigError::new(Origin::Variable(missing), what))
 }
 
-/// Reads `ACCESS:SECRET` and an optional line break. systemd's files are exempt from the check of the mode.
-fn from_file(path: &Path, check_mode: bool) -> Result<Credentials, ConfigError> {
-    let error = |what: String| {
-        ConfigError::new(
-            Origin::File(path.to_owned()),
-            format!("credentials: {what}"),
-        )
-    };
-    let unreadable = |e: std::io::Error| {
-        error(format!(
-            "cannot read the file: {e}; expected one line ACCESS:SECRET, readable by this user"
-        ))
-    };
-    let mut file = File::open(path).map_err(|e| {
-        // The "file name" may be the credentials themselves.
-        if path.as_os_str().as_encoded_bytes().contains(&b':') {
-            let what = format!(
-                "credentials file: cannot read a file with a colon in its name: {}; expected a file with one line \
-                 ACCESS:SECRET",
-                e.kind()
-            );
-            ConfigError::new(Origin::Unspecified, what)
-        } else {
-            unreadable(e)
-        }
-    })?;
-    let meta = file.metadata().map_err(unreadable)?;
-    if meta.is_dir() {
-        return Err(error("is a directory; name a file".to_owned()));
+/// Reads a file with one line `ACCESS:SECRET`, which only users allowed by `forbidden_mode` can access.
+fn from_file(path: &Path, forbidden_mode: u32) -> Result<Credentials, ConfigError> {
+    // The "file name" may be the credentials themselves.
+    if path.as_os_str().as_encoded_bytes().contains(&b':')
+        && let Err(error) = File::open(path)
+    {
+        let what = format!(
+            "credentials file: cannot read a file with a colon in its name: {}; expected a file with {FORMAT}",
+            error.kind()
+        );
+        return Err(ConfigError::new(Origin::Unspecified, what));
     }
-    if check_mode && meta.mode() & 0o077 != 0 {
-        return Err(error(format!(
-            "accessible to users other than its owner (mode {:04o}); run: chmod 600 {}",
-            meta.mode() & 0o7777,
-            path.display()
-        )));
-    }
-    // A buffer that never grows leaves no copy of the secret in freed memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize + 64));
-    (&mut file)
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    parse(&bytes).map_err(|what| error(format!("{what}; expected one line ACCESS:SECRET")))
+    secret_line(path, forbidden_mode, FORMAT)
+        .and_then(|line| parse(&line).map_err(|what| format!("{what}; expected {FORMAT}")))
+        .map_err(|what| {
+            ConfigError::new(
+                Origin::File(path.to_owned()),
+                format!("credentials: {what}"),
+            )
+        })
 }
 
-fn parse(bytes: &[u8]) -> Result<Credentials, &'static str> {
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err("too long");
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8")?;
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
+fn parse(line: &str) -> Result<Credentials, &'static str> {
     if line.is_empty() {
         return Err("empty");
     }
     let (access, secret) = line.split_once(':').ok_or("no colon found")?;
     Credentials::new(access.into(), secret.into())
+}
+
+/// Reads a file that holds a secret on its only line. `forbidden_mode` are the mode bits that would expose it to other
+/// users, `expected` describes the line.
+pub(super) fn secret_line(
+    path: &Path,
+    forbidden_mode: u32,
+    expected: &str,
+) -> Result<Zeroizing<String>, String> {
+    let unreadable = |e: io::Error| {
+        format!("cannot read the file: {e}; expected {expected}, readable by this user")
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if meta.is_dir() {
+        return Err("is a directory; name a file".to_owned());
+    }
+    if meta.mode() & forbidden_mode != 0 {
+        return Err(format!(
+            "accessible to users other than its owner (mode {:04o}); run: chmod 600 {}",
+            meta.mode() & 0o7777,
+            path.display()
+        ));
+    }
+    // A buffer that never grows leaves no copy of the secret in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize + 64));
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    without_line_break(&bytes)
+        .map(|line| Zeroizing::new(line.to_owned()))
+        .map_err(|what| format!("{what}; expected {expected}"))
+}
+
+/// Trims one line break.
+fn without_line_break(bytes: &[u8]) -> Result<&str, &'static str> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err("too long");
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8")?;
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    Ok(line.strip_suffix('\r').unwrap_or(line))
 }
 
 #[cfg(test)]
@@ -156,6 +171,10 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    fn parse(bytes: &[u8]) -> Result<Credentials, &'static str> {
+        without_line_break(bytes).and_then(super::parse)
+    }
 
     fn basic(bytes: &[u8]) -> Result<String, &'static str> {
         parse(bytes).map(|c| c.basic().expose_secret().to_owned())

@@ -4,15 +4,21 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use url::Url;
+use url::{Host, Url};
 
-use super::document::KeyReader;
+use super::credentials::secret_line;
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
+use super::file::KeyReader;
 use super::program::{self, TrustedOwners};
+use super::value::{self, UrlPurpose};
 use crate::hooks::{HookAction, HookProgram, HookSpec};
+use crate::http_client::is_link_local;
 use forgewatch_core::delivery::{EVENT_VARIABLES, HookRules};
 use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
 use forgewatch_core::job::JobKind;
@@ -22,6 +28,10 @@ use forgewatch_core::user_input::{nearest, quoted};
 const RUN_TIMEOUT: Duration = Duration::from_mins(5);
 /// Default time limit of one attempt to call a webhook.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// A webhook key's prefix in the Standard Webhooks specification.
+const KEY_PREFIX: &str = "whsec_";
+/// The specification's minimum: shorter keys can be guessed.
+const MIN_KEY_BYTES: usize = 24;
 /// Passed to every program.
 const ALWAYS_PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
@@ -218,6 +228,54 @@ pub(super) fn variable(name: &str) -> Result<&str, String> {
     Ok(name)
 }
 
+/// Parses a webhook's URL.
+pub(super) fn webhook_url(text: &str) -> Result<Url, String> {
+    let url = value::secure_url(
+        text,
+        &UrlPurpose {
+            example: "https://hooks.example.net/forgewatch",
+            content: "events",
+            instead_of_user: "remove them",
+        },
+    )?;
+    let is_link_local = match url.host() {
+        None | Some(Host::Domain(_)) => false,
+        Some(Host::Ipv4(address)) => is_link_local(address.into()),
+        Some(Host::Ipv6(address)) => is_link_local(address.into()),
+    };
+    if is_link_local {
+        return Err("a webhook cannot have a link-local address; use another host".to_owned());
+    }
+    Ok(url)
+}
+
+/// Reads a webhook's key from a file, relative to `folder`. The result has no `whsec_` prefix.
+pub(super) fn webhook_key(folder: &Path, file: &str) -> Result<SecretString, String> {
+    let path = folder.join(value::path(file)?);
+    let shown = path.display();
+    let expected = format!("one line {KEY_PREFIX}…");
+    let line = secret_line(&path, forbidden_mode(&path), &expected)
+        .map_err(|what| format!("{shown}: {what}"))?;
+    let code = line.strip_prefix(KEY_PREFIX).unwrap_or_default();
+    match STANDARD.decode(code).map(Zeroizing::new) {
+        Ok(key) if key.len() >= MIN_KEY_BYTES => Ok(SecretString::from(code)),
+        _ => Err(format!(
+            "{shown} has no key of at least {MIN_KEY_BYTES} bytes; write {KEY_PREFIX} and base64 on one line: \
+             echo {KEY_PREFIX}$(openssl rand -base64 32)"
+        )),
+    }
+}
+
+/// The mode bits that would expose a key to other users. systemd's credentials are in a directory that only the unit's
+/// user can enter; its ACL entry appears as group read (`systemd.exec(5)`, `LoadCredential=`).
+fn forbidden_mode(path: &Path) -> u32 {
+    if path.starts_with("/run/credentials") {
+        0o037
+    } else {
+        0o077
+    }
+}
+
 /// Parses one `--on-event` into `hook`. Err holds every error of `text`.
 pub(super) fn on_event(text: &str, hook: &mut HookDraft, env: &Env) -> Result<(), Vec<String>> {
     let (on, line) = text.split_once('=').ok_or_else(|| {
@@ -235,5 +293,76 @@ pub(super) fn on_event(text: &str, hook: &mut HookDraft, env: &Env) -> Result<()
             Ok(())
         }
         (on, run) => Err([on.err(), run.err()].into_iter().flatten().collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn group_read_is_allowed_for_systemd_credentials_only() {
+        let from_systemd = Path::new("/run/credentials/forgewatch.service/webhook");
+        assert_eq!(0o440 & forbidden_mode(from_systemd), 0);
+        assert_ne!(0o444 & forbidden_mode(from_systemd), 0);
+        assert_ne!(
+            0o440 & forbidden_mode(Path::new("/etc/forgewatch/webhook.secret")),
+            0
+        );
+    }
+
+    #[test]
+    fn https_to_any_host_and_http_to_loopback_are_accepted() {
+        for text in [
+            "https://hooks.example.net/a/b?token=c",
+            "https://10.0.0.1:8443",
+            "http://127.0.0.1:9/x",
+            "http://[::1]/",
+            "http://localhost:1",
+        ] {
+            assert!(webhook_url(text).is_ok(), "{text}");
+        }
+        for text in [
+            "http://hooks.example.net",
+            "https://user:canary@hooks.example.net",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[fe80::1]/",
+            "https://[::ffff:169.254.1.1]/",
+            "https://0.0.0.0/",
+            "ftp://127.0.0.1",
+            "mailto:canary@example.net",
+            "canary",
+            "",
+        ] {
+            let error = webhook_url(text).unwrap_err();
+            assert!(!error.contains("canary") && !error.is_empty(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_whsec_and_base64_of_24_bytes_in_a_private_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |text: &str, mode| {
+            let path = folder.path().join("secret");
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let read = webhook_key(folder.path(), "secret");
+            fs::remove_file(path).unwrap();
+            read.map(drop)
+        };
+        let good = format!("whsec_{}", STANDARD.encode([7; 24]));
+        for text in [good.clone(), format!("{good}\n"), format!("{good}\r\n")] {
+            assert_eq!(with(&text, 0o600), Ok(()));
+        }
+        assert!(with(&good, 0o640).unwrap_err().contains("chmod 600"));
+        let short = format!("whsec_{}", STANDARD.encode([7; 23]));
+        let bare = STANDARD.encode([7; 24]);
+        for text in [short.as_str(), &bare, "whsec_canary!", ""] {
+            let error = with(text, 0o600).unwrap_err();
+            assert!(!error.contains("canary"), "{error}");
+        }
     }
 }

@@ -1,15 +1,20 @@
 //! Jobs and their labels: the values of `[[jobs]]`, of arguments and of lists of jobs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::KeyReader;
 use super::error::{ConfigError, Origin};
+use super::file::{self, KeyReader};
 use forgewatch_core::job::{JobId, JobRef, JobRefError, JobSpec};
 use forgewatch_core::user_input::{quoted, validate_label};
+
+/// In bytes: about a million jobs.
+const MAX_LIST: u64 = 16 << 20;
 
 pub(super) type Labels = BTreeMap<String, String>;
 
@@ -80,6 +85,22 @@ fn invalid_job(text: &str, error: &JobRefError) -> String {
         }
         JobRefError::Id(_) => format!("invalid job {shown}: {ID_RANGE}"),
     }
+}
+
+/// Reads a list of jobs for [`parse_list`]; `-` is standard input.
+pub(super) fn read_list(path: &Path) -> Result<String, ConfigError> {
+    let error = |what| ConfigError::new(Origin::File(path.to_owned()), what);
+    if path == Path::new("-") {
+        let origin = Origin::Flag("standard input");
+        return file::bounded_text(io::stdin().lock(), MAX_LIST)
+            .map_err(|w| ConfigError::new(origin, w));
+    }
+    let file = File::open(path).map_err(|e| {
+        error(format!(
+            "cannot read the file: {e}; name another file with --jobs-file"
+        ))
+    })?;
+    file::bounded_text(file, MAX_LIST).map_err(error)
 }
 
 /// One job per line; `#` starts a comment, blank lines are ignored.

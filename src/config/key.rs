@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::KeyReader;
+use super::file::KeyReader;
 
 /// A TOML table, or with `[[…]]` an array of tables, each of which sets a `T`.
 pub(super) struct Section<T: 'static> {

@@ -11,7 +11,6 @@ use super::key::{
 };
 use super::settings::Settings;
 use super::value;
-use super::webhook;
 use forgewatch_core::job::JobKind;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
@@ -315,7 +314,9 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             "webhook",
             "URL",
             "^https?://",
-            |hook: &mut HookDraft, text| webhook::url(text).map(|url| hook.webhook = Some(url)),
+            |hook: &mut HookDraft, text| {
+                hooks::webhook_url(text).map(|url| hook.webhook = Some(url))
+            },
         )
         .doc("URL that receives the event by POST: https, or http to a loopback address")
         .optional("run is required", "https://hooks.example.net/forgewatch"),
@@ -356,7 +357,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             Vec::new,
             |hook: &mut HookDraft, value, reader| {
                 let folder = reader.document.folder();
-                let secrets = reader.array(value, |file| webhook::secret(folder, file));
+                let secrets = reader.array(value, |file| hooks::webhook_key(folder, file));
                 hook.secrets = secrets.unwrap_or_default();
             },
         )

@@ -6,10 +6,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::command_line::CommandLine;
-use super::document::Document;
 use super::env::Env;
 use super::error::{ConfigError, Origin};
-use super::file::ConfigFile;
+use super::file::{ConfigFile, Document};
 use super::hooks::{self, HookDraft};
 use super::jobs::{JobDraft, JobList};
 use super::key::{Key, KeyDefault, Section};

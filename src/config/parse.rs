@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{Document, KeyReader};
 use super::error::Origin;
+use super::file::{Document, KeyReader};
 use super::key::{Key, KeyDefault, Section, ValueKind};
 use super::keys;
 use super::settings::RunMode;

@@ -62,7 +62,10 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
         ),
         (
             hook(&format!("{webhook}secret_files = ['none', 'key', '']\n")),
-            &["none: No such file", "the path is empty"],
+            &[
+                "none: cannot read the file: No such file",
+                "the path is empty",
+            ],
         ),
         (
             hook("on = ['job.failed']\nrun = [1, true]\n"),
