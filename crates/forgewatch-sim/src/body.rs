@@ -12,7 +12,6 @@ const CHUNK: usize = 32 * 1024;
 /// A gzip bomb repeats one compressed block of so many spaces.
 const BLOCK: u64 = 1 << 20;
 
-/// A part of a body.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
     Bytes(Vec<u8>),
@@ -68,7 +67,6 @@ impl FileEntries {
     }
 }
 
-/// A body that is being sent.
 #[derive(Debug)]
 pub(crate) struct Body {
     pieces: VecDeque<Piece>,

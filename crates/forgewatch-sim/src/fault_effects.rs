@@ -34,27 +34,22 @@ pub(crate) fn replacement(
             let text = body
                 .clone()
                 .unwrap_or_else(|| format!("{{\"status\":{code}}}"));
-            let mut response = json(*code, text);
+            let mut response = json(*code, Body::text(text));
             if let Some(after) = retry_after {
                 let value = match after {
                     RetryAfter::Text(text) => text.clone(),
                     RetryAfter::Date(ahead) => date(ahead.as_millis() as i64),
                 };
-                response.headers.push(("Retry-After", value));
+                response = response.with_header("Retry-After", value);
             }
-            response
-                .headers
-                .extend(location.clone().map(|to| ("Location", to)));
+            if let Some(to) = location {
+                response = response.with_header("Location", to);
+            }
             response
         }
         FaultKind::Envelope { code, message } => json(200, status_json::envelope(*code, message)),
         FaultKind::GzipBomb(size) => {
-            let mut response = json(200, "");
-            response.body = Body::bomb(*size)?;
-            response
-                .headers
-                .push(("Content-Encoding", "gzip".to_owned()));
-            response
+            json(200, Body::bomb(*size)?).with_header("Content-Encoding", "gzip")
         }
         FaultKind::BadResponse(kind) => return Ok(bad_response(*kind)),
         FaultKind::Delay(_)
@@ -72,32 +67,31 @@ fn bad_response(kind: BadResponse) -> Option<HttpResponse> {
     Some(match kind {
         BadResponse::Html => {
             let page = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head><body>Proxy</body></html>\n";
-            let mut response = json(200, page);
-            response.headers = vec![("Content-Type", "text/html; charset=utf-8".to_owned())];
-            response
+            HttpResponse {
+                headers: vec![("Content-Type", "text/html; charset=utf-8".to_owned())],
+                ..json(200, Body::text(page))
+            }
         }
         BadResponse::InvalidUtf8 => json(
             200,
-            *b"{\"jobprogress\":10,\"jobstatename\":\"Run\xff\xfening\"}",
+            Body::text(*b"{\"jobprogress\":10,\"jobstatename\":\"Run\xff\xfening\"}"),
         ),
         BadResponse::DeepJson => {
             let (open, close) = ("[".repeat(JSON_DEPTH), "]".repeat(JSON_DEPTH));
-            json(
-                200,
-                format!("{{\"jobprogress\":10,\"messages\":{open}{close}}}"),
-            )
+            let text = format!("{{\"jobprogress\":10,\"messages\":{open}{close}}}");
+            json(200, Body::text(text))
         }
-        BadResponse::Empty => json(200, ""),
+        BadResponse::Empty => json(200, Body::text("")),
         BadResponse::HugeHeader => return None,
     })
 }
 
 /// A response with the vendor's content type.
-pub(crate) fn json(status: u16, body: impl Into<Vec<u8>>) -> HttpResponse {
+pub(crate) fn json(status: u16, body: Body) -> HttpResponse {
     HttpResponse {
         status,
         headers: vec![("Content-Type", "application/json; charset=utf-8".to_owned())],
-        body: Body::text(body),
+        body,
     }
 }
 
@@ -124,22 +118,21 @@ pub(crate) fn transport(faults: &[FaultKind], speed: f64) -> Transport {
     let scale = |d: Duration| Duration::from_secs_f64((d.as_secs_f64() / speed).min(MAX_PAUSE));
     let mut transport = Transport::default();
     for kind in faults {
-        let early_close = match kind {
-            FaultKind::Truncate(after) => Some(EarlyClose {
-                after: *after,
-                reset: false,
-            }),
-            FaultKind::Reset(after) => Some(EarlyClose {
-                after: *after,
-                reset: true,
-            }),
-            _ => None,
-        };
-        transport.early_close = transport.early_close.or(early_close);
-        match kind {
-            FaultKind::Delay(by) => transport.delay = transport.delay.saturating_add(scale(*by)),
+        match *kind {
+            FaultKind::Delay(by) => transport.delay = transport.delay.saturating_add(scale(by)),
             FaultKind::Slow { bytes, every } => {
-                transport.pace = transport.pace.or(Some((*bytes, scale(*every))));
+                transport.pace.get_or_insert((bytes, scale(every)));
+            }
+            FaultKind::Truncate(after) => {
+                let close = EarlyClose {
+                    after,
+                    reset: false,
+                };
+                transport.early_close.get_or_insert(close);
+            }
+            FaultKind::Reset(after) => {
+                let close = EarlyClose { after, reset: true };
+                transport.early_close.get_or_insert(close);
             }
             _ => {}
         }

@@ -1,14 +1,18 @@
-//! The true state of a job at a time, as a pure function of the seconds since the job appeared.
+//! How a job goes: its true state, a pure function of the seconds since the job appeared, and the ETAs that the server
+//! reports of it.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::eta::EtaModel;
 use crate::script::fault::ScriptedFault;
 use crate::script::value::NonNegative;
 use forgewatch_core::job::{JobRef, JobState};
+use forgewatch_core::rng::SeededRng;
+
+/// Time constant of the noise of [`EtaModel::Noisy`], in seconds: responses closer together have similar errors.
+const NOISE_DECAY: f64 = 60.0;
 
 /// A checked job of the script. Times are seconds of the script since the job appeared.
 #[derive(Clone, Debug)]
@@ -189,99 +193,96 @@ impl fmt::Display for ScriptedJob {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// The names of the models in a script; [`EtaModel`] adds the parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EtaKey {
+    #[default]
+    Exact,
+    Noisy,
+    Fixed,
+    Optimistic,
+    Extrapolated,
+    ProgressOnly,
+    Hidden,
+}
 
-    use super::*;
-    use crate::Script;
+/// How reported ETAs deviate from the true end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum EtaModel {
+    Exact,
+    /// The remaining time times a factor: log-normal with deviation `spread`, correlated in time.
+    Noisy {
+        spread: f64,
+    },
+    /// `bias` times the true duration, never corrected.
+    Fixed {
+        bias: f64,
+    },
+    /// Always too early: `fraction` of the remaining time.
+    Optimistic {
+        fraction: f64,
+    },
+    /// Extrapolated from the progress so far, at a constant rate.
+    Extrapolated,
+    /// Progress, but no ETA.
+    ProgressOnly,
+    /// Neither progress nor ETA.
+    Hidden,
+}
 
-    fn job(lines: &str) -> ScriptedJob {
-        let text = format!(
-            "[[jobs]]\njob = \"diff/1\"\nduration = \"100s\"\nprogress_curve = 1.0\n{lines}"
-        );
-        Script::parse(&text).unwrap().jobs.remove(0)
-    }
+/// The reported ETAs of one job: its model, and the noise kept between responses.
+#[derive(Clone, Debug)]
+pub(crate) struct EtaPredictor {
+    eta: EtaModel,
+    rng: SeededRng,
+    /// Time and value of the last draw.
+    noise: Option<(f64, f64)>,
+}
 
-    /// State, progress and time of the last change at these seconds.
-    fn snapshots(job: &ScriptedJob, at: &[f64]) -> Vec<(JobState, u8, f64)> {
-        let snapshot = |t: &f64| job.snapshot(*t);
-        at.iter()
-            .map(snapshot)
-            .map(|s| (s.state, s.progress, s.updated))
-            .collect()
-    }
-
-    #[test]
-    fn a_job_is_queued_runs_and_ends() {
-        use JobState::{Completed, Queued, Running};
-        assert_eq!(
-            snapshots(
-                &job("queued = \"20s\""),
-                &[0.0, 19.0, 20.0, 60.0, 99.9, 100.0, 500.0]
-            ),
-            [
-                (Queued, 0, 0.0),
-                (Queued, 0, 0.0),
-                (Running, 0, 20.0),
-                (Running, 50, 60.0),
-                (Running, 99, 99.9),
-                (Completed, 100, 100.0),
-                (Completed, 100, 100.0)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_setback_goes_backwards_and_ends_at_the_same_time() {
-        use JobState::{Completed, Queued, Running};
-        let job = job(
-            "setbacks = [{ at = \"50s\", for = \"10s\", state = \"queued\", progress = 20, jobfailed = 1 }]",
-        );
-        assert_eq!(
-            snapshots(&job, &[49.0, 50.0, 59.0, 60.0, 80.0, 100.0]),
-            [
-                (Running, 49, 49.0),
-                (Queued, 20, 50.0),
-                (Queued, 20, 59.0),
-                (Running, 20, 60.0),
-                (Running, 60, 80.0),
-                (Completed, 100, 100.0)
-            ]
-        );
-        let failures: Vec<u32> = [49.0, 55.0, 70.0, 100.0]
-            .iter()
-            .map(|t| job.snapshot(*t).jobfailed)
-            .collect();
-        assert_eq!(failures, [0, 1, 1, 1]);
-    }
-
-    #[test]
-    fn nothing_changes_during_a_stall_and_the_end_stays_the_same() {
-        use JobState::{Completed, Running};
-        let job = job("stalls = [{ at = \"30s\", for = \"20s\" }, { at = \"90s\", for = \"1h\" }]");
-        assert_eq!(
-            snapshots(&job, &[30.0, 49.0, 50.0, 95.0, 100.0]),
-            [
-                (Running, 30, 30.0),
-                (Running, 30, 30.0),
-                (Running, 50, 50.0),
-                (Running, 90, 90.0),
-                (Completed, 100, 100.0)
-            ]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn progress_is_a_percentage_and_updates_are_in_the_past(t in 0.0..300.0, progress_curve in 0.1..10.0) {
-            let mut job = job("queued = \"7s\"\nsetbacks = [{ at = \"30s\", progress = 3 }]");
-            job.progress_curve = progress_curve;
-            let snapshot = job.snapshot(t);
-            prop_assert!(snapshot.progress <= 100);
-            prop_assert!(snapshot.updated <= t);
-            prop_assert_eq!(snapshot.ended, t >= 100.0);
-            prop_assert_eq!(snapshot.ended, snapshot.progress == 100);
+impl EtaPredictor {
+    pub(crate) fn new(eta: EtaModel, rng: SeededRng) -> Self {
+        Self {
+            eta,
+            rng,
+            noise: None,
         }
     }
+
+    /// The ETA reported at `t` for a job that left the queue at `queued` and ends at `end`, if the model reports one.
+    pub(crate) fn predict(&mut self, t: f64, queued: f64, end: f64, progress: u8) -> Option<f64> {
+        match self.eta {
+            EtaModel::Exact => Some(end),
+            EtaModel::Noisy { spread } => Some(t + (end - t) * self.next_noise(t, spread).exp()),
+            EtaModel::Fixed { bias } => Some(end * bias),
+            EtaModel::Optimistic { fraction } => Some(t + fraction * (end - t)),
+            EtaModel::Extrapolated => (progress > 0).then(|| {
+                let done = f64::from(progress);
+                t + (t - queued).max(0.0) * (100.0 - done) / done
+            }),
+            EtaModel::ProgressOnly | EtaModel::Hidden => None,
+        }
+    }
+
+    pub(crate) fn reports_progress(&self) -> bool {
+        self.eta != EtaModel::Hidden
+    }
+
+    /// The next value of an Ornstein-Uhlenbeck process: the noise depends on time, not on the number of requests.
+    fn next_noise(&mut self, t: f64, spread: f64) -> f64 {
+        let innovation = self.rng.normal(0.0, spread);
+        let x = match self.noise {
+            None => innovation,
+            Some((before, x)) => {
+                let kept = (-(t - before).max(0.0) / NOISE_DECAY).exp();
+                kept * x + (1.0 - kept * kept).sqrt() * innovation
+            }
+        };
+        self.noise = Some((t, x));
+        x
+    }
 }
+
+#[cfg(test)]
+#[path = "job_model_tests.rs"]
+mod tests;

@@ -8,8 +8,8 @@
 //! The way of one request:
 //!
 //! 1. `http` reads it.
-//! 2. `responder` finds its job and its faults. `job_model` computes the true state of the job at this time, `eta` the ETA
-//!    that the server reports, `status_json` writes both as the vendor does, and `body` generates large bodies in chunks.
+//! 2. `responder` finds its job and its faults. `job_model` computes the true state of the job at this time and the
+//!    ETA that the server reports, `status_json` writes both as the vendor does, and `body` generates large bodies in chunks.
 //! 3. `fault_effects` replaces the response or changes its transport, as the script's faults require.
 //! 4. `transport` sends it.
 //!
@@ -17,7 +17,6 @@
 //! seed.
 
 mod body;
-mod eta;
 mod fault_effects;
 mod http;
 mod job_model;

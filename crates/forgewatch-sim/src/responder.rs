@@ -8,10 +8,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::body::{Body, Piece};
-use crate::eta::EtaPredictor;
 use crate::fault_effects::{self, json};
 use crate::http::{HttpRequest, LoggedRequest};
-use crate::job_model::{ScriptedJob, StartTrigger};
+use crate::job_model::{EtaPredictor, ScriptedJob, StartTrigger};
 use crate::script::Script;
 use crate::script::fault::{FaultKind, ScriptedFault};
 use crate::status_json::{self, Times};
@@ -34,7 +33,6 @@ pub(crate) struct Responder {
     runs: BTreeMap<JobRef, JobRun>,
 }
 
-/// The state of one job.
 #[derive(Debug)]
 struct JobRun {
     /// Index into the script's jobs.
@@ -56,15 +54,12 @@ impl Responder {
         let runs = script.jobs.iter().enumerate().map(|(index, job)| {
             // not the stream that drew the job's parameters
             let rng = SeededRng::named(script.seed, &format!("{} noise", job.name));
-            let start = (job.start == StartTrigger::ServerStart).then_some(0.0);
-            (
-                job.name,
-                JobRun {
-                    index,
-                    start,
-                    predictor: EtaPredictor::new(job.eta, rng),
-                },
-            )
+            let run = JobRun {
+                index,
+                start: (job.start == StartTrigger::ServerStart).then_some(0.0),
+                predictor: EtaPredictor::new(job.eta, rng),
+            };
+            (job.name, run)
         });
         Self {
             runs: runs.collect(),
@@ -154,9 +149,7 @@ impl Responder {
         let error_response =
             |status, message: &str| json(status, status_json::envelope(i64::from(status), message));
         if request.method != "GET" {
-            let mut response = error_response(405, "method not allowed");
-            response.headers.push(("Allow", "GET".to_owned()));
-            return response;
+            return error_response(405, "method not allowed").with_header("Allow", "GET");
         }
         let Some(name) = name else {
             return error_response(
@@ -165,11 +158,8 @@ impl Responder {
             );
         };
         if !self.has_credentials(request) {
-            let mut response = error_response(401, "invalid credentials");
-            response
-                .headers
-                .push(("WWW-Authenticate", "Basic realm=\"simulator\"".to_owned()));
-            return response;
+            return error_response(401, "invalid credentials")
+                .with_header("WWW-Authenticate", "Basic realm=\"simulator\"");
         }
         let account = request.query("accountserviceid");
         if account != Some(self.script.account_service_id().to_string()) {
@@ -182,15 +172,12 @@ impl Responder {
         let Some(pieces) = self.status(name, now, info) else {
             return error_response(404, "no such job");
         };
-        let mut response = json(200, "");
-        response.body = Body::new(pieces);
+        let body = Body::new(pieces);
         if self.script.gzip && request.lists("accept-encoding", "gzip") {
-            response.body = response.body.gzipped();
-            response
-                .headers
-                .push(("Content-Encoding", "gzip".to_owned()));
+            json(200, body.gzipped()).with_header("Content-Encoding", "gzip")
+        } else {
+            json(200, body)
         }
-        response
     }
 
     fn has_credentials(&self, request: &HttpRequest) -> bool {

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::body::{FileEntries, Piece};
+use crate::body::{Body, FileEntries, Piece};
 use crate::job_model::{FileCounts, JobSnapshot, JsonStyle, ScriptedJob};
 use forgewatch_core::job::{JobKind, JobState};
 
@@ -19,7 +19,6 @@ pub(crate) struct Times {
     pub(crate) eta: Option<i64>,
 }
 
-/// The body of a status response.
 pub(crate) fn status(
     job: &ScriptedJob,
     snapshot: &JobSnapshot<'_>,
@@ -56,17 +55,16 @@ pub(crate) fn status(
 }
 
 /// The vendor's error envelope, sent with any HTTP status.
-pub(crate) fn envelope(code: i64, message: &str) -> Vec<u8> {
-    json!({
+pub(crate) fn envelope(code: i64, message: &str) -> Body {
+    let envelope = json!({
         "success": false,
         "error": true,
         "error_code": code,
         "error_message": message,
         "messages": [],
         "_debug": [],
-    })
-    .to_string()
-    .into_bytes()
+    });
+    Body::text(envelope.to_string())
 }
 
 /// The fields of a job, in the vendor's order; the last one goes after the maps.

@@ -17,6 +17,13 @@ pub(crate) struct HttpResponse {
     pub(crate) body: Body,
 }
 
+impl HttpResponse {
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
 /// What happens to a response on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Transport {

@@ -7,9 +7,9 @@ use toml::Spanned;
 
 use super::fault::{self, FaultEntry};
 use super::value::{JobName, NonNegative, Percent, ScriptDuration, ScriptError};
-use crate::eta::{EtaKey, EtaModel};
 use crate::job_model::{
-    Ending, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback, Stall, StartTrigger,
+    Ending, EtaKey, EtaModel, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback, Stall,
+    StartTrigger,
 };
 use forgewatch_core::job::{JobKind, JobState};
 use forgewatch_core::rng::SeededRng;

@@ -74,7 +74,6 @@ where
     from.deserialize_str(Quoted(expected, PhantomData))
 }
 
-/// A non-negative integer.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "i64")]
 pub(crate) struct NonNegative(pub(crate) u64);
