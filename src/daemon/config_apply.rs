@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
+use tokio::time::sleep;
 
-use super::disk_full::retry_while_full;
-use super::values::RequestFailure;
+use super::requests::RequestFailure;
 use super::watcher::{Watcher, WatcherParts};
 use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, count};
 use crate::clanforge::Api;
@@ -20,6 +20,9 @@ use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
 use forgewatch_core::status::DiffNames;
 use forgewatch_core::watch::Watch;
+
+/// Delay before a full disk is tried again.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that a reload can change.
 pub struct DaemonConfig<A, P> {
@@ -266,6 +269,25 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             jobs: Some(count(self.active.len())),
             ..EventFields::default()
         }
+    }
+}
+
+/// Repeats `attempt` while its error means that the disk is full, for which `full_disk` returns a message: a service that
+/// failed at startup would stay down when there is room again.
+pub async fn retry_while_full<T, E>(
+    full_disk: impl Fn(&E) -> Option<String>,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut is_logged = false;
+    loop {
+        let result = attempt().await;
+        let Some(error) = result.as_ref().err().and_then(&full_disk) else {
+            return result;
+        };
+        if !std::mem::replace(&mut is_logged, true) {
+            tracing::error!(target: "forgewatch::daemon", error, "startup waits for disk space");
+        }
+        sleep(FULL_DISK_RETRY).await;
     }
 }
 

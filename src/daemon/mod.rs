@@ -5,9 +5,7 @@
 //! manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
-pub mod disk_full;
 mod requests;
-mod values;
 mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,8 +16,8 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use config_apply::{DaemonConfig, DaemonParts, StartupError};
-pub use values::{
+pub use config_apply::{DaemonConfig, DaemonParts, StartupError, retry_while_full};
+pub use requests::{
     AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
 };
 pub use watcher::{Watcher, WatcherParts};

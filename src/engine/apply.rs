@@ -7,10 +7,10 @@ use super::watch_table::Phase;
 use super::{Clock, CommitDone, Engine, PollDone};
 use crate::clanforge::{Api, StatusResponse};
 use crate::store::{AddedBy, Commit, PollSample, SavedWatch, Store, StoreError};
+use forgewatch_core::circuit_breaker::PollOutcome;
 use forgewatch_core::poll_log::PollRecord;
 use forgewatch_core::retry;
 use forgewatch_core::schedule::CalibrationUpdate;
-use forgewatch_core::throttle::circuit_breaker::PollOutcome;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::{Context, Effects, FreshStatus, Input, Next, Watch};
 

@@ -16,8 +16,6 @@ mod dispatch;
 mod system_events;
 #[cfg(test)]
 mod tests;
-mod throttle;
-mod timer_queue;
 mod watch_table;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,10 +27,10 @@ use futures_util::future::{AbortHandle, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use clock::{Clock, SystemClock};
+pub use dispatch::Throttle;
+use dispatch::ThrottleState;
 use forgewatch_core::rng::SeededRng;
 pub use system_events::SystemEvents;
-pub use throttle::Throttle;
-use throttle::ThrottleState;
 use watch_table::{Phase, WatchTable};
 
 use crate::clanforge::{Api, StatusResponse};

@@ -10,7 +10,7 @@
 //! - [`watch`] is the state machine of a job: it takes either result and returns the new watch with its [`event`]s.
 //! - [`schedule`] chooses the time of the next poll after a status, [`retry`] after a failure.
 //! - [`poll_log`] records the poll for people.
-//! - [`throttle`] decides how much the API is polled, and whether at all.
+//! - [`rate_limiter`] decides how much the API is polled, [`circuit_breaker`] whether at all.
 //!
 //! The way of an event:
 //! - [`event`] defines its type, fields and log record.
@@ -26,18 +26,19 @@
 #![deny(clippy::disallowed_methods)]
 #![warn(missing_docs)]
 
+pub mod circuit_breaker;
 pub mod decode;
 pub mod delivery;
 pub mod event;
 pub mod job;
 pub mod limits;
 pub mod poll_log;
+pub mod rate_limiter;
 pub mod reconcile;
 pub mod retry;
 pub mod rng;
 pub mod schedule;
 pub mod status;
-pub mod throttle;
 pub mod time;
 pub mod user_input;
 pub mod verdict;

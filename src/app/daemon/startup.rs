@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::task::spawn_blocking;
 
 use crate::app::command_error::CommandError;
-use crate::daemon::disk_full::retry_while_full;
+use crate::daemon::retry_while_full;
 use crate::store::{OpenError, SqliteStore, StoredState};
 
 /// Opens the state, and waits while the disk is full.

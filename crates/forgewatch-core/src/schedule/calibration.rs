@@ -36,6 +36,9 @@ const MIN_VARIANCE: f32 = 0.02 * 0.02;
 /// Errors are capped at a factor of twenty (ln).
 const MAX_ERROR: f32 = 3.0;
 
+/// The scale of a logistic distribution with standard deviation 1: sqrt(3) / pi.
+const LOGISTIC_SCALE: f32 = 0.551_33;
+
 /// A running mean and variance with slow decay. Always finite and within bounds, even if the stored form was not.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "SavedErrorStats")]
@@ -134,6 +137,7 @@ pub struct CalibrationUpdate {
 pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
     eta_met: ErrorStats,
+    /// By the logarithm of seconds.
     lifetime: ErrorStats,
     lifetimes: u32,
 }
@@ -167,9 +171,12 @@ impl KindCalibration {
         self.eta_met.mean().clamp(0.01, 0.98)
     }
 
-    /// ln seconds that jobs run.
-    pub(super) fn lifetime(&self) -> &ErrorStats {
-        &self.lifetime
+    /// How long jobs run.
+    pub(super) fn lifetime(&self) -> Lifetime {
+        Lifetime {
+            mu: self.lifetime.mean(),
+            scale: self.lifetime.var().sqrt() * LOGISTIC_SCALE,
+        }
     }
 
     /// The number of lifetimes seen; with 0, [`Self::lifetime`] is a prior.
@@ -195,6 +202,39 @@ impl KindCalibration {
             self.lifetimes = self.lifetimes.saturating_add(1);
             self.lifetime.add(lifetime, lifetime * lifetime, 1.0);
         }
+    }
+}
+
+/// A log-logistic lifetime.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetime {
+    /// ln of the median in seconds.
+    pub mu: f32,
+    pub scale: f32,
+}
+
+impl Lifetime {
+    /// The odds that a job ends before this age; its survival function is 1 / (1 + odds).
+    pub(super) fn odds(self, age: f32) -> f32 {
+        ((age.max(1e-3).ln() - self.mu) / self.scale)
+            .clamp(-60.0, 60.0)
+            .exp()
+    }
+
+    /// The age that the share `survival` of the jobs running at `odds` reaches.
+    pub(super) fn age_at(self, odds: f32, survival: f32) -> f32 {
+        (self.mu + self.scale * ((1.0 + odds) / survival - 1.0).ln())
+            .min(20.0)
+            .exp()
+    }
+
+    /// The time left of a job of this age: ln median and variance, by the quartiles.
+    pub(super) fn time_left(self, age: f32) -> (f32, f32) {
+        let odds = self.odds(age);
+        let left = |survival: f32| (self.age_at(odds, survival) - age).max(0.5);
+        // The quartiles of a normal distribution are 1.35 standard deviations apart.
+        let sigma = (left(0.25) / left(0.75)).ln() / 1.35;
+        (left(0.5).ln(), (sigma * sigma).max(1e-3))
     }
 }
 

@@ -6,10 +6,9 @@
 //! within its granularity: a window too narrow for the lognormal. The probability of that is learned per kind of job
 //! and updated by Bayes' rule with the likelihood of the window under the other estimates.
 
-use super::calibration::{EstimateSource, KindCalibration, SOURCES};
+use super::ForecastBasis;
+use super::calibration::{EstimateSource, KindCalibration, Lifetime, SOURCES};
 use super::history::{History, Sample};
-use super::lifetime::Lifetime;
-use super::types::ForecastBasis;
 
 /// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
 const SAME_ETA: f32 = 1.5;
@@ -95,7 +94,7 @@ pub(super) fn forecast(
 ) -> (Forecast, ForecastBasis) {
     let estimates = estimates(history);
     let age = history.age();
-    let lifetime = Lifetime::new(calibration.lifetime());
+    let lifetime = calibration.lifetime();
     let by_lifetime = (calibration.lifetimes() > 0).then(|| lifetime.time_left(age));
     let mut basis = ForecastBasis {
         earlier_jobs: by_lifetime.map(|(mu, _)| mu.exp()),

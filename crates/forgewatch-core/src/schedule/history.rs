@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::types::Observation;
+use super::Observation;
 
 /// How many samples are kept, the latest included.
 const MAX_SAMPLES: usize = 5;

@@ -21,8 +21,8 @@
 //! For a constant hazard and no information (b unbounded) this gives Keller's interval, sqrt(2 k / hazard), apart from
 //! `next`, the cost of one more poll. The expectations are sums over points of the distribution.
 
+use super::ScheduleSettings;
 use super::forecast::{Forecast, WINDOW_POINTS};
-use super::types::ScheduleSettings;
 
 /// The probabilities of points of a normal distribution, `NORMAL_STEP` standard deviations apart, up to 3 on both sides
 /// of the mean: if the job ends early, a late poll is expensive, so the tail matters.
@@ -232,7 +232,7 @@ fn ln(x: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::schedule::Policy;
-    use crate::schedule::lifetime::Lifetime;
+    use crate::schedule::calibration::Lifetime;
     use std::time::Duration;
 
     fn settings() -> ScheduleSettings {
