@@ -105,14 +105,10 @@ pub struct Summary {
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            watching,
-            unreachable,
-            deliveries_pending,
-        } = self;
         write!(
             f,
-            "watching {watching}, unreachable {unreachable}, deliveries pending {deliveries_pending}"
+            "watching {}, unreachable {}, deliveries pending {}",
+            self.watching, self.unreachable, self.deliveries_pending
         )
     }
 }

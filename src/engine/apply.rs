@@ -33,7 +33,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             in_flight: self.polls.len(),
         };
         if self.throttle.observe(now.up_ms, outcome, &mut self.rng) {
-            self.poll_now(self.watches.suspended());
+            self.step_waiting(Watch::is_suspended, &Input::PollNow);
         }
         // The watch may have been stopped meanwhile: its end is being committed, or its slot belongs to another watch.
         let watch = self.watches.watch(slot).filter(|watch| watch.id() == id);
@@ -135,7 +135,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
                 if let Some(outcome) = stop {
                     self.stop(slot, outcome);
                 } else if missed_return {
-                    self.poll_now(vec![slot]);
+                    self.step(slot, Input::PollNow, self.clock.now());
                 }
             }
             Err(error @ StoreError::Fatal(_)) => self.store_failure = Some(error),

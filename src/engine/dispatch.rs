@@ -9,7 +9,7 @@ use forgewatch_core::retry;
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::ErrorKind;
-use forgewatch_core::watch::Input;
+use forgewatch_core::watch::{Input, Watch};
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::watch_table::Phase;
@@ -90,12 +90,9 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     /// Polls one job to find out whether the API is back, unless the server has demanded a pause for each of them.
     fn probe(&mut self, now: Moment) {
-        let Some((not_before, slot)) = self.watches.probe_candidate(now.up_ms) else {
+        let Some(slot) = self.watches.probe_candidate(now.up_ms) else {
             return self.throttle.circuit_breaker.delay_probe(now.up_ms);
         };
-        if not_before > now.up_ms {
-            return self.throttle.circuit_breaker.delay_probe(now.up_ms);
-        }
         self.throttle.circuit_breaker.start_probe(slot);
         self.step(slot, Input::Probe, now);
     }
@@ -121,19 +118,11 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         }));
     }
 
-    /// Makes these watches due now.
-    pub(super) fn poll_now(&mut self, slots: Vec<u32>) {
+    /// Steps all waiting watches for which `which` holds.
+    pub(super) fn step_waiting(&mut self, which: impl Fn(&Watch) -> bool, input: &Input) {
         let now = self.clock.now();
-        for slot in slots {
-            self.step(slot, Input::PollNow, now);
-        }
-    }
-
-    /// Polls each waiting watch no later than the new limits allow.
-    pub(super) fn reschedule_waiting(&mut self) {
-        let now = self.clock.now();
-        for slot in self.watches.all_waiting() {
-            self.step(slot, Input::LimitsChanged, now);
+        for slot in self.watches.waiting(which) {
+            self.step(slot, input.clone(), now);
         }
     }
 }

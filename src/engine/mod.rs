@@ -153,7 +153,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     /// Ends every watch. [`Engine::advance`] returns the events.
     pub fn stop_all(&mut self, outcome: Outcome) {
-        for slot in self.watches.occupied() {
+        for slot in self.watches.all_slots() {
             self.stop(slot, outcome);
         }
     }
@@ -163,9 +163,9 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         self.api = Rc::new(api);
         self.limits = limits;
         self.throttle.configure(throttle, self.clock.now().up_ms);
-        self.poll_now(self.watches.refused());
-        self.poll_now(self.watches.suspended());
-        self.reschedule_waiting();
+        self.step_waiting(Watch::is_refused, &Input::PollNow);
+        self.step_waiting(Watch::is_suspended, &Input::PollNow);
+        self.step_waiting(|_| true, &Input::LimitsChanged);
     }
 
     /// Aborts the polls in flight and starts no more; no watch ends. [`Engine::advance`] still returns the events that

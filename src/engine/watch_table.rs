@@ -87,11 +87,11 @@ impl WatchTable {
     }
 
     pub(super) fn watch(&self, slot: u32) -> Option<&Watch> {
-        self.slots.get(slot as usize)?.as_ref().map(|s| &s.watch)
+        self.get(slot).map(|entry| &entry.watch)
     }
 
     pub(super) fn phase(&self, slot: u32) -> Option<Phase> {
-        self.slots.get(slot as usize)?.as_ref().map(|s| s.phase)
+        self.get(slot).map(|entry| entry.phase)
     }
 
     pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
@@ -119,7 +119,7 @@ impl WatchTable {
     }
 
     pub(super) fn has_pending_stop(&self, slot: u32) -> bool {
-        let entry = self.slots.get(slot as usize).and_then(Option::as_ref);
+        let entry = self.get(slot);
         entry.is_some_and(|entry| entry.pending_stop.is_some())
     }
 
@@ -142,58 +142,36 @@ impl WatchTable {
     }
 
     pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.slots.iter().flatten().map(|s| &s.watch)
+        self.entries().map(|(_, entry)| &entry.watch)
     }
 
     pub(super) fn find(&self, id: WatchId) -> Option<u32> {
-        let is_same = |entry: &Option<Entry>| entry.as_ref().is_some_and(|s| s.watch.id() == id);
-        let at = self.slots.iter().position(is_same)?;
-        u32::try_from(at).ok()
+        let mut entries = self.entries();
+        let found = entries.find(|(_, entry)| entry.watch.id() == id);
+        found.map(|(slot, _)| slot)
     }
 
-    pub(super) fn occupied(&self) -> Vec<u32> {
-        (0_u32..)
-            .zip(&self.slots)
-            .filter(|(_, s)| s.is_some())
-            .map(|(at, _)| at)
-            .collect()
-    }
-
-    /// The watch to poll as the probe while the API is down, and from when on it may be polled: the first allowed of
-    /// those that wait, of several the first due. Excludes those with a pending stop.
-    pub(super) fn probe_candidate(&self, now: u64) -> Option<(u64, u32)> {
-        let waiting = (0_u32..).zip(&self.slots).filter_map(|(at, slot)| {
-            let slot = slot.as_ref()?;
-            let (Phase::Waiting(due), None) = (slot.phase, slot.pending_stop) else {
+    /// The watch to poll as the probe while the API is down: of those that wait and may be polled now, the first due.
+    /// Excludes those with a pending stop.
+    pub(super) fn probe_candidate(&self, now: u64) -> Option<u32> {
+        let candidates = self.entries().filter_map(|(slot, entry)| {
+            let (Phase::Waiting(due), None) = (entry.phase, entry.pending_stop) else {
                 return None;
             };
-            Some((slot.watch.not_before().max(now), due, at))
+            (entry.watch.not_before() <= now).then_some((due, slot))
         });
-        waiting
-            .min()
-            .map(|(not_before, _, slot)| (not_before, slot))
+        candidates.min().map(|(_, slot)| slot)
     }
 
-    /// The slots of the watches that are not polled because the API is down.
-    pub(super) fn suspended(&self) -> Vec<u32> {
-        self.waiting(Watch::is_suspended)
+    pub(super) fn all_slots(&self) -> Vec<u32> {
+        self.entries().map(|(slot, _)| slot).collect()
     }
 
-    /// The slots of the watches whose last poll was refused (401, 403).
-    pub(super) fn refused(&self) -> Vec<u32> {
-        self.waiting(Watch::is_refused)
-    }
-
-    pub(super) fn all_waiting(&self) -> Vec<u32> {
-        self.waiting(|_| true)
-    }
-
-    fn waiting(&self, which: impl Fn(&Watch) -> bool) -> Vec<u32> {
-        let is_one = |slot: &Entry| which(&slot.watch) && matches!(slot.phase, Phase::Waiting(_));
-        (0_u32..)
-            .zip(&self.slots)
-            .filter(|(_, slot)| slot.as_ref().is_some_and(is_one))
-            .map(|(at, _)| at)
+    /// The slots of the waiting watches for which `which` holds.
+    pub(super) fn waiting(&self, which: impl Fn(&Watch) -> bool) -> Vec<u32> {
+        self.entries()
+            .filter(|(_, entry)| which(&entry.watch) && matches!(entry.phase, Phase::Waiting(_)))
+            .map(|(slot, _)| slot)
             .collect()
     }
 
@@ -203,6 +181,15 @@ impl WatchTable {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        let slots = (0_u32..).zip(&self.slots);
+        slots.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
+
+    fn get(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.as_ref()
     }
 
     fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {

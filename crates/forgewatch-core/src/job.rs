@@ -84,16 +84,11 @@ impl FromStr for JobRef {
     type Err = JobRefError;
 
     fn from_str(s: &str) -> Result<Self, JobRefError> {
-        let (kind, id) = s
-            .split_once('/')
-            .ok_or_else(|| JobRefError::Form(s.to_owned()))?;
-        let kind = match kind {
-            "diff" => JobKind::Diff,
-            "update" => JobKind::Update,
-            _ => return Err(JobRefError::Form(s.to_owned())),
-        };
+        let invalid = || JobRefError::Form(s.to_owned());
+        let (name, id) = s.split_once('/').ok_or_else(invalid)?;
+        let kind = JobKind::ALL.into_iter().find(|kind| kind.as_str() == name);
         Ok(Self {
-            kind,
+            kind: kind.ok_or_else(invalid)?,
             id: id.parse()?,
         })
     }
@@ -151,36 +146,31 @@ pub enum JobState {
 }
 
 impl JobState {
+    const KNOWN: [Self; 7] = [
+        Self::Created,
+        Self::Pending,
+        Self::Queued,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Squashed,
+    ];
+
     /// The state with this `jobstateid`.
     pub fn from_id(id: i64) -> Self {
-        match id {
-            1 => Self::Created,
-            2 => Self::Pending,
-            3 => Self::Queued,
-            4 => Self::Running,
-            5 => Self::Completed,
-            6 => Self::Failed,
-            7 => Self::Squashed,
-            other => Self::Unknown(other),
-        }
+        let known = Self::KNOWN.into_iter().find(|state| state.id() == id);
+        known.unwrap_or(Self::Unknown(id))
     }
 
     /// The state with this `jobstatename`, in any case. `Complete` means `Completed`.
     pub fn from_name(name: &str) -> Option<Self> {
-        const NAMES: [(&str, JobState); 8] = [
-            ("created", JobState::Created),
-            ("pending", JobState::Pending),
-            ("queued", JobState::Queued),
-            ("running", JobState::Running),
-            ("completed", JobState::Completed),
-            ("complete", JobState::Completed),
-            ("failed", JobState::Failed),
-            ("squashed", JobState::Squashed),
-        ];
-        NAMES
-            .iter()
-            .find(|(word, _)| name.trim().eq_ignore_ascii_case(word))
-            .map(|&(_, state)| state)
+        let name = name.trim();
+        if name.eq_ignore_ascii_case("complete") {
+            return Some(Self::Completed);
+        }
+        Self::KNOWN
+            .into_iter()
+            .find(|state| name.eq_ignore_ascii_case(state.as_str()))
     }
 
     /// The `jobstateid`; 0 without one.

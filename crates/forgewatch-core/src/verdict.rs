@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::job::Outcome;
 use super::limits::Limits;
@@ -66,8 +66,9 @@ pub fn judge(error: &PollError, past: &ErrorHistory, limits: &Limits) -> Verdict
     }
 }
 
-/// The class of a poll's error; `error_kind` in events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The class of a poll's error. It serializes as the name of the variant; `error_kind` in events is [`Self::as_str`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The host name could not be resolved.
     Dns,
@@ -144,14 +145,9 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-impl Serialize for ErrorKind {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.as_str())
-    }
-}
-
 /// The error of a failed poll.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct PollError {
     /// Its class.
     pub kind: ErrorKind,
@@ -161,12 +157,6 @@ pub struct PollError {
     pub message: String,
     /// The server's `Retry-After`, as a duration from now.
     pub retry_after: Option<Duration>,
-}
-
-impl fmt::Display for PollError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
 }
 
 #[cfg(test)]

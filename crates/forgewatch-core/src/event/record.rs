@@ -76,7 +76,10 @@ pub struct EventFields {
     )]
     pub error_message: Option<String>,
     /// The class of a poll's error.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "error_class"
+    )]
     pub error_kind: Option<ErrorKind>,
     /// The HTTP status of a failed poll.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,6 +257,11 @@ pub struct LogRecord<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'a str>,
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn error_class<S: Serializer>(kind: &Option<ErrorKind>, s: S) -> Result<S::Ok, S::Error> {
+    kind.map(ErrorKind::as_str).serialize(s)
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]

@@ -152,12 +152,14 @@ impl History {
         let (wait, limit) = limited(wait, settings);
         basis.limited_by = limit.or(basis.limited_by);
         let time_left = median_left(&forecast, &basis).map(seconds);
-        let next_poll = NextPoll {
-            wait,
-            time_left,
-            basis,
-        };
-        (history, next_poll)
+        (
+            history,
+            NextPoll {
+                wait,
+                time_left,
+                basis,
+            },
+        )
     }
 
     /// Measures the errors of all estimates once the job has ended by itself. The end was seen at `end_up_ms` and came

@@ -254,14 +254,12 @@ impl Watch {
             } => step.on_commit_failed(retry_at, not_before),
             Input::Stop(outcome) => step.on_stop(outcome),
         };
-        (
-            step.watch,
-            Effects {
-                events: step.events,
-                poll: step.poll,
-                next,
-            },
-        )
+        let effects = Effects {
+            events: step.events,
+            poll: step.poll,
+            next,
+        };
+        (step.watch, effects)
     }
 
     /// The watch's identity.

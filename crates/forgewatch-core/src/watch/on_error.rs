@@ -86,12 +86,8 @@ impl PendingStep<'_> {
         let failing_for = Duration::from_millis(self.cx.now.up_ms.saturating_sub(streak.since));
         let report = !streak.reported && failing_for >= self.cx.limits.unreachable_after;
         let fields = self.with_error_fields(self.common_fields());
-        if self
-            .cx
-            .limits
-            .give_up_after
-            .is_some_and(|limit| failing_for >= limit)
-        {
+        let limit = self.cx.limits.give_up_after;
+        if limit.is_some_and(|limit| failing_for >= limit) {
             return Some(self.end(Outcome::GaveUp, fields));
         }
         if report {

@@ -185,18 +185,11 @@ impl PendingStep<'_> {
 
     fn keep_names(&mut self, names: DiffNames) {
         self.watch.names_requested = true;
-        if names.is_empty()
-            || self
-                .watch
-                .meta
-                .as_ref()
-                .is_some_and(|a| !a.names.is_empty())
-        {
-            return;
-        }
         let mut meta = self.watch.meta.as_deref().cloned().unwrap_or_default();
-        meta.names = names;
-        self.watch.meta = Some(Arc::new(meta));
+        if !names.is_empty() && meta.names.is_empty() {
+            meta.names = names;
+            self.watch.meta = Some(Arc::new(meta));
+        }
     }
 
     /// The highest multiple of `progress_step` that progress has reached.

@@ -73,32 +73,9 @@ struct SavedFailureStreak {
     since: i64,
     reported: bool,
     suspended: bool,
-    #[serde(with = "SavedErrorKind")]
     kind: ErrorKind,
     http_status: Option<u16>,
     message: String,
-}
-
-/// How [`ErrorKind`] is saved: each by its own name, while events use one name for some two.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "ErrorKind", rename_all = "snake_case")]
-enum SavedErrorKind {
-    Dns,
-    Connect,
-    Tls,
-    Timeout,
-    Disconnected,
-    Server,
-    RateLimited,
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    Gone,
-    Redirect,
-    Http,
-    Api,
-    BadResponse,
-    TooLarge,
 }
 
 /// A text is not a saved watch.
@@ -239,8 +216,7 @@ impl Watch {
             },
         };
         let latest = now.plus(limits.schedule.max_interval).up_ms;
-        let may_be_over = |errors: &SavedErrorState| errors.may_be_over();
-        let poll_now = row.errors.as_ref().is_some_and(may_be_over);
+        let poll_now = (row.errors.as_ref()).is_some_and(SavedErrorState::may_be_over);
         let errors = row.errors.map(|errors| errors.restore(polled, past));
         Ok(Self {
             id,
