@@ -7,7 +7,7 @@ use crate::clanforge::Api;
 use crate::engine::Clock;
 use crate::hooks::{DeliveryActionResult, Executor};
 use crate::store::{DaemonStore, JobListUpdate, SavedWatch, StoreError, StoredEvent};
-use forgewatch_core::delivery::{DeliveryRow, OpenDelivery};
+use forgewatch_core::delivery::{DeliveryId, DeliveryRow, OpenDelivery};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
@@ -251,10 +251,8 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     /// # Errors
     /// No delivery of this id has failed, its hook is no longer configured, or the store failed.
     pub async fn retry(&mut self, id: &str) -> Result<(), RequestFailure> {
-        match id.parse() {
-            Ok(delivery) => check_action(id, self.hooks.retry(delivery).await?),
-            Err(_) => Err(RequestFailure::NoFailedDelivery(id.to_owned())),
-        }
+        let delivery = parse_delivery(id)?;
+        check_action(id, self.hooks.retry(delivery).await?)
     }
 
     /// Discards a failed delivery.
@@ -262,10 +260,8 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     /// # Errors
     /// No delivery of this id has failed, or the store failed.
     pub async fn discard(&mut self, id: &str) -> Result<(), RequestFailure> {
-        match id.parse() {
-            Ok(delivery) => check_action(id, self.hooks.discard(delivery).await?),
-            Err(_) => Err(RequestFailure::NoFailedDelivery(id.to_owned())),
-        }
+        let delivery = parse_delivery(id)?;
+        check_action(id, self.hooks.discard(delivery).await?)
     }
 
     /// Discards some of the failed deliveries; returns how many.
@@ -333,6 +329,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             None => DeliveryReport::Stored(row),
         }
     }
+}
+
+fn parse_delivery(id: &str) -> Result<DeliveryId, RequestFailure> {
+    id.parse()
+        .map_err(|_| RequestFailure::NoFailedDelivery(id.to_owned()))
 }
 
 fn check_action(id: &str, result: DeliveryActionResult) -> Result<(), RequestFailure> {

@@ -56,12 +56,9 @@ impl FromStr for JobId {
 
     /// Accepts digits only: no sign, no space, not zero, at most 64 bits.
     fn from_str(s: &str) -> Result<Self, JobRefError> {
-        if s.is_empty() || !s.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(JobRefError::Id(s.to_owned()));
-        }
-        s.parse()
-            .map(Self)
-            .map_err(|_| JobRefError::Id(s.to_owned()))
+        let only_digits = s.bytes().all(|b| b.is_ascii_digit());
+        let id = s.parse().ok().filter(|_| only_digits);
+        id.map(Self).ok_or_else(|| JobRefError::Id(s.to_owned()))
     }
 }
 
