@@ -18,7 +18,6 @@ const DISCARD_BATCH: usize = 256;
 /// Result of retrying or discarding a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryActionResult {
-    /// The change is stored.
     Done,
     /// The id belongs to no failed delivery.
     NotFailed,

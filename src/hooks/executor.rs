@@ -22,9 +22,6 @@ enum Action {
 
 impl Actions {
     /// Prepares these hooks. `ca_file` holds certificate authorities to trust besides the system's.
-    ///
-    /// # Errors
-    /// A message for the user: an HTTP client could not be built.
     pub fn new(specs: &[HookSpec], ca_file: Option<&Path>) -> Result<Self, String> {
         let mut actions = BTreeMap::new();
         for spec in specs {

@@ -25,7 +25,6 @@ pub fn status(status: &str) {
     send(&[NotifyState::Status(status)]);
 }
 
-/// Shutdown begins.
 pub fn stopping() {
     send(&[NotifyState::Stopping]);
 }

@@ -9,9 +9,7 @@ use signal_hook_tokio::Signals as SignalStream;
 /// One of the two signals that end a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminationSignal {
-    /// SIGINT.
     Interrupt,
-    /// SIGTERM.
     Terminate,
 }
 

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 /// Most bytes kept of the beginning, and of the end.
 const MAX_PART: usize = 32 * 1024;
 
-/// The captured parts of a stream.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::hooks) struct CapturedOutput {
     pub(in crate::hooks) head: String,

@@ -54,15 +54,11 @@ pub(super) struct HookReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HookEnd {
-    /// Exit status.
     Exited(i32),
     /// Signal of another process.
     Killed(i32),
-    /// It could not be started, for this reason.
     NotStarted(String),
-    /// Ended at its timeout.
     TimedOut,
-    /// Ended by request.
     Stopped,
 }
 
@@ -74,7 +70,6 @@ enum ProcessEvent {
     Orphaned,
     /// A child has ended: the hook, or an orphan of it.
     Ended(Pid, WaitStatus),
-    /// No child is left.
     AllEnded,
     /// A stream is at its end.
     Closed,

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::payload::EventPayload;
-use super::routes::HookRules;
-use super::{Attempt, DeliveryChange, DeliveryFailure, DeliveryId, Settlement};
+use super::{Attempt, DeliveryChange, DeliveryFailure, DeliveryId, HookRules, Settlement};
 use crate::event::{EventFields, EventId, FailedDelivery, WatchId};
 
 /// The deliveries of one hook.

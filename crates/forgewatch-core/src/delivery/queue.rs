@@ -16,10 +16,9 @@ use std::time::Duration;
 
 use super::hook_queue::{Delivery, HookQueue};
 use super::payload::{EventPayload, PayloadError};
-use super::routes::HookRules;
 use super::{
     Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow,
-    DeliveryState, OpenDelivery, OpenState, Settlement,
+    DeliveryState, HookRules, OpenDelivery, OpenState, Settlement,
 };
 use crate::time::Moment;
 
