@@ -40,6 +40,7 @@
 //! | hook | a configured receiver of events: a program or a webhook |
 //! | delivery | one event for one hook: `pending`, `running`, `delivered`, `failed` or `discarded` |
 //! | attempt | one try at a delivery |
+//! | lane | the deliveries of one watch to one hook, in order |
 //! | payload | what a hook receives: the event as a CloudEvents object |
 //! | outbox | the rule that an event and its deliveries are committed together |
 //! | ETA | when the server predicts the end |

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         // The panic hook has printed the message and the location.
         let _ = writeln!(
             io::stderr(),
-            "error: internal error: a bug in forgewatch, please report it"
+            "error: internal error: this is a bug in forgewatch; please report it"
         );
         ExitCode::from(command_error::INTERNAL)
     })

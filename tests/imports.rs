@@ -1,7 +1,7 @@
-//! The structure of the code, held to: which part may import which, and which files may import each other.
+//! Checks the structure of the code: which part may import which, and that files do not import each other in circles.
 //!
 //! It reads the `use` lines of all production code. Cargo enforces the rest: the crates know each other only as their
-//! manifests say. `docs/code-structure.md` says why the arrows run this way.
+//! manifests say. `docs/code-structure.md` lists the arrows.
 
 #![expect(
     clippy::unwrap_used,

@@ -174,7 +174,7 @@ impl<'a> Document<'a> {
         self.errors.push(ConfigError::new(position, what));
     }
 
-    /// Tells whether something reported an error: the number differs before and after.
+    /// How many errors were reported so far. It differs before and after a step that reported one.
     pub(super) fn error_count(&self) -> usize {
         self.errors.len()
     }

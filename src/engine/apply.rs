@@ -140,7 +140,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             }
             Err(error @ StoreError::Fatal(_)) => self.store_failure = Some(error),
             Err(error) => {
-                // Debug, because the store itself warns once that it fails.
+                // Debug, because the outbox logs errors of the store.
                 tracing::debug!(
                     target: "forgewatch::engine", %error, job = %watch.job(), "commit failed; the job is polled again"
                 );

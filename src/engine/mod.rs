@@ -3,7 +3,7 @@
 //! [`Engine::advance`] drives everything; its owner selects over it and over signals, deadlines and output.
 //! Everything runs in the caller's task: a poll in flight is a future in a set, an idle watch is a row and a timer.
 //!
-//! The way of a poll: `dispatch` takes the due watch, checks the throttle and starts the poll; `apply` takes the response,
+//! The path of a poll: `dispatch` takes the due watch, checks the throttle and starts the poll; `apply` takes the response,
 //! steps the watch ([`Watch::step`]), has the store commit the result and puts it into effect.
 //!
 //! Commit before publish: the result of a step takes effect, and its events are returned, only once the store has

@@ -143,7 +143,7 @@ impl<S: Store, C: Clock> Store for Outbox<S, C> {
         Ok(())
     }
 
-    fn record_poll(&self, record_poll: PollSample) {
-        self.store.record_poll(record_poll);
+    fn record_poll(&self, sample: PollSample) {
+        self.store.record_poll(sample);
     }
 }

@@ -112,7 +112,7 @@ impl Report {
         self.queue.capacity() > 0
     }
 
-    /// Reports one event. Waits while the queue is full; cancelled while it waits, it reports nothing.
+    /// Reports one event. Waits while the queue is full; canceled while it waits, it reports nothing.
     pub async fn event(&mut self, event: &Event) {
         match self.mode {
             OutputMode::Json => {

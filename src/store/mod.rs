@@ -47,7 +47,7 @@ pub struct Commit<'a> {
     pub changes: &'a [DeliveryChange],
 }
 
-/// A poll without an event. Losing it is harmless.
+/// A poll that did not end its watch, with the watch after it. Losing it is harmless.
 #[derive(Clone, Debug)]
 pub struct PollSample {
     /// The sample of an ended or unknown watch is ignored.

@@ -216,7 +216,7 @@ impl Serialize for JobState {
 pub enum Outcome {
     /// The job completed.
     Completed,
-    /// The job broke.
+    /// The job failed.
     Failed,
     /// Another job superseded the job.
     Squashed,

@@ -4,7 +4,7 @@
 //! arguments, decisions are return values, and the engine carries them out. The same inputs always give the same outputs,
 //! so a whole run can be replayed from its seed.
 //!
-//! The way of a poll:
+//! The path of a poll:
 //! - [`decode`] reads the bytes of a response and returns a [`status::Status`].
 //! - [`verdict`] decides what a failed poll means.
 //! - [`watch`] is the state machine of a job: it takes either result and returns the new watch with its [`event`]s.
@@ -12,14 +12,14 @@
 //! - [`poll_log`] records the poll for people.
 //! - [`rate_limiter`] decides how much the API is polled, [`circuit_breaker`] whether at all.
 //!
-//! The way of an event:
+//! The path of an event:
 //! - [`event`] defines its type, fields and log record.
 //! - [`delivery`] decides which hooks receive it, in what form and order, and how often.
 //!
 //! Everything else:
 //! - [`job`] names jobs, their states and the outcomes of a watch.
 //! - [`limits`] holds the settings of watches.
-//! - [`reconcile`] compares the jobs of the configuration file with the active watches.
+//! - [`reconcile`] compares the jobs of the configuration file with the list that was last applied.
 //! - [`user_input`] quotes, corrects and checks what users write.
 //! - [`time`] and [`rng`] are small helpers.
 

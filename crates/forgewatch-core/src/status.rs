@@ -1,4 +1,4 @@
-//! The status of a job, decoded and normalised.
+//! The status of a job, decoded and normalized.
 //!
 //! The server may send a field in several spellings and types; here it has one. [`super::decode`] produces a status,
 //! [`super::watch`] and [`super::schedule`] read it.

@@ -25,7 +25,7 @@ impl SignalListener {
         }
     }
 
-    /// Runs `work`. None if a stop signal cancelled it.
+    /// Runs `work`. None if a stop signal canceled it.
     pub(super) async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {

@@ -91,9 +91,9 @@ impl Store for StateFile {
         }
     }
 
-    fn record_poll(&self, record_poll: PollSample) {
+    fn record_poll(&self, sample: PollSample) {
         if let Self::File(store) = self {
-            store.record_poll(record_poll);
+            store.record_poll(sample);
         }
     }
 }

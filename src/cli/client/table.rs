@@ -1,4 +1,4 @@
-//! Tables with a headerer, one line per row, and columns as wide as their content.
+//! Tables with a header, one line per row, and columns as wide as their content.
 
 use std::io;
 

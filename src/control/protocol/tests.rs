@@ -165,7 +165,7 @@ fn tokens() -> impl Strategy<Value = Vec<u8>> {
         "-1",
         "1e400",
         "null",
-        "\"hooks\"",
+        "\"list_deliveries\"",
         "\"\\ud800\"",
     ]);
     prop::collection::vec(token, 0..30).prop_map(|tokens| tokens.concat().into_bytes())

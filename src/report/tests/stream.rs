@@ -219,7 +219,7 @@ async fn a_stuck_reader_makes_events_wait_without_blocking() {
     for _ in 0..QUEUE {
         report.event(&event).await;
     }
-    // The queue is full: the next event waits and, cancelled, is not reported.
+    // The queue is full: the next event waits and, canceled, is not reported.
     assert_eq!(report.event(&event).now_or_never(), None);
     // Diagnostics never wait: these two are dropped and counted.
     tracing::subscriber::with_default(subscriber, || {
