@@ -16,7 +16,7 @@ pub fn run(settings: &Settings, client: &ApiClient) -> Result<String, String> {
     let result = block_on(client.poll(job, false)).map_err(|e| e.to_string())?;
     let base = &settings.api.base_url;
     let Err(error) = result else {
-        return Ok(format!("{base} accepts these credentials and knows {job}"));
+        return Ok(format!("{base} accepts these credentials; found {job}"));
     };
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Gone | ErrorKind::Api => {

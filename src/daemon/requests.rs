@@ -78,7 +78,7 @@ pub struct DeliveryList {
 /// Why a request failed. It changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFailure {
-    #[error("{0} is still being removed; try again when it has left: forgewatch list")]
+    #[error("{0} is still being removed; try again when `forgewatch list` no longer shows it")]
     StillEnding(JobRef),
     #[error("{0} is not watched; list watched jobs with: forgewatch list")]
     NotWatched(JobRef),

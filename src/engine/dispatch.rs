@@ -158,9 +158,9 @@ impl ThrottleState {
             Transition::Paused { until, again } => {
                 let pause_ms = until.saturating_sub(now);
                 if again {
-                    tracing::debug!(target: "forgewatch::engine", pause_ms, "API asked for a longer pause");
+                    tracing::debug!(target: "forgewatch::engine", pause_ms, "API requested a longer pause");
                 } else {
-                    tracing::warn!(target: "forgewatch::engine", pause_ms, "API asked for a pause");
+                    tracing::warn!(target: "forgewatch::engine", pause_ms, "API requested a pause");
                 }
                 if !self.circuit_breaker.is_down() {
                     self.rate_limiter.slow_start(until);

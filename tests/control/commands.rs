@@ -112,7 +112,7 @@ fn removing_an_unwatched_job_fails_but_the_others_are_removed() {
     });
     let done = daemon.run(&["remove", "diff/1", "update/7"]);
     insta::assert_snapshot!(done.shown(&daemon), @r"
-        diff/1 removed
+        removed diff/1
         error: update/7 is not watched
         [1]
         ");
@@ -288,7 +288,7 @@ fn show_prints_a_job_with_its_history() {
           {"something":"else"}
 
         Last polls:
-          2027-01-15T08:00:01.000Z  rate_limited: the server is busy \x1b[2J; next after 1m: the server asked for this pause
+          2027-01-15T08:00:01.000Z  rate_limited: the server is busy \x1b[2J; next after 1m: the server requested this pause
           2027-01-15T08:01:01.000Z  running, 40%, ETA 30s ago; next after 12s: mostly by its ETA
 
         Deliveries:
@@ -318,7 +318,7 @@ fn deliveries_are_listed_retried_and_discarded() {
         ID                                        EVENT        JOB         STATE    ATTEMPTS   DUE   ERROR
         a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-3/chat   job.failed   diff/1234   failed   8          -     exit status 1: \x1b[31mno\nroute
         [0]
-        a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-3/chat will be retried
+        retrying a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-3/chat
         [0]
         error: no failed delivery x/y
         [1]

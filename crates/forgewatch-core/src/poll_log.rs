@@ -100,7 +100,7 @@ impl WaitReason {
                 )
             }
             Self::NotFound => "the server does not know the job yet; it may be new".to_owned(),
-            Self::RetryAfter => "the server asked for this pause".to_owned(),
+            Self::RetryAfter => "the server requested this pause".to_owned(),
             Self::Refused => {
                 "the API rejects the credentials; polling rarely until they are replaced".to_owned()
             }

@@ -128,7 +128,7 @@ pub struct EventsArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// Print events newer than a duration such as 10m, or after an offset [default: all; with --follow, none]
-    #[arg(long, value_name = "DURATION or OFFSET", value_parser = parse_since)]
+    #[arg(long, value_name = "DURATION|OFFSET", value_parser = parse_since)]
     pub since: Option<SinceArg>,
     #[command(flatten)]
     pub daemon: DaemonArgs,

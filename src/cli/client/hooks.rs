@@ -16,7 +16,7 @@ pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), CommandErro
         HooksCommand::List(args) => list(args, env),
         HooksCommand::Retry(args) => {
             let retry = |delivery| Request::RetryDelivery { delivery };
-            change(&args.id, &args.daemon, env, retry, "will be retried")
+            change(&args.id, &args.daemon, env, retry, "retrying")
         }
         HooksCommand::Discard(args) => match &args.id {
             Some(id) => {
@@ -33,11 +33,11 @@ fn change(
     daemon: &DaemonArgs,
     env: &Env,
     request: impl FnOnce(String) -> Request,
-    result: &str,
+    done: &str,
 ) -> Result<(), CommandError> {
     let request = request(id.to_owned());
     match DaemonClient::find(daemon, env).call(&request)? {
-        Response::Done => write_stdout(&format!("{} {result}\n", sanitized(id, LIMIT))).map(drop),
+        Response::Done => write_stdout(&format!("{done} {}\n", sanitized(id, LIMIT))).map(drop),
         _ => Err(unexpected_response()),
     }
 }
@@ -53,7 +53,8 @@ fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), CommandError> {
             _ => return Err(unexpected_response()),
         }
     }
-    write_stdout(&format!("{discarded} deliveries discarded\n")).map(drop)
+    let noun = if discarded == 1 { "delivery" } else { "deliveries" };
+    write_stdout(&format!("discarded {discarded} {noun}\n")).map(drop)
 }
 
 fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {

@@ -47,7 +47,7 @@ pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), CommandE
         };
         let mut text = String::new();
         for job in removed {
-            let _ = writeln!(text, "{job} removed");
+            let _ = writeln!(text, "removed {job}");
         }
         write_stdout(&text)?;
         not_watched.extend(unknown);

@@ -106,11 +106,11 @@ async fn any_number_of_failed_deliveries_survives_a_restart_and_can_be_retried_o
     }
 
     let done = fixture.client(&["hooks", "discard", "--all"]).expect(0);
-    assert_eq!(done.stdout, "298 deliveries discarded\n");
+    assert_eq!(done.stdout, "discarded 298 deliveries\n");
     let (ids, warning) = list(&fixture);
     assert!(ids.is_empty() && warning.is_empty(), "{ids:?} {warning}");
     let done = fixture.client(&["hooks", "discard", "--all"]).expect(0);
-    assert_eq!(done.stdout, "0 deliveries discarded\n");
+    assert_eq!(done.stdout, "discarded 0 deliveries\n");
     daemon.stop("TERM");
 
     let (store, loaded) = SqliteStore::open(&fixture.path("state.db")).unwrap();

@@ -63,7 +63,7 @@ fn ended(job: &str, outcome: Outcome, fields: &EventFields) -> String {
         Outcome::Completed => format!("{job} completed{after}"),
         Outcome::Failed => format!("{job} failed{percent}{after}"),
         Outcome::Squashed => format!("{job} squashed{after}: superseded by another job"),
-        Outcome::NotFound => format!("{job} not found: the server does not know it"),
+        Outcome::NotFound => format!("{job} not found on the server"),
         Outcome::Refused => format!("{job} refused: the API rejects these credentials"),
         Outcome::TimedOut => format!("{job} timed out{after}, {state}"),
         Outcome::GaveUp => format!("{job} unreachable for too long: gave up{after}"),
@@ -82,8 +82,8 @@ fn finished(fields: &EventFields) -> String {
     let counts = fields.counts.unwrap_or_default();
     if counts.outcome == FinishedCounts::STOPPED {
         return match jobs {
-            1 => "stopped; 1 job resumes at the next start".to_owned(),
-            jobs => format!("stopped; {jobs} jobs resume at the next start"),
+            1 => "stopped; 1 job resumes at the next startup".to_owned(),
+            jobs => format!("stopped; {jobs} jobs resume at the next startup"),
         };
     }
     let known = [
