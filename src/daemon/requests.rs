@@ -195,12 +195,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     pub async fn show(&self, job: JobRef) -> Result<WatchDetails, RequestFailure> {
         let running = self.engine.watches().find(|watch| watch.job() == job);
         let store = self.outbox.store();
-        let report = match running {
-            Some(watch) => Some(self.running(watch)),
-            None => {
-                let saved = store.newest_watch(job).await?;
-                saved.and_then(|saved| self.ended(&saved))
-            }
+        let report = if let Some(watch) = running {
+            Some(self.running(watch))
+        } else {
+            let saved = store.newest_watch(job).await?;
+            saved.and_then(|saved| self.ended(&saved))
         };
         let report = report.ok_or(RequestFailure::NotWatched(job))?;
         let id = report.watch.id();

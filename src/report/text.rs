@@ -213,7 +213,7 @@ fn outcome_details(outcome: Outcome, fields: &EventFields) -> Vec<String> {
             ));
         }
         Outcome::Abandoned(Reason::Interrupted) => {
-            out.push(format!("{state}; not waited for: interrupted"))
+            out.push(format!("{state}; not waited for: interrupted"));
         }
         _ => {}
     }

@@ -116,9 +116,9 @@ async fn run_attempt(
         world.record_fault(Fault::HookStopped);
         AttemptEnd::Stopped
     } else {
-        fault
-            .into_iter()
-            .for_each(|fault| world.record_fault(fault));
+        if let Some(fault) = fault {
+            world.record_fault(fault);
+        }
         end_by_fault(&world, fault)
     };
     let at = world.stamp();

@@ -53,7 +53,11 @@ fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), CommandError> {
             _ => return Err(unexpected_response()),
         }
     }
-    let noun = if discarded == 1 { "delivery" } else { "deliveries" };
+    let noun = if discarded == 1 {
+        "delivery"
+    } else {
+        "deliveries"
+    };
     write_stdout(&format!("discarded {discarded} {noun}\n")).map(drop)
 }
 

@@ -259,7 +259,11 @@ pub struct LogRecord<'a> {
     machine: Option<&'a str>,
 }
 
-#[expect(clippy::ref_option, reason = "the signature is serde's")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
 fn error_class<S: Serializer>(kind: &Option<ErrorKind>, s: S) -> Result<S::Ok, S::Error> {
     kind.map(ErrorKind::as_str).serialize(s)
 }

@@ -22,7 +22,7 @@ use crate::verdict::ErrorKind;
 
 /// The fields of a [`Watch`]; times in Unix milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
-struct Saved {
+struct SavedFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<String>,
     watch: String,
@@ -154,7 +154,7 @@ impl Watch {
                 .saturating_add(up.cast_signed().saturating_sub(now.up_ms.cast_signed()))
         };
         let meta = self.meta.as_deref().cloned().unwrap_or_default();
-        let saved = Saved {
+        let saved = SavedFields {
             outcome: outcome.map(|o| {
                 let name = EventType::Ended(o).as_str();
                 name.strip_prefix("job.").unwrap_or(name).to_owned()
@@ -194,7 +194,7 @@ impl Watch {
     /// # Errors
     /// The text was not written by [`Watch::save`].
     pub fn load(text: &str, now: Moment, limits: &Limits) -> Result<Self, InvalidSavedWatch> {
-        let row: Saved = serde_json::from_str(text).map_err(InvalidSavedWatch::new)?;
+        let row: SavedFields = serde_json::from_str(text).map_err(InvalidSavedWatch::new)?;
         let up = |wall: i64| {
             now.up_ms
                 .saturating_add_signed(wall.saturating_sub(now.wall_ms))
