@@ -165,7 +165,8 @@ fn noise_is_correlated_in_time() {
 fn progress_only_and_hidden_report_no_eta_and_hidden_no_progress() {
     assert!(reported(EtaModel::ProgressOnly).iter().all(Option::is_none));
     assert!(reported(EtaModel::Hidden).iter().all(Option::is_none));
-    let tells = |eta| EtaPredictor::new(eta, SeededRng::named(1, "x")).reports_progress();
-    assert!(tells(EtaModel::ProgressOnly));
-    assert!(!tells(EtaModel::Hidden));
+    let reports_progress =
+        |eta| EtaPredictor::new(eta, SeededRng::named(1, "x")).reports_progress();
+    assert!(reports_progress(EtaModel::ProgressOnly));
+    assert!(!reports_progress(EtaModel::Hidden));
 }

@@ -165,9 +165,9 @@ fn a_failed_probe_delays_the_next_and_a_successful_one_closes_the_breaker() {
 
 #[test]
 fn too_many_requests_pauses_all_jobs_for_a_minute_at_most() {
-    for (asked, until) in [(Some(7), 7_000), (Some(3600), 60_000), (None, 1_000)] {
+    for (retry_after_s, until) in [(Some(7), 7_000), (Some(3600), 60_000), (None, 1_000)] {
         let mut breaker = CircuitBreaker::default();
-        let retry_after = asked.map(Duration::from_secs);
+        let retry_after = retry_after_s.map(Duration::from_secs);
         let limited = PollError {
             retry_after,
             ..error(ErrorKind::RateLimited)

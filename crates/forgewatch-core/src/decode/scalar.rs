@@ -65,7 +65,7 @@ impl Scalar<'_> {
             .or_else(|| whole(self.number()?))
     }
 
-    /// The ID of a job; 0 is none.
+    /// The ID of a job; 0 counts as absent.
     pub(super) fn job_id(&self) -> Option<JobId> {
         JobId::try_from(u64::try_from(self.integer()?).ok()?).ok()
     }

@@ -70,7 +70,7 @@ impl TextBuffer {
         self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// Adds U+FFFD for a high surrogate without its pair; 0 is none.
+    /// Adds U+FFFD for a high surrogate without its pair; 0 means there was no high surrogate.
     pub(super) fn push_lone(&mut self, high: u16) {
         if high != 0 {
             self.push_char(char::REPLACEMENT_CHARACTER);
