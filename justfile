@@ -18,7 +18,7 @@ lint:
 
 # Regenerates the files made from the table of configuration keys.
 generate:
-    UPDATE_SHIPPED=1 cargo test --lib config::manual
+    UPDATE_SHIPPED=1 cargo test --lib config::shipped_tests
 
 # Retakes the README's pictures from a real run.
 picture:
