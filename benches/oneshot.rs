@@ -44,11 +44,11 @@ fn main() -> Outcome<()> {
         .args(["watch", "--until-done", "--output", "quiet"])
         .args([
             "--account-service-id",
-            &script.account_service_id().to_string(),
+            &script.account_service_id.to_string(),
         ])
         .env_clear()
-        .env("FORGEWATCH_ACCESS_KEY", script.access_key())
-        .env("FORGEWATCH_SECRET_KEY", script.secret_key())
+        .env("FORGEWATCH_ACCESS_KEY", &script.access_key)
+        .env("FORGEWATCH_SECRET_KEY", &script.secret_key)
         .env("XDG_CACHE_HOME", cache.path());
     let server = Server::start(script)?;
     let status = command

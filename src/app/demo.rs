@@ -37,9 +37,9 @@ fn watch(
     env: &Env,
 ) -> Result<Finished, CommandError> {
     let secret = |key: &str| SecretString::from(key.to_owned());
-    let credentials = Credentials::new(secret(script.access_key()), secret(script.secret_key()))
+    let credentials = Credentials::new(secret(&script.access_key), secret(&script.secret_key))
         .map_err(internal)?;
-    let (account, jobs) = (script.account_service_id(), script.jobs());
+    let (account, jobs) = (script.account_service_id, script.jobs());
     let server = Server::start(script).map_err(internal)?;
     let loaded = config::for_simulator(&server.base_url(), account, &jobs).map_err(internal)?;
     let output = config::output(output, env).map_err(CommandError::usage)?;

@@ -57,8 +57,8 @@ async fn serve_script(args: &SimulateArgs, script: Script) -> io::Result<()> {
 }
 
 fn greeting(base: &str, script: &Script) -> String {
-    let (access, secret) = (script.access_key(), script.secret_key());
-    let account = script.account_service_id();
+    let (access, secret) = (&script.access_key, &script.secret_key);
+    let account = script.account_service_id;
     let jobs = script
         .jobs()
         .iter()

@@ -35,8 +35,7 @@ fn the_shipped_scripts_can_be_served_and_list_their_outcomes() {
     ");
     for script in [demo, example] {
         let server = Server::start(script.clone()).unwrap();
-        let mut client =
-            RawClient::new(&server).with_keys(script.access_key(), script.secret_key());
+        let mut client = RawClient::new(&server).with_keys(&script.access_key, &script.secret_key);
         for job in script.jobs() {
             assert!(
                 [200, 404].contains(&client.status(&job.to_string()).status),

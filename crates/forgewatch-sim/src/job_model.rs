@@ -25,6 +25,8 @@ pub(crate) struct ScriptedJob {
     /// The part of `duration` that the job is queued.
     pub(crate) queued: f64,
     pub(crate) ending: Ending,
+    /// The `joberror` of the ending, if it has one.
+    pub(crate) error: Option<String>,
     pub(crate) eta: EtaModel,
     /// Reported ETAs are rounded down to multiples of so many seconds.
     pub(crate) eta_rounding: f64,
@@ -48,16 +50,18 @@ pub(crate) enum StartTrigger {
     ServerStart,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Ending {
     /// State 5, progress 100.
+    #[default]
     Completed,
     /// State 6, `jobfailed` 1, and a text.
-    Failed { error: String },
+    Failed,
     /// State 7.
     Squashed,
     /// `jobfailed` 1 and a text, while the state stays running.
-    JobfailedOnly { error: String },
+    JobfailedOnly,
     /// Progress 100, while the state stays running.
     ProgressOnly,
 }
@@ -159,19 +163,19 @@ impl ScriptedJob {
     }
 
     fn end(&self) -> JobSnapshot<'_> {
-        let (state, progress, error) = match &self.ending {
-            Ending::Completed => (JobState::Completed, 100, None),
-            Ending::Failed { error } => (JobState::Failed, 99, Some(error.as_str())),
-            Ending::Squashed => (JobState::Squashed, 99, None),
-            Ending::JobfailedOnly { error } => (JobState::Running, 99, Some(error.as_str())),
-            Ending::ProgressOnly => (JobState::Running, 100, None),
+        let (state, progress) = match self.ending {
+            Ending::Completed => (JobState::Completed, 100),
+            Ending::Failed => (JobState::Failed, 99),
+            Ending::Squashed => (JobState::Squashed, 99),
+            Ending::JobfailedOnly => (JobState::Running, 99),
+            Ending::ProgressOnly => (JobState::Running, 100),
         };
         let before = self.setbacks.last().map_or(0, |b| b.jobfailed);
         JobSnapshot {
             state,
             progress,
-            jobfailed: before + u32::from(error.is_some()),
-            error,
+            jobfailed: before + u32::from(self.error.is_some()),
+            error: self.error.as_deref(),
             started: true,
             ended: true,
             updated: self.duration,
@@ -181,11 +185,11 @@ impl ScriptedJob {
 
 impl fmt::Display for ScriptedJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ending = match &self.ending {
+        let ending = match self.ending {
             Ending::Completed => "completes",
-            Ending::Failed { .. } => "fails",
+            Ending::Failed => "fails",
             Ending::Squashed => "is squashed",
-            Ending::JobfailedOnly { .. } => "fails, its state stays running",
+            Ending::JobfailedOnly => "fails, its state stays running",
             Ending::ProgressOnly => "reaches 100 %, its state stays running",
         };
         let duration = humantime::format_duration(Duration::from_secs_f64(self.duration));

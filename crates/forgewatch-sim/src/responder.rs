@@ -162,7 +162,7 @@ impl Responder {
                 .with_header("WWW-Authenticate", "Basic realm=\"simulator\"");
         }
         let account = request.query("accountserviceid");
-        if account != Some(self.script.account_service_id().to_string()) {
+        if account != Some(self.script.account_service_id.to_string()) {
             return error_response(
                 403,
                 "the credentials have no access to this accountserviceid",
@@ -181,7 +181,7 @@ impl Responder {
     }
 
     fn has_credentials(&self, request: &HttpRequest) -> bool {
-        let keys = format!("{}:{}", self.script.access_key(), self.script.secret_key());
+        let keys = format!("{}:{}", self.script.access_key, self.script.secret_key);
         request
             .header("authorization")
             .and_then(|value| value.split_once(' '))

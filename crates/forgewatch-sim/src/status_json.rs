@@ -26,24 +26,22 @@ pub(crate) fn status(
     info: bool,
 ) -> Vec<Piece> {
     let mut pieces = vec![Piece::Bytes(b"{".to_vec())];
-    let fields = fields(job, snapshot, times);
+    let mut fields = fields(job, snapshot, times);
     let maps = job.name.kind == JobKind::Diff;
     let first = job.json_style == JsonStyle::Strings;
     if maps && first {
         push_maps(&mut pieces, job, snapshot);
     }
     // one field follows the maps, so that a client that stops reading at the maps fails
-    let (last, fields) = fields
-        .split_last()
-        .map_or((None, [].as_slice()), |(last, rest)| (Some(last), rest));
+    let last = fields.pop();
     for (name, value) in fields {
-        push_field(&mut pieces, name, value);
+        push_field(&mut pieces, name, &value);
     }
     if maps && !first {
         push_maps(&mut pieces, job, snapshot);
     }
     if let Some((name, value)) = last {
-        push_field(&mut pieces, name, value);
+        push_field(&mut pieces, name, &value);
     }
     if maps && info {
         for (name, value) in info_fields(job) {

@@ -33,7 +33,7 @@ pub(crate) struct JobEntry {
     duration: ScriptDuration,
     queued: Option<ScriptDuration>,
     #[serde(default)]
-    ending: EndingKey,
+    ending: Ending,
     error: Option<Spanned<String>>,
     #[serde(default)]
     eta: EtaKey,
@@ -56,31 +56,21 @@ pub(crate) struct JobEntry {
     faults: Vec<Spanned<FaultEntry>>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum EndingKey {
-    #[default]
-    Completed,
-    Failed,
-    Squashed,
-    JobfailedOnly,
-    ProgressOnly,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetbackEntry {
     at: ScriptDuration,
     #[serde(rename = "for")]
     duration: Option<ScriptDuration>,
-    state: Option<SetbackState>,
+    #[serde(with = "SetbackState", default = "running")]
+    state: JobState,
     progress: Percent,
     jobfailed: Option<NonNegative>,
 }
 
 /// The states of a job that has not ended.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Deserialize)]
+#[serde(remote = "JobState", rename_all = "snake_case")]
 enum SetbackState {
     Created,
     Pending,
@@ -97,16 +87,8 @@ struct StallEntry {
     duration: ScriptDuration,
 }
 
-impl SetbackState {
-    fn state(self) -> JobState {
-        match self {
-            Self::Created => JobState::Created,
-            Self::Pending => JobState::Pending,
-            Self::Queued => JobState::Queued,
-            Self::Running => JobState::Running,
-            Self::Failed => JobState::Failed,
-        }
-    }
+fn running() -> JobState {
+    JobState::Running
 }
 
 /// Checks a job and draws its missing values from `seed` and its name. An error has the position of the invalid value or,
@@ -135,7 +117,8 @@ pub(crate) fn check(
         appears_after: text.appears_after.map_or(0.0, ScriptDuration::secs),
         duration,
         queued,
-        ending: check.ending(text.ending, text.error.take())?,
+        ending: text.ending,
+        error: check.error(text.ending, text.error.take())?,
         progress_curve: check.draw(
             "progress_curve",
             text.progress_curve.take(),
@@ -236,29 +219,19 @@ impl JobChecker<'_> {
         })
     }
 
-    fn ending(
+    fn error(
         &self,
-        ending: EndingKey,
+        ending: Ending,
         error: Option<Spanned<String>>,
-    ) -> Result<Ending, ScriptError> {
-        let text = || {
-            error
-                .as_ref()
-                .map_or_else(|| DEFAULT_ERROR.to_owned(), |e| e.get_ref().clone())
-        };
-        let ending = match ending {
-            EndingKey::Failed => return Ok(Ending::Failed { error: text() }),
-            EndingKey::JobfailedOnly => return Ok(Ending::JobfailedOnly { error: text() }),
-            EndingKey::Completed => Ending::Completed,
-            EndingKey::Squashed => Ending::Squashed,
-            EndingKey::ProgressOnly => Ending::ProgressOnly,
-        };
+    ) -> Result<Option<String>, ScriptError> {
+        let is_failure = matches!(ending, Ending::Failed | Ending::JobfailedOnly);
         match error {
-            None => Ok(ending),
+            Some(error) if is_failure => Ok(Some(error.into_inner())),
             Some(error) => self.fail_at(
                 &error,
                 "error requires ending = \"failed\" or \"jobfailed_only\"",
             ),
+            None => Ok(is_failure.then(|| DEFAULT_ERROR.to_owned())),
         }
     }
 
@@ -276,7 +249,7 @@ impl JobChecker<'_> {
             let setback = Setback {
                 at,
                 until: at + entry.duration.map_or(DEFAULT_SETBACK, ScriptDuration::secs),
-                state: entry.state.unwrap_or(SetbackState::Running).state(),
+                state: entry.state,
                 progress: entry.progress.0,
                 jobfailed: entry.jobfailed.map_or(0, |n| n.0.min(1 << 20) as u32),
             };

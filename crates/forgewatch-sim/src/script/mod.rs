@@ -31,9 +31,11 @@ const EXAMPLE: &str = include_str!("../../../../config/examples/simulator.toml")
 /// A checked script.
 #[derive(Clone, Debug)]
 pub struct Script {
-    access_key: String,
-    secret_key: String,
-    account_service_id: u64,
+    /// The keys that clients must send. Not secrets: they are only valid for the simulator.
+    pub access_key: String,
+    pub secret_key: String,
+    /// The account service ID that clients must send.
+    pub account_service_id: u64,
     pub(crate) seed: u64,
     pub(crate) clock_offset_ms: i64,
     pub(crate) date_offset_ms: i64,
@@ -91,21 +93,6 @@ impl Script {
         Self::parse(EXAMPLE)
     }
 
-    /// The access key that clients must send. Not a secret: it is only valid for the simulator.
-    pub fn access_key(&self) -> &str {
-        &self.access_key
-    }
-
-    /// The secret key that clients must send. Not a secret: it is only valid for the simulator.
-    pub fn secret_key(&self) -> &str {
-        &self.secret_key
-    }
-
-    /// The account service ID that clients must send.
-    pub fn account_service_id(&self) -> u64 {
-        self.account_service_id
-    }
-
     /// The jobs, in the order of the script.
     pub fn jobs(&self) -> Vec<JobRef> {
         self.jobs.iter().map(|job| job.name).collect()
@@ -113,14 +100,14 @@ impl Script {
 
     /// How each job ends, ignoring faults and counted failures, in the order of the script.
     pub fn expected(&self) -> Vec<(JobRef, Outcome)> {
-        let outcome = |ending: &Ending| match ending {
+        let outcome = |ending| match ending {
             Ending::Completed | Ending::ProgressOnly => Outcome::Completed,
-            Ending::Failed { .. } | Ending::JobfailedOnly { .. } => Outcome::Failed,
+            Ending::Failed | Ending::JobfailedOnly => Outcome::Failed,
             Ending::Squashed => Outcome::Squashed,
         };
         self.jobs
             .iter()
-            .map(|job| (job.name, outcome(&job.ending)))
+            .map(|job| (job.name, outcome(job.ending)))
             .collect()
     }
 

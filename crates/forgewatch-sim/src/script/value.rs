@@ -2,7 +2,7 @@
 //! deserialized, so that its error has line and column.
 
 use std::fmt;
-use std::marker::PhantomData;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::{Error, Visitor};
@@ -51,27 +51,38 @@ impl fmt::Display for ScriptError {
 
 impl std::error::Error for ScriptError {}
 
-/// Reads a value that is written as a string; `expected` describes it in the error for any other type.
-fn quoted<'de, D, T>(from: D, expected: &'static str) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: for<'t> TryFrom<&'t str, Error = String>,
-{
-    struct Quoted<T>(&'static str, PhantomData<T>);
-
-    impl<T: for<'t> TryFrom<&'t str, Error = String>> Visitor<'_> for Quoted<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
+/// Deserializes types that are written as a string. The text describes the value in the error for any other type.
+macro_rules! quoted {
+    ($($type:ty: $expected:literal,)*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = from.deserialize_str(Quoted($expected))?;
+                text.parse().map_err(Error::custom)
+            }
         }
+    )*};
+}
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            T::try_from(text).map_err(E::custom)
-        }
+quoted! {
+    JobName: "a job such as \"diff/1234\"",
+    ScriptDuration: "a duration such as \"40s\"",
+    ClockOffset: "a clock offset such as \"-1h\"",
+    RequestRange: "a range of requests such as \"2\", \"2-4\" or \"3-\"",
+    ByteSize: "a size such as \"100MiB\"",
+}
+
+struct Quoted(&'static str);
+
+impl Visitor<'_> for Quoted {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 
-    from.deserialize_str(Quoted(expected, PhantomData))
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -91,19 +102,12 @@ impl TryFrom<i64> for NonNegative {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JobName(pub(crate) JobRef);
 
-impl<'de> Deserialize<'de> for JobName {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a job such as \"diff/1234\"")
-    }
-}
+impl FromStr for JobName {
+    type Err = String;
 
-impl TryFrom<&str> for JobName {
-    type Error = String;
-
-    fn try_from(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|e: forgewatch_core::job::JobRefError| e.to_string())
+    fn from_str(text: &str) -> Result<Self, String> {
+        let job = text.parse::<JobRef>();
+        job.map(Self).map_err(|e| e.to_string())
     }
 }
 
@@ -117,16 +121,10 @@ impl ScriptDuration {
     }
 }
 
-impl<'de> Deserialize<'de> for ScriptDuration {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a duration such as \"40s\"")
-    }
-}
+impl FromStr for ScriptDuration {
+    type Err = String;
 
-impl TryFrom<&str> for ScriptDuration {
-    type Error = String;
-
-    fn try_from(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let span = humantime::parse_duration(text).map_err(|e| {
             format!(
                 "invalid duration {text:?} ({e}): expected a duration such as \"40s\", \"500ms\" or \"1m 30s\""
@@ -143,16 +141,10 @@ impl TryFrom<&str> for ScriptDuration {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ClockOffset(pub(crate) i64);
 
-impl<'de> Deserialize<'de> for ClockOffset {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a clock offset such as \"-1h\"")
-    }
-}
+impl FromStr for ClockOffset {
+    type Err = String;
 
-impl TryFrom<&str> for ClockOffset {
-    type Error = String;
-
-    fn try_from(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let (sign, rest) = match text.strip_prefix('-') {
             Some(rest) => (-1, rest),
             None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -182,16 +174,10 @@ impl RequestRange {
     }
 }
 
-impl<'de> Deserialize<'de> for RequestRange {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a range of requests such as \"2\", \"2-4\" or \"3-\"")
-    }
-}
+impl FromStr for RequestRange {
+    type Err = String;
 
-impl TryFrom<&str> for RequestRange {
-    type Error = String;
-
-    fn try_from(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let parsed = match text.split_once('-') {
             None => text.parse().ok().map(|n| (n, n)),
             Some((first, "")) => first.parse().ok().map(|n| (n, u64::MAX)),
@@ -227,16 +213,10 @@ impl TryFrom<i64> for Percent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ByteSize(pub(crate) u64);
 
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        quoted(from, "a size such as \"100MiB\"")
-    }
-}
+impl FromStr for ByteSize {
+    type Err = String;
 
-impl TryFrom<&str> for ByteSize {
-    type Error = String;
-
-    fn try_from(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let units = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
         units
             .iter()
@@ -256,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_request_range_has_one_number_two_or_an_open_end() {
-        let requests = |text: &str| RequestRange::try_from(text);
+        let requests = |text: &str| text.parse::<RequestRange>();
         let matching = |text: &str| {
             (1..7)
                 .filter(|n| requests(text).unwrap().contains(*n))
@@ -272,7 +252,7 @@ mod tests {
 
     #[test]
     fn byte_sizes_have_a_unit_and_a_limit() {
-        let size = |text: &str| ByteSize::try_from(text).map(|s| s.0);
+        let size = |text: &str| text.parse::<ByteSize>().map(|s| s.0);
         assert_eq!(size("100MiB"), Ok(100 << 20));
         assert_eq!(size("2 KiB"), Ok(2048));
         assert_eq!(size("7B"), Ok(7));
@@ -291,7 +271,7 @@ mod tests {
 
     #[test]
     fn clock_offsets_are_positive_or_negative() {
-        let offset = |text: &str| ClockOffset::try_from(text).map(|s| s.0);
+        let offset = |text: &str| text.parse::<ClockOffset>().map(|s| s.0);
         assert_eq!(offset("-1h"), Ok(-3_600_000));
         assert_eq!(offset("5m"), Ok(300_000));
         assert_eq!(offset("+5m"), Ok(300_000));
