@@ -165,7 +165,10 @@ fn command(
 }
 
 pub(super) fn event_types() -> impl Iterator<Item = &'static str> {
-    EventType::NAMES.into_iter().chain([ALL_JOB_EVENTS])
+    EventType::ALL
+        .map(EventType::as_str)
+        .into_iter()
+        .chain([ALL_JOB_EVENTS])
 }
 
 pub(super) fn event_type(name: &str) -> Result<String, String> {

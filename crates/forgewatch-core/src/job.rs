@@ -242,7 +242,7 @@ impl Outcome {
 }
 
 /// Why a one-shot stopped before a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Another job failed, with `--fail-fast`.

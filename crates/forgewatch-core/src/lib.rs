@@ -20,6 +20,7 @@
 //! - [`job`] names jobs, their states and the outcomes of a watch.
 //! - [`limits`] holds the settings of watches.
 //! - [`reconcile`] compares the jobs of the configuration file with the list that was last applied.
+//! - [`wait`] decides what a client that waits for jobs of a daemon still waits for.
 //! - [`user_input`] quotes, corrects and checks what users write.
 //! - [`time`] and [`rng`] are small helpers.
 
@@ -42,4 +43,5 @@ pub mod status;
 pub mod time;
 pub mod user_input;
 pub mod verdict;
+pub mod wait;
 pub mod watch;

@@ -105,6 +105,25 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [Self; 16] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Disconnected,
+        Self::Server,
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Gone,
+        Self::Redirect,
+        Self::Http,
+        Self::Api,
+        Self::BadResponse,
+        Self::TooLarge,
+    ];
+
     /// The class's name in events. 401 and 403 are both `refused`, 404 and 410 both `not_found`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,6 +142,11 @@ impl ErrorKind {
             Self::BadResponse => "bad_response",
             Self::TooLarge => "too_large",
         }
+    }
+
+    /// The class with this name in events. `refused` becomes [`Self::Unauthorized`], `not_found` [`Self::NotFound`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// Whether the error concerns the API as a whole rather than one job: such errors open the circuit breaker.

@@ -4,18 +4,21 @@
 //! fields are a contract with log aggregators; a test checks them against `config/schema/event.json`.
 //!
 //! This file holds an event's identity and its type. `record` holds the event itself with its data and its log record for
-//! programs, `message` its sentence for people, and `limits` keeps the record short enough for a journal.
+//! programs, `parse` reads a record back, `message` has the sentence for people, and `limits` keeps the record short enough for
+//! a journal.
 
 mod limits;
 mod message;
+mod parse;
 mod record;
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::job::Outcome;
+use super::job::{Outcome, Reason};
 
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
+pub use parse::{InvalidRecord, ParsedRecord};
 pub use record::{Event, EventFields, FailedDelivery, FinishedCounts, JobMeta, Lag, LogRecord};
 
 /// The pattern that matches all events of jobs.
@@ -55,31 +58,36 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// The names of all types, in the order of the manual.
-    pub const NAMES: [&'static str; 22] = [
-        "job.watching",
-        "job.state_changed",
-        "job.progressed",
-        "job.eta_slipped",
-        "job.stalled",
-        "job.resumed",
-        "job.unreachable",
-        "job.reachable",
-        "job.completed",
-        "job.failed",
-        "job.squashed",
-        "job.not_found",
-        "job.refused",
-        "job.timed_out",
-        "job.gave_up",
-        "job.removed",
-        "job.abandoned",
-        "watch.started",
-        "watch.reloaded",
-        "watch.lagged",
-        "watch.finished",
-        "hook.failed",
+    /// All types, in the order of the manual.
+    pub const ALL: [Self; 22] = [
+        Self::Watching,
+        Self::StateChanged,
+        Self::Progressed,
+        Self::EtaSlipped,
+        Self::Stalled,
+        Self::Resumed,
+        Self::Unreachable,
+        Self::Reachable,
+        Self::Ended(Outcome::Completed),
+        Self::Ended(Outcome::Failed),
+        Self::Ended(Outcome::Squashed),
+        Self::Ended(Outcome::NotFound),
+        Self::Ended(Outcome::Refused),
+        Self::Ended(Outcome::TimedOut),
+        Self::Ended(Outcome::GaveUp),
+        Self::Ended(Outcome::Removed),
+        Self::Ended(Outcome::Abandoned(Reason::Interrupted)),
+        Self::WatchStarted,
+        Self::WatchReloaded,
+        Self::WatchLagged,
+        Self::WatchFinished,
+        Self::HookFailed,
     ];
+
+    /// The type with this name. The reason of `job.abandoned` is not in its name and becomes [`Reason::Interrupted`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 
     /// The name that users see.
     pub fn as_str(self) -> &'static str {

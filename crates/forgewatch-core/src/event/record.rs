@@ -93,8 +93,8 @@ pub struct EventFields {
     /// Time since the first poll; of `watch.*`, since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
-    /// How long a stalled job has not progressed; only for its message.
-    #[serde(skip)]
+    /// How long a stalled job has not progressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled_ms: Option<u64>,
     /// The time of the last poll minus its `jobupdated`.
     #[serde(skip_serializing_if = "Option::is_none")]
