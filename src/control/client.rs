@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::protocol::{MAX_REQUEST, Request, Response};
+use super::protocol::{MAX_REQUEST, PROTOCOL, Request, Response, encode_request};
 
 /// Time limit for a response. At most, the daemon reads a configuration or queries its state.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +28,19 @@ pub enum ClientError {
     ConnectionLost,
     #[error("invalid response from the daemon: {0}")]
     InvalidResponse(serde_json::Error),
+    #[error(
+        "the daemon is forgewatch {version} with version {protocol} of the control protocol, this is {} with version \
+         {PROTOCOL}; use the same version of both",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Incompatible { version: String, protocol: u32 },
+    #[error("{0}")]
+    Unavailable(String),
+    /// An offset of another state file.
+    #[error(
+        "offset {offset} is beyond the last event, {last}; if the state file is new, start with --since 0"
+    )]
+    UnknownOffset { offset: u64, last: u64 },
 }
 
 /// Sends a request to the daemon at `socket`.
@@ -36,8 +49,7 @@ pub enum ClientError {
 /// [`ClientError::NotRunning`], [`ClientError::PermissionDenied`] and [`ClientError::RequestTooLong`]; every other error
 /// comes from the iterator.
 pub fn send(socket: &Path, request: &Request) -> Result<Responses, ClientError> {
-    let mut line = serde_json::to_vec(request).map_err(ClientError::InvalidResponse)?;
-    line.push(b'\n');
+    let line = encode_request(request).map_err(ClientError::InvalidResponse)?;
     if line.len() > MAX_REQUEST {
         return Err(ClientError::RequestTooLong);
     }
@@ -90,9 +102,7 @@ impl Iterator for Responses {
         let mut line = Vec::new();
         match self.0.read_until(b'\n', &mut line) {
             Ok(0) => None,
-            Ok(_) if line.last() == Some(&b'\n') => {
-                Some(serde_json::from_slice(&line).map_err(ClientError::InvalidResponse))
-            }
+            Ok(_) if line.last() == Some(&b'\n') => Some(response(&line)),
             Ok(_) => Some(Err(ClientError::ConnectionLost)),
             Err(error) => Some(Err(match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout,
@@ -100,6 +110,18 @@ impl Iterator for Responses {
             })),
         }
     }
+}
+
+fn response(line: &[u8]) -> Result<Response, ClientError> {
+    Err(match serde_json::from_slice(line) {
+        Ok(Response::Incompatible { protocol, version }) => {
+            ClientError::Incompatible { version, protocol }
+        }
+        Ok(Response::Unavailable { message }) => ClientError::Unavailable(message),
+        Ok(Response::UnknownOffset { offset, last }) => ClientError::UnknownOffset { offset, last },
+        Ok(response) => return Ok(response),
+        Err(error) => ClientError::InvalidResponse(error),
+    })
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
 //! Serves one client connection.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::event_stream::EventStream;
+use super::event_pages::{EventPages, FilteredEvent};
+use super::event_stream::{EventStream, EventStreamError};
 use super::peer_auth::PeerAuth;
-use super::protocol::{MAX_REQUEST, Request, Response, Since, decode_request};
-use crate::store::{DaemonStore, StoredEvent};
+use super::protocol::{
+    EventFilter, InvalidRequest, MAX_REQUEST, PROTOCOL, Request, Response, Since, decode_request,
+};
+use crate::store::DaemonStore;
 
 /// Time limit for sending a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,11 +37,11 @@ pub struct PendingRequest {
 #[derive(Debug)]
 pub(super) struct ConnectionContext<S> {
     pub(super) peer_auth: PeerAuth,
-    pub(super) store: S,
+    pub(super) pages: Rc<EventPages<S>>,
     /// To the daemon.
     pub(super) requests: mpsc::Sender<PendingRequest>,
-    /// Changes whenever events are committed; its sender is dropped when the daemon stops.
-    pub(super) new_events: watch::Receiver<()>,
+    /// Limits the requests that are served at once, besides streams of events.
+    pub(super) permits: Semaphore,
     /// Limits the connections that stream events.
     pub(super) event_streams: Semaphore,
     /// Notifies connections without a request that other clients wait.
@@ -67,16 +71,23 @@ pub(super) async fn serve<S: DaemonStore>(mut stream: UnixStream, shared: &Conne
         biased;
         request = read_request(&mut stream) => request,
         () = blocks_others(shared) => {
-            Err("no complete request received, and other clients wait".to_owned())
+            Err(Response::error("no complete request received, and other clients wait"))
         }
     };
+    let _permit;
     let response = match request {
-        Err(message) => Response::error(message),
-        Ok(Request::Events { since, follow }) => {
-            let _ = stream_events(&mut stream, shared, since, follow).await;
+        Err(response) => response,
+        Ok(Request::Events {
+            since,
+            follow,
+            filter,
+        }) => {
+            let _ = stream_events(&mut stream, shared, since, follow, &filter).await;
             return;
         }
         Ok(request) => {
+            // Until the response is written. The semaphore is never closed.
+            _permit = shared.permits.acquire().await;
             if let Some(action) = request.action() {
                 tracing::info!(
                     target: "forgewatch::control",
@@ -101,17 +112,24 @@ async fn blocks_others<S>(shared: &ConnectionContext<S>) {
     shared.busy.notified().await;
 }
 
-async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
+/// The request, or the response to an invalid one.
+async fn read_request(stream: &mut UnixStream) -> Result<Request, Response> {
     let mut line = Vec::new();
     // Limited by the reader, so that memory is bounded whatever the client sends.
     let mut limited = BufReader::new(stream.take(MAX_REQUEST as u64));
     match timeout(REQUEST_TIMEOUT, limited.read_until(b'\n', &mut line)).await {
-        Err(_) => Err(format!(
+        Err(_) => Err(Response::error(format!(
             "no complete request received within {} s",
             REQUEST_TIMEOUT.as_secs()
-        )),
-        Ok(Err(error)) => Err(format!("cannot read the request: {error}")),
-        Ok(Ok(_)) => decode_request(&line).map_err(|error| error.to_string()),
+        ))),
+        Ok(Err(error)) => Err(Response::error(format!("cannot read the request: {error}"))),
+        Ok(Ok(_)) => decode_request(&line).map_err(|error| match error {
+            InvalidRequest::Version(_) => Response::Incompatible {
+                protocol: PROTOCOL,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            _ => Response::error(error.to_string()),
+        }),
     }
 }
 
@@ -121,7 +139,7 @@ async fn forward<S>(
     stream: &mut UnixStream,
     shared: &ConnectionContext<S>,
 ) -> Option<Response> {
-    let stopping = || Response::error("the daemon is stopping");
+    let stopping = || Response::unavailable("the daemon is stopping");
     let (respond_to, response) = oneshot::channel();
     let pending = PendingRequest {
         request,
@@ -144,28 +162,37 @@ async fn stream_events<S: DaemonStore>(
     shared: &ConnectionContext<S>,
     since: Since,
     follow: bool,
+    filter: &EventFilter,
 ) -> io::Result<()> {
     // A slow reader takes as long as a follower, so both count.
     let Ok(_permit) = shared.event_streams.try_acquire() else {
         let busy = "too many clients are reading events; try again later";
-        return respond(stream, &Response::error(busy)).await;
+        return respond(stream, &Response::unavailable(busy)).await;
     };
-    let events = EventStream::open(shared.store.clone(), shared.new_events.clone(), since).await;
-    let mut events = match events {
+    let mut events = match EventStream::open(Rc::clone(&shared.pages), since).await {
         Ok(events) => events,
+        Err(EventStreamError::BeyondLast { offset, last }) => {
+            return respond(stream, &Response::UnknownOffset { offset, last }).await;
+        }
         Err(error) => return respond(stream, &Response::error(error.to_string())).await,
     };
+    let mut has_caught_up = false;
     loop {
         let page = match events.page().await {
             Ok(page) => page,
             Err(error) => return respond(stream, &Response::error(error.to_string())).await,
         };
         if !page.is_empty() {
-            write(stream, &encode_events(page)?).await?;
+            write(stream, &encode_events(&page, filter)?).await?;
             continue;
         }
         if !follow {
             return respond(stream, &Response::Done).await;
+        }
+        if !has_caught_up {
+            has_caught_up = true;
+            let offset = events.position();
+            respond(stream, &Response::CaughtUp { offset }).await?;
         }
         tokio::select! {
             is_running = events.wait() => if !is_running {
@@ -176,11 +203,11 @@ async fn stream_events<S: DaemonStore>(
     }
 }
 
-fn encode_events(page: Vec<StoredEvent>) -> io::Result<String> {
+fn encode_events(page: &[FilteredEvent], filter: &EventFilter) -> io::Result<String> {
     let mut text = String::new();
-    for event in page {
-        let record = RawValue::from_string(event.record)?;
-        let offset = event.offset;
+    for event in page.iter().filter(|event| event.passes(filter)) {
+        let record = RawValue::from_string(event.stored.record.clone())?;
+        let offset = event.stored.offset;
         text.push_str(&encode(&Response::Event { offset, record })?);
     }
     Ok(text)
@@ -209,7 +236,9 @@ async fn closed(stream: &mut UnixStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::protocol::encode_request;
     use crate::store::InMemoryStore;
+    use tokio::sync::watch;
     use tokio::time::{Instant, sleep};
 
     /// Both ends of a connection, and the daemon's queue of requests.
@@ -218,19 +247,19 @@ mod tests {
         server: UnixStream,
         shared: ConnectionContext<InMemoryStore>,
         requests: mpsc::Receiver<PendingRequest>,
-        _new_events: watch::Sender<()>,
+        _new_events: watch::Sender<u64>,
     }
 
     impl TestConnection {
         fn new() -> Self {
             let (client, server) = UnixStream::pair().unwrap();
             let (to_daemon, requests) = mpsc::channel(1);
-            let (notify_events, new_events) = watch::channel(());
+            let (notify_events, new_events) = watch::channel(0);
             let shared = ConnectionContext {
                 peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
-                store: InMemoryStore::default(),
+                pages: Rc::new(EventPages::new(InMemoryStore::default(), new_events)),
                 requests: to_daemon,
-                new_events,
+                permits: Semaphore::new(1),
                 event_streams: Semaphore::new(1),
                 busy: Notify::new(),
             };
@@ -302,7 +331,7 @@ mod tests {
     async fn a_client_that_does_not_read_its_response_is_disconnected() {
         let mut test = TestConnection::new();
         test.client
-            .write_all(b"\"list_deliveries\"\n")
+            .write_all(&encode_request(&Request::ListDeliveries).unwrap())
             .await
             .unwrap();
         let daemon = async {
@@ -319,8 +348,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_hangs_up_during_its_request_frees_its_connection() {
         let mut test = TestConnection::new();
-        let request = b"{\"remove\":{\"jobs\":[\"diff/1\"]}}\n";
-        test.client.write_all(request).await.unwrap();
+        let jobs = vec!["diff/1".parse().unwrap()];
+        let request = encode_request(&Request::Remove { jobs }).unwrap();
+        test.client.write_all(&request).await.unwrap();
         let daemon = async {
             let pending = test.requests.recv().await.unwrap();
             drop(test.client);
@@ -335,7 +365,9 @@ mod tests {
     #[tokio::test]
     async fn input_behind_the_request_does_not_count_as_hanging_up() {
         let mut test = TestConnection::new();
-        test.client.write_all(b"\"reload\"\nmore").await.unwrap();
+        let mut request = encode_request(&Request::Reload).unwrap();
+        request.extend_from_slice(b"more");
+        test.client.write_all(&request).await.unwrap();
         let daemon = async {
             let pending = test.requests.recv().await.unwrap();
             test.client.write_all(b"and more").await.unwrap();
@@ -352,7 +384,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_the_daemon_drops_gets_an_error_response() {
         let mut test = TestConnection::new();
-        test.client.write_all(b"\"reload\"\n").await.unwrap();
+        let request = encode_request(&Request::Reload).unwrap();
+        test.client.write_all(&request).await.unwrap();
         let daemon = async { drop(test.requests.recv().await) };
         tokio::join!(serve(test.server, &test.shared), daemon);
         let response = read_all(&mut test.client).await;

@@ -1,37 +1,32 @@
 //! Reads stored events from any position, and later ones as they are committed.
 
+use std::rc::Rc;
+
 use tokio::sync::watch;
 
+use super::event_pages::{EventPages, FilteredEvent};
 use super::protocol::Since;
-use crate::store::{DaemonStore, StoreError, StoredEvent};
-
-/// How many events are read at a time.
-const PAGE_SIZE: usize = 256;
+use crate::store::{DaemonStore, StoreError};
 
 /// A position in the events of a store. The channel only announces new events, so that a slow reader needs no buffer.
 #[derive(Debug)]
 pub struct EventStream<S> {
-    store: S,
-    new_events: watch::Receiver<()>,
+    pages: Rc<EventPages<S>>,
+    commits: watch::Receiver<u64>,
     after: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventStreamError {
-    #[error(
-        "offset {offset} is beyond the last event, {last}; if the state file is new, start with --since 0"
-    )]
+    #[error("offset {offset} is beyond the last event, {last}")]
     BeyondLast { offset: u64, last: u64 },
     #[error("cannot read events: {0}")]
     Store(#[from] StoreError),
 }
 
 impl<S: DaemonStore> EventStream<S> {
-    pub async fn open(
-        store: S,
-        new_events: watch::Receiver<()>,
-        since: Since,
-    ) -> Result<Self, EventStreamError> {
+    pub async fn open(pages: Rc<EventPages<S>>, since: Since) -> Result<Self, EventStreamError> {
+        let store = pages.store();
         let after = match since {
             Since::Beginning => 0,
             Since::At(wall_ms) => store.offset_before(wall_ms).await?,
@@ -47,24 +42,29 @@ impl<S: DaemonStore> EventStream<S> {
             }
         };
         Ok(Self {
-            store,
-            new_events,
+            commits: pages.commits(),
+            pages,
             after,
         })
     }
 
+    /// The offset of the last event that was read.
+    pub fn position(&self) -> u64 {
+        self.after
+    }
+
     /// The next stored events; empty if there are none yet.
-    pub async fn page(&mut self) -> Result<Vec<StoredEvent>, EventStreamError> {
+    pub async fn page(&mut self) -> Result<Rc<Vec<FilteredEvent>>, EventStreamError> {
         // Before the query, so that events committed during it count as new.
-        self.new_events.mark_unchanged();
-        let page = self.store.events_since(self.after, PAGE_SIZE).await?;
-        self.after = page.last().map_or(self.after, |event| event.offset);
+        self.commits.mark_unchanged();
+        let page = self.pages.after(self.after).await?;
+        self.after = page.last().map_or(self.after, |event| event.stored.offset);
         Ok(page)
     }
 
     /// Waits for new events; false if the daemon stops. Cancel-safe.
     pub async fn wait(&mut self) -> bool {
-        self.new_events.changed().await.is_ok()
+        self.commits.changed().await.is_ok()
     }
 }
 
@@ -74,6 +74,13 @@ mod tests {
 
     use super::*;
     use crate::store::{Commit, InMemoryStore, Store};
+
+    fn pages(
+        store: &InMemoryStore,
+        commits: watch::Receiver<u64>,
+    ) -> Rc<EventPages<InMemoryStore>> {
+        Rc::new(EventPages::new(store.clone(), commits))
+    }
 
     async fn commit(store: &InMemoryStore, seq: u32) {
         let event = Event {
@@ -101,7 +108,7 @@ mod tests {
             if page.is_empty() {
                 return numbers;
             }
-            numbers.extend(page.iter().map(|event| event.id.seq));
+            numbers.extend(page.iter().map(|event| event.stored.id.seq));
         }
     }
 
@@ -117,20 +124,20 @@ mod tests {
             (Since::At(600_000), 600),
             (Since::Now, 601),
         ] {
-            let (_notify, new_events) = watch::channel(());
-            let mut stream = EventStream::open(store.clone(), new_events, since)
+            let (_notify, new_events) = watch::channel(0);
+            let mut stream = EventStream::open(pages(&store, new_events), since)
                 .await
                 .unwrap();
             let expected: Vec<u32> = (first..=600).collect();
             assert_eq!(read(&mut stream).await, expected, "{since:?}");
         }
-        let (notify, new_events) = watch::channel(());
-        let mut stream = EventStream::open(store.clone(), new_events, Since::Now)
+        let (notify, new_events) = watch::channel(0);
+        let mut stream = EventStream::open(pages(&store, new_events), Since::Now)
             .await
             .unwrap();
         for seq in 601..=603 {
             commit(&store, seq).await;
-            notify.send_replace(());
+            notify.send_modify(|commits| *commits += 1);
             assert!(stream.wait().await);
             assert_eq!(read(&mut stream).await, [seq]);
         }
@@ -141,13 +148,13 @@ mod tests {
     #[tokio::test]
     async fn events_before_a_stop_are_not_lost() {
         let store = InMemoryStore::default();
-        let (notify, new_events) = watch::channel(());
-        let mut stream = EventStream::open(store.clone(), new_events, Since::Now)
+        let (notify, new_events) = watch::channel(0);
+        let mut stream = EventStream::open(pages(&store, new_events), Since::Now)
             .await
             .unwrap();
         assert!(read(&mut stream).await.is_empty());
         commit(&store, 1).await;
-        notify.send_replace(());
+        notify.send_modify(|commits| *commits += 1);
         drop(notify);
         assert!(stream.wait().await);
         assert_eq!(read(&mut stream).await, [1]);
@@ -158,8 +165,8 @@ mod tests {
     async fn an_offset_beyond_the_last_event_is_an_error() {
         let store = InMemoryStore::default();
         commit(&store, 1).await;
-        let (_notify, new_events) = watch::channel(());
-        let error = EventStream::open(store, new_events, Since::After(2))
+        let (_notify, new_events) = watch::channel(0);
+        let error = EventStream::open(pages(&store, new_events), Since::After(2))
             .await
             .unwrap_err();
         assert!(

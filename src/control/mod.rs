@@ -11,10 +11,11 @@
 //! it and for reading a response are limited.
 //!
 //! Parts of the server: `listener` creates the socket with its permissions, `peer_auth` authorizes clients,
-//! `connection` serves one client, [`event_stream`] reads events for it.
+//! `connection` serves one client, [`event_stream`] reads events for it through [`event_pages`], which all clients share.
 
 pub mod client;
 mod connection;
+pub mod event_pages;
 pub mod event_stream;
 mod listener;
 mod peer_auth;
@@ -32,6 +33,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::store::DaemonStore;
 use connection::{ConnectionContext, serve};
+use event_pages::EventPages;
 use listener::SocketFile;
 use peer_auth::PeerAuth;
 
@@ -39,9 +41,11 @@ pub use connection::PendingRequest;
 pub use listener::BindError;
 
 /// How many clients are served at once; more wait in the kernel's accept queue.
-const MAX_CONNECTIONS: usize = 16;
+const MAX_CONNECTIONS: usize = 512;
 /// How many of them may stream events, which takes any time: the rest is left for short requests.
-const MAX_EVENT_STREAMS: usize = 12;
+const MAX_EVENT_STREAMS: usize = 480;
+/// How many other requests are served at once: each response is held in memory until its client has read it.
+const MAX_REQUESTS: usize = 16;
 /// How long to wait for a free connection or file descriptor before idle clients are disconnected.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
@@ -50,7 +54,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ControlServer {
     requests: mpsc::Receiver<PendingRequest>,
-    new_events: watch::Sender<()>,
+    commits: watch::Sender<u64>,
     accept_task: AbortHandle,
     _socket: SocketFile,
 }
@@ -75,20 +79,20 @@ impl ControlServer {
         listener.set_nonblocking(true).map_err(fail)?;
         let listener = UnixListener::from_std(listener).map_err(fail)?;
 
-        let (to_daemon, requests) = mpsc::channel(MAX_CONNECTIONS);
-        let (notify_events, new_events) = watch::channel(());
+        let (to_daemon, requests) = mpsc::channel(MAX_REQUESTS);
+        let (commits, new_events) = watch::channel(0);
         let shared = ConnectionContext {
             peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), gid),
-            store,
+            pages: Rc::new(EventPages::new(store, new_events)),
             requests: to_daemon,
-            new_events,
+            permits: Semaphore::new(MAX_REQUESTS),
             event_streams: Semaphore::new(MAX_EVENT_STREAMS),
             busy: Notify::new(),
         };
         let accept_task = spawn_local(accept(listener, Rc::new(shared)));
         Ok(Self {
             requests,
-            new_events: notify_events,
+            commits,
             accept_task: accept_task.abort_handle(),
             _socket: socket,
         })
@@ -105,7 +109,7 @@ impl ControlServer {
 
     /// Wakes the clients that follow events: new ones were committed.
     pub fn notify_events(&self) {
-        self.new_events.send_replace(());
+        self.commits.send_modify(|commits| *commits += 1);
     }
 }
 

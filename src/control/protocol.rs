@@ -1,8 +1,9 @@
 //! Requests and responses of the control socket.
 //!
-//! A client connects, writes one [`Request`] as a line of JSON, and reads [`Response`]s, one per line, until the daemon
-//! closes the connection. Every request has one response, except [`Request::Events`]: one [`Response::Event`] per event,
-//! then [`Response::Done`], or, for a client that follows, [`Response::Stopped`] when the daemon stops.
+//! A client connects, writes one [`Request`] in a [`RequestFrame`] as a line of JSON, and reads [`Response`]s, one per
+//! line, until the daemon closes the connection. Every request has one response, except [`Request::Events`]: one
+//! [`Response::Event`] per event, then [`Response::Done`], or, for a client that follows, [`Response::CaughtUp`] once all
+//! stored events are sent and [`Response::Stopped`] when the daemon stops. `docs/control-protocol.md` has examples.
 //!
 //! The client keeps its end open until then. Closing it, even for writing only, means that the client has gone and gets
 //! no further responses. A complete request is carried out anyway.
@@ -22,6 +23,27 @@ use forgewatch_core::user_input::validate_label;
 
 /// The longest request, including the newline.
 pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// The version of the protocol. It changes with every change that an older client or daemon would misunderstand.
+pub const PROTOCOL: u32 = 1;
+
+/// A request with its version, so that a daemon of another version can say so.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RequestFrame<R> {
+    pub protocol: u32,
+    pub request: R,
+}
+
+/// Encodes a request as a line.
+pub fn encode_request(request: &Request) -> serde_json::Result<Vec<u8>> {
+    let frame = RequestFrame {
+        protocol: PROTOCOL,
+        request,
+    };
+    let mut line = serde_json::to_vec(&frame)?;
+    line.push(b'\n');
+    Ok(line)
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -43,6 +65,12 @@ pub enum Request {
         /// Whether to include watches that ended within `retain`.
         #[serde(default)]
         all: bool,
+        /// Only the newest watches of these jobs; of all jobs if empty.
+        #[serde(default)]
+        jobs: Vec<JobRef>,
+        /// Only watches with all of these labels.
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
     },
     /// Shows a job's newest watch in detail. [`Response::Job`].
     Show { job: JobRef },
@@ -53,6 +81,8 @@ pub enum Request {
         /// Whether to continue with events that are committed later.
         #[serde(default)]
         follow: bool,
+        #[serde(default)]
+        filter: EventFilter,
     },
     /// Reloads the configuration file. [`Response::Done`] once it is applied.
     Reload,
@@ -88,10 +118,24 @@ impl Request {
     }
 }
 
+/// Which events a client receives: those that pass every part. An empty part passes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventFilter {
+    pub jobs: Vec<JobRef>,
+    /// All of them.
+    pub labels: BTreeMap<String, String>,
+    /// Event types, or `job.*`.
+    pub types: Vec<String>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRequest {
     #[error("invalid request: {0}")]
     Invalid(#[from] serde_json::Error),
+    /// The client uses another version of the protocol.
+    #[error("the client uses version {0} of the control protocol, this daemon version {PROTOCOL}")]
+    Version(u32),
     /// No newline within the limit.
     #[error("the request is longer than {} KiB", MAX_REQUEST / 1024)]
     TooLong,
@@ -103,7 +147,13 @@ pub enum InvalidRequest {
 /// Decodes a request from `frame`: the input up to its first newline or to [`MAX_REQUEST`] bytes, whichever comes first.
 pub fn decode_request(frame: &[u8]) -> Result<Request, InvalidRequest> {
     match frame.last() {
-        Some(b'\n') => Ok(serde_json::from_slice(frame)?),
+        Some(b'\n') => {
+            let frame: RequestFrame<&RawValue> = serde_json::from_slice(frame)?;
+            if frame.protocol != PROTOCOL {
+                return Err(InvalidRequest::Version(frame.protocol));
+            }
+            Ok(serde_json::from_str(frame.request.get())?)
+        }
         _ if frame.len() >= MAX_REQUEST => Err(InvalidRequest::TooLong),
         _ => Err(InvalidRequest::Incomplete),
     }
@@ -164,8 +214,20 @@ pub enum Response {
     },
     /// The request is carried out, or the stream of events is complete.
     Done,
+    /// To [`Request::Events`] with `follow`: all events up to this offset were sent, and the client waits for new ones.
+    CaughtUp { offset: u64 },
     /// To [`Request::Events`] with `follow`: the daemon stops and sends no more events.
     Stopped,
+    /// To [`Request::Events`]: `since` is beyond the last event, so the client knows another state file.
+    UnknownOffset { offset: u64, last: u64 },
+    /// The daemon cannot serve the request now: it is stopping, or too many clients are connected.
+    Unavailable { message: String },
+    /// The client uses another version of the protocol than this daemon.
+    Incompatible {
+        protocol: u32,
+        /// The daemon's version of forgewatch.
+        version: String,
+    },
     /// The request failed and changed nothing.
     Error {
         /// At least one; each says what is wrong and how to correct it.
@@ -174,6 +236,12 @@ pub enum Response {
 }
 
 impl Response {
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+        }
+    }
+
     pub fn error(message: impl Into<String>) -> Self {
         Self::Error {
             messages: vec![message.into()],

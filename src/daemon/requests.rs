@@ -169,18 +169,39 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         self.engine.watches()
     }
 
-    /// Oldest first; with `all`, the watches that ended within `retain` too.
+    /// Oldest first; with `all`, the watches that ended within `retain` too. With `jobs`, only the newest watch of each.
+    /// With `labels`, only watches that have all of them.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn list(&self, all: bool) -> Result<Vec<WatchReport>, RequestFailure> {
-        let running = self.engine.watches().map(|watch| self.running(watch));
-        let mut list: Vec<WatchReport> = running.collect();
-        if all {
-            let store = self.outbox.store();
-            let ended = store.ended_watches(self.retention_cutoff()).await?;
-            list.extend(ended.iter().filter_map(|saved| self.ended(saved)));
-        }
+    pub async fn list(
+        &self,
+        all: bool,
+        jobs: &[JobRef],
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<WatchReport>, RequestFailure> {
+        let wanted: BTreeSet<JobRef> = jobs.iter().copied().collect();
+        let running = self.engine.watches();
+        let running = running.filter(|watch| wanted.is_empty() || wanted.contains(&watch.job()));
+        let mut list: Vec<WatchReport> = running.map(|watch| self.running(watch)).collect();
+        let ended = match (all, wanted.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => {
+                let store = self.outbox.store();
+                store.ended_watches(self.retention_cutoff()).await?
+            }
+            (true, false) => {
+                let mut ended = Vec::new();
+                for job in wanted {
+                    if !self.active.contains_key(&job) {
+                        ended.extend(self.recently_ended(job).await?.map(|(saved, _)| saved));
+                    }
+                }
+                ended
+            }
+        };
+        list.extend(ended.iter().filter_map(|saved| self.ended(saved)));
+        list.retain(|report| has_labels(&report.watch, labels));
         list.sort_by_key(|WatchReport { watch, .. }| {
             let started = watch.first_poll_wall_ms().unwrap_or(i64::MAX);
             (started, watch.job(), watch.id())
@@ -328,6 +349,13 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             None => DeliveryReport::Stored(row),
         }
     }
+}
+
+fn has_labels(watch: &Watch, labels: &BTreeMap<String, String>) -> bool {
+    let own = watch.meta().map(|meta| &meta.labels);
+    labels
+        .iter()
+        .all(|(name, value)| own.and_then(|own| own.get(name)) == Some(value))
 }
 
 fn parse_delivery(id: &str) -> Result<DeliveryId, RequestFailure> {

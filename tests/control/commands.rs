@@ -121,7 +121,7 @@ fn removing_an_unwatched_job_fails_but_the_others_are_removed() {
 #[test]
 fn list_is_a_table_without_control_characters() {
     let daemon = TestDaemon::responding(|request| match request {
-        Request::List { all } => Response::Jobs(jobs().split_off(usize::from(*all))),
+        Request::List { all, .. } => Response::Jobs(jobs().split_off(usize::from(*all))),
         _ => panic!("{request:?}"),
     });
     insta::assert_snapshot!(daemon.run(&["list"]).shown(&daemon), @r"

@@ -3,14 +3,21 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 
-use forgewatch::control::protocol::{Request, Response, Since};
+use forgewatch::control::protocol::{EventFilter, Request, Response, Since, decode_request};
 use serde_json::Value;
 
-use crate::fixture::{Client, TestDaemon, fake_daemon, program, wall};
+use crate::fixture::{Client, TestDaemon, fake_daemon, frame, program, wall};
 
 fn request(since: Since, follow: bool) -> String {
-    let request = Request::Events { since, follow };
-    serde_json::to_string(&request).unwrap() + "\n"
+    frame(&events(since, follow))
+}
+
+fn events(since: Since, follow: bool) -> Request {
+    Request::Events {
+        since,
+        follow,
+        filter: EventFilter::default(),
+    }
 }
 
 /// The numbers of the events in these responses, and whether the stream is complete.
@@ -27,6 +34,7 @@ fn numbers(response: &str) -> (Vec<u64>, bool) {
                 let record: Value = serde_json::from_str(record.get()).unwrap();
                 numbers.push(record["seq"].as_u64().unwrap());
             }
+            Response::CaughtUp { .. } => {}
             Response::Done => done = true,
             response => panic!("{response:?}"),
         }
@@ -76,6 +84,8 @@ fn followers_get_new_events_until_the_daemon_stops() {
     daemon.commit(1..=3);
     let mut client = daemon.connect().send(request(Since::At(wall(3)), true));
     assert_eq!(numbers(&client.line()).0, [3]);
+    let caught_up = client.line();
+    assert!(caught_up.starts_with("{\"caught_up\":"), "{caught_up}");
     daemon.commit(4..=4);
     assert_eq!(numbers(&client.line()).0, [4]);
     daemon.commit(5..=700);
@@ -91,14 +101,17 @@ fn event_streams_leave_connections_for_other_requests() {
     let daemon = TestDaemon::accepting();
     // More than the buffers of a connection that is not read.
     daemon.commit(1..=3_000);
+    let open = |since, follow| {
+        let mut client = daemon.connect().send(request(since, follow));
+        let line = client.line();
+        (client, line)
+    };
+    let mut streams: Vec<(Client, String)> = (1..480).map(|_| open(Since::Now, true)).collect();
+    assert!(streams.iter().all(|(_, line)| line.contains("caught_up")));
+    // A slow reader takes as long as a follower, so it counts.
     for follow in [true, false] {
-        let read = |daemon: &TestDaemon| {
-            let mut client = daemon.connect().send(request(Since::Beginning, follow));
-            let line = client.line();
-            (client, line)
-        };
-        let readers: Vec<(Client, String)> = (0..12).map(|_| read(&daemon)).collect();
-        assert!(readers.iter().all(|(_, line)| line.contains("\"event\"")));
+        let slow = open(Since::Beginning, follow);
+        assert!(slow.1.contains("\"event\""), "{}", slow.1);
         for follow in [true, false] {
             let response = daemon
                 .connect()
@@ -111,10 +124,11 @@ fn event_streams_leave_connections_for_other_requests() {
         }
         daemon.run(&["events"]).expect(1);
         daemon.run(&["reload"]).expect(0);
+        drop(slow);
         // A closed stream frees its place once the server has noticed.
-        drop(readers);
-        while read(&daemon).1.contains("error") {}
+        while open(Since::Now, true).1.contains("unavailable") {}
     }
+    streams.clear();
 }
 
 /// The records that the program printed.
@@ -244,14 +258,10 @@ fn an_interrupted_stream_resumes_at_its_offset() {
         .join()
         .unwrap()
         .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line| decode_request(line.as_bytes()).unwrap())
         .collect();
     let expected = [Since::Beginning, Since::After(5), Since::After(8)];
-    let follow = false;
-    assert_eq!(
-        requests,
-        expected.map(|since| Request::Events { since, follow })
-    );
+    assert_eq!(requests, expected.map(|since| events(since, false)));
 }
 
 #[test]

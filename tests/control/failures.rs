@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use forgewatch::control::protocol::Response;
+use forgewatch::control::protocol::{Request, Response};
 
-use crate::fixture::{TestDaemon, fake_daemon, program};
+use crate::fixture::{TestDaemon, fake_daemon, frame, program};
 use crate::samples::deliveries;
 
 #[test]
@@ -87,7 +87,7 @@ fn an_invalid_response_is_an_error() {
         let reload = program(folder.path(), &["reload", "--socket", &name]).run();
         let done = reload.expect(1);
         assert!(done.stderr.contains(why), "{done:?}");
-        assert_eq!(fake_daemon.join().unwrap(), ["\"reload\"\n"]);
+        assert_eq!(fake_daemon.join().unwrap(), [frame(&Request::Reload)]);
     }
 }
 

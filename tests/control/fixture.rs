@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use forgewatch::control::protocol::{Request, Response};
+use forgewatch::control::protocol::{Request, Response, encode_request};
 use forgewatch::control::{BindError, ControlServer};
 use forgewatch::store::{Commit, SqliteStore, Store};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
@@ -190,6 +190,11 @@ fn event(number: u32) -> Event {
 
 pub(crate) fn wall(number: u32) -> i64 {
     1_800_000_000_000 + i64::from(number) * 1_000
+}
+
+/// The request as a client sends it.
+pub(crate) fn frame(request: &Request) -> String {
+    String::from_utf8(encode_request(request).unwrap()).unwrap()
 }
 
 pub(crate) struct Client(pub(crate) UnixStream);

@@ -1,8 +1,18 @@
 //! Requests of all kinds, valid and invalid.
 
-use forgewatch::control::protocol::{Request, Response};
+use std::collections::BTreeMap;
 
-use crate::fixture::{Client, TestDaemon};
+use forgewatch::control::protocol::{EventFilter, Request, Response, Since};
+
+use crate::fixture::{Client, TestDaemon, frame};
+
+fn list() -> Request {
+    Request::List {
+        all: true,
+        jobs: Vec::new(),
+        labels: BTreeMap::new(),
+    }
+}
 
 /// A daemon that must not get a request.
 fn without_requests() -> TestDaemon {
@@ -12,12 +22,9 @@ fn without_requests() -> TestDaemon {
 #[test]
 fn the_daemon_responds_to_requests() {
     let daemon = TestDaemon::responding(|_| Response::Jobs(Vec::new()));
-    let response = daemon
-        .connect()
-        .send("{\"list\":{\"all\":true}}\n")
-        .read_all();
+    let response = daemon.connect().send(frame(&list())).read_all();
     assert_eq!(response, "{\"jobs\":[]}\n");
-    assert_eq!(daemon.next_request(), Request::List { all: true });
+    assert_eq!(daemon.next_request(), list());
 }
 
 #[test]
@@ -29,8 +36,15 @@ fn invalid_requests_are_rejected_and_do_not_reach_the_daemon() {
         ("garbage\n", "invalid request"),
         ("GET / HTTP/1.1\r\n\r\n", "invalid request"),
         ("\u{0}\u{1}\n", "invalid request"),
-        ("{\"format\":\"disk\"}\n", "unknown variant `format`"),
-        ("{\"add\":{\"jobs\":[\"diff/x\"]}}\n", "invalid job ID"),
+        ("\"reload\"\n", "invalid request"),
+        (
+            "{\"protocol\":1,\"request\":{\"format\":\"disk\"}}\n",
+            "unknown variant `format`",
+        ),
+        (
+            "{\"protocol\":1,\"request\":{\"add\":{\"jobs\":[\"diff/x\"]}}}\n",
+            "invalid job ID",
+        ),
         (&format!("{deep}\n"), "invalid request"),
     ] {
         let response = daemon.connect().send(sent).read_all();
@@ -56,10 +70,8 @@ fn incomplete_requests_are_rejected() {
 #[test]
 fn a_request_is_at_most_64_kib_long() {
     let daemon = TestDaemon::accepting();
-    let padded = |length: usize| {
-        let blanks = " ".repeat(length - "\"reload\"\n".len());
-        format!("{blanks}\"reload\"\n")
-    };
+    let reload = frame(&Request::Reload);
+    let padded = |length: usize| " ".repeat(length - reload.len()) + &reload;
     let longest = daemon.connect().send(padded(64 * 1024)).read_all();
     assert_eq!(longest, "\"done\"\n");
     daemon.next_request();
@@ -75,7 +87,7 @@ fn input_after_a_request_is_ignored() {
     let daemon = TestDaemon::accepting();
     let response = daemon
         .connect()
-        .send("\"list_deliveries\"\n\"reload\"\n")
+        .send(frame(&Request::ListDeliveries) + &frame(&Request::Reload))
         .read_all();
     assert_eq!(response, "\"done\"\n");
     assert_eq!(daemon.next_request(), Request::ListDeliveries);
@@ -88,15 +100,16 @@ fn clients_that_disconnect_at_any_time_do_no_harm() {
     for _ in 0..40 {
         drop(daemon.connect());
         drop(daemon.connect().send("\"rel"));
-        drop(daemon.connect().send("\"list_deliveries\"\n"));
-        drop(
-            daemon
-                .connect()
-                .send("{\"events\":{\"since\":\"now\",\"follow\":true}}\n"),
-        );
+        drop(daemon.connect().send(frame(&Request::ListDeliveries)));
+        let follow = Request::Events {
+            since: Since::Now,
+            follow: true,
+            filter: EventFilter::default(),
+        };
+        drop(daemon.connect().send(frame(&follow)));
     }
     assert_eq!(
-        daemon.connect().send("\"reload\"\n").read_all(),
+        daemon.connect().send(frame(&Request::Reload)).read_all(),
         "\"done\"\n"
     );
 }
@@ -105,7 +118,7 @@ fn clients_that_disconnect_at_any_time_do_no_harm() {
 fn silent_clients_delay_but_do_not_block_others() {
     let daemon = TestDaemon::accepting();
     let silent: Vec<Client> = (0..40).map(|_| daemon.connect()).collect();
-    let response = daemon.connect().send("\"reload\"\n").read_all();
+    let response = daemon.connect().send(frame(&Request::Reload)).read_all();
     assert_eq!(response, "\"done\"\n");
     // The first of them were disconnected.
     for client in silent.into_iter().take(16) {

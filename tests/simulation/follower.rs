@@ -1,5 +1,8 @@
 //! A client that follows the events, across all processes.
 
+use std::rc::Rc;
+
+use forgewatch::control::event_pages::EventPages;
 use forgewatch::control::event_stream::EventStream;
 use forgewatch::control::protocol::Since;
 use forgewatch::store::InMemoryStore;
@@ -12,7 +15,7 @@ use crate::world::World;
 
 /// It reads the content of the disk directly, so it neither delays the daemon nor draws random numbers.
 pub(crate) struct Follower {
-    notify: watch::Sender<()>,
+    notify: watch::Sender<u64>,
     stream: EventStream<InMemoryStore>,
 }
 
@@ -21,8 +24,9 @@ impl Follower {
     pub(crate) async fn connect(world: &World, disk: &SimDisk) -> Self {
         let last = world.log(|log| log.followed.last().map(|event| event.offset));
         let since = last.map_or(Since::Beginning, Since::After);
-        let (notify, new_events) = watch::channel(());
-        let stream = EventStream::open(disk.content(), new_events, since).await;
+        let (notify, commits) = watch::channel(0);
+        let pages = Rc::new(EventPages::new(disk.content(), commits));
+        let stream = EventStream::open(pages, since).await;
         let mut follower = Self {
             notify,
             stream: stream.unwrap(),
@@ -33,7 +37,7 @@ impl Follower {
 
     /// The daemon has published events.
     pub(crate) fn notify(&mut self, world: &World) {
-        self.notify.send_replace(());
+        self.notify.send_modify(|commits| *commits += 1);
         assert_eq!(self.stream.wait().now_or_never(), Some(true));
         self.read(world);
     }
@@ -44,9 +48,9 @@ impl Follower {
             if page.is_empty() {
                 return;
             }
-            for event in page {
+            for event in page.iter() {
                 let at = world.stamp();
-                let (id, offset) = (event.id, event.offset);
+                let (id, offset) = (event.stored.id, event.stored.offset);
                 world.log(|log| log.followed.push(FollowedEvent { at, id, offset }));
             }
         }

@@ -236,7 +236,9 @@ impl Service {
                 });
                 return self.publish(&[]);
             }
-            Request::List { all } => respond(daemon.list(all).await, responses::jobs),
+            Request::List { all, jobs, labels } => {
+                respond(daemon.list(all, &jobs, &labels).await, responses::jobs)
+            }
             Request::Show { job } => respond(daemon.show(job).await, responses::job),
             Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),
             Request::RetryDelivery { delivery } => {

@@ -9,7 +9,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::{EventsArgs, SinceArg};
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
-use crate::control::protocol::{Request, Response, Since};
+use crate::control::protocol::{EventFilter, Request, Response, Since};
 use crate::report::sanitize::json_line;
 use forgewatch_core::time::millis;
 
@@ -71,7 +71,11 @@ fn stream(
     since: Since,
     printed: &mut Option<u64>,
 ) -> Result<(), StreamEnd> {
-    let request = Request::Events { since, follow };
+    let request = Request::Events {
+        since,
+        follow,
+        filter: EventFilter::default(),
+    };
     for response in client::send(&daemon.at.path, &request).map_err(StreamEnd::Disconnected)? {
         match response.map_err(StreamEnd::Disconnected)? {
             Response::Event { offset, record } => {
@@ -81,6 +85,7 @@ fn stream(
                 }
                 *printed = Some(offset);
             }
+            Response::CaughtUp { .. } => {}
             Response::Done => return Ok(()),
             Response::Stopped => return Err(StreamEnd::Shutdown),
             Response::Error { messages: errors } => {

@@ -1,5 +1,6 @@
 //! `forgewatch list`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::table::{TerminalWidth, table};
@@ -12,7 +13,11 @@ use crate::report::sanitize::{LIMIT, json_line, sanitized};
 use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
-    let request = Request::List { all: args.all };
+    let request = Request::List {
+        all: args.all,
+        jobs: Vec::new(),
+        labels: BTreeMap::new(),
+    };
     let Response::Jobs(jobs) = DaemonClient::find(&args.daemon, env).call(&request)? else {
         return Err(unexpected_response());
     };

@@ -57,6 +57,9 @@ impl DaemonClient {
             ClientError::RequestTooLong => format!("{error}; split it"),
             ClientError::ConnectionLost => format!("the connection to the daemon at {at} was lost"),
             ClientError::Timeout | ClientError::InvalidResponse(_) => format!("{error}, at {at}"),
+            ClientError::Incompatible { .. }
+            | ClientError::Unavailable(_)
+            | ClientError::UnknownOffset { .. } => sanitized(&error.to_string(), LIMIT),
         })
     }
 }

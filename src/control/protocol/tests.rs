@@ -38,13 +38,21 @@ fn requests_have_their_documented_form() {
             again: true,
         },
         Request::Remove { jobs },
-        Request::List { all: true },
+        Request::List {
+            all: true,
+            jobs: vec!["diff/1".parse().unwrap()],
+            labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
+        },
         Request::Show {
             job: "diff/1".parse().unwrap(),
         },
         Request::Events {
             since: Since::After(17),
             follow: true,
+            filter: EventFilter {
+                types: vec!["job.*".to_owned()],
+                ..EventFilter::default()
+            },
         },
         Request::Reload,
         Request::ListDeliveries,
@@ -59,9 +67,9 @@ fn requests_have_their_documented_form() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"add":{"jobs":["diff/1","update/7"],"labels":{"build":"8812"},"again":true}}
     {"remove":{"jobs":["diff/1","update/7"]}}
-    {"list":{"all":true}}
+    {"list":{"all":true,"jobs":["diff/1"],"labels":{"build":"8812"}}}
     {"show":{"job":"diff/1"}}
-    {"events":{"since":{"after":17},"follow":true}}
+    {"events":{"since":{"after":17},"follow":true,"filter":{"jobs":[],"labels":{},"types":["job.*"]}}}
     "reload"
     "list_deliveries"
     {"retry_delivery":{"delivery":"a5-1/chat"}}
@@ -80,7 +88,12 @@ fn absent_flags_are_false() {
         again: false,
     };
     assert_eq!(request(r#"{"add":{"jobs":["diff/1"]}}"#), add);
-    assert_eq!(request(r#"{"list":{}}"#), Request::List { all: false });
+    let list = Request::List {
+        all: false,
+        jobs: Vec::new(),
+        labels: BTreeMap::new(),
+    };
+    assert_eq!(request(r#"{"list":{}}"#), list);
 }
 
 #[test]
@@ -95,6 +108,24 @@ fn unknown_fields_and_invalid_values_are_rejected() {
     ] {
         assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
     }
+}
+
+#[test]
+fn a_request_of_another_version_is_rejected_before_it_is_read() {
+    let decode = |line: &str| decode_request(line.as_bytes());
+    let frame = |protocol: u32, request: &str| {
+        format!("{{\"protocol\":{protocol},\"request\":{request}}}\n")
+    };
+    assert_eq!(
+        decode(&frame(PROTOCOL, "\"reload\"")).unwrap(),
+        Request::Reload
+    );
+    for request in ["\"reload\"", "{\"later\":{}}"] {
+        let error = decode(&frame(PROTOCOL + 1, request)).unwrap_err();
+        assert!(matches!(error, InvalidRequest::Version(2)), "{error}");
+    }
+    let error = decode("\"reload\"\n").unwrap_err();
+    assert!(matches!(error, InvalidRequest::Invalid(_)), "{error}");
 }
 
 #[test]
@@ -152,6 +183,7 @@ fn tokens() -> impl Strategy<Value = Vec<u8>> {
         ":",
         ",",
         "\n",
+        "{\"protocol\":1,\"request\":",
         "\"add\"",
         "\"jobs\"",
         "\"diff/1\"",
@@ -177,8 +209,8 @@ proptest! {
         frame in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), tokens()]
     ) {
         if let Ok(decoded) = decode_request(&frame) {
-            let encoded = serde_json::to_string(&decoded).unwrap() + "\n";
-            prop_assert_eq!(decode_request(encoded.as_bytes()).unwrap(), decoded);
+            let encoded = encode_request(&decoded).unwrap();
+            prop_assert_eq!(decode_request(&encoded).unwrap(), decoded);
         }
     }
 }

@@ -18,9 +18,9 @@ fn requests_are_carried_out_though_the_clients_disconnect_before_the_response() 
     for request in [
         r#"{"list":{"all":true}}"#,
         r#"{"show":{"job":"diff/1"}}"#,
-        r#""hooks""#,
+        r#""list_deliveries""#,
         r#""reload""#,
-        r#"{"retry_hook":{"delivery":"x/y"}}"#,
+        r#"{"retry_delivery":{"delivery":"x/y"}}"#,
         r#"{"events":{"since":"beginning","follow":true}}"#,
         r#"{"add":{"jobs":["diff/3"]}}"#,
         r#"{"remove":{"jobs":["diff/2"]}}"#,
@@ -28,8 +28,7 @@ fn requests_are_carried_out_though_the_clients_disconnect_before_the_response() 
         // More than the daemon serves at once.
         for _ in 0..20 {
             let mut client = UnixStream::connect(fixture.socket()).unwrap();
-            client.write_all(request.as_bytes()).unwrap();
-            client.write_all(b"\n").unwrap();
+            writeln!(client, r#"{{"protocol":1,"request":{request}}}"#).unwrap();
         }
     }
     daemon.await_event("job.removed", "diff/2");

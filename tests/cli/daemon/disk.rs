@@ -163,7 +163,11 @@ fn hang_up() {
     // More than the daemon serves at once, and none of them can get a response.
     let request = |name: &String| {
         let mut client = UnixStream::connect(fixture.socket()).unwrap();
-        writeln!(client, r#"{{"remove":{{"jobs":["{name}"]}}}}"#).unwrap();
+        writeln!(
+            client,
+            r#"{{"protocol":1,"request":{{"remove":{{"jobs":["{name}"]}}}}}}"#
+        )
+        .unwrap();
         client
     };
     let clients: Vec<UnixStream> = names.iter().map(request).collect();

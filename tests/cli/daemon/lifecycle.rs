@@ -221,7 +221,7 @@ fn a_job_listed_twice_in_one_request_gets_one_watch() {
     let fixture = DaemonFixture::new(&job("diff/5", LONG), "");
     let mut daemon = fixture.start();
     let mut socket = std::os::unix::net::UnixStream::connect(fixture.socket()).unwrap();
-    let request = "{\"add\":{\"jobs\":[\"diff/5\",\"diff/5\"]}}\n";
+    let request = "{\"protocol\":1,\"request\":{\"add\":{\"jobs\":[\"diff/5\",\"diff/5\"]}}}\n";
     socket.write_all(request.as_bytes()).unwrap();
     let response = BufReader::new(socket).lines().next().unwrap().unwrap();
     assert_eq!(response.matches("started").count(), 1, "{response}");

@@ -1,0 +1,173 @@
+//! Reads stored events, and decides who receives them.
+//!
+//! All clients that follow events are usually at the same position, so the last page that was read is shared: however
+//! many they are, a new event is read from the store once.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::Deserialize;
+use tokio::sync::{Mutex, watch};
+
+use super::protocol::EventFilter;
+use crate::store::{DaemonStore, StoreError, StoredEvent};
+use forgewatch_core::event::ALL_JOB_EVENTS;
+use forgewatch_core::job::JobRef;
+
+/// How many events are read at a time.
+const PAGE_SIZE: usize = 256;
+
+/// A stored event with what filters need of it.
+#[derive(Debug)]
+pub struct FilteredEvent {
+    pub stored: StoredEvent,
+    facts: EventFacts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EventFacts {
+    event_type: String,
+    job: Option<JobRef>,
+    labels: BTreeMap<String, String>,
+}
+
+impl FilteredEvent {
+    fn new(stored: StoredEvent) -> Self {
+        // The store wrote the record itself; an unreadable one passes only a filter without conditions.
+        let facts = serde_json::from_str(&stored.record).unwrap_or_default();
+        Self { stored, facts }
+    }
+
+    pub fn passes(&self, filter: &EventFilter) -> bool {
+        let EventFacts {
+            event_type,
+            job,
+            labels,
+        } = &self.facts;
+        let is_type = |name: &String| {
+            name == event_type || (name == ALL_JOB_EVENTS && event_type.starts_with("job."))
+        };
+        (filter.jobs.is_empty() || job.is_some_and(|job| filter.jobs.contains(&job)))
+            && (filter.types.is_empty() || filter.types.iter().any(is_type))
+            && has_labels(labels, &filter.labels)
+    }
+}
+
+/// Whether `labels` has all that are `wanted`.
+pub fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(name, value)| labels.get(name) == Some(value))
+}
+
+type Page = Rc<Vec<FilteredEvent>>;
+
+/// The stored events, a page at a time.
+#[derive(Debug)]
+pub struct EventPages<S> {
+    store: S,
+    /// The number of commits, so that an empty page is not used after one; its sender is dropped when the daemon stops.
+    commits: watch::Receiver<u64>,
+    last: Mutex<Option<LastPage>>,
+}
+
+#[derive(Debug)]
+struct LastPage {
+    after: u64,
+    commits: u64,
+    page: Page,
+}
+
+impl<S: DaemonStore> EventPages<S> {
+    pub fn new(store: S, commits: watch::Receiver<u64>) -> Self {
+        Self {
+            store,
+            commits,
+            last: Mutex::default(),
+        }
+    }
+
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Announces commits.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// The events behind this offset, as far as they fit into a page; empty if there are none.
+    pub async fn after(&self, after: u64) -> Result<Page, StoreError> {
+        let mut last = self.last.lock().await;
+        // Before the query, so that events committed during it count as new.
+        let commits = *self.commits.borrow();
+        if let Some(last) = last.as_ref().filter(|last| last.after == after)
+            // A full page stays as it is; one with room can have grown.
+            && (last.commits == commits || last.page.len() == PAGE_SIZE)
+        {
+            return Ok(Rc::clone(&last.page));
+        }
+        let page = self.store.events_since(after, PAGE_SIZE).await?;
+        let page = Rc::new(page.into_iter().map(FilteredEvent::new).collect());
+        *last = Some(LastPage {
+            after,
+            commits,
+            page: Rc::clone(&page),
+        });
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgewatch_core::event::{EventId, WatchId};
+
+    use super::*;
+
+    fn event(record: &str) -> FilteredEvent {
+        FilteredEvent::new(StoredEvent {
+            offset: 1,
+            id: EventId {
+                watch: WatchId([1; 16]),
+                seq: 1,
+            },
+            wall_ms: 0,
+            record: record.to_owned(),
+        })
+    }
+
+    #[test]
+    fn an_event_passes_if_it_meets_every_condition() {
+        let failed =
+            event(r#"{"event_type":"job.failed","job":"diff/1","labels":{"a":"1","b":"2"}}"#);
+        let started = event(r#"{"event_type":"watch.started"}"#);
+        let labels = |labels: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            labels.iter().map(own).collect()
+        };
+        let filter = |jobs: &[&str], pairs: &[(&str, &str)], types: &[&str]| EventFilter {
+            jobs: jobs.iter().map(|job| job.parse().unwrap()).collect(),
+            labels: labels(pairs),
+            types: types.iter().map(ToString::to_string).collect(),
+        };
+        for (filter, failed_passes, started_passes) in [
+            (filter(&[], &[], &[]), true, true),
+            (filter(&["diff/2", "diff/1"], &[], &[]), true, false),
+            (filter(&["update/1"], &[], &[]), false, false),
+            (filter(&[], &[("a", "1")], &[]), true, false),
+            (filter(&[], &[("a", "1"), ("b", "3")], &[]), false, false),
+            (filter(&[], &[], &["job.*"]), true, false),
+            (
+                filter(&[], &[], &["watch.started", "job.failed"]),
+                true,
+                true,
+            ),
+            (filter(&["diff/1"], &[], &["job.completed"]), false, false),
+        ] {
+            assert_eq!(failed.passes(&filter), failed_passes, "{filter:?}");
+            assert_eq!(started.passes(&filter), started_passes, "{filter:?}");
+        }
+        assert!(event("unreadable").passes(&EventFilter::default()));
+    }
+}
