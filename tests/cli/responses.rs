@@ -104,6 +104,36 @@ fn jobfailed_is_read_as_a_word_and_as_an_empty_list() {
 }
 
 #[test]
+fn a_response_that_calls_itself_an_error_is_one_whatever_stands_beside_it() {
+    for body in [
+        r#"{"jobprogress":100,"success":false,"error_message":"locked"}"#,
+        r#"{"success":"false","error_message":"locked","jobstateid":5,"jobfailed":0}"#,
+        r#"{"jobprogress":100,"success":0,"error":"locked"}"#,
+        r#"{"error":true,"error_message":"locked","jobprogress":100}"#,
+        r#"{"jobprogress":100,"error":1,"joberror":"locked"}"#,
+        r#"{"jobprogress":100,"error":"true","error_message":"locked"}"#,
+        r#"{"error_message":"locked","jobprogress":null,"jobfailed":null,"jobstateid":null}"#,
+        r#"{"error_code":3,"error_message":"locked","jobprogress":0,"jobfailed":0,"jobstateid":0}"#,
+    ] {
+        expect_error(watch_body(body.as_bytes()), "api_error", "locked");
+    }
+    for fields in [
+        r#""success":true,"error":false"#,
+        r#""success":null,"error":null"#,
+        r#""success":"","error":"","error_message":"""#,
+        r#""success":"true","error":"false","error_code":0"#,
+        r#""success":1,"error":0"#,
+    ] {
+        watch_body(format!(r#"{{{fields},"jobprogress":100}}"#).as_bytes()).expect(0);
+    }
+    for job in [r#""jobfailed":1"#, r#""jobstateid":6"#] {
+        let body = format!(r#"{{"success":false,"error_message":"disk full",{job}}}"#);
+        let end = watch_body(body.as_bytes()).expect(1).end_of("update/77");
+        assert_eq!(end["error_message"], "disk full");
+    }
+}
+
+#[test]
 fn a_response_about_another_job_is_a_bad_response_that_names_both() {
     for id in ["78", "\"78\"", "78.0"] {
         let body = format!(r#"{{"updateid":{id},"jobprogress":100}}"#);

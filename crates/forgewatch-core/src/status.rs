@@ -16,7 +16,8 @@ pub struct Status {
     pub progress: Option<f32>,
     /// `jobfailed`: 0 if not set, 1 for true, otherwise the number (some servers count failures).
     pub failed: u32,
-    /// `joberror`, not empty, as sent (at most 8 KiB). Untrusted text.
+    /// `joberror`, or without one the message of the response if it is `rejected`; not empty, as sent (at most 8 KiB).
+    /// Untrusted text.
     pub error: Option<String>,
     /// `jobeta`: the ETA, Unix seconds, 1 to the end of the year 9999.
     pub eta: Option<i64>,
@@ -34,6 +35,8 @@ pub struct Status {
     pub diff_id: Option<JobId>,
     /// `updateid`, above 0.
     pub update_id: Option<JobId>,
+    /// Whether the response calls itself an error: `success` is false or `error` true. It counts only if the job failed.
+    pub rejected: bool,
 }
 
 impl Status {
@@ -91,11 +94,11 @@ impl DiffNames {
     }
 }
 
-/// The server's error envelope: HTTP 200, but the *request* failed (not the job).
+/// The server's error envelope, or a status that calls itself an error: HTTP 200, but the *request* failed (not the job).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiError {
     /// `error_code`.
     pub code: Option<i64>,
-    /// `error_message`, or `error` if that is a text (at most 8 KiB; empty without either). Untrusted text.
+    /// `error_message`, else `error` if that is a text, else `joberror`, else empty (at most 8 KiB). Untrusted text.
     pub message: String,
 }

@@ -12,7 +12,7 @@ use crate::status::{ApiError, DiffFiles, FileSum, Status};
 pub enum DecodedBody {
     /// The job's status.
     Status(Box<Status>),
-    /// The error envelope: the request failed. It says nothing about the job.
+    /// An error of the request. Whatever it says about the job does not count.
     Error(ApiError),
 }
 
@@ -256,7 +256,7 @@ impl Fields {
             Field::Success => self.envelope.success = value.truth(),
             Field::Error => {
                 self.envelope.error = value.truth();
-                self.envelope.error_text = value.text();
+                self.envelope.error_text = value.text().filter(|_| !value.is_flag());
             }
             Field::ErrorCode => self.envelope.code = value.integer(),
             Field::ErrorMessage => self.envelope.message = value.text(),
@@ -267,10 +267,8 @@ impl Fields {
     /// Sets a field to an object or a list, which is the wrong type for most.
     fn set_nested(&mut self, at: u64, bracket: u8) {
         self.set(at, Scalar::Null);
-        match self.field {
-            Field::Failed => (self.invalid_failed, self.nested_failed) = (None, (at, bracket)),
-            // In PHP, an empty list is false and any other is true.
-            _ => self.set_flag(false),
+        if self.field == Field::Failed {
+            self.nested_failed = (at, bracket);
         }
     }
 
@@ -278,14 +276,9 @@ impl Fields {
     fn set_not_empty(&mut self) {
         match self.field {
             Field::Failed => self.invalid_failed = Some(self.nested_failed),
-            _ => self.set_flag(true),
-        }
-    }
-
-    fn set_flag(&mut self, truth: bool) {
-        match self.field {
-            Field::Success => self.envelope.success = Some(truth),
-            Field::Error => self.envelope.error = Some(truth),
+            // In PHP, a list that is not empty is true.
+            Field::Success => self.envelope.success = Some(true),
+            Field::Error => self.envelope.error = Some(true),
             _ => {}
         }
     }
@@ -309,8 +302,23 @@ impl Fields {
 
     /// Ends the body at the offset `at` and returns its content.
     pub(super) fn finish(mut self, at: u64) -> Result<DecodedBody, DecodeError> {
+        let by_name = || JobState::from_name(self.status.state_name.as_deref()?);
+        self.status.state = self.state_by_id.or_else(by_name);
+        let rejected = self.envelope.is_error(is_blank(&self.status));
+        let failed = self.status.failed > 0 || self.status.state == Some(JobState::Failed);
+        if rejected && !failed {
+            let message = self.envelope.message.or(self.envelope.error_text);
+            return Ok(DecodedBody::Error(ApiError {
+                code: self.envelope.code,
+                message: message.or(self.status.error).unwrap_or_default(),
+            }));
+        }
         if !self.is_status {
-            return self.envelope.finish(at).map(DecodedBody::Error);
+            return Err(DecodeError {
+                at,
+                expected: "a job field (jobprogress, jobfailed, jobstateid or jobstatename)",
+                found: None,
+            });
         }
         if let Some((at, first)) = self.invalid_failed {
             return Err(DecodeError {
@@ -319,8 +327,10 @@ impl Fields {
                 found: Some(first),
             });
         }
-        let by_name = || JobState::from_name(self.status.state_name.as_deref()?);
-        self.status.state = self.state_by_id.or_else(by_name);
+        self.status.rejected = rejected;
+        if rejected && self.status.error.is_none() {
+            self.status.error = self.envelope.message.or(self.envelope.error_text);
+        }
         let maps = [self.added, self.modified, self.removed];
         if maps.iter().any(Option::is_some) {
             let [added, modified, removed] = maps.map(Option::unwrap_or_default);
@@ -334,19 +344,17 @@ impl Fields {
     }
 }
 
+/// Whether nothing in the status distinguishes it from a row of empty fields.
+fn is_blank(status: &Status) -> bool {
+    matches!(status.state, None | Some(JobState::Unknown(0)))
+        && status.state_name.is_none()
+        && status.progress.is_none_or(|progress| progress == 0.0)
+}
+
 impl Envelope {
-    fn finish(self, at: u64) -> Result<ApiError, DecodeError> {
-        let failed = self.success == Some(false) || self.error == Some(true);
-        if !failed && self.message.is_none() {
-            return Err(DecodeError {
-                at,
-                expected: "a job field (jobprogress, jobfailed, jobstateid or jobstatename)",
-                found: None,
-            });
-        }
-        Ok(ApiError {
-            code: self.code,
-            message: self.message.or(self.error_text).unwrap_or_default(),
-        })
+    /// Whether the response is an error: it says so, or it has an error's details and a blank status.
+    fn is_error(&self, is_blank: bool) -> bool {
+        let has_details = self.message.is_some() || self.code.is_some_and(|code| code != 0);
+        self.success == Some(false) || self.error == Some(true) || (is_blank && has_details)
     }
 }

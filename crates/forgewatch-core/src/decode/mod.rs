@@ -26,9 +26,11 @@
 //! - The last of duplicate keys counts. Keys are compared unescaped.
 //! - An empty text is `None`.
 //!
-//! An object with any of the keys `jobprogress`, `jobfailed`, `jobstateid` and `jobstatename` is a status. Any other
-//! object is the error envelope if `success` is false, `error` is true (both by PHP's rules of truth) or it has an
-//! `error_message`, and otherwise an error.
+//! An object is an error if `success` is false (`false`, 0, "false", "0") or `error` is true (`true`, any other number or
+//! text, an object or list that is not empty), whatever else it says; except that a job that failed (`jobfailed` or state
+//! 6) has failed. null and empty values mean nothing. An object with an `error_message` or `error_code` whose job fields
+//! are all missing, null or 0 is an error too. Any other object with one of the keys `jobprogress`, `jobfailed`,
+//! `jobstateid` and `jobstatename` is a status.
 //!
 //! # Why not an existing parser
 //! The network pushes bytes, while `serde_json` pulls them. Of the push parsers, `actson` 2.1 reads a large diff at a

@@ -1,4 +1,4 @@
-//! Conversion of scalars: numbers may be strings, and truth follows PHP's rules.
+//! Conversion of scalars: numbers and truth values may be strings.
 //!
 //! None is a value of the wrong type or range; callers treat it like a missing field.
 
@@ -131,13 +131,19 @@ impl Scalar<'_> {
         }
     }
 
-    /// The truth of the value by PHP's rules: `false`, 0, `""` and `"0"` are false. None for null.
+    /// The truth of a flag: `false`, 0, "false" and "0" are false. None for null and an empty text.
     pub(super) fn truth(&self) -> Option<bool> {
         match self {
             Self::Null => None,
             Self::Bool(truth) => Some(*truth),
-            Self::Number(_) => Some(self.number() != Some(0.0)),
-            Self::String(text) => Some(!matches!(text.complete(), Some(b"" | b"0"))),
+            Self::String(text) if text.is(b"") => None,
+            Self::String(text) if text.is(b"false") => Some(false),
+            Self::Number(_) | Self::String(_) => Some(self.number() != Some(0.0)),
         }
+    }
+
+    /// Whether the value is a truth value or a number, also in a string.
+    pub(super) fn is_flag(&self) -> bool {
+        self.failures().is_some()
     }
 }

@@ -244,7 +244,7 @@ impl Watch {
             Input::Due => step.on_due(),
             Input::Suspended(kind) => step.on_suspended(kind),
             Input::Probe => step.poll(),
-            Input::Status(fresh) => step.on_status(*fresh),
+            Input::Status(fresh) => step.on_status(*fresh, rng),
             Input::Error(error) => step.on_error(error, rng),
             Input::PollNow => step.reschedule(cx.now.up_ms),
             Input::LimitsChanged => step.on_limits_changed(),

@@ -9,15 +9,28 @@ use crate::event::{EventFields, EventType};
 use crate::job::JobState;
 use crate::limits::JobFailed;
 use crate::poll_log::{PollResult, WaitReason};
+use crate::rng::SeededRng;
 use crate::schedule::{Observation, Policy};
 use crate::status::{DiffNames, Status, whole_percent};
 use crate::time::millis;
+use crate::verdict::{ErrorKind, PollError};
 
 /// `job.eta_slipped` needs a delay above this and above a quarter of the time left.
 const MIN_SLIP_SECONDS: i64 = 60;
 
 impl PendingStep<'_> {
-    pub(super) fn on_status(&mut self, mut fresh: FreshStatus) -> Next {
+    pub(super) fn on_status(&mut self, mut fresh: FreshStatus, rng: &mut SeededRng) -> Next {
+        let failed_state = fresh.status.state == Some(JobState::Failed);
+        // A count alone does not end the job, so that the error of the request counts.
+        if fresh.status.rejected && self.cx.limits.jobfailed == JobFailed::Count && !failed_state {
+            let error = PollError {
+                kind: ErrorKind::Api,
+                http_status: Some(200),
+                message: fresh.status.error.unwrap_or_default(),
+                retry_after: None,
+            };
+            return self.on_error(error, rng);
+        }
         self.clear_errors();
         self.keep_names(std::mem::take(&mut fresh.status.names));
 

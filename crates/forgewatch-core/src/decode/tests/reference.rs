@@ -110,19 +110,6 @@ fn depth(value: &Value) -> usize {
 
 fn reference(body: &Value) -> Option<DecodedBody> {
     let get = |key| body.get(key).unwrap_or(&Value::Null);
-    let keys = ["jobprogress", "jobfailed", "jobstateid", "jobstatename"];
-    if keys.iter().all(|&key| body.get(key).is_none()) {
-        let message = text(get("error_message"));
-        let is_error = truth(get("success")) == Some(false)
-            || truth(get("error")) == Some(true)
-            || message.is_some();
-        return is_error.then(|| {
-            DecodedBody::Error(ApiError {
-                code: integer(get("error_code")),
-                message: message.or(text(get("error"))).unwrap_or_default(),
-            })
-        });
-    }
     let failed = match get("jobfailed") {
         Value::Null => 0.0,
         Value::Bool(failed) => f64::from(u8::from(*failed)),
@@ -131,24 +118,53 @@ fn reference(body: &Value) -> Option<DecodedBody> {
         Value::String(text) if text.trim_ascii().eq_ignore_ascii_case("false") => 0.0,
         Value::Array(items) if items.is_empty() => 0.0,
         Value::Object(fields) if fields.is_empty() => 0.0,
-        other => number(other)?,
+        other => number(other).unwrap_or(f64::NAN),
     };
     let by_name = || JobState::from_name(get("jobstatename").as_str()?);
+    let state = integer(get("jobstateid"))
+        .map(JobState::from_id)
+        .or_else(by_name);
+    let state_name = text(get("jobstatename"));
+    let progress = number(get("jobprogress")).map(|x| x.clamp(0.0, 100.0) as f32);
+    let (code, message) = (integer(get("error_code")), text(get("error_message")));
+    let is_blank = state.is_none_or(|state| state.id() == 0)
+        && state_name.is_none()
+        && progress.unwrap_or_default() == 0.0;
+    let rejected = truth(get("success")) == Some(false)
+        || truth(get("error")) == Some(true)
+        || is_blank && (message.is_some() || code.unwrap_or_default() != 0);
+    let error_text = get("error");
+    let is_flag = ["true", "false"].contains(
+        &&*error_text
+            .as_str()
+            .unwrap_or_default()
+            .trim_ascii()
+            .to_ascii_lowercase(),
+    ) || number(error_text).is_some();
+    let message = message.or(text(error_text).filter(|_| !is_flag));
+    let job_error = text(get("joberror"));
+    if rejected && !(failed > 0.0 || failed < 0.0 || state == Some(JobState::Failed)) {
+        let message = message.or(job_error).unwrap_or_default();
+        return Some(DecodedBody::Error(ApiError { code, message }));
+    }
+    let keys = ["jobprogress", "jobfailed", "jobstateid", "jobstatename"];
+    if keys.iter().all(|&key| body.get(key).is_none()) || failed.is_nan() {
+        return None;
+    }
     let maps = ["added", "modified", "removed"].map(|key| files(get(key)));
     let [added, modified, removed] = maps.map(Option::unwrap_or_default);
     let name = |key| text(get(key).get("name")?);
     Some(DecodedBody::Status(Box::new(Status {
-        state: integer(get("jobstateid"))
-            .map(JobState::from_id)
-            .or_else(by_name),
-        state_name: text(get("jobstatename")),
-        progress: number(get("jobprogress")).map(|x| x.clamp(0.0, 100.0) as f32),
+        state,
+        state_name,
+        progress,
         failed: if failed == 0.0 {
             0
         } else {
             (failed as u32).max(1)
         },
-        error: text(get("joberror")),
+        error: job_error.or(message.filter(|_| rejected)),
+        rejected,
         eta: seconds(get("jobeta")),
         created: seconds(get("jobcreated")),
         start: seconds(get("jobstart")),
@@ -221,9 +237,11 @@ fn truth(value: &Value) -> Option<bool> {
         Value::Null => None,
         Value::Bool(truth) => Some(*truth),
         Value::Number(number) => Some(number.as_f64() != Some(0.0)),
-        Value::String(text) => Some(!["", "0"].contains(&&**text)),
-        Value::Array(items) => Some(!items.is_empty()),
-        Value::Object(fields) => Some(!fields.is_empty()),
+        Value::String(text) if text.trim_ascii().is_empty() => None,
+        Value::String(text) if text.trim_ascii().eq_ignore_ascii_case("false") => Some(false),
+        Value::String(_) => Some(number(value) != Some(0.0)),
+        Value::Array(items) => (!items.is_empty()).then_some(true),
+        Value::Object(fields) => (!fields.is_empty()).then_some(true),
     }
 }
 
