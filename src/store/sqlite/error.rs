@@ -54,59 +54,34 @@ pub enum OpenError {
 }
 
 /// An error of the file, before it becomes an [`OpenError`] or a [`StoreError`].
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum DbError {
-    Sql(rusqlite::Error),
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    #[error("{0}")]
     Damaged(String),
     /// Concerns one request only.
-    Rejected(StoreError),
-    Io(io::Error),
-    Newer {
-        found: i64,
-        supported: i64,
-    },
+    #[error(transparent)]
+    Rejected(#[from] StoreError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("not a state file of this version")]
+    Newer { found: i64, supported: i64 },
+    #[error("not a state file of this version")]
     Foreign,
-}
-
-impl From<rusqlite::Error> for DbError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<io::Error> for DbError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<StoreError> for DbError {
-    fn from(error: StoreError) -> Self {
-        Self::Rejected(error)
-    }
 }
 
 impl From<DbError> for StoreError {
     fn from(error: DbError) -> Self {
-        let error = match error {
-            DbError::Rejected(error) => return error,
-            DbError::Damaged(reason) => return Self::Fatal(reason),
-            DbError::Io(error) => return Self::Fatal(error.to_string()),
-            DbError::Newer { .. } | DbError::Foreign => {
-                return Self::Fatal("not a state file of this version".to_owned());
-            }
-            DbError::Sql(error) => error,
-        };
-        let text = error.to_string();
-        let Some(cause) = error.sqlite_error() else {
-            return Self::Fatal(text);
-        };
-        if is_temporary(&error) {
-            return Self::Unavailable(text);
-        }
-        match cause.code {
-            ErrorCode::ConstraintViolation | ErrorCode::TooBig => Self::Rejected(text),
-            _ => Self::Fatal(text),
+        let reason = error.to_string();
+        match error {
+            DbError::Rejected(error) => error,
+            DbError::Sql(error) if is_temporary(&error) => Self::Unavailable(reason),
+            DbError::Sql(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) => Self::Rejected(reason),
+                _ => Self::Fatal(reason),
+            },
+            _ => Self::Fatal(reason),
         }
     }
 }
@@ -121,34 +96,27 @@ pub(super) fn is_temporary(error: &rusqlite::Error) -> bool {
 }
 
 pub(super) fn open_error(path: &Path, error: DbError) -> OpenError {
-    let path = path.to_owned();
-    let error = match error {
-        DbError::Newer { found, supported } => {
-            return OpenError::Newer {
-                path,
-                found,
-                supported,
-            };
-        }
-        DbError::Foreign => return OpenError::Foreign { path },
-        DbError::Damaged(reason) => return OpenError::Corrupt { path, reason },
-        DbError::Io(error) => return io_error(&path, &error),
-        DbError::Rejected(error) => {
-            let reason = error.to_string();
-            return OpenError::Io { path, reason };
-        }
-        DbError::Sql(error) => error,
-    };
-    let reason = error.to_string();
-    if is_temporary(&error) {
-        return OpenError::Unavailable { path, reason };
-    }
-    match error.sqlite_error_code() {
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            OpenError::ReadOnly { path, reason }
-        }
-        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => OpenError::Io { path, reason },
-        _ => OpenError::Corrupt { path, reason },
+    let (path, reason) = (path.to_owned(), error.to_string());
+    match error {
+        DbError::Newer { found, supported } => OpenError::Newer {
+            path,
+            found,
+            supported,
+        },
+        DbError::Foreign => OpenError::Foreign { path },
+        DbError::Damaged(_) => OpenError::Corrupt { path, reason },
+        DbError::Io(error) => io_error(&path, &error),
+        DbError::Rejected(_) => OpenError::Io { path, reason },
+        DbError::Sql(error) if is_temporary(&error) => OpenError::Unavailable { path, reason },
+        DbError::Sql(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                OpenError::ReadOnly { path, reason }
+            }
+            Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => {
+                OpenError::Io { path, reason }
+            }
+            _ => OpenError::Corrupt { path, reason },
+        },
     }
 }
 
