@@ -1,25 +1,43 @@
 //! The two applications: the one-shot ([`watch`] with `--until-done`, [`demo`]) and the daemon. They own the engine,
 //! signals, output and lifecycle.
 
-pub mod api_check;
 pub mod command_error;
 mod daemon;
 pub mod demo;
 mod exit_status;
 mod one_shot;
 pub mod setup;
-pub mod watch;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::clanforge::ApiSettings;
+use crate::config::{self, CommandLine, Env};
 use crate::engine::Throttle;
+use command_error::CommandError;
 use forgewatch_core::event::WatchId;
+use setup::{Prepared, prepare};
 
 /// How long shutdown waits for a reader that does not read.
 const READER_GRACE: Duration = Duration::from_secs(4);
+
+/// Watches the jobs until they have ended or, without `until_done`, until a signal arrives.
+pub fn watch(command_line: CommandLine, until_done: bool, env: &Env) -> Result<u8, CommandError> {
+    if !until_done {
+        return daemon::run(command_line, env).map(|()| 0);
+    }
+    let loaded = config::load(&command_line, env);
+    let Prepared { loaded, client, .. } = prepare(loaded, env).map_err(CommandError::usage)?;
+    let config = one_shot::OneShotConfig {
+        settings: loaded.settings,
+        client,
+        options: loaded.one_shot,
+        output: loaded.output,
+        keep_calibration: true,
+    };
+    Ok(one_shot::run(config, env)?.exit_code)
+}
 
 fn new_watch_id() -> Result<WatchId, getrandom::Error> {
     let mut id = [0; 16];

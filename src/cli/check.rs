@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::args::CheckArgs;
-use crate::app::api_check;
 use crate::app::command_error::CommandError;
-use crate::app::setup::{Prepared, prepare};
+use crate::app::setup::{Prepared, check_api, prepare};
 use crate::config::credentials::CredentialsSource;
 use crate::config::settings::ControlSettings;
 use crate::config::{self, Env, Loaded};
@@ -22,7 +21,7 @@ pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
     } = prepare(loaded, env).map_err(CommandError::usage)?;
     let _ = io::stdout().write_all(summary(&loaded, &credentials_source).as_bytes());
     if args.online {
-        let response = api_check::run(&loaded.settings, &client).map_err(CommandError::failed)?;
+        let response = check_api(&loaded.settings, &client).map_err(CommandError::failed)?;
         let _ = writeln!(io::stdout(), "online:        {response}");
     }
     Ok(())

@@ -34,7 +34,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     match cli.command {
         Command::Watch(args) => {
             let until_done = args.until_done;
-            exit_with(app::watch::run(args.into_command_line(), until_done, env))
+            exit_with(app::watch(args.into_command_line(), until_done, env))
         }
         Command::Demo(args) => exit_with(app::demo::run(args.output.output, env)),
         Command::Simulate(args) => exit(simulate::run(&args, env)),
@@ -44,7 +44,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::List(args) => exit(client::list::run(&args, env)),
         Command::Show(args) => exit(client::show::run(&args, env)),
         Command::Events(args) => exit(client::events::run(&args, env)),
-        Command::Reload(args) => exit(client::reload::run(&args, env)),
+        Command::Reload(args) => exit(client::reload(&args, env)),
         Command::Hooks(args) => exit(client::hooks::run(&args, env)),
         Command::State(args) => exit(state::run(&args)),
         Command::Completions(args) => exit(generate::completions(&args)),

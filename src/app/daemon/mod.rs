@@ -8,21 +8,25 @@ mod load_config;
 mod output;
 mod responses;
 mod service;
-mod service_timeout;
 mod shutdown;
-mod signal_listener;
-mod startup;
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
 
 use super::command_error::CommandError;
 use super::setup::{block_on, start_report};
 use crate::config::{CommandLine, Env};
-use crate::os;
-use crate::os::signals::Signals;
+use crate::os::signals::{Signal, Signals};
+use crate::os::{self, notify};
 use crate::report::OutputMode;
 use load_config::load_config;
 use service::Service;
-use service_timeout::with_extended_timeout;
-use signal_listener::SignalListener;
+
+/// The length of one extension of the service manager's time limit.
+const EXTENSION: Duration = Duration::from_secs(10);
 
 /// Watches until a signal arrives.
 pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandError> {
@@ -48,4 +52,56 @@ pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandErr
         }
     });
     ended.map_err(CommandError::internal)?
+}
+
+/// Receives signals, also during work that may wait for the disk.
+struct SignalListener {
+    signals: Signals,
+    /// Received by [`Self::unless_stopped`], for [`Self::next`].
+    later: VecDeque<Signal>,
+}
+
+impl SignalListener {
+    fn new(signals: Signals) -> Self {
+        let later = VecDeque::new();
+        Self { signals, later }
+    }
+
+    /// The next signal. Cancel-safe.
+    async fn next(&mut self) -> Signal {
+        match self.later.pop_front() {
+            Some(signal) => signal,
+            None => self.signals.next().await,
+        }
+    }
+
+    /// Runs `work`. None if a stop signal canceled it.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                signal = self.signals.next() => match signal {
+                    Signal::Stop(_) => return None,
+                    other => self.later.push_back(other),
+                },
+            }
+        }
+    }
+}
+
+/// Runs `work` and extends the service manager's time limit meanwhile, for `most` in total: work that takes longer is considered stuck.
+async fn with_extended_timeout<T>(most: Option<Duration>, work: impl Future<Output = T>) -> T {
+    let until = most.map(|most| Instant::now() + most);
+    let mut extensions = interval(EXTENSION / 4);
+    let mut work = pin!(work);
+    loop {
+        let may_extend = until.is_none_or(|until| Instant::now() < until);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = extensions.tick(), if may_extend => notify::extend_timeout(EXTENSION),
+        }
+    }
 }

@@ -1,31 +1,32 @@
 //! The running daemon: its loop, requests of clients, reload and shutdown.
 
 use std::iter;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, OptionFuture};
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::credential_refresh::RefreshingClient;
 use super::load_config::{SqliteDaemon, load_config};
 use super::output::{EventOutput, announce_lag};
 use super::responses::respond;
-use super::signal_listener::SignalListener;
-use super::{responses, shutdown, startup};
+use super::{SignalListener, responses, shutdown};
 use crate::app::command_error::CommandError;
 use crate::app::{READER_GRACE, new_watch_id, ticks};
 use crate::config::settings::Settings;
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{Request, Response};
 use crate::control::{ControlServer, PendingRequest};
-use crate::daemon::{Daemon, DaemonConfig, DaemonParts, StartupError};
+use crate::daemon::{Daemon, DaemonConfig, DaemonParts, StartupError, retry_while_full};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::os::notify;
 use crate::os::signals::Signal;
 use crate::report::{FRAME_INTERVAL, Report};
-use crate::store::{SqliteStore, StoreError};
+use crate::store::{OpenError, SqliteStore, StoreError, StoredState};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
 
@@ -66,7 +67,7 @@ impl Service {
         daemon_config: DaemonConfig<RefreshingClient, Actions>,
         report: Report,
     ) -> Result<Self, CommandError> {
-        let (store, stored) = startup::open(&settings.state.path).await?;
+        let (store, stored) = open_state(&settings.state.path).await?;
         let path = settings.state.path.display();
         let clock = SystemClock::start();
         let seed = getrandom::u64().map_err(CommandError::internal)?;
@@ -331,4 +332,26 @@ impl Service {
             () = shutdown => {}
         }
     }
+}
+
+/// Opens the state, and waits while the disk is full.
+async fn open_state(path: &Path) -> Result<(SqliteStore, StoredState), CommandError> {
+    let opened = retry_while_full(
+        |error| match error {
+            Ok(error @ OpenError::Unavailable { .. }) => Some(error.to_string()),
+            _ => None,
+        },
+        async || {
+            let file = path.to_owned();
+            // Reads every row; in a thread, so that signals are still received.
+            match spawn_blocking(move || SqliteStore::open(&file)).await {
+                Ok(opened) => opened.map_err(Ok),
+                Err(error) => Err(Err(error)),
+            }
+        },
+    );
+    opened.await.map_err(|error| match error {
+        Ok(error) => CommandError::unusable(error),
+        Err(error) => CommandError::internal(error),
+    })
 }

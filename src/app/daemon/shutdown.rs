@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::load_config::SqliteDaemon;
 use super::output::{EventOutput, announce_lag};
-use super::service_timeout::with_extended_timeout;
+use super::with_extended_timeout;
 use crate::app::READER_GRACE;
 use crate::store::{SqliteStore, StoreError};
 use forgewatch_core::event::Event;

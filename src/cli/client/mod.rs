@@ -6,7 +6,6 @@ pub(super) mod events;
 pub(super) mod hooks;
 pub(super) mod jobs;
 pub(super) mod list;
-pub(super) mod reload;
 pub(super) mod show;
 mod table;
 
@@ -14,11 +13,19 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::app::command_error::CommandError;
-use crate::cli::args::client::DaemonArgs;
+use crate::cli::args::client::{DaemonArgs, ReloadArgs};
 use crate::config::{self, Env, SocketLocation};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
+
+/// `forgewatch reload`. Errors in the file are an error of this command.
+pub(super) fn reload(args: &ReloadArgs, env: &Env) -> Result<(), CommandError> {
+    match DaemonClient::find(&args.daemon, env).call(&Request::Reload)? {
+        Response::Done => write_stdout("configuration reloaded\n").map(drop),
+        _ => Err(unexpected_response()),
+    }
+}
 
 fn unexpected_response() -> CommandError {
     CommandError::failed("unexpected response from the daemon; its version may differ")
