@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::env::Env;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::hooks::{self, HookDraft};
@@ -197,11 +199,11 @@ pub fn output(flag: Option<OutputFormat>, env: &Env) -> Result<OutputFormat, Con
     let Some(word) = env.text(VARIABLE)? else {
         return Ok(flag.unwrap_or_default());
     };
-    let mut formats = OutputFormat::ALL.into_iter();
-    let format = formats.find(|format| format.as_str() == word);
-    let format = format.ok_or_else(|| {
-        let words = OutputFormat::ALL.map(OutputFormat::as_str).join(", ");
-        let what = format!("invalid output format {}: use one of {words}", quoted(word));
+    let format = OutputFormat::from_str(word, false).map_err(|_| {
+        let what = format!(
+            "invalid output format {}: use one of auto, progress, text, json, quiet",
+            quoted(word)
+        );
         ConfigError::new(Origin::Variable(VARIABLE), what)
     })?;
     Ok(flag.unwrap_or(format))

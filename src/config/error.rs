@@ -82,20 +82,6 @@ impl ConfigErrors {
         }
         Err(Self(errors))
     }
-
-    /// The errors in the order in which they are displayed.
-    pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
-        self.0.iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a ConfigErrors {
-    type Item = &'a ConfigError;
-    type IntoIter = std::slice::Iter<'a, ConfigError>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
 }
 
 impl From<ConfigError> for ConfigErrors {

@@ -38,37 +38,21 @@ impl ConfigFile {
 /// A file that exists but cannot be read is an error: without it, another base URL or account could be used.
 pub(super) fn config(named: Option<&Path>, env: &Env) -> Result<Option<ConfigFile>, ConfigError> {
     if let Some(path) = named.or_else(|| env.path("FORGEWATCH_CONFIG")) {
-        let (text, owner) = read_config(path, "name another file with --config")?;
-        return Ok(Some(ConfigFile {
-            path: path.to_owned(),
-            named: true,
-            owner,
-            text,
-        }));
+        return read_config(path.to_owned(), true).map(Some);
     }
-    for path in default_paths(env) {
-        let exists = match std::fs::metadata(&path) {
-            Ok(_) => true,
-            Err(e) => !matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ),
-        };
-        if exists {
-            let (text, owner) = read_config(&path, "to run without it, use --config /dev/null")?;
-            return Ok(Some(ConfigFile {
-                path,
-                named: false,
-                owner,
-                text,
-            }));
-        }
-    }
-    Ok(None)
+    let exists = |path: &PathBuf| match std::fs::metadata(path) {
+        Ok(_) => true,
+        Err(e) => !matches!(
+            e.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    };
+    let found = default_paths(env).find(exists);
+    found.map(|path| read_config(path, false)).transpose()
 }
 
 /// The user's file, then the system's. The XDG specification says to ignore a relative `XDG_CONFIG_HOME`.
-fn default_paths(env: &Env) -> Vec<PathBuf> {
+fn default_paths(env: &Env) -> impl Iterator<Item = PathBuf> {
     let xdg = env
         .path("XDG_CONFIG_HOME")
         .filter(|path| path.is_absolute());
@@ -78,14 +62,17 @@ fn default_paths(env: &Env) -> Vec<PathBuf> {
         .into_iter()
         .chain([PathBuf::from("/etc")])
         .map(|base| base.join("forgewatch/forgewatch.toml"))
-        .collect()
 }
 
-/// Returns the text and the owner's uid.
-fn read_config(path: &Path, hint: &str) -> Result<(String, u32), ConfigError> {
-    let error = |what: String| ConfigError::new(Origin::File(path.to_owned()), what);
+fn read_config(path: PathBuf, named: bool) -> Result<ConfigFile, ConfigError> {
+    let error = |what: String| ConfigError::new(Origin::File(path.clone()), what);
+    let hint = if named {
+        "name another file with --config"
+    } else {
+        "to run without it, use --config /dev/null"
+    };
     let unreadable = |e: io::Error| error(format!("cannot read the file: {e}; {hint}"));
-    let file = File::open(path).map_err(unreadable)?;
+    let file = File::open(&path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     if meta.is_dir() {
         return Err(error("is a directory; name a file".to_owned()));
@@ -99,7 +86,12 @@ fn read_config(path: &Path, hint: &str) -> Result<(String, u32), ConfigError> {
         )));
     }
     let text = bounded_text(file, MAX_CONFIG).map_err(error)?;
-    Ok((text, meta.uid()))
+    Ok(ConfigFile {
+        path,
+        named,
+        owner: meta.uid(),
+        text,
+    })
 }
 
 /// The whole content, if it is UTF-8 and at most `max` bytes.

@@ -131,105 +131,28 @@ const fn key<T>(name: &'static str, kind: ValueKind<T>) -> Key<T> {
     }
 }
 
-pub(super) const fn duration<T>(
-    name: &'static str,
-    min: Duration,
-    max: Duration,
-    set: fn(&mut T, Duration),
-) -> Key<T> {
-    key(name, ValueKind::Duration { min, max, set })
+/// A function per variant, so that a row of the table begins with `count("retries", 0, 100, set)`.
+macro_rules! constructors {
+    ($($name:ident: $variant:ident { $($field:ident: $type:ty),* },)*) => {$(
+        pub(super) const fn $name<T>(name: &'static str, $($field: $type),*) -> Key<T> {
+            key(name, ValueKind::$variant { $($field),* })
+        }
+    )*};
 }
 
-pub(super) const fn duration_or_never<T>(
-    name: &'static str,
-    min: Duration,
-    max: Duration,
-    set: fn(&mut T, Option<Duration>),
-) -> Key<T> {
-    key(name, ValueKind::DurationOrNever { min, max, set })
-}
-
-pub(super) const fn count<T>(
-    name: &'static str,
-    min: u64,
-    max: u64,
-    set: fn(&mut T, u64),
-) -> Key<T> {
-    key(name, ValueKind::Count { min, max, set })
-}
-
-pub(super) const fn rate<T>(
-    name: &'static str,
-    min: f64,
-    max: f64,
-    set: fn(&mut T, f64),
-) -> Key<T> {
-    key(name, ValueKind::Rate { min, max, set })
-}
-
-pub(super) const fn size<T>(
-    name: &'static str,
-    min: u64,
-    max: u64,
-    set: fn(&mut T, u64),
-) -> Key<T> {
-    key(name, ValueKind::Size { min, max, set })
-}
-
-pub(super) const fn switch<T>(name: &'static str, set: fn(&mut T, bool)) -> Key<T> {
-    key(name, ValueKind::Switch { set })
-}
-
-pub(super) const fn word<T>(
-    name: &'static str,
-    words: &'static [&'static str],
-    set: fn(&mut T, &str),
-) -> Key<T> {
-    key(name, ValueKind::Word { words, set })
-}
-
-pub(super) const fn path<T>(name: &'static str, set: fn(&mut T, PathBuf)) -> Key<T> {
-    key(name, ValueKind::Path { set })
-}
-
-pub(super) const fn socket<T>(name: &'static str, set: fn(&mut T, PathBuf)) -> Key<T> {
-    key(name, ValueKind::Socket { set })
-}
-
-pub(super) const fn text<T>(
-    name: &'static str,
-    accepted: &'static str,
-    pattern: &'static str,
-    set: fn(&mut T, &str) -> Result<(), String>,
-) -> Key<T> {
-    key(
-        name,
-        ValueKind::Text {
-            accepted,
-            pattern,
-            set,
-        },
-    )
-}
-
-pub(super) const fn array<T>(
-    name: &'static str,
-    accepted: &'static str,
-    words: fn() -> Vec<&'static str>,
-    set: SetList<T>,
-) -> Key<T> {
-    key(
-        name,
-        ValueKind::Array {
-            accepted,
-            words,
-            set,
-        },
-    )
-}
-
-pub(super) const fn table<T>(name: &'static str, set: SetList<T>) -> Key<T> {
-    key(name, ValueKind::Table { set })
+constructors! {
+    duration: Duration { min: Duration, max: Duration, set: fn(&mut T, Duration) },
+    duration_or_never: DurationOrNever { min: Duration, max: Duration, set: fn(&mut T, Option<Duration>) },
+    count: Count { min: u64, max: u64, set: fn(&mut T, u64) },
+    rate: Rate { min: f64, max: f64, set: fn(&mut T, f64) },
+    size: Size { min: u64, max: u64, set: fn(&mut T, u64) },
+    switch: Switch { set: fn(&mut T, bool) },
+    word: Word { words: &'static [&'static str], set: fn(&mut T, &str) },
+    path: Path { set: fn(&mut T, PathBuf) },
+    socket: Socket { set: fn(&mut T, PathBuf) },
+    text: Text { accepted: &'static str, pattern: &'static str, set: fn(&mut T, &str) -> Result<(), String> },
+    array: Array { accepted: &'static str, words: fn() -> Vec<&'static str>, set: SetList<T> },
+    table: Table { set: SetList<T> },
 }
 
 impl<T> Key<T> {

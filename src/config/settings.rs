@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use url::Url;
 
 use forgewatch_core::job::JobSpec;
@@ -109,46 +110,24 @@ pub struct OneShotSettings {
     pub state: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SquashedAs {
     Success,
     Failure,
 }
 
-/// The output format, as selected by `--output`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The output format, as selected by `--output`. The comments are help texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// Chosen by what standard output and standard error are.
+    /// json in the daemon or the journal, progress on a terminal, text otherwise
     #[default]
     Auto,
-    /// A progress bar per job, on standard error.
+    /// one bar per job, on standard error
     Progress,
-    /// A line per transition, on standard output.
+    /// one line per change, on standard output
     Text,
-    /// A JSON object per line, on standard output.
+    /// one JSON object per line, on standard output
     Json,
-    /// Errors only.
+    /// errors only
     Quiet,
-}
-
-impl OutputFormat {
-    /// In the order of the help text.
-    pub const ALL: [Self; 5] = [
-        Self::Auto,
-        Self::Progress,
-        Self::Text,
-        Self::Json,
-        Self::Quiet,
-    ];
-
-    /// The name on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Progress => "progress",
-            Self::Text => "text",
-            Self::Json => "json",
-            Self::Quiet => "quiet",
-        }
-    }
 }

@@ -16,7 +16,7 @@ fn errors_of(fixture: ConfigFixture, text: &str) -> Vec<String> {
 }
 
 fn lines(errors: &ConfigErrors) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
+    errors.to_string().lines().map(str::to_owned).collect()
 }
 
 #[track_caller]

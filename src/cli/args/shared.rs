@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 
 use crate::config::settings::OutputFormat;
 
@@ -50,22 +49,4 @@ pub struct ConfigArgs {
                 ~/.config), then in /etc]"
     )]
     pub config: Option<PathBuf>,
-}
-
-impl ValueEnum for OutputFormat {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_str()).help(match self {
-            Self::Auto => {
-                "json in the daemon or the journal, progress on a terminal, text otherwise"
-            }
-            Self::Progress => "one bar per job, on standard error",
-            Self::Text => "one line per change, on standard output",
-            Self::Json => "one JSON object per line, on standard output",
-            Self::Quiet => "errors only",
-        }))
-    }
 }

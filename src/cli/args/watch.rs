@@ -1,7 +1,6 @@
 //! `forgewatch watch`.
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::key_flags::KeyFlags;
 use super::shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
@@ -104,18 +103,5 @@ impl WatchArgs {
             squashed_as: self.one_shot.squashed_as,
             ..CommandLine::default()
         }
-    }
-}
-
-impl ValueEnum for SquashedAs {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Success, Self::Failure]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-        }))
     }
 }
