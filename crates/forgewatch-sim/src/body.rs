@@ -147,7 +147,6 @@ impl Body {
         }
     }
 
-    /// The next bytes before compression.
     fn next_uncompressed(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut out = Vec::new();
         while let Some(piece) = self.pieces.front_mut() {

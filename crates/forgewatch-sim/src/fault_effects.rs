@@ -123,15 +123,9 @@ pub(crate) fn transport(faults: &[FaultKind], speed: f64) -> Transport {
             FaultKind::Slow { bytes, every } => {
                 transport.pace.get_or_insert((bytes, scale(every)));
             }
-            FaultKind::Truncate(after) => {
-                let close = EarlyClose {
-                    after,
-                    reset: false,
-                };
-                transport.early_close.get_or_insert(close);
-            }
-            FaultKind::Reset(after) => {
-                let close = EarlyClose { after, reset: true };
+            FaultKind::Truncate(after) | FaultKind::Reset(after) => {
+                let reset = matches!(kind, FaultKind::Reset(_));
+                let close = EarlyClose { after, reset };
                 transport.early_close.get_or_insert(close);
             }
             _ => {}

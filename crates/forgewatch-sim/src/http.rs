@@ -157,7 +157,6 @@ impl HttpRequest {
     }
 }
 
-/// A request as received.
 #[derive(Clone, Debug)]
 pub struct LoggedRequest {
     /// Time of arrival, in milliseconds since the server's start.

@@ -27,7 +27,7 @@ pub(crate) struct ScriptedJob {
     pub(crate) ending: Ending,
     /// The `joberror` of the ending, if it has one.
     pub(crate) error: Option<String>,
-    pub(crate) eta: EtaModel,
+    pub(crate) eta: EtaSettings,
     /// Reported ETAs are rounded down to multiples of so many seconds.
     pub(crate) eta_rounding: f64,
     /// Exponent of progress over time: 1 is linear, a larger one starts slowly, a smaller one fast.
@@ -197,36 +197,18 @@ impl fmt::Display for ScriptedJob {
     }
 }
 
-/// The names of the models in a script; [`EtaModel`] adds the parameters.
+/// How reported ETAs deviate from the true end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum EtaKey {
+pub(crate) enum EtaModel {
     #[default]
     Exact,
-    Noisy,
-    Fixed,
-    Optimistic,
-    Extrapolated,
-    ProgressOnly,
-    Hidden,
-}
-
-/// How reported ETAs deviate from the true end.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum EtaModel {
-    Exact,
     /// The remaining time times a factor: log-normal with deviation `spread`, correlated in time.
-    Noisy {
-        spread: f64,
-    },
+    Noisy,
     /// `bias` times the true duration, never corrected.
-    Fixed {
-        bias: f64,
-    },
+    Fixed,
     /// Always too early: `fraction` of the remaining time.
-    Optimistic {
-        fraction: f64,
-    },
+    Optimistic,
     /// Extrapolated from the progress so far, at a constant rate.
     Extrapolated,
     /// Progress, but no ETA.
@@ -235,17 +217,26 @@ pub(crate) enum EtaModel {
     Hidden,
 }
 
+/// A model, and the parameters of all models.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct EtaSettings {
+    pub(crate) model: EtaModel,
+    pub(crate) spread: f64,
+    pub(crate) bias: f64,
+    pub(crate) fraction: f64,
+}
+
 /// The reported ETAs of one job: its model, and the noise kept between responses.
 #[derive(Clone, Debug)]
 pub(crate) struct EtaPredictor {
-    eta: EtaModel,
+    eta: EtaSettings,
     rng: SeededRng,
     /// Time and value of the last draw.
     noise: Option<(f64, f64)>,
 }
 
 impl EtaPredictor {
-    pub(crate) fn new(eta: EtaModel, rng: SeededRng) -> Self {
+    pub(crate) fn new(eta: EtaSettings, rng: SeededRng) -> Self {
         Self {
             eta,
             rng,
@@ -255,11 +246,11 @@ impl EtaPredictor {
 
     /// The ETA reported at `t` for a job that left the queue at `queued` and ends at `end`, if the model reports one.
     pub(crate) fn predict(&mut self, t: f64, queued: f64, end: f64, progress: u8) -> Option<f64> {
-        match self.eta {
+        match self.eta.model {
             EtaModel::Exact => Some(end),
-            EtaModel::Noisy { spread } => Some(t + (end - t) * self.next_noise(t, spread).exp()),
-            EtaModel::Fixed { bias } => Some(end * bias),
-            EtaModel::Optimistic { fraction } => Some(t + fraction * (end - t)),
+            EtaModel::Noisy => Some(t + (end - t) * self.next_noise(t).exp()),
+            EtaModel::Fixed => Some(end * self.eta.bias),
+            EtaModel::Optimistic => Some(t + self.eta.fraction * (end - t)),
             EtaModel::Extrapolated => (progress > 0).then(|| {
                 let done = f64::from(progress);
                 t + (t - queued).max(0.0) * (100.0 - done) / done
@@ -269,12 +260,12 @@ impl EtaPredictor {
     }
 
     pub(crate) fn reports_progress(&self) -> bool {
-        self.eta != EtaModel::Hidden
+        self.eta.model != EtaModel::Hidden
     }
 
     /// The next value of an Ornstein-Uhlenbeck process: the noise depends on time, not on the number of requests.
-    fn next_noise(&mut self, t: f64, spread: f64) -> f64 {
-        let innovation = self.rng.normal(0.0, spread);
+    fn next_noise(&mut self, t: f64) -> f64 {
+        let innovation = self.rng.normal(0.0, self.eta.spread);
         let x = match self.noise {
             None => innovation,
             Some((before, x)) => {

@@ -91,9 +91,19 @@ proptest! {
     }
 }
 
+fn predictor(model: EtaModel) -> EtaPredictor {
+    let eta = EtaSettings {
+        model,
+        spread: 0.4,
+        bias: 1.7,
+        fraction: 0.5,
+    };
+    EtaPredictor::new(eta, SeededRng::named(1, "diff/1"))
+}
+
 /// The reported ETAs, every 10 s, of a job of 100 s with 10 s in the queue.
-fn reported(eta: EtaModel) -> Vec<Option<f64>> {
-    let mut predictor = EtaPredictor::new(eta, SeededRng::named(1, "diff/1"));
+fn reported(model: EtaModel) -> Vec<Option<f64>> {
+    let mut predictor = predictor(model);
     (0..10)
         .map(|step| {
             let t = 10.0 * f64::from(step);
@@ -111,7 +121,7 @@ fn exact_reports_the_true_end_and_fixed_one_wrong_end() {
             .all(|eta| *eta == Some(100.0))
     );
     assert!(
-        reported(EtaModel::Fixed { bias: 1.7 })
+        reported(EtaModel::Fixed)
             .iter()
             .all(|eta| *eta == Some(170.0))
     );
@@ -119,7 +129,7 @@ fn exact_reports_the_true_end_and_fixed_one_wrong_end() {
 
 #[test]
 fn optimistic_reports_a_fraction_of_the_remaining_time() {
-    let etas = reported(EtaModel::Optimistic { fraction: 0.5 });
+    let etas = reported(EtaModel::Optimistic);
     assert_eq!(etas[0], Some(50.0));
     assert_eq!(etas[6], Some(80.0));
     assert_eq!(etas[9], Some(95.0));
@@ -141,7 +151,7 @@ fn extrapolated_needs_progress_and_is_right_when_progress_is_steady() {
 
 #[test]
 fn noisy_etas_vary_and_are_never_in_the_past() {
-    let etas = reported(EtaModel::Noisy { spread: 0.4 });
+    let etas = reported(EtaModel::Noisy);
     assert!(etas.windows(2).any(|pair| pair[0] != pair[1]));
     for (step, eta) in etas.into_iter().enumerate() {
         assert!(eta.unwrap() >= 10.0 * step as f64);
@@ -150,10 +160,7 @@ fn noisy_etas_vary_and_are_never_in_the_past() {
 
 #[test]
 fn noise_is_correlated_in_time() {
-    let mut predictor = EtaPredictor::new(
-        EtaModel::Noisy { spread: 0.4 },
-        SeededRng::named(1, "diff/1"),
-    );
+    let mut predictor = predictor(EtaModel::Noisy);
     let first = predictor.predict(10.0, 0.0, 100.0, 1).unwrap();
     let second = predictor.predict(10.001, 0.0, 100.0, 1).unwrap();
     let later = predictor.predict(500.0, 0.0, 1000.0, 1).unwrap();
@@ -165,8 +172,6 @@ fn noise_is_correlated_in_time() {
 fn progress_only_and_hidden_report_no_eta_and_hidden_no_progress() {
     assert!(reported(EtaModel::ProgressOnly).iter().all(Option::is_none));
     assert!(reported(EtaModel::Hidden).iter().all(Option::is_none));
-    let reports_progress =
-        |eta| EtaPredictor::new(eta, SeededRng::named(1, "x")).reports_progress();
-    assert!(reports_progress(EtaModel::ProgressOnly));
-    assert!(!reports_progress(EtaModel::Hidden));
+    assert!(predictor(EtaModel::ProgressOnly).reports_progress());
+    assert!(!predictor(EtaModel::Hidden).reports_progress());
 }

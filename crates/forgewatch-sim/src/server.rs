@@ -75,7 +75,6 @@ impl Server {
         self.addr
     }
 
-    /// The value for `--base-url`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
     }
@@ -135,7 +134,6 @@ pub async fn serve(
     Ok(())
 }
 
-/// What the connections share.
 #[derive(Debug)]
 struct Shared {
     started: Instant,
@@ -259,12 +257,7 @@ async fn reject(stream: &mut TcpStream, status: u16) -> io::Result<()> {
         headers: Vec::new(),
         body: Body::text(""),
     };
-    let framing = Framing {
-        chunked: false,
-        keep_alive: false,
-        head_only: false,
-    };
-    transport::send(stream, response, framing, Transport::default()).await?;
+    transport::send(stream, response, Framing::default(), Transport::default()).await?;
     // closing with unread bytes would reset the connection before the client reads the response
     let mut nowhere = tokio::io::sink();
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(stream, &mut nowhere)).await;

@@ -26,27 +26,21 @@ pub(crate) fn status(
     info: bool,
 ) -> Vec<Piece> {
     let mut pieces = vec![Piece::Bytes(b"{".to_vec())];
-    let mut fields = fields(job, snapshot, times);
-    let maps = job.name.kind == JobKind::Diff;
-    let first = job.json_style == JsonStyle::Strings;
-    if maps && first {
-        push_maps(&mut pieces, job, snapshot);
-    }
+    let fields = fields(job, snapshot, times);
+    let has_maps = job.name.kind == JobKind::Diff;
     // one field follows the maps, so that a client that stops reading at the maps fails
-    let last = fields.pop();
-    for (name, value) in fields {
-        push_field(&mut pieces, name, &value);
-    }
-    if maps && !first {
+    let before_maps = match job.json_style {
+        JsonStyle::Strings => 0,
+        JsonStyle::Plain | JsonStyle::Sparse => fields.len() - 1,
+    };
+    let (before, after) = fields.split_at(before_maps);
+    push_fields(&mut pieces, before);
+    if has_maps {
         push_maps(&mut pieces, job, snapshot);
     }
-    if let Some((name, value)) = last {
-        push_field(&mut pieces, name, &value);
-    }
-    if maps && info {
-        for (name, value) in info_fields(job) {
-            push_field(&mut pieces, name, &value);
-        }
+    push_fields(&mut pieces, after);
+    if has_maps && info {
+        push_fields(&mut pieces, &info_fields(job));
     }
     push(&mut pieces, "}");
     pieces
@@ -213,6 +207,12 @@ fn push_maps(pieces: &mut Vec<Piece>, job: &ScriptedJob, snapshot: &JobSnapshot<
             job.json_style == JsonStyle::Strings,
         )));
         push(pieces, "}");
+    }
+}
+
+fn push_fields(pieces: &mut Vec<Piece>, fields: &[(&str, Value)]) {
+    for (name, value) in fields {
+        push_field(pieces, name, value);
     }
 }
 

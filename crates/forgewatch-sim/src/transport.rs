@@ -44,12 +44,11 @@ pub(crate) struct EarlyClose {
 }
 
 /// The framing that the request allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Framing {
     /// The client understands chunked bodies (HTTP/1.1).
     pub(crate) chunked: bool,
     pub(crate) keep_alive: bool,
-    /// The request is HEAD.
     pub(crate) head_only: bool,
 }
 

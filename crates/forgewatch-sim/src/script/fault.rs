@@ -7,7 +7,6 @@ use toml::Spanned;
 
 use super::value::{ByteSize, ClockOffset, NonNegative, RequestRange, ScriptDuration, ScriptError};
 
-/// A fault, and the requests that it affects.
 #[derive(Clone, Debug)]
 pub(crate) struct ScriptedFault {
     pub(crate) requests: RequestRange,
@@ -42,7 +41,6 @@ pub(crate) enum FaultKind {
     BadResponse(BadResponse),
 }
 
-/// The two forms of `Retry-After`.
 #[derive(Clone, Debug)]
 pub(crate) enum RetryAfter {
     /// Sent as it is, valid or not.
@@ -56,11 +54,9 @@ pub(crate) enum RetryAfter {
 pub(crate) enum BadResponse {
     /// The HTML page of a proxy.
     Html,
-    /// A status with invalid UTF-8.
     InvalidUtf8,
     /// JSON nested 100,000 levels deep.
     DeepJson,
-    /// An empty body.
     Empty,
     /// A valid status after a header of 1 MiB.
     HugeHeader,

@@ -8,8 +8,8 @@ use toml::Spanned;
 use super::fault::{self, FaultEntry};
 use super::value::{JobName, NonNegative, Percent, ScriptDuration, ScriptError};
 use crate::job_model::{
-    Ending, EtaKey, EtaModel, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback, Stall,
-    StartTrigger,
+    Ending, EtaModel, EtaSettings, FileCounts, JsonStyle, ScriptedJob, ScriptedNames, Setback,
+    Stall, StartTrigger,
 };
 use forgewatch_core::job::{JobKind, JobState};
 use forgewatch_core::rng::SeededRng;
@@ -36,7 +36,7 @@ pub(crate) struct JobEntry {
     ending: Ending,
     error: Option<Spanned<String>>,
     #[serde(default)]
-    eta: EtaKey,
+    eta: EtaModel,
     spread: Option<Spanned<f64>>,
     bias: Option<Spanned<f64>>,
     fraction: Option<Spanned<f64>>,
@@ -186,11 +186,11 @@ impl JobChecker<'_> {
         given.map_or(drawn, ScriptDuration::secs)
     }
 
-    fn eta(&mut self, text: &mut JobEntry) -> Result<EtaModel, ScriptError> {
+    fn eta(&mut self, text: &mut JobEntry) -> Result<EtaSettings, ScriptError> {
         let given = [
-            ("spread", EtaKey::Noisy, &text.spread),
-            ("bias", EtaKey::Fixed, &text.bias),
-            ("fraction", EtaKey::Optimistic, &text.fraction),
+            ("spread", EtaModel::Noisy, &text.spread),
+            ("bias", EtaModel::Fixed, &text.bias),
+            ("fraction", EtaModel::Optimistic, &text.fraction),
         ];
         for (key, model, value) in given {
             if let Some(value) = value.as_ref().filter(|_| model != text.eta) {
@@ -198,24 +198,18 @@ impl JobChecker<'_> {
                 return self.fail_at(value, &format!("{key} requires eta = \"{word}\""));
             }
         }
-        let spread = self.draw("spread", text.spread.take(), 0.0..=3.0, |d| {
-            d.between(0.1, 0.6)
-        })?;
-        let bias = self.draw("bias", text.bias.take(), 0.01..=100.0, |d| {
-            let width = d.between(0.2, 0.8);
-            d.normal(0.0, width).exp()
-        })?;
-        let fraction = self.draw("fraction", text.fraction.take(), 0.01..=1.0, |d| {
-            d.between(0.3, 0.9)
-        })?;
-        Ok(match text.eta {
-            EtaKey::Exact => EtaModel::Exact,
-            EtaKey::Noisy => EtaModel::Noisy { spread },
-            EtaKey::Fixed => EtaModel::Fixed { bias },
-            EtaKey::Optimistic => EtaModel::Optimistic { fraction },
-            EtaKey::Extrapolated => EtaModel::Extrapolated,
-            EtaKey::ProgressOnly => EtaModel::ProgressOnly,
-            EtaKey::Hidden => EtaModel::Hidden,
+        Ok(EtaSettings {
+            model: text.eta,
+            spread: self.draw("spread", text.spread.take(), 0.0..=3.0, |d| {
+                d.between(0.1, 0.6)
+            })?,
+            bias: self.draw("bias", text.bias.take(), 0.01..=100.0, |d| {
+                let width = d.between(0.2, 0.8);
+                d.normal(0.0, width).exp()
+            })?,
+            fraction: self.draw("fraction", text.fraction.take(), 0.01..=1.0, |d| {
+                d.between(0.3, 0.9)
+            })?,
         })
     }
 

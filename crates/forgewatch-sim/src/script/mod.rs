@@ -22,19 +22,16 @@ pub use value::ScriptError;
 /// The default account service ID, which is that of the vendor's examples.
 const DEFAULT_ACCOUNT: u64 = 5678;
 
-/// The script of `forgewatch demo`.
 const DEMO: &str = include_str!("demo.toml");
 
 /// The script of `forgewatch simulate` without `--script`, also shipped as an example.
 const EXAMPLE: &str = include_str!("../../../../config/examples/simulator.toml");
 
-/// A checked script.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// The keys that clients must send. Not secrets: they are only valid for the simulator.
     pub access_key: String,
     pub secret_key: String,
-    /// The account service ID that clients must send.
     pub account_service_id: u64,
     pub(crate) seed: u64,
     pub(crate) clock_offset_ms: i64,
