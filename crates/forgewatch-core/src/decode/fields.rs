@@ -1,6 +1,6 @@
 //! From tokens to a [`Status`] or the server's error envelope: the meaning of each key at its depth.
 
-use super::error::DecodeError;
+use super::DecodeError;
 use super::lexer::TokenSink;
 use super::scalar::Scalar;
 use super::text::TokenText;

@@ -4,7 +4,7 @@
 //! chunks the whole state is in [`Lexer`], so the division into chunks has no effect. It accepts the JSON that
 //! `serde_json` accepts, limited to one object at the top and [`MAX_DEPTH`] levels, and any bytes in strings.
 
-use super::error::DecodeError;
+use super::DecodeError;
 use super::scalar::Scalar;
 use super::text::{TextBuffer, TokenText};
 use super::token::{JsonLiteral, JsonNumber, JsonString, Scan};

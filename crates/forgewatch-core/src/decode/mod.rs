@@ -37,7 +37,6 @@
 //! quarter of this speed at most (100 MB/s where `benches/decode.rs` printed 400 to 470) and keeps strings of any
 //! length. The tests compare this decoder with `serde_json`.
 
-mod error;
 mod fields;
 mod lexer;
 mod scalar;
@@ -47,7 +46,8 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use error::DecodeError;
+use std::fmt;
+
 pub use fields::DecodedBody;
 
 use fields::Fields;
@@ -94,3 +94,30 @@ impl Decoder {
         self.fields.finish(length)
     }
 }
+
+/// An invalid byte: what was expected instead, and where.
+///
+/// It displays as, for example, ``at byte 17: expected a value, found ','``, and quotes only that one byte of the body,
+/// escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeError {
+    /// The offset of the byte in the decompressed body.
+    pub at: u64,
+    /// What was expected there.
+    pub expected: &'static str,
+    /// The byte; None at the end of the body.
+    pub found: Option<u8>,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at byte {}: expected {}, found ", self.at, self.expected)?;
+        match self.found {
+            None => f.write_str("the end of the response"),
+            Some(byte @ b' '..=b'~') => write!(f, "'{}'", char::from(byte)),
+            Some(byte) => write!(f, "byte 0x{byte:02x}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}

@@ -209,3 +209,31 @@ fn memory_stays_bounded_whatever_is_sent() {
     assert_eq!(status.progress, None);
     assert_eq!(status.files.map(|files| files.added.count), Some(1));
 }
+
+#[test]
+fn an_error_shows_at_most_one_byte() {
+    let message = |found| {
+        let error = DecodeError {
+            at: 17,
+            expected: "a value",
+            found,
+        };
+        error.to_string()
+    };
+    assert_eq!(
+        message(Some(b',')),
+        "at byte 17: expected a value, found ','"
+    );
+    assert_eq!(
+        message(Some(b'\x1b')),
+        "at byte 17: expected a value, found byte 0x1b"
+    );
+    assert_eq!(
+        message(Some(0xff)),
+        "at byte 17: expected a value, found byte 0xff"
+    );
+    assert_eq!(
+        message(None),
+        "at byte 17: expected a value, found the end of the response"
+    );
+}
