@@ -21,7 +21,6 @@ use crate::config::Env;
 use crate::hooks::supervisor;
 use args::{Cli, Command};
 
-/// Runs the command. Returns the exit status of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,

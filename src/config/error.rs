@@ -3,10 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A compiled-in default.
     Default,
     /// A file, a line and a column. Both count from 1; the column counts characters.
     Position(PathBuf, usize, usize),

@@ -15,7 +15,6 @@ use super::value;
 /// In bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// A configuration file that was read.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     pub(super) path: PathBuf,

@@ -32,7 +32,6 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
 const KEY_PREFIX: &str = "whsec_";
 /// The specification's minimum: shorter keys can be guessed.
 const MIN_KEY_BYTES: usize = 24;
-/// Passed to every program.
 const ALWAYS_PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
 /// The variables that do not come from the event: always passed, named by `pass_env`, set by `env`. A later one
@@ -54,7 +53,6 @@ fn environment(
     environment
 }
 
-/// A hook while its keys are read.
 #[derive(Default)]
 pub(super) struct HookDraft {
     pub(super) name: Option<String>,
@@ -101,7 +99,6 @@ impl HookDraft {
     }
 }
 
-/// Errors about keys that do not go together.
 pub(super) fn conflicts(table: &DeTable<'_>) -> Vec<String> {
     let has = |key: &str| table.contains_key(key);
     let unused = |keys: &[&str], with: &str| {
@@ -231,7 +228,6 @@ pub(super) fn variable(name: &str) -> Result<&str, String> {
     Ok(name)
 }
 
-/// Parses a webhook's URL.
 pub(super) fn webhook_url(text: &str) -> Result<Url, String> {
     let url = value::secure_url(
         text,

@@ -46,7 +46,6 @@ impl JobList {
     }
 }
 
-/// A `[[jobs]]` table while its keys are read.
 #[derive(Default)]
 pub(super) struct JobDraft {
     pub(super) job: Option<JobRef>,
@@ -65,7 +64,6 @@ pub(super) fn parse(text: &str) -> Result<JobRef, String> {
     text.parse().map_err(|error| invalid_job(text, &error))
 }
 
-/// Up to the largest `u64`.
 const ID_RANGE: &str = "an ID is a whole number from 1 to 18446744073709551615";
 
 pub(super) fn parse_id(text: &str) -> Result<JobId, String> {

@@ -42,7 +42,6 @@ pub(super) enum KeyDefault {
         example: &'static str,
         meaning: &'static str,
     },
-    /// The key must be set.
     Required {
         example: &'static str,
     },
@@ -85,7 +84,6 @@ pub(super) enum ValueKind<T: 'static> {
     Switch {
         set: fn(&mut T, bool),
     },
-    /// One of a few words.
     Word {
         words: &'static [&'static str],
         set: fn(&mut T, &str),
@@ -224,7 +222,6 @@ impl<T> Key<T> {
         }
     }
 
-    /// A valid line of a file.
     pub(super) fn example_line(&self) -> String {
         format!("{} = {}", self.name, self.example_in_toml())
     }

@@ -23,7 +23,6 @@ const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
 pub(super) const DEFAULT_BASE_URL: &str = "https://api.multiplay.co.uk";
-/// The default of `control.socket`.
 pub(super) const DEFAULT_SOCKET: &str = "/run/forgewatch/control.sock";
 /// Overrides `control.socket`.
 pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";

@@ -52,14 +52,12 @@ pub struct FlagHelp {
     /// With its hyphens.
     pub name: &'static str,
     pub value_name: &'static str,
-    /// The key's section.
     pub section: &'static str,
     /// The possible values; empty for those of some syntax.
     pub words: &'static [&'static str],
     pub help: String,
 }
 
-/// The flags of the table of keys, in its order.
 pub fn flags() -> impl Iterator<Item = FlagHelp> {
     let keys = SETTINGS
         .iter()

@@ -40,7 +40,6 @@ use keys::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 use layers::Layers;
 use settings::{OneShotSettings, OutputFormat, RunMode, Settings};
 
-/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub settings: Settings,

@@ -99,7 +99,6 @@ impl<T> Section<T> {
         target
     }
 
-    /// Sets every key that has a default.
     pub(super) fn set_defaults(&self, target: &mut T, mode: RunMode) -> Result<(), String> {
         for key in self.keys {
             let text = match (key.default, mode) {

@@ -99,7 +99,6 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
 pub struct OneShotSettings {
     /// Time limit for the whole watch.
     pub timeout: Option<Duration>,
-    /// Time limit for each job.
     pub job_timeout: Option<Duration>,
     pub fail_fast: bool,
     /// Interval of heartbeat lines in `text`; None is never.

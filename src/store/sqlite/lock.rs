@@ -12,10 +12,8 @@ use super::error::{OpenError, io_error};
 
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(10);
-/// The permissions of group and others.
 const GROUP_AND_OTHERS: u32 = 0o077;
 
-/// The state file, locked by this process.
 #[derive(Debug)]
 pub(super) struct LockedFile {
     /// Its path without links in the folder.

@@ -13,7 +13,6 @@ use super::salvage::{self, RecoveredTable};
 use super::schema::{self, MIGRATIONS, Migration};
 use super::{lock, open};
 
-/// Suffix of the working folder, next to the new file.
 const WORK_SUFFIX: &str = ".copy";
 
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,6 @@ use crate::store::{ConfigJob, StoredEvent};
 /// The search for a readable row behind a damaged page ends after 2^40 row ids.
 const MAX_SKIP_BITS: u32 = 40;
 
-/// The result for one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredTable {
     pub table: &'static str,
@@ -50,7 +49,6 @@ pub(super) fn copy_rows(
     Ok(salvage.result)
 }
 
-/// The copying of one table.
 struct Salvage<'a> {
     table: &'a Table,
     result: RecoveredTable,

@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::error::DbError;
 
-/// What every table has.
 pub(super) struct Table {
     pub(super) name: &'static str,
     /// Stores a row, with values in the order of the table's definition and the checksum at the end.
@@ -57,7 +56,6 @@ impl Table {
         Ok(all)
     }
 
-    /// Reads the first of the rows.
     pub(super) fn read_one<T>(
         &self,
         db: &Connection,

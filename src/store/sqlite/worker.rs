@@ -35,7 +35,6 @@ pub(super) trait Task: Send {
     fn respond(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-/// A closure as a task.
 pub(super) struct FnTask<F, T> {
     watch: Option<WatchId>,
     work: Option<F>,
@@ -84,7 +83,6 @@ where
     }
 }
 
-/// Queued polls of one watch.
 #[derive(Default)]
 struct PendingPolls {
     /// None if a later commit has written the watch.
