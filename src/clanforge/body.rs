@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::time::Duration;
 
-use reqwest::Response;
+use hyper::header::LOCATION;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use super::content_encoding::ContentEncoding;
 use super::redact::Redactor;
 use crate::http_client::errors::{body_error, transport_error, undecodable};
-use crate::http_client::headers;
+use crate::http_client::{HttpResponse, chunk, retry_after};
 use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::{ApiError, Status};
 use forgewatch_core::verdict::{ErrorKind, PollError};
@@ -75,6 +76,11 @@ impl Deadline {
         })
     }
 
+    /// Whether the response did not arrive in time, even if its head did.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
     /// Adds received bytes and returns their sum.
     fn receive(&mut self, bytes: usize) -> u64 {
         self.received += bytes as u64;
@@ -107,8 +113,8 @@ impl Deadline {
 
 /// Reads the status from a successful response, with the minimum wait until the next poll.
 pub(super) async fn read_status(
-    mut response: Response,
-    mut deadline: Deadline,
+    mut response: HttpResponse,
+    deadline: &mut Deadline,
     limits: &BodyLimits,
     redactor: &Redactor,
 ) -> Result<(Status, Duration), PollError> {
@@ -126,7 +132,7 @@ pub(super) async fn read_status(
     // Boxed to keep the future of a poll below 1,032 bytes, which glibc allocates from its cache.
     let mut decoder = Box::new(Decoder::new());
     loop {
-        let chunk = match deadline.within(response.chunk()).await? {
+        let chunk = match deadline.within(chunk(&mut response)).await? {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             // Some servers close TLS without close_notify. After the object, nothing of interest can be missing.
@@ -159,8 +165,9 @@ pub(super) async fn read_status(
 /// Reads the error from a response with any other HTTP status. Reading the body also allows the connection to be
 /// reused.
 pub(super) async fn read_error(
-    mut response: Response,
-    mut deadline: Deadline,
+    mut response: HttpResponse,
+    deadline: &mut Deadline,
+    base_url: &Url,
     redactor: &Redactor,
 ) -> PollError {
     let code = response.status();
@@ -174,14 +181,14 @@ pub(super) async fn read_error(
         500..=599 => ErrorKind::Server,
         _ => ErrorKind::Http,
     };
-    let retry_after = headers::retry_after(response.headers());
+    let retry_after = retry_after(response.headers());
     let mut message = match code.canonical_reason() {
         Some(reason) => format!("HTTP {} {reason}", code.as_u16()),
         None => format!("HTTP {}", code.as_u16()),
     };
     if kind == ErrorKind::Redirect {
-        message.push_str(&redirect_target(&response));
-    } else if let Some(text) = read_message(&mut response, &mut deadline, redactor).await {
+        message.push_str(&redirect_target(&response, base_url));
+    } else if let Some(text) = read_message(&mut response, deadline, redactor).await {
         message = format!("{message}: {text}");
     }
     PollError {
@@ -193,11 +200,11 @@ pub(super) async fn read_error(
 }
 
 /// The target of a redirect: its origin only, since its path and query may contain secrets.
-fn redirect_target(response: &Response) -> String {
-    let location = response.headers().get(reqwest::header::LOCATION);
+fn redirect_target(response: &HttpResponse, base_url: &Url) -> String {
+    let location = response.headers().get(LOCATION);
     let target = location
         .and_then(|l| l.to_str().ok())
-        .and_then(|l| response.url().join(l).ok());
+        .and_then(|l| base_url.join(l).ok());
     match target.map(|url| url.origin().ascii_serialization()) {
         Some(origin) => {
             let origin: String = origin.chars().take(MESSAGE_CHARS).collect();
@@ -209,13 +216,13 @@ fn redirect_target(response: &Response) -> String {
 
 /// The message in the error envelope of the body, if there is one.
 async fn read_message(
-    response: &mut Response,
+    response: &mut HttpResponse,
     deadline: &mut Deadline,
     redactor: &Redactor,
 ) -> Option<String> {
     let mut encoding = ContentEncoding::of(response.headers()).ok()?;
     let mut decoder = Some(Decoder::new());
-    while let Some(chunk) = deadline.within(response.chunk()).await.ok()?.ok()? {
+    while let Some(chunk) = deadline.within(chunk(response)).await.ok()?.ok()? {
         for piece in encoding.pieces(&chunk) {
             let piece = piece.ok()?;
             if deadline.receive(piece.len()) > MAX_ERROR_BODY {

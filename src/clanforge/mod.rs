@@ -10,13 +10,20 @@ mod credentials;
 mod redact;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use secrecy::ExposeSecret;
 use url::Url;
 
-use crate::http_client::{self, HttpClientError, errors, headers};
+use crate::http_client::{
+    self, ClientSettings, HttpClient, HttpClientError, HttpRequest, Lease, Proxy, Resolver, errors,
+    headers,
+};
 pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::status::Status;
@@ -33,6 +40,7 @@ pub struct ApiSettings {
     pub account_service_id: u64,
     /// A PEM file of certificate authorities trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
+    pub proxy: Option<Proxy>,
     /// The limit of name lookup, connection and TLS handshake together.
     pub connect_timeout: Duration,
     /// The limit from the request to the first MiB of the response, or to its end.
@@ -52,6 +60,7 @@ impl ApiSettings {
             base_url,
             account_service_id: 0,
             ca_file: None,
+            proxy: None,
             connect_timeout: Duration::ZERO,
             timeout: Duration::ZERO,
             max_in_flight: 0,
@@ -81,17 +90,16 @@ pub trait Api: 'static {
     ) -> impl Future<Output = Result<StatusResponse, PollError>>;
 }
 
-/// The limit of the response headers in HTTP/2.
-const MAX_HEADER_BYTES: u32 = 64 * 1024;
-
 /// Requests the status of jobs. Cheap to clone; clones share their connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ApiClient {
-    http: reqwest::Client,
-    /// The base of a job's URL, parsed once: setting the path is faster than parsing a URL for each request.
+    http: Rc<HttpClient<JobRef>>,
     base_url: Url,
-    /// The path before `/cfp`.
-    prefix: String,
+    /// The base URL as requests need it, parsed once.
+    base_uri: Uri,
+    /// `Authorization`.
+    basic: HeaderValue,
+    account_service_id: u64,
     limits: body::BodyLimits,
     redactor: Redactor,
 }
@@ -103,6 +111,8 @@ pub enum ApiClientError {
     Http(#[from] HttpClientError),
     #[error("invalid credentials: they contain a character that HTTP headers do not allow")]
     Credentials,
+    #[error("api.base_url: HTTP does not allow this URL: {0}")]
+    BaseUrl(#[from] hyper::http::uri::InvalidUri),
 }
 
 impl ApiClient {
@@ -111,30 +121,23 @@ impl ApiClient {
         let mut basic = HeaderValue::from_str(credentials.basic().expose_secret())
             .map_err(|_| ApiClientError::Credentials)?;
         basic.set_sensitive(true);
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let headers = HeaderMap::from_iter([
-            (AUTHORIZATION, basic),
-            (CONTENT_TYPE, form),
-            (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
-        ]);
-
-        let http = http_client::client(&api.base_url, api.ca_file.as_deref(), |builder| {
-            builder
-                .default_headers(headers)
-                .connect_timeout(api.connect_timeout)
-                .pool_max_idle_per_host(api.max_in_flight)
-                .http2_max_header_list_size(MAX_HEADER_BYTES)
-                .http2_adaptive_window(true)
+        let base_uri = api.base_url.as_str().parse()?;
+        let http = HttpClient::new(ClientSettings {
+            url: &api.base_url,
+            ca_file: api.ca_file.as_deref(),
+            proxy: api.proxy.clone(),
+            connect_timeout: api.connect_timeout,
+            max_idle: api.max_in_flight,
+            resolver: Resolver {
+                allow_link_local: true,
+            },
         })?;
-        let mut base_url = api.base_url.clone();
-        base_url.set_query(Some(&format!(
-            "accountserviceid={}",
-            api.account_service_id
-        )));
         Ok(Self {
-            http,
-            prefix: base_url.path().trim_end_matches('/').to_owned(),
-            base_url,
+            http: Rc::new(http),
+            base_url: api.base_url.clone(),
+            base_uri,
+            basic,
+            account_service_id: api.account_service_id,
             limits: body::BodyLimits {
                 timeout: api.timeout,
                 max_body: api.max_body,
@@ -143,24 +146,44 @@ impl ApiClient {
         })
     }
 
-    fn url(&self, job: JobRef, diff_info: bool) -> Url {
+    fn request(&self, job: JobRef, diff_info: bool) -> HttpRequest {
         let endpoint = match job.kind {
             JobKind::Diff => "imagediff",
             JobKind::Update => "imageupdate",
         };
-        let (prefix, id) = (&self.prefix, job.id);
-        let mut url = self.base_url.clone();
-        url.set_path(&format!("{prefix}/cfp/v1/{endpoint}/{id}/status"));
-        if diff_info {
-            url.query_pairs_mut().append_pair("diff_info", "1");
-        }
-        url
+        let (prefix, id) = (self.base_uri.path().trim_end_matches('/'), job.id);
+        let account = self.account_service_id;
+        let diff_info = if diff_info { "&diff_info=1" } else { "" };
+        let path =
+            format!("{prefix}/cfp/v1/{endpoint}/{id}/status?accountserviceid={account}{diff_info}");
+        let mut uri = self.base_uri.clone().into_parts();
+        // Always valid: the prefix is part of a valid URI.
+        uri.path_and_query = PathAndQuery::try_from(path).ok();
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let mut request = HttpRequest::new(Full::default());
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        let headers = request.headers_mut();
+        http_client::set_common_headers(headers);
+        headers.insert(AUTHORIZATION, self.basic.clone());
+        headers.insert(CONTENT_TYPE, form);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        request
     }
 }
 
 impl Api for ApiClient {
     async fn poll(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
-        let mut result = self.fetch(job, diff_info).await;
+        let mut lease = self.http.lease(&job);
+        let mut deadline = body::Deadline::start(&self.limits);
+        let mut result = self.fetch(job, diff_info, &mut lease, &mut deadline).await;
+        if deadline.is_over() {
+            self.http.timed_out(job, &lease);
+        } else if result
+            .as_ref()
+            .map_or_else(|e| e.http_status.is_some(), |_| true)
+        {
+            self.http.responded(&lease);
+        }
         match &mut result {
             Ok(response) => self.redactor.redact_status(&mut response.status),
             Err(error) => self.redactor.redact(&mut error.message),
@@ -170,11 +193,16 @@ impl Api for ApiClient {
 }
 
 impl ApiClient {
-    async fn fetch(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
-        let deadline = body::Deadline::start(&self.limits);
-        let request = self.http.get(self.url(job, diff_info)).send();
+    async fn fetch(
+        &self,
+        job: JobRef,
+        diff_info: bool,
+        lease: &mut Lease,
+        deadline: &mut body::Deadline,
+    ) -> Result<StatusResponse, PollError> {
+        let request = || self.request(job, diff_info);
         let response = deadline
-            .within(request)
+            .within(self.http.send(&job, lease, request))
             .await?
             .map_err(|error| errors::request_error(&error))?;
         let date = headers::server_date(response.headers());
@@ -182,7 +210,7 @@ impl ApiClient {
         let code = response.status();
         if !code.is_success() || matches!(code.as_u16(), 204..=206) {
             // Boxed, since it is rare and would nearly double the future of every poll.
-            let error = body::read_error(response, deadline, &self.redactor);
+            let error = body::read_error(response, deadline, &self.base_url, &self.redactor);
             return Err(Box::pin(error).await);
         }
         let (status, min_wait) =

@@ -81,7 +81,15 @@ impl HookDraft {
             }
             (None, Some(url)) => {
                 let secrets = self.secrets;
-                (HookAction::Webhook { url, secrets }, WEBHOOK_TIMEOUT)
+                let proxy = None;
+                (
+                    HookAction::Webhook {
+                        url,
+                        secrets,
+                        proxy,
+                    },
+                    WEBHOOK_TIMEOUT,
+                )
             }
             (None, None) => return None,
         };

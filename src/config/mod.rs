@@ -26,6 +26,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
+use url::Url;
 
 pub use command_line::{CommandLine, named_jobs, output};
 pub use env::Env;
@@ -33,6 +34,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use manual::{FlagHelp, flags};
 pub use settings::needs_restart;
 
+use crate::hooks::HookAction;
+use crate::http_client::{Proxy, ProxyVariableError};
 use error::Origin;
 use file::ConfigFile;
 use forgewatch_core::job::{JobRef, JobSpec};
@@ -128,6 +131,12 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
         job.labels.extend(labels.clone());
     }
     let one_shot = command_line.one_shot(mode, &mut errors);
+    layers.settings.api.proxy = find_proxy(&layers.settings.api.base_url, env, &mut errors);
+    for hook in &mut hooks {
+        if let HookAction::Webhook { url, proxy, .. } = &mut hook.action {
+            *proxy = find_proxy(url, env, &mut errors);
+        }
+    }
     let output = output(command_line.output, env).unwrap_or_else(|error| {
         errors.push(error);
         OutputFormat::default()
@@ -146,6 +155,19 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
         output,
         source: file.map(|file| file.path),
     })
+}
+
+/// The proxy for a URL by the environment. One error per variable is reported.
+fn find_proxy(url: &Url, env: &Env, errors: &mut Vec<ConfigError>) -> Option<Proxy> {
+    Proxy::find(url, |name| env.for_hook(name)).unwrap_or_else(
+        |ProxyVariableError { variable, what }| {
+            let error = ConfigError::new(Origin::Variable(variable), what);
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+            None
+        },
+    )
 }
 
 /// Reports that there are no jobs, if that is certain.

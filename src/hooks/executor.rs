@@ -27,8 +27,13 @@ impl Actions {
         for spec in specs {
             let action = match &spec.action {
                 HookAction::Run(program) => Action::Run(Rc::new(program.clone()), spec.timeout),
-                HookAction::Webhook { url, secrets } => {
-                    Action::Post(Rc::new(Webhook::new(spec, url, secrets, ca_file)?))
+                HookAction::Webhook {
+                    url,
+                    secrets,
+                    proxy,
+                } => {
+                    let webhook = Webhook::new(spec, url, secrets, proxy.clone(), ca_file)?;
+                    Action::Post(Rc::new(webhook))
                 }
             };
             actions.insert(Arc::clone(&spec.rules.name), action);

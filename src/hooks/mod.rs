@@ -24,6 +24,7 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use url::Url;
 
+use crate::http_client::Proxy;
 use forgewatch_core::delivery::{Attempt, AttemptResult, HookRules};
 
 pub use admin::DeliveryActionResult;
@@ -50,6 +51,7 @@ pub enum HookAction {
         url: Url,
         /// At least one key in base64; each signs.
         secrets: Vec<SecretString>,
+        proxy: Option<Proxy>,
     },
 }
 

@@ -1,32 +1,34 @@
 //! One attempt of a hook that is a webhook: posts the signed event and judges the response.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Response, StatusCode};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode, Uri};
 use ring::hmac;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{HookSpec, StopSignal};
-use crate::http_client::{self, is_link_local, retry_after, root_cause};
+use crate::http_client::errors::request_error;
+use crate::http_client::{
+    self, ClientSettings, HttpClient, HttpRequest, HttpResponse, Lease, Proxy, Resolver, chunk,
+    retry_after,
+};
 use forgewatch_core::delivery::{AttemptResult, DeliveryFailure, EventPayload};
+use forgewatch_core::event::EventId;
 
 /// A response body is read up to this size, so that its connection can be used again; its content is ignored.
 const MAX_RESPONSE: usize = 64 * 1024;
 
-#[derive(Debug)]
 pub(super) struct Webhook {
-    http: reqwest::Client,
-    url: Url,
+    http: HttpClient<EventId>,
+    uri: Uri,
+    timeout: Duration,
     signer: Signer,
 }
 
@@ -36,15 +38,26 @@ impl Webhook {
         spec: &HookSpec,
         url: &Url,
         secrets: &[SecretString],
+        proxy: Option<Proxy>,
         ca_file: Option<&Path>,
     ) -> Result<Self, String> {
-        let http = http_client::client(url, ca_file, |builder| {
-            builder.timeout(spec.timeout).dns_resolver(NoLinkLocal)
-        })
-        .map_err(|error| format!("hook {}: {error}", spec.rules.name))?;
+        let in_hook = |error: String| format!("hook {}: {error}", spec.rules.name);
+        let http = HttpClient::new(ClientSettings {
+            url,
+            ca_file,
+            proxy,
+            connect_timeout: spec.timeout,
+            max_idle: usize::MAX,
+            resolver: Resolver {
+                allow_link_local: false,
+            },
+        });
+        // The error does not quote the URL, which is often a secret.
+        let uri = url.as_str().parse::<Uri>();
         Ok(Self {
-            http,
-            url: url.clone(),
+            http: http.map_err(|error| in_hook(error.to_string()))?,
+            uri: uri.map_err(|error| in_hook(format!("HTTP does not allow its URL: {error}")))?,
+            timeout: spec.timeout,
             signer: Signer::new(secrets),
         })
     }
@@ -64,34 +77,66 @@ impl Webhook {
     }
 
     async fn send(&self, payload: &EventPayload, now: i64) -> AttemptResult {
+        let event = payload.id();
         // The same for every attempt, so that a receiver can discard duplicates.
-        let id = payload.id().to_string();
+        let id = event.to_string();
         let signature = self.signer.sign(&id, now, payload.body());
-        let request = self
-            .http
-            .post(self.url.clone())
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/cloudevents+json"),
-            )
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now)
-            .header("webhook-signature", signature)
-            .body(payload.body().to_owned());
-        match request.send().await {
-            Ok(response) => judge(response).await,
-            Err(error) if error.is_timeout() => failed("no response in time", Duration::ZERO),
-            // Only the innermost cause: the outer errors contain the URL, which is often a secret.
-            Err(error) => failed(root_cause(&error), Duration::ZERO),
+        let request = || self.request(payload, &id, now, &signature);
+        let mut lease = self.http.lease(&event);
+        let mut status = None;
+        let attempt = self.attempt(&event, &mut lease, request, &mut status);
+        let is_complete = tokio::time::timeout(self.timeout, attempt).await;
+        match &is_complete {
+            Ok(Ok(())) => self.http.responded(&lease),
+            Ok(Err(_)) => {}
+            Err(_) => self.http.timed_out(event, &lease),
         }
+        match (status, is_complete) {
+            // Its content is ignored, so the response counts even if its body is incomplete.
+            (Some((status, not_before)), _) => judge(status, not_before),
+            (None, Ok(Err(error))) => failed(error, Duration::ZERO),
+            (None, _) => failed("no response in time", Duration::ZERO),
+        }
+    }
+
+    /// Sends the request and reads the response to its end; its status arrives before that. The error is of a request
+    /// without any response.
+    async fn attempt(
+        &self,
+        event: &EventId,
+        lease: &mut Lease,
+        request: impl Fn() -> HttpRequest,
+        status: &mut Option<(StatusCode, Duration)>,
+    ) -> Result<(), String> {
+        let response = self.http.send(event, lease, request).await;
+        let response = response.map_err(|error| request_error(&error).message)?;
+        let not_before = retry_after(response.headers()).unwrap_or_default();
+        *status = Some((response.status(), not_before));
+        discard_body(response).await;
+        Ok(())
+    }
+
+    fn request(&self, payload: &EventPayload, id: &str, now: i64, signature: &str) -> HttpRequest {
+        let mut request = HttpRequest::new(payload.body().to_owned().into());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        http_client::set_common_headers(headers);
+        let kind = HeaderValue::from_static("application/cloudevents+json");
+        headers.insert(CONTENT_TYPE, kind);
+        headers.insert("webhook-timestamp", now.into());
+        for (name, value) in [("webhook-id", id), ("webhook-signature", signature)] {
+            // IDs and signatures are ASCII.
+            headers.extend(
+                HeaderValue::from_str(value).map(|value| (HeaderName::from_static(name), value)),
+            );
+        }
+        request
     }
 }
 
 /// 2xx is success, 410 a permanent failure. All other statuses, redirects included, are retried.
-async fn judge(response: Response) -> AttemptResult {
-    let status = response.status();
-    let not_before = retry_after(response.headers()).unwrap_or_default();
-    discard_body(response).await;
+fn judge(status: StatusCode, not_before: Duration) -> AttemptResult {
     let what = format!("HTTP {}", status.as_u16());
     match status {
         _ if status.is_success() => AttemptResult::Delivered,
@@ -105,9 +150,9 @@ async fn judge(response: Response) -> AttemptResult {
     }
 }
 
-async fn discard_body(mut response: Response) {
+async fn discard_body(mut response: HttpResponse) {
     let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
+    while let Ok(Some(chunk)) = chunk(&mut response).await {
         read += chunk.len();
         if read > MAX_RESPONSE {
             return;
@@ -119,28 +164,6 @@ fn failed(error: impl Into<String>, not_before: Duration) -> AttemptResult {
     AttemptResult::Failed {
         why: DeliveryFailure::new(error),
         not_before,
-    }
-}
-
-/// The system's resolver without link-local addresses: a name could point at a cloud's metadata service.
-#[derive(Debug)]
-struct NoLinkLocal;
-
-impl Resolve for NoLinkLocal {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
-                .await?
-                .filter(|address| !is_link_local(address.ip()))
-                .collect();
-            if found.is_empty() {
-                return Err(io::Error::other(
-                    "the host name resolves to link-local addresses only",
-                )
-                .into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
     }
 }
 

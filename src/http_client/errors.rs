@@ -3,13 +3,17 @@
 use std::error::Error;
 use std::io;
 
+use h2::Reason;
+use hyper_util::client::legacy;
+
+use super::connector::{ConnectTimeout, ProxyError};
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
 /// The error of a request without any response.
-pub fn request_error(error: &reqwest::Error) -> PollError {
+pub fn request_error(error: &legacy::Error) -> PollError {
     let (kind, words) = if chain(error).any(is_tls) {
         (ErrorKind::Tls, "TLS handshake failed")
-    } else if error.is_timeout() {
+    } else if chain(error).any(is_timeout) {
         (ErrorKind::Timeout, "connection timed out")
     } else if chain(error).any(|e| e.to_string() == "dns error") {
         (ErrorKind::Dns, "could not resolve the host name")
@@ -20,11 +24,21 @@ pub fn request_error(error: &reqwest::Error) -> PollError {
     } else {
         (ErrorKind::Disconnected, "connection lost")
     };
-    transport_error(kind, format!("{words}: {}", root_cause(error)))
+    let cause = root_cause(error);
+    let message = match chain(error).find_map(|e| e.downcast_ref::<ProxyError>()) {
+        Some(ProxyError {
+            proxy, at_proxy, ..
+        }) if *at_proxy => {
+            format!("proxy {proxy}: {words}: {cause}")
+        }
+        Some(ProxyError { proxy, .. }) => format!("{words} through the proxy {proxy}: {cause}"),
+        None => format!("{words}: {cause}"),
+    };
+    transport_error(kind, message)
 }
 
 /// The error of a response whose body is incomplete.
-pub fn body_error(error: &reqwest::Error) -> PollError {
+pub fn body_error(error: &hyper::Error) -> PollError {
     transport_error(
         ErrorKind::Disconnected,
         format!(
@@ -52,8 +66,19 @@ pub fn transport_error(kind: ErrorKind, message: String) -> PollError {
     }
 }
 
-/// The innermost cause. The errors around it add the URL, which may contain a secret.
-pub fn root_cause(error: &reqwest::Error) -> String {
+/// Why an HTTP/2 server rejected a request that it did not process.
+pub(super) fn rejection(error: &legacy::Error) -> Option<Reason> {
+    let h2 = chain(error).find_map(|e| e.downcast_ref::<h2::Error>())?;
+    let reason = h2.reason().filter(|_| h2.is_remote())?;
+    let is_unprocessed = match reason {
+        Reason::NO_ERROR => h2.is_go_away(),
+        reason => matches!(reason, Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED),
+    };
+    is_unprocessed.then_some(reason)
+}
+
+/// The innermost cause.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {
@@ -64,8 +89,8 @@ pub fn root_cause(error: &reqwest::Error) -> String {
         })
 }
 
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |&e| e.source())
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&e| e.source())
 }
 
 /// The source of an I/O error is not the error it contains, which may be another I/O error.
@@ -74,6 +99,14 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         Some(io) => io.get_ref().is_some_and(|inner| is_tls(inner)),
         None => error.is::<rustls::Error>(),
     }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    let hyper = error.downcast_ref::<hyper::Error>();
+    error.is::<ConnectTimeout>()
+        || io.is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
+        || hyper.is_some_and(hyper::Error::is_timeout)
 }
 
 fn is_invalid_response(error: &(dyn Error + 'static)) -> bool {

@@ -2,61 +2,129 @@
 //! classes.
 
 mod address;
-mod ca_file;
+mod connector;
 pub mod errors;
 pub mod headers;
+mod pools;
+mod proxy;
+mod resolver;
+mod roots;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, redirect};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 pub use address::{is_link_local, is_loopback};
-pub use ca_file::{CaFileError, check_ca_file};
-pub use errors::root_cause;
 pub use headers::retry_after;
+pub use pools::{HttpClient, Lease};
+pub use proxy::{Proxy, ProxyVariableError};
+pub use resolver::Resolver;
+pub use roots::{CaFileError, check_ca_file};
+
+use connector::Connector;
+
+pub type HttpRequest = Request<Full<Bytes>>;
+pub type HttpResponse = Response<Incoming>;
 
 /// The limit of header lines in HTTP/1.1.
 const MAX_HEADERS: usize = 1000;
+/// The limit of the response headers in HTTP/2.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// While a request waits for so long, an HTTP/2 server is pinged; a connection that is silent for as long again is closed.
+const PING_AFTER: Duration = Duration::from_secs(10);
 
-/// A client cannot be created. Both are errors of the configuration or the environment.
+/// A client cannot be created. All are errors of the configuration or the environment.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     #[error(transparent)]
     CaFile(#[from] CaFileError),
-    /// An error of the HTTP library, such as an invalid proxy variable.
-    #[error("could not set up the HTTP client: {0}")]
-    Setup(String),
+    #[error(
+        "no CA certificates found{0}: install the package ca-certificates, or set SSL_CERT_FILE or api.ca_file"
+    )]
+    NoAuthorities(String),
+    #[error("could not set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
-/// Creates a client for requests to `url`, with further settings by `configure`. It trusts the system's certificate
-/// authorities and those of `ca_file`; verification cannot be switched off.
-pub fn client(
-    url: &Url,
-    ca_file: Option<&Path>,
-    configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, HttpClientError> {
-    // reqwest panics without a provider. After the first call, this fails and changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = configure(Client::builder())
-        .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .referer(false)
+/// What a client is for.
+pub struct ClientSettings<'a> {
+    pub url: &'a Url,
+    /// Certificate authorities to trust in addition to the system's. Verification cannot be switched off.
+    pub ca_file: Option<&'a Path>,
+    pub proxy: Option<Proxy>,
+    /// The limit of name lookup, connection and TLS handshake together.
+    pub connect_timeout: Duration,
+    /// The limit of idle connections.
+    pub max_idle: usize,
+    pub resolver: Resolver,
+}
+
+impl ClientSettings<'_> {
+    fn connector(self) -> Result<Connector, HttpClientError> {
+        // Plain HTTP needs no certificates, and reading the system's takes longer than a request.
+        let roots = match self.url.scheme() {
+            "http" => RootCertStore::empty(),
+            _ => roots::roots(self.ca_file)?,
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut tcp = HttpConnector::new_with_resolver(self.resolver);
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Ok(Connector {
+            tcp,
+            tls: Arc::new(tls),
+            proxy: self.proxy.map(Arc::new),
+            timeout: self.connect_timeout,
+        })
+    }
+}
+
+fn builder(max_idle: usize) -> Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(max_idle)
         // Some servers print warnings among the headers. Invalid lines are skipped; the length of the body stays strict.
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
-        .http1_max_headers(MAX_HEADERS);
-    if is_loopback(url) {
-        builder = builder.no_proxy();
-    }
-    let builder = match ca_file {
-        // Plain HTTP needs no certificates, and reading the system's takes longer than a request.
-        _ if url.scheme() == "http" => builder.tls_certs_only([]),
-        Some(path) => builder.tls_certs_merge(ca_file::read(path)?),
-        None => builder,
-    };
+        .http1_max_headers(MAX_HEADERS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(PING_AFTER)
+        .http2_keep_alive_timeout(PING_AFTER);
     builder
-        .build()
-        .map_err(|error| HttpClientError::Setup(root_cause(&error)))
+}
+
+/// Sets the headers that every request has.
+pub fn set_common_headers(headers: &mut HeaderMap) {
+    let agent = HeaderValue::from_static(concat!("forgewatch/", env!("CARGO_PKG_VERSION")));
+    headers.insert(USER_AGENT, agent);
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+}
+
+/// The next part of a body; None at its end.
+pub async fn chunk(response: &mut HttpResponse) -> Result<Option<Bytes>, hyper::Error> {
+    while let Some(frame) = response.body_mut().frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }

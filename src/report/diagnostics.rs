@@ -5,8 +5,7 @@
 //! left out; fields of the event itself suffice.
 //!
 //! Secrets: no library here logs the `Authorization` header at any level. h2 omits header fields and data, hyper-util and
-//! rustls log connections and handshakes, proxies are named without passwords. reqwest would log everything sent, but only
-//! with `connection_verbose(true)`, which must never be set.
+//! rustls log connections and handshakes, and our connector logs nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

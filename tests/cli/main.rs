@@ -16,6 +16,7 @@ mod faults;
 mod fixture;
 mod hook_supervisor;
 mod hooks;
+mod http2;
 mod output;
 mod proxy;
 mod responses;

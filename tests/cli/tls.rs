@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -42,6 +43,15 @@ impl Authority {
         change: impl FnOnce(&mut CertificateParams),
         protocols: &[&str],
     ) -> TlsServer {
+        TlsServer::start(self.config(name, change, protocols))
+    }
+
+    pub(crate) fn config(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+        protocols: &[&str],
+    ) -> rustls::ServerConfig {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
@@ -55,13 +65,17 @@ impl Authority {
             .with_single_cert(vec![certificate.der().clone()], key.into())
             .unwrap();
         config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
-        TlsServer::start(config)
+        config
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
     }
 }
 
 /// A server that returns a completed job to every request, until the process ends.
 pub(crate) struct TlsServer {
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     requests: Arc<AtomicUsize>,
     /// The requests in HTTP/2.
     http2_requests: Arc<AtomicUsize>,
@@ -69,6 +83,13 @@ pub(crate) struct TlsServer {
 
 impl TlsServer {
     fn start(config: rustls::ServerConfig) -> Self {
+        Self::start_with(config, serve)
+    }
+
+    fn start_with<F: Future<Output = ()>>(
+        config: rustls::ServerConfig,
+        serve: impl FnOnce(TcpListener, TlsAcceptor, RequestCounts) -> F + Send + 'static,
+    ) -> Self {
         let (requests, http2_requests) =
             (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (sender, addr) = channel();
@@ -98,7 +119,7 @@ impl TlsServer {
         ca: Option<&Authority>,
     ) -> CliCommand {
         let ca_file = ca.map_or_else(String::new, |ca| {
-            let path = sandbox.file("ca.pem", ca.0.pem());
+            let path = sandbox.file("ca.pem", ca.pem());
             format!("ca_file = '{}'\n", path.display())
         });
         let config = sandbox.file("f.toml", format!("[api]\n{ca_file}"));
@@ -113,11 +134,8 @@ impl TlsServer {
 
     #[track_caller]
     fn expect_tls_error(&self, host: &str, ca: Option<&Authority>, message: &str) {
-        let end = self
-            .watch(&Sandbox::new(), host, ca)
-            .run()
-            .expect(6)
-            .end_of("diff/1");
+        let done = self.watch(&Sandbox::new(), host, ca).run().expect(6);
+        let end = done.end_of("diff/1");
         assert_eq!(end["error_kind"], "tls", "{end}");
         assert_eq!(end.get("http_status"), None::<&Value>);
         assert!(
@@ -125,13 +143,22 @@ impl TlsServer {
             "{end}"
         );
         assert_eq!(self.requests.load(Ordering::SeqCst), 0);
+        let target = |line: &Value| line["target"].as_str().unwrap().to_owned();
+        let raw = |line: &Value| !target(line).starts_with("forgewatch");
+        assert!(
+            !done.lines().iter().any(raw),
+            "lines of a library: {done:?}"
+        );
     }
 }
+
+/// All requests, and those in HTTP/2.
+type RequestCounts = (Arc<AtomicUsize>, Arc<AtomicUsize>);
 
 async fn serve(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    (requests, http2_requests): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+    (requests, http2_requests): RequestCounts,
 ) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -205,6 +232,50 @@ fn an_expired_certificate_is_not_trusted() {
     };
     ca.server("localhost", expired, &[])
         .expect_tls_error("localhost", Some(&ca), "expired");
+}
+
+#[test]
+fn a_system_without_authorities_is_an_error_that_says_what_to_install() {
+    let sandbox = Sandbox::new();
+    let empty = sandbox.file("empty.pem", "");
+    for file in [empty, sandbox.path("none.pem")] {
+        let watch = sandbox.watch_at("https://localhost:1", &["diff/1"]);
+        let done = watch.env("SSL_CERT_FILE", &file).run().expect(2);
+        assert!(
+            done.stderr.contains("install the package ca-certificates"),
+            "{done:?}"
+        );
+        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    }
+    let ca = Authority::new();
+    let server = ca.server("localhost", |_| {}, &[]);
+    let watch = server.watch(&sandbox, "localhost", Some(&ca));
+    watch.env("SSL_CERT_FILE", "/dev/null").run().expect(0);
+}
+
+#[test]
+fn a_connection_closed_without_close_notify_after_the_whole_object_has_no_effect() {
+    let ca = Authority::new();
+    for (body, status) in [(DONE, 0), (&DONE[..DONE.len() - 1], 6)] {
+        let config = ca.config("localhost", |_| {}, &[]);
+        let response = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+        let server = TlsServer::start_with(config, |listener, acceptor, _| async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut head).await.unwrap();
+                }
+                stream.write_all(response.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        });
+        server
+            .watch(&Sandbox::new(), "localhost", Some(&ca))
+            .run()
+            .expect(status);
+    }
 }
 
 #[test]
