@@ -40,10 +40,13 @@ fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {
     } else {
         format!("root and the daemon's user (no such group: {group})")
     };
+    let proxy = settings.api.proxy.as_ref();
+    let proxy = proxy.map_or_else(|| "none".to_owned(), ToString::to_string);
     let lines = [
         ("configuration", file),
         ("credentials", source.to_string()),
         ("API", settings.api.base_url.to_string()),
+        ("proxy", proxy),
         ("jobs", format!("{jobs} in the file")),
         ("hooks", format!("{hooks} in the file")),
         ("socket", format!("{}, for {allowed}", socket.display())),

@@ -1,10 +1,12 @@
 //! Proxies from the environment: not used for a loopback address, and never given the credentials.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
-use crate::fixture::{CliCommand, Sandbox, SimFixture, TIMEOUT, job};
+use crate::fixture::{CliCommand, CliOutput, Sandbox, SimFixture, TIMEOUT, job};
+use crate::tls::Authority;
 
 const VARIABLES: [&str; 6] = [
     "HTTP_PROXY",
@@ -73,18 +75,248 @@ fn no_proxy_is_respected() {
     assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
+/// A watch through a proxy that closes or rejects everything, until it gives up.
+fn watch_with(variables: &[(&str, &str)]) -> CliOutput {
+    let sandbox = Sandbox::new();
+    let watch = sandbox.watch_at(
+        "https://clanforge.invalid",
+        &["--give-up-after", "100ms", "diff/1"],
+    );
+    let watch = watch.env("FORGEWATCH_LOG", "trace");
+    let with = |watch: CliCommand, (name, value): &(&str, &str)| watch.env(name, value);
+    variables.iter().fold(watch, with).run()
+}
+
+#[test]
+fn a_variable_that_names_no_proxy_is_an_error_that_hides_its_value() {
+    for value in [
+        "'http://127.0.0.1:3128'",
+        "http://user:can#ary@127.0.0.1:3128",
+        "http://user:can/ary@127.0.0.1:3128",
+        "http://user:1?canary@127.0.0.1:3128",
+        "ftp://canary.invalid:3128",
+        "socks5://canary.invalid:1080",
+        "http://canary.invalid:99999",
+        "http://canary invalid:3128",
+    ] {
+        for name in ["HTTPS_PROXY", "all_proxy"] {
+            let done = watch_with(&[(name, value)]).expect(2);
+            assert!(
+                done.stderr.contains(&format!("error: {name}: ")),
+                "{done:?}"
+            );
+            assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+            for part in ["canary", "127.0.0.1", "user"] {
+                assert!(!done.stderr.contains(&format!("{part}:")), "{done:?}");
+                assert!(!done.stderr.contains(&format!("{part}@")), "{done:?}");
+            }
+        }
+        let excepted = [("HTTPS_PROXY", value), ("no_proxy", ".invalid")];
+        watch_with(&excepted).expect(6);
+    }
+}
+
+#[test]
+fn a_proxy_variable_also_matters_for_webhooks() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "key",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr\n",
+    );
+    let hook = "[[hooks]]\nname = 'w'\non = ['job.*']\nwebhook = 'https://a.invalid'\nsecret_files = ['key']\n";
+    let config = sandbox.file("f.toml", hook);
+    let args = ["--config", config.to_str().unwrap(), "diff/1"];
+    let watch = sandbox.watch_at("http://127.0.0.1:1", &args);
+    let done = watch.env("ALL_PROXY", "ftp://canary").run().expect(2);
+    assert!(done.stderr.contains("error: ALL_PROXY: "), "{done:?}");
+    assert!(!done.stderr.contains("canary"), "{done:?}");
+}
+
+#[test]
+fn an_error_at_the_proxy_names_the_proxy_and_its_status() {
+    for status in [
+        "403 Forbidden",
+        "407 Proxy Authentication Required",
+        "502 Bad Gateway",
+        "503 Busy",
+    ] {
+        let (port, _) =
+            proxy(move |_| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into());
+        let value = format!(" http://us%65r:can%61ry@127.0.0.1:{port} \r");
+        let done = watch_with(&[("https_proxy", &value)]).expect(6);
+        let end = done.end_of("diff/1");
+        assert_eq!(end["error_kind"], "connect", "{end}");
+        assert_eq!(end.get("http_status"), None, "{end}");
+        let message = end["error_message"].as_str().unwrap();
+        let name = format!("proxy http://127.0.0.1:{port} (https_proxy): ");
+        assert!(message.starts_with(&name), "{message}");
+        assert!(
+            message.contains(&format!("HTTP {}", &status[..3])),
+            "{message}"
+        );
+        let printed = format!("{}{}", done.stdout, done.stderr);
+        assert!(
+            !printed.contains("canary") && !printed.contains("can%61ry"),
+            "{printed}"
+        );
+    }
+    let unused = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let refusing = format!("http://{unused}");
+    for (value, kind) in [
+        (&*refusing, "connect"),
+        ("http://proxy.invalid:3128", "dns"),
+    ] {
+        let end = watch_with(&[("ALL_PROXY", value)])
+            .expect(6)
+            .end_of("diff/1");
+        assert_eq!(end["error_kind"], kind, "{end}");
+        let message = end["error_message"].as_str().unwrap();
+        assert!(
+            message.starts_with(&format!("proxy {value} (ALL_PROXY): ")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_response_that_is_not_http_is_an_error_of_the_proxy() {
+    for response in ["", "SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 xyz\r\n\r\n"] {
+        let (port, _) = proxy(move |_| response.into());
+        let value = format!("127.0.0.1:{port}");
+        let end = watch_with(&[("HTTPS_PROXY", &value)])
+            .expect(6)
+            .end_of("diff/1");
+        let message = end["error_message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("proxy http://{value} (HTTPS_PROXY)")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn the_tunnel_gets_the_decoded_password_and_carries_the_requests() {
+    let authority = Authority::new();
+    for (name, expected) in [("clanforge.invalid", 0), ("other.invalid", 6)] {
+        let server = authority.server(name, |_| {}, &["h2", "http/1.1"]);
+        let target = server.addr;
+        let (port, heads) = proxy(move |_| Answer::Tunnel(target));
+        let value = format!("http://user:p%23%2F%3F%40w@127.0.0.1:{port}/");
+        let done = server
+            .watch(&Sandbox::new(), "clanforge.invalid", Some(&authority))
+            .env("HTTPS_PROXY", &value)
+            .run()
+            .expect(expected);
+        let head = heads.recv_timeout(TIMEOUT).unwrap();
+        assert!(
+            head.contains("Proxy-Authorization: Basic dXNlcjpwIy8/QHc=\r\n"),
+            "{head}"
+        );
+        if expected == 6 {
+            let end = done.end_of("diff/1");
+            assert_eq!(end["error_kind"], "tls");
+            let message = end["error_message"].as_str().unwrap();
+            assert!(
+                message.contains("through the proxy http://127.0.0.1:"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn check_says_which_proxy_applies() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.file("f.toml", "[api]\naccount_service_id = 1\n");
+    let check = || sandbox.program(&["check", "--config", config.to_str().unwrap()]);
+    let proxied = check()
+        .env("HTTPS_PROXY", "user:canary@proxy.example:3128")
+        .run()
+        .expect(0);
+    let line = "proxy:         http://proxy.example:3128 (HTTPS_PROXY)\n";
+    assert!(proxied.stdout.contains(line), "{proxied:?}");
+    assert!(!proxied.stdout.contains("canary"));
+    let direct = check().run().expect(0);
+    assert!(
+        direct.stdout.contains("proxy:         none\n"),
+        "{direct:?}"
+    );
+}
+
+/// How a proxy answers CONNECT.
+enum Answer {
+    Bytes(String),
+    Tunnel(SocketAddr),
+}
+
+impl From<String> for Answer {
+    fn from(bytes: String) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<&str> for Answer {
+    fn from(bytes: &str) -> Self {
+        Self::Bytes(bytes.to_owned())
+    }
+}
+
+/// A proxy; returns its port and the heads of requests.
+fn proxy(answer: impl Fn(&str) -> Answer + Send + 'static) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, heads) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let head = read_head(&mut stream);
+            match answer(&head) {
+                Answer::Bytes(bytes) => {
+                    let _ = stream.write_all(bytes.as_bytes());
+                }
+                Answer::Tunnel(target) => {
+                    let server = TcpStream::connect(target).unwrap();
+                    let _ =
+                        stream.write_all(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n");
+                    for (mut from, mut to) in [
+                        (stream.try_clone().unwrap(), server.try_clone().unwrap()),
+                        (server, stream),
+                    ] {
+                        thread::spawn(move || {
+                            let _ = std::io::copy(&mut from, &mut to);
+                            let _ = to.shutdown(Shutdown::Write);
+                        });
+                    }
+                }
+            }
+            let _ = sender.send(head);
+        }
+    });
+    (port, heads)
+}
+
+/// The head of a request, or what arrived before the end.
+fn read_head(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut chunk) {
+            Ok(n) if n > 0 => request.extend_from_slice(&chunk[..n]),
+            _ => break,
+        }
+    }
+    String::from_utf8(request).unwrap()
+}
+
 /// Rejects the first request and returns it; closes all later connections.
 fn first_request(proxy: TcpListener) -> JoinHandle<String> {
     thread::spawn(move || {
         let (mut stream, _) = proxy.accept().unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
-        while !request.ends_with(b"\r\n\r\n") {
-            let n = stream.read(&mut chunk).unwrap();
-            assert!(n > 0, "incomplete request");
-            request.extend_from_slice(&chunk[..n]);
-        }
+        let request = read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
-        String::from_utf8(request).unwrap()
+        request
     })
 }
