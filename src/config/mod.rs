@@ -19,6 +19,7 @@ mod layers;
 pub mod manual;
 mod parse;
 mod program;
+mod script;
 pub mod settings;
 mod value;
 

@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::script;
 use forgewatch_core::user_input::quoted;
 
 /// The uids whose programs a configuration may run.
@@ -71,13 +72,28 @@ pub(super) fn find(
     } else {
         find_in_path(name, path)?
     };
+    check_proc()?;
+    script::check(&program, path)?;
     if let Some(trust) = trust {
         trust.check(&program)?;
     }
     Ok(program)
 }
 
-fn find_in_path(name: &str, path: Option<&OsStr>) -> Result<PathBuf, String> {
+/// A supervisor starts from `/proc` and finds the processes of its hook there.
+fn check_proc() -> Result<(), String> {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    let why = match fs::read_link("/proc/self") {
+        Ok(pid) if pid == Path::new(&own) => return Ok(()),
+        Ok(_) => "belongs to another PID namespace",
+        Err(_) => "is not mounted",
+    };
+    Err(format!(
+        "cannot run programs: /proc {why}; mount a procfs there"
+    ))
+}
+
+pub(super) fn find_in_path(name: &str, path: Option<&OsStr>) -> Result<PathBuf, String> {
     let folders = path.map(std::env::split_paths).into_iter().flatten();
     folders
         .filter(|folder| folder.is_absolute())
@@ -91,7 +107,7 @@ fn find_in_path(name: &str, path: Option<&OsStr>) -> Result<PathBuf, String> {
         })
 }
 
-fn executable(program: &Path) -> Result<(), String> {
+pub(super) fn executable(program: &Path) -> Result<(), String> {
     let meta = fs::metadata(program).map_err(|e| unusable(program, &e))?;
     let shown = program.display();
     if !meta.is_file() {

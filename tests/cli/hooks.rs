@@ -33,6 +33,31 @@ fn lines(fixture: &SimFixture, name: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_script_that_cannot_be_started_is_an_error_at_the_start_and_in_check() {
+    for (script, why) in [
+        ("#!/bin/sh\r\nexit 0\r\n", "CRLF"),
+        ("\u{feff}#!/bin/sh\nexit 0\n", "byte order mark"),
+        ("exit 0\n", "has no interpreter"),
+        ("#!/no/such/shell -e\nexit 0\n", "/no/such/shell"),
+        ("#!/usr/bin/env no-such-program\n", "no-such-program"),
+    ] {
+        let (fixture, hook) = fixture("");
+        fs::write(&hook, script).unwrap();
+        let done = watch(&fixture, &[&format!("job.completed={hook}")]).expect(2);
+        assert!(done.stderr.contains(why), "{script:?}: {}", done.stderr);
+        assert_eq!(fixture.requests_for("update/77").len(), 0);
+        let config = format!(
+            "[api]\naccount_service_id = 1\n[[hooks]]\nname = 'a'\non = ['job.failed']\nrun = ['{hook}']\n"
+        );
+        let config = fixture.sandbox.file("fw.toml", config);
+        let check = ["check", "--config", config.to_str().unwrap()];
+        let check = fixture.sandbox.program(&check).env("PATH", "/usr/bin:/bin");
+        let done = check.run().expect(2);
+        assert!(done.stderr.contains(why), "{script:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn a_hook_gets_the_event_and_exactly_the_documented_environment() {
     let (fixture, hook) =
         fixture("env -0 > env; cat > event; printf '%s|' \"$@\" > args; pwd > pwd");
