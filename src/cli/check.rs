@@ -1,7 +1,7 @@
 //! `forgewatch check`: checks configuration, credentials and hooks.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::args::CheckArgs;
 use crate::app::command_error::CommandError;
@@ -10,6 +10,7 @@ use crate::config::credentials::CredentialsSource;
 use crate::config::settings::ControlSettings;
 use crate::config::{self, Env, Loaded};
 use crate::control::group_exists;
+use crate::report::stdio;
 
 pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
     let loaded = config::inspect(args.config.config.as_deref(), env);
@@ -19,10 +20,10 @@ pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
         client,
         ..
     } = prepare(loaded, env).map_err(CommandError::usage)?;
-    let _ = io::stdout().write_all(summary(&loaded, &credentials_source).as_bytes());
+    let _ = stdio::stdout().write_all(summary(&loaded, &credentials_source).as_bytes());
     if args.online {
         let response = check_api(&loaded.settings, &client).map_err(CommandError::failed)?;
-        let _ = writeln!(io::stdout(), "online:        {response}");
+        let _ = writeln!(stdio::stdout(), "online:        {response}");
     }
     Ok(())
 }

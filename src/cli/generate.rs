@@ -9,12 +9,13 @@ use clap::CommandFactory;
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use crate::app::command_error::CommandError;
 use crate::config::manual;
+use crate::report::stdio;
 
 /// Prints the completion script. A closed pipe is not an error.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "forgewatch", &mut script);
-    match io::stdout().write_all(&script) {
+    match stdio::stdout().write_all(&script) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(CommandError::failed(format!("standard output: {e}")))
         }

@@ -19,17 +19,27 @@ use crate::app;
 use crate::app::command_error::{CommandError, USAGE};
 use crate::config::Env;
 use crate::hooks::supervisor;
+use crate::os;
+use crate::report::{has_color, stdio};
 use args::{Cli, Command};
 
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
+    if let Err(error) = os::signals::init() {
+        return exit(Err(CommandError::internal(format!("signals: {error}"))));
+    }
+    os::limits::raise_open_files();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Includes help and version, which clap prints on standard output with exit code 0.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+            return print_usage(&error);
         }
     };
+    if let Command::Watch(_) | Command::Demo(_) | Command::Simulate(_) = cli.command
+        && let Err(error) = os::limits::check_open_files()
+    {
+        return exit(Err(CommandError::usage(error)));
+    }
     match cli.command {
         Command::Watch(args) => {
             let until_done = args.until_done;
@@ -49,12 +59,31 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Completions(args) => exit(generate::completions(&args)),
         Command::Man(args) => exit(generate::man(&args)),
         Command::HookSupervisor(args) => {
+            os::signals::reset_ignored();
             supervisor::run(Duration::from_millis(args.timeout_ms), &args.command)
         }
     }
 }
 
-fn exit(result: Result<(), CommandError>) -> ExitCode {
+fn print_usage(error: &clap::Error) -> ExitCode {
+    let (mut stream, has_color) = if error.use_stderr() {
+        (stdio::stderr(), has_color(&io::stderr()))
+    } else {
+        (stdio::stdout(), has_color(&io::stdout()))
+    };
+    let text = error.render();
+    let text = if has_color {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
+    // A closed stream does not change the exit status.
+    let _ = stream.write_all(text.as_bytes());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Ends a command with its result.
+pub fn exit(result: Result<(), CommandError>) -> ExitCode {
     exit_with(result.map(|()| 0))
 }
 
@@ -62,9 +91,8 @@ fn exit(result: Result<(), CommandError>) -> ExitCode {
 /// status.
 fn exit_with(result: Result<u8, CommandError>) -> ExitCode {
     let exit_code = result.unwrap_or_else(|error| {
-        let mut stderr = io::stderr().lock();
         for line in error.message.lines() {
-            let _ = writeln!(stderr, "error: {line}");
+            let _ = stdio::stderr().write_all(format!("error: {line}\n").as_bytes());
         }
         error.exit_code
     });

@@ -11,6 +11,7 @@ use crate::app::setup::block_on;
 use crate::config::Env;
 use crate::os::signals::TerminationSignals;
 use crate::report::diagnostics::{self, DiagnosticSink};
+use crate::report::stdio;
 use forgewatch_sim::{Script, ScriptError, serve};
 
 /// Serves until a signal arrives.
@@ -49,7 +50,7 @@ async fn serve_script(args: &SimulateArgs, script: Script) -> io::Result<()> {
     let listener = TcpListener::bind(args.listen).await?;
     let base = format!("http://{}", listener.local_addr()?);
     // A closed standard output does not stop the simulator.
-    let _ = io::stdout().write_all(greeting(&base, &script).as_bytes());
+    let _ = stdio::stdout().write_all(greeting(&base, &script).as_bytes());
     serve(listener, script, args.speed, async move {
         stops.next().await;
     })

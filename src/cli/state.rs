@@ -1,11 +1,12 @@
 //! `forgewatch state`: checks a state file, and recovers what is readable of a damaged one.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use super::args::{StateArgs, StateCheckArgs, StateCommand, StateRecoverArgs};
 use crate::app::command_error::CommandError;
+use crate::report::stdio;
 use crate::store;
 
 pub(super) fn run(args: &StateArgs) -> Result<(), CommandError> {
@@ -67,5 +68,5 @@ fn recover(args: &StateRecoverArgs) -> Result<(), CommandError> {
 
 /// A closed standard output does not change the exit status.
 fn print_line(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(stdio::stdout(), "{line}");
 }

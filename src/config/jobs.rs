@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -90,8 +92,7 @@ pub(super) fn read_list(path: &Path) -> Result<String, ConfigError> {
     let error = |what| ConfigError::new(Origin::File(path.to_owned()), what);
     if path == Path::new("-") {
         let origin = Origin::Flag("standard input");
-        return file::bounded_text(io::stdin().lock(), MAX_LIST)
-            .map_err(|w| ConfigError::new(origin, w));
+        return file::bounded_text(Stdin, MAX_LIST).map_err(|w| ConfigError::new(origin, w));
     }
     let file = File::open(path).map_err(|e| {
         error(format!(
@@ -99,6 +100,25 @@ pub(super) fn read_list(path: &Path) -> Result<String, ConfigError> {
         ))
     })?;
     file::bounded_text(file, MAX_LIST).map_err(error)
+}
+
+/// Standard input, unbuffered. A read waits even if another program has made the stream non-blocking.
+struct Stdin;
+
+impl Read for Stdin {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let stdin = rustix::stdio::stdin();
+        loop {
+            match rustix::io::read(stdin, &mut *bytes) {
+                Err(Errno::AGAIN) => match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Err(Errno::INTR) => {}
+                read => return Ok(read?),
+            }
+        }
+    }
 }
 
 /// One job per line; `#` starts a comment, blank lines are ignored.

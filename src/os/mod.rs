@@ -1,5 +1,6 @@
-//! Signals, notifications to the service manager, and protection of this process's memory.
+//! Signals, limits, notifications to the service manager, and protection of this process's memory.
 
+pub mod limits;
 pub mod notify;
 pub mod signals;
 

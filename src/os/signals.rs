@@ -1,10 +1,78 @@
-//! The signals that the process handles, as streams.
+//! The signals that the process handles, as streams, and the dispositions that it inherits.
 
+use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use futures_util::stream::StreamExt;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use nix::sys::signal::SigSet;
+use rustix::process::getpid;
+use signal_hook::consts::{FORBIDDEN, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook_tokio::Signals as SignalStream;
+
+/// Whether SIGINT and SIGTERM end process 1 at once: the kernel applies no default action to it.
+static ENDS_PROCESS_1: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Unblocks all signals and replaces dispositions under which the process could not work. Called first, as threads and
+/// children inherit the mask.
+pub fn init() -> io::Result<()> {
+    use TerminationSignal::{Interrupt, Terminate};
+    SigSet::empty().thread_set_mask()?;
+    // A file at the limit of its size becomes an error of the write.
+    catch(SIGXFSZ)?;
+    if getpid().is_init() {
+        ENDS_PROCESS_1.store(true, Ordering::Relaxed);
+        let ignored = ignored();
+        for (number, stop) in [(SIGINT, Interrupt), (SIGTERM, Terminate)] {
+            if !has(ignored, number) {
+                let (status, ends) = (stop.exit_status().into(), Arc::clone(&ENDS_PROCESS_1));
+                flag::register_conditional_shutdown(number, status, ends)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Catches every ignored signal: programs inherit ignored signals, while caught ones have their default action again.
+/// With SIGCHLD ignored, the end of a program could not be observed either.
+pub fn reset_ignored() {
+    let ignored = ignored();
+    for number in (1..=64).filter(|number| has(ignored, *number)) {
+        if !FORBIDDEN.contains(&number) {
+            // Fails for the two signals that the C library keeps for itself.
+            let _ = catch(number);
+        }
+    }
+}
+
+fn catch(number: i32) -> io::Result<()> {
+    flag::register(number, Arc::<AtomicBool>::default()).map(drop)
+}
+
+/// `SigIgn` of `proc_pid_status(5)`, a bit per signal; none without `/proc`.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn has(mask: u64, number: i32) -> bool {
+    mask >> (number - 1) & 1 == 1
+}
+
+/// Handles these signals, but leaves an ignored SIGINT ignored: the shell starts background jobs of scripts with it.
+fn listen(numbers: &[i32]) -> io::Result<SignalStream> {
+    let ignored = ignored();
+    let handled = numbers
+        .iter()
+        .filter(|number| **number != SIGINT || !has(ignored, SIGINT));
+    let stream = SignalStream::new(handled)?;
+    ENDS_PROCESS_1.store(false, Ordering::Relaxed);
+    Ok(stream)
+}
 
 /// One of the two signals that end a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +118,7 @@ pub struct Signals(SignalStream);
 
 impl Signals {
     pub fn listen() -> io::Result<Self> {
-        SignalStream::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map(Self)
+        listen(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map(Self)
     }
 
     /// The next one. Cancel-safe.
@@ -70,7 +138,7 @@ pub struct TerminationSignals(Signals);
 
 impl TerminationSignals {
     pub fn listen() -> io::Result<Self> {
-        SignalStream::new([SIGINT, SIGTERM]).map(|stream| Self(Signals(stream)))
+        listen(&[SIGINT, SIGTERM]).map(|stream| Self(Signals(stream)))
     }
 
     /// The next one. Cancel-safe.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -27,7 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::mode::OutputMode;
 use super::sanitize::{LIMIT, json_line, sanitized};
-use super::{Message, OutputStream};
+use super::{Message, OutputStream, stdio};
 use forgewatch_core::event::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 use forgewatch_core::user_input::nearest;
 
@@ -177,8 +177,8 @@ impl DiagnosticSink {
             let line = line + "\n";
             // An error cannot be reported anywhere else.
             let _ = match stream {
-                OutputStream::Out => io::stdout().write_all(line.as_bytes()),
-                OutputStream::Err => io::stderr().write_all(line.as_bytes()),
+                OutputStream::Out => stdio::stdout().write_all(line.as_bytes()),
+                OutputStream::Err => stdio::stderr().write_all(line.as_bytes()),
             };
         }
     }

@@ -23,12 +23,13 @@ pub mod diagnostics;
 mod mode;
 mod progress;
 pub mod sanitize;
+pub mod stdio;
 mod text;
 mod writer;
 
 pub use bars::JobRow;
 pub(crate) use bars::cut_to_width;
-pub use mode::{OutputMode, StreamInfo, Style};
+pub use mode::{OutputMode, StreamInfo, Style, has_color};
 pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 
 use diagnostics::DiagnosticSink;

@@ -1,13 +1,12 @@
 //! The choice of output mode and style, from the streams and environment of the process.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use anstream::stream::RawStream;
-use anstream::{AutoStream, ColorChoice};
+use anstream::ColorChoice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputMode {
@@ -58,7 +57,7 @@ impl StreamInfo {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
             .find_map(variable);
-        let is_dumb = variable("TERM").as_deref() == Some(OsStr::new("dumb"));
+        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
         Self {
             stdout_color: has_color(&io::stdout()),
             stderr_color: has_color(&io::stderr()),
@@ -113,11 +112,24 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// By `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR` and `TERM`, in this order, and `FORCE_COLOR`, which anstream does not know.
-fn has_color(stream: &impl RawStream) -> bool {
-    let is_forced = variable("FORCE_COLOR").is_some_and(|value| value != "0");
-    (is_forced && variable("NO_COLOR").is_none())
-        || AutoStream::choice(stream) != ColorChoice::Never
+/// Whether output to the stream is colored: by `--color`, else by the environment.
+pub fn has_color(stream: &impl IsTerminal) -> bool {
+    match ColorChoice::global() {
+        ColorChoice::Always | ColorChoice::AlwaysAnsi => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => environment_has_color(stream.is_terminal(), variable),
+    }
+}
+
+/// By `NO_COLOR`, `FORCE_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR` and `TERM`, in this order.
+fn environment_has_color(is_terminal: bool, get: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is = |name, words: &[&str]| get(name).map(|value| words.iter().any(|word| value == *word));
+    if get("NO_COLOR").is_some() || is("FORCE_COLOR", &["0", "false"]) == Some(true) {
+        return false;
+    }
+    let is_forced = get("FORCE_COLOR").is_some() || is("CLICOLOR_FORCE", &["0"]) == Some(false);
+    let is_capable = is("TERM", &["dumb"]) == Some(false) && is("CLICOLOR", &["0"]) != Some(true);
+    is_forced || is_terminal && is_capable
 }
 
 fn inode(stream: &impl AsFd) -> Option<(u64, u64)> {
@@ -170,6 +182,33 @@ mod tests {
         };
         assert!(out.style(OutputMode::Text).color);
         assert!(!out.style(OutputMode::Progress).color);
+    }
+
+    #[test]
+    fn the_environment_decides_about_color() {
+        let has_color = |is_terminal, variables: &[(&str, &str)]| {
+            environment_has_color(is_terminal, |name| {
+                let found = variables.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).into())
+            })
+        };
+        let term = ("TERM", "xterm");
+        for (variables, terminal, pipe) in [
+            (&[term][..], true, false),
+            (&[], false, false),
+            (&[("TERM", "dumb")], false, false),
+            (&[term, ("CLICOLOR", "0")], false, false),
+            (&[term, ("NO_COLOR", "1")], false, false),
+            (&[term, ("FORCE_COLOR", "0")], false, false),
+            (&[term, ("FORCE_COLOR", "false")], false, false),
+            (&[("FORCE_COLOR", "3")], true, true),
+            (&[("CLICOLOR_FORCE", "1")], true, true),
+            (&[term, ("CLICOLOR_FORCE", "0")], true, false),
+            (&[("FORCE_COLOR", "1"), ("NO_COLOR", "1")], false, false),
+        ] {
+            assert_eq!(has_color(true, variables), terminal, "{variables:?}");
+            assert_eq!(has_color(false, variables), pipe, "{variables:?}");
+        }
     }
 
     #[test]

@@ -4,11 +4,8 @@
 //! stream are dropped.
 
 use std::fmt::{self, Write as _};
-use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use terminal_size::{Height, Width, terminal_size_of};
@@ -17,12 +14,10 @@ use tokio::sync::mpsc;
 use super::bars::render_bars;
 use super::diagnostics::DiagnosticSink;
 use super::mode::Style;
-use super::{JobRow, Message, OutputStream};
+use super::{JobRow, Message, OutputStream, stdio};
 
 /// The most bytes combined into one write.
 const BATCH: usize = 64 * 1024;
-/// The delay before another write to a full non-blocking stream.
-const RETRY_DELAY: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalSize {
@@ -55,8 +50,8 @@ impl Streams {
     /// The streams of the process. Unbuffered, so that the result of each write is known.
     pub fn standard() -> Self {
         Self {
-            out: unbuffered(&io::stdout()),
-            err: unbuffered(&io::stderr()),
+            out: Box::new(stdio::stdout()),
+            err: Box::new(stdio::stderr()),
             size: Arc::new(|| {
                 terminal_size_of(io::stderr()).map_or_else(
                     TerminalSize::default,
@@ -77,14 +72,6 @@ impl Streams {
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streams").finish_non_exhaustive()
-    }
-}
-
-fn unbuffered(stream: &impl AsFd) -> Box<dyn Write + Send> {
-    match stream.as_fd().try_clone_to_owned() {
-        Ok(fd) => Box::new(File::from(fd)),
-        // Treated like a closed stream.
-        Err(_) => Box::new(io::sink()),
     }
 }
 
@@ -235,7 +222,7 @@ impl BufferedStream {
     /// closed the stream.
     fn write(&mut self) -> Option<String> {
         let result = match self.stream.as_mut() {
-            Some(stream) if !self.buffer.is_empty() => write_whole(stream, self.buffer.as_bytes()),
+            Some(stream) if !self.buffer.is_empty() => stream.write_all(self.buffer.as_bytes()),
             _ => Ok(()),
         };
         self.buffer.clear();
@@ -248,20 +235,6 @@ impl BufferedStream {
             )
         })
     }
-}
-
-/// Like [`Write::write_all`], but waits for a full non-blocking stream, such as a build agent's pipe.
-fn write_whole(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_DELAY),
-            Err(error) => return Err(error),
-        }
-    }
-    stream.flush()
 }
 
 /// Prints lines above the bars, repaints the bars, and keeps what is on the screen.

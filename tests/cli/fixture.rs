@@ -162,6 +162,12 @@ impl CliCommand {
         self
     }
 
+    /// Redirects standard input.
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
     /// Runs it on a terminal of this size, whose content becomes [`CliOutput::stdout`].
     pub(crate) fn on_terminal(mut self, rows: u16, columns: u16) -> Self {
         let program = std::iter::once(self.command.get_program()).chain(self.command.get_args());
@@ -171,32 +177,51 @@ impl CliCommand {
         let line = format!("stty rows {rows} cols {columns}; exec {}", quoted.join(" "));
         let mut terminal = Command::new("script");
         terminal.args(["-qefc", &line, "/dev/null"]);
-        terminal.env_clear();
-        for (name, value) in self.command.get_envs() {
-            terminal.env(name, value.unwrap_or_default());
-        }
-        terminal.current_dir(self.command.get_current_dir().unwrap());
-        terminal
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        self.command = terminal;
-        self.env("TERM", "xterm")
+        self.replace(terminal)
+            .env("TERM", "xterm")
             .env("SHELL", "/bin/sh")
             .env("PATH", "/usr/bin:/bin")
     }
 
+    /// Starts it through another program, which receives it as its last arguments.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        self.replace(command).env("PATH", "/usr/bin:/bin")
+    }
+
+    /// Starts it behind these commands of a shell.
+    pub(crate) fn behind(self, commands: &str) -> Self {
+        self.through(&["/bin/sh", "-c", &format!("{commands}; exec \"$@\""), "sh"])
+    }
+
+    /// The same environment, directory and streams for another command.
+    fn replace(&mut self, mut command: Command) -> Self {
+        command.env_clear();
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command
+            .current_dir(self.command.get_current_dir().unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self {
+            command,
+            input: self.input.take(),
+        }
+    }
+
     pub(crate) fn start(mut self) -> CliProcess {
         let mut child = self.command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let stdin = match self.input {
-            None => Some(stdin),
-            Some(input) => {
-                // Fails if the program ended without reading.
-                let _ = stdin.write_all(input.as_bytes());
-                None
-            }
-        };
+        let mut stdin = child.stdin.take();
+        if let Some(input) = self.input {
+            // Fails if the program ended without reading.
+            let _ = stdin.take().unwrap().write_all(input.as_bytes());
+        }
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
         CliProcess {

@@ -14,7 +14,7 @@ use crate::fixture::TIMEOUT;
 use skip::skip;
 
 #[path = "../support/skip.rs"]
-mod skip;
+pub(crate) mod skip;
 
 const FORGEWATCH: &str = env!("CARGO_BIN_EXE_forgewatch");
 

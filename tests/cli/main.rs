@@ -17,6 +17,7 @@ mod fixture;
 mod hook_supervisor;
 mod hooks;
 mod http2;
+mod inherited;
 mod output;
 mod proxy;
 mod responses;

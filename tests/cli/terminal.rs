@@ -45,6 +45,27 @@ fn at_the_end_each_bar_becomes_one_line() {
 }
 
 #[test]
+fn a_terminal_without_a_known_type_gets_plain_lines() {
+    for term in [None, Some(""), Some("dumb")] {
+        let fixture = SimFixture::new(&job("diff/1", "duration = '500ms'"));
+        let watch = fixture
+            .watch(&["--output", "auto", "diff/1"])
+            .on_terminal(20, 80);
+        let watch = match term {
+            Some(term) => watch.env("TERM", term),
+            None => watch.without_env("TERM"),
+        };
+        let done = watch.run().expect(0);
+        assert!(done.stdout.contains("COMPLETED"), "{}", done.stdout);
+        assert!(
+            !done.stdout.contains('\u{1b}'),
+            "{term:?}: {:?}",
+            done.stdout
+        );
+    }
+}
+
+#[test]
 fn ctrl_c_restores_the_terminal() {
     let script = job("diff/1", "duration = '1h'") + &job("diff/2", "duration = '1h'");
     let fixture = SimFixture::new(&script);

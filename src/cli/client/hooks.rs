@@ -1,6 +1,6 @@
 //! `forgewatch hooks`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::list::until;
 use super::table::{TerminalWidth, table};
@@ -10,6 +10,7 @@ use crate::cli::args::client::{DaemonArgs, HooksArgs, HooksCommand, HooksListArg
 use crate::config::Env;
 use crate::control::protocol::{DeliveryStatus, DeliverySummary, Request, Response};
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
+use crate::report::stdio;
 
 pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), CommandError> {
     match &args.command {
@@ -73,7 +74,7 @@ fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
     if args.json {
         write_stdout(&(json_line(&deliveries) + "\n"))?;
     } else if deliveries.is_empty() {
-        let _ = writeln!(io::stderr(), "no pending or failed deliveries");
+        let _ = writeln!(stdio::stderr(), "no pending or failed deliveries");
     } else {
         write_stdout(&delivery_table(
             &deliveries,
@@ -83,7 +84,7 @@ fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
     }
     if omitted > 0 {
         let _ = writeln!(
-            io::stderr(),
+            stdio::stderr(),
             "{omitted} more not shown; of failed deliveries, only the newest are listed"
         );
     }

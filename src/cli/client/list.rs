@@ -1,7 +1,7 @@
 //! `forgewatch list`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::table::{TerminalWidth, table};
 use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
@@ -10,6 +10,7 @@ use crate::cli::args::client::ListArgs;
 use crate::config::Env;
 use crate::control::protocol::{JobSummary, Request, Response};
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
+use crate::report::stdio;
 use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
@@ -26,7 +27,7 @@ pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError
     }
     if jobs.is_empty() {
         let _ = writeln!(
-            io::stderr(),
+            stdio::stderr(),
             "no watched jobs; add one with `forgewatch add`"
         );
         return Ok(());

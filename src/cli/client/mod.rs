@@ -18,6 +18,7 @@ use crate::config::{self, Env, SocketLocation};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
+use crate::report::stdio;
 
 /// `forgewatch reload`. Errors in the file are an error of this command.
 pub(super) fn reload(args: &ReloadArgs, env: &Env) -> Result<(), CommandError> {
@@ -79,11 +80,7 @@ fn rejected(errors: &[String]) -> CommandError {
 
 /// Prints to standard output. Ok(false) if it is closed, which is not an error.
 fn write_stdout(text: &str) -> Result<bool, CommandError> {
-    let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdio::stdout().write_all(text.as_bytes()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CommandError::failed(format!("standard output: {error}"))),

@@ -291,7 +291,7 @@ async fn a_failing_standard_output_is_reported_once() {
 #[tokio::test]
 async fn interrupted_and_partial_writes_lose_nothing() {
     let failing = FailingStream {
-        errors: vec![io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted],
+        errors: vec![io::ErrorKind::Interrupted],
         into: CapturedStream::default(),
     };
     let kept = failing.into.clone();

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
+use rustix::process::{Resource, getrlimit};
 
 use crate::store::StoreError;
 
@@ -56,7 +57,7 @@ pub enum OpenError {
 /// An error of the file, before it becomes an [`OpenError`] or a [`StoreError`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DbError {
-    #[error(transparent)]
+    #[error("{}", describe(.0))]
     Sql(#[from] rusqlite::Error),
     #[error("{0}")]
     Damaged(String),
@@ -93,6 +94,16 @@ pub(super) fn is_temporary(error: &rusqlite::Error) -> bool {
         // The index of the WAL could not grow.
         _ => cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE,
     })
+}
+
+/// The error, with the limit of file size, if any: SQLite reports only that a write failed.
+fn describe(error: &rusqlite::Error) -> String {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            format!("{error}; files of this process are limited to {limit} bytes: raise ulimit -f")
+        }
+        _ => error.to_string(),
+    }
 }
 
 pub(super) fn open_error(path: &Path, error: DbError) -> OpenError {

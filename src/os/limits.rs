@@ -1,0 +1,30 @@
+//! The limit of open files.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Enough for every job in flight, client and running hook of a default configuration.
+const WANTED: u64 = 1024;
+/// Below this a one-shot with state and one hook does not work.
+const NEEDED: u64 = 64;
+
+/// Raises the soft limit of open files. It stays at the number of descriptors that `select(2)` can wait for, because
+/// hooks inherit it.
+pub fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = maximum.unwrap_or(WANTED).min(WANTED);
+    if current.is_some_and(|current| current < raised) {
+        let current = Some(raised);
+        // Fails only above the hard limit.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+    }
+}
+
+/// The error says how to raise a limit that is too low to watch anything.
+pub fn check_open_files() -> Result<(), String> {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < NEEDED => Err(format!(
+            "the limit of {limit} open files is too low: allow at least {NEEDED}, such as with ulimit -n {NEEDED}"
+        )),
+        _ => Ok(()),
+    }
+}
