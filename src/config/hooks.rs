@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::{Host, Url};
 
-use super::credentials::secret_line;
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
+use super::error::{ConfigError, Origin};
 use super::file::KeyReader;
 use super::program::{self, TrustedOwners};
+use super::secret;
 use super::value::{self, UrlPurpose};
 use crate::hooks::{HookAction, HookProgram, HookSpec};
 use crate::http_client::is_link_local;
@@ -120,11 +121,11 @@ pub(super) fn conflicts(table: &DeTable<'_>) -> Vec<String> {
             let what = "run or webhook is missing; add a line such as run = [\"/usr/local/libexec/create-diff\"]";
             vec![what.to_owned()]
         }
-        (true, false) => unused(&["secret_files"], "run"),
+        (true, false) => unused(&["secret_files", "secret_env"], "run"),
         (false, true) => {
             let mut errors = unused(&["env", "pass_env"], "webhook");
-            if !has("secret_files") {
-                let what = "webhook needs secret_files to sign events; add a line such as secret_files = [\"webhook.secret\"]";
+            if !has("secret_files") && !has("secret_env") {
+                let what = "webhook needs secret_files or secret_env to sign events; add a line such as secret_files = [\"webhook.secret\"]";
                 errors.push(what.to_owned());
             }
             errors
@@ -256,31 +257,66 @@ pub(super) fn webhook_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Reads a webhook's key from a file, relative to `folder`. The result has no `whsec_` prefix.
-pub(super) fn webhook_key(folder: &Path, file: &str) -> Result<SecretString, String> {
+/// Reads a webhook's key from a file, relative to `folder`.
+pub(super) fn key_file(folder: &Path, file: &str) -> Result<SecretString, String> {
     let path = folder.join(value::path(file)?);
-    let shown = path.display();
-    let expected = format!("one line {KEY_PREFIX}…");
-    let line = secret_line(&path, forbidden_mode(&path), &expected)
-        .map_err(|what| format!("{shown}: {what}"))?;
+    // Only the unit's user can enter the folder of systemd's credentials; its ACL entry appears as group read
+    // (`systemd.exec(5)`, `LoadCredential=`).
+    let private = !path.starts_with("/run/credentials");
+    let line = secret::read_line(&path, private, &format!("one line {KEY_PREFIX}…"));
+    line.and_then(|line| webhook_key(&line))
+        .map_err(|what| format!("{}: {what}", path.display()))
+}
+
+/// Reads a webhook's key from a variable.
+pub(super) fn key_variable(env: &Env, name: &str) -> Result<SecretString, String> {
+    let name = variable(name)?;
+    let value = env
+        .for_hook(name)
+        .ok_or_else(|| format!("{name} is not set; set it to one line {KEY_PREFIX}…"))?;
+    let value = value.to_str().ok_or("not valid UTF-8");
+    value
+        .map_err(str::to_owned)
+        .and_then(|value| webhook_key(secret::line(value)))
+        .map_err(|what| format!("{name}: {what}"))
+}
+
+/// Checks a key; the result has no `whsec_` prefix.
+fn webhook_key(line: &str) -> Result<SecretString, String> {
+    secret::check_characters(line)?;
     let code = line.strip_prefix(KEY_PREFIX).unwrap_or_default();
     match STANDARD.decode(code).map(Zeroizing::new) {
         Ok(key) if key.len() >= MIN_KEY_BYTES => Ok(SecretString::from(code)),
         _ => Err(format!(
-            "{shown} has no key of at least {MIN_KEY_BYTES} bytes; write {KEY_PREFIX} and base64 on one line: \
+            "no key of at least {MIN_KEY_BYTES} bytes; write {KEY_PREFIX} and base64 on one line: \
              echo {KEY_PREFIX}$(openssl rand -base64 32)"
         )),
     }
 }
 
-/// The mode bits that would expose a key to other users. systemd's credentials are in a directory that only the unit's
-/// user can enter; its ACL entry appears as group read (`systemd.exec(5)`, `LoadCredential=`).
-fn forbidden_mode(path: &Path) -> u32 {
-    if path.starts_with("/run/credentials") {
-        0o037
-    } else {
-        0o077
-    }
+/// Errors about variables of programs that hold a webhook's key.
+pub(super) fn keys_in_variables(hooks: &[HookSpec]) -> Vec<ConfigError> {
+    let keys = hooks.iter().flat_map(|hook| match &hook.action {
+        HookAction::Webhook { secrets, .. } => secrets.as_slice(),
+        HookAction::Run(_) => &[],
+    });
+    let keys: Vec<&str> = keys.map(ExposeSecret::expose_secret).collect();
+    let variables = hooks.iter().flat_map(|hook| match &hook.action {
+        HookAction::Webhook { .. } => &[],
+        HookAction::Run(program) => program.env.as_slice(),
+    });
+    let leaks = variables.filter(|(_, value)| {
+        let value = value.to_string_lossy();
+        keys.iter().any(|key| value.contains(key))
+    });
+    leaks
+        .map(|(name, _)| {
+            let what = format!(
+                "hooks: {name} holds a webhook's key, which no program receives; remove it"
+            );
+            ConfigError::new(Origin::Unspecified, what)
+        })
+        .collect()
 }
 
 /// Parses one `--on-event` into `hook`. Err holds every error of `text`.
@@ -309,17 +345,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-
-    #[test]
-    fn group_read_is_allowed_for_systemd_credentials_only() {
-        let from_systemd = Path::new("/run/credentials/forgewatch.service/webhook");
-        assert_eq!(0o440 & forbidden_mode(from_systemd), 0);
-        assert_ne!(0o444 & forbidden_mode(from_systemd), 0);
-        assert_ne!(
-            0o440 & forbidden_mode(Path::new("/etc/forgewatch/webhook.secret")),
-            0
-        );
-    }
 
     #[test]
     fn https_to_any_host_and_http_to_loopback_are_accepted() {
@@ -356,14 +381,21 @@ mod tests {
             let path = folder.path().join("secret");
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            let read = webhook_key(folder.path(), "secret");
+            let read = key_file(folder.path(), "secret");
             fs::remove_file(path).unwrap();
             read.map(drop)
         };
         let good = format!("whsec_{}", STANDARD.encode([7; 24]));
         for text in [good.clone(), format!("{good}\n"), format!("{good}\r\n")] {
             assert_eq!(with(&text, 0o600), Ok(()));
+            assert_eq!(with(&format!("\u{feff}{text}"), 0o600), Ok(()));
         }
+        let quoted = format!("'{good}'");
+        assert!(
+            with(&quoted, 0o600)
+                .unwrap_err()
+                .contains("begins with a quote")
+        );
         assert!(with(&good, 0o640).unwrap_err().contains("chmod 600"));
         let short = format!("whsec_{}", STANDARD.encode([7; 23]));
         let bare = STANDARD.encode([7; 24]);

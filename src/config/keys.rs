@@ -356,8 +356,8 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             Vec::new,
             |hook: &mut HookDraft, value, reader| {
                 let folder = reader.document.folder();
-                let secrets = reader.array(value, |file| hooks::webhook_key(folder, file));
-                hook.secrets = secrets.unwrap_or_default();
+                let secrets = reader.array(value, |file| hooks::key_file(folder, file));
+                hook.secrets.extend(secrets.unwrap_or_default());
             },
         )
         .doc(
@@ -365,8 +365,23 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
              key signs",
         )
         .optional(
-            "none; required with webhook",
+            "none; webhook requires this or secret_env",
             "[\"/etc/forgewatch/webhook.secret\"]",
+        ),
+        array(
+            "secret_env",
+            "array of names",
+            Vec::new,
+            |hook: &mut HookDraft, value, reader| {
+                let env = reader.document.env;
+                let secrets = reader.array(value, |name| hooks::key_variable(env, name));
+                hook.secrets.extend(secrets.unwrap_or_default());
+            },
+        )
+        .doc("Environment variables with one key `whsec_…` each; every key signs")
+        .optional(
+            "none; webhook requires this or secret_files",
+            "[\"FORGEWATCH_WEBHOOK_KEY\"]",
         ),
     ],
 );

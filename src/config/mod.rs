@@ -20,6 +20,7 @@ pub mod manual;
 mod parse;
 mod program;
 mod script;
+mod secret;
 pub mod settings;
 mod value;
 
@@ -126,6 +127,7 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
     let mut jobs = jobs.unwrap_or_default();
     let mut hooks = lists.hooks;
     command_line.add_hooks(&mut hooks, env, &mut errors);
+    errors.extend(hooks::keys_in_variables(&hooks));
     // Labels of the command line override those of the file.
     let labels = command_line.labels(&mut errors);
     for job in &mut jobs {

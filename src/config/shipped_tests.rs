@@ -79,7 +79,7 @@ fn schema() -> Value {
     let mut hook = section_schema(&HOOKS);
     hook["oneOf"] = json!([
         { "required": ["run"] },
-        { "required": ["webhook", "secret_files"] },
+        { "required": ["webhook"], "anyOf": [{ "required": ["secret_files"] }, { "required": ["secret_env"] }] },
     ]);
     for (name, items) in [(JOBS.name, section_schema(&JOBS)), (HOOKS.name, hook)] {
         sections.insert(name.to_owned(), json!({ "type": "array", "items": items }));

@@ -83,21 +83,18 @@ const KEYS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
 /// Watches a job until it completes, with one webhook.
 fn watch(receiver: &WebhookReceiver, more: &str) -> CliOutput {
     let fixture = SimFixture::new(&job("update/77", ""));
-    for (n, key) in KEYS.iter().enumerate() {
-        fixture.sandbox.file(
-            &format!("secret{n}"),
-            format!("whsec_{}\n", STANDARD.encode(key)),
-        );
-    }
+    let [variable, file] = KEYS.map(|key| format!("\u{feff}whsec_{}\r\n", STANDARD.encode(key)));
+    fixture.sandbox.file("secret", file);
     let config = fixture.sandbox.file(
         "f.toml",
         format!(
-            "[[hooks]]\nname = 'w'\non = ['job.completed']\nwebhook = '{}'\nsecret_files = ['secret0', 'secret1']\n{more}\n",
+            "[[hooks]]\nname = 'w'\non = ['job.completed']\nwebhook = '{}'\nsecret_files = ['secret']\nsecret_env = ['KEY']\n{more}\n",
             receiver.url
         ),
     );
     let done = fixture
         .watch(&["update/77", "--config", config.to_str().unwrap()])
+        .env("KEY", variable)
         .env("FORGEWATCH_LOG", "trace")
         .env("http_proxy", "http://127.0.0.1:1")
         .env("ALL_PROXY", "http://127.0.0.1:1")

@@ -68,6 +68,23 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
             ],
         ),
         (
+            hook(&format!(
+                "{webhook}secret_env = ['UNSET', 'SHORT_KEY', 'QUOTED_KEY', 'a b', 'FORGEWATCH_SECRET_KEY']\n"
+            )),
+            &[
+                "UNSET is not set",
+                "SHORT_KEY: no key of at least 24 bytes",
+                "QUOTED_KEY: begins with a quote",
+                "invalid variable name \"a b\"",
+                "FORGEWATCH_SECRET_KEY is never passed to a hook",
+            ],
+        ),
+        (
+            hook(&format!("{webhook}secret_env = ['KEY']\n"))
+                + &hook(&format!("{run}pass_env = ['KEY']\n")).replace("'x'", "'y'"),
+            &["hooks: KEY holds a webhook's key"],
+        ),
+        (
             hook("on = ['job.failed']\nrun = [1, true]\n"),
             &["found an integer", "found a boolean"],
         ),
@@ -77,7 +94,7 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
         ),
         (
             hook(&format!("{webhook}pass_env = ['A']\n")),
-            &["pass_env has no effect", "needs secret_files"],
+            &["pass_env has no effect", "needs secret_files or secret_env"],
         ),
         (
             hook(run) + &hook(&format!("{run}retries = 101\n")),
@@ -93,7 +110,12 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
         ),
     ] {
         let key = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
-        let errors = errors_of(ConfigFixture::new().file("key", key), &text);
+        let fixture = ConfigFixture::new()
+            .file("key", key)
+            .var("KEY", format!("\u{feff}{key}"))
+            .var("SHORT_KEY", "whsec_canary")
+            .var("QUOTED_KEY", format!("\"{}\"", key.trim()));
+        let errors = errors_of(fixture, &text);
         assert_errors(&errors, expected);
     }
 }

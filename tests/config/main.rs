@@ -9,4 +9,6 @@ mod daemon;
 mod files;
 mod fixture;
 mod schema;
+#[path = "../support/skip.rs"]
+mod skip;
 mod socket;

@@ -34,7 +34,7 @@ fn shipped_configurations_are_valid() {
         assert_eq!(errors(&validator, &text), [""; 0], "{name}");
         let uncommented: String = text
             .lines()
-            .filter(|line| !line.starts_with("# webhook") && !line.starts_with("# secret_files"))
+            .filter(|line| !line.starts_with("# webhook") && !line.starts_with("# secret_"))
             .map(|line| match line.strip_prefix("# ") {
                 Some(code) if code.starts_with("[[") || code.contains(" = ") => code,
                 _ => line,
