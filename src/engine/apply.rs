@@ -40,7 +40,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         let Some(job) = watch.map(Watch::job) else {
             return;
         };
-        if self.watches.phase(slot) != Some(Phase::Polling) {
+        if !self.watches.phase(slot).is_some_and(Phase::is_polling) {
             return;
         }
         let input = match result {
@@ -164,7 +164,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         let retry_at = now.plus(wait.max(self.limits.schedule.min_interval)).up_ms;
         if self.watches.has_pending_stop(slot) {
             // A stop makes no request, so that no pause of the API applies.
-            self.wait_until(slot, retry_at);
+            self.wait_until(slot, retry_at, retry_at);
             return;
         }
         let input = Input::CommitFailed {
@@ -181,9 +181,12 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         self.watches.replace(slot, watch);
         self.publishable.extend(effects.events);
         match effects.next {
-            Next::Wait { until } => self.wait_until(slot, until),
+            Next::Wait { until, deadline } => self.wait_until(slot, until, deadline),
             Next::Poll { .. } if self.shutting_down => {}
-            Next::Poll { diff_info } => self.start_poll(slot, diff_info, now),
+            Next::Poll {
+                diff_info,
+                deadline,
+            } => self.start_poll(slot, diff_info, deadline, now),
             Next::End {
                 calibration_update, ..
             } => {

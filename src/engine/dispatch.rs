@@ -8,7 +8,7 @@ use forgewatch_core::rate_limiter::RateLimiter;
 use forgewatch_core::retry;
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::time::Moment;
-use forgewatch_core::verdict::ErrorKind;
+use forgewatch_core::verdict::{ErrorKind, PollError};
 use forgewatch_core::watch::{Input, Watch};
 use futures_util::future::{AbortHandle, Abortable};
 
@@ -26,6 +26,14 @@ pub struct Throttle {
     pub max_requests_per_second: f64,
 }
 
+/// What became of the first poll that is due.
+enum Dispatch {
+    /// It, or what is due instead, has been started.
+    Started,
+    /// No poll may start before this `up_ms`; None if that depends on a poll or a commit in flight.
+    NotBefore(Option<u64>),
+}
+
 /// Polls are late from this delay on, and on time again below the second one.
 const BEHIND_FROM_MS: u64 = 10_000;
 const ON_TIME_BELOW_MS: u64 = 1_000;
@@ -40,52 +48,83 @@ pub(super) struct ThrottleState {
 }
 
 impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
-    /// Starts every poll that is due and allowed. Returns when to call it again; None if only a poll or a commit in
-    /// flight can change anything.
+    /// Starts every poll that is due and allowed, and does what is due without one. Returns when to call it again; None
+    /// if only a poll or a commit in flight can change anything.
     pub(super) fn start_due(&mut self) -> Option<u64> {
         if self.shutting_down {
             return None;
         }
         loop {
-            let (due, slot) = self.watches.next_due()?;
             let moment = self.clock.now();
-            let now = moment.up_ms;
-            // A stop makes no request, so the throttle does not apply.
-            if due <= now
-                && let Some(outcome) = self.watches.take_pending_stop(slot)
-            {
-                self.step(slot, Input::Stop(outcome), moment);
-                continue;
+            let next_poll = match self.start_one(moment) {
+                Dispatch::Started => continue,
+                Dispatch::NotBefore(at) => at,
+            };
+            let deadline = self.watches.next_deadline();
+            match deadline {
+                Some((at, slot)) if at <= moment.up_ms => self.on_deadline(slot, moment),
+                _ => {
+                    return next_poll
+                        .into_iter()
+                        .chain(deadline.map(|(at, _)| at))
+                        .min();
+                }
             }
-            return Some(match self.throttle.circuit_breaker.admit(now) {
-                Admission::Down { kind, probe_at } => {
-                    if probe_at.is_some_and(|at| at <= now) {
-                        self.probe(moment);
-                        continue;
-                    }
-                    if due <= now {
-                        self.step(slot, Input::Suspended(kind), moment);
-                        continue;
-                    }
-                    probe_at.map_or(due, |at| at.min(due))
-                }
-                _ if due > now => due,
-                Admission::PausedUntil(at) => at,
-                Admission::Allowed if self.polls.len() >= self.throttle.max_in_flight => {
-                    return None;
-                }
-                Admission::Allowed => {
-                    let waited_ms = now.saturating_sub(due);
-                    self.throttle.report_lag(self.watches.len(), waited_ms);
-                    let ready_at = self.throttle.rate_limiter.ready_at(now);
-                    if ready_at <= now {
-                        self.step(slot, Input::Due, moment);
-                        continue;
-                    }
-                    ready_at
-                }
-            });
         }
+    }
+
+    /// Neither a stop nor a deadline makes a request, so that no limit on requests applies.
+    fn on_deadline(&mut self, slot: u32, now: Moment) {
+        self.abort_poll(slot);
+        match self.watches.take_pending_stop(slot) {
+            Some(outcome) => self.step(slot, Input::Stop(outcome), now),
+            None => self.step(slot, Input::Deadline, now),
+        }
+    }
+
+    /// Starts the first poll that is due, if it may start.
+    fn start_one(&mut self, moment: Moment) -> Dispatch {
+        let Some((due, slot)) = self.watches.next_poll() else {
+            return Dispatch::NotBefore(None);
+        };
+        let now = moment.up_ms;
+        if due <= now
+            && let Some(outcome) = self.watches.take_pending_stop(slot)
+        {
+            self.step(slot, Input::Stop(outcome), moment);
+            return Dispatch::Started;
+        }
+        match self.throttle.circuit_breaker.admit(now) {
+            Admission::Down { probe_at } if probe_at.is_some_and(|at| at <= now) => {
+                self.probe(moment);
+            }
+            Admission::Down { probe_at } if due > now => {
+                let at = probe_at.map_or(due, |at| at.min(due));
+                return Dispatch::NotBefore(Some(at));
+            }
+            _ if due > now => return Dispatch::NotBefore(Some(due)),
+            Admission::Down { .. } => self.suspend(slot, None, moment),
+            Admission::PausedUntil(until) => self.suspend(slot, Some(until), moment),
+            Admission::Allowed if self.polls.len() >= self.throttle.max_in_flight => {
+                return Dispatch::NotBefore(None);
+            }
+            Admission::Allowed => {
+                let waited_ms = now.saturating_sub(due);
+                self.throttle.report_lag(self.watches.len(), waited_ms);
+                let ready_at = self.throttle.rate_limiter.ready_at(now);
+                if ready_at > now {
+                    return Dispatch::NotBefore(Some(ready_at));
+                }
+                self.step(slot, Input::Due, moment);
+            }
+        }
+        Dispatch::Started
+    }
+
+    /// A poll is due, but the API is down or has requested a pause.
+    fn suspend(&mut self, slot: u32, until: Option<u64>, now: Moment) {
+        let error = self.throttle.suspension(until.is_some());
+        self.step(slot, Input::Suspended { error, until }, now);
     }
 
     /// Polls one job to find out whether the API is back, unless the server has demanded a pause for each of them.
@@ -98,12 +137,12 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     }
 
     /// The watch itself decided that it is polled now.
-    pub(super) fn start_poll(&mut self, slot: u32, diff_info: bool, now: Moment) {
+    pub(super) fn start_poll(&mut self, slot: u32, diff_info: bool, deadline: u64, now: Moment) {
         let Some((id, job)) = self.watches.watch(slot).map(|w| (w.id(), w.job())) else {
             return;
         };
         self.throttle.rate_limiter.take(now.up_ms);
-        self.watches.set_phase(slot, Phase::Polling);
+        self.watches.set_phase(slot, Phase::Polling { deadline });
         let (abort, registration) = AbortHandle::new_pair();
         self.poll_aborts.insert(slot, abort);
         let api = Rc::clone(&self.api);
@@ -147,9 +186,30 @@ impl ThrottleState {
         }
     }
 
+    /// The error of a watch that cannot be polled because of the API as a whole.
+    fn suspension(&self, is_pause: bool) -> PollError {
+        let what = if is_pause {
+            "the API requested a pause"
+        } else {
+            "the API is down"
+        };
+        let (kind, http_status, cause) = match self.circuit_breaker.last_error() {
+            Some(error) => (error.kind, error.http_status, error.message.as_str()),
+            None => (ErrorKind::Server, None, "unknown error"),
+        };
+        PollError {
+            kind,
+            http_status,
+            message: format!("{what}: {cause}"),
+            retry_after: None,
+        }
+    }
+
     /// Observes the result of a poll. Returns whether it ends an outage.
     pub(super) fn observe(&mut self, now: u64, outcome: PollOutcome, rng: &mut SeededRng) -> bool {
         let result = outcome.result;
+        let error_kind = result.err().map(|error| error.kind.as_str());
+        let error_message = result.err().map(|error| error.message.as_str());
         let transition = self.circuit_breaker.observe(now, outcome, |failures| {
             retry::wait(failures, retry::MAX, rng)
         });
@@ -158,9 +218,9 @@ impl ThrottleState {
             Transition::Paused { until, again } => {
                 let pause_ms = until.saturating_sub(now);
                 if again {
-                    tracing::debug!(target: "forgewatch::engine", pause_ms, "API requested a longer pause");
+                    tracing::debug!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API requested a longer pause");
                 } else {
-                    tracing::warn!(target: "forgewatch::engine", pause_ms, "API requested a pause");
+                    tracing::warn!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API requested a pause");
                 }
                 if !self.circuit_breaker.is_down() {
                     self.rate_limiter.slow_start(until);
@@ -174,7 +234,7 @@ impl ThrottleState {
                 } else {
                     "API is down: probing with one request at a time"
                 };
-                tracing::warn!(target: "forgewatch::engine", "{what}");
+                tracing::warn!(target: "forgewatch::engine", error_kind, error_message, "{what}");
             }
             Transition::Up => {
                 tracing::info!(target: "forgewatch::engine", "API is back");

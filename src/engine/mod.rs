@@ -140,8 +140,11 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     /// Continues a watch. Its job must not be watched already.
     pub fn resume(&mut self, watch: Watch) {
-        let at = watch.wake_at(&self.limits);
-        self.watches.insert(watch, Phase::Waiting(at));
+        let phase = Phase::Waiting {
+            poll_at: watch.poll_at(),
+            deadline: watch.deadline(&self.limits),
+        };
+        self.watches.insert(watch, phase);
     }
 
     /// Ends one watch, if it exists. [`Engine::advance`] returns the event.
@@ -235,12 +238,10 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     fn stop(&mut self, slot: u32, outcome: Outcome) {
         match self.watches.phase(slot) {
-            Some(Phase::Waiting(_) | Phase::Polling) => {
+            Some(Phase::Waiting { .. } | Phase::Polling { .. }) => {
                 // An earlier stop may be waiting for its next attempt to commit.
                 self.watches.take_pending_stop(slot);
-                if let Some(poll) = self.poll_aborts.remove(&slot) {
-                    poll.abort();
-                }
+                self.abort_poll(slot);
                 self.step(slot, Input::Stop(outcome), self.clock.now());
             }
             Some(Phase::Committing) => self.watches.defer_stop(slot, outcome),
@@ -248,8 +249,15 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         }
     }
 
-    fn wait_until(&mut self, slot: u32, until: u64) {
+    fn abort_poll(&mut self, slot: u32) {
+        if let Some(poll) = self.poll_aborts.remove(&slot) {
+            poll.abort();
+        }
+    }
+
+    fn wait_until(&mut self, slot: u32, poll_at: u64, deadline: u64) {
         self.throttle.circuit_breaker.cancel_probe(slot);
-        self.watches.set_phase(slot, Phase::Waiting(until));
+        let phase = Phase::Waiting { poll_at, deadline };
+        self.watches.set_phase(slot, phase);
     }
 }

@@ -9,10 +9,26 @@ use forgewatch_core::watch::Watch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Its timer is set for this `up_ms`.
-    Waiting(u64),
-    Polling,
+    /// Its timers are set for these `up_ms`.
+    Waiting {
+        poll_at: u64,
+        /// `u64::MAX` is never.
+        deadline: u64,
+    },
+    Polling {
+        deadline: u64,
+    },
     Committing,
+}
+
+impl Phase {
+    pub(super) fn is_waiting(self) -> bool {
+        matches!(self, Self::Waiting { .. })
+    }
+
+    pub(super) fn is_polling(self) -> bool {
+        matches!(self, Self::Polling { .. })
+    }
 }
 
 #[derive(Debug)]
@@ -31,7 +47,9 @@ pub(super) struct WatchTable {
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
     /// An entry for each watch in [`Phase::Waiting`].
-    timers: TimerQueue,
+    polls: TimerQueue,
+    /// An entry for each watch with a deadline.
+    deadlines: TimerQueue,
     /// Watches whose first poll has not come back yet.
     awaiting_result: usize,
     /// Whether any job has ever had a status.
@@ -52,9 +70,7 @@ impl WatchTable {
             Some(free) => *free = entry,
             None => self.slots.push(entry),
         }
-        if let Phase::Waiting(at) = phase {
-            self.timers.insert(at, slot);
-        }
+        self.set_timers(slot, phase);
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
@@ -62,9 +78,29 @@ impl WatchTable {
         if let Some(Entry { watch, phase, .. }) = entry {
             self.awaiting_result -= usize::from(!watch.has_result());
             self.free.push(slot);
-            if let Phase::Waiting(at) = phase {
-                self.timers.remove(at, slot);
-            }
+            self.clear_timers(slot, phase);
+        }
+    }
+
+    fn set_timers(&mut self, slot: u32, phase: Phase) {
+        if let Phase::Waiting { poll_at, .. } = phase {
+            self.polls.insert(poll_at, slot);
+        }
+        if let Phase::Waiting { deadline, .. } | Phase::Polling { deadline } = phase
+            && deadline < u64::MAX
+        {
+            self.deadlines.insert(deadline, slot);
+        }
+    }
+
+    fn clear_timers(&mut self, slot: u32, phase: Phase) {
+        if let Phase::Waiting { poll_at, .. } = phase {
+            self.polls.remove(poll_at, slot);
+        }
+        if let Phase::Waiting { deadline, .. } | Phase::Polling { deadline } = phase
+            && deadline < u64::MAX
+        {
+            self.deadlines.remove(deadline, slot);
         }
     }
 
@@ -99,17 +135,18 @@ impl WatchTable {
             return;
         };
         let before = std::mem::replace(&mut entry.phase, phase);
-        if let Phase::Waiting(at) = before {
-            self.timers.remove(at, slot);
-        }
-        if let Phase::Waiting(at) = phase {
-            self.timers.insert(at, slot);
-        }
+        self.clear_timers(slot, before);
+        self.set_timers(slot, phase);
     }
 
-    /// The earliest timer and its slot.
-    pub(super) fn next_due(&self) -> Option<(u64, u32)> {
-        self.timers.first()
+    /// The earliest poll of a waiting watch, and its slot.
+    pub(super) fn next_poll(&self) -> Option<(u64, u32)> {
+        self.polls.first()
+    }
+
+    /// The earliest deadline, and its slot.
+    pub(super) fn next_deadline(&self) -> Option<(u64, u32)> {
+        self.deadlines.first()
     }
 
     pub(super) fn defer_stop(&mut self, slot: u32, outcome: Outcome) {
@@ -155,10 +192,10 @@ impl WatchTable {
     /// Excludes those with a pending stop.
     pub(super) fn probe_candidate(&self, now: u64) -> Option<u32> {
         let candidates = self.entries().filter_map(|(slot, entry)| {
-            let (Phase::Waiting(due), None) = (entry.phase, entry.pending_stop) else {
+            let (Phase::Waiting { poll_at, .. }, None) = (entry.phase, entry.pending_stop) else {
                 return None;
             };
-            (entry.watch.not_before() <= now).then_some((due, slot))
+            (entry.watch.not_before() <= now).then_some((poll_at, slot))
         });
         candidates.min().map(|(_, slot)| slot)
     }
@@ -170,7 +207,7 @@ impl WatchTable {
     /// The slots of the waiting watches for which `which` holds.
     pub(super) fn waiting(&self, which: impl Fn(&Watch) -> bool) -> Vec<u32> {
         self.entries()
-            .filter(|(_, entry)| which(&entry.watch) && matches!(entry.phase, Phase::Waiting(_)))
+            .filter(|(_, entry)| which(&entry.watch) && entry.phase.is_waiting())
             .map(|(slot, _)| slot)
             .collect()
     }

@@ -49,6 +49,8 @@ pub struct JobRow {
     pub next_poll: Option<Duration>,
     pub outcome: Option<Outcome>,
     pub unreachable: bool,
+    /// Why the job cannot be polled at the moment. Untrusted text.
+    pub poll_error: Option<String>,
     /// The time since the first poll.
     pub elapsed: Duration,
 }
@@ -66,6 +68,9 @@ impl JobRow {
             next_poll: Some(watch.next_poll_in(now)),
             outcome: None,
             unreachable: watch.is_unreachable(),
+            poll_error: watch
+                .poll_error()
+                .map(|(kind, message)| format!("{message} ({kind})")),
             elapsed: Duration::from_millis(since),
         }
     }
@@ -80,6 +85,7 @@ impl JobRow {
             next_poll: None,
             outcome: Some(outcome),
             unreachable: false,
+            poll_error: None,
             elapsed: Duration::ZERO,
         }
     }

@@ -22,6 +22,8 @@ use forgewatch_core::time::{millis, rfc3339_ms, span, span_in_seconds};
 
 /// The longest error message in a line, in bytes; json has all of it.
 const MAX_ERROR: usize = 1_000;
+/// The longest reason in a heartbeat why a job cannot be polled, in bytes.
+const MAX_POLL_ERROR: usize = 200;
 /// The longest name or label in a line, in bytes.
 const MAX_NAME: usize = 100;
 /// The most jobs that a heartbeat names.
@@ -302,6 +304,13 @@ fn summary(row: &JobRow) -> String {
     }
     if let Some(left) = row.left {
         let _ = write!(out, ", {}", about(left));
+    }
+    if let Some(error) = &row.poll_error {
+        let _ = write!(
+            out,
+            ", cannot be polled: {}",
+            sanitized(error, MAX_POLL_ERROR)
+        );
     }
     out
 }

@@ -293,3 +293,95 @@ fn a_job_has_at_most_one_request_in_flight() {
         assert!(pair[1].at >= pair[0].at + 200, "{pair:?}");
     }
 }
+
+#[test]
+fn a_pause_of_the_api_delays_no_end() {
+    for status in [429, 503] {
+        let pause = format!("status = {status}\nretry_after = '3600'");
+        let names: Vec<String> = (1..=8).map(|n| format!("update/{n}")).collect();
+        let script: String = names
+            .iter()
+            .map(|name| faulty(name, "1-", &pause))
+            .collect();
+        let fixture = SimFixture::new(&script);
+        let args: Vec<&str> = names.iter().map(String::as_str).collect();
+        let done = fixture
+            .watch(&[&["--give-up-after", "1s"], &*args].concat())
+            .run();
+        // A pause lasts a minute, and a job's own hour does not end in this test.
+        let elapsed = done.expect(6).finished()["elapsed_ms"].as_u64().unwrap();
+        assert!(elapsed < 30_000, "{elapsed} ms");
+        assert!(
+            names
+                .iter()
+                .all(|name| fixture.requests_for(name).len() <= 1)
+        );
+    }
+}
+
+#[test]
+fn unreachable_and_stalled_are_reported_during_a_pause() {
+    let pause = "status = 429\nretry_after = '3600'";
+    let long = format!("duration = '1h'\n[[jobs.faults]]\nrequests = '3-'\n{pause}");
+    let fixture = SimFixture::new(&job("update/1", &long));
+    let config = "[schedule]\nunreachable_after = '300ms'\nstalled_after = '1s'\n";
+    let config = fixture.sandbox.file("forgewatch.toml", config);
+    let args = [
+        "--config",
+        config.to_str().unwrap(),
+        "--give-up-after",
+        "2s",
+        "update/1",
+    ];
+    let done = fixture.watch(&args).run().expect(6);
+    let types: Vec<_> = done
+        .events_of("update/1")
+        .iter()
+        .map(|e| e["event_type"].clone())
+        .collect();
+    assert!(
+        types.ends_with(&[
+            json!("job.unreachable"),
+            json!("job.stalled"),
+            json!("job.gave_up")
+        ]),
+        "{types:?}"
+    );
+    assert_eq!(fixture.requests_for("update/1").len(), 3);
+}
+
+#[test]
+fn a_refusal_that_passes_ends_nothing() {
+    let refused = "duration = '1s'\n[[jobs.faults]]\nrequests = '3-5'\nstatus = 401";
+    let fixture = SimFixture::new(&job("update/1", refused));
+    fixture.watch(&["update/1"]).run().expect(0);
+}
+
+#[test]
+fn the_warning_that_the_api_is_down_says_why() {
+    let script = faulty(
+        "update/1",
+        "1-",
+        "status = 503\nbody = '{\"error_message\":\"maintenance\",\"success\":false}'",
+    );
+    let fixture = SimFixture::new(&script);
+    let done = fixture
+        .watch(&["--give-up-after", "1s", "update/1"])
+        .run()
+        .expect(6);
+    let lines = done.lines();
+    let warning = lines.iter().find(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("API is down"))
+    });
+    let warning = warning.unwrap();
+    assert_eq!(warning["error_kind"], "server");
+    assert!(
+        warning["error_message"]
+            .as_str()
+            .unwrap()
+            .contains("maintenance"),
+        "{warning}"
+    );
+}

@@ -25,11 +25,16 @@ pub enum Verdict {
 /// Interval of polls with refused credentials in a daemon, whose watches do not end for them.
 pub const REFUSED_INTERVAL: Duration = Duration::from_mins(5);
 
+/// How long a refusal must last to end a watch once its job has had a status.
+pub const REFUSAL_GRACE: Duration = Duration::from_mins(1);
+
 /// The errors since the last status, including the one being judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorHistory {
     /// Number of refusals (401, 403).
     pub refused: u8,
+    /// Time since the first refusal.
+    pub refused_for: Duration,
     /// Number of 404 responses.
     pub not_found: u8,
     /// Time since the first 404.
@@ -37,11 +42,13 @@ pub struct ErrorHistory {
     /// Whether a 403 concerns the credentials rather than this job: no other job has a status, and none is still
     /// waiting for its first response.
     pub refusal_is_global: bool,
+    /// Whether the job has ever had a status.
+    pub has_status: bool,
 }
 
 /// Judges a failed poll.
 pub fn judge(error: &PollError, past: &ErrorHistory, limits: &Limits) -> Verdict {
-    let twice = past.refused >= 2;
+    let lasts = past.refused >= 2 && (!past.has_status || past.refused_for >= REFUSAL_GRACE);
     match error.kind {
         ErrorKind::Gone => return Verdict::GiveUp(Outcome::NotFound),
         ErrorKind::NotFound
@@ -54,8 +61,8 @@ pub fn judge(error: &PollError, past: &ErrorHistory, limits: &Limits) -> Verdict
                 at_least: REFUSED_INTERVAL,
             };
         }
-        ErrorKind::Unauthorized if twice => return Verdict::GiveUp(Outcome::Refused),
-        ErrorKind::Forbidden if twice && past.refusal_is_global => {
+        ErrorKind::Unauthorized if lasts => return Verdict::GiveUp(Outcome::Refused),
+        ErrorKind::Forbidden if lasts && past.refusal_is_global => {
             return Verdict::GiveUp(Outcome::Refused);
         }
         _ => {}
@@ -208,6 +215,7 @@ mod tests {
             not_found,
             not_found_for: Duration::from_secs(not_found_for),
             refusal_is_global,
+            ..ErrorHistory::default()
         }
     }
 
@@ -247,6 +255,25 @@ mod tests {
                 ),
                 want
             );
+        }
+    }
+
+    #[test]
+    fn once_a_job_has_had_a_status_a_refusal_ends_nothing_within_a_minute() {
+        let end = Verdict::GiveUp(Outcome::Refused);
+        for (refused, seconds, want) in [
+            (9, 59, Verdict::Retry),
+            (1, 60, Verdict::Retry),
+            (2, 60, end),
+        ] {
+            let past = ErrorHistory {
+                refused_for: Duration::from_secs(seconds),
+                has_status: true,
+                ..past(refused, 0, 0, true)
+            };
+            for kind in [ErrorKind::Unauthorized, ErrorKind::Forbidden] {
+                assert_eq!(judge(&error(kind), &past, &limits()), want);
+            }
         }
     }
 

@@ -169,3 +169,89 @@ async fn a_shorter_max_interval_applies_from_the_reload_on() {
     run_until(&mut engine, 7_265_000).await;
     assert!(log.requests.borrow().len() > before);
 }
+
+fn limited_for(retry_after: Duration) -> PollError {
+    PollError {
+        http_status: Some(429),
+        retry_after: Some(retry_after),
+        ..error(ErrorKind::RateLimited)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_job_gives_up_at_its_time_during_a_pause() {
+    let mut setup = Setup::of(8);
+    setup.limits.give_up_after = Some(Duration::from_secs(3));
+    setup.throttle.max_in_flight = 2;
+    let (mut engine, log) = setup.engine(store::NoStore, |_, _| {
+        Err(limited_for(Duration::from_secs(20)))
+    });
+    let events = finish(&mut engine).await;
+    assert_eq!(types(&events), ["job.gave_up"; 8]);
+    assert!(
+        events.iter().all(|(at, _)| (3_000..3_050).contains(at)),
+        "{events:?}"
+    );
+    assert_eq!(
+        log.requests.borrow().len(),
+        2,
+        "the others were never polled"
+    );
+    let held = &events.iter().find(|(_, e)| e.fields.requests == Some(0));
+    let message = held.unwrap().1.fields.error_message.as_deref().unwrap();
+    assert!(message.contains("a scripted rate_limited"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_another_job_caused_delays_no_event() {
+    let mut setup = Setup::of(3);
+    setup.limits.stalled_after = Duration::from_secs(30);
+    setup.limits.unreachable_after = Duration::from_secs(40);
+    setup.limits.schedule.max_interval = Duration::from_secs(5);
+    let (mut engine, log) = setup.engine(store::NoStore, |now, _| match now {
+        20_000.. => Err(limited_for(Duration::from_secs(600))),
+        _ => running(1.0),
+    });
+    let events = run_until(&mut engine, 75_000).await;
+    let times = |kind| -> Vec<u64> {
+        let of_kind = events.iter().filter(|(_, e)| e.kind.as_str() == kind);
+        of_kind.map(|(at, _)| at / 1000).collect()
+    };
+    assert_eq!(times("job.stalled"), [30; 3]);
+    let unreachable = times("job.unreachable");
+    assert!(
+        unreachable.len() == 3 && unreachable.iter().all(|at| (60..=66).contains(at)),
+        "{unreachable:?}"
+    );
+    let late = log
+        .requests
+        .borrow()
+        .iter()
+        .filter(|(at, _)| (26_000..80_000).contains(at))
+        .count();
+    assert_eq!(late, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limited_rate_and_a_poll_in_flight_delay_no_end() {
+    let mut setup = Setup::of(4);
+    setup.limits.give_up_after = Some(Duration::from_secs(7));
+    setup.throttle.max_requests_per_second = 1.0;
+    setup.latency = Duration::from_secs(2);
+    let (mut engine, _) = setup.engine(store::NoStore, |_, _| Err(error(ErrorKind::BadResponse)));
+    let events = finish(&mut engine).await;
+    let ends: Vec<u64> = events.iter().map(|(at, _)| at / 10).collect();
+    // Seven seconds after each first response: the rate allows one request per second.
+    assert_eq!(ends, [900, 1000, 1100, 1200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_refusal_ends_nothing() {
+    let setup = Setup::of(1);
+    let (mut engine, _) = setup.engine(store::NoStore, |now, _| match now {
+        10_000..30_000 => Err(error(ErrorKind::Unauthorized)),
+        _ => running((now / 1000).min(100) as f32),
+    });
+    let events = finish(&mut engine).await;
+    assert_eq!(types(&events).last(), Some(&"job.completed"));
+}

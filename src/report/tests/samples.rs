@@ -263,6 +263,7 @@ pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> JobRo
         next_poll: Some(Duration::from_secs(left / 10)),
         outcome: None,
         unreachable: false,
+        poll_error: None,
         elapsed: Duration::from_mins(1),
     }
 }
@@ -279,6 +280,7 @@ pub(super) fn handful() -> Vec<JobRow> {
         },
         JobRow {
             unreachable: true,
+            poll_error: Some("HTTP 503 Service Unavailable: \u{1b}[31mbusy (server)".to_owned()),
             ..row("update/78", JobState::Running, 12.0, 7_500)
         },
         JobRow {

@@ -80,6 +80,8 @@ pub(crate) enum Rule {
     PolledTooLate,
     /// More requests than the rate allows.
     PolledTooOften,
+    /// A job that could not be polled was not reported as unreachable in time, whatever paused its polls.
+    UnreachableTooLate,
     // The daemon.
     /// The store rejected a contradictory operation of the daemon.
     StoreRejected,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forgewatch_core::event::WatchId;
+use forgewatch_core::event::{EventType, WatchId};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
@@ -13,6 +13,8 @@ use crate::log::{ApiRequest, Log, ProcessEnd, ProcessRun, Stamp};
 
 /// Tolerance for slow disks and narrow limits.
 const SLACK_MS: u64 = 180_000;
+/// Tolerance for a request in flight, and for a slow disk.
+const UNREACHABLE_SLACK_MS: u64 = 45_000;
 /// The longest delay after an error, and between two probes with rejected credentials.
 const LONGEST_BACKOFF_MS: u64 = 300_000;
 /// The longest `Retry-After`.
@@ -36,6 +38,7 @@ pub(super) fn check(timeline: &Timeline<'_>, findings: &mut Findings) {
         check_overlap(log, &polls, findings);
         check_rate(log, &polls, findings);
         check_waits(timeline, number, process, &polls, findings);
+        check_unreachable(timeline, number, process, &polls, findings);
     }
 }
 
@@ -189,6 +192,61 @@ fn check_waits(
         if process.end != ProcessEnd::Failed {
             check_too_late(polls, since, until, longest, watched.job, findings);
         }
+    }
+}
+
+/// A watch whose polls have failed for `unreachable_after` reports it, without waiting for its next poll.
+fn check_unreachable(
+    timeline: &Timeline<'_>,
+    number: usize,
+    process: &ProcessRun,
+    polls: &[WatchPoll<'_>],
+    findings: &mut Findings,
+) {
+    let until = process.stopping_since.unwrap_or(process.ended);
+    for (&id, watched) in &timeline.watches {
+        let until = watched.ended.map_or(until, |(at, _)| at.min(until));
+        let of_watch = polls.iter().filter(|poll| poll.watch == Some(id));
+        let mut failing_since: Option<Stamp> = None;
+        for poll in of_watch {
+            let Some(at) = poll.response_at() else {
+                continue;
+            };
+            let is_over = poll.error().is_none_or(|e| e.kind == ErrorKind::NotFound);
+            if is_over && let Some(since) = failing_since.take() {
+                check_reported(timeline.log, number, id, since, at, findings);
+            } else if !is_over {
+                failing_since.get_or_insert(at);
+            }
+        }
+        if let Some(since) = failing_since {
+            check_reported(timeline.log, number, id, since, until, findings);
+        }
+    }
+}
+
+fn check_reported(
+    log: &Log,
+    number: usize,
+    watch: WatchId,
+    since: Stamp,
+    until: Stamp,
+    findings: &mut Findings,
+) {
+    let after = config_at(log, number, since).limits.unreachable_after;
+    let due = since.ms + after.as_millis() as u64 + UNREACHABLE_SLACK_MS;
+    if until.ms < due {
+        return;
+    }
+    // An attempt to store it counts, because the disk may be full.
+    let submitted = log.writes.iter().filter(|write| write.submitted.ms <= due);
+    let last = submitted
+        .flat_map(|write| write.events())
+        .filter(|event| event.id.watch == watch)
+        .rfind(|event| matches!(event.kind, EventType::Unreachable | EventType::Reachable));
+    if last.is_none_or(|event| event.kind != EventType::Unreachable) {
+        let failing = format!("{watch}: failing since {} ms", since.ms);
+        findings.add(Rule::UnreachableTooLate, until, failing);
     }
 }
 

@@ -32,12 +32,13 @@ pub struct CircuitBreaker {
     paused_until: u64,
     /// Whether the server requested a pause and no poll has succeeded since.
     was_paused: bool,
+    /// The last error that opened the breaker or paused the polls.
+    last_error: Option<PollError>,
     outage: Option<Outage>,
 }
 
 #[derive(Debug)]
 struct Outage {
-    kind: ErrorKind,
     /// Failed probes, for the retry schedule.
     failures: u8,
     probe_at: u64,
@@ -54,8 +55,6 @@ pub enum Admission {
     PausedUntil(u64),
     /// The API is down: only a probe may, the next one at `probe_at`.
     Down {
-        /// The error that opened the breaker.
-        kind: ErrorKind,
         /// None during a probe.
         probe_at: Option<u64>,
     },
@@ -84,7 +83,6 @@ impl CircuitBreaker {
     pub fn admit(&self, now: u64) -> Admission {
         match &self.outage {
             Some(outage) => Admission::Down {
-                kind: outage.kind,
                 probe_at: outage
                     .probing
                     .is_none()
@@ -100,6 +98,11 @@ impl CircuitBreaker {
         self.consecutive_failures = 0;
         self.failed.clear();
         self.outage.take().is_some()
+    }
+
+    /// Why polls are paused or suspended, if they are.
+    pub fn last_error(&self) -> Option<&PollError> {
+        self.last_error.as_ref()
     }
 
     /// Whether the API as a whole is down.
@@ -157,19 +160,22 @@ impl CircuitBreaker {
                 outage.failures = outage.failures.saturating_add(1);
                 outage.probe_at = now.saturating_add(millis(wait(outage.failures)));
             }
-        } else if let (true, Err(error)) =
-            (failed && self.all_fail(now, &outcome, is_refused), result)
-        {
+        } else if failed && self.all_fail(now, &outcome, is_refused) {
             let probe_at = now.saturating_add(millis(wait(1)));
             self.outage = Some(Outage {
-                kind: error.kind,
                 failures: 1,
                 probe_at,
                 probing: None,
             });
             transition = Transition::Down;
         }
-        if let Some(pause) = result.err().and_then(|error| pause(error, || wait(1))) {
+        let pause = result.err().and_then(|error| pause(error, || wait(1)));
+        if let Err(error) = result
+            && (failed || pause.is_some())
+        {
+            self.last_error = Some(error.clone());
+        }
+        if let Some(pause) = pause {
             let again = std::mem::replace(&mut self.was_paused, true);
             let until = self.paused_until.max(now.saturating_add(millis(pause)));
             self.paused_until = until;

@@ -48,11 +48,11 @@ fn three_jobs_failing_together_open_the_breaker() {
     );
     assert_eq!(observe(&mut breaker, 20, 2, down), Transition::None);
     assert_eq!(observe(&mut breaker, 30, 3, down), Transition::Down);
-    let kind = ErrorKind::Connect;
+    let error = breaker.last_error().unwrap();
+    assert_eq!(error.kind, ErrorKind::Connect);
     assert_eq!(
         breaker.admit(30),
         Admission::Down {
-            kind,
             probe_at: Some(1030)
         }
     );
@@ -137,13 +137,7 @@ fn a_failed_probe_delays_the_next_and_a_successful_one_closes_the_breaker() {
     }
     let kind = ErrorKind::Server;
     breaker.start_probe(1);
-    assert_eq!(
-        breaker.admit(2_000),
-        Admission::Down {
-            kind,
-            probe_at: None
-        }
-    );
+    assert_eq!(breaker.admit(2_000), Admission::Down { probe_at: None });
     assert_eq!(
         observe(&mut breaker, 2_000, 1, Some(kind)),
         Transition::None
@@ -151,7 +145,6 @@ fn a_failed_probe_delays_the_next_and_a_successful_one_closes_the_breaker() {
     assert_eq!(
         breaker.admit(2_000),
         Admission::Down {
-            kind,
             probe_at: Some(4_000)
         }
     );

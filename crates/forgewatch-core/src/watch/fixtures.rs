@@ -60,7 +60,10 @@ impl Scenario {
             watch,
             now,
             events: Vec::new(),
-            next: Next::Wait { until: now.up_ms },
+            next: Next::Wait {
+                until: now.up_ms,
+                deadline: u64::MAX,
+            },
             calibration: Calibration::default(),
             rng: SeededRng::new(1),
         }
@@ -136,10 +139,10 @@ impl Scenario {
         self.events.last().unwrap()
     }
 
-    /// Milliseconds until the next `Due`.
+    /// Milliseconds until the next `Due` or `Deadline`.
     pub fn wait(&self) -> u64 {
         match self.next {
-            Next::Wait { until } => until.saturating_sub(self.now.up_ms),
+            Next::Wait { until, deadline } => until.min(deadline).saturating_sub(self.now.up_ms),
             ref other => panic!("not waiting: {other:?}"),
         }
     }
@@ -157,6 +160,14 @@ pub fn error(kind: ErrorKind) -> PollError {
         http_status,
         message: format!("a scripted {kind}"),
         retry_after: None,
+    }
+}
+
+/// The API is down.
+pub fn suspended() -> Input {
+    Input::Suspended {
+        error: error(ErrorKind::Server),
+        until: None,
     }
 }
 

@@ -71,10 +71,17 @@ pub struct Context<'a> {
 /// What happened to a watch.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The deadline that the last step returned has been reached.
+    /// The next poll is due and may start.
     Due,
-    /// The deadline has been reached while the circuit breaker was open. Counts as a failed poll if one was due.
-    Suspended(ErrorKind),
+    /// The next poll is due, but the API as a whole is down or has requested a pause. Counts as a failed poll.
+    Suspended {
+        /// Why.
+        error: PollError,
+        /// When the pause ends, as [`Moment::up_ms`]; None while the API is down.
+        until: Option<u64>,
+    },
+    /// The `deadline` that the last step returned has been reached.
+    Deadline,
     /// Poll before the deadline, as the probe of the circuit breaker.
     Probe,
     /// A poll returned a status.
@@ -114,11 +121,16 @@ pub enum Next {
     Poll {
         /// Also request the names of game, image and machine.
         diff_info: bool,
+        /// Cancel the poll and step with [`Input::Deadline`] at this [`Moment::up_ms`]; `u64::MAX` is never.
+        deadline: u64,
     },
-    /// Step with [`Input::Due`] at this `up_ms`.
+    /// Step with [`Input::Due`] at one time or with [`Input::Deadline`] at the other, by the clock of
+    /// [`Moment::up_ms`]. A poll that may start comes first.
     Wait {
-        /// By the clock of [`Moment::up_ms`].
+        /// When the next poll is due.
         until: u64,
+        /// When something is due that needs no poll; `u64::MAX` is never.
+        deadline: u64,
     },
     /// Drop the watch.
     End {
@@ -179,8 +191,9 @@ struct ErrorState {
     streak: Option<FailureStreak>,
     /// Consecutive failures, for the retry schedule.
     failures: u8,
-    /// 401 and 403 responses since the last status.
+    /// 401 and 403 responses since the last status, and the time of the first.
     refused: u8,
+    refused_since: u64,
     /// 404 responses since the last status, and the time of the first.
     not_found: u8,
     not_found_since: u64,
@@ -196,7 +209,7 @@ struct FailureStreak {
     since: u64,
     /// Whether `job.unreachable` was emitted.
     reported: bool,
-    /// Whether the last failure was an [`Input::Suspended`].
+    /// Whether the last failure was an [`Input::Suspended`] without a known end.
     suspended: bool,
     kind: ErrorKind,
     http_status: Option<u16>,
@@ -242,11 +255,12 @@ impl Watch {
         };
         let next = match input {
             Input::Due => step.on_due(),
-            Input::Suspended(kind) => step.on_suspended(kind),
+            Input::Suspended { error, until } => step.on_suspended(error, until),
+            Input::Deadline => step.on_deadline(),
             Input::Probe => step.poll(),
             Input::Status(fresh) => step.on_status(*fresh, rng),
             Input::Error(error) => step.on_error(error, rng),
-            Input::PollNow => step.reschedule(cx.now.up_ms),
+            Input::PollNow => step.on_poll_now(),
             Input::LimitsChanged => step.on_limits_changed(),
             Input::CommitFailed {
                 retry_at,
@@ -303,6 +317,11 @@ impl Watch {
         self.streak().is_some_and(|f| f.reported)
     }
 
+    /// Class and message of the error that has kept the job from being polled since its last success.
+    pub fn poll_error(&self) -> Option<(ErrorKind, &str)> {
+        self.streak().map(|f| (f.kind, f.message.as_str()))
+    }
+
     /// Whether the last poll was refused (401, 403).
     pub fn is_refused(&self) -> bool {
         let refused = [ErrorKind::Unauthorized, ErrorKind::Forbidden];
@@ -334,7 +353,7 @@ impl Watch {
         self.requests
     }
 
-    /// Whether polls are suspended because the API as a whole is down ([`Input::Suspended`]).
+    /// Whether polls are suspended because the API as a whole is down.
     pub fn is_suspended(&self) -> bool {
         self.streak().is_some_and(|f| f.suspended)
     }
@@ -353,19 +372,39 @@ impl Watch {
         self.meta.as_ref()
     }
 
-    /// When the watch is due, as [`Moment::up_ms`]: for its next poll, or earlier for an event about its failed polls.
-    pub fn wake_at(&self, limits: &Limits) -> u64 {
-        let Some(streak) = self.streak() else {
-            return self.poll_at;
-        };
-        let after = |d: Duration| streak.since.saturating_add(millis(d));
-        let mut at = self.poll_at;
-        if !streak.reported {
-            at = at.min(after(limits.unreachable_after));
-        }
-        if let Some(limit) = limits.give_up_after {
-            at = at.min(after(limit));
-        }
-        at
+    /// When the next poll is due, as [`Moment::up_ms`].
+    pub fn poll_at(&self) -> u64 {
+        self.poll_at
     }
+
+    /// When the watch gives up, becomes unreachable or stalls without another poll, as [`Moment::up_ms`]; `u64::MAX` is
+    /// never.
+    pub fn deadline(&self, limits: &Limits) -> u64 {
+        let deadlines = [
+            self.give_up_at(limits),
+            self.unreachable_at(limits),
+            self.stalled_at(limits),
+        ];
+        deadlines.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    fn give_up_at(&self, limits: &Limits) -> Option<u64> {
+        Some(after(self.streak()?.since, limits.give_up_after?))
+    }
+
+    fn unreachable_at(&self, limits: &Limits) -> Option<u64> {
+        let streak = self.streak().filter(|streak| !streak.reported)?;
+        Some(after(streak.since, limits.unreachable_after))
+    }
+
+    /// While polls succeed, only a status shows a stall; so the next poll is awaited.
+    fn stalled_at(&self, limits: &Limits) -> Option<u64> {
+        let at = after(self.changed_at, limits.stalled_after);
+        let poll_first = self.streak().is_none().then_some(self.poll_at);
+        (self.has_status && !self.stalled).then_some(at.max(poll_first.unwrap_or(0)))
+    }
+}
+
+fn after(up_ms: u64, duration: Duration) -> u64 {
+    up_ms.saturating_add(millis(duration))
 }

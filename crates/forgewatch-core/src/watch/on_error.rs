@@ -8,7 +8,7 @@ use crate::event::{EventFields, EventType};
 use crate::poll_log::{PollResult, WaitReason};
 use crate::retry;
 use crate::rng::SeededRng;
-use crate::verdict::{ErrorHistory, ErrorKind, PollError, Verdict, judge};
+use crate::verdict::{ErrorHistory, ErrorKind, PollError, REFUSAL_GRACE, Verdict, judge};
 
 /// Longest error message in a poll record, in characters.
 const MAX_RECORDED_ERROR: usize = 200;
@@ -56,49 +56,35 @@ impl PendingStep<'_> {
         self.record_poll(result, reason);
     }
 
-    pub(super) fn on_suspended(&mut self, kind: ErrorKind) -> Next {
-        if self.cx.now.up_ms < self.watch.poll_at {
-            return self.on_due();
+    pub(super) fn on_suspended(&mut self, error: PollError, until: Option<u64>) -> Next {
+        let now = self.cx.now;
+        if now.up_ms < self.watch.poll_at {
+            return self.on_deadline();
         }
         // The error of the job's own last poll says more than the suspension does.
-        let last_error = self
-            .watch
-            .streak()
-            .map(|f| (f.kind, f.http_status, f.message.clone()));
-        let (kind, http_status, message) = last_error.unwrap_or_else(|| {
-            let message = "the API is down; polls are suspended until a probe succeeds";
-            (kind, None, message.to_owned())
-        });
-        let error = PollError {
-            kind,
-            http_status,
-            message,
+        let error = self.watch.streak().map_or(error, |streak| PollError {
+            kind: streak.kind,
+            http_status: streak.http_status,
+            message: streak.message.clone(),
             retry_after: None,
-        };
-        self.watch.poll_at = self.cx.now.plus(self.cx.limits.schedule.max_interval).up_ms;
-        self.extend_streak(error, true)
+        });
+        let recheck_at = now.plus(self.cx.limits.schedule.max_interval).up_ms;
+        self.watch.poll_at = until.unwrap_or(recheck_at);
+        self.extend_streak(error, until.is_none())
             .unwrap_or_else(|| self.wait())
     }
 
     /// Ends the watch or emits `job.unreachable` if polls have failed for longer than the limits allow.
     pub(super) fn check_error_limits(&mut self) -> Option<Next> {
-        let streak = self.watch.streak()?;
-        let failing_for = Duration::from_millis(self.cx.now.up_ms.saturating_sub(streak.since));
-        let report = !streak.reported && failing_for >= self.cx.limits.unreachable_after;
-        let fields = self.with_error_fields(self.common_fields());
-        let limit = self.cx.limits.give_up_after;
-        if limit.is_some_and(|limit| failing_for >= limit) {
+        let (limits, now) = (self.cx.limits, self.cx.now.up_ms);
+        let is_over = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now);
+        if is_over(self.watch.give_up_at(limits)) {
+            let fields = self.with_error_fields(self.common_fields());
             return Some(self.end(Outcome::GaveUp, fields));
         }
-        if report {
-            let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
-            self.emit(
-                EventType::Unreachable,
-                EventFields {
-                    next_poll_ms: Some(until),
-                    ..fields
-                },
-            );
+        if is_over(self.watch.unreachable_at(limits)) {
+            let fields = self.with_error_fields(self.waiting_fields());
+            self.emit(EventType::Unreachable, fields);
             if let Some(streak) = self.watch.errors.as_mut().and_then(|t| t.streak.as_mut()) {
                 streak.reported = true;
             }
@@ -148,6 +134,9 @@ impl PendingStep<'_> {
                 errors.not_found = errors.not_found.saturating_add(1);
             }
             ErrorKind::Unauthorized | ErrorKind::Forbidden => {
+                if errors.refused == 0 {
+                    errors.refused_since = now;
+                }
                 errors.refused = errors.refused.saturating_add(1);
             }
             _ => {}
@@ -155,19 +144,22 @@ impl PendingStep<'_> {
         if error.kind != ErrorKind::NotFound {
             errors.failures = errors.failures.saturating_add(1);
         }
+        let time_since = |count: u8, first: u64| match count {
+            0 => Duration::ZERO,
+            _ => Duration::from_millis(now.saturating_sub(first)),
+        };
         ErrorHistory {
             refused: errors.refused,
+            refused_for: time_since(errors.refused, errors.refused_since),
             not_found: errors.not_found,
-            not_found_for: match errors.not_found {
-                0 => Duration::ZERO,
-                _ => Duration::from_millis(now.saturating_sub(errors.not_found_since)),
-            },
+            not_found_for: time_since(errors.not_found, errors.not_found_since),
             refusal_is_global: self.cx.refusal_is_global,
+            has_status: self.watch.has_status,
         }
     }
 
-    /// Exponential backoff with full jitter, within the limits and never below `at_least`. After a 404, one poll is at
-    /// the end of `not_found_grace`.
+    /// Exponential backoff with full jitter, within the limits and never below `at_least`. After a 404 or a refusal, one
+    /// poll is at the end of its grace.
     fn retry_wait(
         &self,
         counts: &ErrorHistory,
@@ -179,8 +171,10 @@ impl PendingStep<'_> {
         let failures = own_failures.max(counts.not_found);
         let mut wait = retry::wait(failures, limits.schedule.max_interval, rng);
         if counts.not_found > 0 && own_failures == 0 {
-            let grace = limits.not_found_grace.saturating_sub(counts.not_found_for);
-            wait = wait.min(grace.saturating_add(Duration::from_millis(1)));
+            wait = wait.min(rest_of(limits.not_found_grace, counts.not_found_for));
+        }
+        if counts.refused > 0 && counts.refused_for < REFUSAL_GRACE {
+            wait = wait.min(rest_of(REFUSAL_GRACE, counts.refused_for));
         }
         wait.max(limits.schedule.min_interval).max(at_least)
     }
@@ -215,4 +209,9 @@ impl PendingStep<'_> {
             ..self.common_fields()
         }
     }
+}
+
+/// What is left of a grace, and a millisecond more, so that it is over then.
+fn rest_of(grace: Duration, passed: Duration) -> Duration {
+    grace.saturating_sub(passed) + Duration::from_millis(1)
 }

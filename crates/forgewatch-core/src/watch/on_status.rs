@@ -167,12 +167,7 @@ impl PendingStep<'_> {
     fn emit_stall(&mut self, fresh: &FreshStatus) {
         let unchanged_for = self.cx.now.up_ms.saturating_sub(self.watch.changed_at);
         if !self.watch.stalled && unchanged_for >= millis(self.cx.limits.stalled_after) {
-            self.watch.stalled = true;
-            let fields = EventFields {
-                stalled_ms: Some(unchanged_for),
-                ..self.status_fields(fresh, None)
-            };
-            self.emit(EventType::Stalled, fields);
+            self.emit_stalled(self.status_fields(fresh, None));
         }
     }
 

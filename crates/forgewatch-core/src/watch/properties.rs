@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::fixtures::{EPOCH_S, Scenario, error, limits};
+use super::fixtures::{EPOCH_S, Scenario, error, limits, suspended};
 use super::{FreshStatus, Input, Next, Watch};
 use crate::event::{Event, EventType};
 use crate::job::JobState;
@@ -60,7 +60,9 @@ fn input() -> impl Strategy<Value = Input> {
             error.retry_after = secs.map(Duration::from_secs);
             Input::Error(error)
         }),
-        1 => Just(Input::Suspended(Server)),
+        1 => Just(suspended()),
+        1 => (0..2_000_000_u64).prop_map(|until| Input::Suspended { error: error(RateLimited), until: Some(until) }),
+        1 => Just(Input::Deadline),
         2 => Just(Input::Due),
         1 => Just(Input::Probe),
         1 => Just(Input::PollNow),
@@ -230,13 +232,35 @@ proptest! {
                 }
             };
             expected.poll_at = poll_at;
-            let waits = matches!(scenario.next, Next::Wait { until } if until <= poll_at);
+            let waits = matches!(scenario.next, Next::Wait { until, .. } if until == poll_at);
             if last.is_some() && (debug(&expected) != debug(watch) || scenario.events.len() != events || !waits) {
                 broken.get_or_insert((input.clone(), watch.clone()));
             }
             last = Some(watch.clone());
         });
         prop_assert!(broken.is_none(), "{:?}", broken);
+    }
+
+    #[test]
+    fn nothing_that_needs_no_poll_is_due_after_its_deadline(limits in bounds(), inputs in inputs()) {
+        let mut late = None;
+        run(&limits, &inputs, |scenario, input| {
+            let now = scenario.now.up_ms;
+            let Next::Wait { deadline, .. } = scenario.next else { return };
+            // At its deadline, the event is emitted; so no deadline is left behind.
+            if matches!(input, Input::Deadline) && deadline <= now {
+                late.get_or_insert((deadline, now));
+            }
+            if let Some(streak) = scenario.watch.streak() {
+                let failing_for = Duration::from_millis(now - streak.since);
+                let gives_up = limits.give_up_after.is_some_and(|limit| failing_for >= limit);
+                let committed = !matches!(input, Input::Status(_) | Input::PollNow | Input::LimitsChanged | Input::CommitFailed { .. });
+                if committed && (gives_up || (!streak.reported && failing_for >= limits.unreachable_after)) {
+                    late.get_or_insert((0, now));
+                }
+            }
+        });
+        prop_assert_eq!(late, None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct PendingStep<'a> {
 impl PendingStep<'_> {
     pub(super) fn on_due(&mut self) -> Next {
         if self.cx.now.up_ms < self.watch.poll_at {
-            return self.check_error_limits().unwrap_or_else(|| self.wait());
+            return self.on_deadline();
         }
         // Poll even if the error limits have passed: they are checked with the result. So neither a long sleep nor a
         // store that cannot record the event keeps a job from being polled.
@@ -37,9 +37,29 @@ impl PendingStep<'_> {
         let wants_names = self.cx.limits.diff_info
             && self.watch.job_kind == JobKind::Diff
             && !self.watch.names_requested;
+        // A deadline that has passed already is checked with the result.
+        let give_up_at = self.watch.give_up_at(self.cx.limits);
         Next::Poll {
             diff_info: wants_names,
+            deadline: give_up_at.filter(|&at| at > now).unwrap_or(u64::MAX),
         }
+    }
+
+    pub(super) fn on_deadline(&mut self) -> Next {
+        if let Some(end) = self.check_error_limits() {
+            return end;
+        }
+        let stalled_at = self.watch.stalled_at(self.cx.limits);
+        if stalled_at.is_some_and(|at| at <= self.cx.now.up_ms) {
+            let fields = self.with_error_fields(self.waiting_fields());
+            self.emit_stalled(fields);
+        }
+        self.wait()
+    }
+
+    pub(super) fn on_poll_now(&mut self) -> Next {
+        self.watch.poll_at = self.cx.now.up_ms;
+        self.wait()
     }
 
     pub(super) fn on_limits_changed(&mut self) -> Next {
@@ -53,13 +73,12 @@ impl PendingStep<'_> {
         if not_before > self.watch.not_before() {
             self.watch.errors.get_or_insert_default().not_before = not_before;
         }
-        self.reschedule(retry_at.max(not_before))
-    }
-
-    /// Waits for a poll at `up_ms`, even if an event about failed polls is due earlier.
-    pub(super) fn reschedule(&mut self, up_ms: u64) -> Next {
-        self.watch.poll_at = up_ms;
-        Next::Wait { until: up_ms }
+        self.watch.poll_at = retry_at.max(not_before);
+        Next::Wait {
+            until: self.watch.poll_at,
+            // What could not be committed is due again.
+            deadline: self.watch.deadline(self.cx.limits).max(retry_at),
+        }
     }
 
     pub(super) fn on_stop(&mut self, outcome: Outcome) -> Next {
@@ -98,7 +117,8 @@ impl PendingStep<'_> {
 
     pub(super) fn wait(&self) -> Next {
         Next::Wait {
-            until: self.watch.wake_at(self.cx.limits),
+            until: self.watch.poll_at,
+            deadline: self.watch.deadline(self.cx.limits),
         }
     }
 
@@ -126,6 +146,25 @@ impl PendingStep<'_> {
             meta: self.watch.meta.clone(),
             fields,
         });
+    }
+
+    pub(super) fn emit_stalled(&mut self, fields: EventFields) {
+        self.watch.stalled = true;
+        let stalled_ms = self.cx.now.up_ms.saturating_sub(self.watch.changed_at);
+        let fields = EventFields {
+            stalled_ms: Some(stalled_ms),
+            ..fields
+        };
+        self.emit(EventType::Stalled, fields);
+    }
+
+    /// The fields of an event without a poll.
+    pub(super) fn waiting_fields(&self) -> EventFields {
+        let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
+        EventFields {
+            next_poll_ms: Some(until),
+            ..self.common_fields()
+        }
     }
 
     /// The fields of every event of a job.

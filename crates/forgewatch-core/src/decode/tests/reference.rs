@@ -143,7 +143,7 @@ fn reference(body: &Value) -> Option<DecodedBody> {
     ) || number(error_text).is_some();
     let message = message.or(text(error_text).filter(|_| !is_flag));
     let job_error = text(get("joberror"));
-    if rejected && !(failed > 0.0 || failed < 0.0 || state == Some(JobState::Failed)) {
+    if rejected && !(failed.abs() > 0.0 || state == Some(JobState::Failed)) {
         let message = message.or(job_error).unwrap_or_default();
         return Some(DecodedBody::Error(ApiError { code, message }));
     }

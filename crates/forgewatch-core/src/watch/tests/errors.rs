@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::event::EventType;
 use crate::job::Outcome;
 use crate::verdict::{ErrorKind, PollError};
-use crate::watch::fixtures::{Scenario, error};
+use crate::watch::fixtures::{Scenario, error, suspended};
 use crate::watch::{Input, Next};
 
 #[test]
@@ -88,7 +88,7 @@ fn a_one_shot_gives_up_after_a_while_and_a_daemon_does_not() {
 
 #[test]
 fn a_suspended_watch_becomes_unreachable_without_polls() {
-    let scenario = Scenario::of("diff/7").step(Input::Suspended(ErrorKind::Server));
+    let scenario = Scenario::of("diff/7").step(suspended());
     assert_eq!(scenario.wait(), 120_000);
     let scenario = scenario.at(120).step(Input::Due);
     assert_eq!(
@@ -103,9 +103,9 @@ fn a_suspended_watch_keeps_the_error_of_its_own_last_poll() {
         .step(Input::Due)
         .error(ErrorKind::Connect)
         .at(60)
-        .step(Input::Suspended(ErrorKind::Server))
+        .step(suspended())
         .at(700)
-        .step(Input::Suspended(ErrorKind::Server));
+        .step(suspended());
     let end = scenario.events.last().unwrap();
     assert_eq!(end.kind, EventType::Ended(Outcome::GaveUp));
     assert_eq!(end.fields.error_kind, Some(ErrorKind::Connect));
@@ -197,4 +197,83 @@ fn a_timeout_reports_the_current_error_and_a_removal_does_not() {
         assert_eq!((error, error_kind), (true, Some(kind)));
         assert_eq!(end(Outcome::Removed), (false, None, false));
     }
+}
+
+#[test]
+fn during_a_pause_everything_is_due_at_its_time_without_a_poll() {
+    let limited = PollError {
+        retry_after: Some(Duration::from_secs(900)),
+        ..error(ErrorKind::RateLimited)
+    };
+    let of = || {
+        let scenario = Scenario::of("diff/7").with(|l| l.stalled_after = Duration::from_secs(300));
+        scenario.step(Input::Due).running(1.0)
+    };
+    let own = of().at(10).step(Input::Error(limited.clone()));
+    let shared = of().at(600);
+    let until = shared.now.up_ms + 900_000;
+    let shared = shared.step(Input::Suspended {
+        error: limited,
+        until: Some(until),
+    });
+    for (mut scenario, from, expected) in [
+        (
+            own,
+            10,
+            [("unreachable", 130), ("stalled", 300), ("gave_up", 610)],
+        ),
+        (
+            shared,
+            600,
+            [("stalled", 600), ("unreachable", 720), ("gave_up", 1200)],
+        ),
+    ] {
+        let mut events = Vec::new();
+        let (mut at, requests) = (from, scenario.watch.requests());
+        while !matches!(scenario.next, Next::End { .. }) {
+            at += scenario.wait() / 1000;
+            scenario = scenario.at(at).step(Input::Deadline);
+            events.push((*scenario.types().last().unwrap(), at));
+        }
+        assert_eq!(events, expected);
+        assert_eq!(scenario.watch.requests(), requests);
+    }
+}
+
+#[test]
+fn without_an_error_a_stall_waits_for_the_status() {
+    let scenario = Scenario::of("diff/7").with(|l| l.stalled_after = Duration::from_secs(1));
+    let scenario = scenario.step(Input::Due).running(1.0);
+    let Next::Wait { until, deadline } = scenario.next else {
+        panic!("{:?}", scenario.next)
+    };
+    assert!(until <= deadline && deadline < u64::MAX);
+}
+
+#[test]
+fn a_poll_in_flight_is_canceled_by_the_end_of_the_time_for_failures() {
+    let scenario = Scenario::of("diff/7").step(Input::Due);
+    let scenario = scenario.error(ErrorKind::Connect).at(5).step(Input::Due);
+    let Next::Poll { deadline, .. } = scenario.next else {
+        panic!("{:?}", scenario.next)
+    };
+    assert_eq!(deadline, 601_000);
+    let ended = scenario.at(600).step(Input::Deadline);
+    assert_eq!(ended.types(), ["unreachable", "gave_up"][1..]);
+}
+
+#[test]
+fn a_refusal_after_a_status_is_polled_again_for_a_minute() {
+    let mut scenario = Scenario::of("diff/7").step(Input::Due).running(1.0);
+    let mut waited = 0;
+    while !matches!(scenario.next, Next::End { .. }) {
+        scenario = scenario.error(ErrorKind::Unauthorized);
+        if let Next::Wait { .. } = scenario.next {
+            waited += scenario.wait();
+            scenario.now.up_ms = 1_000 + waited;
+            scenario = scenario.step(Input::Due);
+        }
+    }
+    assert_eq!(scenario.types(), ["watching", "refused"]);
+    assert!((60_000..62_000).contains(&waited), "{waited} ms");
 }

@@ -261,8 +261,15 @@ fn a_job_with_large_responses_is_polled_less_often() {
 
 #[test]
 fn names_are_requested_until_a_status_arrives_and_reported_from_then_on() {
-    let requests_names =
-        |scenario: &Scenario| matches!(scenario.next, Next::Poll { diff_info: true });
+    let requests_names = |scenario: &Scenario| {
+        matches!(
+            scenario.next,
+            Next::Poll {
+                diff_info: true,
+                ..
+            }
+        )
+    };
     let scenario = Scenario::of("diff/7").step(Input::Due);
     assert!(requests_names(&scenario));
     let scenario = scenario.error(ErrorKind::Timeout).at(100).step(Input::Due);

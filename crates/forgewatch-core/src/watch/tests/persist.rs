@@ -3,7 +3,7 @@
 use crate::job::Outcome;
 use crate::time::Moment;
 use crate::verdict::ErrorKind;
-use crate::watch::fixtures::{Scenario, error, limits};
+use crate::watch::fixtures::{Scenario, error, limits, suspended};
 use crate::watch::{Input, Watch, outcome_of};
 
 const DAY_MS: i64 = 86_400_000;
@@ -97,7 +97,7 @@ fn a_suspended_or_refused_watch_polls_at_once_after_loading() {
         .at(0)
         .running(10.0)
         .at(40)
-        .step(Input::Suspended(ErrorKind::Server));
+        .step(suspended());
     let mut refused = Scenario::of("diff/9").with(|limits| limits.refusal_ends = false);
     refused = refused
         .at(0)
