@@ -123,7 +123,7 @@ fn expect_known(lines: &[&str], least: usize) {
 #[test]
 fn every_command_that_a_page_shows_is_one_that_the_program_takes() {
     for (page, least) in [
-        (README, 8),
+        (README, 9),
         (include_str!("../docs/daemon.md"), 3),
         (include_str!("../docs/hooks.md"), 1),
         (include_str!("../docs/simulator.md"), 3),
@@ -138,6 +138,7 @@ fn every_example_of_the_help_is_one_that_the_program_takes() {
     for (command, least) in [
         ("watch", 4),
         ("simulate", 2),
+        ("wait", 3),
         ("add", 2),
         ("remove", 2),
         ("list", 2),

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use forgewatch::control::protocol::{InvalidRequest, MAX_REQUEST, decode_request};
+use forgewatch::control::protocol::{InvalidRequest, MAX_REQUEST, decode_request, encode_request};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -16,10 +16,10 @@ fuzz_target!(|input: &[u8]| {
     match decode_request(frame) {
         Ok(decoded) => {
             assert!(end.is_some(), "{decoded:?} has no newline");
-            let line = serde_json::to_string(&decoded).unwrap() + "\n";
-            assert_eq!(decode_request(line.as_bytes()).unwrap(), decoded, "{line}");
+            let line = encode_request(&decoded).unwrap();
+            assert_eq!(decode_request(&line).unwrap(), decoded);
         }
-        Err(InvalidRequest::Invalid(_)) => assert!(end.is_some()),
+        Err(InvalidRequest::Invalid(_) | InvalidRequest::Version(_)) => assert!(end.is_some()),
         Err(InvalidRequest::TooLong) => assert!(end.is_none() && frame.len() == MAX_REQUEST),
         Err(InvalidRequest::Incomplete) => assert!(end.is_none() && frame.len() < MAX_REQUEST),
     }

@@ -1,4 +1,4 @@
-//! The exit status of a one-shot, computed from the outcomes of its jobs.
+//! The exit status of a one-shot and of `wait`, computed from the outcomes of the jobs.
 
 use super::command_error::UNUSABLE;
 use crate::config::settings::SquashedAs;
@@ -20,6 +20,10 @@ pub(super) struct RunErrors {
     pub(super) state_unusable: bool,
     /// A delivery failed.
     pub(super) hook_failed: bool,
+    /// `wait` could not reach the daemon for too long.
+    pub(super) daemon_unreachable: bool,
+    /// A client removed a job that `wait` waited for.
+    pub(super) job_removed: bool,
 }
 
 /// The exit status, and the `outcome` of `watch.finished`.
@@ -40,9 +44,13 @@ pub(super) fn exit_status(
     // The order is part of the interface: an error of polling comes before an error of a job.
     [
         (counts.refused > 0, (REFUSED, "refused")),
-        (counts.gave_up > 0, (GAVE_UP, "gave_up")),
+        (
+            counts.gave_up > 0 || errors.daemon_unreachable,
+            (GAVE_UP, "gave_up"),
+        ),
         (counts.timed_out > 0, (TIMED_OUT, "timed_out")),
         (counts.failed > 0 || as_failure, (1, "failed")),
+        (errors.job_removed, (1, "removed")),
         (counts.not_found > 0, (5, "not_found")),
         (counts.squashed > 0 && !as_success, (3, "squashed")),
         (errors.hook_failed, (7, "hook_failed")),
@@ -79,6 +87,8 @@ mod tests {
     const NONE: RunErrors = RunErrors {
         state_unusable: false,
         hook_failed: false,
+        daemon_unreachable: false,
+        job_removed: false,
     };
     const HOOK: RunErrors = RunErrors {
         hook_failed: true,

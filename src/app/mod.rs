@@ -1,12 +1,14 @@
-//! The two applications: the one-shot ([`watch`] with `--until-done`, [`demo`]) and the daemon. They own the engine,
-//! signals, output and lifecycle.
+//! The applications: the one-shot ([`watch`] with `--until-done`, [`demo`]) and the daemon, which own the engine, and
+//! [`mod@wait`], which follows a daemon. They own signals, output and lifecycle.
 
+mod closing;
 pub mod command_error;
 mod daemon;
 pub mod demo;
 mod exit_status;
 mod one_shot;
 pub mod setup;
+pub mod wait;
 
 use std::time::Duration;
 

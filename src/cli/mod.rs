@@ -45,6 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
             let until_done = args.until_done;
             exit_with(app::watch(args.into_command_line(), until_done, env))
         }
+        Command::Wait(args) => exit_with(client::wait::run(*args, env)),
         Command::Demo(args) => exit_with(app::demo::run(args.output.output, env)),
         Command::Simulate(args) => exit(simulate::run(&args, env)),
         Command::Check(args) => exit(check::run(&args, env)),

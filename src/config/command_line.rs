@@ -13,7 +13,7 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobList, Labels};
 use super::keys::HOOKS;
-use super::settings::{OneShotSettings, OutputFormat, RunMode, SquashedAs};
+use super::settings::{OneShotSettings, OutputFormat, RunMode, SquashedAs, WaitSettings};
 use super::value;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::{JobKind, JobRef, JobSpec};
@@ -21,6 +21,11 @@ use forgewatch_core::user_input::{quoted, validate_label};
 
 /// Default interval of heartbeat lines in `text`.
 const HEARTBEAT: Duration = Duration::from_mins(1);
+
+/// How long `wait` waits for a daemon that cannot be reached.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
+const MIN_DURATION: Duration = Duration::from_millis(1);
+const MAX_DURATION: Duration = Duration::from_hours(365 * 24);
 
 /// The values of the command line, not yet parsed.
 #[derive(Clone, Debug, Default)]
@@ -138,9 +143,9 @@ impl CommandLine {
 
     /// The options that have no key in the file.
     pub(super) fn one_shot(&self, mode: RunMode, errors: &mut Vec<ConfigError>) -> OneShotSettings {
-        const MIN: Duration = Duration::from_millis(1);
-        const MAX: Duration = Duration::from_hours(365 * 24);
-        let duration = |text: &str, example| value::duration(text, MIN, MAX, example).map(Some);
+        let duration = |text: &str, example| {
+            value::duration(text, MIN_DURATION, MAX_DURATION, example).map(Some)
+        };
         OneShotSettings {
             timeout: option("--timeout", self.timeout.as_deref(), errors, None, |text| {
                 duration(text, "2h")
@@ -158,7 +163,7 @@ impl CommandLine {
                 self.heartbeat.as_deref(),
                 errors,
                 Some(HEARTBEAT),
-                |text| value::duration_or_never(text, MIN, MAX, "1m"),
+                |text| value::duration_or_never(text, MIN_DURATION, MAX_DURATION, "1m"),
             ),
             squashed_as: self.squashed_as,
             state: match mode {
@@ -174,6 +179,42 @@ impl CommandLine {
         let flag = self.flags.iter().rfind(|(flag, _)| *flag == name);
         flag.map(|(_, text)| text.as_str())
     }
+}
+
+/// The settings of `wait`.
+///
+/// # Errors
+/// A value is invalid, or neither jobs nor labels are given.
+pub fn wait(command_line: &CommandLine, env: &Env) -> Result<WaitSettings, ConfigErrors> {
+    let mut errors = Vec::new();
+    let labels = command_line.labels(&mut errors);
+    let named = command_line.jobs(&mut errors).unwrap_or_default();
+    if named.is_empty() && labels.is_empty() && errors.is_empty() {
+        let what = "no jobs to wait for; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE, or \
+                    select some with --label NAME=VALUE";
+        errors.push(ConfigError::new(Origin::Unspecified, what));
+    }
+    let options = command_line.one_shot(RunMode::Daemon, &mut errors);
+    const FLAG: &str = "--give-up-after";
+    let give_up_after = option(
+        FLAG,
+        command_line.flag(FLAG),
+        &mut errors,
+        Some(GIVE_UP_AFTER),
+        |text| value::duration_or_never(text, MIN_DURATION, MAX_DURATION, "10m"),
+    );
+    let output = output(command_line.output, env).unwrap_or_else(|error| {
+        errors.push(error);
+        OutputFormat::default()
+    });
+    ConfigErrors::ok_if_empty(errors)?;
+    Ok(WaitSettings {
+        jobs: named.into_iter().map(|spec| spec.job).collect(),
+        labels,
+        options,
+        give_up_after,
+        output,
+    })
 }
 
 /// The value of a flag, or its default.
@@ -212,18 +253,13 @@ pub fn output(flag: Option<OutputFormat>, env: &Env) -> Result<OutputFormat, Con
 /// The jobs, without duplicates, and the labels of a client's command line.
 ///
 /// # Errors
-/// A job or label is invalid, or there is no job.
+/// A job or label is invalid.
 pub fn named_jobs(
     command_line: &CommandLine,
 ) -> Result<(Vec<JobRef>, BTreeMap<String, String>), ConfigErrors> {
     let mut errors = Vec::new();
     let labels = command_line.labels(&mut errors);
     let named = command_line.jobs(&mut errors).unwrap_or_default();
-    if named.is_empty() && errors.is_empty() {
-        let what =
-            "no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE";
-        errors.push(ConfigError::new(Origin::Unspecified, what));
-    }
     ConfigErrors::ok_if_empty(errors)?;
     Ok((named.into_iter().map(|spec| spec.job).collect(), labels))
 }

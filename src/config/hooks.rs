@@ -177,7 +177,9 @@ pub(super) fn event_types() -> impl Iterator<Item = &'static str> {
         .chain([ALL_JOB_EVENTS])
 }
 
-pub(super) fn event_type(name: &str) -> Result<String, String> {
+/// # Errors
+/// There is no such type; the message suggests one.
+pub fn event_type(name: &str) -> Result<String, String> {
     if event_types().any(|known| known == name) {
         return Ok(name.to_owned());
     }

@@ -30,11 +30,13 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use url::Url;
 
-pub use command_line::{CommandLine, named_jobs, output};
+pub use command_line::{CommandLine, named_jobs, output, wait};
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
 pub use manual::{FlagHelp, flags};
 pub use settings::needs_restart;
+
+pub use hooks::event_type;
 
 use crate::hooks::HookAction;
 use crate::http_client::{Proxy, ProxyVariableError};

@@ -1,12 +1,13 @@
 //! The merged and validated configuration, as the rest of the program reads it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use url::Url;
 
-use forgewatch_core::job::JobSpec;
+use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 
 use crate::clanforge::ApiSettings;
@@ -107,6 +108,18 @@ pub struct OneShotSettings {
     pub squashed_as: Option<SquashedAs>,
     /// The state file that `--state` names; the file's `[state]` is the daemon's.
     pub state: Option<PathBuf>,
+}
+
+/// The settings of `wait`.
+#[derive(Clone, Debug)]
+pub struct WaitSettings {
+    pub jobs: Vec<JobRef>,
+    pub labels: BTreeMap<String, String>,
+    /// Its time limit, heartbeat and judgment of outcomes.
+    pub options: OneShotSettings,
+    /// How long to wait for a daemon that cannot be reached; None is without end.
+    pub give_up_after: Option<Duration>,
+    pub output: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,7 +1,7 @@
 //! The control socket: the API of a running daemon on this machine.
 //!
 //! [`protocol`] has the requests and responses, each a line of JSON. [`client`] is the end that the commands in
-//! `cli/client` use.
+//! `cli/client` use, [`follower`] that of `wait`.
 //!
 //! The daemon owns a [`ControlServer`] and selects over [`ControlServer::next_request`]; each client is served by its own
 //! task. A request that needs the daemon comes out as a [`PendingRequest`]. Events are streamed from the store, and
@@ -17,6 +17,7 @@ pub mod client;
 mod connection;
 pub mod event_pages;
 pub mod event_stream;
+pub mod follower;
 mod listener;
 mod peer_auth;
 pub mod protocol;

@@ -75,18 +75,26 @@ impl JobRow {
         }
     }
 
-    /// A job that has ended, without further data.
-    pub fn ended(job: JobRef, outcome: Outcome) -> Self {
+    /// A job without a status.
+    pub fn starting(job: JobRef) -> Self {
         Self {
             job,
             state: None,
             progress: None,
             left: None,
             next_poll: None,
-            outcome: Some(outcome),
+            outcome: None,
             unreachable: false,
             poll_error: None,
             elapsed: Duration::ZERO,
+        }
+    }
+
+    /// A job that has ended, without further data.
+    pub fn ended(job: JobRef, outcome: Outcome) -> Self {
+        Self {
+            outcome: Some(outcome),
+            ..Self::starting(job)
         }
     }
 

@@ -13,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +31,7 @@ mod writer;
 pub use bars::JobRow;
 pub(crate) use bars::cut_to_width;
 pub use mode::{OutputMode, StreamInfo, Style, has_color};
+pub use text::recorded as recorded_line;
 pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 
 use diagnostics::DiagnosticSink;
@@ -136,6 +138,14 @@ impl Report {
                     self.send(OutputStream::Err, line).await;
                 }
             }
+        }
+    }
+
+    /// Reports an event of another process, in `json` as it was recorded. Otherwise like [`Report::event`].
+    pub async fn recorded(&mut self, record: &RawValue, event: &Event) {
+        match self.mode {
+            OutputMode::Json => self.send(OutputStream::Out, json_line(record)).await,
+            _ => self.event(event).await,
         }
     }
 

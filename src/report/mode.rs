@@ -42,6 +42,7 @@ impl Style {
 pub struct StreamInfo {
     pub stdout_color: bool,
     pub stderr_color: bool,
+    pub stdout_terminal: bool,
     /// Whether standard error is a terminal that can move its cursor.
     pub stderr_cursor: bool,
     /// Device and inode of standard output.
@@ -61,6 +62,7 @@ impl StreamInfo {
         Self {
             stdout_color: has_color(&io::stdout()),
             stderr_color: has_color(&io::stderr()),
+            stdout_terminal: io::stdout().is_terminal(),
             stderr_cursor: io::stderr().is_terminal() && !is_dumb,
             stdout_inode: inode(&io::stdout()),
             journal_stream: variable("JOURNAL_STREAM").and_then(|s| s.into_string().ok()),

@@ -68,7 +68,7 @@ fn cut(mut text: String, limit: usize) -> String {
 ///
 /// JSON allows DEL, C1 controls, bidi marks and Unicode line separators unescaped, but terminals and log viewers act on
 /// them, and some build servers on `##vso[` anywhere in a line. They are written as `\uXXXX`, which is the same value.
-pub fn json_line(value: &impl Serialize) -> String {
+pub fn json_line(value: &(impl Serialize + ?Sized)) -> String {
     match serde_json::to_string(value) {
         Ok(text) => escape_json(text),
         // Does not happen for records: numbers, strings and maps with string keys always serialize.

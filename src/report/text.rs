@@ -15,7 +15,7 @@ use anstyle::AnsiColor;
 
 use super::bars::{self, JobRow, outcome_word};
 use super::sanitize::sanitized;
-use forgewatch_core::event::{Event, EventFields, EventType};
+use forgewatch_core::event::{Event, EventFields, EventType, ParsedRecord};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::FileSum;
 use forgewatch_core::time::{millis, rfc3339_ms, span, span_in_seconds};
@@ -56,6 +56,20 @@ pub(super) fn event(event: &Event, color: bool) -> String {
     }
     let line = format!("{time}  {job:<13} {word} {percent:>5}  {details}");
     line.trim_end().to_owned()
+}
+
+/// An event of another process as one line, with its date.
+pub fn recorded(parsed: &ParsedRecord, color: bool) -> String {
+    let ParsedRecord { event, message } = parsed;
+    let line = match event.job {
+        Some(_) => self::event(event, color),
+        None => format!(
+            "{}  {}",
+            clock(event.wall_ms),
+            sanitized(message, MAX_ERROR)
+        ),
+    };
+    format!("{} {line}", date(event.wall_ms))
 }
 
 /// One line with the number of active jobs and the status of the most important ones.

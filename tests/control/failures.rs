@@ -98,7 +98,10 @@ fn usage_errors_are_reported_without_a_request() {
         &["add"][..],
         &["add", "diff/x", "--update", "0", "--label", "no"],
         &["remove", "1234"],
-        &["remove", "diff/1", "--label", "a=b"],
+        &["remove", "diff/1", "--label", "no"],
+        &["remove"],
+        &["list", "--state", "complete"],
+        &["events", "--type", "job.complete"],
         &["show", "diff/0"],
         &["events", "--since", "yesterday"],
         &["hooks"],
@@ -124,8 +127,15 @@ fn usage_errors_are_reported_without_a_request() {
         error: --update: invalid ID "0": an ID is a whole number from 1 to 18446744073709551615
         $ remove 1234
         error: JOB: invalid job "1234"; did you mean diff/1234 or update/1234?
-        $ remove diff/1 --label a=b
-        error: unexpected argument '--label' found
+        $ remove diff/1 --label no
+        error: --label: expected NAME=VALUE such as build=8812, found "no"
+        $ remove
+        error: no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE, or select some with --label NAME=VALUE
+        $ list --state complete
+        error: invalid value 'complete' for '--state <STATE>'
+          [possible values: starting, created, pending, queued, running, unknown, unreachable, completed, failed, squashed, not_found, refused, timed_out, gave_up, removed, abandoned]
+        $ events --type job.complete
+        error: invalid value 'job.complete' for '--type <TYPE>': unknown event type "job.complete"; did you mean job.completed?
         $ show diff/0
         error: invalid value 'diff/0' for '<JOB>': invalid job ID "0": use a whole number from 1 to 18446744073709551615
         $ events --since yesterday

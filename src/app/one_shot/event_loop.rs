@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
-use super::run::{OneShotRun, at, deadline_after};
+use super::run::OneShotRun;
+use crate::app::closing::{at, deadline_after};
 use crate::app::exit_status::is_failure;
 use crate::app::{READER_GRACE, ticks};
 use crate::os::signals::TerminationSignal;

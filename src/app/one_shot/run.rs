@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::state_file::{EarlierWatch, StateFile};
+use crate::app::closing::{Closing, deadline_after};
 use crate::app::exit_status::{RunErrors, exit_status, status_if_unread};
 use crate::app::{READER_GRACE, new_watch_id, throttle};
 use crate::clanforge::ApiClient;
@@ -245,52 +244,26 @@ impl OneShotRun {
         self.unreported.push_back(event);
     }
 
-    /// Reports the remaining events and restores the screen. Waits for a slow reader until a signal or `--timeout`, and
-    /// then for [`READER_GRACE`]. Err if it has not read everything by then.
+    /// Reports the remaining events and restores the screen. Err if the reader has not read everything in time.
     async fn close(self) -> Result<(), Option<TerminationSignal>> {
         let Self {
             mut report,
             mut stops,
             unreported,
-            mut stop,
-            deadline,
-            mut stop_deadline,
             ..
         } = self;
-        let mut rest = pin!(async move {
+        let closing = Closing {
+            stop: self.stop,
+            deadline: self.deadline,
+            stop_deadline: self.stop_deadline,
+        };
+        let rest = async move {
             for event in &unreported {
                 report.event(event).await;
             }
             report.close().await;
-        });
-        loop {
-            let grace_end = Some(Instant::now() + READER_GRACE);
-            tokio::select! {
-                biased;
-                () = &mut rest => return Ok(()),
-                signal = stops.next() => {
-                    if stop.is_some() {
-                        return Err(stop);
-                    }
-                    stop = Some(signal);
-                    stop_deadline = stop_deadline.or(grace_end);
-                }
-                () = at(stop_deadline) => return Err(stop),
-                () = at(deadline), if stop_deadline.is_none() => stop_deadline = grace_end,
-            }
-        }
-    }
-}
-
-/// None without a limit, or if it is beyond the range of the clock.
-pub(super) fn deadline_after(limit: Option<Duration>) -> Option<Instant> {
-    limit.and_then(|limit| Instant::now().checked_add(limit))
-}
-
-pub(super) async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
+        };
+        closing.finish(&mut stops, rest).await
     }
 }
 

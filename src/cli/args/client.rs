@@ -1,11 +1,14 @@
 //! The arguments of the commands that are clients of a daemon.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::shared::{ConfigArgs, JobArgs, LabelArgs};
+use crate::app::command_error::CommandError;
+use crate::config::{self, CommandLine};
 use forgewatch_core::job::JobRef;
 
 pub(in crate::cli) const ADD_EXAMPLES: &str = "\
@@ -22,12 +25,14 @@ pub(in crate::cli) const REMOVE_EXAMPLES: &str = "\
 Examples:
   forgewatch remove diff/1234
   forgewatch remove --update 77,78
+  forgewatch remove --label build=8812
 
 Exit status: 0 on success, 1 if a job was not watched or on failure, 2 for a usage error.";
 
 pub(in crate::cli) const LIST_EXAMPLES: &str = "\
 Examples:
   forgewatch list
+  forgewatch list --label build=8812 --state running --sort next
   forgewatch list --all --json | jq -r '.[] | select(.outcome == \"failed\") | .job'
 
 Exit status: 0 on success, 1 on failure, 2 for a usage error.";
@@ -43,10 +48,10 @@ pub(in crate::cli) const EVENTS_EXAMPLES: &str = "\
 Examples:
   forgewatch events --since 1h
   forgewatch events --follow | jq -r 'select(.event_type == \"job.failed\") | .job'
-  forgewatch events --follow --since 4711
+  forgewatch events --follow --since 4711 --job diff/1234
 
-Each record has an offset and the fields of `--output json`. --since with that offset resumes
-after the record.
+On a terminal, prints a line per event, otherwise a JSON record: an offset and the fields of
+`--output json`. --since with that offset resumes after the record.
 
 Exit status: 0 on success, 1 on failure or if the daemon stops, 2 for a usage error.";
 
@@ -78,6 +83,25 @@ pub struct DaemonArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Jobs")]
+pub struct SelectorArgs {
+    /// Jobs with this label; if repeated, with all of them
+    #[arg(long = "label", short = 'l', value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+}
+
+impl SelectorArgs {
+    pub fn parse(&self) -> Result<BTreeMap<String, String>, CommandError> {
+        let command_line = CommandLine {
+            labels: self.labels.clone(),
+            ..CommandLine::default()
+        };
+        let named = config::named_jobs(&command_line).map_err(CommandError::usage)?;
+        Ok(named.1)
+    }
+}
+
+#[derive(Args, Debug)]
 pub struct AddArgs {
     /// Start a new watch of jobs that have ended
     #[arg(long)]
@@ -95,6 +119,8 @@ pub struct RemoveArgs {
     #[command(flatten)]
     pub jobs: JobArgs,
     #[command(flatten)]
+    pub selector: SelectorArgs,
+    #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
@@ -103,11 +129,54 @@ pub struct ListArgs {
     /// Include ended jobs
     #[arg(long)]
     pub all: bool,
+    /// Only jobs in this state or with this outcome, such as running or failed; can be repeated
+    #[arg(long, value_name = "STATE", value_parser = [ACTIVE_STATES.as_slice(), &OUTCOMES].concat())]
+    pub state: Vec<String>,
+    /// Order of the jobs
+    #[arg(long, value_name = "BY", value_enum, default_value = "age")]
+    pub sort: ListOrder,
+    #[command(flatten)]
+    pub selector: SelectorArgs,
     /// Print as a JSON array
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub daemon: DaemonArgs,
+}
+
+/// The words of `list` for jobs that have not ended.
+const ACTIVE_STATES: [&str; 7] = [
+    "starting",
+    "created",
+    "pending",
+    "queued",
+    "running",
+    "unknown",
+    "unreachable",
+];
+/// Its words for jobs that have ended.
+pub const OUTCOMES: [&str; 9] = [
+    "completed",
+    "failed",
+    "squashed",
+    "not_found",
+    "refused",
+    "timed_out",
+    "gave_up",
+    "removed",
+    "abandoned",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListOrder {
+    /// By kind and ID
+    Name,
+    /// By state
+    State,
+    /// The next poll first
+    Next,
+    /// The oldest watch first
+    Age,
 }
 
 #[derive(Args, Debug)]
@@ -130,6 +199,17 @@ pub struct EventsArgs {
     /// Print events newer than a duration such as 10m, or after an offset [default: all; with --follow, none]
     #[arg(long, value_name = "DURATION|OFFSET", value_parser = parse_since)]
     pub since: Option<SinceArg>,
+    /// Only events of this job; can be repeated
+    #[arg(long, value_name = "JOB")]
+    pub job: Vec<JobRef>,
+    /// Only events of this type, such as job.failed or job.*; can be repeated
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_event_type)]
+    pub types: Vec<String>,
+    /// Print JSON records even on a terminal
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub selector: SelectorArgs,
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
@@ -190,6 +270,10 @@ pub struct DiscardArgs {
     pub all: bool,
     #[command(flatten)]
     pub daemon: DaemonArgs,
+}
+
+fn parse_event_type(name: &str) -> Result<String, String> {
+    config::event_type(name)
 }
 
 /// Digits are an offset, anything else is a duration.

@@ -6,6 +6,7 @@
 pub mod client;
 mod key_flags;
 mod shared;
+mod wait;
 mod watch;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 
 use client::{AddArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs};
 pub use shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
+pub use wait::WaitArgs;
 pub use watch::WatchArgs;
 
 #[derive(Debug, Parser)]
@@ -40,6 +42,12 @@ pub enum Command {
     /// job has ended. Without it, runs as a daemon: takes jobs from the configuration file and through its socket, keeps
     /// its state across restarts, and exits on SIGTERM.
     Watch(Box<WatchArgs>),
+    /// Wait until jobs end that a daemon watches
+    ///
+    /// Makes no request to the API and needs no credentials: the daemon polls. Waits for the jobs that are named and for
+    /// those that have all labels given. A job that ended within the daemon's state.retain counts with its outcome. If the
+    /// daemon restarts, the wait goes on.
+    Wait(Box<WaitArgs>),
     /// Watch simulated jobs, without account or configuration
     ///
     /// Starts the built-in simulator on a loopback port and watches its jobs, one of which fails on purpose. Exits with 0

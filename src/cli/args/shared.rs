@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::config::CommandLine;
 use crate::config::settings::OutputFormat;
 
 #[derive(Args, Debug)]
@@ -23,11 +24,23 @@ pub struct JobArgs {
     pub jobs_file: Option<PathBuf>,
 }
 
+impl JobArgs {
+    pub fn into_command_line(self) -> CommandLine {
+        CommandLine {
+            jobs: self.names,
+            diffs: self.diff,
+            updates: self.update,
+            jobs_file: self.jobs_file,
+            ..CommandLine::default()
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Jobs")]
 pub struct LabelArgs {
     /// Label added to every event of these jobs; can be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE")]
+    #[arg(long = "label", short = 'l', value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
 }
 

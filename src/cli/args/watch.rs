@@ -89,10 +89,6 @@ impl WatchArgs {
         CommandLine {
             config: self.config.config,
             flags: self.keys.0,
-            jobs: self.jobs.names,
-            diffs: self.jobs.diff,
-            updates: self.jobs.update,
-            jobs_file: self.jobs.jobs_file,
             labels: self.labels.labels,
             on_events: self.hooks.on_events,
             output: self.output.output,
@@ -101,7 +97,7 @@ impl WatchArgs {
             fail_fast: self.one_shot.fail_fast,
             heartbeat: self.one_shot.heartbeat,
             squashed_as: self.one_shot.squashed_as,
-            ..CommandLine::default()
+            ..self.jobs.into_command_line()
         }
     }
 }

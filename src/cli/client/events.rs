@@ -11,7 +11,29 @@ use crate::config::Env;
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{EventFilter, Request, Response, Since};
 use crate::report::sanitize::json_line;
+use crate::report::{StreamInfo, recorded_line};
+use forgewatch_core::event::ParsedRecord;
 use forgewatch_core::time::millis;
+
+#[derive(Clone, Copy)]
+enum EventFormat {
+    Json,
+    /// For people.
+    Text {
+        color: bool,
+    },
+}
+
+impl EventFormat {
+    fn line(self, offset: u64, record: &RawValue) -> String {
+        if let Self::Text { color } = self
+            && let Ok(parsed) = record.get().parse::<ParsedRecord>()
+        {
+            return recorded_line(&parsed, color);
+        }
+        json_line(&with_offset(offset, record))
+    }
+}
 
 /// Why a stream ended early.
 enum StreamEnd {
@@ -26,11 +48,29 @@ enum StreamEnd {
 /// Prints stored events and, with `--follow`, new ones until the daemon stops or standard output is closed.
 pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), CommandError> {
     let daemon = DaemonClient::find(&args.daemon, env);
+    let filter = EventFilter {
+        jobs: args.job.clone(),
+        labels: args.selector.parse()?,
+        types: args.types.clone(),
+    };
+    let streams = StreamInfo::detect();
+    let format = if args.json || !streams.stdout_terminal {
+        EventFormat::Json
+    } else {
+        EventFormat::Text {
+            color: streams.stdout_color,
+        }
+    };
     let mut since = start(args);
     let mut printed = None;
     loop {
         let before = printed;
-        let error = match stream(&daemon, args.follow, since, &mut printed) {
+        let request = Request::Events {
+            since,
+            follow: args.follow,
+            filter: filter.clone(),
+        };
+        let error = match stream(&daemon, &request, format, &mut printed) {
             Ok(()) => return Ok(()),
             Err(StreamEnd::Failed(error)) => return Err(error),
             Err(StreamEnd::Shutdown) => {
@@ -67,19 +107,14 @@ fn start(args: &EventsArgs) -> Since {
 /// or if standard output is closed.
 fn stream(
     daemon: &DaemonClient,
-    follow: bool,
-    since: Since,
+    request: &Request,
+    format: EventFormat,
     printed: &mut Option<u64>,
 ) -> Result<(), StreamEnd> {
-    let request = Request::Events {
-        since,
-        follow,
-        filter: EventFilter::default(),
-    };
-    for response in client::send(&daemon.at.path, &request).map_err(StreamEnd::Disconnected)? {
+    for response in client::send(&daemon.at.path, request).map_err(StreamEnd::Disconnected)? {
         match response.map_err(StreamEnd::Disconnected)? {
             Response::Event { offset, record } => {
-                let line = json_line(&with_offset(offset, &record)) + "\n";
+                let line = format.line(offset, &record) + "\n";
                 if !write_stdout(&line).map_err(StreamEnd::Failed)? {
                     return Ok(());
                 }

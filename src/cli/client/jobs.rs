@@ -8,15 +8,16 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::JobArgs;
 use crate::cli::args::client::{AddArgs, RemoveArgs};
 use crate::config::{self, CommandLine, Env};
+use crate::control::follower::BATCH;
 use crate::control::protocol::{AddOutcome, AddedJob, Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
 use forgewatch_core::job::JobRef;
 
-/// The most jobs in one request, so that it fits: the longest name takes 30 bytes.
-const BATCH: usize = 1_000;
-
 pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), CommandError> {
     let (jobs, labels) = parse_jobs(args.jobs, args.labels.labels)?;
+    if jobs.is_empty() {
+        return Err(no_jobs(""));
+    }
     let daemon = DaemonClient::find(&args.daemon, env);
     for jobs in jobs.chunks(BATCH) {
         let request = Request::Add {
@@ -35,8 +36,22 @@ pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), CommandError> 
 
 /// Removes the jobs. A job that is not watched is an error, but the others are removed.
 pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), CommandError> {
-    let (jobs, _) = parse_jobs(args.jobs, Vec::new())?;
+    let (mut jobs, labels) = parse_jobs(args.jobs, args.selector.labels)?;
+    if jobs.is_empty() && labels.is_empty() {
+        return Err(no_jobs(", or select some with --label NAME=VALUE"));
+    }
     let daemon = DaemonClient::find(&args.daemon, env);
+    if !labels.is_empty() {
+        let selected = daemon.list(false, &labels)?;
+        if selected.is_empty() && jobs.is_empty() {
+            return Err(CommandError::usage("no watched job has these labels"));
+        }
+        let more = selected
+            .iter()
+            .map(|job| job.job)
+            .filter(|job| !jobs.contains(job));
+        jobs.extend(more.collect::<Vec<_>>());
+    }
     let mut not_watched = Vec::new();
     for jobs in jobs.chunks(BATCH) {
         let request = Request::Remove {
@@ -67,14 +82,16 @@ fn parse_jobs(
     labels: Vec<String>,
 ) -> Result<(Vec<JobRef>, BTreeMap<String, String>), CommandError> {
     let command_line = CommandLine {
-        jobs: jobs.names,
-        diffs: jobs.diff,
-        updates: jobs.update,
-        jobs_file: jobs.jobs_file,
         labels,
-        ..CommandLine::default()
+        ..jobs.into_command_line()
     };
     config::named_jobs(&command_line).map_err(CommandError::usage)
+}
+
+fn no_jobs(or: &str) -> CommandError {
+    CommandError::usage(format!(
+        "no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE{or}"
+    ))
 }
 
 fn added_line(AddedJob { job, outcome, .. }: &AddedJob) -> String {

@@ -1,44 +1,50 @@
 //! `forgewatch list`.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::table::{TerminalWidth, table};
-use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
+use super::{DaemonClient, now_ms, write_stdout};
 use crate::app::command_error::CommandError;
-use crate::cli::args::client::ListArgs;
+use crate::cli::args::client::{ListArgs, ListOrder, OUTCOMES};
 use crate::config::Env;
-use crate::control::protocol::{JobSummary, Request, Response};
+use crate::control::protocol::JobSummary;
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
 use crate::report::stdio;
 use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
-    let request = Request::List {
-        all: args.all,
-        jobs: Vec::new(),
-        labels: BTreeMap::new(),
-    };
-    let Response::Jobs(jobs) = DaemonClient::find(&args.daemon, env).call(&request)? else {
-        return Err(unexpected_response());
-    };
+    let labels = args.selector.parse()?;
+    let daemon = DaemonClient::find(&args.daemon, env);
+    // An outcome is a state only of ended jobs.
+    let all = args.all
+        || args
+            .state
+            .iter()
+            .any(|wanted| OUTCOMES.contains(&wanted.as_str()));
+    let mut jobs = daemon.list(all, &labels)?;
+    let is_wanted = |job: &JobSummary| args.state.iter().any(|wanted| *wanted == state(job));
+    jobs.retain(|job| args.state.is_empty() || is_wanted(job));
+    match args.sort {
+        ListOrder::Name => jobs.sort_by_key(|job| job.job),
+        ListOrder::State => jobs.sort_by_key(state),
+        ListOrder::Next => jobs.sort_by_key(|job| job.next_poll_ms.unwrap_or(u64::MAX)),
+        // The daemon's order.
+        ListOrder::Age => {}
+    }
     if args.json {
         return write_stdout(&(json_line(&jobs) + "\n")).map(drop);
     }
     if jobs.is_empty() {
-        let _ = writeln!(
-            stdio::stderr(),
+        let is_filtered = !args.state.is_empty() || !labels.is_empty();
+        let none = if is_filtered {
+            "no job matches"
+        } else {
             "no watched jobs; add one with `forgewatch add`"
-        );
+        };
+        let _ = writeln!(stdio::stderr(), "{none}");
         return Ok(());
     }
-    write_stdout(&job_table(
-        &jobs,
-        args.all,
-        now_ms(),
-        &TerminalWidth::stdout(),
-    ))
-    .map(drop)
+    write_stdout(&job_table(&jobs, all, now_ms(), &TerminalWidth::stdout())).map(drop)
 }
 
 fn job_table(

@@ -8,7 +8,9 @@ pub(super) mod jobs;
 pub(super) mod list;
 pub(super) mod show;
 mod table;
+pub(super) mod wait;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -16,7 +18,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::{DaemonArgs, ReloadArgs};
 use crate::config::{self, Env, SocketLocation};
 use crate::control::client::{self, ClientError};
-use crate::control::protocol::{Request, Response};
+use crate::control::protocol::{JobSummary, Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
 use crate::report::stdio;
 
@@ -48,6 +50,22 @@ impl DaemonClient {
             Ok(Response::Error { messages: errors }) => Err(rejected(&errors)),
             Ok(response) => Ok(response),
             Err(error) => Err(self.explain(&error)),
+        }
+    }
+
+    fn list(
+        &self,
+        all: bool,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<JobSummary>, CommandError> {
+        let request = Request::List {
+            all,
+            jobs: Vec::new(),
+            labels: labels.clone(),
+        };
+        match self.call(&request)? {
+            Response::Jobs(jobs) => Ok(jobs),
+            _ => Err(unexpected_response()),
         }
     }
 

@@ -81,6 +81,30 @@ fn requests_have_their_documented_form() {
 }
 
 #[test]
+fn the_page_on_the_protocol_names_everything_and_its_request_is_valid() {
+    const PAGE: &str = include_str!("../../../docs/control-protocol.md");
+    let (_, rest) = PAGE.split_once("echo '").unwrap();
+    let (line, _) = rest.split_once('\'').unwrap();
+    let request = decode_request(format!("{line}\n").as_bytes()).unwrap();
+    assert_eq!(request.action(), None, "{request:?}");
+    // serde lists the names of all variants.
+    for unknown in [
+        serde_json::from_str::<Request>("\"?\"")
+            .unwrap_err()
+            .to_string(),
+        serde_json::from_str::<Response>("\"?\"")
+            .unwrap_err()
+            .to_string(),
+    ] {
+        let names: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+        assert!(names.len() > 8, "{unknown}");
+        for name in names {
+            assert!(PAGE.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+}
+
+#[test]
 fn absent_flags_are_false() {
     let add = Request::Add {
         jobs: vec!["diff/1".parse().unwrap()],

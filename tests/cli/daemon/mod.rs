@@ -13,6 +13,7 @@ mod lagging;
 mod lifecycle;
 mod reload;
 mod secrets;
+mod waiting;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,0 +1,75 @@
+//! `wait`: waits until jobs end that a daemon watches.
+//!
+//! It makes no request to the API and needs no credentials. `run` holds its loop, `rows` the status of the jobs as people
+//! see it. A thread of its own follows the jobs through the daemon (`control/follower.rs`).
+
+mod rows;
+mod run;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use super::command_error::CommandError;
+use super::setup::{block_on, start_report};
+use crate::config::Env;
+use crate::config::settings::WaitSettings;
+use crate::control::follower::{FollowedJobs, follow};
+use crate::report::StreamInfo;
+use run::{WaitParts, WaitRun};
+
+/// The most updates of the follower that wait to be reported.
+const QUEUE: usize = 256;
+
+/// What `wait` is asked for.
+pub struct WaitRequest {
+    pub settings: WaitSettings,
+    /// The daemon's socket.
+    pub socket: PathBuf,
+    /// Whether the daemon is to watch jobs that it does not know.
+    pub add: bool,
+    /// Whether the first end suffices.
+    pub any: bool,
+}
+
+/// Returns the exit status.
+pub fn run(request: WaitRequest, env: &Env) -> Result<u8, CommandError> {
+    let WaitRequest { settings, .. } = request;
+    let report = start_report(settings.output, StreamInfo::auto, env)?;
+    let jobs = FollowedJobs {
+        named: settings.jobs,
+        labels: settings.labels,
+        add: request.add,
+    };
+    let (send, updates) = mpsc::channel(QUEUE);
+    let socket = request.socket.clone();
+    let follower = move || {
+        let send = |update| match send.blocking_send(update) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        };
+        let _ = follow(socket, &jobs, send);
+    };
+    let parts = WaitParts {
+        socket: request.socket,
+        options: settings.options,
+        give_up_after: settings.give_up_after,
+        any: request.any,
+        report,
+        updates,
+    };
+    let run = async {
+        let run = WaitRun::new(parts)?;
+        // It ends with the process: it may wait for the daemon.
+        thread::Builder::new()
+            .name("follower".to_owned())
+            .spawn(follower)?;
+        Ok::<_, io::Error>(run.until_done().await)
+    };
+    block_on(run)
+        .and_then(|result| result)
+        .map_err(CommandError::internal)?
+}
