@@ -49,13 +49,14 @@ pub(super) fn read_line(
 }
 
 /// Whether root owns the file and gives it to us through one of our groups, as Kubernetes mounts secrets with `fsGroup`.
-/// Its mode cannot be 0600 then.
+/// If we are root ourselves, we could restrict a file that its owner can write.
 fn is_shared_by_root(meta: &Metadata) -> bool {
     let is_ours = |gid| {
         gid == getegid().as_raw()
             || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
     };
-    meta.uid() == 0 && !geteuid().is_root() && is_ours(meta.gid())
+    let is_fixed = !geteuid().is_root() || meta.mode() & 0o200 == 0;
+    meta.uid() == 0 && is_fixed && is_ours(meta.gid())
 }
 
 /// The line of a file's content.

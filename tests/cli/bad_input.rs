@@ -1,7 +1,7 @@
 //! Invalid input: exit status 2, a message that names it, no request. Valid input in all its spellings.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use serde_json::{Value, json};
 
@@ -199,6 +199,17 @@ fn a_credentials_file_must_be_readable_by_its_owner_only() {
     for mode in [0o640, 0o604, 0o660, 0o644] {
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         expect_usage_error(&fixture, watch(), &["keys", "chmod 600"]);
+    }
+    fs::set_permissions(&file, Permissions::from_mode(0o440)).unwrap();
+    // As Kubernetes mounts secrets; only root can give files to root.
+    let is_root = fs::metadata(&file).unwrap().uid() == 0;
+    if is_root {
+        chown(&file, None, Some(54321)).unwrap();
+    }
+    expect_usage_error(&fixture, watch(), &["keys", "chmod 600"]);
+    if is_root {
+        chown(&file, None, Some(0)).unwrap();
+        watch().run().expect(0);
     }
     fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
     watch().run().expect(0);

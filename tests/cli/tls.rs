@@ -210,6 +210,27 @@ fn a_private_authority_in_ca_file_is_trusted() {
 }
 
 #[test]
+fn a_byte_order_mark_hides_no_certificate_and_utf16_is_named() {
+    let (ca, sandbox) = (Authority::new(), Sandbox::new());
+    let server = ca.server("localhost", |_| {}, &[]);
+    let pem = ca.pem();
+    let utf16: Vec<u8> = pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, status) in [
+        (["\u{feff}".as_bytes(), pem.as_bytes()].concat(), 0),
+        ([&b"\xff\xfe"[..], &utf16].concat(), 2),
+    ] {
+        let watch = server.watch(&sandbox, "localhost", Some(&ca));
+        sandbox.file("ca.pem", bytes);
+        let done = watch.run().expect(status);
+        assert_eq!(
+            done.stderr.contains("save it as UTF-8"),
+            status == 2,
+            "{done:?}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_authority_is_not_trusted() {
     let server = Authority::new().server("localhost", |_| {}, &[]);
     server.expect_tls_error("localhost", None, "UnknownIssuer");
