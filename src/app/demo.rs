@@ -6,8 +6,7 @@ use secrecy::SecretString;
 
 use super::command_error::CommandError;
 use super::one_shot::{self, Finished, OneShotConfig};
-use crate::clanforge::ApiClient;
-use crate::clanforge::Credentials;
+use crate::clanforge::{ApiClient, Credentials};
 use crate::config::settings::OutputFormat;
 use crate::config::{self, Env};
 use forgewatch_sim::{Script, Server};

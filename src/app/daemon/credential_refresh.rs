@@ -3,9 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
-use crate::clanforge::ApiClient;
-use crate::clanforge::ApiSettings;
-use crate::clanforge::{Api, StatusResponse};
+use crate::clanforge::{Api, ApiClient, ApiSettings, StatusResponse};
 use crate::config::{Env, credentials};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
