@@ -9,7 +9,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// `Date` minus `Age`, Unix seconds: a cached response is older than its `Date` by its `Age`.
 pub fn server_date(headers: &HeaderMap) -> Option<i64> {
-    let date = unix_seconds(text(headers, &DATE)?)?;
+    let date = http_date(text(headers, &DATE)?)?;
     let age = text(headers, &AGE)
         .and_then(|age| age.parse::<u32>().ok())
         .unwrap_or(0);
@@ -30,10 +30,10 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// The seconds until an HTTP date.
 fn seconds_until(headers: &HeaderMap, date: &str) -> Option<u64> {
-    let then = unix_seconds(date.trim())?;
+    let then = http_date(date.trim())?;
     let now = text(headers, &DATE)
-        .and_then(unix_seconds)
-        .or_else(wall_seconds)?;
+        .and_then(http_date)
+        .or_else(|| unix_seconds(SystemTime::now()))?;
     u64::try_from(then.checked_sub(now)?).ok()
 }
 
@@ -52,18 +52,12 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-fn unix_seconds(date: &str) -> Option<i64> {
-    let since = httpdate::parse_http_date(date)
-        .ok()?
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?;
-    i64::try_from(since.as_secs()).ok()
+fn http_date(text: &str) -> Option<i64> {
+    unix_seconds(httpdate::parse_http_date(text).ok()?)
 }
 
-fn wall_seconds() -> Option<i64> {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?;
+fn unix_seconds(time: SystemTime) -> Option<i64> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok()
 }
 

@@ -1,7 +1,6 @@
 //! The parts of HTTP that the API client and webhooks share: the client itself, error classes, response headers, address
 //! classes.
 
-mod address;
 mod connector;
 pub mod errors;
 pub mod headers;
@@ -10,6 +9,7 @@ mod proxy;
 mod resolver;
 mod roots;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use url::Url;
+use url::{Host, Url};
 
-pub use address::{is_link_local, is_loopback};
 pub use headers::retry_after;
 pub use pools::{HttpClient, Lease};
 pub use proxy::{Proxy, ProxyVariableError};
@@ -127,4 +126,22 @@ pub async fn chunk(response: &mut HttpResponse) -> Result<Option<Bytes>, hyper::
         }
     }
     Ok(None)
+}
+
+/// Whether the host is `localhost` or a literal loopback address. No name is resolved.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether the address is link-local or unspecified. Clouds serve the secrets of a machine at link-local addresses.
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
+    }
 }
