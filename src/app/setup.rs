@@ -51,10 +51,10 @@ fn with_client(loaded: Result<Loaded, ConfigErrors>, env: &Env) -> Result<Prepar
 }
 
 /// Polls one job to learn whether the API responds and accepts the credentials: the first job of the file, or one that
-/// need not exist. Ok is a line about the response.
+/// need not exist: a diff, which has one address. Ok is a line about the response.
 pub fn check_api(settings: &Settings, client: &ApiClient) -> Result<String, String> {
     let configured = settings.jobs.first().map(|spec| spec.job);
-    let placeholder = || "update/1".parse::<JobRef>().map_err(|e| e.to_string());
+    let placeholder = || "diff/1".parse::<JobRef>().map_err(|e| e.to_string());
     let job = configured.map_or_else(placeholder, Ok)?;
     let result = block_on(client.poll(job, false)).map_err(|e| e.to_string())?;
     let base = &settings.api.base_url;

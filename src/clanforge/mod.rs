@@ -9,6 +9,7 @@ mod content_encoding;
 mod credentials;
 mod redact;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub struct ApiSettings {
     pub proxy: Option<Proxy>,
     /// The limit of name lookup, connection and TLS handshake together.
     pub connect_timeout: Duration,
+    pub update_address: UpdateAddress,
     /// The limit from the request to the first MiB of the response, or to its end.
     pub timeout: Duration,
     /// The number of concurrent requests, at least 1.
@@ -53,6 +55,16 @@ pub struct ApiSettings {
     pub max_body: u64,
 }
 
+/// Where the ID of an update stands in the address of its status. The reference has it in the path, some shipped clients
+/// in the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateAddress {
+    /// In the path, or in the query if no update was found by its path.
+    Auto,
+    Path,
+    Query,
+}
+
 impl ApiSettings {
     /// Zero limits: the configuration sets all of them.
     pub(crate) fn unset(base_url: Url) -> Self {
@@ -61,6 +73,7 @@ impl ApiSettings {
             account_service_id: 0,
             ca_file: None,
             proxy: None,
+            update_address: UpdateAddress::Auto,
             connect_timeout: Duration::ZERO,
             timeout: Duration::ZERO,
             max_in_flight: 0,
@@ -100,6 +113,8 @@ pub struct ApiClient {
     /// `Authorization`.
     basic: HeaderValue,
     account_service_id: u64,
+    /// The configured one, or the first that found an update.
+    update_address: Rc<Cell<UpdateAddress>>,
     limits: body::BodyLimits,
     redactor: Redactor,
 }
@@ -138,6 +153,7 @@ impl ApiClient {
             base_uri,
             basic,
             account_service_id: api.account_service_id,
+            update_address: Rc::new(Cell::new(api.update_address)),
             limits: body::BodyLimits {
                 timeout: api.timeout,
                 max_body: api.max_body,
@@ -146,16 +162,16 @@ impl ApiClient {
         })
     }
 
-    fn request(&self, job: JobRef, diff_info: bool) -> HttpRequest {
-        let endpoint = match job.kind {
-            JobKind::Diff => "imagediff",
-            JobKind::Update => "imageupdate",
-        };
+    fn request(&self, job: JobRef, diff_info: bool, address: UpdateAddress) -> HttpRequest {
         let (prefix, id) = (self.base_uri.path().trim_end_matches('/'), job.id);
         let account = self.account_service_id;
         let diff_info = if diff_info { "&diff_info=1" } else { "" };
-        let path =
-            format!("{prefix}/cfp/v1/{endpoint}/{id}/status?accountserviceid={account}{diff_info}");
+        let endpoint = match (job.kind, address) {
+            (JobKind::Diff, _) => format!("imagediff/{id}/status?"),
+            (JobKind::Update, UpdateAddress::Query) => format!("imageupdate/status?updateid={id}&"),
+            (JobKind::Update, _) => format!("imageupdate/{id}/status?"),
+        };
+        let path = format!("{prefix}/cfp/v1/{endpoint}accountserviceid={account}{diff_info}");
         let mut uri = self.base_uri.clone().into_parts();
         // Always valid: the prefix is part of a valid URI.
         uri.path_and_query = PathAndQuery::try_from(path).ok();
@@ -173,9 +189,41 @@ impl ApiClient {
 
 impl Api for ApiClient {
     async fn poll(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
+        let address = self.update_address.get();
+        let result = self.poll_at(job, diff_info, address).await;
+        if job.kind != JobKind::Update || address != UpdateAddress::Auto {
+            return result;
+        }
+        match result {
+            Ok(response) => {
+                self.update_address.set(UpdateAddress::Path);
+                Ok(response)
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                // Boxed, since it is rare and would nearly double the future of every poll.
+                let other = Box::pin(self.poll_at(job, diff_info, UpdateAddress::Query)).await;
+                if other.is_ok() {
+                    self.update_address.set(UpdateAddress::Query);
+                }
+                other.or(Err(error))
+            }
+            error => error,
+        }
+    }
+}
+
+impl ApiClient {
+    async fn poll_at(
+        &self,
+        job: JobRef,
+        diff_info: bool,
+        address: UpdateAddress,
+    ) -> Result<StatusResponse, PollError> {
         let mut lease = self.http.lease(&job);
         let mut deadline = body::Deadline::start(&self.limits);
-        let mut result = self.fetch(job, diff_info, &mut lease, &mut deadline).await;
+        let mut result = self
+            .fetch(job, diff_info, address, &mut lease, &mut deadline)
+            .await;
         if deadline.is_over() {
             self.http.timed_out(job, &lease);
         } else if result
@@ -190,17 +238,16 @@ impl Api for ApiClient {
         }
         result
     }
-}
 
-impl ApiClient {
     async fn fetch(
         &self,
         job: JobRef,
         diff_info: bool,
+        address: UpdateAddress,
         lease: &mut Lease,
         deadline: &mut body::Deadline,
     ) -> Result<StatusResponse, PollError> {
-        let request = || self.request(job, diff_info);
+        let request = || self.request(job, diff_info, address);
         let response = deadline
             .within(self.http.send(&job, lease, request))
             .await?

@@ -11,6 +11,7 @@ use super::key::{
 };
 use super::settings::Settings;
 use super::value;
+use crate::clanforge::UpdateAddress;
 use forgewatch_core::job::JobKind;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
@@ -108,6 +109,22 @@ pub(super) static SETTINGS: [Section<Settings>; 4] = [
             )
             .default("flag")
             .flag("--jobfailed", "MEANING"),
+            word(
+                "update_address",
+                &["auto", "path", "query"],
+                |s: &mut Settings, word| {
+                    s.api.update_address = match word {
+                        "path" => UpdateAddress::Path,
+                        "query" => UpdateAddress::Query,
+                        _ => UpdateAddress::Auto,
+                    };
+                },
+            )
+            .doc(
+                "Where the ID of an update stands in the address of its status; `auto` \
+                 tries the query if the path is not found, and keeps the one that is",
+            )
+            .default("auto"),
             switch("diff_info", |s: &mut Settings, on| s.limits.diff_info = on)
                 .doc("Request the names of a diff's game, image and machine once")
                 .default("true"),

@@ -27,4 +27,5 @@ mod state;
 mod streams;
 mod terminal;
 mod tls;
+mod update_address;
 mod webhooks;

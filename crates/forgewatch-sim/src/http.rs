@@ -131,9 +131,15 @@ impl HttpRequest {
         }
     }
 
-    /// The job in the path; None if the path is not a status endpoint.
+    /// The job in the address; None if that is not a status endpoint. The ID of an update may be in the query.
     pub(crate) fn job(&self) -> Option<JobRef> {
         let path = self.target.split('?').next()?;
+        if self.has_id_in_query() {
+            return Some(JobRef {
+                kind: JobKind::Update,
+                id: self.query("updateid")?.parse().ok()?,
+            });
+        }
         let (kind, id) = path
             .strip_prefix("/cfp/v1/")?
             .strip_suffix("/status")?
@@ -149,6 +155,11 @@ impl HttpRequest {
         })
     }
 
+    /// Whether this is the other address of an update's status, whose ID is in the query.
+    pub(crate) fn has_id_in_query(&self) -> bool {
+        self.target.split('?').next() == Some("/cfp/v1/imageupdate/status")
+    }
+
     pub(crate) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         url::form_urlencoded::parse(query.as_bytes())
@@ -161,7 +172,7 @@ impl HttpRequest {
 pub struct LoggedRequest {
     /// Time of arrival, in milliseconds since the server's start.
     pub at: u64,
-    /// The job in the path, if any; it need not be in the script.
+    /// The job in the address, if any; it need not be in the script.
     pub job: Option<JobRef>,
     /// Number of this request among those for the same job (or for no job), from 1.
     pub n: u64,
@@ -235,6 +246,8 @@ mod tests {
             "diff/1234"
         );
         assert_eq!(job("/cfp/v1/imageupdate/77/status").unwrap(), "update/77");
+        let in_query = "/cfp/v1/imageupdate/status?accountserviceid=1&updateid=77";
+        assert_eq!(job(in_query).unwrap(), "update/77");
         for other in [
             "/",
             "/cfp/v1/imagediff/0/status",
@@ -243,6 +256,9 @@ mod tests {
             "/cfp/v1/images/1/status",
             "http://sim/cfp/v1/imagediff/1/status",
             "/cfp/v1/imagediff//status",
+            "/cfp/v1/imageupdate/status",
+            "/cfp/v1/imageupdate/status?updateid=0",
+            "/cfp/v1/imagediff/status?diffid=1",
         ] {
             assert_eq!(job(other), None, "{other}");
         }

@@ -11,11 +11,11 @@ use crate::body::{Body, Piece};
 use crate::fault_effects::{self, json};
 use crate::http::{HttpRequest, LoggedRequest};
 use crate::job_model::{EtaPredictor, ScriptedJob, StartTrigger};
-use crate::script::Script;
 use crate::script::fault::{FaultKind, ScriptedFault};
+use crate::script::{Script, UpdateAddress};
 use crate::status_json::{self, Times};
 use crate::transport::{HttpResponse, Transport};
-use forgewatch_core::job::JobRef;
+use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::rng::SeededRng;
 
 /// The last second that an HTTP date can express: the end of the year 9999.
@@ -167,6 +167,15 @@ impl Responder {
                 403,
                 "the credentials have no access to this accountserviceid",
             );
+        }
+        let address = if request.has_id_in_query() {
+            UpdateAddress::Query
+        } else {
+            UpdateAddress::Path
+        };
+        let served = self.script.update_address.unwrap_or(address);
+        if name.kind == JobKind::Update && served != address {
+            return error_response(404, "not found");
         }
         let info = request.query("diff_info").is_some_and(|value| value == "1");
         let Some(pieces) = self.status(name, now, info) else {

@@ -37,6 +37,8 @@ pub struct Script {
     pub(crate) clock_offset_ms: i64,
     pub(crate) date_offset_ms: i64,
     pub(crate) gzip: bool,
+    /// Which address of updates is served; None serves both.
+    pub(crate) update_address: Option<UpdateAddress>,
     pub(crate) jobs: Vec<ScriptedJob>,
     pub(crate) faults: Vec<ScriptedFault>,
 }
@@ -69,6 +71,7 @@ impl Script {
             clock_offset_ms: raw.clock_offset.unwrap_or_default().0,
             date_offset_ms: raw.date_offset.unwrap_or_default().0,
             gzip: raw.gzip.unwrap_or(false),
+            update_address: raw.update_address,
             jobs,
             faults: raw
                 .faults
@@ -115,6 +118,14 @@ impl Script {
     }
 }
 
+/// Where the ID of an update stands in its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UpdateAddress {
+    Path,
+    Query,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ScriptFile {
@@ -125,6 +136,7 @@ struct ScriptFile {
     clock_offset: Option<ClockOffset>,
     date_offset: Option<ClockOffset>,
     gzip: Option<bool>,
+    update_address: Option<UpdateAddress>,
     #[serde(default)]
     jobs: Vec<Spanned<JobEntry>>,
     #[serde(default)]
