@@ -49,7 +49,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
                 date,
                 min_wait,
             }) => {
-                let server_now_ms = self.server_clock.observe(now.wall_ms, date, &status);
+                let server_now_ms = self.server_clock.observe(now, date, &status);
                 Input::Status(Box::new(FreshStatus {
                     status,
                     server_now_ms,

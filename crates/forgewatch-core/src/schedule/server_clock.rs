@@ -6,6 +6,7 @@
 //! each host and passes it every status.
 
 use crate::status::Status;
+use crate::time::Moment;
 
 /// Two clocks within this many milliseconds are the same: `Date` has whole seconds, and responses take time to arrive.
 const NOISE_MS: i64 = 2_000;
@@ -21,14 +22,27 @@ pub struct ServerClock {
     offset_ms: i64,
     /// A new offset that one response has shown.
     candidate_ms: Option<i64>,
+    /// Our wall clock minus the monotonic one at the last response, milliseconds.
+    wall_minus_up_ms: Option<i64>,
 }
 
 impl ServerClock {
-    /// Adds a response that came at `wall_ms` (our clock, Unix milliseconds) and returns the time on the server's
-    /// clock. `date` is the response's `Date` minus its `Age`, Unix seconds. A new offset counts once two responses
-    /// agree.
-    pub fn observe(&mut self, wall_ms: i64, date: Option<i64>, status: &Status) -> i64 {
+    /// Adds a response that came at `now` and returns the time on the server's clock. `date` is the response's `Date`
+    /// minus its `Age`, Unix seconds. A new offset counts once two responses agree, or if a step of our clock explains
+    /// it.
+    pub fn observe(&mut self, now: Moment, date: Option<i64>, status: &Status) -> i64 {
+        let wall_ms = now.wall_ms;
         let observed = offset_ms(wall_ms, date, status);
+        let wall_minus_up_ms = wall_ms.saturating_sub(now.up_ms.cast_signed());
+        if let Some(before) = self.wall_minus_up_ms.replace(wall_minus_up_ms) {
+            let step = wall_minus_up_ms.saturating_sub(before);
+            let stepped = self.offset_ms.saturating_sub(step);
+            let distance = |offset: i64| observed.saturating_sub(offset).saturating_abs();
+            // Otherwise the machine slept, which stops the monotonic clock only.
+            if step.saturating_abs() > NOISE_MS && distance(stepped) < distance(self.offset_ms) {
+                self.offset_ms = stepped;
+            }
+        }
         let near = |other: i64| observed.saturating_sub(other).saturating_abs() <= NOISE_MS;
         if near(self.offset_ms) {
             self.candidate_ms = None;
@@ -88,11 +102,20 @@ mod tests {
         }
     }
 
+    /// Without a step of our clock.
+    fn at(wall_ms: i64) -> Moment {
+        let up_ms = wall_ms.saturating_sub(NOW - 1_000_000_000);
+        Moment {
+            up_ms: up_ms.max(0).cast_unsigned(),
+            wall_ms,
+        }
+    }
+
     /// The offset of the clock after two identical responses, in whole seconds.
     fn offset_after_two(date: Option<i64>, status: &Status) -> i64 {
         let mut clock = ServerClock::default();
-        clock.observe(NOW, date, status);
-        (clock.observe(NOW, date, status) - NOW).div_euclid(1000)
+        clock.observe(at(NOW), date, status);
+        (clock.observe(at(NOW), date, status) - NOW).div_euclid(1000)
     }
 
     #[test]
@@ -151,15 +174,51 @@ mod tests {
     fn a_new_offset_counts_once_two_responses_agree() {
         let mut clock = ServerClock::default();
         let server = NOW / 1000 + HOUR;
-        assert_eq!(clock.observe(NOW, Some(server), &fresh(server)), NOW);
+        assert_eq!(clock.observe(at(NOW), Some(server), &fresh(server)), NOW);
         assert_eq!(
-            clock.observe(NOW, Some(NOW / 1000), &fresh(NOW / 1000)),
+            clock.observe(at(NOW), Some(NOW / 1000), &fresh(NOW / 1000)),
             NOW
         );
-        assert_eq!(clock.observe(NOW, Some(server), &fresh(server)), NOW);
-        let then = clock.observe(NOW + 5_000, Some(server + 5), &fresh(server + 5));
+        assert_eq!(clock.observe(at(NOW), Some(server), &fresh(server)), NOW);
+        let then = clock.observe(at(NOW + 5_000), Some(server + 5), &fresh(server + 5));
         assert!((then - NOW - 5_000 - HOUR * 1000).abs() <= NOISE_MS);
         assert_eq!(clock.now_ms(NOW), then - 5_000);
+    }
+
+    #[test]
+    fn a_step_of_our_clock_counts_at_the_first_response_and_a_sleep_does_not() {
+        for step in [-HOUR, HOUR] {
+            for has_date in [true, false] {
+                let server = NOW / 1000 + 5;
+                let date = has_date.then_some(server);
+                let mut clock = ServerClock::default();
+                clock.observe(at(NOW), date.map(|date| date - 5), &fresh(server - 5));
+                let stepped = Moment {
+                    wall_ms: NOW + 5_000 + step * 1000,
+                    ..at(NOW + 5_000)
+                };
+                let now = clock.observe(stepped, date, &fresh(server));
+                // Without `Date`, a clock that is ahead cannot be distinguished from an old job.
+                if has_date || step < 0 {
+                    assert!(
+                        (now - NOW - 5_000).abs() <= NOISE_MS,
+                        "{step}: {}",
+                        now - NOW
+                    );
+                }
+            }
+        }
+        let mut clock = ServerClock::default();
+        clock.observe(at(NOW), Some(NOW / 1000), &fresh(NOW / 1000));
+        let awake = Moment {
+            up_ms: at(NOW).up_ms + 1_000,
+            ..at(NOW + HOUR * 1000)
+        };
+        let server = NOW / 1000 + HOUR;
+        assert_eq!(
+            clock.observe(awake, Some(server), &fresh(server)),
+            awake.wall_ms
+        );
     }
 
     #[test]
@@ -172,8 +231,8 @@ mod tests {
                 };
                 for wall_ms in [i64::MIN, 0, i64::MAX] {
                     let mut clock = ServerClock::default();
-                    clock.observe(wall_ms, Some(date), &status);
-                    clock.observe(wall_ms, Some(date), &status);
+                    clock.observe(at(wall_ms), Some(date), &status);
+                    clock.observe(at(wall_ms), Some(date), &status);
                 }
             }
         }
