@@ -22,7 +22,10 @@ use forgewatch_core::status::DiffNames;
 use forgewatch_core::watch::Watch;
 
 /// Delay before a full disk is tried again.
-const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+const STARTUP_RETRY: Duration = Duration::from_secs(1);
+/// What a startup can wait for.
+pub const DISK_SPACE: &str = "disk space";
+pub const LOCKED_FILE: &str = "the state file, which another program has locked";
 
 /// Everything that a reload can change.
 pub struct DaemonConfig<A, P> {
@@ -74,8 +77,12 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let jobs = std::mem::take(&mut parts.config.jobs);
         let mut daemon = Self::assemble(parts)?;
         let plan = daemon.plan(jobs).map_err(StartupError::Entropy)?;
-        retry_while_full(
-            |error| matches!(error, StoreError::Unavailable(_)).then(|| error.to_string()),
+        retry_while_unwritable(
+            |error| match error {
+                StoreError::Unavailable(_) => Some((DISK_SPACE, error.to_string())),
+                StoreError::Locked(_) => Some((LOCKED_FILE, error.to_string())),
+                _ => None,
+            },
             async || daemon.record(&plan).await,
         )
         .await?;
@@ -272,22 +279,23 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     }
 }
 
-/// Repeats `attempt` while its error means that the disk is full, for which `full_disk` returns a message: a service that
-/// failed at startup would stay down when there is room again.
-pub async fn retry_while_full<T, E>(
-    full_disk: impl Fn(&E) -> Option<String>,
+/// Repeats `attempt` while its error is temporary, for which `waits_for` returns what startup waits for, and
+/// the error: a service that
+/// failed at startup would stay down when there is disk space again.
+pub async fn retry_while_unwritable<T, E>(
+    waits_for: impl Fn(&E) -> Option<(&'static str, String)>,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     let mut is_logged = false;
     loop {
         let result = attempt().await;
-        let Some(error) = result.as_ref().err().and_then(&full_disk) else {
+        let Some((what, error)) = result.as_ref().err().and_then(&waits_for) else {
             return result;
         };
         if !std::mem::replace(&mut is_logged, true) {
-            tracing::error!(target: "forgewatch::daemon", error, "startup waits for disk space");
+            tracing::error!(target: "forgewatch::daemon", error, "startup waits for {what}");
         }
-        sleep(FULL_DISK_RETRY).await;
+        sleep(STARTUP_RETRY).await;
     }
 }
 

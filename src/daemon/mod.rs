@@ -16,7 +16,9 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use config_apply::{DaemonConfig, DaemonParts, StartupError, retry_while_full};
+pub use config_apply::{
+    DISK_SPACE, DaemonConfig, DaemonParts, LOCKED_FILE, StartupError, retry_while_unwritable,
+};
 pub use requests::{
     AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
 };

@@ -30,8 +30,14 @@ struct OutboxState {
     routes: Routes,
     /// Committed, and not yet taken by the dispatcher.
     enqueued: Vec<Enqueued>,
-    /// Whether the last commit found the disk full.
-    is_full: bool,
+    /// Why the last commit failed, if it did.
+    obstacle: Option<Obstacle>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    FullDisk,
+    LockedFile,
 }
 
 /// A committed delivery.
@@ -83,17 +89,30 @@ impl<S: Store, C: Clock> Outbox<S, C> {
     fn log_error(&self, committed: &Result<(), StoreError>) {
         let mut state = self.state.borrow_mut();
         match committed {
-            Ok(()) if mem::replace(&mut state.is_full, false) => {
-                tracing::info!(target: "forgewatch::hooks", "disk space is available again: publishing the delayed events");
+            Ok(()) => match mem::take(&mut state.obstacle) {
+                Some(Obstacle::FullDisk) => {
+                    tracing::info!(target: "forgewatch::hooks", "disk space is available again: publishing the delayed events");
+                }
+                Some(Obstacle::LockedFile) => {
+                    tracing::info!(target: "forgewatch::hooks", "the state file is unlocked again: publishing the delayed events");
+                }
+                None => {}
+            },
+            Err(error @ StoreError::Unavailable(_)) => {
+                if state.obstacle.replace(Obstacle::FullDisk) != Some(Obstacle::FullDisk) {
+                    tracing::error!(target: "forgewatch::hooks", %error, "disk full: no event is published and no hook is started until there is space; polling continues");
+                }
             }
-            Err(error @ StoreError::Unavailable(_)) if !mem::replace(&mut state.is_full, true) => {
-                tracing::error!(target: "forgewatch::hooks", %error, "disk full: no event is published and no hook is started until there is space; polling continues");
+            Err(error @ StoreError::Locked(_)) => {
+                if state.obstacle.replace(Obstacle::LockedFile) != Some(Obstacle::LockedFile) {
+                    tracing::error!(target: "forgewatch::hooks", %error, "state file locked: no event is published and no hook is started until it is unlocked; polling continues");
+                }
             }
             Err(error @ StoreError::Rejected(_)) => {
                 tracing::error!(target: "forgewatch::hooks", %error, "the store rejected a commit; it is retried");
             }
             // A fatal error ends the process, which logs it.
-            Ok(()) | Err(StoreError::Unavailable(_) | StoreError::Fatal(_)) => {}
+            Err(StoreError::Fatal(_)) => {}
         }
     }
 

@@ -182,9 +182,12 @@ pub trait DaemonStore: Store + Clone {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The disk is full or the file is locked: nothing was stored, and a retry may succeed.
+    /// The disk is full: nothing was stored, and a retry may succeed.
     #[error("cannot write the state: {0}")]
     Unavailable(String),
+    /// Another program has locked the file: nothing was stored, and a retry may succeed.
+    #[error("another program has locked the state file: {0}")]
+    Locked(String),
     /// The request contradicts what is stored; other requests are not affected.
     #[error("{0}")]
     Rejected(String),

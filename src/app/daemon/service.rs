@@ -20,7 +20,10 @@ use crate::config::settings::Settings;
 use crate::config::{self, CommandLine, Env};
 use crate::control::protocol::{Request, Response};
 use crate::control::{ControlServer, PendingRequest};
-use crate::daemon::{Daemon, DaemonConfig, DaemonParts, StartupError, retry_while_full};
+use crate::daemon::{
+    DISK_SPACE, Daemon, DaemonConfig, DaemonParts, LOCKED_FILE, StartupError,
+    retry_while_unwritable,
+};
 use crate::engine::SystemClock;
 use crate::hooks::Actions;
 use crate::os::notify;
@@ -334,11 +337,12 @@ impl Service {
     }
 }
 
-/// Opens the state, and waits while the disk is full.
+/// Opens the state, and waits while the disk is full or the file locked.
 async fn open_state(path: &Path) -> Result<(SqliteStore, StoredState), CommandError> {
-    let opened = retry_while_full(
+    let opened = retry_while_unwritable(
         |error| match error {
-            Ok(error @ OpenError::Unavailable { .. }) => Some(error.to_string()),
+            Ok(error @ OpenError::Unavailable { .. }) => Some((DISK_SPACE, error.to_string())),
+            Ok(error @ OpenError::Locked { .. }) => Some((LOCKED_FILE, error.to_string())),
             _ => None,
         },
         async || {

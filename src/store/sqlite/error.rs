@@ -8,7 +8,8 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::store::StoreError;
 
-/// Why a state file cannot be used, and what to do. Only [`OpenError::Unavailable`] is temporary.
+/// Why a state file cannot be used, and what to do. Only [`OpenError::Unavailable`] and [`OpenError::Locked`] are
+/// temporary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     #[error(
@@ -16,12 +17,14 @@ pub enum OpenError {
          another file with state.path or --state", path = path.display()
     )]
     ReadOnly { path: PathBuf, reason: String },
-    /// The disk is full, or another program has locked the file.
+    /// The disk is full.
+    #[error("{path}: cannot write the state file: {reason}; free disk space", path = path.display())]
+    Unavailable { path: PathBuf, reason: String },
     #[error(
-        "{path}: cannot write the state file: {reason}; free disk space, or stop the program that locks it",
+        "{path}: another program has locked the state file: {reason}; stop it, such as an sqlite3 shell or a backup",
         path = path.display()
     )]
-    Unavailable { path: PathBuf, reason: String },
+    Locked { path: PathBuf, reason: String },
     /// The file was not changed.
     #[error(
         "{path}: the state file is damaged: {reason}; to recover what is readable: forgewatch state recover --from \
@@ -77,6 +80,7 @@ impl From<DbError> for StoreError {
         let reason = error.to_string();
         match error {
             DbError::Rejected(error) => error,
+            DbError::Sql(error) if is_locked(&error) => Self::Locked(reason),
             DbError::Sql(error) if is_temporary(&error) => Self::Unavailable(reason),
             DbError::Sql(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) => Self::Rejected(reason),
@@ -89,11 +93,19 @@ impl From<DbError> for StoreError {
 
 /// Whether a retry may succeed: the disk is full or the file is locked.
 pub(super) fn is_temporary(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|cause| match cause.code {
-        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
-        // The index of the WAL could not grow.
-        _ => cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE,
-    })
+    let is_full = |cause: &ffi::Error| {
+        // Or the index of the WAL could not grow.
+        cause.code == ErrorCode::DiskFull || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    };
+    is_locked(error) || error.sqlite_error().is_some_and(is_full)
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        code,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// The error, with the limit of file size, if any: SQLite reports only that a write failed.
@@ -118,6 +130,7 @@ pub(super) fn open_error(path: &Path, error: DbError) -> OpenError {
         DbError::Damaged(_) => OpenError::Corrupt { path, reason },
         DbError::Io(error) => io_error(&path, &error),
         DbError::Rejected(_) => OpenError::Io { path, reason },
+        DbError::Sql(error) if is_locked(&error) => OpenError::Locked { path, reason },
         DbError::Sql(error) if is_temporary(&error) => OpenError::Unavailable { path, reason },
         DbError::Sql(error) => match error.sqlite_error_code() {
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
@@ -158,12 +171,14 @@ mod tests {
             open_error(Path::new("state.db"), DbError::Sql(error))
         };
         for code in [
-            ffi::SQLITE_FULL,
-            ffi::SQLITE_IOERR_SHMSIZE,
             ffi::SQLITE_BUSY,
             ffi::SQLITE_BUSY_RECOVERY,
             ffi::SQLITE_LOCKED,
         ] {
+            let error = sqlite(code);
+            assert!(matches!(error, OpenError::Locked { .. }), "{code}: {error}");
+        }
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
             let error = sqlite(code);
             assert!(
                 matches!(error, OpenError::Unavailable { .. }),
@@ -191,6 +206,6 @@ mod tests {
                 "{error}"
             );
         }
-        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: cannot write the state file: Error code 13: database or disk is full; free disk space, or stop the program that locks it");
+        insta::assert_snapshot!(sqlite(ffi::SQLITE_FULL), @"state.db: cannot write the state file: Error code 13: database or disk is full; free disk space");
     }
 }

@@ -65,11 +65,11 @@ fn startup_waits_until_a_new_job_list_is_recorded_and_can_be_stopped_meanwhile()
         let mut daemon = fixture.spawn();
         fixture.await_notice("EXTEND_TIMEOUT_USEC=");
         daemon.await_line("error about the disk", |line| {
-            line["message"] == "startup waits for disk space"
+            line["message"] == "startup waits for the state file, which another program has locked"
         });
         daemon
     };
-    // A lock looks like a full disk to the daemon: both can pass.
+    // A lock passes, as a full disk does.
     let db = Connection::open(fixture.path("state.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(waits().stop("TERM").0, Some(0));
