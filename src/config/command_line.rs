@@ -51,6 +51,7 @@ pub struct CommandLine {
     pub timeout: Option<String>,
     pub job_timeout: Option<String>,
     pub fail_fast: bool,
+    pub again: bool,
     pub heartbeat: Option<String>,
     pub squashed_as: Option<SquashedAs>,
 }
@@ -158,6 +159,7 @@ impl CommandLine {
                 |text| duration(text, "30m"),
             ),
             fail_fast: self.fail_fast,
+            again: self.again,
             heartbeat: option(
                 "--heartbeat",
                 self.heartbeat.as_deref(),

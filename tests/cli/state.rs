@@ -36,14 +36,56 @@ fn a_killed_one_shot_continues_with_the_next_run() {
     }
     assert_eq!(
         fixture.server.log().len(),
-        requests,
-        "an ended job is not polled again"
+        requests + 2,
+        "one poll of each ended job decides whether it was run again"
     );
     let other = ["diff/1", "--state", "watch.db", "--timeout", "1m"];
     assert_eq!(
         fixture.watch(&other).run().expect(0).finished()["completed"],
         1
     );
+}
+
+#[test]
+fn a_job_that_was_run_again_on_the_server_is_watched_again() {
+    let failed = SimFixture::new(&job("diff/1", "ending = 'failed'\nerror = 'boom'"));
+    let args = ["diff/1", "--state", "watch.db"];
+    failed.watch(&args).run().expect(1);
+    let requests = failed.server.log().len();
+    let same = failed.watch(&args).run().expect(1);
+    let line = "diff/1 ended in an earlier run: failed: boom; to watch it anew: --again";
+    assert_eq!(same.stdout.matches(line).count(), 1, "{same:?}");
+    assert!(same.events_of("diff/1").is_empty(), "{same:?}");
+    assert_eq!(failed.server.log().len(), requests + 1);
+
+    let completes = SimFixture::new(&job("diff/1", ""));
+    let watch = |args: &[&str]| {
+        let base = completes.server.base_url();
+        failed.sandbox.watch_at(&base, args).run().expect(0)
+    };
+    let rerun = watch(&args);
+    assert_eq!(rerun.end_of("diff/1")["event_type"], "job.completed");
+    assert!(watch(&args).events_of("diff/1").is_empty());
+    let anew = watch(&[&args[..], &["--again"]].concat()).end_of("diff/1");
+    assert_eq!(anew["event_type"], "job.completed");
+    assert_ne!(anew["watch"], rerun.end_of("diff/1")["watch"]);
+}
+
+#[test]
+fn an_empty_file_is_a_new_state() {
+    let fixture = SimFixture::new(&job("diff/1", ""));
+    fixture.sandbox.file("watch.db", "");
+    let args = ["diff/1", "--state", "watch.db"];
+    fixture.watch(&args).run().expect(0);
+    let again = fixture.watch(&args).run().expect(0);
+    assert!(again.events_of("diff/1").is_empty(), "{again:?}");
+    // With a WAL it may be what a crash left.
+    fixture.sandbox.file("other.db", "");
+    fixture.sandbox.file("other.db-wal", "");
+    fixture
+        .watch(&["diff/1", "--state", "other.db"])
+        .run()
+        .expect(78);
 }
 
 #[test]

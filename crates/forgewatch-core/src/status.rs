@@ -3,7 +3,8 @@
 //! The server may send a field in several spellings and types; here it has one. [`super::decode`] produces a status,
 //! [`super::watch`] and [`super::schedule`] read it.
 
-use super::job::{JobId, JobKind, JobRef, JobState};
+use super::job::{JobId, JobKind, JobRef, JobState, Outcome};
+use super::limits::JobFailed;
 
 /// What a response says about a job. A field is `None` if the response lacks it or has no usable value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,19 @@ pub struct Status {
 }
 
 impl Status {
+    /// How the job has ended by this status alone: failure first, then completion, then squashing.
+    pub fn outcome(&self, jobfailed: JobFailed) -> Option<Outcome> {
+        let failed_state = self.state == Some(JobState::Failed);
+        if failed_state || (jobfailed == JobFailed::Flag && self.failed > 0) {
+            return Some(Outcome::Failed);
+        }
+        let done = self.progress.is_some_and(|p| p >= 100.0);
+        if done || self.state == Some(JobState::Completed) {
+            return Some(Outcome::Completed);
+        }
+        (self.state == Some(JobState::Squashed)).then_some(Outcome::Squashed)
+    }
+
     /// The job of this status, if it is another one than `job`.
     pub fn other_job(&self, job: JobRef) -> Option<JobRef> {
         let id = match job.kind {

@@ -1,5 +1,6 @@
 //! The one-shot, run by `watch --until-done` and `demo`: watches until every job has ended.
 
+mod earlier;
 mod event_loop;
 mod run;
 mod state_file;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::earlier::{EarlierEnd, confirm_ends};
 use super::state_file::{EarlierWatch, StateFile};
-use crate::app::closing::{Closing, deadline_after};
+use crate::app::closing::{Closing, at, deadline_after};
 use crate::app::exit_status::{RunErrors, exit_status, status_if_unread};
 use crate::app::{READER_GRACE, new_watch_id, throttle};
 use crate::clanforge::ApiClient;
@@ -66,6 +67,7 @@ pub(super) struct OneShotRun {
     /// Events that the report has not accepted yet.
     pub(super) unreported: VecDeque<Event>,
     pub(super) ended: Vec<JobRow>,
+    ended_before: Vec<EarlierEnd>,
     pub(super) counts: FinishedCounts,
     pub(super) stop: Option<TerminationSignal>,
     /// The end of `--timeout`.
@@ -81,6 +83,16 @@ impl OneShotRun {
         let learned = calibration_file
             .as_deref()
             .map_or_else(Calibration::default, calibration::load);
+        let deadline = deadline_after(parts.options.timeout);
+        let jobs = settings.jobs.iter().map(|spec| spec.job);
+        let mut earlier = (state
+            .earlier_watches(jobs, stored.watches, parts.options.again)
+            .await)
+            .map_err(io::Error::other)?;
+        let ended_before = tokio::select! {
+            ended = confirm_ends(&parts.client, &settings, &mut earlier) => ended,
+            () = at(deadline) => Vec::new(),
+        };
         let clock = SystemClock::start();
         let Watcher {
             engine,
@@ -101,9 +113,6 @@ impl OneShotRun {
             deliveries: stored.deliveries,
         })
         .map_err(io::Error::other)?;
-        let jobs = settings.jobs.iter().map(|spec| spec.job);
-        let earlier =
-            (state.earlier_watches(jobs, stored.watches).await).map_err(io::Error::other)?;
         let mut run = Self {
             began: engine.now(),
             engine,
@@ -117,9 +126,10 @@ impl OneShotRun {
             stops: TerminationSignals::listen()?,
             unreported: VecDeque::new(),
             ended: Vec::new(),
+            ended_before,
             counts: FinishedCounts::default(),
             stop: None,
-            deadline: deadline_after(parts.options.timeout),
+            deadline,
             stop_deadline: None,
             options: parts.options,
         };
@@ -127,22 +137,24 @@ impl OneShotRun {
         Ok(run)
     }
 
-    /// Resumes the jobs that an earlier run left running, counts those that it saw end, and starts the others.
+    /// Resumes the jobs that an earlier run left running, counts those that have ended since, and starts the others.
     fn start_watches(
         &mut self,
         jobs: Vec<JobSpec>,
         mut earlier: BTreeMap<JobRef, EarlierWatch>,
     ) -> io::Result<()> {
+        for EarlierEnd { job, outcome, .. } in &self.ended_before {
+            self.counts.add(*outcome);
+            self.ended.push(JobRow::ended(*job, *outcome));
+        }
+        let watched = |job| self.ended_before.iter().all(|ended| ended.job != job);
+        let jobs: Vec<JobSpec> = jobs.into_iter().filter(|spec| watched(spec.job)).collect();
         for spec in jobs {
             match earlier.remove(&spec.job) {
                 Some(EarlierWatch::Running(saved)) => {
                     self.engine.resume_saved(&saved).map_err(io::Error::other)?;
                 }
-                Some(EarlierWatch::Ended(outcome)) => {
-                    self.counts.add(outcome);
-                    self.ended.push(JobRow::ended(spec.job, outcome));
-                }
-                None => self.engine.watch(
+                Some(EarlierWatch::Ended(_)) | None => self.engine.watch(
                     new_watch_id().map_err(no_entropy)?,
                     spec.job,
                     job_meta(spec.labels),
@@ -163,7 +175,9 @@ impl OneShotRun {
         };
         self.emit_system_event(EventType::WatchStarted, fields)
             .await;
-        log_ended_before(&self.ended);
+        for ended in &self.ended_before {
+            ended.log();
+        }
         self.watch_jobs().await;
         self.wait_for_hooks().await;
 
@@ -278,21 +292,4 @@ fn job_meta(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
 
 fn no_entropy(error: getrandom::Error) -> io::Error {
     io::Error::other(error.to_string())
-}
-
-/// Logs the jobs that ended in an earlier run, because this run emits no event for them.
-fn log_ended_before(ended: &[JobRow]) {
-    for row in ended {
-        let name = row
-            .outcome
-            .map_or("job.unknown", |o| EventType::Ended(o).as_str());
-        let outcome = name.strip_prefix("job.").unwrap_or(name);
-        tracing::warn!(
-            target: "forgewatch::watch",
-            job = %row.job,
-            outcome,
-            "{} ended in an earlier run: {outcome}",
-            row.job
-        );
-    }
 }

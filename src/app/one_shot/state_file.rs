@@ -1,9 +1,10 @@
 //! The one-shot's state: none, or the file of `--state`.
 //!
-//! With a file, a one-shot that was killed resumes when it is run again: running watches keep their ids, ended jobs
-//! count with their outcome and are not polled again, and pending deliveries go to their hooks.
+//! With a file, a one-shot that was killed resumes when it is run again: running watches keep their ids, jobs that are
+//! still ended count with their outcome, and pending deliveries go to their hooks.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use crate::store::{
@@ -31,16 +32,18 @@ impl StateFile {
         match path {
             None => Ok((Self::None, StoredState::default())),
             Some(path) => {
+                remove_if_empty(path);
                 SqliteStore::open(path).map(|(store, loaded)| (Self::File(store), loaded))
             }
         }
     }
 
-    /// The earlier watches of these jobs; `running` are those that have not ended.
+    /// The earlier watches of these jobs; `running` are those that have not ended. With `again`, ended ones do not count.
     pub(super) async fn earlier_watches(
         &self,
         jobs: impl Iterator<Item = JobRef>,
         running: Vec<SavedWatch>,
+        again: bool,
     ) -> Result<BTreeMap<JobRef, EarlierWatch>, StoreError> {
         let Self::File(store) = self else {
             return Ok(BTreeMap::new());
@@ -53,7 +56,7 @@ impl StateFile {
         for job in jobs {
             if let Some(saved) = running.remove(&job) {
                 earlier.insert(job, EarlierWatch::Running(saved));
-            } else if let Some(saved) = store.newest_watch(job).await? {
+            } else if !again && let Some(saved) = store.newest_watch(job).await? {
                 let outcome = outcome_of(&saved.snapshot).and_then(|name| final_outcome(&name));
                 earlier.extend(outcome.map(|outcome| (job, EarlierWatch::Ended(outcome))));
             }
@@ -66,6 +69,17 @@ impl StateFile {
         if let Self::File(store) = self {
             store.close().await;
         }
+    }
+}
+
+/// An empty file, such as mktemp(1) creates, is a new state. With a WAL it may be what a crash left, and an error.
+fn remove_if_empty(path: &Path) {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    let is_empty = fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
+    if is_empty && !Path::new(&wal).exists() {
+        // If that fails, opening says why.
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -68,6 +68,9 @@ pub struct OneShotArgs {
     /// Stop at the first job that fails
     #[arg(long, requires = "until_done")]
     pub fail_fast: bool,
+    /// Watch jobs anew that have ended in an earlier run with the same --state
+    #[arg(long, requires = "until_done")]
+    pub again: bool,
     /// Interval of heartbeat lines in `text`, or `never` [default: 1m]
     #[arg(long, value_name = "DURATION", requires = "until_done")]
     pub heartbeat: Option<String>,
@@ -95,6 +98,7 @@ impl WatchArgs {
             timeout: self.one_shot.timeout,
             job_timeout: self.one_shot.job_timeout,
             fail_fast: self.one_shot.fail_fast,
+            again: self.one_shot.again,
             heartbeat: self.one_shot.heartbeat,
             squashed_as: self.one_shot.squashed_as,
             ..self.jobs.into_command_line()

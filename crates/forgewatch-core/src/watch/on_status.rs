@@ -59,21 +59,14 @@ impl PendingStep<'_> {
         self.wait()
     }
 
-    /// Whether the job has ended by this status: failure first, then completion, then squashing. With
-    /// `jobfailed = "count"`, a failure needs a second status that confirms it.
+    /// Whether the job has ended. With `jobfailed = "count"`, a failure needs a second status that confirms it.
     fn outcome(&mut self, status: &Status) -> Option<Outcome> {
         let failed_before = self.watch.errors.take().and_then(|t| t.failed_since);
         let failed_state = status.state == Some(JobState::Failed);
         match self.cx.limits.jobfailed {
-            JobFailed::Flag if status.failed > 0 || failed_state => return Some(Outcome::Failed),
-            JobFailed::Count if failed_state => return self.confirm_failure(failed_before),
-            _ => {}
+            JobFailed::Count if failed_state => self.confirm_failure(failed_before),
+            jobfailed => status.outcome(jobfailed),
         }
-        let done = status.progress.is_some_and(|p| p >= 100.0);
-        if done || status.state == Some(JobState::Completed) {
-            return Some(Outcome::Completed);
-        }
-        (status.state == Some(JobState::Squashed)).then_some(Outcome::Squashed)
     }
 
     /// A failure is confirmed by two statuses with state 6, at least `min_interval` apart.
