@@ -41,6 +41,8 @@ const MAX_HEADERS: usize = 1000;
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// While a request waits for so long, an HTTP/2 server is pinged; a connection that is silent for as long again is closed.
 const PING_AFTER: Duration = Duration::from_secs(10);
+/// Between the probes of TCP, which end an idle connection that a router has forgotten.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A client cannot be created. All are errors of the configuration or the environment.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,9 @@ impl ClientSettings<'_> {
         let mut tcp = HttpConnector::new_with_resolver(self.resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEP_ALIVE));
+        tcp.set_keepalive_interval(Some(KEEP_ALIVE));
+        tcp.set_keepalive_retries(Some(3));
         Ok(Connector {
             tcp,
             tls: Arc::new(tls),
