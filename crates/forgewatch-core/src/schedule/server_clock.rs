@@ -23,7 +23,7 @@ pub struct ServerClock {
     /// A new offset that one response has shown.
     candidate_ms: Option<i64>,
     /// Our wall clock minus the monotonic one at the last response, milliseconds.
-    wall_minus_up_ms: Option<i64>,
+    wall_minus_up: Option<i64>,
 }
 
 impl ServerClock {
@@ -33,9 +33,9 @@ impl ServerClock {
     pub fn observe(&mut self, now: Moment, date: Option<i64>, status: &Status) -> i64 {
         let wall_ms = now.wall_ms;
         let observed = offset_ms(wall_ms, date, status);
-        let wall_minus_up_ms = wall_ms.saturating_sub(now.up_ms.cast_signed());
-        if let Some(before) = self.wall_minus_up_ms.replace(wall_minus_up_ms) {
-            let step = wall_minus_up_ms.saturating_sub(before);
+        let wall_minus_up = wall_ms.saturating_sub(now.up_ms.cast_signed());
+        if let Some(before) = self.wall_minus_up.replace(wall_minus_up) {
+            let step = wall_minus_up.saturating_sub(before);
             let stepped = self.offset_ms.saturating_sub(step);
             let distance = |offset: i64| observed.saturating_sub(offset).saturating_abs();
             // Otherwise the machine slept, which stops the monotonic clock only.
