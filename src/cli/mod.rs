@@ -21,13 +21,23 @@ use crate::config::Env;
 use crate::hooks::supervisor;
 use crate::os;
 use crate::report::{has_color, stdio};
-use args::{Cli, Command};
+use args::{Cli, Command, HookSupervisor};
 
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     if let Err(error) = os::signals::init() {
         return exit(Err(CommandError::internal(format!("signals: {error}"))));
     }
     os::limits::raise_open_files();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|name| name == HookSupervisor::NAME) {
+        return match HookSupervisor::try_parse_from(args.into_iter().skip(1)) {
+            Ok(args) => {
+                os::signals::reset_ignored();
+                supervisor::run(Duration::from_millis(args.timeout_ms), &args.command)
+            }
+            Err(error) => print_usage(&error),
+        };
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -40,13 +50,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     {
         return exit(Err(CommandError::usage(error)));
     }
+    if let Some(output) = cli.command.output() {
+        output.apply_color();
+    }
     match cli.command {
         Command::Watch(args) => {
             let until_done = args.until_done;
             exit_with(app::watch(args.into_command_line(), until_done, env))
         }
         Command::Wait(args) => exit_with(client::wait::run(*args, env)),
-        Command::Demo(args) => exit_with(app::demo::run(args.output.output, env)),
+        Command::Demo(args) => exit_with(app::demo::run(args.output.format(), env)),
         Command::Simulate(args) => exit(simulate::run(&args, env)),
         Command::Check(args) => exit(check::run(&args, env)),
         Command::Add(args) => exit(client::jobs::add(args, env)),
@@ -59,10 +72,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::State(args) => exit(state::run(&args)),
         Command::Completions(args) => exit(generate::completions(&args)),
         Command::Man(args) => exit(generate::man(&args)),
-        Command::HookSupervisor(args) => {
-            os::signals::reset_ignored();
-            supervisor::run(Duration::from_millis(args.timeout_ms), &args.command)
-        }
     }
 }
 

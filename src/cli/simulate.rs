@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
@@ -48,16 +49,16 @@ fn read_script(args: &SimulateArgs) -> Result<Script, String> {
 async fn serve_script(args: &SimulateArgs, script: Script) -> io::Result<()> {
     let mut stops = TerminationSignals::listen()?;
     let listener = TcpListener::bind(args.listen).await?;
-    let base = format!("http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
     // A closed standard output does not stop the simulator.
-    let _ = stdio::stdout().write_all(greeting(&base, &script).as_bytes());
+    let _ = stdio::stdout().write_all(greeting(address, &script).as_bytes());
     serve(listener, script, args.speed, async move {
         stops.next().await;
     })
     .await
 }
 
-fn greeting(base: &str, script: &Script) -> String {
+fn greeting(address: SocketAddr, script: &Script) -> String {
     let (access, secret) = (&script.access_key, &script.secret_key);
     let account = script.account_service_id;
     let jobs = script
@@ -66,11 +67,29 @@ fn greeting(base: &str, script: &Script) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(" ");
+    let (how, base) = base_url(address);
     format!(
-        "Simulating on {base}\n\n{}\nWatch them from another terminal:\n  \
+        "Simulating on http://{address}\n\n{}\nWatch them from another terminal{how}:\n  \
          FORGEWATCH_ACCESS_KEY={access} FORGEWATCH_SECRET_KEY={secret} \\\n    \
          forgewatch watch --until-done --base-url {base} --account-service-id {account} \\\n    \
          {jobs}\n\nPress Ctrl-C to stop.\n",
         script.summary(),
     )
+}
+
+/// A base URL that `watch` accepts, which is http only to loopback addresses, and how to reach the simulator by it.
+fn base_url(address: SocketAddr) -> (String, String) {
+    let (ip, port) = (address.ip(), address.port());
+    let loopback: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let is_reachable = ip.is_loopback() || ip.is_unspecified();
+    let how = if is_reachable {
+        String::new()
+    } else {
+        format!(", with the port forwarded by ssh -L {port}:{address} HOST")
+    };
+    let ip = if ip.is_loopback() { ip } else { loopback };
+    (how, format!("http://{}", SocketAddr::new(ip, port)))
 }

@@ -9,6 +9,7 @@
 mod bad_input;
 mod bodies;
 mod cache;
+mod command_line;
 mod daemon;
 mod demo;
 mod exit_status;

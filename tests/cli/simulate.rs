@@ -34,6 +34,29 @@ fn the_simulator_serves_its_script_until_a_signal() {
 }
 
 #[test]
+fn the_printed_command_works_also_if_the_simulator_listens_on_every_address() {
+    let sandbox = Sandbox::new();
+    for listen in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let args = ["simulate", "--listen", listen, "--speed", "10000"];
+        let simulator = sandbox.program(&args).stdout(writer).start();
+        let lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let text: Vec<String> = lines.take_while(|line| !line.contains("Ctrl-C")).collect();
+        let text = text.join("\n");
+        let (_, base) = text.split_once("--base-url ").unwrap();
+        let base = base.split_whitespace().next().unwrap();
+        let account = text.split_once("--account-service-id ").unwrap().1;
+        let account = account.split_whitespace().next().unwrap();
+        // The built-in script has jobs that fail; what matters is that the API is accepted and reached.
+        let args = ["--account-service-id", account, "diff/1234"];
+        let done = sandbox.watch_at(base, &args).run();
+        assert!([0, 1, 3].contains(&done.status), "{listen}: {done:?}");
+        simulator.signal("TERM");
+        simulator.wait().expect(0);
+    }
+}
+
+#[test]
 fn an_invalid_script_is_a_usage_error_with_its_position() {
     let sandbox = Sandbox::new();
     let script = sandbox.file("s.toml", "[[jobs]]\njob = 'diff/0'\nduration = '1s'\n");

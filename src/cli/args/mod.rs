@@ -27,6 +27,7 @@ pub use watch::WatchArgs;
     version,
     about,
     max_term_width = 100,
+    args_override_self = true,
     after_help = "Try `forgewatch demo`: it takes 20 seconds and needs neither account nor configuration."
 )]
 pub struct Cli {
@@ -92,9 +93,35 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Write man pages to a directory
     Man(ManArgs),
-    /// Supervise one hook process; started by forgewatch for each attempt
-    #[command(hide = true)]
-    HookSupervisor(HookSupervisorArgs),
+}
+
+impl Command {
+    /// The output options of a command that watches.
+    pub fn output(&self) -> Option<&OutputArgs> {
+        match self {
+            Self::Watch(args) => Some(&args.output),
+            Self::Wait(args) => Some(&args.output),
+            Self::Demo(args) => Some(&args.output),
+            _ => None,
+        }
+    }
+}
+
+/// Supervise one hook process; started by forgewatch for each attempt. Not a [`Command`], so that neither help nor
+/// completions offer it.
+#[derive(Debug, Parser)]
+#[command(name = "forgewatch hook-supervisor")]
+pub struct HookSupervisor {
+    /// Time limit for the hook, in milliseconds
+    #[arg(long)]
+    pub timeout_ms: u64,
+    /// Program and arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+impl HookSupervisor {
+    pub const NAME: &str = "hook-supervisor";
 }
 
 const SIMULATE_EXAMPLES: &str = "\
@@ -188,16 +215,6 @@ pub struct StateRecoverArgs {
     /// New file [default: the damaged file's name plus .recovered]
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub struct HookSupervisorArgs {
-    /// Time limit for the hook, in milliseconds
-    #[arg(long)]
-    pub timeout_ms: u64,
-    /// Program and arguments
-    #[arg(last = true, required = true)]
-    pub command: Vec<OsString>,
 }
 
 /// A numeric address, or `localhost`.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anstream::ColorChoice;
 use clap::{Args, ValueHint};
 
 use crate::config::CommandLine;
@@ -48,8 +49,39 @@ pub struct LabelArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Output format [default: auto]
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    pub output: Option<OutputFormat>,
+    #[arg(
+        long,
+        short,
+        value_name = "FORMAT",
+        value_enum,
+        overrides_with = "quiet"
+    )]
+    output: Option<OutputFormat>,
+    /// Same as --output quiet
+    #[arg(long, short, overrides_with = "output")]
+    quiet: bool,
+    /// When to use color [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    color: Option<clap::ColorChoice>,
+}
+
+impl OutputArgs {
+    pub fn format(&self) -> Option<OutputFormat> {
+        if self.quiet {
+            Some(OutputFormat::Quiet)
+        } else {
+            self.output
+        }
+    }
+
+    /// Makes `--color` apply to the whole process.
+    pub fn apply_color(&self) {
+        match self.color {
+            Some(clap::ColorChoice::Always) => ColorChoice::Always.write_global(),
+            Some(clap::ColorChoice::Never) => ColorChoice::Never.write_global(),
+            Some(clap::ColorChoice::Auto) | None => {}
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -57,6 +89,7 @@ pub struct OutputArgs {
 pub struct ConfigArgs {
     #[arg(
         long,
+        short,
         value_name = "FILE",
         help = "Configuration file [default: forgewatch/forgewatch.toml in $XDG_CONFIG_HOME (or \
                 ~/.config), then in /etc]"

@@ -66,7 +66,7 @@ impl WaitArgs {
         CommandLine {
             flags: give_up_after.into_iter().collect(),
             labels: self.selector.labels,
-            output: self.output.output,
+            output: self.output.format(),
             timeout: self.timeout,
             fail_fast: self.fail_fast,
             heartbeat: self.heartbeat,

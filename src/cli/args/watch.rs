@@ -94,7 +94,7 @@ impl WatchArgs {
             flags: self.keys.0,
             labels: self.labels.labels,
             on_events: self.hooks.on_events,
-            output: self.output.output,
+            output: self.output.format(),
             timeout: self.one_shot.timeout,
             job_timeout: self.one_shot.job_timeout,
             fail_fast: self.one_shot.fail_fast,
