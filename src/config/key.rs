@@ -272,6 +272,9 @@ impl<T> Section<T> {
 
     /// `section.key`, as in messages.
     pub(super) fn path(&self, key: &Key<T>) -> String {
-        format!("{}.{}", self.name, key.name)
+        match self.name {
+            "" => key.name.to_owned(),
+            section => format!("{section}.{}", key.name),
+        }
     }
 }

@@ -31,8 +31,24 @@ pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";
 /// Reserved sections of features that do not exist yet.
 pub(super) const RESERVED_SECTIONS: [&str; 1] = ["http"];
 
-/// The sections that the file has once.
-pub(super) static SETTINGS: [Section<Settings>; 4] = [
+/// The keys before all sections.
+pub(super) static ROOT: &Section<Settings> = &SETTINGS[0];
+
+/// The sections that the file has once. The first has no name: its keys stand before all sections.
+pub(super) static SETTINGS: [Section<Settings>; 5] = [
+    Section::of_daemon(
+        "",
+        &[text(
+            "instance",
+            "up to 64 letters, digits, `.`, `_` or `-`",
+            "^[A-Za-z0-9._-]{1,64}$",
+            |s: &mut Settings, text| {
+                value::instance(text).map(|name| s.limits.instance = Some(name.into()))
+            },
+        )
+        .doc("Name of this forgewatch in records, and in the `source` of events for hooks")
+        .optional("the host name", "build01")],
+    ),
     Section::shared(
         "api",
         &[
@@ -412,8 +428,18 @@ pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Cl
         .chain(HOOKS.key_names())
 }
 
-/// Every section, reserved ones excluded.
+/// Where in a file the keys of a section are written.
+pub(super) fn place(section: &str) -> String {
+    match section {
+        "" => "at the top, before the first section".to_owned(),
+        section => format!("in [{section}]"),
+    }
+}
+
+/// Every section with a name, reserved ones excluded.
 pub(super) fn section_names() -> impl Iterator<Item = &'static str> + Clone {
     let settings = SETTINGS.iter().map(|section| section.name);
-    settings.chain([JOBS.name, HOOKS.name])
+    settings
+        .chain([JOBS.name, HOOKS.name])
+        .filter(|name| !name.is_empty())
 }

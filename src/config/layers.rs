@@ -8,11 +8,11 @@ use toml::de::DeValue;
 use super::command_line::CommandLine;
 use super::env::Env;
 use super::error::{ConfigError, Origin};
-use super::file::{ConfigFile, Document};
+use super::file::{ConfigFile, Document, KeyReader};
 use super::hooks::{self, HookDraft};
 use super::jobs::{JobDraft, JobList};
 use super::key::{Key, KeyDefault, Section};
-use super::keys::{self, HOOKS, JOBS, RESERVED_SECTIONS, SETTINGS};
+use super::keys::{self, HOOKS, JOBS, RESERVED_SECTIONS, ROOT, SETTINGS};
 use super::parse;
 use super::settings::{RunMode, Settings};
 use super::value;
@@ -125,14 +125,21 @@ impl Layers {
         for (name, value) in tree?.get_ref() {
             let start = name.span().start;
             let name = name.get_ref().as_ref();
-            let section = SETTINGS.iter().find(|section| section.name == name);
+            let section = SETTINGS.iter().find(|s| s.name == name && !name.is_empty());
             let is_known = section.is_some()
                 || keys::section_names().any(|known| known == name)
                 || RESERVED_SECTIONS.contains(&name);
             if is_shared_only && is_known && section.is_none_or(|section| section.is_for_daemon) {
                 continue;
             }
-            if let Some(section) = section {
+            if let Some(key) = ROOT.find(name) {
+                if !is_shared_only {
+                    let path = ROOT.path(key);
+                    let document = &mut document;
+                    let mut reader = KeyReader { path, document };
+                    key.set_toml(&mut self.settings, value, &mut reader);
+                }
+            } else if let Some(section) = section {
                 self.apply_section(section, value, &mut document);
             } else if name == JOBS.name {
                 lists.jobs = Some(jobs(value, &mut document));
@@ -282,12 +289,16 @@ fn hook_specs(value: &Spanned<DeValue<'_>>, document: &mut Document<'_>) -> Vec<
 fn unknown_section(name: &str) -> String {
     let shown = quoted(name);
     if let Some((section, _)) = keys::names().find(|(_, key)| *key == name) {
-        return format!("unknown section {shown}; the key belongs in [{section}]");
+        return format!(
+            "unknown section {shown}; the key belongs {}",
+            keys::place(section)
+        );
     }
     if let Some(near) = nearest(name, keys::section_names().chain(RESERVED_SECTIONS)) {
         return format!("unknown section {shown}; did you mean {near}?");
     }
-    let tables = SETTINGS.iter().map(|section| format!("[{}]", section.name));
+    let named = SETTINGS.iter().filter(|section| !section.name.is_empty());
+    let tables = named.map(|section| format!("[{}]", section.name));
     let arrays = [JOBS.name, HOOKS.name].map(|name| format!("[[{name}]]"));
     let sections: Vec<String> = tables.chain(arrays).collect();
     format!(

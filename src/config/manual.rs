@@ -30,7 +30,11 @@ pub fn man_page() -> Roff {
 }
 
 fn add_section<T>(page: &mut Roff, section: &Section<T>) {
-    page.control("SH", [section.name.to_uppercase().as_str()]);
+    let name = match section.name {
+        "" => "TOP LEVEL".to_owned(),
+        name => name.to_uppercase(),
+    };
+    page.control("SH", [name.as_str()]);
     for key in section.keys {
         page.control("TP", [])
             .text([bold(section.path(key))])

@@ -180,7 +180,7 @@ fn unknown_key<T>(section: &Section<T>, name: &Spanned<Cow<'_, str>>, document: 
     let written = name.get_ref().as_ref();
     let here = section.keys.iter().map(|key| key.name);
     let hint = if let Some((owner, _)) = keys::names().find(|(_, key)| *key == written) {
-        format!("it belongs in [{owner}]")
+        format!("it belongs {}", keys::place(owner))
     } else if let Some(near) = nearest(written, here.clone()) {
         format!("did you mean {near}?")
     } else {

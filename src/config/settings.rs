@@ -10,6 +10,7 @@ use url::Url;
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 
+use super::value;
 use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
 
@@ -64,6 +65,7 @@ impl Settings {
             api: ApiSettings::unset(base_url),
             credentials_file: None,
             limits: Limits {
+                instance: Some(value::host_name().into()),
                 refusal_ends: mode == RunMode::OneShot,
                 ..Limits::default()
             },
@@ -78,7 +80,10 @@ impl Settings {
 /// One sentence, with both values, for each changed key that a running daemon cannot apply.
 pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
-    let fixed: [(&str, &Path, &Path); 3] = [
+    let name = |settings: &Settings| settings.limits.instance.clone().unwrap_or_default();
+    let (old_name, new_name) = (name(old), name(new));
+    let fixed: [(&str, &Path, &Path); 4] = [
+        ("instance", Path::new(&*old_name), Path::new(&*new_name)),
         ("state.path", &old.state.path, &new.state.path),
         ("control.socket", &old.control.socket, &new.control.socket),
         ("control.group", old_group, new_group),
@@ -142,6 +147,6 @@ pub enum OutputFormat {
     Text,
     /// one JSON object per line, on standard output
     Json,
-    /// errors only
+    /// errors and the final line
     Quiet,
 }

@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::hooks::HookDraft;
 use super::key::{Key, KeyDefault, Section, ValueKind};
-use super::keys::{HOOKS, JOBS, SETTINGS};
+use super::keys::{HOOKS, JOBS, ROOT, SETTINGS};
 use super::layers::Layers;
 use super::manual::{accepted, default};
 use super::settings::{RunMode, Settings};
@@ -34,6 +34,7 @@ fn example() -> String {
 fn example_section<T>(section: &Section<T>) -> String {
     let (name, comment) = (section.name, section.comment);
     let mut out = match (comment, is_array(section)) {
+        _ if name.is_empty() => "\n".to_owned(),
         (_, true) => format!("\n# {comment}\n# [[{name}]]\n"),
         ("", false) => format!("\n[{name}]\n"),
         (_, false) => format!("\n# {comment}\n[{name}]\n"),
@@ -72,10 +73,12 @@ const SIZE: &str = "^\\s*[0-9]+\\s*([kMGT]B|[KMGT]iB|B)?\\s*$";
 
 /// The schema, draft 2020-12. It cannot express all rules: `forgewatch check` reports the rest.
 fn schema() -> Value {
-    let mut sections: Map<String, Value> = SETTINGS
-        .iter()
+    let named = SETTINGS.iter().filter(|section| !section.name.is_empty());
+    let mut sections: Map<String, Value> = named
         .map(|section| (section.name.to_owned(), section_schema(section)))
         .collect();
+    let root = ROOT.keys.iter();
+    sections.extend(root.map(|key| (key.name.to_owned(), property(key))));
     let mut hook = section_schema(&HOOKS);
     hook["oneOf"] = json!([
         { "required": ["run"] },

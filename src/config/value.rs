@@ -145,6 +145,35 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         .map_err(|_| format!("expected true or false, found {}", quoted(text)))
 }
 
+const MAX_INSTANCE: usize = 64;
+
+fn fits_instance(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+pub(super) fn instance(text: &str) -> Result<&str, String> {
+    if text.is_empty() || text.len() > MAX_INSTANCE || !text.chars().all(fits_instance) {
+        return Err(format!(
+            "invalid instance name {}: use up to {MAX_INSTANCE} letters, digits, '.', '_' or '-'",
+            quoted(text)
+        ));
+    }
+    Ok(text)
+}
+
+/// The host name in the characters of an instance name.
+pub(super) fn host_name() -> String {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    let fit = |c| if fits_instance(c) { c } else { '-' };
+    let name: String = name.chars().take(MAX_INSTANCE).map(fit).collect();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
 pub(super) fn word(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
     words
         .iter()

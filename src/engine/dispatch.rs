@@ -7,7 +7,7 @@ use forgewatch_core::circuit_breaker::{Admission, CircuitBreaker, PollOutcome, T
 use forgewatch_core::rate_limiter::RateLimiter;
 use forgewatch_core::retry;
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::time::Moment;
+use forgewatch_core::time::{Moment, span_in_seconds};
 use forgewatch_core::verdict::{ErrorKind, PollError};
 use forgewatch_core::watch::{Input, Watch};
 use futures_util::future::{AbortHandle, Abortable};
@@ -218,9 +218,9 @@ impl ThrottleState {
             Transition::Paused { until, again } => {
                 let pause_ms = until.saturating_sub(now);
                 if again {
-                    tracing::debug!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API requested a longer pause");
+                    tracing::debug!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API asked for a longer pause");
                 } else {
-                    tracing::warn!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API requested a pause");
+                    tracing::warn!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API asked for a pause of {}", span_in_seconds(pause_ms));
                 }
                 if !self.circuit_breaker.is_down() {
                     self.rate_limiter.slow_start(until);

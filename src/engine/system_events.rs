@@ -1,6 +1,7 @@
 //! The events about forgewatch itself, such as `watch.started` and `hook.failed`.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 
@@ -10,15 +11,17 @@ use super::Clock;
 #[derive(Debug)]
 pub struct SystemEvents<C> {
     id: WatchId,
+    instance: Option<Arc<str>>,
     seq: Cell<u32>,
     clock: C,
 }
 
 impl<C: Clock> SystemEvents<C> {
-    /// `id` is random.
-    pub fn new(id: WatchId, clock: C) -> Self {
+    /// `id` is random; `instance` is the name of this forgewatch.
+    pub fn new(id: WatchId, instance: Option<Arc<str>>, clock: C) -> Self {
         Self {
             id,
+            instance,
             seq: Cell::new(0),
             clock,
         }
@@ -41,7 +44,10 @@ impl<C: Clock> SystemEvents<C> {
             wall_ms: self.clock.now().wall_ms,
             job: None,
             meta: None,
-            fields,
+            fields: EventFields {
+                instance: self.instance.clone(),
+                ..fields
+            },
         }
     }
 }

@@ -131,13 +131,14 @@ async fn write_event(
 /// Logs the program's output as records of our own, so that a program cannot forge any.
 fn log_output(attempt: &Attempt, result: &AttemptResult, report: &HookReport) {
     let (event_id, hook) = (attempt.id.event.to_string(), &*attempt.id.hook);
+    let job = attempt.payload.job().map(tracing::field::display);
     let (attempt, delivered) = (attempt.number, *result == AttemptResult::Delivered);
     for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         for output in parts(captured) {
             if delivered {
-                tracing::info!(target: "forgewatch::hooks", event_id, hook, attempt, stream, output, "hook output");
+                tracing::info!(target: "forgewatch::hooks", event_id, job, hook, attempt, stream, output, "hook output");
             } else {
-                tracing::warn!(target: "forgewatch::hooks", event_id, hook, attempt, stream, output, "hook output");
+                tracing::warn!(target: "forgewatch::hooks", event_id, job, hook, attempt, stream, output, "hook output");
             }
         }
     }

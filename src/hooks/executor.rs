@@ -58,14 +58,15 @@ impl Executor for Actions {
 
 fn log_result(attempt: &Attempt, result: &AttemptResult) {
     let (event_id, hook) = (attempt.id.event.to_string(), &*attempt.id.hook);
-    let (summary, attempt) = (attempt.payload.summary(), attempt.number);
+    let (kind, number) = (attempt.payload.kind(), attempt.number);
+    let job = attempt.payload.job().map(tracing::field::display);
     match result {
         AttemptResult::Delivered => {
-            tracing::info!(target: "forgewatch::hooks", event_id, hook, summary, attempt, "delivered");
+            tracing::debug!(target: "forgewatch::hooks", event_id, kind, job, hook, attempt = number, "delivered");
         }
         AttemptResult::Failed { why, .. } | AttemptResult::Rejected(why) => {
             let error = &why.error;
-            tracing::warn!(target: "forgewatch::hooks", event_id, hook, summary, attempt, error, "hook attempt failed");
+            tracing::warn!(target: "forgewatch::hooks", event_id, kind, job, hook, attempt = number, error, "hook attempt failed");
         }
     }
 }

@@ -115,7 +115,7 @@ fn dispatcher_with<S: Store + Clone>(
 ) -> Dispatcher<S, SystemClock, FixedExecutor> {
     let clock = SystemClock::start();
     let outbox = Outbox::new(store, clock, "test");
-    let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), clock));
+    let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), None, clock));
     let specs = [HookSpec {
         rules: hook("h", &["job.*"], 0, 2),
         action: HookAction::Run(HookProgram {

@@ -1,7 +1,7 @@
 //! The bars of `--output progress` as lines, for a screen of any size.
 //!
 //! ```text
-//! diff/1234      running     ████████████░░░░░░░░░░░░░░░  45 %  ~2m10s   poll 12s
+//! diff/1234      running     ████████████░░░░░░░░░░░░░░░  45%  ~2m10s   poll 12s
 //! update/77      queued      ░░░░░░░░░░░░░░░░░░░░░░░░░░░                 poll 3s
 //! … and 2 more: 1 completed, 1 failed · 3m 2s
 //! ```
@@ -28,12 +28,12 @@ const WIDE: usize = 140;
 /// The longest line on a screen that is not wide: if a terminal of 100 or 120 columns is narrowed to the usual 80,
 /// nothing wraps, not even until the next frame.
 const COMPACT: usize = 79;
-/// As wide as in the final lines above, so that columns align.
-const NAME: usize = 12;
+/// The least width of a column of job names.
+pub(super) const NAME: usize = 12;
 /// The length of "unreachable".
 const WORD: usize = 11;
-/// The length of "100 %".
-const PERCENT: usize = 5;
+/// The length of "100%".
+const PERCENT: usize = 4;
 
 /// A job as the bars and the heartbeat show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -248,6 +248,12 @@ fn last_line(
     }
 }
 
+/// The width of a column with the names of these jobs.
+pub(super) fn name_width(rows: &[&JobRow]) -> usize {
+    let names = rows.iter().map(|row| row.job.to_string().len());
+    names.max().unwrap_or(0).max(NAME)
+}
+
 /// The width of each column; 0 for columns without room.
 #[derive(Debug, Default)]
 struct Columns {
@@ -264,8 +270,7 @@ impl Columns {
     fn fit(rows: &[&JobRow], room: usize) -> Self {
         let wide = room + 1 >= WIDE;
         let room = if wide { room } else { room.min(COMPACT) };
-        let names = rows.iter().map(|row| row.job.to_string().len());
-        let name = names.max().unwrap_or(0).max(NAME);
+        let name = name_width(rows);
         let fixed = name + 2 + WORD + 1 + 1 + PERCENT;
         let (left, next) = if wide { (20, 22) } else { (6, 10) };
         let all = Self {
@@ -311,7 +316,7 @@ impl Columns {
             out.push_str(&bar(row.progress.unwrap_or(0.0), self.bar, style));
             out.push(' ');
         }
-        let percent = row.percent().map_or_else(String::new, |p| format!("{p} %"));
+        let percent = row.percent().map_or_else(String::new, |p| format!("{p}%"));
         let _ = write!(out, "{percent:>PERCENT$}");
         if self.left > 0 {
             let left = row.left.map_or_else(String::new, |left| self.left(left));

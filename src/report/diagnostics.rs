@@ -40,6 +40,9 @@ pub const VARIABLE: &str = "FORGEWATCH_LOG";
 /// record may be.
 const MAX_TEXTS: usize = MAX_LINE_BYTES - 8 * 1024;
 
+/// Fields without a use for people.
+const UNSPOKEN: [&str; 4] = ["error_kind", "event_id", "pause_ms", "stream"];
+
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     #[error(
@@ -112,6 +115,7 @@ fn default_filter(mode: OutputMode) -> &'static str {
 #[derive(Clone, Debug)]
 pub struct DiagnosticSink {
     mode: OutputMode,
+    sentences: bool,
     queue: Option<mpsc::Sender<Message>>,
     dropped: Arc<AtomicU64>,
 }
@@ -121,14 +125,16 @@ impl DiagnosticSink {
     pub fn stderr() -> Self {
         Self {
             mode: OutputMode::Text,
+            sentences: false,
             queue: None,
             dropped: Arc::default(),
         }
     }
 
-    pub(super) fn queue(mode: OutputMode, queue: mpsc::Sender<Message>) -> Self {
+    pub(super) fn queue(mode: OutputMode, sentences: bool, queue: mpsc::Sender<Message>) -> Self {
         Self {
             mode,
+            sentences,
             queue: Some(queue),
             dropped: Arc::default(),
         }
@@ -155,6 +161,7 @@ impl DiagnosticSink {
     fn print(&self, line: &DiagnosticLine<'_>) -> String {
         match self.mode {
             OutputMode::Json => json_line(line),
+            _ if self.sentences => line.sentence(),
             OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => line.text(),
         }
     }
@@ -252,6 +259,36 @@ impl<'a> DiagnosticLine<'a> {
         out
     }
 
+    /// The line for people at a terminal: `warning: hook attempt failed: exit status 3 (attempt 1, hook chat)`. Levels that
+    /// only developers enable keep the full line.
+    fn sentence(&self) -> String {
+        let level = match self.level {
+            "ERROR" => "error",
+            "WARN" => "warning",
+            "INFO" => "note",
+            _ => return self.text(),
+        };
+        let mut out = format!("{level}: {}", sanitized(&self.message, LIMIT));
+        let mut details = Vec::new();
+        for (name, value) in &self.fields {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let value = sanitized(&value, LIMIT);
+            match *name {
+                "error_message" | "output" => out.extend([": ", &value]),
+                name if UNSPOKEN.contains(&name) || self.message.contains(&value) => {}
+                name => details.push(format!("{} {value}", name.replace('_', " "))),
+            }
+        }
+        if !details.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(out, " ({})", details.join(", "));
+        }
+        out
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match field.name() {
             "message" => {
@@ -263,6 +300,8 @@ impl<'a> DiagnosticLine<'a> {
             // Already set, or part of the normalized metadata.
             "timestamp" | "level" | "target" => {}
             name if name.starts_with("log.") => {}
+            // In ECS, which log shippers use, `error` is an object.
+            "error" => drop(self.fields.insert("error_message", value)),
             name => {
                 self.fields.insert(name, value);
             }

@@ -9,7 +9,7 @@
 //! | progress | one final line per job, on standard error | standard error | standard error, above the bars |
 //! | text | one line per event, on standard output | none | standard error |
 //! | json | one record per event, on standard output | none | records of the same stream |
-//! | quiet | failures, on standard error | none | standard error, errors only |
+//! | quiet | failures and the final line, on standard error | none | standard error, errors only |
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use forgewatch_core::event::Event;
+use forgewatch_core::event::{Event, EventType};
+use forgewatch_core::job::JobRef;
 
 mod bars;
 pub mod diagnostics;
@@ -71,6 +72,8 @@ pub struct Report {
     frames: writer::FrameSlot,
     sink: DiagnosticSink,
     done: oneshot::Receiver<()>,
+    /// The width of the longest job name so far.
+    names: usize,
 }
 
 impl Report {
@@ -78,7 +81,7 @@ impl Report {
     pub fn start(mode: OutputMode, style: Style, streams: Streams) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(QUEUE);
         let frames = writer::FrameSlot::default();
-        let sink = DiagnosticSink::queue(mode, queue.clone());
+        let sink = DiagnosticSink::queue(mode, style.sentences, queue.clone());
         let (finished, done) = oneshot::channel();
         let size = streams.size.clone();
         let writer = Writer::new(streams, style, frames.clone(), sink.clone());
@@ -97,6 +100,7 @@ impl Report {
             frames,
             sink,
             done,
+            names: bars::NAME,
         })
     }
 
@@ -115,26 +119,33 @@ impl Report {
         self.queue.capacity() > 0
     }
 
+    /// Makes room for the names of these jobs, so that columns align from the first line on.
+    pub fn widen(&mut self, jobs: impl IntoIterator<Item = JobRef>) {
+        let widths = jobs.into_iter().map(|job| job.to_string().len());
+        self.names = widths.fold(self.names, usize::max);
+    }
+
     /// Reports one event. Waits while the queue is full; canceled while it waits, it reports nothing.
     pub async fn event(&mut self, event: &Event) {
+        self.widen(event.job);
         match self.mode {
             OutputMode::Json => {
                 let line = json_line(&event.record());
                 self.send(OutputStream::Out, line).await;
             }
             OutputMode::Text => {
-                let line = text::event(event, self.style.color);
+                let line = text::event(event, self.names, self.style.color);
                 self.send(OutputStream::Out, line).await;
             }
             OutputMode::Progress => {
                 let width = usize::from((self.size)().width);
-                if let Some(lines) = progress::event(event, width, self.style) {
+                if let Some(lines) = progress::event(event, width, self.names, self.style) {
                     self.send(OutputStream::Err, lines).await;
                 }
             }
             OutputMode::Quiet => {
-                if event.kind.level() == "ERROR" {
-                    let line = text::event(event, self.style.color);
+                if event.kind.level() == "ERROR" || event.kind == EventType::WatchFinished {
+                    let line = text::event(event, self.names, self.style.color);
                     self.send(OutputStream::Err, line).await;
                 }
             }

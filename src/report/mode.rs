@@ -21,6 +21,7 @@ pub enum OutputMode {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 pub struct Style {
     /// Whether outcomes are colored.
     pub color: bool,
@@ -28,6 +29,8 @@ pub struct Style {
     pub unicode: bool,
     /// Whether standard error is a terminal that can show bars; otherwise, progress prints only final lines.
     pub bars: bool,
+    /// Whether diagnostics are short sentences, for people at a terminal.
+    pub sentences: bool,
 }
 
 impl Style {
@@ -43,6 +46,7 @@ pub struct StreamInfo {
     pub stdout_color: bool,
     pub stderr_color: bool,
     pub stdout_terminal: bool,
+    pub stderr_terminal: bool,
     /// Whether standard error is a terminal that can move its cursor.
     pub stderr_cursor: bool,
     /// Device and inode of standard output.
@@ -63,6 +67,7 @@ impl StreamInfo {
             stdout_color: has_color(&io::stdout()),
             stderr_color: has_color(&io::stderr()),
             stdout_terminal: io::stdout().is_terminal(),
+            stderr_terminal: io::stderr().is_terminal(),
             stderr_cursor: io::stderr().is_terminal() && !is_dumb,
             stdout_inode: inode(&io::stdout()),
             journal_stream: variable("JOURNAL_STREAM").and_then(|s| s.into_string().ok()),
@@ -96,6 +101,7 @@ impl StreamInfo {
             },
             unicode: self.utf8,
             bars: self.stderr_cursor,
+            sentences: self.stderr_terminal && mode != OutputMode::Json,
         }
     }
 

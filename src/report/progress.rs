@@ -8,7 +8,7 @@ use super::bars::{cut_to_width, prefix_of_width};
 use super::mode::Style;
 use super::text;
 use forgewatch_core::event::{Event, EventType};
-use forgewatch_core::job::{JobRef, Outcome};
+use forgewatch_core::job::Outcome;
 
 /// On narrower screens lines wrap: no room is left beside the job's name.
 const MIN_WIDTH: usize = 40;
@@ -16,12 +16,13 @@ const MIN_WIDTH: usize = 40;
 /// The most lines of an error below a final line; json has all of it.
 const MAX_ERROR_LINES: usize = 6;
 
-/// The lines of the event, if any, for a terminal of this width.
-pub(super) fn event(event: &Event, width: usize, style: Style) -> Option<String> {
+/// The lines of the event, if any, for a terminal of this width. `names` is the width of the longest job name.
+pub(super) fn event(event: &Event, width: usize, names: usize, style: Style) -> Option<String> {
     let room = width.saturating_sub(1).max(MIN_WIDTH);
     match (event.job, event.kind) {
         (Some(job), EventType::Ended(outcome)) => {
-            Some(final_lines(event, job, outcome, room, style))
+            let job = format!("{:<names$} ", job.to_string());
+            Some(final_lines(event, &job, outcome, room, style))
         }
         (_, EventType::WatchFinished) => Some(event.message()),
         (_, EventType::HookFailed) => {
@@ -32,14 +33,13 @@ pub(super) fn event(event: &Event, width: usize, style: Style) -> Option<String>
     }
 }
 
-fn final_lines(event: &Event, job: JobRef, outcome: Outcome, room: usize, style: Style) -> String {
-    let job = format!("{:<13}", job.to_string());
+fn final_lines(event: &Event, job: &str, outcome: Outcome, room: usize, style: Style) -> String {
     let word = format!("{:<9}", text::word(event));
     let percent = event
         .fields
         .progress
         .filter(|_| outcome != Outcome::Completed)
-        .map(|p| format!("at {p} %"));
+        .map(|p| format!("at {p}%"));
     // Details that do not fit on the first line go below, before error and files.
     let mut used = job.len() + 1 + word.len();
     let (beside, below): (Vec<String>, Vec<String>) = percent

@@ -1,8 +1,8 @@
 //! `--output text`: one line per event, for people who read the log of a build.
 //!
 //! ```text
-//! 12:34:56Z  diff/1234     running      40 %  about 2m 10s left
-//! 12:42:59Z  diff/1234     COMPLETED   100 %  after 8m 3s, 14 requests
+//! 12:34:56Z  diff/1234     running      40%  about 2m 10s left
+//! 12:42:59Z  diff/1234     COMPLETED   100%  after 8m 3s, 14 requests
 //! ```
 //!
 //! Times are UTC, as in the server's logs. Outcomes are in capitals: they stand out without color, and `grep FAILED` finds
@@ -29,8 +29,8 @@ const MAX_NAME: usize = 100;
 /// The most jobs that a heartbeat names.
 const HEARTBEAT_JOBS: usize = 3;
 
-/// The event as one line, without the newline.
-pub(super) fn event(event: &Event, color: bool) -> String {
+/// The event as one line, without the newline. `names` is the width of the longest job name.
+pub(super) fn event(event: &Event, names: usize, color: bool) -> String {
     let time = clock(event.wall_ms);
     let Some(job) = event.job else {
         let date = match event.kind {
@@ -44,7 +44,7 @@ pub(super) fn event(event: &Event, color: bool) -> String {
     let percent = event
         .fields
         .progress
-        .map_or_else(String::new, |p| format!("{p} %"));
+        .map_or_else(String::new, |p| format!("{p}%"));
     let mut details = details(event);
     details.extend(files(event));
     let mut details = details.join(", ");
@@ -54,7 +54,7 @@ pub(super) fn event(event: &Event, color: bool) -> String {
         }
         details.push_str(&error);
     }
-    let line = format!("{time}  {job:<13} {word} {percent:>5}  {details}");
+    let line = format!("{time}  {job:<names$}  {word} {percent:>4}  {details}");
     line.trim_end().to_owned()
 }
 
@@ -62,7 +62,7 @@ pub(super) fn event(event: &Event, color: bool) -> String {
 pub fn recorded(parsed: &ParsedRecord, color: bool) -> String {
     let ParsedRecord { event, message } = parsed;
     let line = match event.job {
-        Some(_) => self::event(event, color),
+        Some(_) => self::event(event, bars::NAME, color),
         None => format!(
             "{}  {}",
             clock(event.wall_ms),
@@ -105,12 +105,13 @@ pub(super) fn deadline(rows: &[JobRow], wall_ms: i64) -> Vec<String> {
         active.len(),
         jobs(rows.len())
     );
+    let names = bars::name_width(&active);
     let line = |row: &&JobRow| {
-        let percent = row.percent().map_or_else(String::new, |p| format!("{p} %"));
+        let percent = row.percent().map_or_else(String::new, |p| format!("{p}%"));
         let left = row.left.map_or_else(String::new, about);
         let job = row.job.to_string();
         format!(
-            "{time}    {job:<11} {:<11} {percent:>5}  {left}",
+            "{time}  {job:<names$}  {:<11} {percent:>4}  {left}",
             row.word()
         )
         .trim_end()
@@ -314,7 +315,7 @@ fn eta(fields: &EventFields) -> Option<String> {
 fn summary(row: &JobRow) -> String {
     let mut out = format!("{} {}", row.job, row.word());
     if let Some(percent) = row.percent() {
-        let _ = write!(out, " {percent} %");
+        let _ = write!(out, " {percent}%");
     }
     if let Some(left) = row.left {
         let _ = write!(out, ", {}", about(left));

@@ -91,7 +91,7 @@ fn diagnostics_on_a_terminal_are_short_sentences() {
     let lines: Vec<&str> = done.stdout.lines().map(str::trim_end).collect();
     let sentence = "warning: API asked for a pause of 1s";
     assert!(
-        lines.iter().any(|line| line.ends_with(sentence)),
+        lines.iter().any(|line| line.contains(sentence)),
         "{}",
         done.stdout
     );

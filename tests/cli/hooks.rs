@@ -58,6 +58,36 @@ fn a_script_that_cannot_be_started_is_an_error_at_the_start_and_in_check() {
 }
 
 #[test]
+fn the_instance_names_the_sender_in_records_and_payloads() {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for (config, name) in [("", host.trim()), ("instance = 'build01'\n", "build01")] {
+        let (fixture, hook) = fixture("cat >> events");
+        let config = fixture.sandbox.file("fw.toml", config);
+        let config = config.to_str().unwrap();
+        let on = format!("job.*={hook}");
+        let args = ["--config", config, "update/77", "--on-event", &on];
+        let done = fixture.watch(&args).env("PATH", "/usr/bin:/bin").run();
+        for event in done.expect(0).events() {
+            assert_eq!(event["instance"], name, "{event}");
+        }
+        let sent = fs::read_to_string(fixture.sandbox.path("events")).unwrap();
+        let sent = serde_json::Deserializer::from_str(&sent).into_iter::<Value>();
+        let sources: Vec<Value> = sent.map(|event| event.unwrap()["source"].clone()).collect();
+        assert!(sources.len() >= 2, "{sources:?}");
+        assert!(
+            sources
+                .iter()
+                .all(|s| *s == format!("urn:forgewatch:{name}"))
+        );
+    }
+    let (fixture, _) = fixture("");
+    let config = fixture.sandbox.file("fw.toml", "instance = 'build 01'\n");
+    let args = ["--config", config.to_str().unwrap(), "update/77"];
+    let done = fixture.watch(&args).run().expect(2);
+    assert!(done.stderr.contains("fw.toml:1:12"), "{}", done.stderr);
+}
+
+#[test]
 fn a_hook_gets_the_event_and_exactly_the_documented_environment() {
     let (fixture, hook) =
         fixture("env -0 > env; cat > event; printf '%s|' \"$@\" > args; pwd > pwd");

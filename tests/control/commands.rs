@@ -283,7 +283,7 @@ fn show_prints_a_job_with_its_history() {
                    2m 8s left by its progress rate
 
         Events:
-          2027-01-15T08:00:00.000Z  job.watching       diff/1234 is running at 10 %
+          2027-01-15T08:00:00.000Z  job.watching       diff/1234 is running at 10%
           2027-01-15T08:00:01.000Z  job.unreachable    diff/1234 is unreachable: \x1b[2J429
           {"something":"else"}
 

@@ -121,7 +121,7 @@ pub(crate) fn shown() -> JobDetails {
         next_poll_reason: Some(why),
         events: vec![
             record(
-                r#"{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching","message":"diff/1234 is running at 10 %"}"#,
+                r#"{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching","message":"diff/1234 is running at 10%"}"#,
             ),
             record(
                 r#"{"timestamp":"2027-01-15T08:00:01.000Z","event_type":"job.unreachable","message":"diff/1234 is unreachable","error_message":"\u001b[2J429"}"#,

@@ -36,6 +36,7 @@ impl Config {
             jobs: Vec::new(),
             hooks: Vec::new(),
             limits: Limits {
+                instance: None,
                 schedule: ScheduleSettings {
                     policy,
                     request_cost: Duration::from_secs(rng.pick(&[1, 5, 30])),

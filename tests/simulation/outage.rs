@@ -203,6 +203,7 @@ fn daemon_config(api: OutageApi) -> DaemonConfig<OutageApi, NoHooks> {
             max_requests_per_second: REQUESTS_PER_SECOND,
         },
         limits: Limits {
+            instance: None,
             schedule: ScheduleSettings {
                 policy: Policy::Inspection,
                 request_cost: Duration::from_secs(1),

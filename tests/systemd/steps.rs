@@ -224,7 +224,9 @@ fn read_only(machine: &Machine) {
 }
 
 fn journal(machine: &Machine) {
-    let schema = serde_json::from_str(include_str!("../../config/schema/event.json")).unwrap();
+    let schema = include_str!("../../config/schema/event.json");
+    let mut schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    schema["additionalProperties"] = false.into();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let records = machine.log();
     let mut events = 0;

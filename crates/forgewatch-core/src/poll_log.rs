@@ -123,7 +123,7 @@ impl WaitReason {
             .collect();
         if basis.eta_reliability > 0.5 && !lines.is_empty() {
             let percent = (basis.eta_reliability.min(1.0) * 100.0) as u8;
-            lines.push(format!("the ETA is likely to be met ({percent} %)"));
+            lines.push(format!("the ETA is likely to be met ({percent}%)"));
         }
         lines
     }
@@ -277,7 +277,7 @@ mod tests {
         mostly by its ETA, limited by max_interval
           2m 10s left by its ETA
           1m 50s left by its progress rate
-          the ETA is likely to be met (83 %)
+          the ETA is likely to be met (83%)
         by the duration of earlier jobs
           2h 1m left by the duration of earlier jobs
         by its ETA, limited by min_interval

@@ -190,7 +190,7 @@ impl fmt::Display for ScriptedJob {
             Ending::Failed => "fails",
             Ending::Squashed => "is squashed",
             Ending::JobfailedOnly => "fails, its state stays running",
-            Ending::ProgressOnly => "reaches 100 %, its state stays running",
+            Ending::ProgressOnly => "reaches 100%, its state stays running",
         };
         let duration = humantime::format_duration(Duration::from_secs_f64(self.duration));
         write!(f, "{}  {ending} after {duration}", self.name)

@@ -32,6 +32,7 @@ use crate::report::{FRAME_INTERVAL, Report};
 use crate::store::{OpenError, SqliteStore, StoreError, StoredState};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
+use forgewatch_core::watch::Watch;
 
 /// The least time between two updates of the status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ impl Service {
         env: Env,
         settings: Settings,
         daemon_config: DaemonConfig<RefreshingClient, Actions>,
-        report: Report,
+        mut report: Report,
     ) -> Result<Self, CommandError> {
         let (store, stored) = open_state(&settings.state.path).await?;
         let path = settings.state.path.display();
@@ -90,6 +91,7 @@ impl Service {
             StartupError::Store(error) => CommandError::failed(format!("{path}: {error}")),
             StartupError::Entropy(why) => CommandError::internal(why),
         })?;
+        report.widen(daemon.watches().map(Watch::job));
         let control = &settings.control;
         let server = ControlServer::bind(&control.socket, &control.group, store.clone())
             .map_err(CommandError::failed)?;

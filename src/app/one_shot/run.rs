@@ -143,6 +143,7 @@ impl OneShotRun {
         jobs: Vec<JobSpec>,
         mut earlier: BTreeMap<JobRef, EarlierWatch>,
     ) -> io::Result<()> {
+        self.report.widen(jobs.iter().map(|spec| spec.job));
         for EarlierEnd { job, outcome, .. } in &self.ended_before {
             self.counts.add(*outcome);
             self.ended.push(JobRow::ended(*job, *outcome));

@@ -78,7 +78,7 @@ impl WaitRun {
         let id = new_watch_id().map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
             began: clock.now(),
-            system_events: SystemEvents::new(id, clock),
+            system_events: SystemEvents::new(id, None, clock),
             clock,
             stops: TerminationSignals::listen()?,
             stop: None,

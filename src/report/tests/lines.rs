@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{HOSTILE, MODERN, every_event, failure, forty, handful};
+use crate::report::bars::NAME;
 use crate::report::sanitize::{is_harmful, json_line};
 use crate::report::{progress, text};
 
@@ -14,12 +15,12 @@ fn all(line: impl Fn(&forgewatch_core::event::Event) -> Option<String>) -> Strin
 
 #[test]
 fn text_has_a_line_for_every_event() {
-    assert_snapshot!(all(|event| Some(text::event(event, false))));
+    assert_snapshot!(all(|event| Some(text::event(event, NAME, false))));
 }
 
 #[test]
 fn only_outcomes_are_colored() {
-    let colored = all(|event| Some(text::event(event, true)));
+    let colored = all(|event| Some(text::event(event, NAME, true)));
     assert_snapshot!(colored.replace('\x1b', "ESC"));
 }
 
@@ -30,7 +31,7 @@ fn json_has_one_object_per_line_for_every_event() {
 
 #[test]
 fn progress_has_a_final_line_for_every_outcome_that_fits_60_columns() {
-    let lines = all(|event| progress::event(event, 60, MODERN));
+    let lines = all(|event| progress::event(event, 60, NAME, MODERN));
     assert!(lines.lines().all(|line| line.width() < 60), "{lines}");
     assert_snapshot!(lines);
 }
@@ -57,10 +58,10 @@ fn a_timeout_lists_every_active_job() {
 fn untrusted_text_neither_begins_a_line_nor_controls_anything() {
     let event = failure(&format!("{HOSTILE}{}", "::x ".repeat(5_000)));
     for lines in [
-        text::event(&event, false),
+        text::event(&event, NAME, false),
         json_line(&event.record()),
-        progress::event(&event, 60, MODERN).unwrap(),
-        progress::event(&event, 200, MODERN).unwrap(),
+        progress::event(&event, 60, NAME, MODERN).unwrap(),
+        progress::event(&event, 200, NAME, MODERN).unwrap(),
     ] {
         for line in lines.lines() {
             assert!(!line.chars().any(is_harmful), "{line:?}");

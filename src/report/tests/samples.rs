@@ -20,6 +20,7 @@ pub(super) const PLAIN: Style = Style {
     color: false,
     unicode: false,
     bars: false,
+    sentences: false,
 };
 
 /// A modern terminal, without color.
@@ -27,6 +28,7 @@ pub(super) const MODERN: Style = Style {
     color: false,
     unicode: true,
     bars: true,
+    sentences: true,
 };
 
 fn job(kind: EventType, seq: u32, fields: EventFields) -> Event {
@@ -201,6 +203,9 @@ pub(super) fn every_event() -> Vec<Event> {
     events.push(hook_failed());
     events.push(watch_event(EventType::WatchReloaded, 4, None));
     events.push(lagged());
+    for event in &mut events {
+        event.fields.instance = Some("build01".into());
+    }
     events
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::samples::{MODERN, failure, handful};
-use crate::report::bars::render_bars;
+use crate::report::bars::{NAME, render_bars};
 use crate::report::progress;
 use crate::report::writer::{TerminalPainter, TerminalSize};
 
@@ -118,7 +118,7 @@ fn on_a_small_screen_only_final_lines_scroll_away() {
     for second in 1..30 {
         screen.paint(&[], screen.bars(second));
     }
-    let error = progress::event(&failure("disk full"), 60, MODERN).unwrap();
+    let error = progress::event(&failure("disk full"), 60, NAME, MODERN).unwrap();
     let lines: Vec<&str> = error.lines().collect();
     screen.paint(&lines, screen.bars(30));
     screen.paint(&[], Vec::new());

@@ -153,12 +153,14 @@ async fn text_prints_events_on_standard_output_and_diagnostics_on_standard_error
 }
 
 #[tokio::test]
-async fn quiet_prints_failures_on_standard_error_and_nothing_on_standard_output() {
+async fn quiet_prints_failures_and_the_final_line_on_standard_error() {
     let out = CapturedStream::default();
     let (report, err) = start(OutputMode::Quiet, PLAIN, out.clone());
     report_every_event(report).await;
     assert_eq!(out.text(), "");
-    assert_eq!(err.text().lines().count(), failures());
+    let lines = err.text();
+    assert_eq!(lines.lines().count(), failures() + 1);
+    assert!(lines.contains("of 5 completed"), "{lines}");
 }
 
 #[tokio::test]
@@ -197,7 +199,7 @@ fn assert_only_the_failure_is_shown(err: &CapturedStream) {
     terminal.process(err.text().replace('\n', "\r\n").as_bytes());
     assert_eq!(
         terminal.screen().contents(),
-        "diff/1234     FAILED     at 45 %, after 2m 1s, 14 requests\n    | disk full"
+        "diff/1234     FAILED     at 45%, after 2m 1s, 14 requests\n    | disk full"
     );
 }
 

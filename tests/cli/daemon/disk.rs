@@ -203,7 +203,7 @@ fn keep_on_disk(fixture: &DaemonFixture) {
 
 fn await_disk_full(daemon: &mut DaemonProcess) {
     daemon.await_line("error about a full disk", |line| {
-        line["level"] == "ERROR" && line["error"].to_string().contains("disk is full")
+        line["level"] == "ERROR" && line["error_message"].to_string().contains("disk is full")
     });
 }
 

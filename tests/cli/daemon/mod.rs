@@ -85,6 +85,10 @@ impl DaemonFixture {
             .env("HOME", self.path("home"))
             .env("PATH", "/usr/bin:/bin")
             .env("NOTIFY_SOCKET", self.path("notify"))
+            .env(
+                "FORGEWATCH_LOG",
+                "warn,forgewatch=info,forgewatch::hooks=debug",
+            )
             .env("FORGEWATCH_ACCESS_KEY", "sim")
             .env("FORGEWATCH_SECRET_KEY", "sim")
             .current_dir(self.path("home"))

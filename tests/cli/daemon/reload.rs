@@ -57,7 +57,7 @@ fn an_invalid_file_changes_nothing_and_all_errors_are_reported() {
     }
     daemon.signal("HUP");
     daemon.await_line("error", |line| {
-        let text = line["error"].as_str().unwrap_or_default();
+        let text = line["error_message"].as_str().unwrap_or_default();
         line["level"] == "ERROR" && text.contains("diff/x")
     });
     let requests = fixture.sim.requests_for("diff/1").len();

@@ -44,7 +44,7 @@ impl Event {
 }
 
 fn percent(fields: &EventFields) -> String {
-    let percent = fields.progress.map(|p| format!(" at {p} %"));
+    let percent = fields.progress.map(|p| format!(" at {p}%"));
     percent.unwrap_or_default()
 }
 

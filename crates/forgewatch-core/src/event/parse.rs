@@ -35,6 +35,7 @@ struct RecordText {
     job: Option<JobRef>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    instance: Option<String>,
     state: Option<String>,
     previous_state: Option<String>,
     state_name: Option<String>,
@@ -107,6 +108,7 @@ impl FromStr for ParsedRecord {
             job: text.job,
             meta: (meta != JobMeta::default()).then(|| Arc::new(meta)),
             fields: EventFields {
+                instance: text.instance.map(Arc::from),
                 state: text.state.as_deref().map(state),
                 previous_state: text.previous_state.as_deref().map(state),
                 state_name: text.state_name,

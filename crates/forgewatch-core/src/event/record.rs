@@ -42,6 +42,9 @@ pub struct Event {
 /// The optional fields of an event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EventFields {
+    /// The name of the forgewatch that emitted it.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instance")]
+    pub instance: Option<Arc<str>>,
     /// The job's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
@@ -257,6 +260,11 @@ pub struct LogRecord<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'a str>,
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn instance<S: Serializer>(name: &Option<Arc<str>>, s: S) -> Result<S::Ok, S::Error> {
+    name.as_deref().serialize(s)
 }
 
 #[expect(

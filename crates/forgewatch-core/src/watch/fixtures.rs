@@ -15,6 +15,7 @@ use crate::verdict::{ErrorKind, PollError};
 /// The one-shot's defaults.
 pub fn limits() -> Limits {
     Limits {
+        instance: None,
         schedule: ScheduleSettings {
             policy: Policy::Inspection,
             request_cost: Duration::from_secs(1),
