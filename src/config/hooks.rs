@@ -16,6 +16,7 @@ use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::error::{ConfigError, Origin};
 use super::file::KeyReader;
 use super::program::{self, TrustedOwners};
+use super::script;
 use super::secret;
 use super::value::{self, UrlPurpose};
 use crate::hooks::{HookAction, HookProgram, HookSpec};
@@ -166,7 +167,9 @@ fn command(
     let mut words = words.into_iter();
     let name = words.next().unwrap_or_default();
     let trust = owner.map(TrustedOwners::of);
-    let program = program::find(&name, folder, env.for_hook("PATH"), trust.as_ref())?;
+    let path = env.for_hook("PATH");
+    let program = program::find(&name, folder, path, trust.as_ref())?;
+    script::check(&program, path)?;
     Ok((program, words.collect()))
 }
 

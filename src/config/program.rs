@@ -5,7 +5,6 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::script;
 use forgewatch_core::user_input::quoted;
 
 /// The uids whose programs a configuration may run.
@@ -73,7 +72,6 @@ pub(super) fn find(
         find_in_path(name, path)?
     };
     check_proc()?;
-    script::check(&program, path)?;
     if let Some(trust) = trust {
         trust.check(&program)?;
     }
