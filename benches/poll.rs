@@ -1,4 +1,4 @@
-//! The processor time of one poll beside a bare loop of reqwest: `cargo bench --bench poll`.
+//! The processor time of one poll beside a bare loop of the same HTTP client: `cargo bench --bench poll`.
 //!
 //! The whole engine (timers, limits, schedule, state machine, decoder, events) keeps 64 requests in flight against a
 //! responder in another process. In alternating rounds, 64 bare loops request the same URLs with the same client
@@ -261,7 +261,7 @@ impl Api for CountingApi {
     }
 }
 
-/// A client with the same headers and limits.
+/// The same HTTP client with the same headers and limits.
 fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
     let api = &settings.api;
     let basic = HeaderValue::from_str(credentials()?.basic().expose_secret())?;

@@ -3,14 +3,15 @@
 use std::future::Future;
 use std::time::Duration;
 
-use hyper::header::LOCATION;
+use reqwest::Response;
+use reqwest::header::LOCATION;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::content_encoding::ContentEncoding;
 use super::redact::Redactor;
 use crate::http_client::errors::{body_error, transport_error, undecodable};
-use crate::http_client::{HttpResponse, chunk, retry_after};
+use crate::http_client::retry_after;
 use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::{ApiError, Status};
 use forgewatch_core::verdict::{ErrorKind, PollError};
@@ -113,7 +114,7 @@ impl Deadline {
 
 /// Reads the status from a successful response, with the minimum wait until the next poll.
 pub(super) async fn read_status(
-    mut response: HttpResponse,
+    mut response: Response,
     deadline: &mut Deadline,
     limits: &BodyLimits,
     redactor: &Redactor,
@@ -132,7 +133,7 @@ pub(super) async fn read_status(
     // Boxed to keep the future of a poll below 1,032 bytes, which glibc allocates from its cache.
     let mut decoder = Box::new(Decoder::new());
     loop {
-        let chunk = match deadline.within(chunk(&mut response)).await? {
+        let chunk = match deadline.within(response.chunk()).await? {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             // Some servers close TLS without close_notify. After the object, nothing of interest can be missing.
@@ -165,7 +166,7 @@ pub(super) async fn read_status(
 /// Reads the error from a response with any other HTTP status. Reading the body also allows the connection to be
 /// reused.
 pub(super) async fn read_error(
-    mut response: HttpResponse,
+    mut response: Response,
     deadline: &mut Deadline,
     base_url: &Url,
     redactor: &Redactor,
@@ -200,7 +201,7 @@ pub(super) async fn read_error(
 }
 
 /// The target of a redirect: its origin only, since its path and query may contain secrets.
-fn redirect_target(response: &HttpResponse, base_url: &Url) -> String {
+fn redirect_target(response: &Response, base_url: &Url) -> String {
     let location = response.headers().get(LOCATION);
     let target = location
         .and_then(|l| l.to_str().ok())
@@ -216,13 +217,13 @@ fn redirect_target(response: &HttpResponse, base_url: &Url) -> String {
 
 /// The message in the error envelope of the body, if there is one.
 async fn read_message(
-    response: &mut HttpResponse,
+    response: &mut Response,
     deadline: &mut Deadline,
     redactor: &Redactor,
 ) -> Option<String> {
     let mut encoding = ContentEncoding::of(response.headers()).ok()?;
     let mut decoder = Some(Decoder::new());
-    while let Some(chunk) = deadline.within(chunk(response)).await.ok()?.ok()? {
+    while let Some(chunk) = deadline.within(response.chunk()).await.ok()?.ok()? {
         for piece in encoding.pieces(&chunk) {
             let piece = piece.ok()?;
             if deadline.receive(piece.len()) > MAX_ERROR_BODY {

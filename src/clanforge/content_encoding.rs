@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::mem;
 
 use flate2::write::MultiGzDecoder;
-use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 /// The encoding of a body.
 pub(super) enum ContentEncoding {

@@ -14,16 +14,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::Uri;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::http::uri::PathAndQuery;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::http_client::{
-    self, ClientSettings, HttpClient, HttpClientError, HttpRequest, Lease, Proxy, Resolver, errors,
-    headers,
+    self, ClientSettings, HttpClient, HttpClientError, Lease, Proxy, errors, headers,
 };
 pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
@@ -108,8 +105,6 @@ pub trait Api: 'static {
 pub struct ApiClient {
     http: Rc<HttpClient<JobRef>>,
     base_url: Url,
-    /// The base URL as requests need it, parsed once.
-    base_uri: Uri,
     /// `Authorization`.
     basic: HeaderValue,
     account_service_id: u64,
@@ -126,8 +121,6 @@ pub enum ApiClientError {
     Http(#[from] HttpClientError),
     #[error("invalid credentials: they contain a character that HTTP headers do not allow")]
     Credentials,
-    #[error("api.base_url: HTTP does not allow this URL: {0}")]
-    BaseUrl(#[from] hyper::http::uri::InvalidUri),
 }
 
 impl ApiClient {
@@ -136,21 +129,17 @@ impl ApiClient {
         let mut basic = HeaderValue::from_str(credentials.basic().expose_secret())
             .map_err(|_| ApiClientError::Credentials)?;
         basic.set_sensitive(true);
-        let base_uri = api.base_url.as_str().parse()?;
         let http = HttpClient::new(ClientSettings {
-            url: &api.base_url,
-            ca_file: api.ca_file.as_deref(),
+            url: api.base_url.clone(),
+            tls: http_client::tls(&api.base_url, api.ca_file.as_deref())?,
             proxy: api.proxy.clone(),
             connect_timeout: api.connect_timeout,
             max_idle: api.max_in_flight,
-            resolver: Resolver {
-                allow_link_local: true,
-            },
+            allow_link_local: true,
         })?;
         Ok(Self {
             http: Rc::new(http),
             base_url: api.base_url.clone(),
-            base_uri,
             basic,
             account_service_id: api.account_service_id,
             update_address: Rc::new(Cell::new(api.update_address)),
@@ -162,24 +151,25 @@ impl ApiClient {
         })
     }
 
-    fn request(&self, job: JobRef, diff_info: bool, address: UpdateAddress) -> HttpRequest {
-        let (prefix, id) = (self.base_uri.path().trim_end_matches('/'), job.id);
+    fn request(&self, job: JobRef, diff_info: bool, address: UpdateAddress) -> Request {
+        let (prefix, id) = (self.base_url.path().trim_end_matches('/'), job.id);
         let account = self.account_service_id;
         let diff_info = if diff_info { "&diff_info=1" } else { "" };
-        let endpoint = match (job.kind, address) {
-            (JobKind::Diff, _) => format!("imagediff/{id}/status?"),
-            (JobKind::Update, UpdateAddress::Query) => format!("imageupdate/status?updateid={id}&"),
-            (JobKind::Update, _) => format!("imageupdate/{id}/status?"),
+        let (endpoint, update_id) = match (job.kind, address) {
+            (JobKind::Diff, _) => (format!("imagediff/{id}"), String::new()),
+            (JobKind::Update, UpdateAddress::Query) => {
+                ("imageupdate".to_owned(), format!("updateid={id}&"))
+            }
+            (JobKind::Update, _) => (format!("imageupdate/{id}"), String::new()),
         };
-        let path = format!("{prefix}/cfp/v1/{endpoint}accountserviceid={account}{diff_info}");
-        let mut uri = self.base_uri.clone().into_parts();
-        // Always valid: the prefix is part of a valid URI.
-        uri.path_and_query = PathAndQuery::try_from(path).ok();
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{prefix}/cfp/v1/{endpoint}/status"));
+        url.set_query(Some(&format!(
+            "{update_id}accountserviceid={account}{diff_info}"
+        )));
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let mut request = HttpRequest::new(Full::default());
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        let mut request = Request::new(Method::GET, url);
         let headers = request.headers_mut();
-        http_client::set_common_headers(headers);
         headers.insert(AUTHORIZATION, self.basic.clone());
         headers.insert(CONTENT_TYPE, form);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
@@ -250,8 +240,7 @@ impl ApiClient {
         let request = || self.request(job, diff_info, address);
         let response = deadline
             .within(self.http.send(&job, lease, request))
-            .await?
-            .map_err(|error| errors::request_error(&error))?;
+            .await??;
         let date = headers::server_date(response.headers());
         // 204 to 206 have no body, or a part of it.
         let code = response.status();

@@ -6,19 +6,15 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode, Uri};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Method, Request, Response, StatusCode};
 use ring::hmac;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{HookSpec, StopSignal};
-use crate::http_client::errors::request_error;
-use crate::http_client::{
-    self, ClientSettings, HttpClient, HttpRequest, HttpResponse, Lease, Proxy, Resolver, chunk,
-    retry_after,
-};
+use crate::http_client::{self, ClientSettings, HttpClient, Lease, Proxy, retry_after};
 use forgewatch_core::delivery::{AttemptResult, DeliveryFailure, EventPayload};
 use forgewatch_core::event::EventId;
 
@@ -27,7 +23,7 @@ const MAX_RESPONSE: usize = 64 * 1024;
 
 pub(super) struct Webhook {
     http: HttpClient<EventId>,
-    uri: Uri,
+    url: Url,
     timeout: Duration,
     signer: Signer,
 }
@@ -42,21 +38,19 @@ impl Webhook {
         ca_file: Option<&Path>,
     ) -> Result<Self, String> {
         let in_hook = |error: String| format!("hook {}: {error}", spec.rules.name);
-        let http = HttpClient::new(ClientSettings {
-            url,
-            ca_file,
-            proxy,
-            connect_timeout: spec.timeout,
-            max_idle: usize::MAX,
-            resolver: Resolver {
+        let http = http_client::tls(url, ca_file).and_then(|tls| {
+            HttpClient::new(ClientSettings {
+                url: url.clone(),
+                tls,
+                proxy,
+                connect_timeout: spec.timeout,
+                max_idle: usize::MAX,
                 allow_link_local: false,
-            },
+            })
         });
-        // The error does not quote the URL, which is often a secret.
-        let uri = url.as_str().parse::<Uri>();
         Ok(Self {
             http: http.map_err(|error| in_hook(error.to_string()))?,
-            uri: uri.map_err(|error| in_hook(format!("HTTP does not allow its URL: {error}")))?,
+            url: url.clone(),
             timeout: spec.timeout,
             signer: Signer::new(secrets),
         })
@@ -105,23 +99,21 @@ impl Webhook {
         &self,
         event: &EventId,
         lease: &mut Lease,
-        request: impl Fn() -> HttpRequest,
+        request: impl Fn() -> Request,
         status: &mut Option<(StatusCode, Duration)>,
     ) -> Result<(), String> {
         let response = self.http.send(event, lease, request).await;
-        let response = response.map_err(|error| request_error(&error).message)?;
+        let response = response.map_err(|error| error.message)?;
         let not_before = retry_after(response.headers()).unwrap_or_default();
         *status = Some((response.status(), not_before));
         discard_body(response).await;
         Ok(())
     }
 
-    fn request(&self, payload: &EventPayload, id: &str, now: i64, signature: &str) -> HttpRequest {
-        let mut request = HttpRequest::new(payload.body().to_owned().into());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
+    fn request(&self, payload: &EventPayload, id: &str, now: i64, signature: &str) -> Request {
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.body_mut() = Some(payload.body().to_owned().into());
         let headers = request.headers_mut();
-        http_client::set_common_headers(headers);
         let kind = HeaderValue::from_static("application/cloudevents+json");
         headers.insert(CONTENT_TYPE, kind);
         headers.insert("webhook-timestamp", now.into());
@@ -150,9 +142,9 @@ fn judge(status: StatusCode, not_before: Duration) -> AttemptResult {
     }
 }
 
-async fn discard_body(mut response: HttpResponse) {
+async fn discard_body(mut response: Response) {
     let mut read = 0;
-    while let Ok(Some(chunk)) = chunk(&mut response).await {
+    while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
         if read > MAX_RESPONSE {
             return;

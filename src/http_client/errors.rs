@@ -4,16 +4,21 @@ use std::error::Error;
 use std::io;
 
 use h2::Reason;
-use hyper_util::client::legacy;
+use reqwest::StatusCode;
 
-use super::connector::{ConnectTimeout, ProxyError};
+use super::Proxy;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
-/// The error of a request without any response.
-pub fn request_error(error: &legacy::Error) -> PollError {
+/// The error of a request without any response, through `proxy` if there is one. `tunnel_status` is the proxy's response
+/// to CONNECT, if it rejected that.
+pub(super) fn request_error(
+    error: &reqwest::Error,
+    proxy: Option<&Proxy>,
+    tunnel_status: Option<StatusCode>,
+) -> PollError {
     let (kind, words) = if chain(error).any(is_tls) {
         (ErrorKind::Tls, "TLS handshake failed")
-    } else if chain(error).any(is_timeout) {
+    } else if error.is_timeout() {
         (ErrorKind::Timeout, "connection timed out")
     } else if chain(error).any(|e| e.to_string() == "dns error") {
         (ErrorKind::Dns, "could not resolve the host name")
@@ -24,21 +29,32 @@ pub fn request_error(error: &legacy::Error) -> PollError {
     } else {
         (ErrorKind::Disconnected, "connection lost")
     };
-    let cause = root_cause(error);
-    let message = match chain(error).find_map(|e| e.downcast_ref::<ProxyError>()) {
-        Some(ProxyError {
-            proxy, at_proxy, ..
-        }) if *at_proxy => {
-            format!("proxy {proxy}: {words}: {cause}")
+    let cause = match tunnel_status {
+        Some(status @ StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
+            format!("HTTP {status}; check the user name and password in the variable")
         }
-        Some(ProxyError { proxy, .. }) => format!("{words} through the proxy {proxy}: {cause}"),
-        None => format!("{words}: {cause}"),
+        Some(status) => format!("HTTP {status}"),
+        None => root_cause(error),
+    };
+    // Only the proxy is looked up and connected to; TLS is the server's.
+    let is_at_proxy = matches!(kind, ErrorKind::Dns | ErrorKind::Connect);
+    let message = match proxy {
+        Some(proxy) if is_at_proxy => format!("proxy {proxy}: {words}: {cause}"),
+        Some(proxy) if error.is_connect() => {
+            format!("{words} through the proxy {proxy}: {cause}")
+        }
+        _ => format!("{words}: {cause}"),
     };
     transport_error(kind, message)
 }
 
+/// Whether a proxy did not open the tunnel.
+pub(super) fn is_tunnel_rejected(error: &reqwest::Error) -> bool {
+    chain(error).any(|e| e.to_string().starts_with("tunnel error"))
+}
+
 /// The error of a response whose body is incomplete.
-pub fn body_error(error: &hyper::Error) -> PollError {
+pub fn body_error(error: &reqwest::Error) -> PollError {
     transport_error(
         ErrorKind::Disconnected,
         format!(
@@ -67,7 +83,7 @@ pub fn transport_error(kind: ErrorKind, message: String) -> PollError {
 }
 
 /// Why an HTTP/2 server rejected a request that it did not process.
-pub(super) fn rejection(error: &legacy::Error) -> Option<Reason> {
+pub(super) fn rejection(error: &reqwest::Error) -> Option<Reason> {
     let h2 = chain(error).find_map(|e| e.downcast_ref::<h2::Error>())?;
     let reason = h2.reason().filter(|_| h2.is_remote())?;
     let is_unprocessed = match reason {
@@ -77,8 +93,8 @@ pub(super) fn rejection(error: &legacy::Error) -> Option<Reason> {
     is_unprocessed.then_some(reason)
 }
 
-/// The innermost cause.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
+/// The innermost cause. The errors around it add the URL, which may contain a secret.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, |e| match e.downcast_ref::<io::Error>() {
@@ -89,8 +105,8 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
         })
 }
 
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&e| e.source())
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&e| e.source())
 }
 
 /// The source of an I/O error is not the error it contains, which may be another I/O error.
@@ -99,14 +115,6 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         Some(io) => io.get_ref().is_some_and(|inner| is_tls(inner)),
         None => error.is::<rustls::Error>(),
     }
-}
-
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    let hyper = error.downcast_ref::<hyper::Error>();
-    error.is::<ConnectTimeout>()
-        || io.is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
-        || hyper.is_some_and(hyper::Error::is_timeout)
 }
 
 fn is_invalid_response(error: &(dyn Error + 'static)) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 /// The limit of `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);

@@ -1,7 +1,6 @@
 //! The parts of HTTP that the API client and webhooks share: the client itself, error classes, response headers, address
 //! classes.
 
-mod connector;
 pub mod errors;
 pub mod headers;
 mod pools;
@@ -14,26 +13,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Request, Response};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Builder, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::{Client, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 pub use headers::retry_after;
 pub use pools::{HttpClient, Lease};
 pub use proxy::{Proxy, ProxyVariableError};
-pub use resolver::Resolver;
 pub use roots::{CaFileError, check_ca_file};
 
-use connector::Connector;
-
-pub type HttpRequest = Request<Full<Bytes>>;
-pub type HttpResponse = Response<Incoming>;
+use resolver::NoLinkLocal;
 
 /// The limit of header lines in HTTP/1.1.
 const MAX_HEADERS: usize = 1000;
@@ -41,8 +30,6 @@ const MAX_HEADERS: usize = 1000;
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// While a request waits for so long, an HTTP/2 server is pinged; a connection that is silent for as long again is closed.
 const PING_AFTER: Duration = Duration::from_secs(10);
-/// Between the probes of TCP, which end an idle connection that a router has forgotten.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A client cannot be created. All are errors of the configuration or the environment.
 #[derive(Debug, thiserror::Error)]
@@ -55,82 +42,71 @@ pub enum HttpClientError {
     NoAuthorities(String),
     #[error("could not set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("could not set up the HTTP client: {}", errors::root_cause(.0))]
+    Setup(reqwest::Error),
 }
 
 /// What a client is for.
-pub struct ClientSettings<'a> {
-    pub url: &'a Url,
-    /// Certificate authorities to trust in addition to the system's. Verification cannot be switched off.
-    pub ca_file: Option<&'a Path>,
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// The address of its requests.
+    pub url: Url,
+    pub tls: ClientConfig,
     pub proxy: Option<Proxy>,
     /// The limit of name lookup, connection and TLS handshake together.
     pub connect_timeout: Duration,
     /// The limit of idle connections.
     pub max_idle: usize,
-    pub resolver: Resolver,
+    /// If not, a host name cannot point at a cloud's metadata service.
+    pub allow_link_local: bool,
 }
 
-impl ClientSettings<'_> {
-    fn connector(self) -> Result<Connector, HttpClientError> {
-        // Plain HTTP needs no certificates, and reading the system's takes longer than a request.
-        let roots = match self.url.scheme() {
-            "http" => RootCertStore::empty(),
-            _ => roots::roots(self.ca_file)?,
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let mut tcp = HttpConnector::new_with_resolver(self.resolver);
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEP_ALIVE));
-        tcp.set_keepalive_interval(Some(KEEP_ALIVE));
-        tcp.set_keepalive_retries(Some(3));
-        Ok(Connector {
-            tcp,
-            tls: Arc::new(tls),
-            proxy: self.proxy.map(Arc::new),
-            timeout: self.connect_timeout,
-        })
-    }
-}
-
-fn builder(max_idle: usize) -> Builder {
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(max_idle)
-        // Some servers print warnings among the headers. Invalid lines are skipped; the length of the body stays strict.
-        .http1_ignore_invalid_headers_in_responses(true)
-        .http1_allow_obsolete_multiline_headers_in_responses(true)
-        .http1_allow_spaces_after_header_name_in_responses(true)
-        .http1_max_headers(MAX_HEADERS)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .http2_adaptive_window(true)
-        .http2_keep_alive_interval(PING_AFTER)
-        .http2_keep_alive_timeout(PING_AFTER);
-    builder
-}
-
-/// Sets the headers that every request has.
-pub fn set_common_headers(headers: &mut HeaderMap) {
-    let agent = HeaderValue::from_static(concat!("forgewatch/", env!("CARGO_PKG_VERSION")));
-    headers.insert(USER_AGENT, agent);
-    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-}
-
-/// The next part of a body; None at its end.
-pub async fn chunk(response: &mut HttpResponse) -> Result<Option<Bytes>, hyper::Error> {
-    while let Some(frame) = response.body_mut().frame().await {
-        if let Ok(data) = frame?.into_data() {
-            return Ok(Some(data));
+impl ClientSettings {
+    fn client(&self) -> reqwest::Result<Client> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("forgewatch/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .tls_backend_preconfigured(self.tls.clone())
+            .connect_timeout(self.connect_timeout)
+            .pool_max_idle_per_host(self.max_idle)
+            // Some servers print warnings among the headers. Invalid lines are skipped; the length of the body stays
+            // strict.
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_max_headers(MAX_HEADERS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(PING_AFTER)
+            .http2_keep_alive_timeout(PING_AFTER)
+            // The variables were read already.
+            .no_proxy();
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy.to_reqwest()?);
         }
+        if !self.allow_link_local {
+            builder = builder.dns_resolver(NoLinkLocal);
+        }
+        builder.build()
     }
-    Ok(None)
+}
+
+/// TLS for requests to `url`, which trusts the system's certificate authorities and those of `ca_file`. Verification
+/// cannot be switched off.
+pub fn tls(url: &Url, ca_file: Option<&Path>) -> Result<ClientConfig, HttpClientError> {
+    // Plain HTTP needs no certificates, and reading the system's takes longer than a request.
+    let roots = match url.scheme() {
+        "http" => RootCertStore::empty(),
+        _ => roots::roots(ca_file)?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// Whether the host is `localhost` or a literal loopback address. No name is resolved.

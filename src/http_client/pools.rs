@@ -1,50 +1,43 @@
 //! Keeps a request away from every connection on which it timed out.
 //!
 //! An HTTP/2 connection can stay open although its server is dead: then every retry would go out on it. The connections of
-//! a client form pools, and HTTP/2 uses one connection per pool. Most requests share one pool. After a time-out without any
-//! response, all later requests go to a new shared pool. If the shared pool had responses in the meantime, only that
-//! request is moved, to a pool of its own.
+//! a `reqwest::Client` form a pool, and HTTP/2 uses one connection per pool. Most requests share one pool. After a time-out
+//! without any response, all later requests go to a new shared pool. If the shared pool had responses in the meantime,
+//! only that request is moved, to a pool of its own.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::rc::Rc;
 
 use h2::Reason;
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper_util::client::legacy::{Builder, Client, Error};
+use reqwest::{Client, Request, Response};
 
-use super::connector::Connector;
-use super::errors::rejection;
-use super::{ClientSettings, HttpClientError, HttpRequest, HttpResponse, builder};
-use std::sync::Arc;
-
-type Pool = Client<Connector, Full<Bytes>>;
+use super::errors::{is_tunnel_rejected, rejection, request_error};
+use super::{ClientSettings, HttpClientError};
+use forgewatch_core::verdict::PollError;
 
 /// The number of requests with a pool of their own at which the shared pool counts as dead.
 const MAX_SEPARATE: usize = 16;
 
 /// An HTTP client for one server. `K` identifies a request across its retries.
 pub struct HttpClient<K> {
-    builder: Builder,
     state: RefCell<State<K>>,
 }
 
 struct State<K> {
-    connector: Connector,
-    shared: Rc<Pool>,
+    settings: ClientSettings,
+    shared: Client,
     /// The number of shared pools before this one.
     generation: u64,
     /// The number of responses through the shared pool.
     responses: u64,
     /// Pools of requests that timed out in the shared pool while others did not.
-    separate: HashMap<K, Rc<Pool>>,
+    separate: HashMap<K, Client>,
 }
 
 /// The pool for one attempt of a request.
 pub struct Lease {
-    pool: Rc<Pool>,
+    pool: Client,
     is_separate: bool,
     generation: u64,
     responses: u64,
@@ -52,18 +45,15 @@ pub struct Lease {
 
 impl<K: Clone + Eq + Hash> HttpClient<K> {
     /// Opens no connection.
-    pub fn new(settings: ClientSettings<'_>) -> Result<Self, HttpClientError> {
-        let builder = builder(settings.max_idle);
-        let connector = settings.connector()?;
+    pub fn new(settings: ClientSettings) -> Result<Self, HttpClientError> {
         let state = State {
-            shared: Rc::new(builder.build(connector.clone())),
-            connector,
+            shared: settings.client().map_err(HttpClientError::Setup)?,
+            settings,
             generation: 0,
             responses: 0,
             separate: HashMap::new(),
         };
         Ok(Self {
-            builder,
             state: RefCell::new(state),
         })
     }
@@ -74,7 +64,7 @@ impl<K: Clone + Eq + Hash> HttpClient<K> {
         let separate = state.separate.get(key);
         Lease {
             is_separate: separate.is_some(),
-            pool: Rc::clone(separate.unwrap_or(&state.shared)),
+            pool: separate.unwrap_or(&state.shared).clone(),
             generation: state.generation,
             responses: state.responses,
         }
@@ -85,18 +75,34 @@ impl<K: Clone + Eq + Hash> HttpClient<K> {
         &self,
         key: &K,
         lease: &mut Lease,
-        request: impl Fn() -> HttpRequest,
-    ) -> Result<HttpResponse, Error> {
-        let result = lease.pool.request(request()).await;
-        match result.as_ref().err().and_then(rejection) {
-            None => return result,
-            Some(Reason::HTTP_1_1_REQUIRED) => {
+        request: impl Fn() -> Request,
+    ) -> Result<Response, PollError> {
+        let mut result = lease.pool.execute(request()).await;
+        if let Some(reason) = result.as_ref().err().and_then(rejection) {
+            if reason == Reason::HTTP_1_1_REQUIRED {
                 self.switch_to_http1();
                 *lease = self.lease(key);
             }
-            Some(_) => {}
+            result = lease.pool.execute(request()).await;
         }
-        lease.pool.request(request()).await
+        match result {
+            Ok(response) => Ok(response),
+            // Boxed, since it is rare and would enlarge the future of every poll.
+            Err(error) => Err(Box::pin(self.explain(error)).await),
+        }
+    }
+
+    async fn explain(&self, error: reqwest::Error) -> PollError {
+        let (proxy, server) = {
+            let state = self.state.borrow();
+            (state.settings.proxy.clone(), state.settings.url.clone())
+        };
+        // reqwest does not pass on the status.
+        let status = match &proxy {
+            Some(proxy) if is_tunnel_rejected(&error) => proxy.tunnel_status(&server).await,
+            _ => None,
+        };
+        request_error(&error, proxy.as_ref(), status)
     }
 
     /// Takes note that the server responded.
@@ -110,11 +116,14 @@ impl<K: Clone + Eq + Hash> HttpClient<K> {
     /// Takes note that a request timed out.
     pub fn timed_out(&self, key: K, lease: &Lease) {
         let mut state = self.state.borrow_mut();
-        if lease.generation != state.generation {
+        // With the settings of a client that exists, a new one can be created.
+        let (true, Ok(pool)) = (
+            lease.generation == state.generation,
+            state.settings.client(),
+        ) else {
             return;
-        }
+        };
         let others_work = lease.is_separate || lease.responses != state.responses;
-        let pool = Rc::new(self.builder.build(state.connector.clone()));
         if others_work && state.separate.len() < MAX_SEPARATE {
             state.separate.insert(key, pool);
         } else {
@@ -125,17 +134,18 @@ impl<K: Clone + Eq + Hash> HttpClient<K> {
     fn switch_to_http1(&self) {
         let mut state = self.state.borrow_mut();
         let http1 = vec![b"http/1.1".to_vec()];
-        if state.connector.tls.alpn_protocols != http1 {
-            Arc::make_mut(&mut state.connector.tls).alpn_protocols = http1;
-            let pool = Rc::new(self.builder.build(state.connector.clone()));
-            state.renew(pool);
+        if state.settings.tls.alpn_protocols != http1 {
+            state.settings.tls.alpn_protocols = http1;
+            if let Ok(pool) = state.settings.client() {
+                state.renew(pool);
+            }
         }
     }
 }
 
 impl<K> State<K> {
     /// Requests in flight finish in their old pools, which close then.
-    fn renew(&mut self, pool: Rc<Pool>) {
+    fn renew(&mut self, pool: Client) {
         self.shared = pool;
         self.generation += 1;
         self.separate.clear();

@@ -2,16 +2,24 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
 
 use hyper::Uri;
-use hyper::header::HeaderValue;
 use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use url::Url;
 
 use super::is_loopback;
 
 /// The first that is set and not blank. There is no `HTTP_PROXY`: plain HTTP goes to loopback addresses only.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+/// For the proxy's status line.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_STATUS_LINE: u64 = 1024;
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// Displayed, it is the proxy's address without user name and password, and the variable that names it.
@@ -65,6 +73,41 @@ impl Proxy {
             uri: found.uri().clone(),
             auth: found.basic_auth().cloned(),
         }))
+    }
+}
+
+impl Proxy {
+    pub(super) fn to_reqwest(&self) -> reqwest::Result<reqwest::Proxy> {
+        let proxy = reqwest::Proxy::all(self.uri.to_string())?;
+        Ok(match &self.auth {
+            Some(auth) => proxy.custom_http_auth(auth.clone()),
+            None => proxy,
+        })
+    }
+
+    /// The proxy's response to a CONNECT to `server`; None without one, or if the proxy itself speaks TLS.
+    pub(super) async fn tunnel_status(&self, server: &Url) -> Option<StatusCode> {
+        let status = async {
+            let (host, port) = (self.uri.host()?, self.uri.port_u16().unwrap_or(80));
+            if self.uri.scheme_str() != Some("http") {
+                return None;
+            }
+            let mut proxy = TcpStream::connect((host.trim_matches(['[', ']']), port))
+                .await
+                .ok()?;
+            let target = format!("{}:{}", server.host_str()?, server.port_or_known_default()?);
+            let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+            if let Some(auth) = self.auth.as_ref().and_then(|auth| auth.to_str().ok()) {
+                request = format!("{request}Proxy-Authorization: {auth}\r\n");
+            }
+            proxy.write_all((request + "\r\n").as_bytes()).await.ok()?;
+            let mut line = String::new();
+            let head = BufReader::new(proxy.take(MAX_STATUS_LINE));
+            pin!(head).read_line(&mut line).await.ok()?;
+            let code = line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
+            code.trim_end().parse().ok()
+        };
+        tokio::time::timeout(STATUS_TIMEOUT, status).await.ok()?
     }
 }
 
