@@ -15,6 +15,7 @@ const TIMED_OUT: u8 = 124;
 
 /// Errors of the run itself.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent errors")]
 pub(super) struct RunErrors {
     /// The file of `--state` is damaged or did not accept a write in time.
     pub(super) state_unusable: bool,

@@ -22,6 +22,7 @@ use forgewatch_core::user_input::{quoted, validate_label};
 /// Default interval of heartbeat lines in `text`.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 
+const GIVE_UP_FLAG: &str = "--give-up-after";
 /// How long `wait` waits for a daemon that cannot be reached.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
 const MIN_DURATION: Duration = Duration::from_millis(1);
@@ -197,10 +198,9 @@ pub fn wait(command_line: &CommandLine, env: &Env) -> Result<WaitSettings, Confi
         errors.push(ConfigError::new(Origin::Unspecified, what));
     }
     let options = command_line.one_shot(RunMode::Daemon, &mut errors);
-    const FLAG: &str = "--give-up-after";
     let give_up_after = option(
-        FLAG,
-        command_line.flag(FLAG),
+        GIVE_UP_FLAG,
+        command_line.flag(GIVE_UP_FLAG),
         &mut errors,
         Some(GIVE_UP_AFTER),
         |text| value::duration_or_never(text, MIN_DURATION, MAX_DURATION, "10m"),

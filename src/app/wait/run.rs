@@ -123,7 +123,7 @@ impl WaitRun {
             tokio::select! {
                 biased;
                 stop = self.stops.next() => self.stop = Some(stop),
-                () = at(self.deadline) => self.time_out().await,
+                () = at(self.deadline) => self.time_out(),
                 () = at(give_up) => self.errors.daemon_unreachable = true,
                 () = report_first(&mut self.parts.report, &self.unreported), if !self.unreported.is_empty() => {
                     self.unreported.pop_front();
@@ -235,18 +235,20 @@ impl WaitRun {
             let parsed: ParsedRecord = record.get().parse().ok()?;
             (parsed.event.kind == EventType::Ended(outcome)).then_some((record, parsed.event))
         });
-        match end {
-            Some((record, event)) => self.report(record, event),
-            None => {
-                self.rows.end(job, outcome);
-                let name = EventType::Ended(outcome).as_str();
-                let outcome = name.strip_prefix("job.").unwrap_or(name);
-                tracing::warn!(target: "forgewatch::wait", %job, "{job} has ended ({outcome}); its events are gone");
-            }
+        if let Some((record, event)) = end {
+            return self.report(record, event);
         }
+        self.rows.end(job, outcome);
+        let name = EventType::Ended(outcome).as_str();
+        let outcome = name.strip_prefix("job.").unwrap_or(name);
+        tracing::warn!(
+            target: "forgewatch::wait",
+            %job,
+            "{job} has ended ({outcome}); its events are gone"
+        );
     }
 
-    async fn time_out(&mut self) {
+    fn time_out(&mut self) {
         self.is_timed_out = true;
         let (rows, now) = (self.rows.all(), self.clock.now());
         // If the reader is behind, the exit status must do.

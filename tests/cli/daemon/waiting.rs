@@ -51,11 +51,8 @@ fn a_wait_ends_with_its_jobs_and_makes_no_request() {
     let fixture = DaemonFixture::new(&script, &jobs);
     let daemon = fixture.start();
     let both = wait(&fixture, &["update/77", "--diff", "5"]);
-    let failed = vec![
-        "job.completed update/77".to_owned(),
-        "job.failed diff/5".to_owned(),
-    ];
-    let failed = (1, [&failed[..]].concat());
+    let failed = ["job.completed update/77", "job.failed diff/5"];
+    let failed = (1, failed.map(str::to_owned).to_vec());
     assert_eq!(ends(&both), failed);
     let finished = both.finished();
     assert_eq!(finished["outcome"], "failed", "{finished}");

@@ -9,7 +9,7 @@ use forgewatch_core::verdict::{ErrorKind, PollError};
 use super::timeline::Timeline;
 use super::{Findings, Rule};
 use crate::config::Config;
-use crate::log::{ApiRequest, Log, ProcessEnd, ProcessRun, Stamp};
+use crate::log::{ApiRequest, Log, ProcessEnd, ProcessRun, Stamp, StoreWrite};
 
 /// Tolerance for slow disks and narrow limits.
 const SLACK_MS: u64 = 180_000;
@@ -241,7 +241,7 @@ fn check_reported(
     // An attempt to store it counts, because the disk may be full.
     let submitted = log.writes.iter().filter(|write| write.submitted.ms <= due);
     let last = submitted
-        .flat_map(|write| write.events())
+        .flat_map(StoreWrite::events)
         .filter(|event| event.id.watch == watch)
         .rfind(|event| matches!(event.kind, EventType::Unreachable | EventType::Reachable));
     if last.is_none_or(|event| event.kind != EventType::Unreachable) {
