@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::protocol::EventFilter;
 use crate::store::{DaemonStore, StoreError, StoredEvent};
-use forgewatch_core::event::ALL_JOB_EVENTS;
+use forgewatch_core::event::matches_type;
 use forgewatch_core::job::JobRef;
 
 /// How many events are read at a time.
@@ -45,9 +45,7 @@ impl FilteredEvent {
             job,
             labels,
         } = &self.facts;
-        let is_type = |name: &String| {
-            name == event_type || (name == ALL_JOB_EVENTS && event_type.starts_with("job."))
-        };
+        let is_type = |pattern: &String| matches_type(pattern, event_type);
         (filter.jobs.is_empty() || job.is_some_and(|job| filter.jobs.contains(&job)))
             && (filter.types.is_empty() || filter.types.iter().any(is_type))
             && has_labels(labels, &filter.labels)

@@ -1,7 +1,6 @@
 //! Applies a configuration at startup and at a reload, whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
@@ -18,7 +17,6 @@ use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
-use forgewatch_core::status::DiffNames;
 use forgewatch_core::watch::Watch;
 
 /// Delay before a full disk is tried again.
@@ -187,12 +185,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         added_by: AddedBy,
     ) -> Result<(Watch, SavedWatch), String> {
         let now = self.clock.now();
-        let meta = (!spec.labels.is_empty()).then(|| {
-            Arc::new(JobMeta {
-                labels: spec.labels,
-                names: DiffNames::default(),
-            })
-        });
+        let meta = JobMeta::of_labels(spec.labels);
         let watch = Watch::new((self.new_watch_id)()?, spec.job, meta, now);
         let saved = SavedWatch {
             id: watch.id(),

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{ALL_JOB_EVENTS, Event, EventFields, EventId, FailedDelivery, InvalidId};
+use crate::event::{Event, EventFields, EventId, FailedDelivery, InvalidId, matches_type};
 use crate::job::JobKind;
 use crate::time::Moment;
 
@@ -309,10 +309,7 @@ pub struct HookRules {
 impl HookRules {
     fn matches(&self, event: &Event) -> bool {
         let (kind, job) = (event.kind.as_str(), event.job);
-        let of_type = self
-            .on
-            .iter()
-            .any(|on| on == kind || (on == ALL_JOB_EVENTS && kind.starts_with("job.")));
+        let of_type = self.on.iter().any(|on| matches_type(on, kind));
         let of_kind = self
             .kinds
             .as_ref()

@@ -24,6 +24,11 @@ pub use record::{Event, EventFields, FailedDelivery, FinishedCounts, JobMeta, La
 /// The pattern that matches all events of jobs.
 pub const ALL_JOB_EVENTS: &str = "job.*";
 
+/// Whether `pattern`, an event type or [`ALL_JOB_EVENTS`], matches the event type `name`.
+pub fn matches_type(pattern: &str, name: &str) -> bool {
+    pattern == name || (pattern == ALL_JOB_EVENTS && name.starts_with("job."))
+}
+
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {

@@ -22,6 +22,14 @@ pub struct JobMeta {
     pub names: DiffNames,
 }
 
+impl JobMeta {
+    /// Labels without names; None without labels.
+    pub fn of_labels(labels: BTreeMap<String, String>) -> Option<Arc<Self>> {
+        let names = DiffNames::default();
+        (!labels.is_empty()).then(|| Arc::new(Self { labels, names }))
+    }
+}
+
 /// The record of one transition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
