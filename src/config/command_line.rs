@@ -213,6 +213,7 @@ pub fn wait(command_line: &CommandLine, env: &Env) -> Result<WaitSettings, Confi
     Ok(WaitSettings {
         jobs: named.into_iter().map(|spec| spec.job).collect(),
         labels,
+        instance: value::host_name().into(),
         options,
         give_up_after,
         output,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -122,6 +123,8 @@ pub struct OneShotSettings {
 pub struct WaitSettings {
     pub jobs: Vec<JobRef>,
     pub labels: BTreeMap<String, String>,
+    /// The host name: the configuration file is the daemon's.
+    pub instance: Arc<str>,
     /// Its time limit, heartbeat and judgment of outcomes.
     pub options: OneShotSettings,
     /// How long to wait for a daemon that cannot be reached; None is without end.

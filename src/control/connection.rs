@@ -89,7 +89,7 @@ pub(super) async fn serve<S: DaemonStore>(mut stream: UnixStream, shared: &Conne
             // Until the response is written. The semaphore is never closed.
             _permit = shared.permits.acquire().await;
             if let Some(action) = request.action() {
-                tracing::info!(
+                tracing::debug!(
                     target: "forgewatch::control",
                     uid,
                     pid,

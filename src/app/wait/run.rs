@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -34,6 +35,8 @@ const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct WaitParts {
     pub(super) socket: PathBuf,
+    /// The name of this forgewatch in its own events.
+    pub(super) instance: Arc<str>,
     pub(super) options: OneShotSettings,
     pub(super) give_up_after: Option<Duration>,
     pub(super) any: bool,
@@ -78,7 +81,7 @@ impl WaitRun {
         let id = new_watch_id().map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
             began: clock.now(),
-            system_events: SystemEvents::new(id, None, clock),
+            system_events: SystemEvents::new(id, Some(parts.instance.clone()), clock),
             clock,
             stops: TerminationSignals::listen()?,
             stop: None,

@@ -56,6 +56,7 @@ fn a_wait_ends_with_its_jobs_and_makes_no_request() {
     assert_eq!(ends(&both), failed);
     let finished = both.finished();
     assert_eq!(finished["outcome"], "failed", "{finished}");
+    assert!(finished["instance"].is_string(), "{finished}");
     assert_eq!(
         (&finished["jobs"], &finished["completed"]),
         (&2.into(), &1.into())
