@@ -1,5 +1,6 @@
 //! The fields of the vendor's pages, row by row.
 
+mod bodies;
 mod envelope;
 mod grammar;
 mod reference;

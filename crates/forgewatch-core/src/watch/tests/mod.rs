@@ -108,6 +108,35 @@ fn the_outcome_is_failure_before_completion_before_squashing() {
 }
 
 #[test]
+fn a_counted_failure_in_an_error_of_the_request_is_that_error() {
+    let rejected = |state| Status {
+        failed: 1,
+        rejected: true,
+        error: Some("locked".to_owned()),
+        ..status(state, 100.0)
+    };
+    let scenario = Scenario::of("diff/7")
+        .with(|l| l.jobfailed = JobFailed::Count)
+        .step(Input::Due)
+        .running(60.0)
+        .at(5)
+        .status(rejected(JobState::Running));
+    assert_eq!(scenario.types(), ["watching"]);
+    assert_eq!(scenario.watch.progress(), Some(60.0));
+    let end = scenario.at(130).status(rejected(JobState::Running));
+    assert_eq!(end.types(), ["watching", "unreachable"]);
+    let error = &end.last().fields;
+    assert_eq!(error.error_kind, Some(ErrorKind::Api));
+    assert_eq!(error.error_message.as_deref(), Some("locked"));
+    let end = end
+        .at(140)
+        .status(rejected(JobState::Failed))
+        .at(142)
+        .status(rejected(JobState::Failed));
+    assert_eq!(end.last().kind.as_str(), "job.failed");
+}
+
+#[test]
 fn a_counted_failure_needs_two_polls_and_a_failed_state() {
     let count = |scenario: Scenario| scenario.with(|l| l.jobfailed = JobFailed::Count);
     let flagged = |progress| Status {
