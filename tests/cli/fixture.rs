@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -369,4 +370,17 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// The head of a request, or what arrived before the end.
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut chunk) {
+            Ok(n) if n > 0 => request.extend_from_slice(&chunk[..n]),
+            _ => break,
+        }
+    }
+    String::from_utf8(request).unwrap()
 }

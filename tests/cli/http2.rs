@@ -1,8 +1,6 @@
 //! HTTP/2 connections that stay open although they no longer serve requests.
 
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use h2::Reason;
 use h2::server::{self, SendResponse};
@@ -11,12 +9,11 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::fixture::{CliOutput, Sandbox, SimFixture, job};
-use crate::tls::Authority;
+use crate::tls::{Authority, spawn_server};
 
 const RUNNING: &str = r#"{"jobstateid":4,"jobprogress":10}"#;
 const DONE: &str = r#"{"jobstateid":5,"jobprogress":100}"#;
@@ -59,32 +56,23 @@ impl Http2Server {
         let authority = Authority::new();
         let config = authority.config("localhost", |_| {}, &["h2", "http/1.1"]);
         let (log, reply): (Log, Replies) = (Log::default(), Arc::new(reply));
-        let (sender, port) = channel();
         let requests = Arc::clone(&log);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap().port()).unwrap();
-                let acceptor = TlsAcceptor::from(Arc::new(config));
-                for connection in 1.. {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let stream = acceptor.accept(stream).await.unwrap();
-                    let (log, reply) = (Arc::clone(&requests), Arc::clone(&reply));
-                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        let max_streams = if connection == 1 { max_streams } else { 100 };
-                        tokio::spawn(serve_http2(stream, connection, max_streams, log, reply));
-                    } else {
-                        tokio::spawn(serve_http1(stream, connection, log, reply));
-                    }
+        let addr = spawn_server(config, async move |listener, acceptor| {
+            for connection in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let stream = acceptor.accept(stream).await.unwrap();
+                let (log, reply) = (Arc::clone(&requests), Arc::clone(&reply));
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    let max_streams = if connection == 1 { max_streams } else { 100 };
+                    tokio::spawn(serve_http2(stream, connection, max_streams, log, reply));
+                } else {
+                    tokio::spawn(serve_http1(stream, connection, log, reply));
                 }
-            });
+            }
         });
         Self {
             authority,
-            port: port.recv().unwrap(),
+            port: addr.port(),
             log,
         }
     }

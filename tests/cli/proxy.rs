@@ -1,11 +1,11 @@
 //! Proxies from the environment: not used for a loopback address, and never given the credentials.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
-use crate::fixture::{CliCommand, CliOutput, Sandbox, SimFixture, TIMEOUT, job};
+use crate::fixture::{CliCommand, CliOutput, Sandbox, SimFixture, TIMEOUT, job, read_head};
 use crate::tls::Authority;
 
 const VARIABLES: [&str; 6] = [
@@ -298,19 +298,6 @@ fn proxy(answer: impl Fn(&str) -> Answer + Send + 'static) -> (u16, Receiver<Str
         }
     });
     (port, heads)
-}
-
-/// The head of a request, or what arrived before the end.
-fn read_head(stream: &mut TcpStream) -> String {
-    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
-    while !request.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut chunk) {
-            Ok(n) if n > 0 => request.extend_from_slice(&chunk[..n]),
-            _ => break,
-        }
-    }
-    String::from_utf8(request).unwrap()
 }
 
 /// Rejects the first request and returns it; closes all later connections.

@@ -1,13 +1,13 @@
 //! Odd but readable responses: the job ends as it should, and what is wrong is named.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::fixture::{CliOutput, Sandbox, TIMEOUT};
+use crate::fixture::{CliOutput, Sandbox, read_head};
 
 const DONE: &str = r#"{"jobprogress":100}"#;
 
@@ -18,14 +18,7 @@ fn serve(response: Vec<u8>) -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-            let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
-            while !request.ends_with(b"\r\n\r\n") {
-                match stream.read(&mut chunk) {
-                    Ok(n) if n > 0 => request.extend_from_slice(&chunk[..n]),
-                    _ => break,
-                }
-            }
+            read_head(&mut stream);
             let _ = stream.write_all(&response);
         }
     });

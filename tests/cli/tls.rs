@@ -73,6 +73,25 @@ impl Authority {
     }
 }
 
+/// Runs a server on a thread of its own, until the process ends.
+pub(crate) fn spawn_server<F: Future<Output = ()>>(
+    config: rustls::ServerConfig,
+    serve: impl FnOnce(TcpListener, TlsAcceptor) -> F + Send + 'static,
+) -> SocketAddr {
+    let (sender, addr) = channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            serve(listener, TlsAcceptor::from(Arc::new(config))).await;
+        });
+    });
+    addr.recv().unwrap()
+}
+
 /// A server that returns a completed job to every request, until the process ends.
 pub(crate) struct TlsServer {
     pub(crate) addr: SocketAddr,
@@ -92,20 +111,12 @@ impl TlsServer {
     ) -> Self {
         let (requests, http2_requests) =
             (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (sender, addr) = channel();
         let counts = (Arc::clone(&requests), Arc::clone(&http2_requests));
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
-                serve(listener, TlsAcceptor::from(Arc::new(config)), counts).await;
-            });
+        let addr = spawn_server(config, |listener, acceptor| {
+            serve(listener, acceptor, counts)
         });
         Self {
-            addr: addr.recv().unwrap(),
+            addr,
             requests,
             http2_requests,
         }
