@@ -29,6 +29,22 @@ impl Phase {
     pub(super) fn is_polling(self) -> bool {
         matches!(self, Self::Polling { .. })
     }
+
+    fn poll_at(self) -> Option<u64> {
+        match self {
+            Self::Waiting { poll_at, .. } => Some(poll_at),
+            Self::Polling { .. } | Self::Committing => None,
+        }
+    }
+
+    fn deadline(self) -> Option<u64> {
+        match self {
+            Self::Waiting { deadline, .. } | Self::Polling { deadline } => {
+                (deadline < u64::MAX).then_some(deadline)
+            }
+            Self::Committing => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -83,24 +99,20 @@ impl WatchTable {
     }
 
     fn set_timers(&mut self, slot: u32, phase: Phase) {
-        if let Phase::Waiting { poll_at, .. } = phase {
-            self.polls.insert(poll_at, slot);
+        if let Some(at) = phase.poll_at() {
+            self.polls.insert(at, slot);
         }
-        if let Phase::Waiting { deadline, .. } | Phase::Polling { deadline } = phase
-            && deadline < u64::MAX
-        {
-            self.deadlines.insert(deadline, slot);
+        if let Some(at) = phase.deadline() {
+            self.deadlines.insert(at, slot);
         }
     }
 
     fn clear_timers(&mut self, slot: u32, phase: Phase) {
-        if let Phase::Waiting { poll_at, .. } = phase {
-            self.polls.remove(poll_at, slot);
+        if let Some(at) = phase.poll_at() {
+            self.polls.remove(at, slot);
         }
-        if let Phase::Waiting { deadline, .. } | Phase::Polling { deadline } = phase
-            && deadline < u64::MAX
-        {
-            self.deadlines.remove(deadline, slot);
+        if let Some(at) = phase.deadline() {
+            self.deadlines.remove(at, slot);
         }
     }
 

@@ -5,7 +5,7 @@
 //! left out; fields of the event itself suffice.
 //!
 //! Secrets: no library here logs the `Authorization` header at any level. h2 omits header fields and data, hyper-util and
-//! rustls log connections and handshakes, and our connector logs nothing.
+//! rustls log connections and handshakes.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -41,7 +41,7 @@ pub const VARIABLE: &str = "FORGEWATCH_LOG";
 const MAX_TEXTS: usize = MAX_LINE_BYTES - 8 * 1024;
 
 /// Fields without a use for people.
-const UNSPOKEN: [&str; 4] = ["error_kind", "event_id", "pause_ms", "stream"];
+const HIDDEN: [&str; 4] = ["error_kind", "event_id", "pause_ms", "stream"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -278,7 +278,7 @@ impl<'a> DiagnosticLine<'a> {
             let value = sanitized(&value, LIMIT);
             match *name {
                 "error_message" | "output" => out.extend([": ", &value]),
-                name if UNSPOKEN.contains(&name) || self.message.contains(&value) => {}
+                name if HIDDEN.contains(&name) || self.message.contains(&value) => {}
                 name => details.push(format!("{} {value}", name.replace('_', " "))),
             }
         }
