@@ -108,7 +108,7 @@ pub struct OneShotSettings {
     pub timeout: Option<Duration>,
     pub job_timeout: Option<Duration>,
     pub fail_fast: bool,
-    /// Watches jobs anew whose end is in the state file.
+    /// Starts new watches of jobs whose end is in the state file.
     pub again: bool,
     /// Interval of heartbeat lines in `text`; None is never.
     pub heartbeat: Option<Duration>,

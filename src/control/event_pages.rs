@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::protocol::EventFilter;
 use crate::store::{DaemonStore, StoreError, StoredEvent};
-use forgewatch_core::event::matches_type;
+use forgewatch_core::event::{has_labels, matches_type};
 use forgewatch_core::job::JobRef;
 
 /// How many events are read at a time.
@@ -50,13 +50,6 @@ impl FilteredEvent {
             && (filter.types.is_empty() || filter.types.iter().any(is_type))
             && has_labels(labels, &filter.labels)
     }
-}
-
-/// Whether `labels` has all that are `wanted`.
-pub fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
-    wanted
-        .iter()
-        .all(|(name, value)| labels.get(name) == Some(value))
 }
 
 type Page = Rc<Vec<FilteredEvent>>;

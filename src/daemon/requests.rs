@@ -8,7 +8,7 @@ use crate::engine::Clock;
 use crate::hooks::{DeliveryActionResult, Executor};
 use crate::store::{DaemonStore, JobListUpdate, SavedWatch, StoreError, StoredEvent};
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow, OpenDelivery};
-use forgewatch_core::event::WatchId;
+use forgewatch_core::event::{WatchId, has_labels};
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::reconcile::AddedBy;
@@ -201,7 +201,10 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             }
         };
         list.extend(ended.iter().filter_map(|saved| self.ended(saved)));
-        list.retain(|report| has_labels(&report.watch, labels));
+        list.retain(|report| match report.watch.meta() {
+            Some(meta) => has_labels(&meta.labels, labels),
+            None => labels.is_empty(),
+        });
         list.sort_by_key(|WatchReport { watch, .. }| {
             let started = watch.first_poll_wall_ms().unwrap_or(i64::MAX);
             (started, watch.job(), watch.id())
@@ -349,13 +352,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             None => DeliveryReport::Stored(row),
         }
     }
-}
-
-fn has_labels(watch: &Watch, labels: &BTreeMap<String, String>) -> bool {
-    let own = watch.meta().map(|meta| &meta.labels);
-    labels
-        .iter()
-        .all(|(name, value)| own.and_then(|own| own.get(name)) == Some(value))
 }
 
 fn parse_delivery(id: &str) -> Result<DeliveryId, RequestFailure> {

@@ -53,7 +53,7 @@ fn a_job_that_was_run_again_on_the_server_is_watched_again() {
     failed.watch(&args).run().expect(1);
     let requests = failed.server.log().len();
     let same = failed.watch(&args).run().expect(1);
-    let line = "diff/1 ended in an earlier run: failed: boom; to watch it anew: --again";
+    let line = "diff/1 ended in an earlier run: failed: boom; to start a new watch: --again";
     assert_eq!(same.stdout.matches(line).count(), 1, "{same:?}");
     assert!(same.events_of("diff/1").is_empty(), "{same:?}");
     assert_eq!(failed.server.log().len(), requests + 1);
@@ -66,9 +66,9 @@ fn a_job_that_was_run_again_on_the_server_is_watched_again() {
     let rerun = watch(&args);
     assert_eq!(rerun.end_of("diff/1")["event_type"], "job.completed");
     assert!(watch(&args).events_of("diff/1").is_empty());
-    let anew = watch(&[&args[..], &["--again"]].concat()).end_of("diff/1");
-    assert_eq!(anew["event_type"], "job.completed");
-    assert_ne!(anew["watch"], rerun.end_of("diff/1")["watch"]);
+    let again = watch(&[&args[..], &["--again"]].concat()).end_of("diff/1");
+    assert_eq!(again["event_type"], "job.completed");
+    assert_ne!(again["watch"], rerun.end_of("diff/1")["watch"]);
 }
 
 #[test]

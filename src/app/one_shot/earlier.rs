@@ -10,7 +10,6 @@ use tokio::time::sleep;
 use super::state_file::EarlierWatch;
 use crate::clanforge::Api;
 use crate::config::settings::Settings;
-use forgewatch_core::event::EventType;
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::verdict::ErrorKind;
 
@@ -80,13 +79,12 @@ async fn confirm_end(
 impl EarlierEnd {
     /// This run emits no event for the job.
     pub(super) fn log(&self) {
-        let name = EventType::Ended(self.outcome).as_str();
-        let outcome = name.strip_prefix("job.").unwrap_or(name);
+        let outcome = self.outcome.as_str();
         let error = self.error.as_ref().map(|error| format!(": {error}"));
         tracing::warn!(
             target: "forgewatch::watch",
             job = %self.job,
-            "{} ended in an earlier run: {outcome}{}; to watch it anew: --again",
+            "{} ended in an earlier run: {outcome}{}; to start a new watch: --again",
             self.job,
             error.unwrap_or_default()
         );

@@ -1,10 +1,9 @@
 //! One run of the one-shot: setup, start, end, and what is reported last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -24,7 +23,6 @@ use crate::store::{Commit, Store, StoredState, calibration};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec, Outcome};
 use forgewatch_core::schedule::Calibration;
-use forgewatch_core::status::DiffNames;
 use forgewatch_core::time::Moment;
 
 #[derive(Debug)]
@@ -148,8 +146,8 @@ impl OneShotRun {
             self.counts.add(*outcome);
             self.ended.push(JobRow::ended(*job, *outcome));
         }
-        let watched = |job| self.ended_before.iter().all(|ended| ended.job != job);
-        let jobs: Vec<JobSpec> = jobs.into_iter().filter(|spec| watched(spec.job)).collect();
+        let ended: BTreeSet<JobRef> = self.ended_before.iter().map(|ended| ended.job).collect();
+        let jobs = jobs.into_iter().filter(|spec| !ended.contains(&spec.job));
         for spec in jobs {
             match earlier.remove(&spec.job) {
                 Some(EarlierWatch::Running(saved)) => {
@@ -158,7 +156,7 @@ impl OneShotRun {
                 Some(EarlierWatch::Ended(_)) | None => self.engine.watch(
                     new_watch_id().map_err(no_entropy)?,
                     spec.job,
-                    job_meta(spec.labels),
+                    JobMeta::of_labels(spec.labels),
                 ),
             }
         }
@@ -280,15 +278,6 @@ impl OneShotRun {
         };
         closing.finish(&mut stops, rest).await
     }
-}
-
-fn job_meta(labels: BTreeMap<String, String>) -> Option<Arc<JobMeta>> {
-    (!labels.is_empty()).then(|| {
-        Arc::new(JobMeta {
-            labels,
-            names: DiffNames::default(),
-        })
-    })
 }
 
 fn no_entropy(error: getrandom::Error) -> io::Error {

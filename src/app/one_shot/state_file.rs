@@ -85,12 +85,12 @@ fn remove_if_empty(path: &Path) {
 
 /// The outcome of this name, if it came from the server and so cannot change.
 fn final_outcome(name: &str) -> Option<Outcome> {
-    match name {
-        "completed" => Some(Outcome::Completed),
-        "failed" => Some(Outcome::Failed),
-        "squashed" => Some(Outcome::Squashed),
-        _ => None,
-    }
+    Outcome::from_name(name).filter(|outcome| {
+        matches!(
+            outcome,
+            Outcome::Completed | Outcome::Failed | Outcome::Squashed
+        )
+    })
 }
 
 impl Store for StateFile {

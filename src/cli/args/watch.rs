@@ -68,7 +68,7 @@ pub struct OneShotArgs {
     /// Stop at the first job that fails
     #[arg(long, requires = "until_done")]
     pub fail_fast: bool,
-    /// Watch jobs anew that have ended in an earlier run with the same --state
+    /// Start new watches of jobs that ended in an earlier run with the same --state
     #[arg(long, requires = "until_done")]
     pub again: bool,
     /// Interval of heartbeat lines in `text`, or `never` [default: 1m]

@@ -19,7 +19,9 @@ use super::job::{Outcome, Reason};
 
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 pub use parse::{InvalidRecord, ParsedRecord};
-pub use record::{Event, EventFields, FailedDelivery, FinishedCounts, JobMeta, Lag, LogRecord};
+pub use record::{
+    Event, EventFields, FailedDelivery, FinishedCounts, JobMeta, Lag, LogRecord, has_labels,
+};
 
 /// The pattern that matches all events of jobs.
 pub const ALL_JOB_EVENTS: &str = "job.*";
@@ -142,6 +144,23 @@ impl EventType {
             | Self::WatchLagged => "WARN",
             _ => "INFO",
         }
+    }
+}
+
+impl Outcome {
+    /// Its name: the type of the ending event without `job.`.
+    pub fn as_str(self) -> &'static str {
+        let name = EventType::Ended(self).as_str();
+        name.strip_prefix("job.").unwrap_or(name)
+    }
+
+    /// The outcome with this name. The reason of `abandoned` is not in its name and becomes [`Reason::Interrupted`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut outcomes = EventType::ALL.into_iter().filter_map(|kind| match kind {
+            EventType::Ended(outcome) => Some(outcome),
+            _ => None,
+        });
+        outcomes.find(|outcome| outcome.as_str() == name)
     }
 }
 

@@ -30,6 +30,12 @@ impl JobMeta {
     }
 }
 
+/// Whether `labels` has all that are `wanted`.
+pub fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    let has = |(name, value)| labels.get(name) == Some(value);
+    wanted.iter().all(has)
+}
+
 /// The record of one transition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

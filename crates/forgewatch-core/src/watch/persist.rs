@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{ErrorState, EtaBaseline, FailureStreak, Watch};
-use crate::event::{EventType, JobMeta};
+use crate::event::JobMeta;
 use crate::job::{JobRef, JobState, Outcome};
 use crate::limits::Limits;
 use crate::schedule::{History, SavedHistory};
@@ -158,10 +158,7 @@ impl Watch {
         };
         let meta = self.meta.as_deref().cloned().unwrap_or_default();
         let saved = SavedFields {
-            outcome: outcome.map(|o| {
-                let name = EventType::Ended(o).as_str();
-                name.strip_prefix("job.").unwrap_or(name).to_owned()
-            }),
+            outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
             watch: self.id.to_string(),
             job: self.job().to_string(),
             labels: meta.labels,
