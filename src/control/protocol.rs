@@ -291,6 +291,12 @@ pub struct JobSummary {
     pub requests: u32,
     /// Whether polling has failed for `unreachable_after`.
     pub unreachable: bool,
+    /// Why the job cannot be polled; absent after a poll that worked. Untrusted text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// The class of that error, as in events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_kind: Option<String>,
     /// How the watch ended: the type of its ending event without `job.`; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,

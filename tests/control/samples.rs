@@ -26,6 +26,8 @@ pub(crate) fn unpolled(name: &str) -> JobSummary {
         next_poll_ms: Some(0),
         requests: 0,
         unreachable: false,
+        error_message: None,
+        error_kind: None,
         outcome: None,
         started_at_ms: None,
         ended_at_ms: None,
@@ -54,6 +56,8 @@ pub(crate) fn jobs() -> Vec<JobSummary> {
         running("diff/1234"),
         JobSummary {
             unreachable: true,
+            error_message: Some("HTTP 503 Service Unavailable".to_owned()),
+            error_kind: Some("server".to_owned()),
             ..running("update/77")
         },
         unpolled("diff/18446744073709551615"),

@@ -5,6 +5,7 @@ use forgewatch_core::delivery::{
 };
 use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::millis;
+use forgewatch_core::watch::Watch;
 use serde_json::value::RawValue;
 
 use crate::control::protocol::{
@@ -75,6 +76,7 @@ pub(super) fn deliveries(list: DeliveryList) -> Response {
 fn summary(report: WatchReport) -> JobSummary {
     let WatchReport { watch, at, .. } = report;
     let running = report.is_running.then_some(&watch);
+    let error = running.and_then(Watch::poll_error);
     let left = running.and_then(|watch| watch.estimated_left(at));
     JobSummary {
         job: watch.job(),
@@ -89,6 +91,8 @@ fn summary(report: WatchReport) -> JobSummary {
         next_poll_ms: running.map(|watch| millis(watch.next_poll_in(at))),
         requests: watch.requests(),
         unreachable: report.is_running && watch.is_unreachable(),
+        error_message: error.map(|(_, message)| message.to_owned()),
+        error_kind: error.map(|(kind, _)| kind.to_string()),
         outcome: report.outcome,
         started_at_ms: watch.first_poll_wall_ms(),
         ended_at_ms: report.ended_wall_ms,

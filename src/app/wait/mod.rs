@@ -24,7 +24,7 @@ use run::{WaitParts, WaitRun};
 /// The most updates of the follower that wait to be reported.
 const QUEUE: usize = 256;
 
-/// What `wait` is asked for.
+/// The arguments of `wait`.
 pub struct WaitRequest {
     pub settings: WaitSettings,
     /// The daemon's socket.

@@ -61,17 +61,18 @@ impl Rows {
 fn row(summary: &JobSummary, wall_ms: i64) -> JobRow {
     let since = |at: i64| u64::try_from(wall_ms.saturating_sub(at)).unwrap_or(0);
     let name = |name: &String| JobState::from_name(name).unwrap_or(JobState::Unknown(0));
-    let outcome = |name: &String| match EventType::from_name(&format!("job.{name}")) {
-        Some(EventType::Ended(outcome)) => Some(outcome),
-        _ => None,
-    };
     JobRow {
         state: summary.state.as_ref().map(name),
         progress: summary.progress.map(f32::from),
         left: summary.remaining_ms.map(Duration::from_millis),
         next_poll: summary.next_poll_ms.map(Duration::from_millis),
-        outcome: summary.outcome.as_ref().and_then(outcome),
+        outcome: (summary.outcome.as_deref()).and_then(Outcome::from_name),
         unreachable: summary.unreachable,
+        poll_error: (summary
+            .error_message
+            .as_ref()
+            .zip(summary.error_kind.as_ref()))
+        .map(|(message, kind)| format!("{message} ({kind})")),
         elapsed: Duration::from_millis(summary.started_at_ms.map_or(0, since)),
         ..JobRow::starting(summary.job)
     }

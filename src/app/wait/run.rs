@@ -11,7 +11,7 @@ use futures_util::future::OptionFuture;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::rows::Rows;
 use crate::app::closing::{Closing, at, deadline_after};
@@ -19,7 +19,7 @@ use crate::app::command_error::CommandError;
 use crate::app::exit_status::{RunErrors, exit_status, is_failure, status_if_unread};
 use crate::app::{READER_GRACE, new_watch_id, ticks};
 use crate::config::settings::OneShotSettings;
-use crate::control::client;
+use crate::control::client::{self, ClientError};
 use crate::control::follower::{FollowError, Update, list_jobs};
 use crate::control::protocol::{JobSummary, Request, Response};
 use crate::engine::{Clock, SystemClock, SystemEvents};
@@ -30,6 +30,8 @@ use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::time::Moment;
 use forgewatch_core::wait::WaitSet;
 
+/// Time limit for the details of a job that has ended. Its outcome is known without them.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often bars get the daemon's list.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -131,9 +133,11 @@ impl WaitRun {
                 () = report_first(&mut self.parts.report, &self.unreported), if !self.unreported.is_empty() => {
                     self.unreported.pop_front();
                 }
-                Some(update) = self.parts.updates.recv(), if self.unreported.is_empty() => {
-                    self.on_update(update).await;
-                }
+                update = self.parts.updates.recv(), if self.unreported.is_empty() => match update {
+                    Some(update) => self.on_update(update).await,
+                    // The follower's thread ends only after an error, or by a bug.
+                    None => self.failed = Some(FollowError::Client(ClientError::ConnectionLost)),
+                },
                 Some(list) = OptionFuture::from(self.listing.as_mut()) => {
                     self.listing = None;
                     if let Ok(Ok(list)) = list {
@@ -178,6 +182,7 @@ impl WaitRun {
                     jobs: Some(count(jobs.len())),
                     ..EventFields::default()
                 };
+                self.parts.report.widen(jobs.iter().copied());
                 self.set = WaitSet::new(jobs);
                 let event = self.system_events.event(EventType::WatchStarted, fields);
                 self.unreported.push_back(Line::Own(Box::new(event)));
@@ -229,9 +234,9 @@ impl WaitRun {
     async fn on_missed_end(&mut self, job: JobRef, outcome: Outcome) {
         self.errors.job_removed |= outcome == Outcome::Removed;
         let socket = self.parts.socket.clone();
-        let shown = spawn_blocking(move || client::call(&socket, &Request::Show { job })).await;
-        let record = match shown {
-            Ok(Ok(Response::Job(details))) => details.events.into_iter().next_back(),
+        let show = spawn_blocking(move || client::call(&socket, &Request::Show { job }));
+        let record = match timeout(SHOW_TIMEOUT, show).await {
+            Ok(Ok(Ok(Response::Job(details)))) => details.events.into_iter().next_back(),
             _ => None,
         };
         let end = record.and_then(|record| {
@@ -242,8 +247,7 @@ impl WaitRun {
             return self.report(record, event);
         }
         self.rows.end(job, outcome);
-        let name = EventType::Ended(outcome).as_str();
-        let outcome = name.strip_prefix("job.").unwrap_or(name);
+        let outcome = outcome.as_str();
         tracing::warn!(
             target: "forgewatch::wait",
             %job,

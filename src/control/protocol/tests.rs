@@ -22,6 +22,8 @@ fn summary() -> JobSummary {
         next_poll_ms: Some(12_000),
         requests: 7,
         unreachable: false,
+        error_message: None,
+        error_kind: None,
         outcome: None,
         started_at_ms: Some(1_800_000_000_000),
         ended_at_ms: None,

@@ -178,7 +178,7 @@ fn waits_survive_kills_reloads_and_a_new_start_of_the_daemon() {
         match kill % 3 {
             0 => drop(daemon.stop("KILL")),
             1 => drop(daemon.stop("TERM")),
-            // Nobody notices a reload.
+            // A reload does not concern a wait.
             _ => {
                 fixture.client(&["reload"]).expect(0);
                 drop(daemon.stop("KILL"));
