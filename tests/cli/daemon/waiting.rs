@@ -215,18 +215,52 @@ fn waits_survive_kills_reloads_and_a_new_start_of_the_daemon() {
     daemon.stop("TERM");
 }
 
-#[test]
-fn a_job_that_the_state_lost_counts_as_removed() {
-    let fixture = DaemonFixture::new(&job("diff/1", LONG), "");
-    let daemon = fixture.start();
-    fixture.client(&["add", "diff/1"]).expect(0);
+/// A wait of diff/1 whose output can be read while it runs.
+fn wait_into_file(fixture: &DaemonFixture) -> (CliProcess, impl Fn() -> String) {
     let printed = fixture.path("printed");
     let args = ["wait", "--output", "json", "diff/1"];
     let wait = (fixture.sim.sandbox.program(&args))
         .env("FORGEWATCH_SOCKET", fixture.socket())
         .stdout(fs::File::create(&printed).unwrap())
         .start();
-    let printed = || fs::read_to_string(&printed).unwrap();
+    (wait, move || fs::read_to_string(&printed).unwrap())
+}
+
+#[test]
+fn events_of_the_time_without_a_connection_are_printed_later() {
+    let fixture = DaemonFixture::new(&job("diff/1", "duration = '6s'"), &listed("diff/1"));
+    let daemon = fixture.start();
+    let (wait, printed) = wait_into_file(&fixture);
+    while !printed().contains("\"event_type\":\"job.") {
+        std::thread::yield_now();
+    }
+    wait.signal("STOP");
+    daemon.stop("KILL");
+    let mut daemon = fixture.start();
+    daemon.await_event("job.completed", "diff/1");
+    wait.signal("CONT");
+    wait.wait().expect(0);
+    let printed = printed();
+    let records = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let numbers: Vec<u64> = records
+        .filter(|record: &Value| record["job"] == "diff/1" && record["seq"].is_u64())
+        .map(|record| record["seq"].as_u64().unwrap())
+        .collect();
+    let first = numbers[0];
+    let expected: Vec<u64> = (first..).take(numbers.len()).collect();
+    assert_eq!(numbers, expected, "{printed}");
+    assert!(numbers.len() > 2, "{printed}");
+    daemon.stop("TERM");
+}
+
+#[test]
+fn a_job_that_the_state_lost_counts_as_removed() {
+    let fixture = DaemonFixture::new(&job("diff/1", LONG), "");
+    let daemon = fixture.start();
+    fixture.client(&["add", "diff/1"]).expect(0);
+    let (wait, printed) = wait_into_file(&fixture);
     while !printed().contains("watch.started") {
         std::thread::yield_now();
     }
