@@ -28,6 +28,8 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
+        // The runner may be a background job of a script, which ignores SIGINT; programs would inherit that.
+        forgewatch::os::signals::reset_ignored();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("home")).unwrap();
         Self { folder }

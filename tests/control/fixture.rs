@@ -240,6 +240,8 @@ impl Client {
 
 /// The program in `folder`, with a minimal environment.
 pub(crate) fn program(folder: &Path, args: &[&str]) -> Program {
+    // The runner may be a background job of a script, which ignores SIGINT; programs would inherit that.
+    forgewatch::os::signals::reset_ignored();
     let mut command = Command::new(env!("CARGO_BIN_EXE_forgewatch"));
     command
         .args(args)
