@@ -29,7 +29,7 @@
 //!
 //! | term | meaning |
 //! |---|---|
-//! | job | an image update or image diff on Clanforge, such as `diff/1234` |
+//! | job | an image update, image diff or image version on Clanforge, such as `diff/1234` |
 //! | watch | the record of following one job, from its start to one ending event |
 //! | poll | one status request with its result |
 //! | status | what a response says about a job, decoded and normalized |

@@ -155,15 +155,13 @@ impl ApiClient {
         let (prefix, id) = (self.base_url.path().trim_end_matches('/'), job.id);
         let account = self.account_service_id;
         let diff_info = if diff_info { "&diff_info=1" } else { "" };
-        let (endpoint, update_id) = match (job.kind, address) {
-            (JobKind::Diff, _) => (format!("imagediff/{id}"), String::new()),
-            (JobKind::Update, UpdateAddress::Query) => {
-                ("imageupdate".to_owned(), format!("updateid={id}&"))
-            }
-            (JobKind::Update, _) => (format!("imageupdate/{id}"), String::new()),
+        let (id_in_path, update_id) = match (job.kind, address) {
+            (JobKind::Update, UpdateAddress::Query) => (String::new(), format!("updateid={id}&")),
+            _ => (format!("/{id}"), String::new()),
         };
+        let endpoint = job.kind.endpoint();
         let mut url = self.base_url.clone();
-        url.set_path(&format!("{prefix}/cfp/v1/{endpoint}/status"));
+        url.set_path(&format!("{prefix}/cfp/v1/{endpoint}{id_in_path}/status"));
         url.set_query(Some(&format!(
             "{update_id}accountserviceid={account}{diff_info}"
         )));

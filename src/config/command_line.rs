@@ -40,6 +40,8 @@ pub struct CommandLine {
     pub diffs: Vec<String>,
     /// Comma-separated lists of IDs.
     pub updates: Vec<String>,
+    /// Comma-separated lists of IDs.
+    pub versions: Vec<String>,
     /// `--jobs-file`; `-` is standard input.
     pub jobs_file: Option<PathBuf>,
     /// The text read from standard input for `jobs_file`. It can be read only once, but a daemon needs it at every reload.
@@ -58,7 +60,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// The JOB arguments, then `--diff`, `--update` and `--jobs-file`, without duplicates. None if there are none of them.
+    /// The JOB arguments, then those of the other flags, without duplicates. None if there are none of them.
     pub(super) fn jobs(&self, errors: &mut Vec<ConfigError>) -> Option<Vec<JobSpec>> {
         let mut list = JobList::default();
         let mut add = |flag, job: Result<JobRef, String>| match job {
@@ -71,6 +73,7 @@ impl CommandLine {
         let kinds = [
             ("--diff", JobKind::Diff, &self.diffs),
             ("--update", JobKind::Update, &self.updates),
+            ("--image-version", JobKind::Version, &self.versions),
         ];
         for (flag, kind, values) in kinds {
             for id in values.iter().flat_map(|value| value.split(',')) {
@@ -83,8 +86,9 @@ impl CommandLine {
                 Err(error) => errors.push(error),
             }
         }
-        let named = self.jobs.len() + self.diffs.len() + self.updates.len();
-        (named > 0 || self.jobs_file.is_some()).then_some(list.jobs)
+        let lists = [&self.jobs, &self.diffs, &self.updates, &self.versions];
+        let is_given = lists.iter().any(|list| !list.is_empty()) || self.jobs_file.is_some();
+        is_given.then_some(list.jobs)
     }
 
     /// Reads standard input only once.
@@ -193,7 +197,7 @@ pub fn wait(command_line: &CommandLine, env: &Env) -> Result<WaitSettings, Confi
     let labels = command_line.labels(&mut errors);
     let named = command_line.jobs(&mut errors).unwrap_or_default();
     if named.is_empty() && labels.is_empty() && errors.is_empty() {
-        let what = "no jobs to wait for; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE, or \
+        let what = "no jobs to wait for; name some with diff/1234, --diff 1234, --update 77, --image-version 5 or --jobs-file FILE, or \
                     select some with --label NAME=VALUE";
         errors.push(ConfigError::new(Origin::Unspecified, what));
     }

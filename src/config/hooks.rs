@@ -200,7 +200,10 @@ pub fn event_type(name: &str) -> Result<String, String> {
 
 pub(super) fn job_kind(word: &str) -> Result<JobKind, String> {
     let found = JobKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    found.ok_or_else(|| format!("expected \"diff\" or \"update\", found {}", quoted(word)))
+    found.ok_or_else(|| {
+        let found = quoted(word);
+        format!("expected \"diff\", \"update\" or \"version\", found {found}")
+    })
 }
 
 pub(super) fn name(text: &str) -> Result<&str, String> {

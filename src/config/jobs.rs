@@ -78,10 +78,12 @@ fn invalid_job(text: &str, error: &JobRefError) -> String {
     let shown = quoted(text);
     match error {
         JobRefError::Form(_) if text.parse::<JobId>().is_ok() => {
-            format!("invalid job {shown}; did you mean diff/{text} or update/{text}?")
+            format!(
+                "invalid job {shown}; did you mean diff/{text}, update/{text} or version/{text}?"
+            )
         }
         JobRefError::Form(_) => {
-            format!("invalid job {shown}: use a name such as diff/1234 or update/77")
+            format!("invalid job {shown}: use a name such as diff/1234, update/77 or version/5")
         }
         JobRefError::Id(_) => format!("invalid job {shown}: {ID_RANGE}"),
     }

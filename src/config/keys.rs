@@ -319,13 +319,13 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
         .required("[\"job.completed\"]"),
         array(
             "kinds",
-            "array of `\"diff\"` and `\"update\"`",
+            "array of `\"diff\"`, `\"update\"` and `\"version\"`",
             || JobKind::ALL.map(JobKind::as_str).to_vec(),
             |hook: &mut HookDraft, value, reader| hook.kinds = reader.array(value, hooks::job_kind),
         )
         .doc("Kinds of jobs whose events trigger the hook")
         .optional(
-            "jobs of both kinds, and events of forgewatch itself",
+            "jobs of all kinds, and events of forgewatch itself",
             "[\"update\"]",
         ),
         array(

@@ -183,7 +183,7 @@ fn check_any_jobs(jobs: Option<&[JobSpec]>, is_file_known: bool, errors: &mut Ve
         Some(jobs) => jobs.is_empty() && errors.is_empty(),
     };
     if is_certain {
-        let what = "no jobs to watch; name some with diff/1234, --diff 1234, --update 77, --jobs-file FILE, or [[jobs]] \
+        let what = "no jobs to watch; name some with diff/1234, --diff 1234, --update 77, --image-version 5, --jobs-file FILE, or [[jobs]] \
                     in a file named with --config";
         errors.push(ConfigError::new(Origin::Unspecified, what));
     }

@@ -18,6 +18,7 @@ mod fixture;
 mod hook_supervisor;
 mod hooks;
 mod http2;
+mod image_version;
 mod inherited;
 mod output;
 mod proxy;

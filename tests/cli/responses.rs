@@ -148,6 +148,35 @@ fn a_response_about_another_job_is_a_bad_response_that_names_both() {
 }
 
 #[test]
+fn the_id_in_a_response_is_compared_with_that_of_a_job_of_the_same_kind_only() {
+    let watch = |job: &str, field: &str| {
+        let body = format!(r#"{{"{field}":78,"jobprogress":100}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let base = format!("http://{}", serve((head + &body).into_bytes()));
+        let args = ["--give-up-after", "200ms", job];
+        Sandbox::new().watch_at(&base, &args).run()
+    };
+    let fields = ["diffid", "updateid", "imageversionid"];
+    for (kind, own) in ["diff", "update", "version"].into_iter().zip(fields) {
+        for field in fields {
+            if field == own {
+                watch(&format!("{kind}/78"), field).expect(0);
+                let job = format!("{kind}/5");
+                let end = watch(&job, field).expect(6).end_of(&job);
+                let message = format!("about {kind}/78 instead of {job}");
+                assert_eq!(end["error_kind"], "bad_response", "{end}");
+                assert!(
+                    end["error_message"].as_str().unwrap().contains(&message),
+                    "{end}"
+                );
+            } else {
+                watch(&format!("{kind}/5"), field).expect(0);
+            }
+        }
+    }
+}
+
+#[test]
 fn odd_header_lines_are_skipped() {
     let many: Vec<u8> = (0..500)
         .flat_map(|n| format!("X-{n}: x\r\n").into_bytes())

@@ -45,7 +45,7 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
         ),
         (
             hook(&format!("{run}kinds = ['dif', 'update', 'x']\n")),
-            &["\"update\", found \"dif\"", "\"update\", found \"x\""],
+            &["\"version\", found \"dif\"", "\"version\", found \"x\""],
         ),
         (
             hook(&format!(

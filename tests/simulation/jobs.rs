@@ -220,7 +220,7 @@ fn set_temporary_quirks(status: &mut Status, server_s: i64, quirk: &impl Fn(Faul
 pub(crate) fn random_jobs(world: &World) -> BTreeMap<JobRef, SimJob> {
     let many = world.draw(|rng| rng.log_uniform(5));
     let job = |n: u64| {
-        let kind = world.draw(|rng| rng.pick(&["diff", "update"]));
+        let kind = world.draw(|rng| rng.pick(&["diff", "update", "version"]));
         format!("{kind}/{n}").parse().unwrap()
     };
     (1..=many).map(|n| (job(n), SimJob::new(world))).collect()

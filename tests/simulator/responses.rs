@@ -35,6 +35,17 @@ fn a_queued_update_has_no_start_time_and_success_true() {
 }
 
 #[test]
+fn the_id_of_a_version_is_its_imageversionid() {
+    let (_server, mut client) = ended("version/5", "");
+    let value = client.status("version/5").json();
+    assert_eq!(value["imageversionid"], 5);
+    assert_eq!(value["success"], true);
+    for absent in ["added", "diffid", "updateid"] {
+        assert!(value.get(absent).is_none(), "{value}");
+    }
+}
+
+#[test]
 fn diff_info_adds_the_names() {
     let server = diff("game = \"G\"\nimage = \"I\"\nmachine = \"M\"\n");
     let value = RawClient::new(&server)

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The two kinds of Clanforge jobs with a status endpoint.
+/// The kinds of Clanforge jobs with a status endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
@@ -15,17 +15,29 @@ pub enum JobKind {
     Diff,
     /// An image update: copies a build to a build machine.
     Update,
+    /// An image version: makes a diff the live image.
+    Version,
 }
 
 impl JobKind {
-    /// Both kinds, in the order in which lists show them.
-    pub const ALL: [Self; 2] = [Self::Diff, Self::Update];
+    /// All kinds, in the order in which lists show them.
+    pub const ALL: [Self; 3] = [Self::Diff, Self::Update, Self::Version];
 
-    /// The part of the job's name before the slash: `diff` or `update`.
+    /// The part of the job's name before the slash.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Diff => "diff",
             Self::Update => "update",
+            Self::Version => "version",
+        }
+    }
+
+    /// The part of the status address below `/cfp/v1/` that names the kind.
+    pub fn endpoint(self) -> &'static str {
+        match self {
+            Self::Diff => "imagediff",
+            Self::Update => "imageupdate",
+            Self::Version => "imageversion",
         }
     }
 }
@@ -68,7 +80,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A job, written `diff/1234` or `update/77`.
+/// A job, written `diff/1234`, `update/77` or `version/5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobRef {
     /// Its kind.
@@ -113,8 +125,8 @@ impl<'de> Deserialize<'de> for JobRef {
 /// A text is not a job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobRefError {
-    /// Neither `diff/…` nor `update/…`.
-    #[error("invalid job {0:?}: use diff/1234 or update/77")]
+    /// Not a kind, a slash and an ID.
+    #[error("invalid job {0:?}: use diff/1234, update/77 or version/5")]
     Form(String),
     /// The number is not a positive 64-bit integer.
     #[error("invalid job ID {0:?}: use a whole number from 1 to {max}", max = u64::MAX)]

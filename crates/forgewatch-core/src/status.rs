@@ -36,6 +36,8 @@ pub struct Status {
     pub diff_id: Option<JobId>,
     /// `updateid`, above 0.
     pub update_id: Option<JobId>,
+    /// `imageversionid`, above 0. A version's own ID; a diff has it too, with another meaning.
+    pub version_id: Option<JobId>,
     /// Whether the response calls itself an error: `success` is false or `error` true. It counts only if the job failed.
     pub rejected: bool,
 }
@@ -59,6 +61,7 @@ impl Status {
         let id = match job.kind {
             JobKind::Diff => self.diff_id,
             JobKind::Update => self.update_id,
+            JobKind::Version => self.version_id,
         };
         let found = JobRef { id: id?, ..job };
         (found != job).then_some(found)

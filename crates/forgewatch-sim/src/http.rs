@@ -144,13 +144,8 @@ impl HttpRequest {
             .strip_prefix("/cfp/v1/")?
             .strip_suffix("/status")?
             .split_once('/')?;
-        let kind = match kind {
-            "imagediff" => JobKind::Diff,
-            "imageupdate" => JobKind::Update,
-            _ => return None,
-        };
         Some(JobRef {
-            kind,
+            kind: JobKind::ALL.into_iter().find(|k| k.endpoint() == kind)?,
             id: id.parse().ok()?,
         })
     }
@@ -246,6 +241,8 @@ mod tests {
             "diff/1234"
         );
         assert_eq!(job("/cfp/v1/imageupdate/77/status").unwrap(), "update/77");
+        let version = "/cfp/v1/imageversion/5/status?accountserviceid=1";
+        assert_eq!(job(version).unwrap(), "version/5");
         let in_query = "/cfp/v1/imageupdate/status?accountserviceid=1&updateid=77";
         assert_eq!(job(in_query).unwrap(), "update/77");
         for other in [
@@ -259,6 +256,7 @@ mod tests {
             "/cfp/v1/imageupdate/status",
             "/cfp/v1/imageupdate/status?updateid=0",
             "/cfp/v1/imagediff/status?diffid=1",
+            "/cfp/v1/imageversion/status?imageversionid=5",
         ] {
             assert_eq!(job(other), None, "{other}");
         }

@@ -67,7 +67,7 @@ fn fields(
 ) -> Vec<(&'static str, Value)> {
     let style = job.json_style;
     let id = job.name.id.get();
-    let diff = job.name.kind == JobKind::Diff;
+    let kind = job.name.kind;
     let number = |n: i64| style.number(n);
     // fields that may be missing, and fields that may be null
     let spare = |value: Value| (style != JsonStyle::Sparse).then_some(value);
@@ -77,9 +77,15 @@ fn fields(
     } else {
         Value::Null
     };
-    let version = 40_000 + (id % 10_000) as i64;
+    let own_id = spare(style.number(id));
+    // The vendor's page on diffs has the ID of a version, too.
+    let version_id = match kind {
+        JobKind::Diff => spare(number(40_000 + (id % 10_000) as i64)),
+        JobKind::Update => None,
+        JobKind::Version => own_id.clone(),
+    };
     [
-        ("imageversionid", spare(number(version)).filter(|_| diff)),
+        ("imageversionid", version_id),
         ("jobcreated", Some(number(times.created))),
         (
             "joberror",
@@ -96,15 +102,13 @@ fn fields(
             optional(times.started.map(|at| style.start(at))),
         ),
         ("jobstateid", spare(number(snapshot.state.id()))),
-        ("success", (!diff).then_some(json!(true))),
+        ("success", (kind != JobKind::Diff).then_some(json!(true))),
         (
             "jobstatename",
             Some(json!(state_name(snapshot.state, style))),
         ),
-        (
-            if diff { "diffid" } else { "updateid" },
-            spare(style.number(id)),
-        ),
+        ("diffid", own_id.clone().filter(|_| kind == JobKind::Diff)),
+        ("updateid", own_id.filter(|_| kind == JobKind::Update)),
         ("jobupdated", Some(number(times.updated))),
     ]
     .into_iter()

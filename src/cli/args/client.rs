@@ -181,7 +181,7 @@ pub enum ListOrder {
 
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// Job such as diff/1234 or update/77
+    /// Job such as diff/1234, update/77 or version/5
     #[arg(value_name = "JOB")]
     pub job: JobRef,
     /// Print as a JSON object

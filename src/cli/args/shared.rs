@@ -11,7 +11,7 @@ use crate::config::settings::OutputFormat;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Jobs")]
 pub struct JobArgs {
-    /// Job such as diff/1234 or update/77
+    /// Job such as diff/1234, update/77 or version/5
     #[arg(value_name = "JOB", help_heading = None::<&str>)]
     pub names: Vec<String>,
     /// IDs of image diffs, separated by commas
@@ -20,6 +20,9 @@ pub struct JobArgs {
     /// IDs of image updates, separated by commas
     #[arg(long, value_name = "IDS")]
     pub update: Vec<String>,
+    /// IDs of image versions, separated by commas
+    #[arg(long, value_name = "IDS")]
+    pub image_version: Vec<String>,
     /// File with one job per line; `#` starts a comment, `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub jobs_file: Option<PathBuf>,
@@ -31,6 +34,7 @@ impl JobArgs {
             jobs: self.names,
             diffs: self.diff,
             updates: self.update,
+            versions: self.image_version,
             jobs_file: self.jobs_file,
             ..CommandLine::default()
         }

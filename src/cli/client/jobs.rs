@@ -90,7 +90,7 @@ fn parse_jobs(
 
 fn no_jobs(or: &str) -> CommandError {
     CommandError::usage(format!(
-        "no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE{or}"
+        "no jobs; name some with diff/1234, --diff 1234, --update 77, --image-version 5 or --jobs-file FILE{or}"
     ))
 }
 

@@ -1,5 +1,5 @@
-//! A hook that adds the next job, as in `config/examples/chain.toml`: whenever the daemon is killed, that job gets exactly
-//! one watch.
+//! Hooks that add the next job, as in `config/examples/chain.toml`: whenever the daemon is killed, each job gets exactly one
+//! watch.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,61 +13,79 @@ use crate::fixture::job;
 const CONFIG: &str = include_str!("../../../config/examples/chain.toml");
 const HOOK: &str = include_str!("../../../config/examples/chain.sh");
 
-/// The first run never ends.
-const CREATE_DIFF: &str = "echo $1 >> created; test -e may-create || exec sleep 600; echo 99";
-/// The first `forgewatch add` never returns to the hook.
+/// The two jobs that hooks add, in order: kind, ID, and the ID of the job before.
+const STEPS: [(&str, &str, &str); 2] = [("diff", "99", "77"), ("version", "5", "99")];
+
+/// The first run for each kind is killed before it creates the job.
+fn create(kind: &str, id: &str) -> String {
+    format!(
+        "echo $1 >> started-{kind}; test -e may-create-{kind} || exec sleep 600; echo $1 >> created-{kind}; echo {id}"
+    )
+}
+
+/// The first `forgewatch add` of each kind never returns to the hook.
 const ADD: &str = concat!(
     env!("CARGO_BIN_EXE_forgewatch"),
-    " \"$@\" || exit; echo $* >> added; test -e may-return || exec sleep 600"
+    " \"$@\" || exit; kind=${2%%/*}; echo $* >> added-$kind; test -e may-return-$kind || exec sleep 600"
 );
 
 #[test]
-fn a_hook_that_adds_the_next_job_starts_one_watch_whenever_the_daemon_is_killed() {
-    let fixture = DaemonFixture::new(&(job("update/77", "") + &job("diff/99", "")), "");
+fn a_chain_of_hooks_starts_one_watch_per_step_whenever_the_daemon_is_killed() {
+    let jobs = ["update/77", "diff/99", "version/5"].map(|name| job(name, ""));
+    let fixture = DaemonFixture::new(&jobs.concat(), "");
     install_example(&fixture);
 
     let path = format!("{}:/usr/bin:/bin", fixture.path("bin").display());
     let start = || fixture.start_with("PATH", &path);
-    let daemon = start();
-    await_line(&fixture, "created");
-    daemon.stop("KILL");
-    fs::write(fixture.path("may-create"), "").unwrap();
-
     let mut daemon = start();
-    daemon.await_event("job.watching", "diff/99");
-    await_line(&fixture, "added");
-    daemon.stop("KILL");
-    fs::write(fixture.path("may-return"), "").unwrap();
-
-    let mut daemon = start();
-    daemon.await_line("delivery", |line| line["message"] == "delivered");
-    assert_eq!(
-        fixture.lines("added").len(),
-        2,
-        "once before the kill, once after it"
-    );
-    assert_eq!(
-        fixture.lines("created"),
-        ["77", "77"],
-        "once interrupted, once complete"
-    );
+    for (kind, ..) in STEPS {
+        for (line, permission) in [("started", "may-create"), ("added", "may-return")] {
+            await_line(&fixture, &format!("{line}-{kind}"));
+            daemon.stop("KILL");
+            fs::write(fixture.path(&format!("{permission}-{kind}")), "").unwrap();
+            daemon = start();
+        }
+    }
     let events = || {
         let events = fixture.client(&["events"]).expect(0).stdout;
         let lines = events
             .lines()
             .map(|line| serde_json::from_str(line).unwrap());
-        let of_job = lines.filter(|event: &Value| event["job"] == "diff/99");
-        of_job.collect::<Vec<_>>()
+        lines.collect::<Vec<Value>>()
     };
-    if !types(&events()).contains(&"job.completed") {
-        daemon.await_event("job.completed", "diff/99");
+    let of_job = |job: &str| {
+        let events = events().into_iter().filter(|event| event["job"] == job);
+        events.collect::<Vec<_>>()
+    };
+    let is_done = || types(&of_job("version/5")).contains(&"job.completed");
+    let has_deliveries = || {
+        fixture
+            .client(&["hooks", "list", "--json"])
+            .expect(0)
+            .stdout
+            .trim()
+            != "[]"
+    };
+    while !is_done() || has_deliveries() {
+        thread::yield_now();
     }
-    let events = events();
-    for once in ["job.watching", "job.completed"] {
-        let times = types(&events).iter().filter(|&&kind| kind == once).count();
-        assert_eq!(times, 1, "{events:#?}");
+
+    for (kind, id, before) in STEPS {
+        let added = fixture.lines(&format!("added-{kind}")).len();
+        assert!(added >= 2, "{kind}: once before the kill, once after it");
+        assert_eq!(
+            fixture.lines(&format!("created-{kind}")),
+            [before],
+            "{kind}"
+        );
+        let events = of_job(&format!("{kind}/{id}"));
+        for once in ["job.watching", "job.completed"] {
+            let times = types(&events).iter().filter(|&&kind| kind == once).count();
+            assert_eq!(times, 1, "{events:#?}");
+        }
+        let after = events[0]["labels"]["after"].as_str().unwrap();
+        assert!(after.ends_with(&format!("/{before}")), "{after}");
     }
-    assert_eq!(events[0]["labels"]["after"], "update/77");
     daemon.stop("TERM");
 }
 
@@ -79,7 +97,8 @@ fn await_line(fixture: &DaemonFixture, name: &str) {
 
 /// Installs the example as its reader would, with the paths of the fixture.
 fn install_example(fixture: &DaemonFixture) {
-    let create = fixture.script("create", CREATE_DIFF);
+    let create_diff = fixture.script("create-diff", &create("diff", "99"));
+    let create_version = fixture.script("create-version", &create("version", "5"));
     fs::create_dir(fixture.path("bin")).unwrap();
     fixture.script("bin/forgewatch", ADD);
     let hook = fixture.sim.sandbox.file("chain.sh", HOOK);
@@ -90,7 +109,8 @@ fn install_example(fixture: &DaemonFixture) {
         ("https://api.multiplay.co.uk", fixture.sim.server.base_url()),
         ("/var/lib/forgewatch", folder.clone()),
         ("/run/forgewatch", folder.clone()),
-        ("/usr/local/libexec/create-diff", create),
+        ("/usr/local/libexec/create-diff", create_diff),
+        ("/usr/local/libexec/create-version", create_version),
     ] {
         assert!(config.contains(example), "{example}");
         config = config.replace(example, &here);

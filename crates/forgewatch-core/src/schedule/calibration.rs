@@ -240,9 +240,11 @@ impl Lifetime {
 
 /// The calibration of a server, by kind of job. Serializes to a few hundred bytes; losing it only costs some requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Calibration {
     diff: KindCalibration,
     update: KindCalibration,
+    version: KindCalibration,
 }
 
 impl Calibration {
@@ -251,6 +253,7 @@ impl Calibration {
         match kind {
             JobKind::Diff => &self.diff,
             JobKind::Update => &self.update,
+            JobKind::Version => &self.version,
         }
     }
 
@@ -259,6 +262,7 @@ impl Calibration {
         match kind {
             JobKind::Diff => self.diff.update(update),
             JobKind::Update => self.update.update(update),
+            JobKind::Version => self.version.update(update),
         }
     }
 }
@@ -332,7 +336,9 @@ mod tests {
             ..CalibrationUpdate::default()
         };
         calibration.update(JobKind::Update, &update);
-        assert_eq!(calibration.of(JobKind::Diff), &KindCalibration::default());
+        for other in [JobKind::Diff, JobKind::Version] {
+            assert_eq!(calibration.of(other), &KindCalibration::default());
+        }
         assert_eq!(calibration.of(JobKind::Update).lifetimes(), 1);
     }
 }

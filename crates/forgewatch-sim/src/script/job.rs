@@ -293,10 +293,10 @@ impl JobChecker<'_> {
         let Some(files) = files else {
             return Ok(FileCounts::default());
         };
-        if kind == JobKind::Update {
+        if kind != JobKind::Diff {
             return self.fail_at(
                 &files,
-                "files requires a diff: an update does not list files",
+                "files requires a diff: other jobs do not list files",
             );
         }
         let counts = *files.get_ref();
@@ -317,11 +317,11 @@ impl JobChecker<'_> {
         machine: Option<Spanned<String>>,
     ) -> Result<ScriptedNames, ScriptError> {
         if let Some(name) = [&game, &image, &machine].into_iter().flatten().next()
-            && kind == JobKind::Update
+            && kind != JobKind::Diff
         {
             return self.fail_at(
                 name,
-                "game, image and machine require a diff: an update does not have them",
+                "game, image and machine require a diff: other jobs do not have them",
             );
         }
         let or = |name: Option<Spanned<String>>, default: &str| {

@@ -263,6 +263,11 @@ fn a_job_id_is_a_number_above_0() {
         let id = |id: Option<JobId>| id.map(JobId::get);
         assert_eq!(id(with("diffid", value).diff_id), expected, "{value}");
         assert_eq!(id(with("updateid", value).update_id), expected, "{value}");
+        assert_eq!(
+            id(with("imageversionid", value).version_id),
+            expected,
+            "{value}"
+        );
     }
 }
 

@@ -180,6 +180,7 @@ fn reference(body: &Value) -> Option<DecodedBody> {
         },
         diff_id: job_id(get("diffid")),
         update_id: job_id(get("updateid")),
+        version_id: job_id(get("imageversionid")),
     })))
 }
 
