@@ -17,7 +17,7 @@ use forgewatch_core::event::WatchId;
 use forgewatch_core::job::{JobId, JobKind, JobRef, JobState};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::schedule::{Calibration, Policy};
+use forgewatch_core::schedule::{Policy, ServerCalibration};
 use forgewatch_core::status::Status;
 use forgewatch_core::verdict::PollError;
 use forgewatch_core::watch::Watch;
@@ -136,7 +136,7 @@ fn engine(interval: Duration) -> Outcome<InstantEngine> {
         rng: SeededRng::new(1),
         limits: limits(interval)?,
         throttle,
-        calibration: Calibration::default(),
+        calibration: ServerCalibration::default(),
     }))
 }
 

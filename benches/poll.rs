@@ -22,7 +22,7 @@ use forgewatch::store;
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::schedule::Calibration;
+use forgewatch_core::schedule::ServerCalibration;
 use forgewatch_core::verdict::PollError;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -234,7 +234,7 @@ fn engine(
         rng: SeededRng::new(1),
         limits: settings.limits.clone(),
         throttle,
-        calibration: Calibration::default(),
+        calibration: ServerCalibration::default(),
     });
     for (n, job) in (0_u128..).zip(jobs) {
         engine.watch(WatchId(n.to_ne_bytes()), *job, None);

@@ -48,7 +48,6 @@ fn watch(
         settings: loaded.settings,
         options: loaded.one_shot,
         output,
-        keep_calibration: false,
     };
     one_shot::run(config, env)
 }

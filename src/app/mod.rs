@@ -36,7 +36,6 @@ pub fn watch(command_line: CommandLine, until_done: bool, env: &Env) -> Result<u
         client,
         options: loaded.one_shot,
         output: loaded.output,
-        keep_calibration: true,
     };
     Ok(one_shot::run(config, env)?.exit_code)
 }

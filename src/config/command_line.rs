@@ -55,6 +55,7 @@ pub struct CommandLine {
     pub job_timeout: Option<String>,
     pub fail_fast: bool,
     pub again: bool,
+    pub no_learn: bool,
     pub heartbeat: Option<String>,
     pub squashed_as: Option<SquashedAs>,
 }
@@ -165,6 +166,7 @@ impl CommandLine {
             ),
             fail_fast: self.fail_fast,
             again: self.again,
+            learn: !self.no_learn,
             heartbeat: option(
                 "--heartbeat",
                 self.heartbeat.as_deref(),

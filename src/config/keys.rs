@@ -227,6 +227,14 @@ pub(super) static SETTINGS: [Section<Settings>; 5] = [
             .doc("End a watch whose polls have failed for this long, or `never`")
             .default_by_mode("10m", "never")
             .flag("--give-up-after", "DURATION"),
+            switch("learn_from_loopback", |s: &mut Settings, on| {
+                s.learn_from_loopback = on;
+            })
+            .doc(
+                "Learn how long jobs run from a server on a loopback address too; \
+                 simulated jobs say little about others",
+            )
+            .default("false"),
         ],
     ),
     Section::of_daemon(

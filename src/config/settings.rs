@@ -10,10 +10,12 @@ use url::Url;
 
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
+use forgewatch_core::schedule::ServerKey;
 
 use super::value;
 use crate::clanforge::ApiSettings;
 use crate::hooks::HookSpec;
+use crate::http_client::is_loopback;
 
 /// What the configuration is for; some defaults and sections depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Settings {
     /// Used if the environment has no credentials.
     pub credentials_file: Option<PathBuf>,
     pub limits: Limits,
+    /// Whether jobs of a server on a loopback address teach how long jobs run.
+    pub learn_from_loopback: bool,
     /// The daemon's; a one-shot uses [`OneShotSettings::state`].
     pub state: StateSettings,
     /// Unused by a one-shot.
@@ -60,6 +64,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The server that the calibration learns from; None if it is not to learn.
+    pub fn server(&self) -> Option<ServerKey> {
+        let base_url = &self.api.base_url;
+        let learns = self.learn_from_loopback || !is_loopback(base_url);
+        learns.then(|| ServerKey {
+            api: base_url.origin().ascii_serialization(),
+            account_service_id: self.api.account_service_id,
+        })
+    }
+
     /// Placeholders, which the defaults of the table of keys overwrite.
     pub(super) fn unset(base_url: Url, mode: RunMode) -> Self {
         Self {
@@ -70,6 +84,7 @@ impl Settings {
                 refusal_ends: mode == RunMode::OneShot,
                 ..Limits::default()
             },
+            learn_from_loopback: false,
             state: StateSettings::default(),
             control: ControlSettings::default(),
             jobs: Vec::new(),
@@ -110,6 +125,8 @@ pub struct OneShotSettings {
     pub fail_fast: bool,
     /// Starts new watches of jobs whose end is in the state file.
     pub again: bool,
+    /// Whether to use and update the calibration in the cache.
+    pub learn: bool,
     /// Interval of heartbeat lines in `text`; None is never.
     pub heartbeat: Option<Duration>,
     /// None counts squashed jobs separately.

@@ -17,6 +17,7 @@ use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
+use forgewatch_core::schedule::{ServerCalibration, ServerKey};
 use forgewatch_core::watch::Watch;
 
 /// Delay before a full disk is tried again.
@@ -28,6 +29,8 @@ pub const LOCKED_FILE: &str = "the state file, which another program has locked"
 /// Everything that a reload can change.
 pub struct DaemonConfig<A, P> {
     pub api: A,
+    /// Whose jobs the calibration learns from; None to learn nothing.
+    pub server: Option<ServerKey>,
     pub throttle: Throttle,
     pub limits: Limits,
     /// Each job once.
@@ -99,9 +102,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             mut new_watch_id,
             seed,
         } = parts;
-        let calibration = stored
-            .calibration
-            .and_then(|json| serde_json::from_str(&json).ok());
+        let calibration = ServerCalibration::new(config.server, stored.calibration.as_deref());
         let watcher = Watcher::new(WatcherParts {
             id: new_watch_id().map_err(StartupError::Entropy)?,
             seed,
@@ -110,7 +111,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             clock: clock.clone(),
             limits: config.limits.clone(),
             throttle: config.throttle,
-            calibration: calibration.unwrap_or_default(),
+            calibration,
             hooks: &config.hooks,
             executor: config.executor,
             deliveries: stored.deliveries,
@@ -171,7 +172,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         self.limits = config.limits.clone();
         self.retain = config.retain;
         self.engine
-            .configure(config.api, config.limits, config.throttle);
+            .configure(config.api, config.server, config.limits, config.throttle);
         self.hooks.configure(&config.hooks, config.executor);
         self.apply(plan);
         self.emit(EventType::WatchReloaded, self.jobs());

@@ -281,7 +281,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     }
 
     fn save_calibration(&self) {
-        let Ok(json) = serde_json::to_string(self.engine.calibration()) else {
+        let Some(json) = self.engine.calibration().to_json() else {
             return;
         };
         let store = self.outbox.store().clone();

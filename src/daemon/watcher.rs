@@ -6,7 +6,7 @@ use forgewatch_core::delivery::{DeliveryRow, PayloadError};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::limits::Limits;
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::schedule::Calibration;
+use forgewatch_core::schedule::ServerCalibration;
 
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, EngineParts, SystemEvents, Throttle};
@@ -23,7 +23,7 @@ pub struct WatcherParts<'a, A, S, C, P> {
     pub clock: C,
     pub limits: Limits,
     pub throttle: Throttle,
-    pub calibration: Calibration,
+    pub calibration: ServerCalibration,
     pub hooks: &'a [HookSpec],
     pub executor: P,
     /// Those of an earlier process.

@@ -10,7 +10,6 @@ use crate::store::{AddedBy, Commit, PollSample, SavedWatch, Store, StoreError};
 use forgewatch_core::circuit_breaker::PollOutcome;
 use forgewatch_core::poll_log::PollRecord;
 use forgewatch_core::retry;
-use forgewatch_core::schedule::CalibrationUpdate;
 use forgewatch_core::time::Moment;
 use forgewatch_core::watch::{Context, Effects, FreshStatus, Input, Next, Watch};
 
@@ -73,7 +72,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             now,
             server_now_ms: self.server_clock.now_ms(now.wall_ms),
             limits: &self.limits,
-            calibration: &self.calibration,
+            calibration: self.calibration.get(),
             refusal_is_global: self.watches.refusal_is_global(slot),
         };
         let (watch, effects) = watch.step(input, &cx, &mut self.rng);
@@ -190,11 +189,8 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             Next::End {
                 calibration_update, ..
             } => {
-                // A job that had ended before its first poll gives no samples.
-                let update = calibration_update.filter(|it| *it != CalibrationUpdate::default());
-                if let Some(update) = update {
+                if let Some(update) = calibration_update {
                     self.calibration.update(kind, &update);
-                    self.has_learned = true;
                 }
                 self.throttle.circuit_breaker.cancel_probe(slot);
                 self.watches.remove(slot);

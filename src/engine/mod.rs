@@ -38,7 +38,7 @@ use crate::store::{SavedWatch, Store, StoreError};
 use forgewatch_core::event::{Event, JobMeta, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
-use forgewatch_core::schedule::{Calibration, ServerClock};
+use forgewatch_core::schedule::{ServerCalibration, ServerClock, ServerKey};
 use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::PollError;
 use forgewatch_core::watch::{Effects, Input, InvalidSavedWatch, Watch};
@@ -55,7 +55,7 @@ pub struct EngineParts<A, S, C> {
     pub rng: SeededRng,
     pub limits: Limits,
     pub throttle: Throttle,
-    pub calibration: Calibration,
+    pub calibration: ServerCalibration,
 }
 
 pub struct Engine<A, S, C> {
@@ -64,8 +64,7 @@ pub struct Engine<A, S, C> {
     clock: C,
     rng: SeededRng,
     limits: Limits,
-    calibration: Calibration,
-    has_learned: bool,
+    calibration: ServerCalibration,
     /// Set once the store cannot be trusted any more.
     store_failure: Option<StoreError>,
     /// No poll starts; the commits in flight are awaited.
@@ -106,7 +105,6 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             rng: parts.rng,
             limits: parts.limits,
             calibration: parts.calibration,
-            has_learned: false,
             store_failure: None,
             shutting_down: false,
             server_clock: ServerClock::default(),
@@ -161,9 +159,17 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         }
     }
 
-    /// Replaces client, limits and throttle. Polls in flight continue with the old ones.
-    pub fn configure(&mut self, api: A, limits: Limits, throttle: Throttle) {
+    /// Replaces client, limits and throttle. Polls in flight continue with the old ones. Another server has a
+    /// calibration of its own.
+    pub fn configure(
+        &mut self,
+        api: A,
+        server: Option<ServerKey>,
+        limits: Limits,
+        throttle: Throttle,
+    ) {
         self.api = Rc::new(api);
+        self.calibration.configure(server);
         self.limits = limits;
         self.throttle.configure(throttle, self.clock.now().up_ms);
         self.step_waiting(Watch::is_refused, &Input::PollNow);
@@ -194,12 +200,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         self.watches.watches()
     }
 
-    /// Whether an ended job has changed the calibration.
-    pub fn has_learned(&self) -> bool {
-        self.has_learned
-    }
-
-    pub fn calibration(&self) -> &Calibration {
+    pub fn calibration(&self) -> &ServerCalibration {
         &self.calibration
     }
 

@@ -1,31 +1,45 @@
-//! The calibration that one-shots share, in the user's cache directory. Losing it is harmless, so errors are only logged.
+//! The calibrations that one-shots share, in the user's cache directory: a file for each server. Losing one is harmless, so
+//! errors are only logged.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use forgewatch_core::schedule::Calibration;
+use forgewatch_core::schedule::ServerKey;
 
-/// A valid file has a few hundred bytes.
-const MAX_FILE_SIZE: u64 = 64 * 1024;
+/// A valid file has a few kilobytes.
+const MAX_FILE_SIZE: u64 = 1024 * 1024;
 
-/// Reads the file; a missing or invalid one gives the default.
-pub fn load(path: &Path) -> Calibration {
-    read(path).unwrap_or_else(|error| {
+/// `calibration/HOST-ACCOUNT.json`, with `_` for characters other than letters, digits, `.` and `-`. The file has the
+/// complete key, so that two servers may have the same name.
+pub fn file_name(server: &ServerKey) -> PathBuf {
+    let (_, host) = server.api.split_once("://").unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let host: String = host
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .collect();
+    Path::new("calibration").join(format!("{host}-{}.json", server.account_service_id))
+}
+
+/// Reads the file; None if it is missing or unreadable.
+pub fn load(path: &Path) -> Option<String> {
+    let content = read(path);
+    if let Err(error) = &content {
         tracing::debug!(
             target: "forgewatch::store",
             path = %path.display(),
             %error,
             "calibration not loaded"
         );
-        Calibration::default()
-    })
+    }
+    content.ok()
 }
 
 /// Writes the file under a temporary name and renames it, so that a reader never sees a part of it.
-pub fn save(path: &Path, calibration: &Calibration) {
-    if let Err(error) = write(path, calibration) {
+pub fn save(path: &Path, json: &str) {
+    if let Err(error) = write(path, json) {
         tracing::debug!(
             target: "forgewatch::store",
             path = %path.display(),
@@ -35,15 +49,15 @@ pub fn save(path: &Path, calibration: &Calibration) {
     }
 }
 
-fn read(path: &Path) -> io::Result<Calibration> {
+fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?
         .take(MAX_FILE_SIZE)
         .read_to_string(&mut text)?;
-    Ok(serde_json::from_str(&text)?)
+    Ok(text)
 }
 
-fn write(path: &Path, calibration: &Calibration) -> io::Result<()> {
+fn write(path: &Path, json: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let name = path
@@ -52,7 +66,7 @@ fn write(path: &Path, calibration: &Calibration) -> io::Result<()> {
         .to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(&serde_json::to_vec(calibration)?))
+        .and_then(|mut file| file.write_all(json.as_bytes()))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -63,35 +77,42 @@ fn write(path: &Path, calibration: &Calibration) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forgewatch_core::job::JobKind;
 
     #[test]
-    fn a_saved_file_is_loaded_and_an_invalid_one_gives_the_default() {
+    fn a_saved_file_is_loaded_and_no_temporary_file_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/calibration.json");
-        assert_eq!(load(&path), Calibration::default());
-        let mut calibration = Calibration::default();
-        let update = forgewatch_core::watch::fixtures::calibration_update();
-        calibration.update(JobKind::Diff, &update);
-        assert_ne!(calibration, Calibration::default());
-        save(&path, &calibration);
-        assert_eq!(load(&path), calibration);
-        assert_eq!(
-            fs::read_dir(path.parent().unwrap()).unwrap().count(),
-            1,
-            "no temporary file is left"
-        );
-        for invalid in ["", "{", "[]", "{\"diff\":{\"lives\":1e999}}", "\u{0}"] {
-            fs::write(&path, invalid).unwrap();
-            assert_eq!(load(&path), Calibration::default(), "{invalid:?}");
-        }
+        assert_eq!(load(&path), None);
+        save(&path, "{}");
+        save(&path, "{\"jobs\":1}");
+        assert_eq!(load(&path).as_deref(), Some("{\"jobs\":1}"));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(load(&path), None);
     }
 
     #[test]
     fn a_folder_that_cannot_be_created_is_ignored() {
-        save(
-            Path::new("/dev/null/calibration.json"),
-            &Calibration::default(),
-        );
+        save(Path::new("/dev/null/calibration.json"), "{}");
+    }
+
+    #[test]
+    fn the_file_of_a_server_has_its_name() {
+        let name = |api: &str| {
+            file_name(&ServerKey {
+                api: api.to_owned(),
+                account_service_id: 5678,
+            })
+        };
+        for (api, want) in [
+            (
+                "https://api.multiplay.co.uk",
+                "calibration/api.multiplay.co.uk-5678.json",
+            ),
+            ("http://[::1]:8080", "calibration/___1__8080-5678.json"),
+            ("https://a/../../b", "calibration/a_.._.._b-5678.json"),
+        ] {
+            assert_eq!(name(api), Path::new(want));
+        }
     }
 }

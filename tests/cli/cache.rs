@@ -1,25 +1,40 @@
-//! The calibration in the user's cache: optional, and replaced if it is damaged.
+//! The calibration in the user's cache: optional, for one server each, and replaced if it is damaged.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::fixture::{SimFixture, files_below, job};
+use crate::fixture::{CliCommand, SimFixture, files_below, job};
 
 fn fixture() -> SimFixture {
     SimFixture::new(&job("diff/1", "duration = '1s'"))
 }
 
 fn calibration(fixture: &SimFixture) -> PathBuf {
-    fixture.sandbox.path("cache/forgewatch/calibration.json")
+    let host = fixture.server.base_url().replace("http://", "");
+    let name = format!("{}-5678.json", host.replace(':', "_"));
+    fixture
+        .sandbox
+        .path("cache/forgewatch/calibration")
+        .join(name)
+}
+
+/// A watch of the simulator that learns, which is on a loopback address.
+fn learning(fixture: &SimFixture, args: &[&str]) -> CliCommand {
+    let config = fixture
+        .sandbox
+        .file("config.toml", "[schedule]\nlearn_from_loopback = true\n");
+    fixture.watch(args).env("FORGEWATCH_CONFIG", config)
 }
 
 #[test]
 fn the_calibration_is_saved_in_the_cache_and_nowhere_else() {
     let fixture = fixture();
-    fixture.watch(&["diff/1"]).run().expect(0);
+    learning(&fixture, &["diff/1"]).run().expect(0);
     let kept = fs::read_to_string(calibration(&fixture)).unwrap();
-    serde_json::from_str::<serde_json::Value>(&kept).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(kept["api"], fixture.server.base_url());
+    assert_eq!(kept["account_service_id"], 5678);
     assert_eq!(
         files_below(&fixture.sandbox.path("cache")),
         [calibration(&fixture)]
@@ -29,26 +44,61 @@ fn the_calibration_is_saved_in_the_cache_and_nowhere_else() {
 }
 
 #[test]
+fn jobs_of_a_server_on_a_loopback_address_teach_nothing() {
+    let fixture = fixture();
+    fixture.watch(&["diff/1"]).run().expect(0);
+    assert!(files_below(&fixture.sandbox.path("cache")).is_empty());
+}
+
+#[test]
+fn no_learn_neither_reads_nor_writes_the_cache() {
+    let fixture = fixture();
+    let path = calibration(&fixture);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "{}").unwrap();
+    learning(&fixture, &["--no-learn", "diff/1"])
+        .run()
+        .expect(0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+}
+
+#[test]
+fn a_calibration_continues_for_its_own_account_only() {
+    let first = fixture();
+    learning(&first, &["diff/1"]).run().expect(0);
+    let first_kept = fs::read_to_string(calibration(&first)).unwrap();
+    for (account, lifetimes) in [("5678", 2), ("9", 1)] {
+        let fixture = fixture();
+        let earlier = first_kept
+            .replace(&first.server.base_url(), &fixture.server.base_url())
+            .replace(":5678,", &format!(":{account},"));
+        fs::create_dir_all(calibration(&fixture).parent().unwrap()).unwrap();
+        fs::write(calibration(&fixture), earlier).unwrap();
+        learning(&fixture, &["diff/1"]).run().expect(0);
+        let kept = fs::read_to_string(calibration(&fixture)).unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(kept["account_service_id"], 5678);
+        assert_eq!(kept["jobs"]["diff"]["lifetimes"], lifetimes, "{kept}");
+    }
+}
+
+#[test]
 fn without_xdg_cache_home_the_calibration_is_in_the_home_folder() {
     let fixture = fixture();
-    fixture
-        .watch(&["diff/1"])
+    learning(&fixture, &["diff/1"])
         .without_env("XDG_CACHE_HOME")
         .run()
         .expect(0);
-    assert!(
-        fixture
-            .sandbox
-            .path("home/.cache/forgewatch/calibration.json")
-            .is_file()
-    );
+    let kept = calibration(&fixture);
+    let name = kept.file_name().unwrap();
+    let folder = "home/.cache/forgewatch/calibration";
+    assert!(fixture.sandbox.path(folder).join(name).is_file());
 }
 
 #[test]
 fn a_job_that_did_not_end_is_not_in_the_calibration() {
     let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
-    fixture
-        .watch(&["--timeout", "300ms", "diff/1"])
+    learning(&fixture, &["--timeout", "300ms", "diff/1"])
         .run()
         .expect(124);
     assert!(!calibration(&fixture).exists());
@@ -59,12 +109,11 @@ fn a_damaged_calibration_is_replaced() {
     let huge = "9".repeat(400);
     for damaged in ["", "{", "[]", "null", r#"{"diff":{}}"#, "\u{0}", &huge] {
         let fixture = fixture();
-        let path = fixture
-            .sandbox
-            .file("cache/forgewatch/calibration.json", damaged);
-        let done = fixture.watch(&["diff/1"]).run().expect(0);
+        fs::create_dir_all(calibration(&fixture).parent().unwrap()).unwrap();
+        fs::write(calibration(&fixture), damaged).unwrap();
+        let done = learning(&fixture, &["diff/1"]).run().expect(0);
         assert_eq!(done.stderr, "");
-        assert_ne!(fs::read_to_string(path).unwrap(), damaged);
+        assert_ne!(fs::read_to_string(calibration(&fixture)).unwrap(), damaged);
     }
 }
 
@@ -74,10 +123,9 @@ fn a_cache_that_cannot_be_written_is_not_an_error() {
     // A file in place of the folder also stops root.
     fixture.sandbox.file("cache", "");
     fs::set_permissions(fixture.sandbox.path("home"), Permissions::from_mode(0o500)).unwrap();
-    let done = fixture.watch(&["diff/1"]).run().expect(0);
+    let done = learning(&fixture, &["diff/1"]).run().expect(0);
     assert_eq!(done.stderr, "");
-    let done = fixture
-        .watch(&["diff/1"])
+    let done = learning(&fixture, &["diff/1"])
         .without_env("HOME")
         .without_env("XDG_CACHE_HOME")
         .run()

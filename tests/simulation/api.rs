@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch_core::job::JobRef;
+use forgewatch_core::schedule::ServerKey;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -16,6 +17,14 @@ use crate::faults::Fault;
 use crate::jobs::{SimJob, StatusReply, random_jobs};
 use crate::log::ApiRequest;
 use crate::world::World;
+
+/// The key of the simulated API's calibration.
+pub(crate) fn server_key() -> ServerKey {
+    ServerKey {
+        api: "https://api.test".to_owned(),
+        account_service_id: 1,
+    }
+}
 
 /// Outlives the processes that poll it.
 pub(crate) struct ApiServer {

@@ -10,7 +10,7 @@ use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::api::{ApiServer, SimApi};
+use crate::api::{ApiServer, SimApi, server_key};
 use crate::checker::{Violation, check};
 use crate::clock::{SimClock, WallClock};
 use crate::commands;
@@ -182,6 +182,7 @@ impl Simulation {
         let hooks = SimHooks::new(&self.world, &self.wall_clock, &config);
         DaemonConfig {
             api: PlantedApi::new(SimApi(Rc::clone(&self.server)), self.bug),
+            server: Some(server_key()),
             throttle: config.throttle,
             limits: config.limits,
             jobs: config.jobs,

@@ -24,6 +24,7 @@ use forgewatch_core::time::Moment;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::api::server_key;
 use crate::clock::EPOCH_MS;
 use crate::rng::SimRng;
 
@@ -198,6 +199,7 @@ fn daemon_config(api: OutageApi) -> DaemonConfig<OutageApi, NoHooks> {
     };
     DaemonConfig {
         api,
+        server: Some(server_key()),
         throttle: Throttle {
             max_in_flight: 32,
             max_requests_per_second: REQUESTS_PER_SECOND,

@@ -42,6 +42,7 @@ pub(super) fn load_config(
     );
     let daemon_config = DaemonConfig {
         api,
+        server: settings.server(),
         throttle: throttle(&settings.api),
         limits: settings.limits.clone(),
         jobs: settings.jobs.clone(),

@@ -15,6 +15,7 @@ use crate::config::settings::{OneShotSettings, OutputFormat, Settings};
 use crate::hooks::Actions;
 use crate::os;
 use crate::report::StreamInfo;
+use crate::store::calibration;
 pub(super) use run::Finished;
 use run::{OneShotParts, OneShotRun};
 use state_file::StateFile;
@@ -24,8 +25,6 @@ pub(super) struct OneShotConfig {
     pub(super) client: ApiClient,
     pub(super) options: OneShotSettings,
     pub(super) output: OutputFormat,
-    /// Whether to load the calibration of earlier one-shots and save this one's.
-    pub(super) keep_calibration: bool,
 }
 
 /// Sets up output and engine, and watches until every job has ended.
@@ -38,16 +37,17 @@ pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandE
     let report = start_report(config.output, StreamInfo::auto, env)?;
     let (state, stored) =
         StateFile::open(config.options.state.as_deref()).map_err(CommandError::unusable)?;
-    let calibration_file = config
-        .keep_calibration
-        .then(|| calibration_file(env))
-        .flatten();
+    let server = config.settings.server().filter(|_| config.options.learn);
+    let calibration_file = server
+        .as_ref()
+        .and_then(|server| Some(cache_folder(env)?.join(calibration::file_name(server))));
     let parts = OneShotParts {
         settings: config.settings,
         options: config.options,
         client: config.client,
         actions,
         report,
+        server,
         calibration_file,
         state,
         stored,
@@ -57,14 +57,14 @@ pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandE
         .map_err(CommandError::internal)
 }
 
-/// `$XDG_CACHE_HOME/forgewatch/calibration.json`, or below `~/.cache`; None without either variable. As the XDG
-/// specification says, a relative path is ignored.
-fn calibration_file(env: &Env) -> Option<PathBuf> {
+/// `$XDG_CACHE_HOME/forgewatch`, or below `~/.cache`; None without either variable. As the XDG specification says, a
+/// relative path is ignored.
+fn cache_folder(env: &Env) -> Option<PathBuf> {
     let absolute = |name| env.path(name).filter(|p| p.is_absolute());
     let cache = absolute("XDG_CACHE_HOME")
         .map(Path::to_owned)
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    Some(cache.join("forgewatch").join("calibration.json"))
+    Some(cache.join("forgewatch"))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_calibration_file_follows_the_xdg_specification() {
+    fn the_cache_folder_follows_the_xdg_specification() {
         let env = |vars: &[(&str, &str)]| -> Env {
             vars.iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))
@@ -80,21 +80,15 @@ mod tests {
         };
         let home = ("HOME", "/home/ann");
         for (vars, want) in [
-            (
-                vec![home],
-                Some("/home/ann/.cache/forgewatch/calibration.json"),
-            ),
-            (
-                vec![home, ("XDG_CACHE_HOME", "/c")],
-                Some("/c/forgewatch/calibration.json"),
-            ),
+            (vec![home], Some("/home/ann/.cache/forgewatch")),
+            (vec![home, ("XDG_CACHE_HOME", "/c")], Some("/c/forgewatch")),
             (
                 vec![("XDG_CACHE_HOME", "c"), home],
-                Some("/home/ann/.cache/forgewatch/calibration.json"),
+                Some("/home/ann/.cache/forgewatch"),
             ),
             (vec![], None),
         ] {
-            assert_eq!(calibration_file(&env(&vars)), want.map(PathBuf::from));
+            assert_eq!(cache_folder(&env(&vars)), want.map(PathBuf::from));
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::report::{JobRow, Report};
 use crate::store::{Commit, Store, StoredState, calibration};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec, Outcome};
-use forgewatch_core::schedule::Calibration;
+use forgewatch_core::schedule::{ServerCalibration, ServerKey};
 use forgewatch_core::time::Moment;
 
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(super) struct OneShotParts {
     pub(super) client: ApiClient,
     pub(super) actions: Actions,
     pub(super) report: Report,
+    /// Whose jobs the calibration learns from, and its file.
+    pub(super) server: Option<ServerKey>,
     pub(super) calibration_file: Option<PathBuf>,
     pub(super) state: StateFile,
     pub(super) stored: StoredState,
@@ -78,9 +80,7 @@ impl OneShotRun {
     pub(super) async fn new(parts: OneShotParts) -> io::Result<Self> {
         let (settings, state, stored) = (parts.settings, parts.state, parts.stored);
         let calibration_file = parts.calibration_file;
-        let learned = calibration_file
-            .as_deref()
-            .map_or_else(Calibration::default, calibration::load);
+        let saved = calibration_file.as_deref().and_then(calibration::load);
         let deadline = deadline_after(parts.options.timeout);
         let jobs = settings.jobs.iter().map(|spec| spec.job);
         let mut earlier = (state
@@ -105,7 +105,7 @@ impl OneShotRun {
             clock,
             limits: settings.limits,
             throttle: throttle(&settings.api),
-            calibration: learned,
+            calibration: ServerCalibration::new(parts.server, saved.as_deref()),
             hooks: &settings.hooks,
             executor: parts.actions,
             deliveries: stored.deliveries,
@@ -180,12 +180,10 @@ impl OneShotRun {
         self.watch_jobs().await;
         self.wait_for_hooks().await;
 
-        if let Some(path) = self
-            .calibration_file
-            .as_ref()
-            .filter(|_| self.engine.has_learned())
+        if let (Some(path), Some(json)) =
+            (&self.calibration_file, self.engine.calibration().to_json())
         {
-            calibration::save(path, self.engine.calibration());
+            calibration::save(path, &json);
         }
         let (_, outcome) = self.exit_status();
         let fields = EventFields {

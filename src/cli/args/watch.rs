@@ -71,6 +71,9 @@ pub struct OneShotArgs {
     /// Start new watches of jobs that ended in an earlier run with the same --state
     #[arg(long, requires = "until_done")]
     pub again: bool,
+    /// Do not use or update what earlier runs have learned about the durations of jobs
+    #[arg(long, requires = "until_done")]
+    pub no_learn: bool,
     /// Interval of heartbeat lines in `text`, or `never` [default: 1m]
     #[arg(long, value_name = "DURATION", requires = "until_done")]
     pub heartbeat: Option<String>,
@@ -99,6 +102,7 @@ impl WatchArgs {
             job_timeout: self.one_shot.job_timeout,
             fail_fast: self.one_shot.fail_fast,
             again: self.one_shot.again,
+            no_learn: self.one_shot.no_learn,
             heartbeat: self.one_shot.heartbeat,
             squashed_as: self.one_shot.squashed_as,
             ..self.jobs.into_command_line()

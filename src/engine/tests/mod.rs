@@ -14,6 +14,7 @@ use super::*;
 use crate::store;
 use crate::store::Commit;
 use forgewatch_core::job::{JobState, Reason};
+use forgewatch_core::schedule::{ServerCalibration, ServerKey};
 use forgewatch_core::status::Status;
 use forgewatch_core::time::millis;
 use forgewatch_core::verdict::ErrorKind;
@@ -128,12 +129,19 @@ impl Setup {
             rng: SeededRng::new(7),
             limits: self.limits,
             throttle: self.throttle,
-            calibration: Calibration::default(),
+            calibration: ServerCalibration::new(Some(server()), None),
         });
         for id in 1..=self.jobs {
             engine.watch(WatchId(u128::from(id).to_be_bytes()), job(id), None);
         }
         (engine, log)
+    }
+}
+
+fn server() -> ServerKey {
+    ServerKey {
+        api: "https://api.test".to_owned(),
+        account_service_id: 1,
     }
 }
 

@@ -165,7 +165,7 @@ async fn a_shorter_max_interval_applies_from_the_reload_on() {
     };
     let mut shorter = limits;
     shorter.schedule.max_interval = Duration::from_mins(1);
-    engine.configure(api, shorter, throttle);
+    engine.configure(api, Some(server()), shorter, throttle);
     run_until(&mut engine, 7_265_000).await;
     assert!(log.requests.borrow().len() > before);
 }

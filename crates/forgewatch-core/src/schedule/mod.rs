@@ -7,7 +7,7 @@
 //! that does; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
 //! `history` keeps a few samples; `forecast` turns them into a distribution of the time left; `inspection` finds the
-//! wait with the least cost; `calibration` learns from jobs that ended; `server_clock` finds the clock that the server's
+//! wait with the least cost; `calibration` learns from jobs that ended, and `server_calibration` keeps servers apart; `server_clock` finds the clock that the server's
 //! times refer to. This file puts it all together. `docs/schedule.md` has figures. All of it is pure: the same input
 //! gives the same schedule.
 
@@ -15,6 +15,7 @@ mod calibration;
 mod forecast;
 mod history;
 mod inspection;
+mod server_calibration;
 mod server_clock;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use calibration::{Calibration, CalibrationUpdate, EstimateSource, KindCalibration};
 pub use history::{History, SavedHistory};
+pub use server_calibration::{ServerCalibration, ServerKey};
 pub use server_clock::ServerClock;
 
 use forecast::Forecast;
