@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::fixture::{CliProcess, SimFixture, job};
+use crate::fixture::{CliProcess, SimFixture, faulty, job};
 
 #[test]
 fn a_killed_one_shot_continues_with_the_next_run() {
@@ -69,6 +69,53 @@ fn a_job_that_was_run_again_on_the_server_is_watched_again() {
     let again = watch(&[&args[..], &["--again"]].concat()).end_of("diff/1");
     assert_eq!(again["event_type"], "job.completed");
     assert_ne!(again["watch"], rerun.end_of("diff/1")["watch"]);
+}
+
+#[test]
+fn a_signal_during_the_poll_of_an_ended_job_interrupts_the_run() {
+    let completes = SimFixture::new(&job("diff/1", ""));
+    let args = ["diff/1", "--state", "watch.db"];
+    completes.watch(&args).run().expect(0);
+    let hangs = SimFixture::new(&faulty("diff/1", "1-", "delay = '1h'"));
+    let base = hangs.server.base_url();
+    let watching = completes.sandbox.watch_at(&base, &args).start();
+    hangs.await_requests("diff/1", 1);
+    watching.signal("TERM");
+    let stopped = watching.wait().expect(143);
+    assert_eq!(
+        stopped.end_of("diff/1")["event_type"],
+        "job.abandoned",
+        "{stopped:?}"
+    );
+}
+
+#[test]
+fn a_pause_that_the_api_requests_holds_for_the_polls_of_ended_jobs() {
+    let jobs: Vec<String> = (1..=5).map(|id| format!("diff/{id}")).collect();
+    let script = |fault: &str| {
+        let all = jobs.iter().map(|name| job(name, ""));
+        all.collect::<String>() + fault
+    };
+    let completes = SimFixture::new(&script(""));
+    let mut args: Vec<&str> = jobs.iter().map(String::as_str).collect();
+    args.extend(["--state", "watch.db"]);
+    completes.watch(&args).run().expect(0);
+    let pauses = SimFixture::new(&script(
+        "[[faults]]\nrequests = '1-'\nstatus = 429\nretry_after = '60'\n",
+    ));
+    let config = completes
+        .sandbox
+        .file("config.toml", "[api]\nmax_in_flight = 1\n");
+    let base = pauses.server.base_url();
+    let done = completes
+        .sandbox
+        .watch_at(&base, &args)
+        .env("FORGEWATCH_CONFIG", config)
+        .run()
+        .expect(0);
+    assert_eq!(done.finished()["completed"], 5);
+    assert_eq!(pauses.server.log().len(), 1, "{done:?}");
+    assert_eq!(done.stdout.matches("429").count(), 5, "{done:?}");
 }
 
 #[test]

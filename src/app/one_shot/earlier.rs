@@ -1,6 +1,7 @@
 //! Jobs whose end an earlier run with the same `--state` has seen. A job can be run again on the server under its ID, so one
 //! poll decides whether the earlier outcome still stands.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::state_file::EarlierWatch;
 use crate::clanforge::Api;
 use crate::config::settings::Settings;
 use forgewatch_core::job::{JobRef, Outcome};
-use forgewatch_core::verdict::ErrorKind;
+use forgewatch_core::verdict::{ErrorKind, PollError};
 
 /// A job that needs no watch.
 #[derive(Debug)]
@@ -23,7 +24,8 @@ pub(super) struct EarlierEnd {
 }
 
 /// Removes the ended jobs from `earlier` and polls each once. Returns those that are still in the same final state; the
-/// others need a new watch.
+/// others need a new watch. Once the API is down, requests a pause or refuses the credentials, no more polls start, and
+/// the earlier outcomes stand.
 pub(super) async fn confirm_ends(
     api: &impl Api,
     settings: &Settings,
@@ -37,6 +39,7 @@ pub(super) async fn confirm_ends(
         }
         EarlierWatch::Running(_) => true,
     });
+    let unavailable = OnceCell::new();
     let pause = Duration::from_secs_f64(1.0 / settings.api.max_requests_per_second);
     stream::iter(ended.into_iter().enumerate())
         .then(|(n, ended)| async move {
@@ -45,7 +48,10 @@ pub(super) async fn confirm_ends(
             }
             ended
         })
-        .map(|(job, outcome)| confirm_end(api, settings, job, outcome))
+        .map(|(job, outcome)| {
+            let unavailable = &unavailable;
+            async move { confirm_end(api, settings, unavailable, job, outcome).await }
+        })
         .buffered(settings.api.max_in_flight)
         .filter_map(std::future::ready)
         .collect()
@@ -55,10 +61,15 @@ pub(super) async fn confirm_ends(
 async fn confirm_end(
     api: &impl Api,
     settings: &Settings,
+    unavailable: &OnceCell<PollError>,
     job: JobRef,
     outcome: Outcome,
 ) -> Option<EarlierEnd> {
-    let error = match api.poll(job, false).await {
+    let polled = match unavailable.get() {
+        Some(error) => Err(error.clone()),
+        None => api.poll(job, false).await,
+    };
+    let error = match polled {
         Ok(response) => {
             let now = response.status.outcome(settings.limits.jobfailed);
             if now != Some(outcome) {
@@ -67,7 +78,16 @@ async fn confirm_end(
             response.status.error
         }
         Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Gone) => None,
-        Err(error) => Some(format!("it cannot be polled: {error}")),
+        Err(error) => {
+            let text = format!("it cannot be polled: {error}");
+            if error.kind.is_outage()
+                || error.kind == ErrorKind::Unauthorized
+                || error.retry_after.is_some()
+            {
+                let _ = unavailable.set(error);
+            }
+            Some(text)
+        }
     };
     Some(EarlierEnd {
         job,

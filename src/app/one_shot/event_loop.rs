@@ -146,7 +146,7 @@ impl OneShotRun {
     }
 
     /// Stops the run after a signal. The second signal does not wait for reader or hooks.
-    fn stop(&mut self, stop: TerminationSignal) {
+    pub(super) fn stop(&mut self, stop: TerminationSignal) {
         let grace = if self.stop.is_some() {
             self.hooks_until = Some(Instant::now());
             Duration::ZERO

@@ -87,9 +87,11 @@ impl OneShotRun {
             .earlier_watches(jobs, stored.watches, parts.options.again)
             .await)
             .map_err(io::Error::other)?;
-        let ended_before = tokio::select! {
-            ended = confirm_ends(&parts.client, &settings, &mut earlier) => ended,
-            () = at(deadline) => Vec::new(),
+        let mut stops = TerminationSignals::listen()?;
+        let (ended_before, stop) = tokio::select! {
+            ended = confirm_ends(&parts.client, &settings, &mut earlier) => (ended, None),
+            () = at(deadline) => (Vec::new(), None),
+            stop = stops.next() => (Vec::new(), Some(stop)),
         };
         let clock = SystemClock::start();
         let Watcher {
@@ -121,7 +123,7 @@ impl OneShotRun {
             hooks_until: None,
             report: parts.report,
             calibration_file,
-            stops: TerminationSignals::listen()?,
+            stops,
             unreported: VecDeque::new(),
             ended: Vec::new(),
             ended_before,
@@ -132,6 +134,9 @@ impl OneShotRun {
             options: parts.options,
         };
         run.start_watches(settings.jobs, earlier)?;
+        if let Some(stop) = stop {
+            run.stop(stop);
+        }
         Ok(run)
     }
 
