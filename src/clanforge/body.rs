@@ -9,9 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::content_encoding::ContentEncoding;
-use super::redact::Redactor;
 use crate::http_client::errors::{body_error, transport_error, undecodable};
-use crate::http_client::retry_after;
+use crate::http_client::{Redactor, retry_after};
 use forgewatch_core::decode::{DecodedBody, Decoder};
 use forgewatch_core::status::{ApiError, Status};
 use forgewatch_core::verdict::{ErrorKind, PollError};

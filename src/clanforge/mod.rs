@@ -7,7 +7,6 @@
 mod body;
 mod content_encoding;
 mod credentials;
-mod redact;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -20,13 +19,12 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::http_client::{
-    self, ClientSettings, HttpClient, HttpClientError, Lease, Proxy, errors, headers,
+    self, ClientSettings, HttpClient, HttpClientError, Lease, Proxy, Redactor, errors, headers,
 };
 pub use credentials::Credentials;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::status::Status;
 use forgewatch_core::verdict::{ErrorKind, PollError};
-use redact::Redactor;
 
 /// The address of the API, and the limits of its use.
 #[derive(Clone, Debug)]
@@ -147,7 +145,7 @@ impl ApiClient {
                 timeout: api.timeout,
                 max_body: api.max_body,
             },
-            redactor: Redactor::new(credentials),
+            redactor: Redactor::new(credentials.parts()),
         })
     }
 
@@ -221,7 +219,7 @@ impl ApiClient {
             self.http.responded(&lease);
         }
         match &mut result {
-            Ok(response) => self.redactor.redact_status(&mut response.status),
+            Ok(response) => redact_status(&self.redactor, &mut response.status),
             Err(error) => self.redactor.redact(&mut error.message),
         }
         result
@@ -263,5 +261,20 @@ impl ApiClient {
             date,
             min_wait,
         })
+    }
+}
+
+/// Redacts all texts of a status.
+fn redact_status(redactor: &Redactor, status: &mut Status) {
+    let names = &mut status.names;
+    let texts = [
+        &mut status.error,
+        &mut status.state_name,
+        &mut names.game,
+        &mut names.image,
+        &mut names.machine,
+    ];
+    for text in texts.into_iter().flatten() {
+        redactor.redact(text);
     }
 }

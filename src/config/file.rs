@@ -204,6 +204,17 @@ impl KeyReader<'_, '_> {
             .ok()
     }
 
+    /// Reads the file at the path that `value` is, relative to the file's directory.
+    pub(super) fn file<T>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        read: impl FnOnce(&Path, &str) -> Result<T, String>,
+    ) -> Option<T> {
+        let path = value.get_ref().as_str().unwrap_or_default();
+        let result = read(self.document.folder(), path);
+        self.ok(value, result)
+    }
+
     /// Parses every string of an array. None if any item is invalid.
     pub(super) fn array<T>(
         &mut self,

@@ -15,11 +15,12 @@ use url::{Host, Url};
 use super::env::{ACCESS_KEY, Env, SECRET_KEY};
 use super::error::{ConfigError, Origin};
 use super::file::KeyReader;
+use super::jobs::Labels;
 use super::program::{self, TrustedOwners};
 use super::script;
 use super::secret;
 use super::value::{self, UrlPurpose};
-use crate::hooks::{HookAction, HookProgram, HookSpec};
+use crate::hooks::{HookAction, HookProgram, HookSpec, HookWebhook};
 use crate::http_client::is_link_local;
 use forgewatch_core::delivery::{EVENT_VARIABLES, HookRules};
 use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
@@ -60,8 +61,11 @@ pub(super) struct HookDraft {
     pub(super) name: Option<String>,
     pub(super) on: Option<Vec<String>>,
     pub(super) kinds: Option<Vec<JobKind>>,
+    pub(super) labels: Labels,
     pub(super) run: Option<(PathBuf, Vec<String>)>,
     pub(super) webhook: Option<Url>,
+    /// The URL that is in a file.
+    pub(super) secret_url: Option<Url>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
     pub(super) max_running: usize,
@@ -73,7 +77,8 @@ pub(super) struct HookDraft {
 impl HookDraft {
     /// None if a required key is missing.
     pub(super) fn finish(self, env: &Env) -> Option<HookSpec> {
-        let (action, timeout) = match (self.run, self.webhook) {
+        let has_secret_url = self.secret_url.is_some();
+        let (action, timeout) = match (self.run, self.webhook.or(self.secret_url)) {
             (Some((path, args)), _) => {
                 let env = environment(env, &self.pass_env, self.env);
                 (
@@ -82,16 +87,13 @@ impl HookDraft {
                 )
             }
             (None, Some(url)) => {
-                let secrets = self.secrets;
-                let proxy = None;
-                (
-                    HookAction::Webhook {
-                        url,
-                        secrets,
-                        proxy,
-                    },
-                    WEBHOOK_TIMEOUT,
-                )
+                let webhook = HookWebhook {
+                    url,
+                    has_secret_url,
+                    secrets: self.secrets,
+                    proxy: None,
+                };
+                (HookAction::Webhook(webhook), WEBHOOK_TIMEOUT)
             }
             (None, None) => return None,
         };
@@ -100,6 +102,7 @@ impl HookDraft {
                 name: self.name?.into(),
                 on: self.on?,
                 kinds: self.kinds,
+                labels: self.labels,
                 retries: self.retries,
                 max_running: self.max_running,
             },
@@ -116,21 +119,20 @@ pub(super) fn conflicts(table: &DeTable<'_>) -> Vec<String> {
         set.map(|key| format!("{key} has no effect with {with}; remove it"))
             .collect::<Vec<_>>()
     };
-    match (has("run"), has("webhook")) {
-        (true, true) => vec!["run and webhook cannot be combined; write two hooks".to_owned()],
-        (false, false) => {
-            let what = "run or webhook is missing; add a line such as run = [\"/usr/local/libexec/create-diff\"]";
+    let actions = ["run", "webhook", "webhook_file"].into_iter();
+    match actions.filter(|key| has(key)).collect::<Vec<_>>()[..] {
+        [] => {
+            let what = "run, webhook or webhook_file is missing; add a line such as run = [\"/usr/local/libexec/create-diff\"]";
             vec![what.to_owned()]
         }
-        (true, false) => unused(&["secret_files", "secret_env"], "run"),
-        (false, true) => {
-            let mut errors = unused(&["env", "pass_env"], "webhook");
-            if !has("secret_files") && !has("secret_env") {
-                let what = "webhook needs secret_files or secret_env to sign events; add a line such as secret_files = [\"webhook.secret\"]";
-                errors.push(what.to_owned());
-            }
-            errors
+        ["run"] => unused(&["secret_files", "secret_env"], "run"),
+        [webhook] => unused(&["env", "pass_env"], webhook),
+        ["run", webhook, ..] => {
+            vec![format!(
+                "run and {webhook} cannot be combined; write two hooks"
+            )]
         }
+        _ => vec!["webhook and webhook_file cannot be combined; keep one of them".to_owned()],
     }
 }
 
@@ -267,12 +269,35 @@ pub(super) fn webhook_url(text: &str) -> Result<Url, String> {
 
 /// Reads a webhook's key from a file, relative to `folder`.
 pub(super) fn key_file(folder: &Path, file: &str) -> Result<SecretString, String> {
+    secret_file(
+        folder,
+        file,
+        &format!("one line {KEY_PREFIX}…"),
+        webhook_key,
+    )
+}
+
+/// Reads a webhook's URL from a file, relative to `folder`.
+pub(super) fn url_file(folder: &Path, file: &str) -> Result<Url, String> {
+    secret_file(folder, file, "one line https://…", |line| {
+        secret::check_characters(line)?;
+        webhook_url(line)
+    })
+}
+
+/// Reads a file with a secret on its only line.
+fn secret_file<T>(
+    folder: &Path,
+    file: &str,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, String> {
     let path = folder.join(value::path(file)?);
     // Only the unit's user can enter the folder of systemd's credentials; its ACL entry appears as group read
     // (`systemd.exec(5)`, `LoadCredential=`).
     let private = !path.starts_with("/run/credentials");
-    let line = secret::read_line(&path, private, &format!("one line {KEY_PREFIX}…"));
-    line.and_then(|line| webhook_key(&line))
+    let line = secret::read_line(&path, private, expected);
+    line.and_then(|line| parse(&line))
         .map_err(|what| format!("{}: {what}", path.display()))
 }
 
@@ -302,29 +327,29 @@ fn webhook_key(line: &str) -> Result<SecretString, String> {
     }
 }
 
-/// Errors about variables of programs that hold a webhook's key.
-pub(super) fn keys_in_variables(hooks: &[HookSpec]) -> Vec<ConfigError> {
-    let keys = hooks.iter().flat_map(|hook| match &hook.action {
-        HookAction::Webhook { secrets, .. } => secrets.as_slice(),
-        HookAction::Run(_) => &[],
-    });
-    let keys: Vec<&str> = keys.map(ExposeSecret::expose_secret).collect();
-    let variables = hooks.iter().flat_map(|hook| match &hook.action {
-        HookAction::Webhook { .. } => &[],
-        HookAction::Run(program) => program.env.as_slice(),
-    });
-    let leaks = variables.filter(|(_, value)| {
+/// Errors about variables of programs that hold a webhook's key or secret URL.
+pub(super) fn secrets_in_variables(hooks: &[HookSpec]) -> Vec<ConfigError> {
+    let mut secrets = Vec::new();
+    let mut variables = Vec::new();
+    for hook in hooks {
+        match &hook.action {
+            HookAction::Webhook(webhook) => {
+                let keys = webhook.secrets.iter().map(ExposeSecret::expose_secret);
+                secrets.extend(keys.map(|key| ("key", key)));
+                let url = webhook.has_secret_url.then(|| webhook.url.as_str());
+                secrets.extend(url.map(|url| ("URL", url)));
+            }
+            HookAction::Run(program) => variables.extend(&program.env),
+        }
+    }
+    let leak = |(name, value): &(String, OsString)| {
         let value = value.to_string_lossy();
-        keys.iter().any(|key| value.contains(key))
-    });
-    leaks
-        .map(|(name, _)| {
-            let what = format!(
-                "hooks: {name} holds a webhook's key, which no program receives; remove it"
-            );
-            ConfigError::new(Origin::Unspecified, what)
-        })
-        .collect()
+        let (what, _) = (secrets.iter()).find(|(_, secret)| value.contains(secret))?;
+        let what =
+            format!("hooks: {name} holds a webhook's {what}, which no program receives; remove it");
+        Some(ConfigError::new(Origin::Unspecified, what))
+    };
+    variables.into_iter().filter_map(leak).collect()
 }
 
 /// Parses one `--on-event` into `hook`. Err holds every error of `text`.

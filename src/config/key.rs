@@ -47,7 +47,7 @@ pub(super) enum KeyDefault {
     },
 }
 
-/// Sets a field to an array or a table, and reports errors of its items.
+/// Sets a field to an array, a table or the content of a file, and reports errors in it.
 type SetList<T> = fn(&mut T, &Spanned<DeValue<'_>>, &mut KeyReader<'_, '_>);
 
 /// The values that a key accepts, and the field that it sets.
@@ -91,6 +91,10 @@ pub(super) enum ValueKind<T: 'static> {
     /// A path. In a file, it is relative to that file's directory.
     Path {
         set: fn(&mut T, PathBuf),
+    },
+    /// The path of a file that is read with the configuration.
+    File {
+        set: SetList<T>,
     },
     /// The path of a Unix socket, which is limited in length.
     Socket {
@@ -147,6 +151,7 @@ constructors! {
     switch: Switch { set: fn(&mut T, bool) },
     word: Word { words: &'static [&'static str], set: fn(&mut T, &str) },
     path: Path { set: fn(&mut T, PathBuf) },
+    file: File { set: SetList<T> },
     socket: Socket { set: fn(&mut T, PathBuf) },
     text: Text { accepted: &'static str, pattern: &'static str, set: fn(&mut T, &str) -> Result<(), String> },
     array: Array { accepted: &'static str, words: fn() -> Vec<&'static str>, set: SetList<T> },

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobDraft};
 use super::key::{
-    Section, array, count, duration, duration_or_never, path, rate, size, socket, switch, table,
-    text, word,
+    Section, array, count, duration, duration_or_never, file, path, rate, size, socket, switch,
+    table, text, word,
 };
 use super::settings::Settings;
 use super::value;
@@ -336,6 +336,11 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             "jobs of all kinds, and events of forgewatch itself",
             "[\"update\"]",
         ),
+        table("labels", |hook: &mut HookDraft, value, reader| {
+            hook.labels = jobs::labels_from_file(value, reader);
+        })
+        .doc("Labels of the jobs whose events trigger the hook: all of them")
+        .optional("jobs with any labels", "{ stage = \"live\" }"),
         array(
             "run",
             "array of strings: a program and its arguments",
@@ -347,7 +352,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
              directory, or found in PATH",
         )
         .optional(
-            "webhook is required",
+            "webhook or webhook_file is required",
             "[\"/usr/local/libexec/create-diff\"]",
         ),
         text(
@@ -359,7 +364,15 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             },
         )
         .doc("URL that receives the event by POST: https, or http to a loopback address")
-        .optional("run is required", "https://hooks.example.net/forgewatch"),
+        .optional(
+            "run or webhook_file is required",
+            "https://hooks.example.net/forgewatch",
+        ),
+        file("webhook_file", |hook: &mut HookDraft, value, reader| {
+            hook.secret_url = reader.file(value, hooks::url_file);
+        })
+        .doc("File with a URL that is itself a secret, readable only by its owner; instead of webhook")
+        .optional("run or webhook is required", "/etc/forgewatch/chat.url"),
         duration("timeout", SHORTEST, DAY, |hook: &mut HookDraft, t| {
             hook.timeout = Some(t);
         })
@@ -406,7 +419,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
              key signs",
         )
         .optional(
-            "none; webhook requires this or secret_env",
+            "requests are not signed",
             "[\"/etc/forgewatch/webhook.secret\"]",
         ),
         array(
@@ -421,7 +434,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
         )
         .doc("Environment variables with one key `whsec_…` each; every key signs")
         .optional(
-            "none; webhook requires this or secret_files",
+            "requests are not signed",
             "[\"FORGEWATCH_WEBHOOK_KEY\"]",
         ),
     ],

@@ -122,7 +122,7 @@ pub(super) fn accepted<T>(kind: &ValueKind<T>) -> String {
             let words: Vec<String> = words.iter().map(|word| format!("`{word:?}`")).collect();
             words.join(" or ")
         }
-        ValueKind::Path { .. } | ValueKind::Socket { .. } => {
+        ValueKind::Path { .. } | ValueKind::File { .. } | ValueKind::Socket { .. } => {
             "path, relative to the file's directory".to_owned()
         }
         ValueKind::Text { accepted, .. } | ValueKind::Array { accepted, .. } => accepted.to_owned(),

@@ -129,7 +129,7 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
     let mut jobs = jobs.unwrap_or_default();
     let mut hooks = lists.hooks;
     command_line.add_hooks(&mut hooks, env, &mut errors);
-    errors.extend(hooks::keys_in_variables(&hooks));
+    errors.extend(hooks::secrets_in_variables(&hooks));
     // Labels of the command line override those of the file.
     let labels = command_line.labels(&mut errors);
     for job in &mut jobs {
@@ -138,8 +138,8 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
     let one_shot = command_line.one_shot(mode, &mut errors);
     layers.settings.api.proxy = find_proxy(&layers.settings.api.base_url, env, &mut errors);
     for hook in &mut hooks {
-        if let HookAction::Webhook { url, proxy, .. } = &mut hook.action {
-            *proxy = find_proxy(url, env, &mut errors);
+        if let HookAction::Webhook(webhook) = &mut hook.action {
+            webhook.proxy = find_proxy(&webhook.url, env, &mut errors);
         }
     }
     let output = output(command_line.output, env).unwrap_or_else(|error| {

@@ -32,7 +32,7 @@ impl<T> Key<T> {
             ValueKind::Path { set } => set(target, value::path(text)?),
             ValueKind::Socket { set } => set(target, value::socket(value::path(text)?)?),
             ValueKind::Text { set, .. } => set(target, text)?,
-            ValueKind::Array { .. } | ValueKind::Table { .. } => {
+            ValueKind::Array { .. } | ValueKind::Table { .. } | ValueKind::File { .. } => {
                 return Err("can only be set in a file".to_owned());
             }
         }
@@ -47,6 +47,9 @@ impl<T> Key<T> {
         reader: &mut KeyReader<'_, '_>,
     ) {
         if let ValueKind::Array { set, .. } | ValueKind::Table { set } = self.kind {
+            return set(target, value, reader);
+        }
+        if let (ValueKind::File { set }, DeValue::String(_)) = (&self.kind, value.get_ref()) {
             return set(target, value, reader);
         }
         let text = self.toml_as_text(value.get_ref());

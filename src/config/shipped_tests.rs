@@ -82,7 +82,8 @@ fn schema() -> Value {
     let mut hook = section_schema(&HOOKS);
     hook["oneOf"] = json!([
         { "required": ["run"] },
-        { "required": ["webhook"], "anyOf": [{ "required": ["secret_files"] }, { "required": ["secret_env"] }] },
+        { "required": ["webhook"] },
+        { "required": ["webhook_file"] },
     ]);
     for (name, items) in [(JOBS.name, section_schema(&JOBS)), (HOOKS.name, hook)] {
         sections.insert(name.to_owned(), json!({ "type": "array", "items": items }));
@@ -135,7 +136,7 @@ fn property<T>(key: &Key<T>) -> Value {
         ] }),
         ValueKind::Switch { .. } => json!({ "type": "boolean" }),
         ValueKind::Word { words, .. } => json!({ "enum": words }),
-        ValueKind::Path { .. } | ValueKind::Socket { .. } => {
+        ValueKind::Path { .. } | ValueKind::File { .. } | ValueKind::Socket { .. } => {
             json!({ "type": "string", "minLength": 1 })
         }
         ValueKind::Text { pattern, .. } => json!({ "type": "string", "pattern": pattern }),

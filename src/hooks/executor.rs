@@ -27,13 +27,8 @@ impl Actions {
         for spec in specs {
             let action = match &spec.action {
                 HookAction::Run(program) => Action::Run(Rc::new(program.clone()), spec.timeout),
-                HookAction::Webhook {
-                    url,
-                    secrets,
-                    proxy,
-                } => {
-                    let webhook = Webhook::new(spec, url, secrets, proxy.clone(), ca_file)?;
-                    Action::Post(Rc::new(webhook))
+                HookAction::Webhook(webhook) => {
+                    Action::Post(Rc::new(Webhook::new(spec, webhook, ca_file)?))
                 }
             };
             actions.insert(Arc::clone(&spec.rules.name), action);

@@ -46,13 +46,32 @@ pub struct HookSpec {
 #[derive(Clone)]
 pub enum HookAction {
     Run(HookProgram),
-    Webhook {
-        /// Never printed: it is often a secret.
-        url: Url,
-        /// At least one key in base64; each signs.
-        secrets: Vec<SecretString>,
-        proxy: Option<Proxy>,
-    },
+    Webhook(HookWebhook),
+}
+
+/// A webhook that receives events.
+#[derive(Clone)]
+pub struct HookWebhook {
+    /// Never printed: it is often a secret.
+    pub url: Url,
+    /// Whether a file protects the URL.
+    pub has_secret_url: bool,
+    /// Keys in base64; each signs.
+    pub secrets: Vec<SecretString>,
+    pub proxy: Option<Proxy>,
+}
+
+impl HookWebhook {
+    /// What no output may show: the keys, the URL, and the parts of the URL that a receiver may send back.
+    pub fn secret_texts(&self) -> Vec<SecretString> {
+        let url = &self.url;
+        let parts = url.path_segments().into_iter().flatten().map(str::to_owned);
+        let values = url.query_pairs().map(|(_, value)| value.into_owned());
+        let whole = [url.as_str(), url.path()].map(str::to_owned);
+        let texts = whole.into_iter().chain(parts).chain(values);
+        let keys = self.secrets.iter().cloned();
+        keys.chain(texts.map(SecretString::from)).collect()
+    }
 }
 
 /// A program that receives events.
@@ -71,9 +90,9 @@ impl fmt::Debug for HookAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run(program) => f.debug_tuple("Run").field(&program.path).finish(),
-            Self::Webhook { url, .. } => f
+            Self::Webhook(webhook) => f
                 .debug_struct("Webhook")
-                .field("host", &url.host())
+                .field("host", &webhook.url.host())
                 .finish(),
         }
     }

@@ -1,4 +1,4 @@
-//! One attempt of a hook that is a webhook: posts the signed event and judges the response.
+//! One attempt of a hook that is a webhook: posts the event and judges the response.
 
 use std::fmt;
 use std::path::Path;
@@ -7,42 +7,52 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Method, Request, Response, StatusCode};
+use reqwest::{Method, Request, StatusCode};
 use ring::hmac;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{HookSpec, StopSignal};
-use crate::http_client::{self, ClientSettings, HttpClient, Lease, Proxy, retry_after};
+use super::{HookSpec, HookWebhook, StopSignal};
+use crate::http_client::{self, ClientSettings, HttpClient, Lease, Redactor, retry_after};
 use forgewatch_core::delivery::{AttemptResult, DeliveryFailure, EventPayload};
 use forgewatch_core::event::EventId;
+use forgewatch_core::sanitize::{LIMIT, sanitized};
 
-/// A response body is read up to this size, so that its connection can be used again; its content is ignored.
+/// A response body is read up to this size, so that its connection can be used again.
 const MAX_RESPONSE: usize = 64 * 1024;
+/// The characters of a response in the error of an attempt.
+const EXCERPT: usize = 200;
 
 pub(super) struct Webhook {
     http: HttpClient<EventId>,
     url: Url,
     timeout: Duration,
     signer: Signer,
+    redactor: Redactor,
+}
+
+/// What was received, as far as it came.
+struct Received {
+    status: StatusCode,
+    not_before: Duration,
+    body: Vec<u8>,
 }
 
 impl Webhook {
     /// Builds a separate HTTP client, which never holds the API's credentials.
     pub(super) fn new(
         spec: &HookSpec,
-        url: &Url,
-        secrets: &[SecretString],
-        proxy: Option<Proxy>,
+        webhook: &HookWebhook,
         ca_file: Option<&Path>,
     ) -> Result<Self, String> {
         let in_hook = |error: String| format!("hook {}: {error}", spec.rules.name);
+        let url = &webhook.url;
         let http = http_client::tls(url, ca_file).and_then(|tls| {
             HttpClient::new(ClientSettings {
                 url: url.clone(),
                 tls,
-                proxy,
+                proxy: webhook.proxy.clone(),
                 connect_timeout: spec.timeout,
                 max_idle: usize::MAX,
                 allow_link_local: false,
@@ -52,7 +62,8 @@ impl Webhook {
             http: http.map_err(|error| in_hook(error.to_string()))?,
             url: url.clone(),
             timeout: spec.timeout,
-            signer: Signer::new(secrets),
+            signer: Signer::new(&webhook.secrets),
+            redactor: Redactor::new(webhook.secret_texts()),
         })
     }
 
@@ -75,19 +86,19 @@ impl Webhook {
         // The same for every attempt, so that a receiver can discard duplicates.
         let id = event.to_string();
         let signature = self.signer.sign(&id, now, payload.body());
-        let request = || self.request(payload, &id, now, &signature);
+        let request = || self.request(payload, &id, now, signature.as_deref());
         let mut lease = self.http.lease(&event);
-        let mut status = None;
-        let attempt = self.attempt(&event, &mut lease, request, &mut status);
+        let mut received = None;
+        let attempt = self.attempt(&event, &mut lease, request, &mut received);
         let is_complete = tokio::time::timeout(self.timeout, attempt).await;
         match &is_complete {
             Ok(Ok(())) => self.http.responded(&lease),
             Ok(Err(_)) => {}
             Err(_) => self.http.timed_out(event, &lease),
         }
-        match (status, is_complete) {
-            // Its content is ignored, so the response counts even if its body is incomplete.
-            (Some((status, not_before)), _) => judge(status, not_before),
+        match (received, is_complete) {
+            // The status decides, so the response counts even if its body is incomplete.
+            (Some(received), _) => judge(&received, &self.excerpt(&received.body)),
             (None, Ok(Err(error))) => failed(error, Duration::ZERO),
             (None, _) => failed("no response in time", Duration::ZERO),
         }
@@ -100,55 +111,75 @@ impl Webhook {
         event: &EventId,
         lease: &mut Lease,
         request: impl Fn() -> Request,
-        status: &mut Option<(StatusCode, Duration)>,
+        received: &mut Option<Received>,
     ) -> Result<(), String> {
         let response = self.http.send(event, lease, request).await;
-        let response = response.map_err(|error| error.message)?;
-        let not_before = retry_after(response.headers()).unwrap_or_default();
-        *status = Some((response.status(), not_before));
-        discard_body(response).await;
+        let mut response = response.map_err(|error| error.message)?;
+        let received = received.insert(Received {
+            status: response.status(),
+            not_before: retry_after(response.headers()).unwrap_or_default(),
+            body: Vec::new(),
+        });
+        while let Ok(Some(chunk)) = response.chunk().await {
+            received.body.extend_from_slice(&chunk);
+            if received.body.len() > MAX_RESPONSE {
+                break;
+            }
+        }
         Ok(())
     }
 
-    fn request(&self, payload: &EventPayload, id: &str, now: i64, signature: &str) -> Request {
+    fn request(
+        &self,
+        payload: &EventPayload,
+        id: &str,
+        now: i64,
+        signature: Option<&str>,
+    ) -> Request {
         let mut request = Request::new(Method::POST, self.url.clone());
         *request.body_mut() = Some(payload.body().to_owned().into());
         let headers = request.headers_mut();
         let kind = HeaderValue::from_static("application/cloudevents+json");
         headers.insert(CONTENT_TYPE, kind);
         headers.insert("webhook-timestamp", now.into());
-        for (name, value) in [("webhook-id", id), ("webhook-signature", signature)] {
+        let texts = [("webhook-id", Some(id)), ("webhook-signature", signature)];
+        for (name, value) in texts {
             // IDs and signatures are ASCII.
-            headers.extend(
-                HeaderValue::from_str(value).map(|value| (HeaderName::from_static(name), value)),
-            );
+            let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+            headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
         }
         request
+    }
+
+    /// The beginning of a response, without secrets and neutralized.
+    fn excerpt(&self, body: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(body).into_owned();
+        self.redactor.redact(&mut text);
+        let text = sanitized(&text, LIMIT);
+        match text.char_indices().nth(EXCERPT) {
+            Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
+            None => text,
+        }
     }
 }
 
 /// 2xx is success, 410 a permanent failure. All other statuses, redirects included, are retried.
-fn judge(status: StatusCode, not_before: Duration) -> AttemptResult {
-    let what = format!("HTTP {}", status.as_u16());
+fn judge(received: &Received, excerpt: &str) -> AttemptResult {
+    let (status, not_before) = (received.status, received.not_before);
+    let what = match status {
+        _ if status.is_success() => return AttemptResult::Delivered,
+        StatusCode::GONE => ": the receiver is gone",
+        _ if status.is_redirection() => ": redirects are not followed",
+        _ => "",
+    };
+    let response = match excerpt {
+        "" => String::new(),
+        excerpt => format!("; response: {excerpt}"),
+    };
+    let error = format!("HTTP {}{what}{response}", status.as_u16());
     match status {
-        _ if status.is_success() => AttemptResult::Delivered,
-        StatusCode::GONE => AttemptResult::Rejected(DeliveryFailure::new(format!(
-            "{what}: the receiver is gone"
-        ))),
-        _ if status.is_redirection() => {
-            failed(format!("{what}: redirects are not followed"), not_before)
-        }
-        _ => failed(what, not_before),
-    }
-}
-
-async fn discard_body(mut response: Response) {
-    let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        read += chunk.len();
-        if read > MAX_RESPONSE {
-            return;
-        }
+        StatusCode::GONE => AttemptResult::Rejected(DeliveryFailure::new(error)),
+        _ => failed(error, not_before),
     }
 }
 
@@ -173,15 +204,16 @@ impl Signer {
         Self(secrets.iter().filter_map(key).collect())
     }
 
-    /// The value of `webhook-signature`: one signature per key, separated by spaces. `time` is Unix seconds.
-    fn sign(&self, id: &str, time: i64, body: &str) -> String {
+    /// The value of `webhook-signature`: one signature per key, separated by spaces; None without keys. `time` is Unix
+    /// seconds.
+    fn sign(&self, id: &str, time: i64, body: &str) -> Option<String> {
         let signed = format!("{id}.{time}.{body}");
         let signature = |key: &hmac::Key| {
             let tag = hmac::sign(key, signed.as_bytes());
             format!("v1,{}", STANDARD.encode(tag.as_ref()))
         };
         let signatures: Vec<String> = self.0.iter().map(signature).collect();
-        signatures.join(" ")
+        (!signatures.is_empty()).then(|| signatures.join(" "))
     }
 }
 
@@ -209,14 +241,15 @@ mod tests {
 
     #[test]
     fn the_published_example_gets_the_published_signature() {
-        assert_eq!(signer(&[SECRET]).sign(ID, TIME, BODY), SIGNATURE);
+        let signature = signer(&[SECRET]).sign(ID, TIME, BODY);
+        assert_eq!(signature.as_deref(), Some(SIGNATURE));
     }
 
     #[test]
     fn each_key_adds_its_own_signature() {
         let other = STANDARD.encode([7; 32]);
-        let both = signer(&[&other, SECRET]).sign(ID, TIME, BODY);
-        let alone = signer(&[&other]).sign(ID, TIME, BODY);
+        let both = signer(&[&other, SECRET]).sign(ID, TIME, BODY).unwrap();
+        let alone = signer(&[&other]).sign(ID, TIME, BODY).unwrap();
         assert_eq!(both, format!("{alone} {SIGNATURE}"));
     }
 

@@ -5,6 +5,7 @@ pub mod errors;
 pub mod headers;
 mod pools;
 mod proxy;
+mod redact;
 mod resolver;
 mod roots;
 
@@ -20,6 +21,7 @@ use url::{Host, Url};
 pub use headers::retry_after;
 pub use pools::{HttpClient, Lease};
 pub use proxy::{Proxy, ProxyVariableError};
+pub use redact::Redactor;
 pub use roots::{CaFileError, check_ca_file};
 
 use resolver::NoLinkLocal;

@@ -22,6 +22,7 @@ mod image_version;
 mod inherited;
 mod output;
 mod proxy;
+mod receiver;
 mod responses;
 mod secrets;
 mod simulate;

@@ -1,10 +1,9 @@
 //! Webhooks, against a receiver that sends raw responses.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::mpsc::channel;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,71 +11,7 @@ use ring::hmac;
 use serde_json::Value;
 
 use crate::fixture::{CliOutput, SimFixture, TIMEOUT, job};
-
-/// A received request.
-#[derive(Debug)]
-struct ReceivedRequest {
-    head: Vec<String>,
-    body: String,
-}
-
-impl ReceivedRequest {
-    fn header(&self, name: &str) -> &str {
-        let find = |line: &String| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
-        let line = self.head.iter().find(|line| find(line));
-        line.and_then(|line| line.split_once(':'))
-            .map_or("", |(_, value)| value.trim())
-    }
-}
-
-/// A receiver that sends these responses, one per connection, and repeats the last.
-struct WebhookReceiver {
-    url: String,
-    requests: Receiver<ReceivedRequest>,
-}
-
-fn receive(responses: Vec<String>) -> WebhookReceiver {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/canary-path", listener.local_addr().unwrap());
-    let (sender, requests) = channel();
-    thread::spawn(move || serve(&listener, &responses, &sender));
-    WebhookReceiver { url, requests }
-}
-
-fn serve(listener: &TcpListener, responses: &[String], sender: &Sender<ReceivedRequest>) {
-    let mut responses = responses.iter();
-    let mut response = responses.next().unwrap();
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            if line.trim().is_empty() {
-                break;
-            }
-            head.push(line.trim_end().to_owned());
-        }
-        let mut request = ReceivedRequest {
-            head,
-            body: String::new(),
-        };
-        let length = request.header("content-length").parse().unwrap();
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        request.body = String::from_utf8(body).unwrap();
-        stream.write_all(response.as_bytes()).unwrap();
-        if sender.send(request).is_err() {
-            return;
-        }
-        response = responses.next().unwrap_or(response);
-    }
-}
-
-fn response(status: &str, headers: &str) -> String {
-    format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
-}
+use crate::receiver::{ReceivedRequest, WebhookReceiver, receive, response, response_with};
 
 const KEYS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
 
@@ -210,6 +145,46 @@ fn a_receiver_that_never_responds_delays_nothing_else() {
         .into_iter()
         .find(|e| e["event_type"] == "hook.failed");
     assert_eq!(failed.unwrap()["error_message"], "no response in time");
+}
+
+#[test]
+fn the_beginning_of_a_response_is_in_the_error_without_secrets_and_neutralized() {
+    let key = STANDARD.encode(KEYS[1]);
+    let body = format!(
+        "no /canary-path \u{1b}[31m\n::error::x\u{202e} {key} ##[error] {}",
+        "ä".repeat(300)
+    );
+    let receiver = receive(vec![response_with("400 Bad", &body)]);
+    let done = watch(&receiver, "retries = 0").expect(7);
+    let lines = done.lines();
+    let is_about = |line: &&Value| {
+        line["event_type"] == "hook.failed" || line["message"] == "hook attempt failed"
+    };
+    let errors: Vec<&Value> = lines.iter().filter(is_about).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    for line in errors {
+        let error = line["error_message"].as_str().unwrap();
+        let start = "HTTP 400; response: no [redacted] \\x1b[31m\\n::error::x\\u{202e} [redacted] ##\\[error] ä";
+        assert!(error.starts_with(start), "{error}");
+        let shown = error.strip_prefix("HTTP 400; response: ").unwrap();
+        assert_eq!(shown.chars().count(), 200);
+    }
+}
+
+#[test]
+fn without_keys_a_request_has_no_signature() {
+    let fixture = SimFixture::new(&job("update/77", ""));
+    let receiver = receive(vec![response("200 OK", "")]);
+    let hook = format!(
+        "[[hooks]]\nname = 'w'\non = ['job.completed']\nwebhook = '{}'\n",
+        receiver.url
+    );
+    let config = fixture.sandbox.file("f.toml", hook);
+    let args = ["update/77", "--config", config.to_str().unwrap()];
+    fixture.watch(&args).run().expect(0);
+    let request = receiver.requests.recv_timeout(TIMEOUT).unwrap();
+    assert_ne!(request.header("webhook-id"), "");
+    assert_eq!(request.header("webhook-signature"), "");
 }
 
 /// Verifies with the reference library for Python, if it is available.

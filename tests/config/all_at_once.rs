@@ -94,7 +94,7 @@ fn every_item_of_a_list_and_every_key_of_a_hook_is_checked() {
         ),
         (
             hook(&format!("{webhook}pass_env = ['A']\n")),
-            &["pass_env has no effect", "needs secret_files or secret_env"],
+            &["pass_env has no effect with webhook"],
         ),
         (
             hook(run) + &hook(&format!("{run}retries = 101\n")),

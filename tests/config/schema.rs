@@ -93,7 +93,10 @@ fn invalid_files_are_rejected_at_the_place_of_the_error() {
             format!("{hook}{run}webhook = 'https://x.example'\nsecret_files = ['x']\n"),
             "/hooks/0",
         ),
-        (format!("{hook}webhook = 'https://x.example'\n"), "/hooks/0"),
+        (
+            format!("{hook}webhook = 'https://x.example'\nwebhook_file = 'x'\n"),
+            "/hooks/0",
+        ),
         (format!("{hook}{run}retries = 101\n"), "/hooks/0/retries"),
         (hook.replace("failed", "faild") + run, "/hooks/0/on/0"),
         (hook.replace("'job.failed'", "") + run, "/hooks/0/on"),

@@ -1,5 +1,6 @@
 //! Random states of the configuration file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,7 @@ fn random_hooks(rng: &mut SimRng) -> Vec<HookSpec> {
             name: Arc::from(name),
             on: on.iter().map(|&on| on.to_owned()).collect(),
             kinds,
+            labels: BTreeMap::new(),
             retries: retries(name),
             max_running,
         },

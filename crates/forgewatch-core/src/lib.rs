@@ -21,6 +21,7 @@
 //! - [`limits`] holds the settings of watches.
 //! - [`reconcile`] compares the jobs of the configuration file with the list that was last applied.
 //! - [`wait`] decides what a client that waits for jobs of a daemon still waits for.
+//! - [`sanitize`] neutralizes text of servers.
 //! - [`user_input`] quotes, corrects and checks what users write.
 //! - [`time`] and [`rng`] are small helpers.
 
@@ -38,6 +39,7 @@ pub mod rate_limiter;
 pub mod reconcile;
 pub mod retry;
 pub mod rng;
+pub mod sanitize;
 pub mod schedule;
 pub mod status;
 pub mod time;

@@ -14,6 +14,7 @@ mod lifecycle;
 mod reload;
 mod secrets;
 mod waiting;
+mod webhook_file;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,6 @@
 //! Sample events and hooks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::HookRules;
@@ -36,6 +37,7 @@ pub fn hook(name: &str, on: &[&str], retries: u32, max_running: usize) -> HookRu
         name: Arc::from(name),
         on: on.iter().map(ToString::to_string).collect(),
         kinds: None,
+        labels: BTreeMap::new(),
         retries,
         max_running,
     }

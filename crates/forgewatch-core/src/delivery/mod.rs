@@ -17,12 +17,15 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Event, EventFields, EventId, FailedDelivery, InvalidId, matches_type};
+use crate::event::{
+    Event, EventFields, EventId, FailedDelivery, InvalidId, has_labels, matches_type,
+};
 use crate::job::JobKind;
 use crate::time::Moment;
 
@@ -300,6 +303,8 @@ pub struct HookRules {
     pub on: Vec<String>,
     /// The kinds of jobs whose events it receives. None: all kinds, and events about no job.
     pub kinds: Option<Vec<JobKind>>,
+    /// The labels of the jobs whose events it receives: all of them. Empty: any, and events about no job.
+    pub labels: BTreeMap<String, String>,
     /// How often a failed attempt is repeated before the delivery fails.
     pub retries: u32,
     /// Most attempts of this hook at the same time, at least 1.
@@ -314,7 +319,9 @@ impl HookRules {
             .kinds
             .as_ref()
             .is_none_or(|kinds| job.is_some_and(|job| kinds.contains(&job.kind)));
-        of_type && of_kind
+        let labels = event.meta.as_ref().map(|meta| &meta.labels);
+        let labeled = labels.map_or(self.labels.is_empty(), |has| has_labels(has, &self.labels));
+        of_type && of_kind && labeled
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::fixtures::{event, hook};
 use super::*;
-use crate::event::{Event, EventFields, EventId, WatchId};
+use crate::event::{Event, EventFields, EventId, JobMeta, WatchId};
 use crate::job::JobKind;
 use crate::retry;
 use crate::time::Moment;
@@ -90,7 +90,7 @@ fn settle(
 }
 
 #[test]
-fn a_hook_receives_its_event_types_and_job_kinds() {
+fn a_hook_receives_its_event_types_job_kinds_and_labels() {
     let receives = |rules: &HookRules, kind| {
         let mut routes = Routes::default();
         routes.configure(vec![rules.clone()]);
@@ -105,6 +105,34 @@ fn a_hook_receives_its_event_types_and_job_kinds() {
     updates.kinds = Some(vec![JobKind::Update]);
     assert!(!receives(&updates, "job.failed"));
     assert!(!receives(&updates, "hook.failed"), "it has no job kind");
+
+    let labels = |pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        pairs.collect::<BTreeMap<_, _>>()
+    };
+    let mut live = hook("h", &["job.*", "hook.failed"], 0, 1);
+    live.labels = labels(&[("stage", "live"), ("build", "7")]);
+    for (has, is_received) in [
+        (&[("build", "7"), ("stage", "live"), ("x", "y")][..], true),
+        (&[("build", "7"), ("stage", "test")], false),
+        (&[("stage", "live")], false),
+        (&[], false),
+    ] {
+        let event = Event {
+            meta: JobMeta::of_labels(labels(has)),
+            ..event_of(1, 1, "job.failed")
+        };
+        let mut routes = Routes::default();
+        routes.configure(vec![live.clone()]);
+        assert_eq!(
+            !routes.deliveries(&event).is_empty(),
+            is_received,
+            "{has:?}"
+        );
+    }
+    assert!(!receives(&live, "hook.failed"), "it has no labels");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Redacts the credentials from texts of the server: some servers quote the headers of a request that they reject.
+//! Redacts secrets from texts of a server: some servers quote the URL or the headers of a request that they reject.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,26 +7,23 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::credentials::Credentials;
-use forgewatch_core::status::Status;
-
-/// The replacement of a key.
+/// The replacement of a secret.
 const MARK: &str = "[redacted]";
-/// Shorter forms are not redacted: they may be plain words (the simulator's key is `sim`), and real keys are longer.
+/// Shorter forms are not redacted: they may be plain words (the simulator's key is `sim`), and real secrets are longer.
 const MIN_LENGTH: usize = 8;
 
-/// All encodings of the keys that a server may send back.
+/// All encodings of the secrets that a server may send back.
 #[derive(Clone, Debug)]
-pub(super) struct Redactor {
+pub struct Redactor {
     /// In ASCII lower case, the longest first.
     forms: Arc<[SecretString]>,
 }
 
 impl Redactor {
-    pub(super) fn new(credentials: &Credentials) -> Self {
+    pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
         let mut forms = Vec::new();
-        for text in credentials.parts() {
-            let text = text.expose_secret();
+        for secret in secrets {
+            let text = secret.expose_secret();
             forms.extend([
                 text.to_owned(),
                 STANDARD_NO_PAD.encode(text),
@@ -46,8 +43,8 @@ impl Redactor {
         }
     }
 
-    /// Replaces all keys in the text, in upper or lower case.
-    pub(super) fn redact(&self, text: &mut String) {
+    /// Replaces all secrets in the text, in upper or lower case.
+    pub fn redact(&self, text: &mut String) {
         for form in self.forms.iter().map(ExposeSecret::expose_secret) {
             // ASCII lower case keeps all offsets.
             let lower = text.to_ascii_lowercase();
@@ -62,21 +59,6 @@ impl Redactor {
                 kept.push_str(text.get(from..).unwrap_or_default());
                 *text = kept;
             }
-        }
-    }
-
-    /// Replaces all keys in the texts of a status.
-    pub(super) fn redact_status(&self, status: &mut Status) {
-        let names = &mut status.names;
-        let texts = [
-            &mut status.error,
-            &mut status.state_name,
-            &mut names.game,
-            &mut names.image,
-            &mut names.machine,
-        ];
-        for text in texts.into_iter().flatten() {
-            self.redact(text);
         }
     }
 }
@@ -110,9 +92,9 @@ mod tests {
 
     fn redacted(access: &str, secret: &str, text: &str) -> String {
         let key = |key: &str| SecretString::from(key.to_owned());
-        let credentials = Credentials::new(key(access), key(secret)).unwrap();
+        let pair = format!("{access}:{secret}");
         let mut text = text.to_owned();
-        Redactor::new(&credentials).redact(&mut text);
+        Redactor::new([key(access), key(secret), key(&pair)]).redact(&mut text);
         text
     }
 
