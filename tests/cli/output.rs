@@ -162,7 +162,9 @@ fn expect_fields(done: &CliOutput) {
         assert_eq!(end[field], value, "{field} of {end}");
     }
     assert!(
-        end["detection_delay_ms"].is_u64() && end["requests"].is_u64(),
+        ["detection_delay_ms", "queued_ms", "run_ms", "requests"]
+            .iter()
+            .all(|field| end[*field].is_u64()),
         "{end}"
     );
     assert!(

@@ -72,6 +72,9 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         elapsed_ms: Some(u64::MAX),
         stalled_ms: Some(u64::MAX),
         detection_delay_ms: Some(u64::MAX),
+        queued_ms: Some(u64::MAX),
+        run_ms: Some(u64::MAX),
+        test: true,
         files: Some(DiffFiles {
             added: most,
             modified: most,

@@ -139,6 +139,8 @@ fn ends() -> Vec<(EventType, EventFields)> {
     let sum = |count, bytes| FileSum { count, bytes };
     let completed = EventFields {
         detection_delay_ms: Some(870),
+        queued_ms: Some(4_000),
+        run_ms: Some(78_000),
         files: Some(DiffFiles {
             added: sum(1_204, 3_412_000_000),
             modified: sum(3, 999_999),
@@ -203,6 +205,9 @@ pub(super) fn every_event() -> Vec<Event> {
     events.push(hook_failed());
     events.push(watch_event(EventType::WatchReloaded, 4, None));
     events.push(lagged());
+    if let Some(last) = events.last_mut() {
+        last.fields.test = true;
+    }
     for event in &mut events {
         event.fields.instance = Some("build01".into());
     }

@@ -51,6 +51,10 @@ struct RecordText {
     elapsed_ms: Option<u64>,
     stalled_ms: Option<u64>,
     detection_delay_ms: Option<u64>,
+    queued_ms: Option<u64>,
+    run_ms: Option<u64>,
+    #[serde(default)]
+    test: bool,
     #[serde(flatten)]
     files: FilesText,
     game: Option<String>,
@@ -125,6 +129,9 @@ impl FromStr for ParsedRecord {
                 elapsed_ms: text.elapsed_ms,
                 stalled_ms: text.stalled_ms,
                 detection_delay_ms: text.detection_delay_ms,
+                queued_ms: text.queued_ms,
+                run_ms: text.run_ms,
+                test: text.test,
                 reason: text.reason,
                 files: text.files.files(),
                 ..EventFields::default()
@@ -205,6 +212,9 @@ mod tests {
                 elapsed_ms: Some(60_000),
                 stalled_ms: Some(1_800_000),
                 detection_delay_ms: Some(10),
+                queued_ms: Some(5_000),
+                run_ms: Some(55_000),
+                test: true,
                 files: Some(DiffFiles {
                     added: sum(1),
                     modified: sum(0),

@@ -116,6 +116,15 @@ pub struct EventFields {
     /// The time of the last poll minus its `jobupdated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_delay_ms: Option<u64>,
+    /// How long the job was queued, by the server's clock. Of an ended job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued_ms: Option<u64>,
+    /// How long the job ran, by the server's clock. Of an ended job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_ms: Option<u64>,
+    /// Whether `hooks test` made the event up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
     /// The files of a completed diff.
     #[serde(flatten, serialize_with = "flat_files")]
     pub files: Option<DiffFiles>,

@@ -236,9 +236,17 @@ impl PendingStep<'_> {
             error_message: status.error.clone(),
             files: status.files.filter(|_| outcome == Outcome::Completed),
             detection_delay_ms: delay.map(|ms| u64::try_from(ms).unwrap_or(0)),
+            queued_ms: span_ms(status.created, status.start),
+            run_ms: span_ms(status.start, status.updated),
             ..fields
         }
     }
+}
+
+/// The time between two instants in Unix seconds; None if one is missing, or they are in the wrong order.
+fn span_ms(from: Option<i64>, to: Option<i64>) -> Option<u64> {
+    let seconds = u64::try_from(to?.checked_sub(from?)?).ok()?;
+    Some(seconds.saturating_mul(1_000))
 }
 
 /// Seconds until the ETA, by the server's clock; negative after it.

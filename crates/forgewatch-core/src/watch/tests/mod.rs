@@ -353,6 +353,33 @@ fn a_completed_diff_reports_files_error_and_detection_delay() {
 }
 
 #[test]
+fn an_ended_job_reports_how_long_it_was_queued_and_ran_by_the_servers_times() {
+    let spans = |created: Option<i64>, start: Option<i64>, updated: Option<i64>| {
+        let at = |seconds: i64| EPOCH_S + seconds;
+        let scenario = Scenario::of("diff/7")
+            .step(Input::Due)
+            .at(60)
+            .status(Status {
+                created: created.map(at),
+                start: start.map(at),
+                updated: updated.map(at),
+                ..status(JobState::Completed, 100.0)
+            });
+        let fields = &scenario.last().fields;
+        (fields.queued_ms, fields.run_ms)
+    };
+    let all = spans(Some(-30), Some(5), Some(58));
+    assert_eq!(all, (Some(35_000), Some(53_000)));
+    assert_eq!(spans(None, Some(5), Some(58)), (None, Some(53_000)));
+    assert_eq!(spans(Some(0), None, Some(58)), (None, None));
+    assert_eq!(
+        spans(Some(9), Some(5), Some(4)),
+        (None, None),
+        "times in the wrong order mean nothing"
+    );
+}
+
+#[test]
 fn a_stopped_watch_reports_the_last_state() {
     for (outcome, name) in [
         (Outcome::TimedOut, "timed_out"),
