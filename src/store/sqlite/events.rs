@@ -16,13 +16,13 @@ pub(super) const EVENTS: Table = Table {
 
 pub(super) const DELIVERIES: Table = Table {
     name: "deliveries",
-    put: "INSERT INTO deliveries (row_id, watch_id, seq, hook, payload, attempts, state, due_ms, error_message,
-            exit_status, checksum)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+    put: "INSERT INTO deliveries (row_id, watch_id, seq, hook, payload, attempts, failures, state, due_ms,
+            error_message, exit_status, checksum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
         ON CONFLICT (row_id) DO UPDATE SET
             watch_id = excluded.watch_id, seq = excluded.seq, hook = excluded.hook, payload = excluded.payload,
-            attempts = excluded.attempts, state = excluded.state, due_ms = excluded.due_ms,
-            error_message = excluded.error_message, exit_status = excluded.exit_status, checksum = excluded.checksum",
+            attempts = excluded.attempts, failures = excluded.failures, state = excluded.state,
+            due_ms = excluded.due_ms, error_message = excluded.error_message, exit_status = excluded.exit_status, checksum = excluded.checksum",
 };
 
 pub(super) fn insert_event(
@@ -155,6 +155,7 @@ pub(super) fn put_delivery(db: &Connection, delivery: DeliveryRow) -> Result<(),
             id.hook.to_string().into(),
             delivery.body.into(),
             i64::from(delivery.attempts).into(),
+            i64::from(delivery.failures).into(),
             state.to_owned().into(),
             due_ms.into(),
             failure.map(|failure| failure.error).into(),
@@ -187,6 +188,7 @@ fn decode_delivery(row: &Row<'_>) -> Result<DeliveryRow, DbError> {
         },
         body: row.get("payload")?,
         attempts: row.get("attempts")?,
+        failures: row.get("failures")?,
         state,
     })
 }

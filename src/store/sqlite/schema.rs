@@ -68,6 +68,7 @@ CREATE TABLE deliveries (
     hook TEXT NOT NULL,
     payload TEXT NOT NULL,
     attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
     state TEXT NOT NULL,
     due_ms INTEGER,
     error_message TEXT,

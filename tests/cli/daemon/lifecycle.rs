@@ -169,6 +169,40 @@ fn a_hook_that_a_shutdown_interrupted_runs_again_after_the_start() {
 }
 
 #[test]
+fn attempts_that_shutdowns_and_crashes_interrupted_leave_all_retries() {
+    for (retries, signals) in [
+        (0, &["TERM", "KILL", "TERM"]),
+        (1, &["KILL", "TERM", "KILL"]),
+    ] {
+        let fixture = DaemonFixture::new(&job("diff/1", ""), "");
+        // Hangs until `fail` or `again` exists.
+        let script = fixture.script(
+            "hook",
+            "echo $FORGEWATCH_ATTEMPT >> tries; test -e again && exit 0; test -e fail && touch again && exit 3; sleep 600",
+        );
+        let hooks =
+            hook("slow", "'job.completed'", &script, "") + &format!("retries = {retries}\n");
+        let config = format!("stop_grace = '50ms'\n{}{hooks}", listed("diff/1"));
+        fixture.configure(&config);
+        for (number, signal) in (1..).zip(signals) {
+            let mut daemon = fixture.start();
+            while fixture.lines("tries").len() < number {
+                std::thread::yield_now();
+            }
+            daemon.signal(signal);
+            daemon.wait();
+        }
+        let last = if retries == 0 { "again" } else { "fail" };
+        std::fs::write(fixture.path(last), "").unwrap();
+        let mut daemon = fixture.start();
+        daemon.await_line("delivery", |line| line["message"] == "delivered");
+        let numbers: Vec<String> = (1..=4 + retries).map(|n: usize| n.to_string()).collect();
+        assert_eq!(fixture.lines("tries"), numbers);
+        daemon.stop("TERM");
+    }
+}
+
+#[test]
 fn a_second_signal_does_not_wait_for_hooks() {
     let fixture = DaemonFixture::new(&job("diff/1", ""), "");
     let script = fixture.script(

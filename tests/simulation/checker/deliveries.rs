@@ -112,7 +112,7 @@ fn check_change(
             if !write.events().iter().any(reports_failure) {
                 findings.add(Rule::WronglyFailed, at, format!("{id} without an event"));
             }
-            if !may_fail(timeline, write, id) {
+            if !may_fail(timeline, write, at, id) {
                 findings.add(Rule::WronglyFailed, at, format!("{id} too early"));
             }
         }
@@ -123,24 +123,26 @@ fn check_change(
     }
 }
 
-/// Whether a delivery was rejected, has used up its retries, or has lost its hook. An attempt that fails during the
-/// shutdown does not count, because the shutdown may be the cause.
-fn may_fail(timeline: &Timeline<'_>, write: &StoreWrite, id: &DeliveryId) -> bool {
-    let mut attempts_of_it = timeline
-        .log
-        .attempts
+/// Whether a delivery was rejected, has used up its retries since a client retried it, or has lost its hook. An attempt
+/// that was interrupted does not count; nor does one that fails during the shutdown, which may be the cause.
+fn may_fail(timeline: &Timeline<'_>, write: &StoreWrite, now: Stamp, id: &DeliveryId) -> bool {
+    let changes = timeline.deliveries.get(id).map(|d| d.changes.as_slice());
+    let retried = changes
+        .unwrap_or_default()
         .iter()
-        .filter(|attempt| attempt.delivery == *id);
-    let allows_failure = |attempt: &HookAttempt| {
+        .filter(|(_, at, change)| *at < now && matches!(change, DeliveryChange::Retry { .. }));
+    let retried = retried.map(|(_, at, _)| *at).max();
+    let attempts_of_it = timeline.log.attempts.iter().filter(|attempt| {
+        attempt.delivery == *id && retried.is_none_or(|retried| retried < attempt.began)
+    });
+    let has_failed = |attempt: &&HookAttempt| {
         let stopping_since = timeline.log.processes[attempt.process].stopping_since;
-        match attempt.end {
-            Some((_, AttemptEnd::Rejected)) => true,
-            Some((at, AttemptEnd::Failed { .. })) => {
-                attempt.attempt > retries(&id.hook) && stopping_since.is_none_or(|stop| at < stop)
-            }
-            _ => false,
-        }
+        matches!(attempt.end, Some((at, AttemptEnd::Failed { .. }))
+            if at < now && stopping_since.is_none_or(|stop| at < stop))
     };
+    let is_rejected =
+        |attempt: &HookAttempt| matches!(attempt.end, Some((_, AttemptEnd::Rejected)));
+    let is_used_up = attempts_of_it.clone().filter(has_failed).count() > retries(&id.hook) as usize;
     let lacks_hook = |config: &Config| config.hook(&id.hook).is_none();
     let mut of_process = timeline
         .log
@@ -148,7 +150,9 @@ fn may_fail(timeline: &Timeline<'_>, write: &StoreWrite, id: &DeliveryId) -> boo
         .iter()
         .take(write.config + 1)
         .filter(|c| c.process == write.process);
-    attempts_of_it.any(allows_failure) || of_process.any(|active| lacks_hook(&active.config))
+    is_used_up
+        || { attempts_of_it }.any(is_rejected)
+        || of_process.any(|active| lacks_hook(&active.config))
 }
 
 /// The event, its payload and the beginning of the attempt were stored before the attempt.

@@ -44,9 +44,10 @@ async fn changes_of_a_delivery_follow_its_rules(location: &impl Location) {
             );
         }
     };
-    let expect = async |attempts, state| {
+    let expect = async |(attempts, failures), state| {
         let row = DeliveryRow {
             attempts,
+            failures,
             state,
             ..new_delivery(1, 1)
         };
@@ -57,20 +58,20 @@ async fn changes_of_a_delivery_follow_its_rules(location: &impl Location) {
     };
     reject(&[&deliver, &wait, &retry, &discard], "has no attempt yet").await;
     begin(&store, 1, 1, 1).await.unwrap();
-    expect(1, DeliveryState::Pending { due_ms: 0 }).await;
+    expect((1, 0), DeliveryState::Pending { due_ms: 0 }).await;
     reject(&[&retry, &discard], "is pending").await;
     change(&store, wait.clone()).await.unwrap();
-    expect(1, DeliveryState::Pending { due_ms: 42 }).await;
+    expect((1, 1), DeliveryState::Pending { due_ms: 42 }).await;
     begin(&store, 1, 1, 2).await.unwrap();
     change(&store, fail.clone()).await.unwrap();
-    expect(2, DeliveryState::Failed(failure())).await;
+    expect((2, 1), DeliveryState::Failed(failure())).await;
     reject(&[&deliver, &wait, &fail], "has failed").await;
     assert!(begin(&store, 1, 1, 3).await.is_err());
     change(&store, retry.clone()).await.unwrap();
-    expect(0, DeliveryState::Pending { due_ms: 0 }).await;
+    expect((0, 0), DeliveryState::Pending { due_ms: 0 }).await;
     begin(&store, 1, 1, 1).await.unwrap();
     change(&store, deliver.clone()).await.unwrap();
-    expect(1, DeliveryState::Delivered).await;
+    expect((1, 0), DeliveryState::Delivered).await;
     reject(&[&deliver, &wait, &fail, &retry, &discard], "was delivered").await;
     location.close(store).await;
     assert_eq!(location.open().1.deliveries, []);

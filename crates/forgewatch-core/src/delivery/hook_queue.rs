@@ -32,7 +32,9 @@ struct Lane {
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     pub(super) payload: Arc<EventPayload>,
+    /// Attempts begun, and those of them that failed.
     pub(super) attempts: u32,
+    pub(super) failures: u32,
     pub(super) last_failure: Option<DeliveryFailure>,
     /// Monotonic milliseconds.
     pub(super) due: u64,

@@ -154,8 +154,10 @@ pub struct DeliveryRow {
     pub id: DeliveryId,
     /// The payload: a CloudEvents object in JSON.
     pub body: String,
-    /// Number of attempts begun.
+    /// Number of attempts begun, interrupted ones included.
     pub attempts: u32,
+    /// Number of failed attempts that were repeated.
+    pub failures: u32,
     /// Its state.
     pub state: DeliveryState,
 }
@@ -190,6 +192,7 @@ impl DeliveryRow {
             id,
             body,
             attempts: 0,
+            failures: 0,
             state: DeliveryState::Pending { due_ms: 0 },
         }
     }
@@ -206,12 +209,15 @@ impl DeliveryRow {
                 return Some(());
             }
             DeliveryChange::Deliver { .. } if was_attempted => DeliveryState::Delivered,
-            DeliveryChange::Reschedule { until, .. } if was_attempted => DeliveryState::Pending {
-                due_ms: until.wall_ms,
-            },
+            DeliveryChange::Reschedule { until, .. } if was_attempted => {
+                self.failures = self.failures.saturating_add(1);
+                DeliveryState::Pending {
+                    due_ms: until.wall_ms,
+                }
+            }
             DeliveryChange::Fail { why, .. } if is_pending => DeliveryState::Failed(why.clone()),
             DeliveryChange::Retry { .. } if has_failed => {
-                self.attempts = 0;
+                (self.attempts, self.failures) = (0, 0);
                 DeliveryState::Pending { due_ms: 0 }
             }
             DeliveryChange::Discard { .. } if has_failed => DeliveryState::Discarded,

@@ -3,7 +3,7 @@
 //! There is a lane per watch and hook. One delivery of a lane runs at a time, so a hook receives the events of a job in
 //! order, and only the head is retried: after 1 s, doubling, at most 5 min, with full jitter, and not before
 //! `Retry-After`. While it waits for a retry it takes no place of `max_running`. Of all due deliveries the oldest goes
-//! first. After `retries` a delivery has failed and leaves the queue; it stays in the store until it is retried or
+//! first. After `retries` failed retries a delivery has failed and leaves the queue; it stays in the store until it is retried or
 //! discarded.
 //!
 //! An attempt visits the queue three times. [`Queue::begin`] reserves a delivery; its owner commits that and runs the
@@ -77,7 +77,7 @@ impl Queue {
     /// Adds a delivery that is due at once. An existing one is not changed.
     pub fn add(&mut self, id: &DeliveryId, payload: Arc<EventPayload>, now: Moment) {
         let due = now.up_ms;
-        self.insert(id, payload, 0, due);
+        self.insert(id, payload, (0, 0), due);
     }
 
     /// Adds a stored delivery. No delay is longer than an hour: a later time was written with a wrong clock.
@@ -85,13 +85,14 @@ impl Queue {
     /// # Errors
     /// The stored body is not an event.
     pub fn load(&mut self, row: DeliveryRow, now: Moment) -> Result<(), PayloadError> {
-        let DeliveryRow { id, attempts, .. } = row;
-        match row.state {
+        let DeliveryRow { id, state, .. } = row;
+        match state {
             DeliveryState::Pending { due_ms } => {
                 let left = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
                 let left = left.min(MAX_RETRY_AFTER.as_millis() as u64);
                 let payload = Arc::new(EventPayload::parse(row.body)?);
-                self.insert(&id, payload, attempts, now.up_ms.saturating_add(left));
+                let counts = (row.attempts, row.failures);
+                self.insert(&id, payload, counts, now.up_ms.saturating_add(left));
             }
             DeliveryState::Failed(_) | DeliveryState::Delivered | DeliveryState::Discarded => {}
         }
@@ -110,12 +111,13 @@ impl Queue {
         hook.begin(name)
     }
 
-    /// Undoes [`Queue::begin`] if it could not be committed, or if the attempt was interrupted for `why`: due again at
-    /// `until`. The queue does not count this attempt. In the store an interrupted attempt stays begun and counts towards
-    /// `retries` after the next startup.
+    /// Undoes [`Queue::begin`] if the attempt did not start, or ends an attempt that was interrupted for `why`: due again
+    /// at `until`. Neither counts towards `retries`.
     pub fn requeue(&mut self, id: &DeliveryId, until: Moment, why: Option<DeliveryFailure>) {
         self.end(id, |delivery| {
-            delivery.attempts = delivery.attempts.saturating_sub(1);
+            if why.is_none() {
+                delivery.attempts = delivery.attempts.saturating_sub(1);
+            }
             delivery.due = until.up_ms;
             delivery.last_failure = why.or(delivery.last_failure.take());
         });
@@ -139,13 +141,14 @@ impl Queue {
     ) -> Settlement {
         let hook = self.hooks.entry(Arc::clone(&id.hook)).or_default();
         hook.settle(id.event);
-        let attempts = hook.get(id.event).map_or(0, |delivery| delivery.attempts);
+        let failures = hook.get(id.event).map_or(0, |delivery| delivery.failures);
         // The deliveries of a removed hook are not retried.
         let retries = hook.rules.as_ref().map_or(0, |rules| rules.retries);
         let change = match result {
             AttemptResult::Delivered => DeliveryChange::Deliver { id },
-            AttemptResult::Failed { why, not_before } if attempts <= retries => {
-                let delay = backoff(u8::try_from(attempts).unwrap_or(u8::MAX));
+            AttemptResult::Failed { why, not_before } if failures < retries => {
+                let failures = failures.saturating_add(1);
+                let delay = backoff(u8::try_from(failures).unwrap_or(u8::MAX));
                 let until = now.plus(delay.max(not_before.min(MAX_RETRY_AFTER)));
                 DeliveryChange::Reschedule { id, until, why }
             }
@@ -167,6 +170,7 @@ impl Queue {
             | DeliveryChange::Retry { .. }
             | DeliveryChange::Discard { .. } => {}
             DeliveryChange::Reschedule { id, until, why } => self.end(id, |delivery| {
+                delivery.failures = delivery.failures.saturating_add(1);
                 delivery.due = until.up_ms;
                 delivery.last_failure = Some(why.clone());
             }),
@@ -229,11 +233,18 @@ impl Queue {
         })
     }
 
-    fn insert(&mut self, id: &DeliveryId, payload: Arc<EventPayload>, attempts: u32, due: u64) {
+    fn insert(
+        &mut self,
+        id: &DeliveryId,
+        payload: Arc<EventPayload>,
+        (attempts, failures): (u32, u32),
+        due: u64,
+    ) {
         self.added += 1;
         let delivery = Delivery {
             payload,
             attempts,
+            failures,
             last_failure: None,
             due,
             order: self.added,

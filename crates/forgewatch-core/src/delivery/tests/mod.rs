@@ -274,7 +274,7 @@ fn an_attempt_whose_beginning_was_not_committed_is_not_counted() {
 fn loaded_deliveries_continue_where_they_were() {
     let mut queue = Queue::new(&[hook("h", &["job.*"], 8, 4)]);
     let now = at(5_000);
-    let mut load = |watch, attempts, state, hook: &str| {
+    let mut load = |watch, attempts: u32, state, hook: &str| {
         let row = DeliveryRow {
             id: DeliveryId {
                 hook: Arc::from(hook),
@@ -285,6 +285,7 @@ fn loaded_deliveries_continue_where_they_were() {
                 payload.body().to_owned()
             },
             attempts,
+            failures: attempts,
             state,
         };
         queue.load(row, now).unwrap();
