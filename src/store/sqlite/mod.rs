@@ -10,6 +10,7 @@
 
 mod error;
 mod events;
+mod leaf_pages;
 mod lock;
 mod open;
 mod recover;

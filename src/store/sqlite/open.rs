@@ -114,6 +114,8 @@ fn prepare(db: &Connection, migrations: &[Migration]) -> Result<(), DbError> {
         ("wal_autocheckpoint", "0"),
         ("journal_size_limit", "8388608"),
         ("temp_store", "MEMORY"),
+        // Freed pages are zeroed, so `state recover` can read every leaf page that it finds.
+        ("secure_delete", "ON"),
     ] {
         db.pragma_update_and_check(None, name, value, |_| Ok(()))
             .or_else(|error| match error {

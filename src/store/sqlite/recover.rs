@@ -11,8 +11,10 @@ use super::error::{DbError, OpenError, open_error};
 use super::open::RowCounts;
 use super::salvage::{self, RecoveredTable};
 use super::schema::{self, MIGRATIONS, Migration};
-use super::{lock, open};
+use super::{leaf_pages, lock, open};
 
+/// The size of a page of SQLite's files.
+pub(super) const PAGE: usize = 4096;
 const WORK_SUFFIX: &str = ".copy";
 
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +169,9 @@ fn salvage(
         for table in schema::tables(done) {
             tables.push(salvage::copy_rows(table, &old, &new)?);
         }
+        if tables.iter().any(|table| table.lost > 0 || table.truncated) {
+            leaf_pages::copy_rows(schema::tables(done), copy, &new, &mut tables)?;
+        }
         schema::migrate(&new, done.len(), migrations)?;
         salvage::restore_config_jobs(&new, &mut tables)?;
         salvage::advance_offsets(&old, &new)
@@ -206,7 +211,6 @@ fn connect_damaged(
 }
 
 fn replace_first_page(copy: &Path, new: &Path) -> io::Result<()> {
-    const PAGE: usize = 4096;
     /// Offset of the header's number of pages.
     const PAGES_AT: usize = 28;
     let mut page = vec![0; PAGE];

@@ -72,8 +72,8 @@ impl Salvage<'_> {
                 Err(_) => return Ok(false),
             };
             self.last = row.get(0).unwrap_or(self.last).max(self.last);
-            let recovered = match self.values(row) {
-                Some(values) => self.put(new, values)?,
+            let recovered = match sound_values(self.table, row) {
+                Some(values) => put(self.table, new, values)?,
                 None => false,
             };
             if recovered {
@@ -81,27 +81,6 @@ impl Salvage<'_> {
             } else {
                 self.result.lost += 1;
             }
-        }
-    }
-
-    fn values(&self, row: &Row<'_>) -> Option<Vec<Value>> {
-        if !self.table.is_sound(row) {
-            return None;
-        }
-        value_columns(row)
-            .map(|column| row.get(column).ok())
-            .collect()
-    }
-
-    /// Returns false if the row conflicts with another one, which a damaged unique index allowed.
-    fn put(&self, new: &Connection, values: Vec<Value>) -> Result<bool, DbError> {
-        match self.table.put(new, values) {
-            Err(DbError::Sql(error))
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
-            {
-                Ok(false)
-            }
-            other => other.map(|()| true),
         }
     }
 
@@ -127,6 +106,28 @@ impl Salvage<'_> {
         let next = skip(good)?;
         self.result.lost += next.abs_diff(self.last).saturating_sub(1);
         Some(next)
+    }
+}
+
+/// The values of a row whose checksum matches.
+pub(super) fn sound_values(table: &Table, row: &Row<'_>) -> Option<Vec<Value>> {
+    if !table.is_sound(row) {
+        return None;
+    }
+    value_columns(row)
+        .map(|column| row.get(column).ok())
+        .collect()
+}
+
+/// Returns false if the row conflicts with another one, which a damaged unique index allowed.
+pub(super) fn put(table: &Table, new: &Connection, values: Vec<Value>) -> Result<bool, DbError> {
+    match table.put(new, values) {
+        Err(DbError::Sql(error))
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+        {
+            Ok(false)
+        }
+        other => other.map(|()| true),
     }
 }
 
