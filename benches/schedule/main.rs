@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use forgewatch_core::job::JobKind;
 use forgewatch_core::rng::SeededRng;
-use forgewatch_core::schedule::{Calibration, History, Observation, Policy, ScheduleSettings};
+use forgewatch_core::schedule::{
+    Calibration, EstimateRange, History, Observation, Policy, ScheduleSettings,
+};
 use models::{JobStatus, Length, ServerModel, SimulatedJob};
 use reference::{EtaThenBackoff, Every, PollingPolicy, Reference, ReferenceCalibration};
 
@@ -41,8 +43,8 @@ impl PollingPolicy for ForgewatchPolicy<'_> {
     }
 
     fn end(&mut self, _last: f64, seen: f64) {
-        self.calibration
-            .update(KIND, &self.history.calibration_update(millis(seen)));
+        let update = (self.history).calibration_update(millis(seen), self.calibration.of(KIND));
+        self.calibration.update(KIND, None, &update);
     }
 }
 
@@ -218,6 +220,72 @@ fn common_loops(seed: u64) {
     }
 }
 
+/// How often the range shown to people holds the true time left, after each poll and ten times between two polls.
+fn estimates(title: &str, models: &[ServerModel], seed: u64, settings: &ScheduleSettings) {
+    struct Recorder<'a>(
+        ForgewatchPolicy<'a>,
+        &'a mut Vec<(f64, bool, EstimateRange)>,
+    );
+    impl PollingPolicy for Recorder<'_> {
+        fn wait(&mut self, t: f64, status: &JobStatus) -> f64 {
+            let wait = self.0.wait(t, status);
+            for part in 0..10 {
+                let at = t + wait * f64::from(part) / 10.0;
+                let kind = self.0.calibration.of(KIND);
+                let range = self.0.history.estimate(kind, millis(at));
+                self.1.extend(range.map(|range| (at, part == 0, range)));
+            }
+            wait
+        }
+
+        fn end(&mut self, last: f64, seen: f64) {
+            self.0.end(last, seen);
+        }
+    }
+    println!(
+        "\nestimates, {title}: held by the range at polls, and at all times; median of high / low"
+    );
+    for (length, name) in [(Length::Long, "long"), (Length::Short, "short")] {
+        for &model in models {
+            let mut calibration = Calibration::default();
+            let mut seeds = SeededRng::new(seed);
+            let (mut held, mut ratios) = ([(0.0, 0.0); 2], Vec::new());
+            for _ in 0..JOBS {
+                let job = SimulatedJob::draw(model, length, seeds.bits());
+                let end = job.end;
+                let mut ranges = Vec::new();
+                let policy = ForgewatchPolicy {
+                    calibration: &mut calibration,
+                    history: History::default(),
+                    settings,
+                };
+                watch(Recorder(policy, &mut ranges), job);
+                ranges.retain(|(at, ..)| *at < end);
+                for (at, at_poll, range) in ranges {
+                    let left = Duration::from_secs_f64(end - at);
+                    let holds = f64::from(u8::from(range.low <= left && left <= range.high));
+                    for (all, n) in held.iter_mut().skip(usize::from(!at_poll)) {
+                        *all += holds;
+                        *n += 1.0;
+                    }
+                    if at_poll {
+                        ratios.push(range.high.as_secs_f64() / range.low.as_secs_f64().max(1e-3));
+                    }
+                }
+            }
+            ratios.sort_by(f64::total_cmp);
+            let median = ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN);
+            let share = held.map(|(all, n)| all / n);
+            println!(
+                "{:22} {name:5} {:.2} {:.2} {median:6.2}",
+                model.name(),
+                share[0],
+                share[1]
+            );
+        }
+    }
+}
+
 /// Short jobs of mixed models, each the first of its kind: the one-shot of a pipeline.
 fn one_shot(seed: u64, settings: &ScheduleSettings) {
     let models = &ServerModel::YARDSTICK[..5];
@@ -308,6 +376,8 @@ fn main() {
     );
     table("the yardstick", &ServerModel::YARDSTICK, seed, &settings);
     table("other servers", &ServerModel::OTHERS, seed, &settings);
+    estimates("the yardstick", &ServerModel::YARDSTICK, seed, &settings);
+    estimates("other servers", &ServerModel::OTHERS, seed, &settings);
     common_loops(seed);
     one_shot(seed, &settings);
     speed(seed, &settings);

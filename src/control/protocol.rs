@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 
 use forgewatch_core::job::JobRef;
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::user_input::validate_label;
 
 /// The longest request, including the newline.
@@ -281,9 +282,8 @@ pub struct JobSummary {
     /// Whole percent, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<u8>,
-    /// Estimated time left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remaining_ms: Option<u64>,
+    #[serde(flatten)]
+    pub left: TimeLeft,
     /// Time until the next poll; absent once the watch has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_poll_ms: Option<u64>,

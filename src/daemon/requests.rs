@@ -13,6 +13,7 @@ use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::reconcile::AddedBy;
 use forgewatch_core::time::Moment;
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::watch::{Watch, outcome_of};
 
 /// Most open and most failed deliveries in one list.
@@ -41,6 +42,8 @@ pub enum AddResult {
 #[derive(Debug)]
 pub struct WatchReport {
     pub watch: Watch,
+    /// Of a running watch.
+    pub left: TimeLeft,
     /// The time of this report.
     pub at: Moment,
     pub is_running: bool,
@@ -165,8 +168,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         (removed, unknown)
     }
 
-    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.engine.watches()
+    /// The running watches, with the time left of their jobs.
+    pub fn watches(&self) -> impl Iterator<Item = (&Watch, TimeLeft)> {
+        let now = self.clock.now();
+        let watches = self.engine.watches();
+        watches.map(move |watch| (watch, self.engine.time_left(watch, now)))
     }
 
     /// Oldest first; with `all`, the watches that ended within `retain` too. With `jobs`, only the newest watch of each.
@@ -325,9 +331,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     }
 
     fn running(&self, watch: &Watch) -> WatchReport {
+        let at = self.clock.now();
         WatchReport {
             watch: watch.clone(),
-            at: self.clock.now(),
+            left: self.engine.time_left(watch, at),
+            at,
             is_running: true,
             outcome: None,
             ended_wall_ms: None,
@@ -339,6 +347,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let at = self.clock.now();
         Some(WatchReport {
             watch: Watch::load(&saved.snapshot, at, &self.limits).ok()?,
+            left: TimeLeft::default(),
             at,
             is_running: false,
             outcome: outcome_of(&saved.snapshot),

@@ -190,7 +190,8 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
                 calibration_update, ..
             } => {
                 if let Some(update) = calibration_update {
-                    self.calibration.update(kind, &update);
+                    let image = self.watches.watch(slot).and_then(Watch::image);
+                    self.calibration.update(kind, image, &update);
                 }
                 self.throttle.circuit_breaker.cancel_probe(slot);
                 self.watches.remove(slot);

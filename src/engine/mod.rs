@@ -40,6 +40,7 @@ use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::schedule::{ServerCalibration, ServerClock, ServerKey};
 use forgewatch_core::time::Moment;
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::verdict::PollError;
 use forgewatch_core::watch::{Effects, Input, InvalidSavedWatch, Watch};
 
@@ -202,6 +203,12 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     pub fn calibration(&self) -> &ServerCalibration {
         &self.calibration
+    }
+
+    /// The time left of a watched job.
+    pub fn time_left(&self, watch: &Watch, now: Moment) -> TimeLeft {
+        let server_now_ms = self.server_clock.now_ms(now.wall_ms);
+        watch.time_left(self.calibration.get(), now.up_ms, server_now_ms)
     }
 
     pub fn now(&self) -> Moment {

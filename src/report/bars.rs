@@ -1,8 +1,8 @@
 //! The bars of `--output progress` as lines, for a screen of any size.
 //!
 //! ```text
-//! diff/1234      running     ████████████░░░░░░░░░░░░░░░  45%  ~2m10s   poll 12s
-//! update/77      queued      ░░░░░░░░░░░░░░░░░░░░░░░░░░░                 poll 3s
+//! diff/1234      running     ████████████░░░░░░░░░░░░░  45%  ETA 2m 10s   poll 12s
+//! update/77      queued      ░░░░░░░░░░░░░░░░░░░░░░░░░       ~4-12m       poll 3s
 //! … and 2 more: 1 completed, 1 failed · 3m 2s
 //! ```
 //!
@@ -18,6 +18,7 @@ use super::mode::Style;
 use forgewatch_core::job::{JobRef, JobState, Outcome};
 use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::{Moment, millis, span_in_seconds};
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::watch::Watch;
 
 const MAX_BAR: usize = 40;
@@ -43,8 +44,7 @@ pub struct JobRow {
     pub state: Option<JobState>,
     /// Percent, 0 to 100.
     pub progress: Option<f32>,
-    /// The estimated time left.
-    pub left: Option<Duration>,
+    pub left: TimeLeft,
     /// The time until the next poll.
     pub next_poll: Option<Duration>,
     pub outcome: Option<Outcome>,
@@ -56,7 +56,7 @@ pub struct JobRow {
 }
 
 impl JobRow {
-    pub fn of(watch: &Watch, now: Moment) -> Self {
+    pub fn of(watch: &Watch, left: TimeLeft, now: Moment) -> Self {
         let since = watch
             .first_poll_at()
             .map_or(0, |at| now.up_ms.saturating_sub(at));
@@ -64,7 +64,7 @@ impl JobRow {
             job: watch.job(),
             state: watch.state(),
             progress: watch.progress(),
-            left: watch.estimated_left(now),
+            left,
             next_poll: Some(watch.next_poll_in(now)),
             outcome: None,
             unreachable: watch.is_unreachable(),
@@ -81,7 +81,7 @@ impl JobRow {
             job,
             state: None,
             progress: None,
-            left: None,
+            left: TimeLeft::default(),
             next_poll: None,
             outcome: None,
             unreachable: false,
@@ -175,7 +175,7 @@ fn rank(row: &JobRow) -> (u8, u64) {
     let remaining = row
         .progress
         .map_or(100, |p| (100.0 - p).clamp(0.0, 100.0) as u64);
-    match (row.unreachable, row.left, row.state) {
+    match (row.unreachable, row.left.latest(), row.state) {
         (true, ..) => (0, remaining),
         (_, Some(left), _) => (1, millis(left)),
         (_, None, Some(JobState::Running)) => (2, remaining),
@@ -272,7 +272,7 @@ impl Columns {
         let room = if wide { room } else { room.min(COMPACT) };
         let name = name_width(rows);
         let fixed = name + 2 + WORD + 1 + 1 + PERCENT;
-        let (left, next) = if wide { (20, 22) } else { (6, 10) };
+        let (left, next) = if wide { (20, 22) } else { (11, 10) };
         let all = Self {
             room,
             name,
@@ -319,7 +319,7 @@ impl Columns {
         let percent = row.percent().map_or_else(String::new, |p| format!("{p}%"));
         let _ = write!(out, "{percent:>PERCENT$}");
         if self.left > 0 {
-            let left = row.left.map_or_else(String::new, |left| self.left(left));
+            let left = self.left(row.left).unwrap_or_default();
             let _ = write!(out, "  {left:<width$}", width = self.left);
         }
         if self.next > 0 {
@@ -331,11 +331,11 @@ impl Columns {
         cut_to_width(out.trim_end(), self.room, style.ellipsis())
     }
 
-    fn left(&self, left: Duration) -> String {
+    fn left(&self, left: TimeLeft) -> Option<String> {
         if self.wide {
-            format!("about {} left", span_in_seconds(millis(left)))
+            left.text()
         } else {
-            format!("~{}", short(left))
+            left.short_text()
         }
     }
 

@@ -9,7 +9,6 @@
 //! them. A line never begins with untrusted text.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use anstyle::AnsiColor;
 
@@ -18,7 +17,7 @@ use super::sanitize::sanitized;
 use forgewatch_core::event::{Event, EventFields, EventType, ParsedRecord};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::FileSum;
-use forgewatch_core::time::{millis, rfc3339_ms, span, span_in_seconds};
+use forgewatch_core::time::{rfc3339_ms, rough, span, span_in_seconds};
 
 /// The longest error message in a line, in bytes; json has all of it.
 const MAX_ERROR: usize = 1_000;
@@ -108,7 +107,7 @@ pub(super) fn deadline(rows: &[JobRow], wall_ms: i64) -> Vec<String> {
     let names = bars::name_width(&active);
     let line = |row: &&JobRow| {
         let percent = row.percent().map_or_else(String::new, |p| format!("{p}%"));
-        let left = row.left.map_or_else(String::new, about);
+        let left = row.left.text().unwrap_or_default();
         let job = row.job.to_string();
         format!(
             "{time}  {job:<names$}  {:<11} {percent:>4}  {left}",
@@ -129,6 +128,7 @@ pub(super) fn word(event: &Event) -> String {
         EventType::EtaSlipped => "slipped",
         EventType::Stalled => "stalled",
         EventType::Resumed => "resumed",
+        EventType::Slow => "slow",
         EventType::Unreachable => "unreachable",
         EventType::Reachable => "reachable",
         _ => event.fields.state.map_or("unknown", JobState::as_str),
@@ -157,7 +157,7 @@ pub(super) fn details(event: &Event) -> Vec<String> {
     let mut out = Vec::new();
     match event.kind {
         EventType::Watching => {
-            out.extend(eta(fields));
+            out.extend(fields.time_left().text());
             out.extend(names_and_labels(event));
         }
         EventType::StateChanged => {
@@ -167,17 +167,22 @@ pub(super) fn details(event: &Event) -> Vec<String> {
             if let (Some(JobState::Unknown(_)), Some(name)) = (fields.state, &fields.state_name) {
                 out.push(format!("server state \"{}\"", sanitized(name, MAX_NAME)));
             }
-            out.extend(eta(fields));
+            out.extend(fields.time_left().text());
         }
         EventType::EtaSlipped => {
             out.push("ETA moved later".to_owned());
-            out.extend(eta(fields));
+            out.extend(fields.time_left().text());
         }
         EventType::Stalled => {
             let time = fields
                 .stalled_ms
                 .map(|ms| format!(" for {}", span_in_seconds(ms)));
             out.push(format!("no progress{}", time.unwrap_or_default()));
+        }
+        EventType::Slow => {
+            let (run, usual) = (fields.run_ms.map(rough), fields.usual_ms.map(rough));
+            out.extend(run.map(|time| format!("running for {time}")));
+            out.extend(usual.map(|time| format!("usually {time}")));
         }
         EventType::Resumed => out.push("progressing again".to_owned()),
         EventType::Unreachable => {
@@ -187,8 +192,13 @@ pub(super) fn details(event: &Event) -> Vec<String> {
             }
         }
         EventType::Reachable => out.push("can be polled again".to_owned()),
-        EventType::Ended(outcome) => out.extend(outcome_details(outcome, fields)),
-        _ => out.extend(eta(fields)),
+        EventType::Ended(outcome) => {
+            out.extend(outcome_details(outcome, fields));
+            if let (Some(_), Some(usual)) = (fields.unusual, fields.usual_ms) {
+                out.push(format!("usually {}", rough(usual)));
+            }
+        }
+        _ => out.extend(fields.time_left().text()),
     }
     out
 }
@@ -299,26 +309,14 @@ fn names_and_labels(event: &Event) -> Vec<String> {
     out
 }
 
-/// The time left until the server's ETA.
-fn eta(fields: &EventFields) -> Option<String> {
-    fields.eta_seconds.map(|s| match s {
-        1.. => about(Duration::from_secs(s.unsigned_abs())),
-        0 => "due now".to_owned(),
-        _ => format!(
-            "overdue by {}",
-            span_in_seconds(s.unsigned_abs().saturating_mul(1_000))
-        ),
-    })
-}
-
 /// One job of a heartbeat.
 fn summary(row: &JobRow) -> String {
     let mut out = format!("{} {}", row.job, row.word());
     if let Some(percent) = row.percent() {
         let _ = write!(out, " {percent}%");
     }
-    if let Some(left) = row.left {
-        let _ = write!(out, ", {}", about(left));
+    if let Some(left) = row.left.text() {
+        let _ = write!(out, ", {left}");
     }
     if let Some(error) = &row.poll_error {
         let _ = write!(
@@ -328,10 +326,6 @@ fn summary(row: &JobRow) -> String {
         );
     }
     out
-}
-
-fn about(left: Duration) -> String {
-    format!("about {} left", span_in_seconds(millis(left)))
 }
 
 fn jobs(count: usize) -> String {

@@ -83,6 +83,58 @@ fn a_calibration_continues_for_its_own_account_only() {
 }
 
 #[test]
+fn a_job_that_runs_longer_than_its_like_is_reported_as_slow_once() {
+    let fixture = SimFixture::new(&job("update/1", "duration = '4s'\nprogress_curve = 1"));
+    fs::create_dir_all(calibration(&fixture).parent().unwrap()).unwrap();
+    let earlier = serde_json::json!({
+        "api": fixture.server.base_url(),
+        "account_service_id": 5678,
+        "jobs": {"update": {"durations": [1_000, 900, 1_000, 1_100, 1_000, 1_000, 900, 1_000]}},
+    });
+    fs::write(calibration(&fixture), earlier.to_string()).unwrap();
+    let done = learning(&fixture, &["--max-interval", "200ms", "update/1"])
+        .run()
+        .expect(0);
+    let events = done.events_of("update/1");
+    let slow: Vec<_> = (events.iter())
+        .filter(|event| event["event_type"] == "job.slow")
+        .collect();
+    assert_eq!(slow.len(), 1, "{events:#?}");
+    assert_eq!(slow[0]["usual_ms"], 1_000);
+    assert!(slow[0]["run_ms"].as_u64() > Some(1_320), "{}", slow[0]);
+    let end = done.end_of("update/1");
+    assert_eq!(
+        (&end["usual_ms"], &end["unusual"]),
+        (&1_000.into(), &"slow".into())
+    );
+}
+
+#[test]
+fn an_exact_job_of_an_hour_shows_its_eta_after_a_run_with_short_ones() {
+    let fixture = SimFixture::new(
+        &(job("diff/1", "")
+            + &job(
+                "diff/2",
+                "duration = '1h'\neta_rounding = '1s'\nstart = 'server_start'",
+            )),
+    );
+    fixture.watch(&["diff/1"]).run().expect(0);
+    let args = ["--timeout", "1s", "-o", "text", "diff/2"];
+    let done = fixture.watch(&args).run().expect(124);
+    assert!(done.stdout.contains("ETA 59m"), "{done:?}");
+    let json = fixture
+        .watch(&["--timeout", "1s", "diff/2"])
+        .run()
+        .expect(124);
+    let first = &json.events_of("diff/2")[0];
+    let (low, high) = (
+        first["estimate_low_ms"].as_u64().unwrap(),
+        first["estimate_high_ms"].as_u64().unwrap(),
+    );
+    assert!(low < 3_600_000 && 3_590_000 < high, "{first}");
+}
+
+#[test]
 fn without_xdg_cache_home_the_calibration_is_in_the_home_folder() {
     let fixture = fixture();
     learning(&fixture, &["diff/1"])

@@ -125,11 +125,11 @@ fn list_is_a_table_without_control_characters() {
         _ => panic!("{request:?}"),
     });
     insta::assert_snapshot!(daemon.run(&["list"]).shown(&daemon), @r"
-        JOB                         STATE         PROGRESS   LEFT    NEXT   REQUESTS   LABELS
-        diff/1234                   running       40%        2m10s   12s    7          build=8812,stage=live
-        update/77                   unreachable   40%        2m10s   12s    7          build=8812,stage=live
-        diff/18446744073709551615   starting      -          -       now    0          -
-        diff/7                      completed     40%        -       -      7          note=\x1b[2J\u{202e}::error::x\nforged   1
+        JOB                         STATE         PROGRESS   LEFT        NEXT   REQUESTS   LABELS
+        diff/1234                   running       40%        ETA 2m 9s   12s    7          build=8812,stage=live
+        update/77                   unreachable   40%        ETA 2m 9s   12s    7          build=8812,stage=live
+        diff/18446744073709551615   starting      -          -           now    0          -
+        diff/7                      completed     40%        -           -      7          note=\x1b[2J\u{202e}::error::x\nforged   1
         [0]
         ");
     let all = daemon.run(&["list", "--all"]).expect(0).stdout;
@@ -275,7 +275,7 @@ fn show_prints_a_job_with_its_history() {
         Watch:     a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5
         State:     running
         Progress:  40%
-        Left:      about 2m 10s
+        Time left: ETA 2m 9s
         Labels:    build=8812,stage=live
         Requests:  7 since 2027-01-15T08:00:00.000Z
         Next poll: in 12s: mostly by its ETA

@@ -120,17 +120,17 @@ fn usage_errors_are_reported_without_a_request() {
     .collect();
     insta::assert_snapshot!(output.join("\n"), @r#"
         $ add
-        error: no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE
+        error: no jobs; name some with diff/1234, --diff 1234, --update 77, --image-version 5 or --jobs-file FILE
         $ add diff/x --update 0 --label no
         error: --label: expected NAME=VALUE such as build=8812, found "no"
         error: JOB: invalid job "diff/x": an ID is a whole number from 1 to 18446744073709551615
         error: --update: invalid ID "0": an ID is a whole number from 1 to 18446744073709551615
         $ remove 1234
-        error: JOB: invalid job "1234"; did you mean diff/1234 or update/1234?
+        error: JOB: invalid job "1234"; did you mean diff/1234, update/1234 or version/1234?
         $ remove diff/1 --label no
         error: --label: expected NAME=VALUE such as build=8812, found "no"
         $ remove
-        error: no jobs; name some with diff/1234, --diff 1234, --update 77 or --jobs-file FILE, or select some with --label NAME=VALUE
+        error: no jobs; name some with diff/1234, --diff 1234, --update 77, --image-version 5 or --jobs-file FILE, or select some with --label NAME=VALUE
         $ list --state complete
         error: invalid value 'complete' for '--state <STATE>'
           [possible values: starting, created, pending, queued, running, unknown, unreachable, completed, failed, squashed, not_found, refused, timed_out, gave_up, removed, abandoned]

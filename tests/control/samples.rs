@@ -6,6 +6,7 @@ use forgewatch::control::protocol::{
 use forgewatch_core::job::JobRef;
 use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
 use forgewatch_core::schedule::{EstimateSource, ForecastBasis};
+use forgewatch_core::time_left::TimeLeft;
 use serde_json::value::RawValue;
 
 use crate::fixture::wall;
@@ -22,7 +23,7 @@ pub(crate) fn unpolled(name: &str) -> JobSummary {
         labels: [].into(),
         state: None,
         progress: None,
-        remaining_ms: None,
+        left: TimeLeft::default(),
         next_poll_ms: Some(0),
         requests: 0,
         unreachable: false,
@@ -41,7 +42,11 @@ pub(crate) fn running(name: &str) -> JobSummary {
             .into(),
         state: Some("running".to_owned()),
         progress: Some(40),
-        remaining_ms: Some(129_300),
+        left: TimeLeft {
+            eta_seconds: Some(129),
+            estimate_low_ms: Some(110_000),
+            estimate_high_ms: Some(160_000),
+        },
         next_poll_ms: Some(11_200),
         requests: 7,
         started_at_ms: Some(wall(0)),
@@ -64,7 +69,7 @@ pub(crate) fn jobs() -> Vec<JobSummary> {
         JobSummary {
             labels: [("note".to_owned(), hostile)].into(),
             next_poll_ms: None,
-            remaining_ms: None,
+            left: TimeLeft::default(),
             state: Some("completed".to_owned()),
             outcome: Some("completed".to_owned()),
             ended_at_ms: Some(wall(9)),

@@ -43,6 +43,7 @@ pub mod sanitize;
 pub mod schedule;
 pub mod status;
 pub mod time;
+pub mod time_left;
 pub mod user_input;
 pub mod verdict;
 pub mod wait;

@@ -42,6 +42,13 @@ pub fn span_in_seconds(ms: u64) -> String {
     span(ms.div_ceil(1_000).saturating_mul(1_000))
 }
 
+/// A duration for people, without seconds from ten minutes on: there they change too often to be read.
+pub fn rough(ms: u64) -> String {
+    const MINUTE: u64 = 60_000;
+    let is_long = ms >= 10 * MINUTE;
+    span_in_seconds(if is_long { ms / MINUTE * MINUTE } else { ms })
+}
+
 /// A duration for people, in at most two units: `850ms`, `42s`, `5m 3s`, `2h 10m`, `3d 4h`.
 pub fn span(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [

@@ -11,6 +11,7 @@ use crate::engine::{Clock, SystemClock};
 use crate::report::{JobRow, Report};
 use forgewatch_core::event::{Event, EventFields, EventType, Lag};
 use forgewatch_core::time::Moment;
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::watch::Watch;
 
 pub(super) struct EventOutput {
@@ -34,10 +35,11 @@ impl EventOutput {
         }
     }
 
-    pub(super) fn show<'a>(&mut self, watches: impl Iterator<Item = &'a Watch>) {
+    pub(super) fn show<'a>(&mut self, watches: impl Iterator<Item = (&'a Watch, TimeLeft)>) {
         if self.report.has_bars() {
             let now = self.clock.now();
-            let rows: Vec<JobRow> = watches.map(|watch| JobRow::of(watch, now)).collect();
+            let rows = watches.map(|(watch, left)| JobRow::of(watch, left, now));
+            let rows: Vec<JobRow> = rows.collect();
             let elapsed = now.up_ms.saturating_sub(self.began.up_ms);
             self.report
                 .update_bars(&rows, Duration::from_millis(elapsed));

@@ -74,10 +74,11 @@ pub(super) fn deliveries(list: DeliveryList) -> Response {
 }
 
 fn summary(report: WatchReport) -> JobSummary {
-    let WatchReport { watch, at, .. } = report;
+    let WatchReport {
+        watch, left, at, ..
+    } = report;
     let running = report.is_running.then_some(&watch);
     let error = running.and_then(Watch::poll_error);
-    let left = running.and_then(|watch| watch.estimated_left(at));
     JobSummary {
         job: watch.job(),
         watch: watch.id().to_string(),
@@ -87,7 +88,7 @@ fn summary(report: WatchReport) -> JobSummary {
             .unwrap_or_default(),
         state: watch.state().map(|state| state.as_str().to_owned()),
         progress: watch.progress().map(whole_percent),
-        remaining_ms: left.map(millis),
+        left,
         next_poll_ms: running.map(|watch| millis(watch.next_poll_in(at))),
         requests: watch.requests(),
         unreachable: report.is_running && watch.is_unreachable(),

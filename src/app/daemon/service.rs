@@ -32,7 +32,6 @@ use crate::report::{FRAME_INTERVAL, Report};
 use crate::store::{OpenError, SqliteStore, StoreError, StoredState};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
-use forgewatch_core::watch::Watch;
 
 /// The least time between two updates of the status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -91,7 +90,7 @@ impl Service {
             StartupError::Store(error) => CommandError::failed(format!("{path}: {error}")),
             StartupError::Entropy(why) => CommandError::internal(why),
         })?;
-        report.widen(daemon.watches().map(Watch::job));
+        report.widen(daemon.watches().map(|(watch, _)| watch.job()));
         let control = &settings.control;
         let server = ControlServer::bind(&control.socket, &control.group, store.clone())
             .map_err(CommandError::failed)?;

@@ -212,7 +212,8 @@ impl OneShotRun {
 
     fn rows(&self) -> Vec<JobRow> {
         let now = self.engine.now();
-        let live = self.engine.watches().map(|watch| JobRow::of(watch, now));
+        let live = self.engine.watches();
+        let live = live.map(|watch| JobRow::of(watch, self.engine.time_left(watch, now), now));
         self.ended.iter().cloned().chain(live).collect()
     }
 }

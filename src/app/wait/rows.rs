@@ -1,16 +1,45 @@
 //! The status of the jobs as bars and heartbeats show it: from the daemon's list, kept current by its events.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::control::protocol::JobSummary;
 use crate::report::JobRow;
 use forgewatch_core::event::{Event, EventType, WatchId};
 use forgewatch_core::job::{JobRef, JobState, Outcome};
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::wait::ListedJob;
 
 #[derive(Debug, Default)]
-pub(super) struct Rows(BTreeMap<JobRef, JobRow>);
+pub(super) struct Rows(BTreeMap<JobRef, ReceivedRow>);
+
+#[derive(Debug)]
+struct ReceivedRow {
+    row: JobRow,
+    /// When the daemon sent its times.
+    at: Instant,
+}
+
+impl ReceivedRow {
+    fn new(row: JobRow) -> Self {
+        let at = Instant::now();
+        Self { row, at }
+    }
+
+    /// The row as it is now.
+    fn current(&self) -> JobRow {
+        let passed = match self.row.outcome {
+            Some(_) => Duration::ZERO,
+            None => self.at.elapsed(),
+        };
+        JobRow {
+            left: self.row.left.after(passed),
+            next_poll: (self.row.next_poll).map(|until| until.saturating_sub(passed)),
+            elapsed: self.row.elapsed + passed,
+            ..self.row.clone()
+        }
+    }
+}
 
 impl Rows {
     /// Takes the daemon's list at this wall time. Returns it as the rules of waiting read it.
@@ -25,7 +54,7 @@ impl Rows {
                     outcome: row.outcome,
                 });
             }
-            self.0.insert(row.job, row);
+            self.0.insert(row.job, ReceivedRow::new(row));
         }
         listed
     }
@@ -34,27 +63,41 @@ impl Rows {
         let Some(job) = event.job else {
             return;
         };
-        let row = self.0.entry(job).or_insert_with(|| JobRow::starting(job));
         let fields = &event.fields;
-        row.state = fields.state.or(row.state);
-        row.progress = fields.progress.map(f32::from).or(row.progress);
-        row.elapsed = fields.elapsed_ms.map_or(row.elapsed, Duration::from_millis);
-        match event.kind {
-            EventType::Unreachable => row.unreachable = true,
-            EventType::Reachable => row.unreachable = false,
-            EventType::Ended(outcome) => row.outcome = Some(outcome),
-            _ => {}
-        }
+        self.change(job, |row| {
+            row.state = fields.state.or(row.state);
+            row.progress = fields.progress.map(f32::from).or(row.progress);
+            row.elapsed = fields.elapsed_ms.map_or(row.elapsed, Duration::from_millis);
+            row.next_poll = (fields.next_poll_ms)
+                .map(Duration::from_millis)
+                .or(row.next_poll);
+            let left = fields.time_left();
+            if left != TimeLeft::default() {
+                row.left = left;
+            }
+            match event.kind {
+                EventType::Unreachable => row.unreachable = true,
+                EventType::Reachable => row.unreachable = false,
+                EventType::Ended(outcome) => row.outcome = Some(outcome),
+                _ => {}
+            }
+        });
     }
 
     /// A job has ended without an event.
     pub(super) fn end(&mut self, job: JobRef, outcome: Outcome) {
-        let row = self.0.entry(job).or_insert_with(|| JobRow::starting(job));
-        row.outcome = Some(outcome);
+        self.change(job, |row| row.outcome = Some(outcome));
     }
 
     pub(super) fn all(&self) -> Vec<JobRow> {
-        self.0.values().cloned().collect()
+        self.0.values().map(ReceivedRow::current).collect()
+    }
+
+    fn change(&mut self, job: JobRef, change: impl FnOnce(&mut JobRow)) {
+        let current = self.0.get(&job).map(ReceivedRow::current);
+        let mut row = current.unwrap_or_else(|| JobRow::starting(job));
+        change(&mut row);
+        self.0.insert(job, ReceivedRow::new(row));
     }
 }
 
@@ -64,7 +107,7 @@ fn row(summary: &JobSummary, wall_ms: i64) -> JobRow {
     JobRow {
         state: summary.state.as_ref().map(name),
         progress: summary.progress.map(f32::from),
-        left: summary.remaining_ms.map(Duration::from_millis),
+        left: summary.left,
         next_poll: summary.next_poll_ms.map(Duration::from_millis),
         outcome: (summary.outcome.as_deref()).and_then(Outcome::from_name),
         unreachable: summary.unreachable,

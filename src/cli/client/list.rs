@@ -63,7 +63,7 @@ fn job_table(
             job.job.to_string(),
             state(job),
             job.progress.map(|p| format!("{p}%")).unwrap_or_default(),
-            job.remaining_ms.map(short).unwrap_or_default(),
+            job.left.short_text().unwrap_or_default(),
             job.next_poll_ms.map(until).unwrap_or_default(),
             job.requests.to_string(),
         ];

@@ -72,10 +72,7 @@ fn job_fields(details: &JobDetails) -> String {
     ];
     let progress = line.progress.map(|percent| format!("{percent}%"));
     fields.extend(progress.map(|percent| ("Progress", percent)));
-    let left = line
-        .remaining_ms
-        .map(|ms| format!("about {}", span_in_seconds(ms)));
-    fields.extend(left.map(|left| ("Left", left)));
+    fields.extend(line.left.text().map(|left| ("Time left", left)));
     if !line.labels.is_empty() {
         fields.push(("Labels", labels(line)));
     }

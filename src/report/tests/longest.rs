@@ -11,6 +11,7 @@ use forgewatch_core::event::{
     Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, MAX_LINE_BYTES,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
+use forgewatch_core::schedule::Unusual;
 use forgewatch_core::status::{DiffFiles, DiffNames, FileSum};
 use forgewatch_core::verdict::ErrorKind;
 
@@ -63,7 +64,11 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         progress: Some(u8::MAX),
         eta: Some(i64::MAX),
         eta_seconds: Some(i64::MIN),
+        estimate_low_ms: Some(u64::MAX),
+        estimate_high_ms: Some(u64::MAX),
         next_poll_ms: Some(u64::MAX),
+        usual_ms: Some(u64::MAX),
+        unusual: Some(Unusual::Slow),
         error_message: Some(error),
         error_kind: Some(ErrorKind::Disconnected),
         http_status: Some(u16::MAX),

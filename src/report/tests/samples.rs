@@ -8,7 +8,9 @@ use forgewatch_core::event::{
     Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, WatchId,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
+use forgewatch_core::schedule::Unusual;
 use forgewatch_core::status::{DiffFiles, DiffNames, FileSum};
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::verdict::ErrorKind;
 
 /// A `joberror` written by an attacker.
@@ -109,8 +111,22 @@ fn transitions() -> Vec<(EventType, EventFields)> {
             changed(JobState::Queued, expected(running(1), 470)),
         ),
         (EventType::StateChanged, changed(JobState::Running, frozen)),
-        (EventType::Progressed, expected(running(40), 130)),
-        (EventType::EtaSlipped, expected(running(41), 720)),
+        (
+            EventType::Progressed,
+            EventFields {
+                estimate_low_ms: Some(100_000),
+                estimate_high_ms: Some(200_000),
+                ..expected(running(40), 130)
+            },
+        ),
+        (
+            EventType::EtaSlipped,
+            EventFields {
+                estimate_low_ms: Some(900_000),
+                estimate_high_ms: Some(2_400_000),
+                ..expected(running(41), 720)
+            },
+        ),
         (
             EventType::Stalled,
             EventFields {
@@ -119,6 +135,14 @@ fn transitions() -> Vec<(EventType, EventFields)> {
             },
         ),
         (EventType::Resumed, running(42)),
+        (
+            EventType::Slow,
+            EventFields {
+                run_ms: Some(4_000_000),
+                usual_ms: Some(1_260_000),
+                ..running(42)
+            },
+        ),
         (
             EventType::Unreachable,
             poll_error(hostile, ErrorKind::Server, Some(503)),
@@ -139,8 +163,10 @@ fn ends() -> Vec<(EventType, EventFields)> {
     let sum = |count, bytes| FileSum { count, bytes };
     let completed = EventFields {
         detection_delay_ms: Some(870),
-        queued_ms: Some(4_000),
-        run_ms: Some(78_000),
+        queued_ms: Some(12_000),
+        run_ms: Some(483_000),
+        usual_ms: Some(240_000),
+        unusual: Some(Unusual::Slow),
         files: Some(DiffFiles {
             added: sum(1_204, 3_412_000_000),
             modified: sum(3, 999_999),
@@ -269,7 +295,11 @@ pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> JobRo
         job: job.parse().unwrap(),
         state: Some(state),
         progress: Some(progress),
-        left: Some(Duration::from_secs(left)),
+        left: TimeLeft {
+            estimate_low_ms: Some(left * 800),
+            estimate_high_ms: Some(left * 1_200),
+            ..TimeLeft::default()
+        },
         next_poll: Some(Duration::from_secs(left / 10)),
         outcome: None,
         unreachable: false,
@@ -284,7 +314,7 @@ pub(super) fn handful() -> Vec<JobRow> {
         row("diff/1234", JobState::Running, 45.9, 130),
         row("update/77", JobState::Running, 99.99, 4),
         JobRow {
-            left: None,
+            left: TimeLeft::default(),
             progress: None,
             ..row("diff/1235", JobState::Queued, 0.0, 30)
         },
@@ -296,7 +326,7 @@ pub(super) fn handful() -> Vec<JobRow> {
         JobRow {
             state: None,
             progress: None,
-            left: None,
+            left: TimeLeft::default(),
             next_poll: Some(Duration::ZERO),
             ..row("update/79", JobState::Created, 0.0, 0)
         },
@@ -322,7 +352,7 @@ pub(super) fn forty() -> Vec<JobRow> {
             600 - 10 * u64::from(i),
         );
         if state == JobState::Queued {
-            row.left = None;
+            row.left = TimeLeft::default();
         }
         row.unreachable = i == 6;
         row.outcome = match i {

@@ -3,7 +3,7 @@
 use super::limits::word;
 use super::{Event, EventFields, EventType, FinishedCounts};
 use crate::job::{JobState, Outcome, Reason};
-use crate::time::span;
+use crate::time::{rough, span};
 
 impl Event {
     /// One sentence for people, without text from the server.
@@ -25,6 +25,15 @@ impl Event {
                 format!("{job}{percent}: no progress{}", time.unwrap_or_default())
             }
             EventType::Resumed => format!("{job} is progressing again{percent}"),
+            EventType::Slow => {
+                let usual = fields.usual_ms.map(|ms| format!(", usually {}", rough(ms)));
+                let time = fields.run_ms.map(|ms| format!(" for {}", rough(ms)));
+                format!(
+                    "{job} has been running{}{}",
+                    time.unwrap_or_default(),
+                    usual.unwrap_or_default()
+                )
+            }
             EventType::Unreachable => format!("{job} cannot be polled"),
             EventType::Reachable => format!("{job} can be polled again"),
             EventType::Ended(outcome) => ended(&job, outcome, fields),

@@ -46,6 +46,8 @@ pub enum EventType {
     Stalled,
     /// A stalled job progressed again.
     Resumed,
+    /// The job has run longer than 95 % of the earlier jobs of its kind and image.
+    Slow,
     /// Polls failed for `unreachable_after`.
     Unreachable,
     /// Polls of an unreachable job work again.
@@ -66,13 +68,14 @@ pub enum EventType {
 
 impl EventType {
     /// All types, in the order of the manual.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Watching,
         Self::StateChanged,
         Self::Progressed,
         Self::EtaSlipped,
         Self::Stalled,
         Self::Resumed,
+        Self::Slow,
         Self::Unreachable,
         Self::Reachable,
         Self::Ended(Outcome::Completed),
@@ -105,6 +108,7 @@ impl EventType {
             Self::EtaSlipped => "job.eta_slipped",
             Self::Stalled => "job.stalled",
             Self::Resumed => "job.resumed",
+            Self::Slow => "job.slow",
             Self::Unreachable => "job.unreachable",
             Self::Reachable => "job.reachable",
             Self::Ended(outcome) => match outcome {
@@ -140,6 +144,7 @@ impl EventType {
             Self::Ended(Outcome::Squashed | Outcome::Abandoned(_))
             | Self::EtaSlipped
             | Self::Stalled
+            | Self::Slow
             | Self::Unreachable
             | Self::WatchLagged => "WARN",
             _ => "INFO",

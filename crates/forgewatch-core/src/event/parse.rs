@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Event, EventFields, EventType, JobMeta};
 use crate::job::{JobRef, JobState, Outcome, Reason};
+use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames, FileSum};
 use crate::verdict::ErrorKind;
 
@@ -42,6 +43,8 @@ struct RecordText {
     progress: Option<u8>,
     eta: Option<String>,
     eta_seconds: Option<i64>,
+    estimate_low_ms: Option<u64>,
+    estimate_high_ms: Option<u64>,
     next_poll_ms: Option<u64>,
     error_message: Option<String>,
     error_kind: Option<String>,
@@ -55,6 +58,8 @@ struct RecordText {
     run_ms: Option<u64>,
     #[serde(default)]
     test: bool,
+    usual_ms: Option<u64>,
+    unusual: Option<Unusual>,
     #[serde(flatten)]
     files: FilesText,
     game: Option<String>,
@@ -121,6 +126,8 @@ impl FromStr for ParsedRecord {
                     .and_then(|eta| humantime::parse_rfc3339(eta).ok())
                     .map(|eta| unix_ms(eta) / 1_000),
                 eta_seconds: text.eta_seconds,
+                estimate_low_ms: text.estimate_low_ms,
+                estimate_high_ms: text.estimate_high_ms,
                 next_poll_ms: text.next_poll_ms,
                 error_message: text.error_message,
                 error_kind: text.error_kind.as_deref().and_then(ErrorKind::from_name),
@@ -132,6 +139,8 @@ impl FromStr for ParsedRecord {
                 queued_ms: text.queued_ms,
                 run_ms: text.run_ms,
                 test: text.test,
+                usual_ms: text.usual_ms,
+                unusual: text.unusual,
                 reason: text.reason,
                 files: text.files.files(),
                 ..EventFields::default()

@@ -9,8 +9,10 @@ use serde::{Serialize, Serializer};
 use super::limits::{self, Labels};
 use super::{EventId, EventType};
 use crate::job::{JobKind, JobRef, JobState, Outcome, Reason};
+use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames};
 use crate::time::rfc3339_ms;
+use crate::time_left::TimeLeft;
 use crate::verdict::ErrorKind;
 
 /// A job's labels and names: kept apart from the watch, because most jobs have none.
@@ -83,6 +85,12 @@ pub struct EventFields {
     /// Seconds until the ETA, by the server's clock; negative after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
+    /// The estimated time left: about one job in ten ends sooner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate_low_ms: Option<u64>,
+    /// The estimated time left: about one job in ten ends later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate_high_ms: Option<u64>,
     /// Time until the next poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_poll_ms: Option<u64>,
@@ -116,12 +124,18 @@ pub struct EventFields {
     /// The time of the last poll minus its `jobupdated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_delay_ms: Option<u64>,
-    /// How long the job was queued, by the server's clock. Of an ended job.
+    /// How long the job waited by its own times: `jobstart` minus `jobcreated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<u64>,
-    /// How long the job ran, by the server's clock. Of an ended job.
+    /// How long the job ran; at its end by its own times, `jobupdated` minus `jobstart`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_ms: Option<u64>,
+    /// The median duration of earlier jobs of this kind and image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usual_ms: Option<u64>,
+    /// Whether the duration of an ended job is unusual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unusual: Option<Unusual>,
     /// Whether `hooks test` made the event up.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
@@ -140,6 +154,17 @@ pub struct EventFields {
     /// The dropped lines, of `watch.lagged`.
     #[serde(flatten)]
     pub lag: Option<Box<Lag>>,
+}
+
+impl EventFields {
+    /// The time left, for people.
+    pub fn time_left(&self) -> TimeLeft {
+        TimeLeft {
+            eta_seconds: self.eta_seconds,
+            estimate_low_ms: self.estimate_low_ms,
+            estimate_high_ms: self.estimate_high_ms,
+        }
+    }
 }
 
 /// The dropped lines of a `watch.lagged`. The store still has their events.

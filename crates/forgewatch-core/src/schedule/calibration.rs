@@ -3,8 +3,13 @@
 //! The engine owns one [`Calibration`] and passes it to every watch; the store keeps it.
 //! [`super::History::calibration_update`] measures a job that ended by itself. Other ends change nothing.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::coverage::{Levels, Misses};
+use super::durations::Durations;
 use crate::job::JobKind;
 
 /// Where an estimate of the time left comes from.
@@ -28,6 +33,9 @@ impl EstimateSource {
 
 /// The number of sources.
 pub(super) const SOURCES: usize = EstimateSource::ALL.len();
+
+/// How many images have durations of their own.
+const MAX_IMAGES: usize = 64;
 
 /// The maximum weight of the past: about the last sixty jobs count.
 const MAX_WEIGHT: f32 = 60.0;
@@ -128,18 +136,50 @@ pub struct CalibrationUpdate {
     pub(super) errors: [ErrorSums; SOURCES],
     /// The share of steady ETAs that were met.
     pub(super) eta_met: Option<f32>,
+    /// Whether the first ETA was met: 0 or 1.
+    pub(super) first_eta_met: Option<f32>,
     /// ln seconds that the job ran.
     pub(super) lifetime: Option<f32>,
+    pub(super) misses: Option<Misses>,
+    duration: Option<Duration>,
+}
+
+impl CalibrationUpdate {
+    /// How long the job ran, as far as known.
+    pub fn duration(&self) -> Option<Duration> {
+        self.duration
+    }
+
+    /// Sets how long the job ran, in seconds.
+    pub(super) fn set_lifetime(&mut self, seconds: f32) {
+        self.lifetime = Some(seconds.max(1.0).ln());
+        self.duration = Some(Duration::from_secs_f32(seconds.clamp(0.0, 1e9)));
+    }
+
+    /// The update without the duration of the job.
+    #[must_use]
+    pub fn without_duration(self) -> Self {
+        Self {
+            duration: None,
+            ..self
+        }
+    }
 }
 
 /// The calibration of one kind of job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
     eta_met: ErrorStats,
+    first_eta_met: ErrorStats,
     /// By the logarithm of seconds.
     lifetime: ErrorStats,
     lifetimes: u32,
+    levels: Levels,
+    durations: Durations,
+    /// By the name of the image.
+    images: BTreeMap<String, Durations>,
 }
 
 impl Default for KindCalibration {
@@ -154,13 +194,42 @@ impl Default for KindCalibration {
                 ErrorStats::new(0.0, 1.0),
             ],
             eta_met: ErrorStats::new(0.3, 0.3),
+            first_eta_met: ErrorStats::new(0.3, 0.3),
             lifetime: ErrorStats::new(4.5, 1.2),
             lifetimes: 0,
+            levels: Levels::default(),
+            durations: Durations::default(),
+            images: BTreeMap::new(),
         }
     }
 }
 
 impl KindCalibration {
+    /// The durations of earlier jobs of this image; without an image, of all jobs of this kind.
+    pub fn durations(&self, image: Option<&str>) -> &Durations {
+        const NONE: &Durations = &Durations::new();
+        match image {
+            Some(image) => self.images.get(image_key(image)).unwrap_or(NONE),
+            None => &self.durations,
+        }
+    }
+
+    fn add_duration(&mut self, image: Option<&str>, duration: Duration) {
+        self.durations.add(duration);
+        let Some(image) = image.map(image_key) else {
+            return;
+        };
+        if !self.images.contains_key(image) && self.images.len() >= MAX_IMAGES {
+            let least = self.images.iter().min_by_key(|(_, of)| of.count());
+            let least = least.map(|(name, _)| name.clone());
+            least.and_then(|name| self.images.remove(&name));
+        }
+        self.images
+            .entry(image.to_owned())
+            .or_default()
+            .add(duration);
+    }
+
     /// The error of a source: ln(true / predicted) time left.
     pub(super) fn error(&self, source: EstimateSource) -> &ErrorStats {
         &self.errors[source as usize]
@@ -169,6 +238,15 @@ impl KindCalibration {
     /// The probability that an ETA that has not moved is met.
     pub(super) fn eta_met(&self) -> f32 {
         self.eta_met.mean().clamp(0.01, 0.98)
+    }
+
+    /// The probability that the first ETA of a job is met.
+    pub(super) fn first_eta_met(&self) -> f32 {
+        self.first_eta_met.mean().clamp(0.01, 0.98)
+    }
+
+    pub(super) fn levels(&self) -> Levels {
+        self.levels
     }
 
     /// How long jobs run.
@@ -184,7 +262,7 @@ impl KindCalibration {
         self.lifetimes
     }
 
-    fn update(&mut self, update: &CalibrationUpdate) {
+    pub(super) fn update_with(&mut self, image: Option<&str>, update: &CalibrationUpdate) {
         for (stats, sums) in self.errors.iter_mut().zip(&update.errors) {
             if sums.weight > 0.0 {
                 let (mean, square) = (sums.sum / sums.weight, sums.squares / sums.weight);
@@ -193,6 +271,15 @@ impl KindCalibration {
         }
         if let Some(met) = update.eta_met {
             self.eta_met.add(met, met * met, 1.0);
+        }
+        if let Some(met) = update.first_eta_met {
+            self.first_eta_met.add(met, met * met, 1.0);
+        }
+        if let Some(misses) = update.misses {
+            self.levels.update(misses, self.lifetimes.saturating_add(1));
+        }
+        if let Some(duration) = update.duration {
+            self.add_duration(image, duration);
         }
         if let Some(lifetime) = update.lifetime {
             if self.lifetimes == 0 {
@@ -238,7 +325,15 @@ impl Lifetime {
     }
 }
 
-/// The calibration of a server, by kind of job. Serializes to a few hundred bytes; losing it only costs some requests.
+/// The name of an image as a key: of a name longer than any real one, its beginning.
+fn image_key(image: &str) -> &str {
+    const MAX_LEN: usize = 200;
+    image
+        .get(..image.floor_char_boundary(MAX_LEN))
+        .unwrap_or(image)
+}
+
+/// The calibration of a server, by kind of job. Serializes to a few kilobytes; losing it only costs some requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Calibration {
@@ -258,11 +353,11 @@ impl Calibration {
     }
 
     /// Adds a job of this kind that ended.
-    pub fn update(&mut self, kind: JobKind, update: &CalibrationUpdate) {
+    pub fn update(&mut self, kind: JobKind, image: Option<&str>, update: &CalibrationUpdate) {
         match kind {
-            JobKind::Diff => self.diff.update(update),
-            JobKind::Update => self.update.update(update),
-            JobKind::Version => self.version.update(update),
+            JobKind::Diff => self.diff.update_with(image, update),
+            JobKind::Update => self.update.update_with(image, update),
+            JobKind::Version => self.version.update_with(image, update),
         }
     }
 }
@@ -276,7 +371,7 @@ mod tests {
         for &error in errors {
             let mut update = CalibrationUpdate::default();
             update.errors[EstimateSource::Eta as usize].add(error, 0.0);
-            calibration.update(&update);
+            calibration.update_with(None, &update);
         }
         calibration
     }
@@ -301,6 +396,7 @@ mod tests {
         let mut calibration = Calibration::default();
         calibration.update(
             JobKind::Diff,
+            None,
             &CalibrationUpdate {
                 lifetime: Some(6.0),
                 eta_met: Some(1.0),
@@ -335,7 +431,7 @@ mod tests {
             lifetime: Some(3.0),
             ..CalibrationUpdate::default()
         };
-        calibration.update(JobKind::Update, &update);
+        calibration.update(JobKind::Update, None, &update);
         for other in [JobKind::Diff, JobKind::Version] {
             assert_eq!(calibration.of(other), &KindCalibration::default());
         }

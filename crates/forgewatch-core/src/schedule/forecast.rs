@@ -87,10 +87,12 @@ impl WeightedMean {
     }
 }
 
-/// Forecasts the time left after the latest sample, and shows what the forecast is based on.
+/// Forecasts the time left after the latest sample, and shows what the forecast is based on. `first_eta_met` is the
+/// probability that an ETA is met which only one sample has shown.
 pub(super) fn forecast(
     history: &History,
     calibration: &KindCalibration,
+    first_eta_met: f32,
 ) -> (Forecast, ForecastBasis) {
     let estimates = estimates(history);
     let age = history.age();
@@ -134,7 +136,15 @@ pub(super) fn forecast(
     let without_eta = weighted.mean_and_var();
     weighted.extend([eta, slip, overdue]);
     let (mu, var) = weighted.mean_and_var().unwrap_or((lifetime.mu, 1.0));
-    let window = eta_window(history, calibration.eta_met(), without_eta).unwrap_or_default();
+    let window = match steady_eta(history) {
+        Some(eta) => eta_window(history, eta, calibration.eta_met(), without_eta),
+        None => (history
+            .latest()
+            .eta
+            .filter(|_| history.has_one_sample() && first_eta_met > 0.0))
+        .and_then(|eta| eta_window(history, eta, first_eta_met, without_eta)),
+    };
+    let window = window.unwrap_or_default();
     basis.eta_reliability = window.iter().map(|&(_, weight)| weight).sum();
     let sigma = var.sqrt();
     (Forecast::Estimated { mu, sigma, window }, basis)
@@ -286,6 +296,7 @@ pub(super) fn steady_eta(history: &History) -> Option<f32> {
 /// is met at all, `others` the mean and variance by the other estimates.
 fn eta_window(
     history: &History,
+    eta: f32,
     prior: f32,
     others: Option<(f32, f32)>,
 ) -> Option<[(f32, f32); WINDOW_POINTS]> {
@@ -294,7 +305,7 @@ fn eta_window(
     /// The others narrow the window if their variance is below this.
     const CERTAIN: f32 = 0.5;
     let granularity = history.granularity() + 0.5;
-    let end = steady_eta(history)? - history.latest().at + granularity;
+    let end = eta - history.latest().at + granularity;
     let (mut low, mut high) = ((end - granularity).max(0.0), end);
     if high <= 0.0 {
         return None;

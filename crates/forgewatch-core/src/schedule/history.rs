@@ -87,6 +87,10 @@ impl History {
         first.eta.is_some_and(|eta| eta > first.at)
     }
 
+    pub(super) fn has_one_sample(&self) -> bool {
+        self.len == 1
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }

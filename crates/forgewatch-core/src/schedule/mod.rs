@@ -12,6 +12,9 @@
 //! gives the same schedule.
 
 mod calibration;
+mod coverage;
+mod durations;
+mod estimate;
 mod forecast;
 mod history;
 mod inspection;
@@ -26,11 +29,12 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use calibration::{Calibration, CalibrationUpdate, EstimateSource, KindCalibration};
+pub use durations::{Durations, Unusual};
+pub use estimate::EstimateRange;
 pub use history::{History, SavedHistory};
 pub use server_calibration::{ServerCalibration, ServerKey};
 pub use server_clock::ServerClock;
 
-use forecast::Forecast;
 use history::MAX_SECONDS;
 
 /// A job that ends within this many seconds is seen to end less than 8 s late.
@@ -83,8 +87,6 @@ pub struct Observation {
 pub struct NextPoll {
     /// The wait, from `min_interval` to `max_interval`.
     pub wait: Duration,
-    /// The median of the forecast time left, for display; None without a forecast.
-    pub time_left: Option<Duration>,
     /// The forecast that determined the wait.
     pub basis: ForecastBasis,
 }
@@ -135,7 +137,7 @@ impl History {
         settings: &ScheduleSettings,
     ) -> (Self, NextPoll) {
         let history = self.with(observation);
-        let (forecast, mut basis) = forecast::forecast(&history, calibration);
+        let (forecast, mut basis) = forecast::forecast(&history, calibration, 0.0);
         let mut wait = match settings.policy {
             Policy::Inspection => inspection::wait(&forecast, settings),
             Policy::Exponential => {
@@ -153,20 +155,21 @@ impl History {
         }
         let (wait, limit) = limited(wait, settings);
         basis.limited_by = limit.or(basis.limited_by);
-        let time_left = median_left(&forecast, &basis).map(seconds);
-        (
-            history,
-            NextPoll {
-                wait,
-                time_left,
-                basis,
-            },
-        )
+        (history, NextPoll { wait, basis })
+    }
+
+    /// How long the job has run at `up_ms`: since `jobstart` if the first observation had it, otherwise since then.
+    pub fn age_at(&self, up_ms: u64) -> Duration {
+        seconds(self.initial_age + self.seconds_at(up_ms))
     }
 
     /// Measures the errors of all estimates once the job has ended by itself. The end was seen at `end_up_ms` and came
     /// at an unknown time since the latest sample.
-    pub fn calibration_update(&self, end_up_ms: u64) -> CalibrationUpdate {
+    pub fn calibration_update(
+        &self,
+        end_up_ms: u64,
+        calibration: &KindCalibration,
+    ) -> CalibrationUpdate {
         /// Seconds beside its granularity by which an ETA may be off and still count as met.
         const SLACK: f32 = 2.0;
         let mut update = CalibrationUpdate::default();
@@ -176,7 +179,8 @@ impl History {
         let last = self.latest().at;
         let seen = self.seconds_at(end_up_ms).max(last);
         let end = 0.5 * (last + seen);
-        update.lifetime = Some((self.initial_age + end).max(1.0).ln());
+        update.misses = self.misses(calibration, seen);
+        update.set_lifetime(self.initial_age + end);
         // The variance of a uniform distribution between the latest sample and the end seen.
         let end_var = (seen - last) * (seen - last) / 12.0;
         let (mut steady, mut met) = (0.0, 0.0);
@@ -192,27 +196,16 @@ impl History {
                     }
                 }
             }
+            let is_met = |eta: f32| last <= eta + self.granularity() + SLACK && seen >= eta - SLACK;
             if let Some(eta) = forecast::steady_eta(&then) {
                 steady += 1.0;
-                if last <= eta + self.granularity() + SLACK && seen >= eta - SLACK {
-                    met += 1.0;
-                }
+                met += f32::from(is_met(eta));
+            } else if then.has_one_sample() {
+                update.first_eta_met = then.latest().eta.map(|eta| f32::from(is_met(eta)));
             }
         }
         update.eta_met = (steady > 0.0).then(|| met / steady);
         update
-    }
-}
-
-/// The median of the time left, seconds; None without any estimate.
-fn median_left(forecast: &Forecast, basis: &ForecastBasis) -> Option<f32> {
-    match forecast {
-        Forecast::Unknown { .. } => None,
-        Forecast::Lifetime { .. } => basis.earlier_jobs,
-        Forecast::Estimated { window, .. } if basis.eta_reliability > 0.5 => {
-            Some(0.5 * (window[0].0 + window[window.len() - 1].0))
-        }
-        Forecast::Estimated { mu, .. } => Some(mu.exp()),
     }
 }
 

@@ -59,10 +59,10 @@ impl ServerCalibration {
     }
 
     /// Adds a job of this kind that ended.
-    pub fn update(&mut self, kind: JobKind, update: &CalibrationUpdate) {
+    pub fn update(&mut self, kind: JobKind, image: Option<&str>, update: &CalibrationUpdate) {
         // A job that had ended before its first poll gives no samples.
         if self.key.is_some() && *update != CalibrationUpdate::default() {
-            self.calibration.update(kind, update);
+            self.calibration.update(kind, image, update);
             self.has_learned = true;
         }
     }
@@ -89,11 +89,9 @@ mod tests {
 
     fn learned(key: impl Into<Option<ServerKey>>) -> ServerCalibration {
         let mut calibration = ServerCalibration::new(key.into(), None);
-        let update = CalibrationUpdate {
-            lifetime: Some(3.0),
-            ..CalibrationUpdate::default()
-        };
-        calibration.update(JobKind::Diff, &update);
+        let mut update = CalibrationUpdate::default();
+        update.set_lifetime(20.0);
+        calibration.update(JobKind::Diff, None, &update);
         calibration
     }
 

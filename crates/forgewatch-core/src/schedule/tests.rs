@@ -52,7 +52,8 @@ fn a_job_of_five_seconds_is_detected_within_eight_more_whatever_its_eta() {
         let (late, _, history) = watch(3_600_000 + job, learned.of(JobKind::Diff), |_| Some(3_600));
         learned.update(
             JobKind::Diff,
-            &history.calibration_update(5_000 + 3_600_000 + job + late),
+            None,
+            &history.calibration_update(5_000 + 3_600_000 + job + late, learned.of(JobKind::Diff)),
         );
     }
     for calibration in [Calibration::default(), learned] {
@@ -87,7 +88,8 @@ fn the_end_at_a_reliable_eta_is_detected_within_two_seconds_with_five_requests()
         let (late, _, history) = watch(end, calibration.of(JobKind::Diff), |_| eta);
         calibration.update(
             JobKind::Diff,
-            &history.calibration_update(5_000 + end + late),
+            None,
+            &history.calibration_update(5_000 + end + late, calibration.of(JobKind::Diff)),
         );
     }
     for eta in [305, 481, 551, 733, 907] {
@@ -122,11 +124,11 @@ fn an_overdue_job_is_polled_at_growing_intervals() {
 fn an_eta_that_had_passed_at_the_first_observation_is_ignored() {
     let calibration = KindCalibration::default();
     let settings = settings(Policy::Inspection);
-    let (_, passed) =
+    let (history, passed) =
         History::default().observe(&observation(0, Some(-50_000), 0.0), &calibration, &settings);
+    assert_eq!(history.estimate(&calibration, 5_000), None);
     let (_, none) = History::default().observe(&observation(0, None, 0.0), &calibration, &settings);
     assert_eq!(passed.wait, none.wait);
-    assert_eq!(passed.time_left, None);
 }
 
 #[test]
@@ -146,7 +148,7 @@ fn exponential_waits_start_at_min_interval_and_grow_by_half_to_thirty_seconds() 
 #[test]
 fn an_empty_history_gives_an_empty_calibration_update() {
     assert_eq!(
-        History::default().calibration_update(99_000),
+        History::default().calibration_update(99_000, &KindCalibration::default()),
         CalibrationUpdate::default()
     );
 }
@@ -166,7 +168,6 @@ fn the_plan_contains_the_basis_of_its_forecast() {
     );
     assert!(second.basis.estimates[EstimateSource::Progress as usize].is_some());
     assert!(second.basis.eta_reliability > 0.1);
-    assert!(second.time_left.is_some_and(|left| left > second.wait));
 }
 
 /// Any observation that a server can cause, valid or not.
@@ -225,7 +226,8 @@ proptest! {
                 prop_assert_eq!(plan, again);
                 history = next;
             }
-            calibration.update(JobKind::Diff, &history.calibration_update(end_up_ms));
+            let update = history.calibration_update(end_up_ms, calibration.of(JobKind::Diff));
+            calibration.update(JobKind::Diff, None, &update);
         }
         // JSON has no NaN and no infinity, so a value that survives it was finite.
         let text = serde_json::to_string(&calibration).unwrap();

@@ -44,7 +44,7 @@ pub struct Scenario {
     pub now: Moment,
     pub events: Vec<Event>,
     pub next: Next,
-    calibration: Calibration,
+    pub(super) calibration: Calibration,
     rng: SeededRng,
 }
 

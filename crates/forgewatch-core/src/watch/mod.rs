@@ -38,6 +38,7 @@ use super::rng::SeededRng;
 use super::schedule::{Calibration, CalibrationUpdate, History};
 use super::status::Status;
 use super::time::{Moment, millis};
+use super::time_left::TimeLeft;
 use super::verdict::{ErrorKind, PollError};
 use step::PendingStep;
 
@@ -143,6 +144,7 @@ pub enum Next {
 
 /// One watched job: all that is kept of it between two polls, in about 200 bytes.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Watch {
     id: WatchId,
     /// The two parts of a [`JobRef`], separate because together they take eight bytes more.
@@ -160,8 +162,6 @@ pub struct Watch {
     poll_at: u64,
     /// When progress or `jobupdated` last changed.
     changed_at: u64,
-    /// 0 without an estimate.
-    estimated_end: u64,
     state: Option<JobState>,
     updated: Option<NonZeroI64>,
     eta: Option<NonZeroI64>,
@@ -174,6 +174,7 @@ pub struct Watch {
     reported_progress: u8,
     has_status: bool,
     stalled: bool,
+    slow: bool,
     names_requested: bool,
 }
 
@@ -230,7 +231,6 @@ impl Watch {
             first_poll_wall_ms: 0,
             poll_at: now.up_ms,
             changed_at: now.up_ms,
-            estimated_end: 0,
             state: None,
             updated: None,
             eta: None,
@@ -241,6 +241,7 @@ impl Watch {
             reported_progress: 0,
             has_status: false,
             stalled: false,
+            slow: false,
             names_requested: false,
         }
     }
@@ -299,12 +300,14 @@ impl Watch {
         self.progress
     }
 
-    /// Time left until the estimated end; None without an estimate or past it.
-    pub fn estimated_left(&self, now: Moment) -> Option<Duration> {
-        self.estimated_end
-            .checked_sub(now.up_ms)
-            .filter(|&ms| ms > 0)
-            .map(Duration::from_millis)
+    /// The time left, at this time by both clocks.
+    pub fn time_left(&self, calibration: &Calibration, up_ms: u64, server_now_ms: i64) -> TimeLeft {
+        let now = server_now_ms.div_euclid(1_000);
+        let calibration = calibration.of(self.job_kind);
+        TimeLeft::new(
+            self.eta.map(|eta| eta.get() - now),
+            self.history.estimate(calibration, up_ms),
+        )
     }
 
     /// Time until the next poll; zero during a poll.
@@ -370,6 +373,11 @@ impl Watch {
     /// The user's labels and the server's names, if any.
     pub fn meta(&self) -> Option<&Arc<JobMeta>> {
         self.meta.as_ref()
+    }
+
+    /// The name of the image, if known.
+    pub fn image(&self) -> Option<&str> {
+        self.meta.as_ref()?.names.image.as_deref()
     }
 
     /// When the next poll is due, as [`Moment::up_ms`].

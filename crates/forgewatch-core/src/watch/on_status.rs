@@ -10,7 +10,7 @@ use crate::job::JobState;
 use crate::limits::JobFailed;
 use crate::poll_log::{PollResult, WaitReason};
 use crate::rng::SeededRng;
-use crate::schedule::{Observation, Policy};
+use crate::schedule::{EstimateRange, Observation, Policy, Unusual};
 use crate::status::{DiffNames, Status, whole_percent};
 use crate::time::millis;
 use crate::verdict::{ErrorKind, PollError};
@@ -56,6 +56,7 @@ impl PendingStep<'_> {
             self.emit_stall(&fresh);
         }
         self.emit_eta_slip(&fresh);
+        self.emit_slow(&fresh);
         self.wait()
     }
 
@@ -115,7 +116,6 @@ impl PendingStep<'_> {
         let calibration = self.cx.calibration.of(self.watch.job_kind);
         let (history, plan) = self.watch.history.observe(&observation, calibration, rules);
         self.watch.history = history;
-        self.watch.estimated_end = plan.time_left.map_or(0, |left| now.plus(left).up_ms);
         let failure_to_confirm = self.watch.errors.is_some();
         let (wait, reason) = match rules.policy {
             _ if failure_to_confirm => (rules.min_interval, WaitReason::Confirmation),
@@ -184,6 +184,21 @@ impl PendingStep<'_> {
         }
     }
 
+    fn emit_slow(&mut self, fresh: &FreshStatus) {
+        let age = self.watch.history.age_at(self.cx.now.up_ms);
+        let durations = self.durations();
+        if self.watch.slow || durations.unusual(age) != Some(Unusual::Slow) {
+            return;
+        }
+        let fields = EventFields {
+            run_ms: Some(millis(age)),
+            usual_ms: durations.usual().map(millis),
+            ..self.status_fields(fresh, None)
+        };
+        self.watch.slow = true;
+        self.emit(EventType::Slow, fields);
+    }
+
     fn keep_names(&mut self, names: DiffNames) {
         self.watch.names_requested = true;
         let mut meta = self.watch.meta.as_deref().cloned().unwrap_or_default();
@@ -202,13 +217,21 @@ impl PendingStep<'_> {
     /// The fields of an event caused by this status.
     fn status_fields(&self, fresh: &FreshStatus, outcome: Option<Outcome>) -> EventFields {
         let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
+        let estimate = outcome.is_none().then(|| self.estimate()).flatten();
         EventFields {
+            estimate_low_ms: estimate.map(|range| millis(range.low)),
+            estimate_high_ms: estimate.map(|range| millis(range.high)),
             state_name: fresh.status.state_name.clone(),
             eta: fresh.status.eta,
             eta_seconds: eta_seconds(fresh),
             next_poll_ms: outcome.is_none().then_some(until),
             ..self.common_fields()
         }
+    }
+
+    fn estimate(&self) -> Option<EstimateRange> {
+        let calibration = self.cx.calibration.of(self.watch.job_kind);
+        self.watch.history.estimate(calibration, self.cx.now.up_ms)
     }
 
     /// The fields of the ending event. Its state is that of the outcome, even if the server's state lags behind

@@ -22,6 +22,7 @@ use crate::verdict::ErrorKind;
 
 /// The fields of a [`Watch`]; times in Unix milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 struct SavedFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<String>,
@@ -44,7 +45,6 @@ struct SavedFields {
     first_poll_wall_ms: i64,
     poll_at: i64,
     changed_at: i64,
-    estimated_end: i64,
     state: Option<i64>,
     updated: Option<NonZeroI64>,
     eta: Option<NonZeroI64>,
@@ -55,6 +55,8 @@ struct SavedFields {
     reported_progress: u8,
     has_status: bool,
     stalled: bool,
+    #[serde(default)]
+    slow: bool,
     names_requested: bool,
 }
 
@@ -172,7 +174,6 @@ impl Watch {
             first_poll_wall_ms: self.first_poll_wall_ms,
             poll_at: wall(self.poll_at),
             changed_at: wall(self.changed_at),
-            estimated_end: wall(self.estimated_end),
             state: self.state.map(JobState::id),
             updated: self.updated,
             eta: self.eta,
@@ -183,6 +184,7 @@ impl Watch {
             reported_progress: self.reported_progress,
             has_status: self.has_status,
             stalled: self.stalled,
+            slow: self.slow,
             names_requested: self.names_requested,
         };
         // Numbers, texts and lists: serializing cannot fail.
@@ -233,7 +235,6 @@ impl Watch {
                 up(row.poll_at).clamp(now.up_ms, latest)
             },
             changed_at: past(row.changed_at),
-            estimated_end: up(row.estimated_end),
             state: row.state.map(JobState::from_id),
             updated: row.updated,
             eta: row.eta,
@@ -246,6 +247,7 @@ impl Watch {
             reported_progress: row.reported_progress,
             has_status: row.has_status,
             stalled: row.stalled,
+            slow: row.slow,
             names_requested: row.names_requested,
         })
     }

@@ -6,7 +6,9 @@ use super::{Context, Next, Watch};
 use crate::event::{Event, EventFields, EventId, EventType};
 use crate::job::{JobKind, JobState, Outcome};
 use crate::poll_log::{PollRecord, PollResult, WaitReason};
+use crate::schedule::{CalibrationUpdate, Durations};
 use crate::status::whole_percent;
+use crate::time::millis;
 
 /// A step in progress: the new watch and its effects so far.
 pub(super) struct PendingStep<'a> {
@@ -106,13 +108,33 @@ impl PendingStep<'_> {
             outcome,
             Outcome::Completed | Outcome::Failed | Outcome::Squashed
         );
-        let calibration_update =
-            job_ended.then(|| self.watch.history.calibration_update(self.cx.now.up_ms));
+        let update = job_ended.then(|| {
+            let calibration = self.cx.calibration.of(self.watch.job_kind);
+            let history = &self.watch.history;
+            history.calibration_update(self.cx.now.up_ms, calibration)
+        });
+        let duration = update.as_ref().and_then(CalibrationUpdate::duration);
+        let durations = self.durations();
+        let fields = EventFields {
+            usual_ms: duration.and(durations.usual()).map(millis),
+            unusual: duration.and_then(|duration| durations.unusual(duration)),
+            ..fields
+        };
         self.emit(EventType::Ended(outcome), fields);
         Next::End {
             outcome,
-            calibration_update,
+            // A job that failed says nothing about how long others take.
+            calibration_update: update.map(|update| match outcome {
+                Outcome::Completed => update,
+                _ => update.without_duration(),
+            }),
         }
+    }
+
+    /// How long jobs of this kind and image run.
+    pub(super) fn durations(&self) -> &Durations {
+        let calibration = self.cx.calibration.of(self.watch.job_kind);
+        calibration.durations(self.watch.image())
     }
 
     pub(super) fn wait(&self) -> Next {

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::fixtures::{EPOCH_S, Scenario};
 use super::{Input, Next};
-use crate::job::{JobState, Outcome, Reason};
+use crate::event::EventType;
+use crate::job::{JobKind, JobState, Outcome, Reason};
 use crate::limits::JobFailed;
+use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames, FileSum, Status};
 use crate::verdict::ErrorKind;
 
@@ -408,4 +410,37 @@ fn a_stopped_watch_reports_the_last_state() {
             "no samples"
         );
     }
+}
+
+#[test]
+fn a_job_is_slow_once_it_runs_longer_than_its_like() {
+    let mut scenario = Scenario::of("update/7");
+    for _ in 0..8 {
+        let earlier = Scenario::of("update/6").step(Input::Due).running(1.0);
+        let ended = earlier.at(100).state(JobState::Completed, 100.0);
+        let Next::End {
+            calibration_update: Some(update),
+            ..
+        } = ended.next
+        else {
+            panic!("{:?}", ended.next);
+        };
+        scenario.calibration.update(JobKind::Update, None, &update);
+    }
+    let running = scenario
+        .step(Input::Due)
+        .running(1.0)
+        .at(59)
+        .running(2.0)
+        .at(130)
+        .running(3.0)
+        .at(140)
+        .running(4.0);
+    let slow = running.events.iter().filter(|e| e.kind == EventType::Slow);
+    let slow: Vec<_> = slow.map(|e| (e.fields.run_ms, e.fields.usual_ms)).collect();
+    // Of the time between the last two polls of the earlier jobs, half counts.
+    assert_eq!(slow, [(Some(130_000), Some(50_000))]);
+    let end = running.at(150).state(JobState::Completed, 100.0);
+    assert_eq!(end.last().fields.unusual, Some(Unusual::Slow));
+    assert_eq!(end.last().fields.usual_ms, Some(50_000));
 }
