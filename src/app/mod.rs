@@ -1,6 +1,7 @@
 //! The applications: the one-shot ([`watch`] with `--until-done`, [`demo`]) and the daemon, which own the engine, and
 //! [`mod@wait`], which follows a daemon. They own signals, output and lifecycle.
 
+mod ci;
 mod closing;
 pub mod command_error;
 mod daemon;

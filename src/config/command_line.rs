@@ -13,7 +13,10 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobList, Labels};
 use super::keys::HOOKS;
-use super::settings::{OneShotSettings, OutputFormat, RunMode, SquashedAs, WaitSettings};
+use super::report_files;
+use super::settings::{
+    Annotations, OneShotSettings, OutputFormat, RunMode, SquashedAs, WaitSettings,
+};
 use super::value;
 use crate::hooks::HookSpec;
 use forgewatch_core::job::{JobKind, JobRef, JobSpec};
@@ -58,6 +61,9 @@ pub struct CommandLine {
     pub no_learn: bool,
     pub heartbeat: Option<String>,
     pub squashed_as: Option<SquashedAs>,
+    pub annotations: Option<Annotations>,
+    /// `--report`s, `FORMAT=FILE`.
+    pub reports: Vec<String>,
 }
 
 impl CommandLine {
@@ -175,6 +181,8 @@ impl CommandLine {
                 |text| value::duration_or_never(text, MIN_DURATION, MAX_DURATION, "1m"),
             ),
             squashed_as: self.squashed_as,
+            annotations: self.annotations.unwrap_or_default(),
+            reports: report_files::parse(&self.reports, errors),
             state: match mode {
                 RunMode::OneShot => option("--state", self.flag("--state"), errors, None, |text| {
                     value::path(text).map(Some)

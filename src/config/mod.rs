@@ -19,6 +19,7 @@ mod layers;
 pub mod manual;
 mod parse;
 mod program;
+mod report_files;
 mod script;
 mod secret;
 pub mod settings;

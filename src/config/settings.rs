@@ -133,6 +133,41 @@ pub struct OneShotSettings {
     pub squashed_as: Option<SquashedAs>,
     /// The state file that `--state` names; the file's `[state]` is the daemon's.
     pub state: Option<PathBuf>,
+    pub annotations: Annotations,
+    pub reports: Vec<ReportFile>,
+}
+
+/// A file that gets the results at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportFile {
+    pub format: ReportFormat,
+    /// Absolute, without symbolic links.
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Junit,
+    Json,
+    Markdown,
+}
+
+/// The CI system that gets annotations. The comments are help texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Annotations {
+    /// of the system that the environment shows
+    #[default]
+    Auto,
+    /// GitHub Actions, with step summary and outputs
+    Github,
+    /// GitLab CI
+    Gitlab,
+    /// TeamCity
+    Teamcity,
+    /// Azure Pipelines
+    Azure,
+    /// no annotations
+    None,
 }
 
 /// The settings of `wait`.

@@ -20,22 +20,28 @@ use tokio::sync::{mpsc, oneshot};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::JobRef;
 
+mod annotations;
 mod bars;
 pub mod diagnostics;
+pub mod files;
 mod mode;
 mod progress;
+pub mod results;
 pub mod sanitize;
 pub mod stdio;
 mod text;
 mod writer;
 
+pub use annotations::AnnotationStyle;
 pub use bars::JobRow;
 pub(crate) use bars::cut_to_width;
 pub use mode::{OutputMode, StreamInfo, Style, has_color};
 pub use text::recorded as recorded_line;
 pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 
+use annotations::Annotator;
 use diagnostics::DiagnosticSink;
+use results::Problem;
 use sanitize::json_line;
 use writer::Writer;
 
@@ -74,6 +80,7 @@ pub struct Report {
     done: oneshot::Receiver<()>,
     /// The width of the longest job name so far.
     names: usize,
+    annotator: Option<Annotator>,
 }
 
 impl Report {
@@ -101,7 +108,13 @@ impl Report {
             sink,
             done,
             names: bars::NAME,
+            annotator: None,
         })
+    }
+
+    /// Adds annotations for a CI system.
+    pub fn annotate(&mut self, style: AnnotationStyle) {
+        self.annotator = Some(Annotator::new(style));
     }
 
     /// The sink for diagnostics, which keeps bars and records intact.
@@ -127,36 +140,40 @@ impl Report {
 
     /// Reports one event. Waits while the queue is full; canceled while it waits, it reports nothing.
     pub async fn event(&mut self, event: &Event) {
-        self.widen(event.job);
-        match self.mode {
-            OutputMode::Json => {
-                let line = json_line(&event.record());
-                self.send(OutputStream::Out, line).await;
-            }
-            OutputMode::Text => {
-                let line = text::event(event, self.names, self.style.color);
-                self.send(OutputStream::Out, line).await;
-            }
-            OutputMode::Progress => {
-                let width = usize::from((self.size)().width);
-                if let Some(lines) = progress::event(event, width, self.names, self.style) {
-                    self.send(OutputStream::Err, lines).await;
-                }
-            }
-            OutputMode::Quiet => {
-                if event.kind.level() == "ERROR" || event.kind == EventType::WatchFinished {
-                    let line = text::event(event, self.names, self.style.color);
-                    self.send(OutputStream::Err, line).await;
-                }
-            }
-        }
+        let line = match self.mode {
+            OutputMode::Json => Some(json_line(&event.record())),
+            _ => self.line(event),
+        };
+        self.send_annotated(event, line).await;
     }
 
     /// Reports an event of another process, in `json` as it was recorded. Otherwise like [`Report::event`].
     pub async fn recorded(&mut self, record: &RawValue, event: &Event) {
-        match self.mode {
-            OutputMode::Json => self.send(OutputStream::Out, json_line(record)).await,
-            _ => self.event(event).await,
+        let line = match self.mode {
+            OutputMode::Json => Some(json_line(record)),
+            _ => self.line(event),
+        };
+        self.send_annotated(event, line).await;
+    }
+
+    /// The lines of an event for people.
+    fn line(&mut self, event: &Event) -> Option<String> {
+        self.widen(event.job);
+        if self.mode == OutputMode::Progress {
+            let width = usize::from((self.size)().width);
+            return progress::event(event, width, self.names, self.style);
+        }
+        let is_shown = self.mode != OutputMode::Quiet
+            || event.kind.level() == "ERROR"
+            || event.kind == EventType::WatchFinished;
+        is_shown.then(|| text::event(event, self.names, self.style.color))
+    }
+
+    /// The annotation of a problem without an event.
+    pub async fn problem(&mut self, problem: &Problem) {
+        let annotation = self.annotator.as_ref().and_then(|a| a.problem(problem));
+        if let Some(line) = annotation {
+            self.send(self.annotation_stream(), line).await;
         }
     }
 
@@ -194,6 +211,36 @@ impl Report {
         if self.queue.send(Message::Close).await.is_ok() {
             // An error means that the writer is gone.
             let _ = (&mut self.done).await;
+        }
+    }
+
+    /// Sends the lines of an event between its annotations: all of them, or none if canceled.
+    async fn send_annotated(&mut self, event: &Event, line: Option<String>) {
+        let stream = match self.mode {
+            OutputMode::Json | OutputMode::Text => OutputStream::Out,
+            OutputMode::Progress | OutputMode::Quiet => OutputStream::Err,
+        };
+        let annotations = self.annotation_stream();
+        let (before, after) =
+            (self.annotator.as_mut()).map_or((None, None), |a| (a.before(event), a.after(event)));
+        let lines = [(annotations, before), (stream, line), (annotations, after)];
+        let lines = lines
+            .into_iter()
+            .filter_map(|(stream, line)| Some((stream, line?)));
+        let lines: Vec<_> = lines.collect();
+        // Fails if the writer is gone, which outlives every report.
+        if let Ok(permits) = self.queue.reserve_many(lines.len()).await {
+            for (permit, (stream, line)) in permits.zip(lines) {
+                permit.send(Message::Line(stream, line));
+            }
+        }
+    }
+
+    /// Beside the lines for people, apart from the bars and from the records.
+    fn annotation_stream(&self) -> OutputStream {
+        match self.mode {
+            OutputMode::Text | OutputMode::Quiet => OutputStream::Out,
+            OutputMode::Progress | OutputMode::Json => OutputStream::Err,
         }
     }
 

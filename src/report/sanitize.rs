@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-pub use forgewatch_core::sanitize::{LIMIT, is_harmful, sanitized};
+pub use forgewatch_core::sanitize::{LIMIT, is_harmful, sanitized, sanitized_lines};
 
 /// The value as one line of JSON, without the newline.
 ///

@@ -213,11 +213,16 @@ pub(super) fn sentence(event: &Event) -> String {
 
 /// `joberror`, or the error of polling.
 pub(super) fn error(event: &Event) -> Option<String> {
-    let error = event
-        .fields
-        .error_message
-        .as_deref()
-        .map(|e| sanitized(e, MAX_ERROR));
+    error_with(event, |error| sanitized(error, MAX_ERROR))
+}
+
+/// The same as it came: untrusted text.
+pub(super) fn untrusted_error(event: &Event) -> Option<String> {
+    error_with(event, |error| error.trim().to_owned())
+}
+
+fn error_with(event: &Event, convert: impl Fn(&str) -> String) -> Option<String> {
+    let error = event.fields.error_message.as_deref().map(convert);
     let error = error.filter(|e| !e.is_empty());
     match event.fields.error_kind {
         Some(kind) => Some(error.map_or_else(|| kind.to_string(), |e| format!("{e} ({kind})"))),

@@ -9,6 +9,7 @@
 mod bad_input;
 mod bodies;
 mod cache;
+mod ci;
 mod command_line;
 mod daemon;
 mod demo;

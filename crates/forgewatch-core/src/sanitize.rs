@@ -36,6 +36,13 @@ pub fn sanitized(text: &str, limit: usize) -> String {
     cut(out, limit)
 }
 
+/// The same for a text of several lines, which stay apart.
+pub fn sanitized_lines(text: &str, limit: usize) -> String {
+    let lines = text.trim().lines().map(|line| sanitized(line, limit));
+    let lines: Vec<String> = lines.collect();
+    cut(lines.join("\n"), limit)
+}
+
 /// Whether terminals, log viewers or editors act on the character instead of showing it: C0, DEL, C1, bidi marks, line
 /// and paragraph separators.
 pub fn is_harmful(c: char) -> bool {

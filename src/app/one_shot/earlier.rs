@@ -20,7 +20,7 @@ pub(super) struct EarlierEnd {
     pub(super) job: JobRef,
     pub(super) outcome: Outcome,
     /// The job's `joberror`, or why it could not be polled.
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 /// Removes the ended jobs from `earlier` and polls each once. Returns those that are still in the same final state; the

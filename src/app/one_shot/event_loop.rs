@@ -177,6 +177,7 @@ impl OneShotRun {
 
     /// Counts an outcome, and stops the other watches if `--fail-fast` says so.
     fn on_event(&mut self, event: Event) {
+        self.ci.on_event(&event);
         if let (EventType::Ended(outcome), Some(job)) = (event.kind, event.job) {
             self.counts.add(outcome);
             self.ended.push(JobRow {

@@ -7,6 +7,7 @@ mod state_file;
 
 use std::path::{Path, PathBuf};
 
+use super::ci::CiOutput;
 use super::command_error::CommandError;
 use super::setup::{block_on, start_report};
 use crate::clanforge::ApiClient;
@@ -34,7 +35,8 @@ pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandE
     }
     let ca_file = config.settings.api.ca_file.as_deref();
     let actions = Actions::new(&config.settings.hooks, ca_file).map_err(CommandError::usage)?;
-    let report = start_report(config.output, StreamInfo::auto, env)?;
+    let mut report = start_report(config.output, StreamInfo::auto, env)?;
+    let ci = CiOutput::start(&config.options, env, &mut report)?;
     let (state, stored) =
         StateFile::open(config.options.state.as_deref()).map_err(CommandError::unusable)?;
     let server = config.settings.server().filter(|_| config.options.learn);
@@ -47,6 +49,7 @@ pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandE
         client: config.client,
         actions,
         report,
+        ci,
         server,
         calibration_file,
         state,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::earlier::{EarlierEnd, confirm_ends};
 use super::state_file::{EarlierWatch, StateFile};
+use crate::app::ci::CiOutput;
 use crate::app::closing::{Closing, at, deadline_after};
 use crate::app::exit_status::{RunErrors, exit_status, status_if_unread};
 use crate::app::{READER_GRACE, new_watch_id, throttle};
@@ -18,10 +19,11 @@ use crate::daemon::{Watcher, WatcherParts};
 use crate::engine::{Engine, SystemClock, SystemEvents};
 use crate::hooks::{Actions, Dispatcher, Outbox};
 use crate::os::signals::{TerminationSignal, TerminationSignals};
+use crate::report::results::RunEnd;
 use crate::report::{JobRow, Report};
 use crate::store::{Commit, Store, StoredState, calibration};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, JobMeta};
-use forgewatch_core::job::{JobRef, JobSpec, Outcome};
+use forgewatch_core::job::{JobRef, JobSpec, Outcome, Reason};
 use forgewatch_core::schedule::{ServerCalibration, ServerKey};
 use forgewatch_core::time::Moment;
 
@@ -40,6 +42,7 @@ pub(super) struct OneShotParts {
     pub(super) client: ApiClient,
     pub(super) actions: Actions,
     pub(super) report: Report,
+    pub(super) ci: CiOutput,
     /// Whose jobs the calibration learns from, and its file.
     pub(super) server: Option<ServerKey>,
     pub(super) calibration_file: Option<PathBuf>,
@@ -61,6 +64,7 @@ pub(super) struct OneShotRun {
     pub(super) hooks_until: Option<Instant>,
     pub(super) options: OneShotSettings,
     pub(super) report: Report,
+    pub(super) ci: CiOutput,
     calibration_file: Option<PathBuf>,
     pub(super) stops: TerminationSignals,
     pub(super) began: Moment,
@@ -122,6 +126,7 @@ impl OneShotRun {
             errors: RunErrors::default(),
             hooks_until: None,
             report: parts.report,
+            ci: parts.ci,
             calibration_file,
             stops,
             unreported: VecDeque::new(),
@@ -147,8 +152,15 @@ impl OneShotRun {
         mut earlier: BTreeMap<JobRef, EarlierWatch>,
     ) -> io::Result<()> {
         self.report.widen(jobs.iter().map(|spec| spec.job));
-        for EarlierEnd { job, outcome, .. } in &self.ended_before {
+        self.ci.add(jobs.iter().map(|spec| spec.job));
+        for EarlierEnd {
+            job,
+            outcome,
+            error,
+        } in &self.ended_before
+        {
             self.counts.add(*outcome);
+            self.ci.end(*job, *outcome, error.clone());
             self.ended.push(JobRow::ended(*job, *outcome));
         }
         let ended: BTreeSet<JobRef> = self.ended_before.iter().map(|ended| ended.job).collect();
@@ -200,11 +212,16 @@ impl OneShotRun {
             elapsed_ms: Some(self.elapsed_ms()),
             ..EventFields::default()
         };
-        self.emit_system_event(EventType::WatchFinished, fields)
+        let finished = self
+            .emit_system_event(EventType::WatchFinished, fields)
             .await;
         self.wait_for_hooks().await;
         // The delivery of `watch.finished` can fail too, and a signal can arrive.
-        let (exit_code, _) = self.exit_status();
+        let (exit_status, outcome) = self.exit_status();
+        let end = RunEnd {
+            outcome,
+            ..RunEnd::of(&finished, exit_status, self.began.wall_ms)
+        };
         self.outbox.store().close().await;
         let stop_now = self
             .hooks_until
@@ -219,14 +236,14 @@ impl OneShotRun {
             .filter_map(|row| Some((row.job, row.outcome?)))
             .collect();
         let stop = self.stop;
-        match self.close().await {
+        match self.close(&end).await {
             Ok(()) => Finished {
-                exit_code,
+                exit_code: exit_status,
                 stop,
                 outcomes,
             },
             Err(stop) => Finished {
-                exit_code: status_if_unread(exit_code, stop),
+                exit_code: status_if_unread(exit_status, stop),
                 stop,
                 outcomes,
             },
@@ -242,8 +259,8 @@ impl OneShotRun {
         )
     }
 
-    /// Emits a `watch.*` event.
-    async fn emit_system_event(&mut self, kind: EventType, fields: EventFields) {
+    /// Emits a `watch.*` event. Returns it.
+    async fn emit_system_event(&mut self, kind: EventType, fields: EventFields) -> Event {
         let event = self.system_events.event(kind, fields);
         let commit = Commit {
             events: std::slice::from_ref(&event),
@@ -257,23 +274,32 @@ impl OneShotRun {
                 "an event could not be stored; hooks do not receive it"
             );
         }
-        self.unreported.push_back(event);
+        self.unreported.push_back(event.clone());
+        event
     }
 
-    /// Reports the remaining events and restores the screen. Err if the reader has not read everything in time.
-    async fn close(self) -> Result<(), Option<TerminationSignal>> {
+    /// Writes the files for a CI system, reports the remaining events and restores the screen. Err if the reader has not
+    /// read everything in time.
+    async fn close(self, end: &RunEnd) -> Result<(), Option<TerminationSignal>> {
         let Self {
             mut report,
+            mut ci,
             mut stops,
             unreported,
             ..
         } = self;
+        // After an error of the state, jobs have no end.
+        ci.end_active(Outcome::Abandoned(Reason::Interrupted));
+        let problems = ci.finish(end);
         let closing = Closing {
             stop: self.stop,
             deadline: self.deadline,
             stop_deadline: self.stop_deadline,
         };
         let rest = async move {
+            for problem in &problems {
+                report.problem(problem).await;
+            }
             for event in &unreported {
                 report.event(event).await;
             }

@@ -13,6 +13,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
+use super::ci::CiOutput;
 use super::command_error::CommandError;
 use super::setup::{block_on, start_report};
 use crate::config::Env;
@@ -38,7 +39,8 @@ pub struct WaitRequest {
 /// Returns the exit status.
 pub fn run(request: WaitRequest, env: &Env) -> Result<u8, CommandError> {
     let WaitRequest { settings, .. } = request;
-    let report = start_report(settings.output, StreamInfo::auto, env)?;
+    let mut report = start_report(settings.output, StreamInfo::auto, env)?;
+    let ci = CiOutput::start(&settings.options, env, &mut report)?;
     let jobs = FollowedJobs {
         named: settings.jobs,
         labels: settings.labels,
@@ -60,6 +62,7 @@ pub fn run(request: WaitRequest, env: &Env) -> Result<u8, CommandError> {
         give_up_after: settings.give_up_after,
         any: request.any,
         report,
+        ci,
         updates,
     };
     let run = async {

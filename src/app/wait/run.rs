@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use super::rows::Rows;
+use crate::app::ci::CiOutput;
 use crate::app::closing::{Closing, at, deadline_after};
 use crate::app::command_error::CommandError;
 use crate::app::exit_status::{RunErrors, exit_status, is_failure, status_if_unread};
@@ -24,9 +25,10 @@ use crate::control::follower::{FollowError, Update, list_jobs};
 use crate::control::protocol::{JobSummary, Request, Response};
 use crate::engine::{Clock, SystemClock, SystemEvents};
 use crate::os::signals::{TerminationSignal, TerminationSignals};
+use crate::report::results::RunEnd;
 use crate::report::{FRAME_INTERVAL, Report};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, ParsedRecord};
-use forgewatch_core::job::{JobRef, Outcome};
+use forgewatch_core::job::{JobRef, Outcome, Reason};
 use forgewatch_core::time::Moment;
 use forgewatch_core::wait::WaitSet;
 
@@ -43,6 +45,7 @@ pub(super) struct WaitParts {
     pub(super) give_up_after: Option<Duration>,
     pub(super) any: bool,
     pub(super) report: Report,
+    pub(super) ci: CiOutput,
     pub(super) updates: mpsc::Receiver<Update>,
 }
 
@@ -183,6 +186,7 @@ impl WaitRun {
                     ..EventFields::default()
                 };
                 self.parts.report.widen(jobs.iter().copied());
+                self.parts.ci.add(jobs.iter().copied());
                 self.set = WaitSet::new(jobs);
                 let event = self.system_events.event(EventType::WatchStarted, fields);
                 self.unreported.push_back(Line::Own(Box::new(event)));
@@ -224,6 +228,7 @@ impl WaitRun {
 
     fn report(&mut self, record: Box<RawValue>, event: Event) {
         self.errors.job_removed |= event.kind == EventType::Ended(Outcome::Removed);
+        self.parts.ci.on_event(&event);
         self.rows.on_event(&event);
         self.show();
         self.unreported
@@ -246,6 +251,7 @@ impl WaitRun {
         if let Some((record, event)) = end {
             return self.report(record, event);
         }
+        self.parts.ci.end(job, outcome, None);
         self.rows.end(job, outcome);
         let outcome = outcome.as_str();
         tracing::warn!(
@@ -314,7 +320,7 @@ impl WaitRun {
             counts.other += active;
         }
         let squashed_as = self.parts.options.squashed_as;
-        let (exit_code, outcome) = exit_status(&counts, squashed_as, self.stop, self.errors);
+        let (exit_status, outcome) = exit_status(&counts, squashed_as, self.stop, self.errors);
         let fields = EventFields {
             jobs: Some(count(self.set.len())),
             counts: Some(FinishedCounts { outcome, ..counts }),
@@ -322,6 +328,11 @@ impl WaitRun {
             ..EventFields::default()
         };
         let event = self.system_events.event(EventType::WatchFinished, fields);
+        if let Some(outcome) = self.outcome_of_active() {
+            self.parts.ci.end_active(outcome);
+        }
+        let end = RunEnd::of(&event, exit_status, self.began.wall_ms);
+        let problems = self.parts.ci.finish(&end);
         self.unreported.push_back(Line::Own(Box::new(event)));
         self.show();
         let closing = Closing {
@@ -333,14 +344,30 @@ impl WaitRun {
         };
         let (mut report, unreported) = (self.parts.report, self.unreported);
         let rest = async move {
+            for problem in &problems {
+                report.problem(problem).await;
+            }
             for line in &unreported {
                 report_line(&mut report, line).await;
             }
             report.close().await;
         };
         match closing.finish(&mut self.stops, rest).await {
-            Ok(()) => exit_code,
-            Err(stop) => status_if_unread(exit_code, stop),
+            Ok(()) => exit_status,
+            Err(stop) => status_if_unread(exit_status, stop),
+        }
+    }
+
+    /// The outcome of jobs that have not ended, for reports; None with `--any`.
+    fn outcome_of_active(&self) -> Option<Outcome> {
+        if self.stop.is_some() {
+            Some(Outcome::Abandoned(Reason::Interrupted))
+        } else if self.is_timed_out {
+            Some(Outcome::TimedOut)
+        } else if self.errors.daemon_unreachable {
+            Some(Outcome::GaveUp)
+        } else {
+            (!self.parts.any).then_some(Outcome::Abandoned(Reason::FailFast))
         }
     }
 

@@ -1,11 +1,11 @@
 //! `forgewatch wait`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::client::{DaemonArgs, SelectorArgs};
 use super::shared::{JobArgs, OutputArgs};
 use crate::config::CommandLine;
-use crate::config::settings::SquashedAs;
+use crate::config::settings::{Annotations, SquashedAs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +54,12 @@ pub struct WaitArgs {
     /// Interval of heartbeat lines in `text`, or `never` [default: 1m]
     #[arg(long, value_name = "DURATION", help_heading = "Output")]
     pub heartbeat: Option<String>,
+    /// Write the results to FILE at the end: one test case or row per job; can be repeated
+    #[arg(long = "report", value_name = "junit|json|markdown=FILE", value_hint = ValueHint::Other, help_heading = "Output")]
+    pub reports: Vec<String>,
+    /// Lines that a CI system acts on: errors, groups, progress [default: auto]
+    #[arg(long, value_name = "SYSTEM", value_enum, help_heading = "Output")]
+    pub annotations: Option<Annotations>,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -71,6 +77,8 @@ impl WaitArgs {
             fail_fast: self.fail_fast,
             heartbeat: self.heartbeat,
             squashed_as: self.squashed_as,
+            annotations: self.annotations,
+            reports: self.reports,
             ..self.jobs.into_command_line()
         }
     }

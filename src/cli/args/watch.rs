@@ -1,11 +1,11 @@
 //! `forgewatch watch`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::key_flags::KeyFlags;
 use super::shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
 use crate::config::CommandLine;
-use crate::config::settings::SquashedAs;
+use crate::config::settings::{Annotations, SquashedAs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -80,6 +80,12 @@ pub struct OneShotArgs {
     /// Count squashed jobs as successes or failures instead of separately
     #[arg(long, value_name = "RESULT", value_enum, requires = "until_done")]
     pub squashed_as: Option<SquashedAs>,
+    /// Write the results to FILE at the end: one test case or row per job; can be repeated
+    #[arg(long = "report", value_name = "junit|json|markdown=FILE", value_hint = ValueHint::Other, requires = "until_done")]
+    pub reports: Vec<String>,
+    /// Lines that a CI system acts on: errors, groups, progress [default: auto]
+    #[arg(long, value_name = "SYSTEM", value_enum, requires = "until_done")]
+    pub annotations: Option<Annotations>,
 }
 
 #[derive(Args, Debug)]
@@ -105,6 +111,8 @@ impl WatchArgs {
             no_learn: self.one_shot.no_learn,
             heartbeat: self.one_shot.heartbeat,
             squashed_as: self.one_shot.squashed_as,
+            annotations: self.one_shot.annotations,
+            reports: self.one_shot.reports,
             ..self.jobs.into_command_line()
         }
     }
