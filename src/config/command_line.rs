@@ -19,6 +19,7 @@ use super::settings::{
 };
 use super::value;
 use crate::hooks::HookSpec;
+use forgewatch_core::format::Format;
 use forgewatch_core::job::{JobKind, JobRef, JobSpec};
 use forgewatch_core::user_input::{quoted, validate_label};
 
@@ -145,7 +146,7 @@ impl CommandLine {
             let mut hook: HookDraft = HOOKS.defaults(RunMode::OneShot);
             hook.name = Some(name);
             match hooks::on_event(text, &mut hook, env) {
-                Ok(()) => hooks.extend(hook.finish(env)),
+                Ok(()) => hooks.extend(hook.finish(env, Format::default())),
                 Err(messages) => {
                     let error = |what| ConfigError::new(Origin::Flag("--on-event"), what);
                     errors.extend(messages.into_iter().map(error));

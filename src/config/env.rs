@@ -8,6 +8,8 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::error::{ConfigError, Origin};
+use forgewatch_core::delivery::EVENT_VARIABLES;
+use forgewatch_core::user_input::quoted;
 
 pub const ACCESS_KEY: &str = "FORGEWATCH_ACCESS_KEY";
 pub const SECRET_KEY: &str = "FORGEWATCH_SECRET_KEY";
@@ -85,6 +87,25 @@ impl fmt::Debug for Env {
 
 fn not_utf8(name: &'static str) -> ConfigError {
     ConfigError::new(Origin::Variable(name), "not valid UTF-8")
+}
+
+/// The name of a variable for a program: rejects names that the event sets, and those of the credentials.
+pub(super) fn variable(name: &str) -> Result<&str, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return Err(format!(
+            "invalid variable name {}: use letters, digits and '_'",
+            quoted(name)
+        ));
+    }
+    if name == ACCESS_KEY || name == SECRET_KEY {
+        return Err(format!("{name} is never passed to a hook; remove it"));
+    }
+    if EVENT_VARIABLES.contains(&name) {
+        return Err(format!("{name} is set by the event; remove it"));
+    }
+    Ok(name)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::env;
 use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobDraft};
 use super::key::{
@@ -11,7 +12,9 @@ use super::key::{
 };
 use super::settings::Settings;
 use super::value;
+use super::webhook;
 use crate::clanforge::UpdateAddress;
+use forgewatch_core::format::Format;
 use forgewatch_core::job::JobKind;
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
@@ -360,7 +363,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             "URL",
             "^https?://",
             |hook: &mut HookDraft, text| {
-                hooks::webhook_url(text).map(|url| hook.webhook = Some(url))
+                webhook::webhook_url(text).map(|url| hook.webhook = Some(url))
             },
         )
         .doc("URL that receives the event by POST: https, or http to a loopback address")
@@ -369,10 +372,23 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             "https://hooks.example.net/forgewatch",
         ),
         file("webhook_file", |hook: &mut HookDraft, value, reader| {
-            hook.secret_url = reader.file(value, hooks::url_file);
+            hook.secret_url = reader.file(value, webhook::url_file);
         })
         .doc("File with a URL that is itself a secret, readable only by its owner; instead of webhook")
         .optional("run or webhook is required", "/etc/forgewatch/chat.url"),
+        word("format", &Format::NAMES, |hook: &mut HookDraft, word| {
+            hook.format = Format::NAMES.into_iter().find(|name| *name == word);
+        })
+        .doc("Form in which the webhook receives events")
+        .default("cloudevents"),
+        file("body_file", |hook: &mut HookDraft, value, reader| {
+            hook.body = reader.file(value, webhook::body_file);
+        })
+        .doc("Template of the body in Jinja's syntax, with the fields of the event as JSON")
+        .optional(
+            "format `template` requires it",
+            "/etc/forgewatch/body.json",
+        ),
         duration("timeout", SHORTEST, DAY, |hook: &mut HookDraft, t| {
             hook.timeout = Some(t);
         })
@@ -398,7 +414,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             "array of names",
             Vec::new,
             |hook: &mut HookDraft, value, reader| {
-                let names = reader.array(value, |name| hooks::variable(name).map(str::to_owned));
+                let names = reader.array(value, |name| env::variable(name).map(str::to_owned));
                 hook.pass_env = names.unwrap_or_default();
             },
         )
@@ -410,7 +426,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             Vec::new,
             |hook: &mut HookDraft, value, reader| {
                 let folder = reader.document.folder();
-                let secrets = reader.array(value, |file| hooks::key_file(folder, file));
+                let secrets = reader.array(value, |file| webhook::key_file(folder, file));
                 hook.secrets.extend(secrets.unwrap_or_default());
             },
         )
@@ -428,7 +444,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
             Vec::new,
             |hook: &mut HookDraft, value, reader| {
                 let env = reader.document.env;
-                let secrets = reader.array(value, |name| hooks::key_variable(env, name));
+                let secrets = reader.array(value, |name| webhook::key_variable(env, name));
                 hook.secrets.extend(secrets.unwrap_or_default());
             },
         )

@@ -16,7 +16,9 @@ use super::keys::{self, HOOKS, JOBS, RESERVED_SECTIONS, ROOT, SETTINGS};
 use super::parse;
 use super::settings::{RunMode, Settings};
 use super::value;
+use super::webhook;
 use crate::hooks::HookSpec;
+use forgewatch_core::format::Format;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::user_input::{nearest, quoted};
 
@@ -268,9 +270,20 @@ fn hook_specs(value: &Spanned<DeValue<'_>>, document: &mut Document<'_>) -> Vec<
         &HOOKS,
         value,
         document,
-        |hook: HookDraft, start, table, document| {
+        |mut hook: HookDraft, start, table, document| {
             for what in hooks::conflicts(table) {
                 document.error(start, format!("hooks: {what}"));
+            }
+            let place = |key: &str| table.get(key).map_or(start, |value| value.span().start);
+            let on = hook.on.as_deref().unwrap_or_default();
+            let name = hook.format.unwrap_or_default();
+            let format = webhook::format(name, hook.body.take(), on, &hook.labels);
+            let format = format.unwrap_or_else(|what| {
+                document.error(place("body_file"), format!("hooks.body_file: {what}"));
+                Format::default()
+            });
+            if let Some(what) = webhook::type_without_body(on, &format) {
+                document.error(place("on"), format!("hooks.on: {what}"));
             }
             if let Some(name) = &hook.name
                 && !names.insert(name.clone())
@@ -280,7 +293,7 @@ fn hook_specs(value: &Spanned<DeValue<'_>>, document: &mut Document<'_>) -> Vec<
                     format!("hooks.name: duplicate hook name {name}; each hook needs its own name");
                 document.error(start, what);
             }
-            specs.extend(hook.finish(document.env));
+            specs.extend(hook.finish(document.env, format));
         },
     );
     specs

@@ -24,6 +24,7 @@ mod script;
 mod secret;
 pub mod settings;
 mod value;
+mod webhook;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,7 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
     let mut jobs = jobs.unwrap_or_default();
     let mut hooks = lists.hooks;
     command_line.add_hooks(&mut hooks, env, &mut errors);
-    errors.extend(hooks::secrets_in_variables(&hooks));
+    errors.extend(webhook::secrets_in_variables(&hooks));
     // Labels of the command line override those of the file.
     let labels = command_line.labels(&mut errors);
     for job in &mut jobs {

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use url::Url;
 
 use crate::http_client::is_loopback;
-use forgewatch_core::user_input::quoted;
+use forgewatch_core::user_input::{nearest, quoted};
 
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -179,7 +179,12 @@ pub(super) fn word(text: &str, words: &[&'static str]) -> Result<&'static str, S
         .iter()
         .find(|word| **word == text)
         .copied()
-        .ok_or_else(|| format!("expected {}, found {}", alternatives(words), quoted(text)))
+        .ok_or_else(|| {
+            let near = nearest(text, words.iter().copied());
+            let hint = near.map(|near| format!("; did you mean {near:?}?"));
+            let (words, text) = (alternatives(words), quoted(text));
+            format!("expected {words}, found {text}{}", hint.unwrap_or_default())
+        })
 }
 
 /// `"a" or "b"`.

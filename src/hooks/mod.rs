@@ -26,6 +26,7 @@ use url::Url;
 
 use crate::http_client::Proxy;
 use forgewatch_core::delivery::{Attempt, AttemptResult, HookRules};
+use forgewatch_core::format::Format;
 
 pub use admin::DeliveryActionResult;
 pub use dispatcher::Dispatcher;
@@ -58,6 +59,7 @@ pub struct HookWebhook {
     pub has_secret_url: bool,
     /// Keys in base64; each signs.
     pub secrets: Vec<SecretString>,
+    pub format: Format,
     pub proxy: Option<Proxy>,
 }
 

@@ -14,9 +14,10 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{HookSpec, HookWebhook, StopSignal};
-use crate::http_client::{self, ClientSettings, HttpClient, Lease, Redactor, retry_after};
+use crate::http_client::{self, ClientSettings, HttpClient, Lease, Redactor};
 use forgewatch_core::delivery::{AttemptResult, DeliveryFailure, EventPayload};
 use forgewatch_core::event::EventId;
+use forgewatch_core::format::{Format, Message, ReplyError, retry_after};
 use forgewatch_core::sanitize::{LIMIT, sanitized};
 
 /// A response body is read up to this size, so that its connection can be used again.
@@ -28,6 +29,7 @@ pub(super) struct Webhook {
     http: HttpClient<EventId>,
     url: Url,
     timeout: Duration,
+    format: Format,
     signer: Signer,
     redactor: Redactor,
 }
@@ -62,6 +64,7 @@ impl Webhook {
             http: http.map_err(|error| in_hook(error.to_string()))?,
             url: url.clone(),
             timeout: spec.timeout,
+            format: webhook.format.clone(),
             signer: Signer::new(&webhook.secrets),
             redactor: Redactor::new(webhook.secret_texts()),
         })
@@ -74,19 +77,27 @@ impl Webhook {
         now: i64,
         stop: StopSignal,
     ) -> AttemptResult {
+        let message = match self.format.message(payload) {
+            Ok(Some(message)) => message,
+            // Nothing to tell this receiver.
+            Ok(None) => return AttemptResult::Delivered,
+            Err(error) => {
+                let what = format!("no {} body for this event: {error}", self.format.name());
+                return AttemptResult::Rejected(DeliveryFailure::new(what));
+            }
+        };
         tokio::select! {
             biased;
-            result = self.send(payload, now) => result,
+            result = self.send(payload.id(), &message, now) => result,
             _ = stop => failed("interrupted", Duration::ZERO),
         }
     }
 
-    async fn send(&self, payload: &EventPayload, now: i64) -> AttemptResult {
-        let event = payload.id();
+    async fn send(&self, event: EventId, message: &Message, now: i64) -> AttemptResult {
         // The same for every attempt, so that a receiver can discard duplicates.
         let id = event.to_string();
-        let signature = self.signer.sign(&id, now, payload.body());
-        let request = || self.request(payload, &id, now, signature.as_deref());
+        let signature = self.signer.sign(&id, now, &message.body);
+        let request = || self.request(message, &id, now, signature.as_deref());
         let mut lease = self.http.lease(&event);
         let mut received = None;
         let attempt = self.attempt(&event, &mut lease, request, &mut received);
@@ -98,7 +109,7 @@ impl Webhook {
         }
         match (received, is_complete) {
             // The status decides, so the response counts even if its body is incomplete.
-            (Some(received), _) => judge(&received, &self.excerpt(&received.body)),
+            (Some(received), _) => self.judge(&received),
             (None, Ok(Err(error))) => failed(error, Duration::ZERO),
             (None, _) => failed("no response in time", Duration::ZERO),
         }
@@ -117,7 +128,7 @@ impl Webhook {
         let mut response = response.map_err(|error| error.message)?;
         let received = received.insert(Received {
             status: response.status(),
-            not_before: retry_after(response.headers()).unwrap_or_default(),
+            not_before: http_client::retry_after(response.headers()).unwrap_or_default(),
             body: Vec::new(),
         });
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -129,17 +140,11 @@ impl Webhook {
         Ok(())
     }
 
-    fn request(
-        &self,
-        payload: &EventPayload,
-        id: &str,
-        now: i64,
-        signature: Option<&str>,
-    ) -> Request {
+    fn request(&self, message: &Message, id: &str, now: i64, signature: Option<&str>) -> Request {
         let mut request = Request::new(Method::POST, self.url.clone());
-        *request.body_mut() = Some(payload.body().to_owned().into());
+        *request.body_mut() = Some(message.body.clone().into());
         let headers = request.headers_mut();
-        let kind = HeaderValue::from_static("application/cloudevents+json");
+        let kind = HeaderValue::from_static(message.content_type);
         headers.insert(CONTENT_TYPE, kind);
         headers.insert("webhook-timestamp", now.into());
         let texts = [("webhook-id", Some(id)), ("webhook-signature", signature)];
@@ -151,35 +156,43 @@ impl Webhook {
         request
     }
 
+    /// 2xx is success, unless the body says otherwise, and 410 a permanent failure. All other statuses, redirects
+    /// included, are retried.
+    fn judge(&self, received: &Received) -> AttemptResult {
+        let status = received.status;
+        let body = String::from_utf8_lossy(&received.body);
+        let denied = (status.is_success())
+            .then(|| self.format.error_in_success(&body))
+            .flatten();
+        let what = match status {
+            _ if status.is_success() && denied.is_none() => return AttemptResult::Delivered,
+            _ if status.is_success() => ", but the response says otherwise",
+            StatusCode::GONE => ": the receiver is gone",
+            _ if status.is_redirection() => ": redirects are not followed",
+            _ => "",
+        };
+        let response = match self.excerpt(&body) {
+            excerpt if excerpt.is_empty() => excerpt,
+            excerpt => format!("; response: {excerpt}"),
+        };
+        let error = format!("HTTP {}{what}{response}", status.as_u16());
+        if status == StatusCode::GONE || denied == Some(ReplyError::Final) {
+            return AttemptResult::Rejected(DeliveryFailure::new(error));
+        }
+        let in_body = (status == StatusCode::TOO_MANY_REQUESTS).then(|| retry_after(&body));
+        let in_body = in_body.flatten().unwrap_or_default();
+        failed(error, received.not_before.max(in_body))
+    }
+
     /// The beginning of a response, without secrets and neutralized.
-    fn excerpt(&self, body: &[u8]) -> String {
-        let mut text = String::from_utf8_lossy(body).into_owned();
+    fn excerpt(&self, body: &str) -> String {
+        let mut text = body.to_owned();
         self.redactor.redact(&mut text);
         let text = sanitized(&text, LIMIT);
         match text.char_indices().nth(EXCERPT) {
             Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
             None => text,
         }
-    }
-}
-
-/// 2xx is success, 410 a permanent failure. All other statuses, redirects included, are retried.
-fn judge(received: &Received, excerpt: &str) -> AttemptResult {
-    let (status, not_before) = (received.status, received.not_before);
-    let what = match status {
-        _ if status.is_success() => return AttemptResult::Delivered,
-        StatusCode::GONE => ": the receiver is gone",
-        _ if status.is_redirection() => ": redirects are not followed",
-        _ => "",
-    };
-    let response = match excerpt {
-        "" => String::new(),
-        excerpt => format!("; response: {excerpt}"),
-    };
-    let error = format!("HTTP {}{what}{response}", status.as_u16());
-    match status {
-        StatusCode::GONE => AttemptResult::Rejected(DeliveryFailure::new(error)),
-        _ => failed(error, not_before),
     }
 }
 

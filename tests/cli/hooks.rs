@@ -274,13 +274,12 @@ fn the_hooks_example_passes_check_once_its_files_exist() {
     };
     let said = check().expect(2).stderr;
     assert!(
-        said.contains("create-diff") && said.contains("webhook.secret"),
+        said.contains("create-diff") && said.contains("chat.url"),
         "{said}"
     );
     let program = sandbox.file("create-diff", "#!/bin/sh\n");
     fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
-    let key = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
-    sandbox.file("webhook.secret", key);
+    sandbox.file("chat.url", "https://hooks.slack.example/services/T0/B0/x\n");
     check().expect(0);
 }
 

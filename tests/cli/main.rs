@@ -16,6 +16,7 @@ mod demo;
 mod exit_status;
 mod faults;
 mod fixture;
+mod formats;
 mod hook_supervisor;
 mod hooks;
 mod http2;

@@ -47,6 +47,9 @@ impl JobKind {
 pub struct JobId(NonZeroU64);
 
 impl JobId {
+    /// The lowest ID.
+    pub const MIN: Self = Self(NonZeroU64::MIN);
+
     /// The number itself.
     pub fn get(self) -> u64 {
         self.0.get()

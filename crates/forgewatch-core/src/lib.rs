@@ -14,7 +14,8 @@
 //!
 //! The path of an event:
 //! - [`event`] defines its type, fields and log record.
-//! - [`delivery`] decides which hooks receive it, in what form and order, and how often.
+//! - [`delivery`] decides which hooks receive it, in what order, and how often.
+//! - [`format`] turns it into what the receiver of a webhook understands.
 //!
 //! Everything else:
 //! - [`job`] names jobs, their states and the outcomes of a watch.
@@ -32,6 +33,7 @@ pub mod circuit_breaker;
 pub mod decode;
 pub mod delivery;
 pub mod event;
+pub mod format;
 pub mod job;
 pub mod limits;
 pub mod poll_log;

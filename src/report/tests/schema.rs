@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::samples::every_event;
 use crate::report;
-use forgewatch_core::event::Event;
+use forgewatch_core::event::{Event, RECORD_FIELDS};
 
 fn published() -> Value {
     serde_json::from_str(include_str!("../../../config/schema/event.json")).unwrap()
@@ -73,6 +73,23 @@ fn the_schema_knows_every_field_and_no_other() {
             "no record has {field}"
         );
     }
+}
+
+#[test]
+fn the_fields_of_templates_are_those_of_the_schema() {
+    let schema = schema();
+    let mut known: Vec<&str> = schema["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|k| &**k)
+        .collect();
+    // Of the list of events, not of an event.
+    known.retain(|field| *field != "offset");
+    let mut fields = RECORD_FIELDS.to_vec();
+    known.sort_unstable();
+    fields.sort_unstable();
+    assert_eq!(fields, known);
 }
 
 #[test]

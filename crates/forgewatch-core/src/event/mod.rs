@@ -4,19 +4,22 @@
 //! fields are a contract with log aggregators; a test checks them against `config/schema/event.json`.
 //!
 //! This file holds an event's identity and its type. `record` holds the event itself with its data and its log record for
-//! programs, `parse` reads a record back, `message` has the sentence for people, and `limits` keeps the record short enough for
-//! a journal.
+//! programs, `parse` reads a record back, `message` has the sentence for people, `limits` keeps the record short enough for
+//! a journal, and `sample` makes events up.
 
+mod field_names;
 mod limits;
 mod message;
 mod parse;
 mod record;
+mod sample;
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::job::{Outcome, Reason};
 
+pub use field_names::RECORD_FIELDS;
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 pub use parse::{InvalidRecord, ParsedRecord};
 pub use record::{
@@ -128,6 +131,11 @@ impl EventType {
             Self::WatchFinished => "watch.finished",
             Self::HookFailed => "hook.failed",
         }
+    }
+
+    /// Whether its events are about a job.
+    pub fn is_about_job(self) -> bool {
+        matches_type(ALL_JOB_EVENTS, self.as_str())
     }
 
     /// The log level, by the names of `tracing`.

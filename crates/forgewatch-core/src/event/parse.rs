@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{Event, EventFields, EventType, JobMeta};
 use crate::job::{JobRef, JobState, Outcome, Reason};
@@ -93,13 +94,31 @@ impl FilesText {
     }
 }
 
+impl From<serde_json::Error> for InvalidRecord {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl FromStr for ParsedRecord {
     type Err = InvalidRecord;
 
     fn from_str(record: &str) -> Result<Self, InvalidRecord> {
+        Self::read(serde_json::from_str(record)?)
+    }
+}
+
+impl ParsedRecord {
+    /// Reads a record that is parsed as JSON.
+    ///
+    /// # Errors
+    /// It is not a record of an event.
+    pub fn from_object(record: Map<String, Value>) -> Result<Self, InvalidRecord> {
+        Self::read(serde_json::from_value(Value::Object(record))?)
+    }
+
+    fn read(text: RecordText) -> Result<Self, InvalidRecord> {
         let invalid = |what: &str| InvalidRecord(what.to_owned());
-        let text: RecordText =
-            serde_json::from_str(record).map_err(|error| InvalidRecord(error.to_string()))?;
         let kind = event_type(&text.event_type, text.reason);
         let time = humantime::parse_rfc3339(&text.timestamp);
         let meta = JobMeta {
