@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use super::{JOBS, fixture, watch};
+use super::{JOBS, cases, fixture, watch};
 use crate::fixture::{SimFixture, job};
 
 const ALL: [&str; 6] = [
@@ -19,31 +19,6 @@ const ALL: [&str; 6] = [
 
 fn report(fixture: &SimFixture, name: &str) -> String {
     fs::read_to_string(fixture.sandbox.path(name)).unwrap()
-}
-
-/// Element, type and message of each test case's result; the element is `passed` without one.
-fn cases(fixture: &SimFixture) -> Vec<[String; 4]> {
-    let xml = report(fixture, "r.xml");
-    let document = roxmltree::Document::parse(&xml).unwrap();
-    let cases = document
-        .descendants()
-        .filter(|node| node.has_tag_name("testcase"));
-    let case = |case: roxmltree::Node<'_, '_>| {
-        let child = case.first_element_child();
-        let attribute = |name| {
-            child
-                .and_then(|child| child.attribute(name))
-                .unwrap_or_default()
-        };
-        [
-            case.attribute("name").unwrap(),
-            child.map_or("passed", |child| child.tag_name().name()),
-            attribute("type"),
-            attribute("message"),
-        ]
-        .map(str::to_owned)
-    };
-    cases.map(case).collect()
 }
 
 #[test]
