@@ -24,19 +24,24 @@ mod annotations;
 mod bars;
 pub mod diagnostics;
 pub mod files;
+mod job_row;
 mod mode;
 mod progress;
 pub mod results;
 pub mod sanitize;
 pub mod stdio;
+mod terminal_status;
 mod text;
+mod totals;
+mod width;
 mod writer;
 
 pub use annotations::AnnotationStyle;
-pub use bars::JobRow;
-pub(crate) use bars::cut_to_width;
+pub use job_row::JobRow;
+pub(crate) use job_row::labels;
 pub use mode::{OutputMode, StreamInfo, Style, has_color};
 pub use text::recorded as recorded_line;
+pub(crate) use width::cut_to_width;
 pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 
 use annotations::Annotator;
@@ -107,7 +112,7 @@ impl Report {
             frames,
             sink,
             done,
-            names: bars::NAME,
+            names: job_row::NAME,
             annotator: None,
         })
     }

@@ -1,12 +1,13 @@
 //! The choice of output mode and style, from the streams and environment of the process.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use anstream::ColorChoice;
+use anstyle_progress::supports_term_progress;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputMode {
@@ -29,6 +30,10 @@ pub struct Style {
     pub unicode: bool,
     /// Whether standard error is a terminal that can show bars; otherwise, progress prints only final lines.
     pub bars: bool,
+    /// Whether the terminal has a title that can be set and restored.
+    pub title: bool,
+    /// Whether the terminal shows progress in its tab or task bar.
+    pub tab_progress: bool,
     /// Whether diagnostics are short sentences, for people at a terminal.
     pub sentences: bool,
 }
@@ -49,6 +54,10 @@ pub struct StreamInfo {
     pub stderr_terminal: bool,
     /// Whether standard error is a terminal that can move its cursor.
     pub stderr_cursor: bool,
+    /// Whether standard error is a terminal with a title.
+    pub stderr_title: bool,
+    /// Whether standard error is a terminal that shows progress (OSC 9;4).
+    pub stderr_tab_progress: bool,
     /// Device and inode of standard output.
     pub stdout_inode: Option<(u64, u64)>,
     /// `$JOURNAL_STREAM`.
@@ -62,13 +71,22 @@ impl StreamInfo {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
             .find_map(variable);
-        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
+        let term = variable("TERM");
+        let is_dumb = term.as_deref().is_none_or(|term| term == "dumb");
+        let stderr_cursor = io::stderr().is_terminal() && !is_dumb;
+        // Consoles without a window print the title.
+        let is_console = |term: &OsStr| {
+            let name = term.to_string_lossy();
+            name.starts_with("linux") || name.starts_with("vt")
+        };
         Self {
             stdout_color: has_color(&io::stdout()),
             stderr_color: has_color(&io::stderr()),
             stdout_terminal: io::stdout().is_terminal(),
             stderr_terminal: io::stderr().is_terminal(),
-            stderr_cursor: io::stderr().is_terminal() && !is_dumb,
+            stderr_cursor,
+            stderr_title: stderr_cursor && !term.as_deref().is_some_and(is_console),
+            stderr_tab_progress: supports_term_progress(stderr_cursor),
             stdout_inode: inode(&io::stdout()),
             journal_stream: variable("JOURNAL_STREAM").and_then(|s| s.into_string().ok()),
             utf8: locale.is_some_and(|l| {
@@ -101,6 +119,8 @@ impl StreamInfo {
             },
             unicode: self.utf8,
             bars: self.stderr_cursor,
+            title: self.stderr_title,
+            tab_progress: self.stderr_tab_progress,
             sentences: self.stderr_terminal && mode != OutputMode::Json,
         }
     }

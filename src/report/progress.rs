@@ -4,9 +4,9 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::bars::{cut_to_width, prefix_of_width};
 use super::mode::Style;
 use super::text;
+use super::width::{cut_to_width, prefix_of_width};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::Outcome;
 

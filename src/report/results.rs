@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::bars::outcome_word;
+use super::job_row::outcome_word;
 use super::text::untrusted_error;
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::{JobRef, Outcome, Reason};

@@ -12,8 +12,9 @@ use std::fmt::Write;
 
 use anstyle::AnsiColor;
 
-use super::bars::{self, JobRow, outcome_word};
+use super::job_row::{JobRow, NAME, most_important, name_width, outcome_word};
 use super::sanitize::sanitized;
+use super::totals::counts;
 use forgewatch_core::event::{Event, EventFields, EventType, ParsedRecord};
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::status::FileSum;
@@ -61,7 +62,7 @@ pub(super) fn event(event: &Event, names: usize, color: bool) -> String {
 pub fn recorded(parsed: &ParsedRecord, color: bool) -> String {
     let ParsedRecord { event, message } = parsed;
     let line = match event.job {
-        Some(_) => self::event(event, bars::NAME, color),
+        Some(_) => self::event(event, NAME, color),
         None => format!(
             "{}  {}",
             clock(event.wall_ms),
@@ -77,7 +78,7 @@ pub(super) fn heartbeat(rows: &[JobRow], wall_ms: i64) -> String {
     if active.is_empty() && !rows.is_empty() {
         return format!("{}  every job has ended; waiting for hooks", clock(wall_ms));
     }
-    let named = bars::most_important(&active, HEARTBEAT_JOBS);
+    let named = most_important(&active, HEARTBEAT_JOBS);
     let mut line = format!(
         "{}  {} of {} still active",
         clock(wall_ms),
@@ -85,7 +86,7 @@ pub(super) fn heartbeat(rows: &[JobRow], wall_ms: i64) -> String {
         jobs(rows.len())
     );
     if active.len() > named.len() {
-        let _ = write!(line, " ({})", bars::counts(active.iter().copied()));
+        let _ = write!(line, " ({})", counts(active.iter().copied()));
     }
     let named: Vec<String> = named.iter().map(|row| summary(row)).collect();
     if !named.is_empty() {
@@ -104,7 +105,7 @@ pub(super) fn deadline(rows: &[JobRow], wall_ms: i64) -> Vec<String> {
         active.len(),
         jobs(rows.len())
     );
-    let names = bars::name_width(&active);
+    let names = name_width(&active);
     let line = |row: &&JobRow| {
         let percent = row.percent().map_or_else(String::new, |p| format!("{p}%"));
         let left = row.left.text().unwrap_or_default();

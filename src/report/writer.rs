@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::bars::render_bars;
 use super::diagnostics::DiagnosticSink;
 use super::mode::Style;
+use super::terminal_status::TerminalStatus;
 use super::{JobRow, Message, OutputStream, stdio};
 
 /// The most bytes combined into one write.
@@ -112,6 +113,7 @@ pub(super) struct Writer {
     frame: Frame,
     above: Vec<String>,
     painter: TerminalPainter,
+    status: TerminalStatus,
     sink: DiagnosticSink,
 }
 
@@ -131,6 +133,7 @@ impl Writer {
             frame: Frame::default(),
             above: Vec::new(),
             painter: TerminalPainter::default(),
+            status: TerminalStatus::default(),
             sink,
         }
     }
@@ -189,6 +192,8 @@ impl Writer {
             let Frame { rows, elapsed } = &self.frame;
             let (width, height) = (usize::from(size.width), usize::from(size.height));
             let bars = render_bars(rows, width, height, *elapsed, self.style);
+            let status = self.status.update(rows, self.style);
+            self.err.buffer.push_str(&status);
             self.err
                 .buffer
                 .extend(self.painter.paint(&above, bars, size));

@@ -85,6 +85,35 @@ impl TimeLeft {
         (stands && !eta.is_zero()).then_some(eta)
     }
 
+    /// The progress in percent that a job may have reached `since` its last status, which reported so much. At most 99.
+    pub fn estimated_progress(&self, reported: f32, since: Duration) -> f32 {
+        let left = match (self.eta(), self.estimate()) {
+            (Some(eta), _) => eta.as_secs_f32(),
+            (None, Some(range)) => (range.low.as_secs_f32() * range.high.as_secs_f32()).sqrt(),
+            (None, None) => return reported,
+        };
+        let since = since.as_secs_f32();
+        let done = (100.0 - reported) * since / (since + left).max(1e-3);
+        (reported + done).min(99.0).max(reported)
+    }
+
+    /// The time until the last of these jobs ends, such as `4-6m`; None without jobs.
+    pub fn of_last(jobs: &[Self]) -> Option<String> {
+        let bounds = jobs
+            .iter()
+            .filter_map(|job| match (job.eta(), job.estimate()) {
+                (Some(eta), _) => Some((eta, eta)),
+                (None, Some(range)) => Some((range.low, range.high)),
+                (None, None) => None,
+            });
+        let (low, high) = bounds.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))?;
+        if low == high {
+            return Some(rough(millis(high)));
+        }
+        let text = range_text(EstimateRange { low, high });
+        Some(text.trim_start_matches('~').to_owned())
+    }
+
     /// For sorting: the end of the range, or the ETA.
     pub fn latest(&self) -> Option<Duration> {
         let eta = self
@@ -158,6 +187,31 @@ mod tests {
         ] {
             assert_eq!(of(eta, range).text().as_deref(), want, "{eta:?} {range:?}");
         }
+    }
+
+    #[test]
+    fn the_estimated_progress_moves_from_the_reported_one_towards_the_end() {
+        let left = of(None, Some((50, 50)));
+        let at = |since| left.estimated_progress(50.0, Duration::from_secs(since));
+        assert!((at(0) - 50.0).abs() < 0.1);
+        assert!((at(50) - 75.0).abs() < 0.1);
+        let late = of(None, Some((0, 0))).estimated_progress(50.0, Duration::from_hours(1));
+        assert!((late - 99.0).abs() < 0.1);
+        let unknown = TimeLeft::default().estimated_progress(50.0, Duration::from_hours(1));
+        assert!((unknown - 50.0).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn the_last_of_several_jobs_ends_when_the_latest_does() {
+        let jobs = [
+            of(None, Some((60, 360))),
+            of(Some(240), Some((200, 300))),
+            of(None, Some((20, 30))),
+        ];
+        assert_eq!(TimeLeft::of_last(&jobs).as_deref(), Some("4-6m"));
+        let exact = [of(Some(240), None)];
+        assert_eq!(TimeLeft::of_last(&exact).as_deref(), Some("4m"));
+        assert_eq!(TimeLeft::of_last(&[]), None);
     }
 
     #[test]

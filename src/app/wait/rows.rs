@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::control::protocol::JobSummary;
-use crate::report::JobRow;
+use crate::report::{JobRow, labels};
 use forgewatch_core::event::{Event, EventType, WatchId};
 use forgewatch_core::job::{JobRef, JobState, Outcome};
 use forgewatch_core::time_left::TimeLeft;
@@ -34,6 +34,7 @@ impl ReceivedRow {
         };
         JobRow {
             left: self.row.left.after(passed),
+            since_status: self.row.since_status + passed,
             next_poll: (self.row.next_poll).map(|until| until.saturating_sub(passed)),
             elapsed: self.row.elapsed + passed,
             ..self.row.clone()
@@ -68,6 +69,9 @@ impl Rows {
             row.state = fields.state.or(row.state);
             row.progress = fields.progress.map(f32::from).or(row.progress);
             row.elapsed = fields.elapsed_ms.map_or(row.elapsed, Duration::from_millis);
+            if fields.state.is_some() {
+                row.since_status = Duration::ZERO;
+            }
             row.next_poll = (fields.next_poll_ms)
                 .map(Duration::from_millis)
                 .or(row.next_poll);
@@ -76,6 +80,8 @@ impl Rows {
                 row.left = left;
             }
             match event.kind {
+                EventType::Stalled => row.stalled = true,
+                EventType::Resumed => row.stalled = false,
                 EventType::Unreachable => row.unreachable = true,
                 EventType::Reachable => row.unreachable = false,
                 EventType::Ended(outcome) => row.outcome = Some(outcome),
@@ -108,6 +114,7 @@ fn row(summary: &JobSummary, wall_ms: i64) -> JobRow {
         state: summary.state.as_ref().map(name),
         progress: summary.progress.map(f32::from),
         left: summary.left,
+        labels: labels(&summary.labels),
         next_poll: summary.next_poll_ms.map(Duration::from_millis),
         outcome: (summary.outcome.as_deref()).and_then(Outcome::from_name),
         unreachable: summary.unreachable,

@@ -9,7 +9,7 @@ use crate::cli::args::client::{ListArgs, ListOrder, OUTCOMES};
 use crate::config::Env;
 use crate::control::protocol::JobSummary;
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
-use crate::report::stdio;
+use crate::report::{self, stdio};
 use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
@@ -88,12 +88,7 @@ pub(super) fn state(job: &JobSummary) -> String {
 }
 
 pub(super) fn labels(job: &JobSummary) -> String {
-    let labels: Vec<String> = job
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    sanitized(&labels.join(","), LIMIT)
+    report::labels(&job.labels)
 }
 
 /// A duration without blanks, for a table.

@@ -78,11 +78,12 @@ proptest! {
         rows.truncate(jobs);
         let lines = render_bars(&rows, 200, height, Duration::ZERO, MODERN);
         if let Some((last, bars)) = lines.split_last() {
-            let numbers: Vec<usize> = last
-                .split(|c: char| !c.is_ascii_digit())
-                .filter_map(|n| n.parse().ok())
-                .collect();
-            let counted = if last.starts_with('…') { numbers[0] } else { numbers[0] - bars.len() };
+            let number_before = |word: &str| {
+                let words: Vec<&str> = last.split_whitespace().collect();
+                let at = words.iter().position(|w| *w == word);
+                at.map_or(0, |at| words[at - 1].split('/').next().unwrap().parse().unwrap())
+            };
+            let counted: usize = number_before("done") + number_before("more:");
             prop_assert_eq!(bars.len() + counted, jobs, "{}", last);
         }
     }

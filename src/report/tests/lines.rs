@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
 
 use super::samples::{HOSTILE, MODERN, every_event, failure, forty, handful};
-use crate::report::bars::NAME;
+use crate::report::job_row::NAME;
 use crate::report::sanitize::{is_harmful, json_line};
 use crate::report::{progress, text};
 

@@ -23,6 +23,8 @@ pub(super) const PLAIN: Style = Style {
     unicode: false,
     bars: false,
     sentences: false,
+    title: false,
+    tab_progress: false,
 };
 
 /// A modern terminal, without color.
@@ -31,6 +33,8 @@ pub(super) const MODERN: Style = Style {
     unicode: true,
     bars: true,
     sentences: true,
+    title: false,
+    tab_progress: false,
 };
 
 fn job(kind: EventType, seq: u32, fields: EventFields) -> Event {
@@ -303,6 +307,9 @@ pub(super) fn row(job: &str, state: JobState, progress: f32, left: u64) -> JobRo
         next_poll: Some(Duration::from_secs(left / 10)),
         outcome: None,
         unreachable: false,
+        stalled: false,
+        labels: String::new(),
+        since_status: Duration::ZERO,
         poll_error: None,
         elapsed: Duration::from_mins(1),
     }

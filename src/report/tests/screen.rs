@@ -5,7 +5,8 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::samples::{MODERN, failure, handful};
-use crate::report::bars::{NAME, render_bars};
+use crate::report::bars::render_bars;
+use crate::report::job_row::NAME;
 use crate::report::progress;
 use crate::report::writer::{TerminalPainter, TerminalSize};
 

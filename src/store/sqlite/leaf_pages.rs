@@ -11,8 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::DbError;
 use super::open;
-use super::recover::PAGE;
-use super::salvage::{self, RecoveredTable};
+use super::salvage::{self, PAGE, RecoveredTable};
 use super::table::{Table, find};
 
 /// The first byte of a leaf page of a table.

@@ -9,12 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{DbError, OpenError, open_error};
 use super::open::RowCounts;
-use super::salvage::{self, RecoveredTable};
+use super::salvage::{self, PAGE, RecoveredTable};
 use super::schema::{self, MIGRATIONS, Migration};
 use super::{leaf_pages, lock, open};
 
-/// The size of a page of SQLite's files.
-pub(super) const PAGE: usize = 4096;
 const WORK_SUFFIX: &str = ".copy";
 
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,9 @@ use super::table::{Table, value_columns};
 use super::watches::{self, CONFIG_JOBS};
 use crate::store::{ConfigJob, StoredEvent};
 
+/// The size of a page of SQLite's files.
+pub(super) const PAGE: usize = 4096;
+
 /// The search for a readable row behind a damaged page ends after 2^40 row ids.
 const MAX_SKIP_BITS: u32 = 40;
 

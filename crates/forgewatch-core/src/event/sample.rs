@@ -18,9 +18,10 @@ impl Event {
         labels: BTreeMap<String, String>,
         instance: Option<Arc<str>>,
     ) -> Self {
-        let fields = match kind.is_about_job() {
-            true => job_fields(kind, job, wall_ms),
-            false => own_fields(kind, id),
+        let fields = if kind.is_about_job() {
+            job_fields(kind, job, wall_ms)
+        } else {
+            own_fields(kind, id)
         };
         let names = match job.kind {
             JobKind::Diff => DiffNames {

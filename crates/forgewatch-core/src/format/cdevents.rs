@@ -1,4 +1,4 @@
-//! A job as a taskRun of CDEvents 0.5.1, as a structured CloudEvents object: <https://cdevents.dev>.
+//! A job as a `taskRun` of `CDEvents` 0.5.1, as a structured `CloudEvents` object: <https://cdevents.dev>.
 //!
 //! A taskRun of that version is started and finished only. That it is queued is a custom event, as the specification
 //! provides for, until its next version has one.

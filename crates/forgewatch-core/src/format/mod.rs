@@ -35,7 +35,7 @@ pub enum Format {
     Discord,
     /// A message for Microsoft Teams, with an Adaptive Card.
     Teams,
-    /// A taskRun event of CDEvents, in CloudEvents.
+    /// A `taskRun` event of `CDEvents`, in `CloudEvents`.
     CdEvents,
     /// The spans of an ended job, for an OpenTelemetry collector: OTLP/HTTP in JSON.
     Otlp,

@@ -10,6 +10,7 @@ use super::inert::{Markup, inert};
 use super::{Envelope, Message};
 use crate::event::{Event, EventType, WatchId};
 use crate::job::{JobRef, Outcome};
+use crate::verdict::ErrorKind;
 
 /// The version of the semantic conventions.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.42.0";
@@ -184,6 +185,6 @@ fn status(outcome: Outcome) -> u8 {
 
 /// The class of the error: that of polling, or the outcome.
 fn error_type(event: &Event, outcome: Outcome) -> &'static str {
-    let polling = event.fields.error_kind.map(|kind| kind.as_str());
+    let polling = event.fields.error_kind.map(ErrorKind::as_str);
     polling.unwrap_or(outcome.as_str())
 }

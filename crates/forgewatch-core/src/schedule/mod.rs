@@ -158,6 +158,14 @@ impl History {
         (history, NextPoll { wait, basis })
     }
 
+    /// The time from the latest observation to `up_ms`.
+    pub fn since_latest(&self, up_ms: u64) -> Duration {
+        if self.is_empty() {
+            return Duration::ZERO;
+        }
+        seconds(self.seconds_at(up_ms) - self.latest().at)
+    }
+
     /// How long the job has run at `up_ms`: since `jobstart` if the first observation had it, otherwise since then.
     pub fn age_at(&self, up_ms: u64) -> Duration {
         seconds(self.initial_age + self.seconds_at(up_ms))

@@ -310,6 +310,16 @@ impl Watch {
         )
     }
 
+    /// The time since the last status.
+    pub fn since_status(&self, now: Moment) -> Duration {
+        self.history.since_latest(now.up_ms)
+    }
+
+    /// Whether the job was reported as stalled and has not progressed since.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
     /// Time until the next poll; zero during a poll.
     pub fn next_poll_in(&self, now: Moment) -> Duration {
         Duration::from_millis(self.poll_at.saturating_sub(now.up_ms))
