@@ -293,7 +293,7 @@ pub(super) static JOBS: Section<JobDraft> = Section::array(
         text(
             "job",
             "`diff/ID` or `update/ID`",
-            "^(diff|update)/0*[1-9][0-9]*$",
+            "^(diff|update|version)/0*[1-9][0-9]*$",
             |entry: &mut JobDraft, text| jobs::parse(text).map(|job| entry.job = Some(job)),
         )
         .doc("Job to watch if the command line names none")

@@ -17,6 +17,8 @@ fn a_version_is_polled_at_its_own_address_and_recorded_under_its_kind() {
         assert_eq!(end["event_type"], "job.completed");
         assert_eq!(end["job_kind"], "version");
         assert_eq!(end["job_id"], id);
+        let schema = include_str!("../../config/schema/event.json");
+        jsonschema::validate(&serde_json::from_str(schema).unwrap(), &end).unwrap();
         let path = format!("/cfp/v1/imageversion/{id}/status?accountserviceid=5678");
         for request in fixture.requests_for(name) {
             assert_eq!(request.target, path);
@@ -41,11 +43,12 @@ fn a_version_that_does_not_exist_is_looked_for_at_one_address_only() {
 #[test]
 fn a_configuration_file_can_list_versions_and_hooks_for_their_kind() {
     let fixture = fixture();
-    let config = fixture.sandbox.file(
-        "f.toml",
-        "[[jobs]]\njob = 'version/5'\n[[jobs]]\njob = 'diff/9'\n[[hooks]]\nname = 'h'\non = ['job.completed']\n\
-         kinds = ['version']\nrun = ['/bin/sh', '-c', 'echo $FORGEWATCH_JOB_KIND $FORGEWATCH_JOB >> seen']\n",
-    );
+    let text = "[[jobs]]\njob = 'version/5'\n[[jobs]]\njob = 'diff/9'\n[[hooks]]\nname = 'h'\non = ['job.completed']\n\
+         kinds = ['version']\nrun = ['/bin/sh', '-c', 'echo $FORGEWATCH_JOB_KIND $FORGEWATCH_JOB >> seen']\n";
+    let schema = include_str!("../../config/schema/config.json");
+    let value = toml::from_str::<serde_json::Value>(text).unwrap();
+    jsonschema::validate(&serde_json::from_str(schema).unwrap(), &value).unwrap();
+    let config = fixture.sandbox.file("f.toml", text);
     let args = ["--config", config.to_str().unwrap()];
     let watch = fixture.watch(&args).env("PATH", "/usr/bin:/bin");
     watch.run().expect(0);
