@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::command_error::CommandError;
 use super::one_shot::{self, Finished, OneShotConfig};
 use crate::clanforge::{ApiClient, Credentials};
-use crate::config::settings::OutputFormat;
+use crate::config::settings::{Annotations, OneShotSettings, OutputFormat};
 use crate::config::{self, Env};
 use forgewatch_sim::{Script, Server};
 
@@ -46,7 +46,10 @@ fn watch(
     let config = OneShotConfig {
         client,
         settings: loaded.settings,
-        options: loaded.one_shot,
+        options: OneShotSettings {
+            annotations: Annotations::None,
+            ..loaded.one_shot
+        },
         output,
     };
     one_shot::run(config, env)

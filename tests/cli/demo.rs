@@ -8,6 +8,8 @@ use crate::fixture::{CliOutput, Sandbox};
 fn demo(output: &str) -> CliOutput {
     let sandbox = Sandbox::new();
     let demo = sandbox.program(&["demo", "--output", output]);
+    // A job fails on purpose, which is no problem of a build.
+    let demo = demo.env("GITHUB_ACTIONS", "true");
     let demo = ["ACCESS_KEY", "SECRET_KEY", "CONFIG"]
         .iter()
         .fold(demo, |demo, name| {
@@ -58,6 +60,7 @@ fn the_demo_follows_its_script_in_every_output_format() {
         "{}",
         text.stdout
     );
+    assert!(!text.stdout.contains("::error"), "{}", text.stdout);
     assert_eq!(quiet.join().unwrap().expect(0).stdout, "");
 }
 

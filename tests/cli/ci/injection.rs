@@ -8,39 +8,36 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::hostile;
 use super::parsers::{self, SYSTEMS};
-use crate::fixture::{CliOutput, SimFixture};
+use crate::fixture::{CliCommand, CliOutput, SimFixture};
 use crate::hook_supervisor::skip::skip;
 use forgewatch_core::sanitize::is_harmful;
 
-fn jobs(texts: &[String]) -> Vec<String> {
-    (1..=texts.len()).map(|n| format!("diff/{n}")).collect()
-}
+const COUNT: usize = 200;
 
 /// Watches one failing job per text.
-fn run(args: &[&str]) -> (SimFixture, Vec<String>, CliOutput) {
+fn watch(args: &[&str]) -> (SimFixture, CliCommand) {
     let texts = hostile::texts();
-    assert_eq!(texts.len(), 200);
+    assert_eq!(texts.len(), COUNT);
     let fixture = SimFixture::new(&hostile::script(&texts));
-    let list = jobs(&texts).join("\n");
-    let list = fixture.sandbox.file("list", list);
-    let config = fixture
-        .sandbox
-        .file("f.toml", "[api]\nmax_requests_per_second = 10000\n");
-    let mut all = vec![
-        "--jobs-file",
-        list.to_str().unwrap(),
-        "--config",
-        config.to_str().unwrap(),
-    ];
-    all.extend(args);
-    let done = fixture.watch(&all).run().expect(1);
-    (fixture, texts, done)
+    let list: Vec<String> = (1..=COUNT).map(|n| format!("diff/{n}")).collect();
+    let list = fixture.sandbox.file("list", list.join("\n"));
+    let config = "[api]\nmax_requests_per_second = 10000\n";
+    let config = fixture.sandbox.file("f.toml", config);
+    let [list, config] = [list, config].map(|path| path.display().to_string());
+    let all = [&["--jobs-file", &list, "--config", &config], args].concat();
+    let watch = fixture.watch(&all);
+    (fixture, watch)
+}
+
+fn run(args: &[&str]) -> CliOutput {
+    let (_fixture, watch) = watch(args);
+    watch.run().expect(1)
 }
 
 #[test]
 fn no_text_becomes_a_command_of_the_system_that_gets_annotations() {
     for (style, parse) in SYSTEMS {
-        let (_fixture, texts, done) = run(&["--output", "text", "--annotations", style]);
+        let done = run(&["--output", "text", "--annotations", style]);
         let mut errors = 0;
         for command in parse(&done.stdout) {
             let (title, message) = match (style, &*command.name) {
@@ -78,14 +75,14 @@ fn no_text_becomes_a_command_of_the_system_that_gets_annotations() {
             );
             errors += 1;
         }
-        assert_eq!(errors, texts.len(), "{style}");
+        assert_eq!(errors, COUNT, "{style}");
     }
 }
 
 #[test]
 fn no_text_becomes_a_command_of_any_system_in_any_output() {
     for output in ["text", "json", "quiet"] {
-        let (.., done) = run(&["--output", output]);
+        let done = run(&["--output", output]);
         for (system, parse) in SYSTEMS {
             for stream in [&done.stdout, &done.stderr] {
                 assert_eq!(parse(stream), [], "{system} in {output}");
@@ -97,15 +94,32 @@ fn no_text_becomes_a_command_of_any_system_in_any_output() {
 }
 
 #[test]
+fn no_text_becomes_a_command_of_a_terminal() {
+    let (_fixture, watch) = watch(&["--output", "progress"]);
+    let screen = watch.on_terminal(50, 200).run().expect(1).stdout;
+    assert!(screen.contains("mark199."), "{screen}");
+    for (system, parse) in SYSTEMS {
+        assert_eq!(parse(&screen), [], "{system}");
+    }
+    // Bars use escape sequences of their own.
+    for hostile in ["\x1b[2J", "title\x07", "\x1b[0Ksection"] {
+        assert!(!screen.contains(hostile), "{hostile:?}");
+    }
+    let harmful = |c: char| !matches!(c, '\x1b' | '\r' | '\n' | '\x07') && is_harmful(c);
+    assert!(!screen.contains(harmful));
+}
+
+#[test]
 fn no_text_breaks_a_report() {
     let args = ["junit=r.xml", "json=r.json", "markdown=r.md"].map(|report| ["--report", report]);
-    let (fixture, texts, _) = run(args.as_flattened());
+    let (fixture, watch) = watch(args.as_flattened());
+    watch.run().expect(1);
     let report = |name: &str| fs::read_to_string(fixture.sandbox.path(name)).unwrap();
-    check_junit(&report("r.xml"), &texts);
+    check_junit(&report("r.xml"));
     check_schema(&fixture.sandbox.path("r.xml"));
-    check_markdown(&report("r.md"), texts.len());
+    check_markdown(&report("r.md"), COUNT);
     let json: serde_json::Value = serde_json::from_str(&report("r.json")).unwrap();
-    assert_eq!(json["jobs"].as_array().unwrap().len(), texts.len());
+    assert_eq!(json["jobs"].as_array().unwrap().len(), COUNT);
     for (system, parse) in SYSTEMS {
         for name in ["r.json", "r.md"] {
             assert_eq!(parse(&report(name)), [], "{system} in {name}");
@@ -115,18 +129,18 @@ fn no_text_breaks_a_report() {
 
 #[test]
 fn no_text_gets_into_the_outputs_of_github_and_none_leaves_its_cell_of_the_summary() {
-    let texts = hostile::texts();
-    let fixture = SimFixture::new(&hostile::script(&texts));
-    let jobs = jobs(&texts);
-    let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+    let (fixture, watch) = watch(&["--annotations", "github"]);
     let path = |name| fixture.sandbox.path(name).display().to_string();
-    let run = fixture.watch(&jobs).env("GITHUB_ACTIONS", "true");
-    let run = run
-        .env("GITHUB_STEP_SUMMARY", path("summary"))
-        .env("GITHUB_OUTPUT", path("output"));
-    let done = run.run().expect(1);
-    assert_eq!(parsers::github(&done.stderr).len(), texts.len() + 2);
-    check_markdown(&fs::read_to_string(path("summary")).unwrap(), texts.len());
+    let watch = watch.env("GITHUB_STEP_SUMMARY", path("summary"));
+    let done = watch.env("GITHUB_OUTPUT", path("output")).run().expect(1);
+    assert_eq!(
+        parsers::github(&done.stderr)
+            .iter()
+            .filter(|found| found.name == "error")
+            .count(),
+        COUNT
+    );
+    check_markdown(&fs::read_to_string(path("summary")).unwrap(), COUNT);
     let output = fs::read_to_string(path("output")).unwrap();
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, "outcome=failed"));
@@ -134,13 +148,13 @@ fn no_text_gets_into_the_outputs_of_github_and_none_leaves_its_cell_of_the_summa
 }
 
 /// One failure per text, with the text as its message, without what XML does not allow.
-fn check_junit(xml: &str, texts: &[String]) {
+fn check_junit(xml: &str) {
     let document = roxmltree::Document::parse(xml).unwrap();
     let cases: Vec<_> = document
         .descendants()
         .filter(|node| node.has_tag_name("testcase"))
         .collect();
-    assert_eq!(cases.len(), texts.len());
+    assert_eq!(cases.len(), COUNT);
     for case in cases {
         let name = case.attribute("name").unwrap();
         let n: usize = name.strip_prefix("diff/").unwrap().parse().unwrap();

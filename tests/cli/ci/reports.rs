@@ -52,6 +52,9 @@ fn every_format_has_one_entry_per_job() {
         assert_eq!((job, outcome), (&name.into(), &word.into()));
     }
     assert_eq!(jobs[0]["error_message"], "disk <full>: 99%, 2");
+    let schema = include_str!("../../../config/schema/report.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    jsonschema::validate(&schema, &json).unwrap();
     let markdown = report(&fixture, "r.md");
     assert!(
         markdown.contains("| ` disk <full>: 99%, 2 ` |"),
