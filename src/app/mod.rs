@@ -7,6 +7,7 @@ pub mod command_error;
 mod daemon;
 pub mod demo;
 mod exit_status;
+pub mod hook_test;
 mod one_shot;
 pub mod setup;
 pub mod wait;

@@ -7,10 +7,11 @@ use super::args::CheckArgs;
 use crate::app::command_error::CommandError;
 use crate::app::setup::{Prepared, check_api, prepare};
 use crate::config::credentials::CredentialsSource;
-use crate::config::settings::ControlSettings;
+use crate::config::settings::{ControlSettings, Settings};
 use crate::config::{self, Env, Loaded};
 use crate::control::group_exists;
 use crate::report::stdio;
+use crate::store;
 
 pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
     let loaded = config::inspect(args.config.config.as_deref(), env);
@@ -20,12 +21,26 @@ pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
         client,
         ..
     } = prepare(loaded, env).map_err(CommandError::usage)?;
-    let _ = stdio::stdout().write_all(summary(&loaded, &credentials_source).as_bytes());
+    let mut text = summary(&loaded, &credentials_source);
+    text.extend(undelivered(&loaded.settings));
+    let _ = stdio::stdout().write_all(text.as_bytes());
     if args.online {
         let response = check_api(&loaded.settings, &client).map_err(CommandError::failed)?;
         let _ = writeln!(stdio::stdout(), "online:        {response}");
     }
     Ok(())
+}
+
+/// The hooks that have never delivered anything, by the state file. None if there is no file that this user can read.
+fn undelivered(settings: &Settings) -> Option<String> {
+    let delivered = store::delivered_hooks(&settings.state.path).ok()?;
+    let names = settings.hooks.iter().map(|hook| &*hook.rules.name);
+    let names: Vec<&str> = names.filter(|name| !delivered.contains(*name)).collect();
+    let first = names.first()?;
+    let names = names.join(", ");
+    Some(format!(
+        "not delivered: {names}; nothing yet, by the state file; try: forgewatch hooks test {first}\n"
+    ))
 }
 
 fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {

@@ -57,6 +57,8 @@ pub fn send(socket: &Path, request: &Request) -> Result<Responses, ClientError> 
     // The next event may take any time.
     let timeout = match request {
         Request::Events { follow: true, .. } => None,
+        // The hook has a time limit of its own.
+        Request::TestHook(_) => None,
         _ => Some(RESPONSE_TIMEOUT),
     };
     stream

@@ -17,6 +17,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::time_left::TimeLeft;
@@ -99,6 +100,8 @@ pub enum Request {
         /// Its [`DeliverySummary::id`].
         delivery: String,
     },
+    /// Sends one event that is made up, without storing it. [`Response::HookTested`].
+    TestHook(HookTestRequest),
     /// Discards a batch of failed deliveries; repeat it until the response is 0. [`Response::Discarded`].
     DiscardFailed,
 }
@@ -111,6 +114,7 @@ impl Request {
             Self::Remove { .. } => Some("remove"),
             Self::Reload => Some("reload"),
             Self::RetryDelivery { .. } => Some("retry"),
+            Self::TestHook(_) => Some("test"),
             Self::DiscardDelivery { .. } | Self::DiscardFailed => Some("discard"),
             Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::ListDeliveries => {
                 None
@@ -204,6 +208,8 @@ pub enum Response {
         /// How many more there are.
         omitted: usize,
     },
+    /// To [`Request::TestHook`].
+    HookTested(Box<HookTestReport>),
     /// To [`Request::DiscardFailed`]: how many were discarded.
     Discarded(usize),
     /// To [`Request::Events`].

@@ -22,23 +22,31 @@ const SUPERVISOR_SLACK: Duration = Duration::from_secs(20);
 const MAX_PART: usize = 6 * 1024;
 
 impl HookProgram {
-    /// Runs it once. After the stop signal it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
+    /// Runs it once; the report is missing if the supervisor sent none. After the stop signal it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
     pub(super) async fn run(
         &self,
         timeout: Duration,
         attempt: &Attempt,
         stop: StopSignal,
-    ) -> AttemptResult {
+    ) -> (AttemptResult, Option<HookReport>) {
         let limit = timeout.saturating_add(2 * GRACE + SUPERVISOR_SLACK);
         let supervised = self.supervise(timeout, attempt, stop);
         let report = match tokio::time::timeout(limit, supervised).await {
             Ok(Ok(report)) => report,
-            Ok(Err(error)) => return failed(format!("the supervisor failed: {error}"), None),
-            Err(_) => return failed("the supervisor sent no report".to_owned(), None),
+            Ok(Err(error)) => {
+                let result = failed(format!("the supervisor failed: {error}"), None);
+                return (result, None);
+            }
+            Err(_) => {
+                return (
+                    failed("the supervisor sent no report".to_owned(), None),
+                    None,
+                );
+            }
         };
         let result = self.result(&report.end, timeout);
         log_output(attempt, &result, &report);
-        result
+        (result, Some(report))
     }
 
     async fn supervise(
@@ -151,6 +159,12 @@ fn log_output(attempt: &Attempt, result: &AttemptResult, report: &HookReport) {
             "processes started by the hook could not be killed"
         );
     }
+}
+
+/// Both streams as one text.
+pub(super) fn output(report: &HookReport) -> String {
+    let streams = [&report.stdout, &report.stderr].into_iter();
+    streams.flat_map(parts).collect::<Vec<_>>().join("\n")
 }
 
 /// The output in parts that fit into a log record, split between lines where possible.

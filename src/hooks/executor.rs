@@ -11,11 +11,11 @@ use super::{AttemptFuture, Executor, HookAction, HookProgram, HookSpec, StopSign
 use forgewatch_core::delivery::{Attempt, AttemptResult};
 
 /// The programs and webhooks of the configured hooks, by hook name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Actions(BTreeMap<Arc<str>, Action>);
 
 #[derive(Clone)]
-enum Action {
+pub(super) enum Action {
     Run(Rc<HookProgram>, Duration),
     Post(Rc<Webhook>),
 }
@@ -35,15 +35,22 @@ impl Actions {
         }
         Ok(Self(actions))
     }
+
+    pub(super) fn get(&self, hook: &str) -> Option<Action> {
+        self.0.get(hook).cloned()
+    }
 }
 
 impl Executor for Actions {
     fn attempt(&self, attempt: Attempt, wall_ms: i64, stop: StopSignal) -> Option<AttemptFuture> {
-        let action = self.0.get(&attempt.id.hook)?.clone();
+        let action = self.get(&attempt.id.hook)?;
         Some(Box::pin(async move {
             let result = match action {
-                Action::Run(program, timeout) => program.run(timeout, &attempt, stop).await,
-                Action::Post(webhook) => webhook.post(&attempt.payload, wall_ms / 1000, stop).await,
+                Action::Run(program, timeout) => program.run(timeout, &attempt, stop).await.0,
+                Action::Post(webhook) => {
+                    let exchange = webhook.post(&attempt.payload, wall_ms / 1000, stop);
+                    exchange.await.result
+                }
             };
             log_result(&attempt, &result);
             result

@@ -7,6 +7,7 @@ mod admin;
 mod dispatcher;
 mod exec;
 mod executor;
+mod hook_test;
 mod outbox;
 pub mod supervisor;
 #[cfg(test)]

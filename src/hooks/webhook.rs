@@ -34,6 +34,28 @@ pub(super) struct Webhook {
     redactor: Redactor,
 }
 
+/// One attempt: what was sent, and what came back.
+pub(super) struct Exchange {
+    pub(super) result: AttemptResult,
+    /// None if the format has no body for the event.
+    pub(super) sent: Option<Message>,
+    pub(super) status: Option<u16>,
+    /// The beginning of the response, without secrets and neutralized.
+    pub(super) response: Option<String>,
+}
+
+impl Exchange {
+    /// Without a response.
+    fn of(result: AttemptResult) -> Self {
+        Self {
+            result,
+            sent: None,
+            status: None,
+            response: None,
+        }
+    }
+}
+
 /// What was received, as far as it came.
 struct Received {
     status: StatusCode,
@@ -76,24 +98,28 @@ impl Webhook {
         payload: &EventPayload,
         now: i64,
         stop: StopSignal,
-    ) -> AttemptResult {
+    ) -> Exchange {
         let message = match self.format.message(payload) {
             Ok(Some(message)) => message,
-            // Nothing to tell this receiver.
-            Ok(None) => return AttemptResult::Delivered,
+            // Delivered without a request.
+            Ok(None) => return Exchange::of(AttemptResult::Delivered),
             Err(error) => {
                 let what = format!("no {} body for this event: {error}", self.format.name());
-                return AttemptResult::Rejected(DeliveryFailure::new(what));
+                return Exchange::of(AttemptResult::Rejected(DeliveryFailure::new(what)));
             }
         };
-        tokio::select! {
+        let exchange = tokio::select! {
             biased;
-            result = self.send(payload.id(), &message, now) => result,
-            _ = stop => failed("interrupted", Duration::ZERO),
+            exchange = self.send(payload.id(), &message, now) => exchange,
+            _ = stop => Exchange::of(failed("interrupted", Duration::ZERO)),
+        };
+        Exchange {
+            sent: Some(message),
+            ..exchange
         }
     }
 
-    async fn send(&self, event: EventId, message: &Message, now: i64) -> AttemptResult {
+    async fn send(&self, event: EventId, message: &Message, now: i64) -> Exchange {
         // The same for every attempt, so that a receiver can discard duplicates.
         let id = event.to_string();
         let signature = self.signer.sign(&id, now, &message.body);
@@ -110,8 +136,8 @@ impl Webhook {
         match (received, is_complete) {
             // The status decides, so the response counts even if its body is incomplete.
             (Some(received), _) => self.judge(&received),
-            (None, Ok(Err(error))) => failed(error, Duration::ZERO),
-            (None, _) => failed("no response in time", Duration::ZERO),
+            (None, Ok(Err(error))) => Exchange::of(failed(error, Duration::ZERO)),
+            (None, _) => Exchange::of(failed("no response in time", Duration::ZERO)),
         }
     }
 
@@ -156,13 +182,23 @@ impl Webhook {
         request
     }
 
+    fn judge(&self, received: &Received) -> Exchange {
+        let body = String::from_utf8_lossy(&received.body);
+        let excerpt = self.excerpt(&body);
+        Exchange {
+            result: self.result(received, &body, &excerpt),
+            sent: None,
+            status: Some(received.status.as_u16()),
+            response: Some(excerpt),
+        }
+    }
+
     /// 2xx is success, unless the body says otherwise, and 410 a permanent failure. All other statuses, redirects
     /// included, are retried.
-    fn judge(&self, received: &Received) -> AttemptResult {
+    fn result(&self, received: &Received, body: &str, excerpt: &str) -> AttemptResult {
         let status = received.status;
-        let body = String::from_utf8_lossy(&received.body);
         let denied = (status.is_success())
-            .then(|| self.format.error_in_success(&body))
+            .then(|| self.format.error_in_success(body))
             .flatten();
         let what = match status {
             _ if status.is_success() && denied.is_none() => return AttemptResult::Delivered,
@@ -171,15 +207,15 @@ impl Webhook {
             _ if status.is_redirection() => ": redirects are not followed",
             _ => "",
         };
-        let response = match self.excerpt(&body) {
-            excerpt if excerpt.is_empty() => excerpt,
+        let response = match excerpt {
+            "" => String::new(),
             excerpt => format!("; response: {excerpt}"),
         };
         let error = format!("HTTP {}{what}{response}", status.as_u16());
         if status == StatusCode::GONE || denied == Some(ReplyError::Final) {
             return AttemptResult::Rejected(DeliveryFailure::new(error));
         }
-        let in_body = (status == StatusCode::TOO_MANY_REQUESTS).then(|| retry_after(&body));
+        let in_body = (status == StatusCode::TOO_MANY_REQUESTS).then(|| retry_after(body));
         let in_body = in_body.flatten().unwrap_or_default();
         failed(error, received.not_before.max(in_body))
     }

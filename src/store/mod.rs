@@ -18,7 +18,9 @@ use forgewatch_core::job::JobRef;
 
 pub use forgewatch_core::reconcile::AddedBy;
 pub use in_memory::InMemoryStore;
-pub use sqlite::{OpenError, RecoverError, RecoveredTable, SqliteStore, check, recover};
+pub use sqlite::{
+    OpenError, RecoverError, RecoveredTable, SqliteStore, check, delivered_hooks, recover,
+};
 
 /// How many polls are stored per watch: the newest ones.
 pub const MAX_POLLS: usize = 64;

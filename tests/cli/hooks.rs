@@ -123,6 +123,7 @@ fn a_hook_gets_the_event_and_exactly_the_documented_environment() {
         ("FORGEWATCH_PROGRESS", "100"),
         ("FORGEWATCH_ERROR", ""),
         ("FORGEWATCH_ATTEMPT", "1"),
+        ("FORGEWATCH_TEST", ""),
         ("PATH", "/usr/bin:/bin"),
         ("TZ", "UTC"),
         ("HOME", home.to_str().unwrap()),

@@ -33,7 +33,7 @@ fn every_command_has_its_help() {
     ] {
         insta::assert_snapshot!(format!("help-{command}"), fixture.run(&[command, "--help"]));
     }
-    for command in ["list", "retry"] {
+    for command in ["list", "retry", "test"] {
         let help = fixture.run(&["hooks", command, "--help"]);
         insta::assert_snapshot!(format!("help-hooks-{command}"), help);
     }
@@ -260,6 +260,7 @@ fn every_command_and_the_file_have_a_man_page() {
             "forgewatch-hooks-discard.1",
             "forgewatch-hooks-list.1",
             "forgewatch-hooks-retry.1",
+            "forgewatch-hooks-test.1",
             "forgewatch-hooks.1",
             "forgewatch-list.1",
             "forgewatch-man.1",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, OptionFuture};
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::credential_refresh::RefreshingClient;
@@ -24,12 +24,13 @@ use crate::daemon::{
     DISK_SPACE, Daemon, DaemonConfig, DaemonParts, LOCKED_FILE, StartupError,
     retry_while_unwritable,
 };
-use crate::engine::SystemClock;
+use crate::engine::{Clock, SystemClock};
 use crate::hooks::Actions;
 use crate::os::notify;
 use crate::os::signals::Signal;
 use crate::report::{FRAME_INTERVAL, Report};
 use crate::store::{OpenError, SqliteStore, StoreError, StoredState};
+use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
 use forgewatch_core::event::{Event, WatchId};
 use forgewatch_core::job::JobRef;
 
@@ -41,6 +42,8 @@ pub(super) struct Service {
     env: Env,
     settings: Settings,
     daemon: SqliteDaemon,
+    /// Those of the daemon, to test them.
+    actions: Actions,
     store: SqliteStore,
     server: ControlServer,
     output: EventOutput,
@@ -74,6 +77,7 @@ impl Service {
         let path = settings.state.path.display();
         let clock = SystemClock::start();
         let seed = getrandom::u64().map_err(CommandError::internal)?;
+        let actions = daemon_config.executor.clone();
         let daemon = Daemon::start(DaemonParts {
             config: daemon_config,
             store: store.clone(),
@@ -99,6 +103,7 @@ impl Service {
             env,
             settings,
             daemon,
+            actions,
             store,
             server,
             output: EventOutput::new(report, clock),
@@ -252,6 +257,10 @@ impl Service {
             Request::DiscardDelivery { delivery } => {
                 respond(daemon.discard(&delivery).await, |()| Response::Done)
             }
+            Request::TestHook(request) => match self.test_hook(&request) {
+                Ok(test) => return test_in_background(test, respond_to),
+                Err(error) => Response::error(error),
+            },
             Request::DiscardFailed => respond(daemon.discard_failed().await, Response::Discarded),
             Request::Reload => match self.reload().await {
                 Ok(()) => Response::Done,
@@ -262,6 +271,17 @@ impl Service {
         };
         self.status_is_stale = true;
         let _ = respond_to.send(response);
+    }
+
+    fn test_hook(
+        &self,
+        request: &HookTestRequest,
+    ) -> Result<LocalBoxFuture<'static, HookTestReport>, String> {
+        let watch = new_watch_id().map_err(|error| error.to_string())?;
+        let instance = self.settings.limits.instance.clone();
+        let now = SystemClock::start().now().wall_ms;
+        self.actions
+            .test(&self.settings.hooks, request, watch, now, instance)
     }
 
     /// Applies the configuration as a whole or not at all.
@@ -281,7 +301,9 @@ impl Service {
         if !restart.is_empty() {
             return Err(restart);
         }
+        let actions = daemon_config.executor.clone();
         self.daemon.reload(daemon_config).await.map_err(lines)?;
+        self.actions = actions;
         self.settings = settings;
         Ok(())
     }
@@ -336,6 +358,20 @@ impl Service {
             () = shutdown => {}
         }
     }
+}
+
+/// The test ends early when its client has gone.
+fn test_in_background(
+    test: LocalBoxFuture<'static, HookTestReport>,
+    mut respond_to: oneshot::Sender<Response>,
+) {
+    spawn_local(async move {
+        let report = tokio::select! {
+            report = test => report,
+            () = respond_to.closed() => return,
+        };
+        let _ = respond_to.send(Response::HookTested(Box::new(report)));
+    });
 }
 
 /// Opens the state, and waits while the disk is full or the file locked.

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use super::shared::{ConfigArgs, JobArgs, LabelArgs};
 use crate::app::command_error::CommandError;
 use crate::config::{self, CommandLine};
+use forgewatch_core::event::ALL_JOB_EVENTS;
 use forgewatch_core::job::JobRef;
 
 pub(in crate::cli) const ADD_EXAMPLES: &str = "\
@@ -64,8 +65,15 @@ Examples:
   forgewatch hooks retry 6f0c3f5e8e4b4a3c9d5f1f2e3d4c5b6a-3/chat
   forgewatch hooks discard 6f0c3f5e8e4b4a3c9d5f1f2e3d4c5b6a-3/chat
   forgewatch hooks discard --all
+  forgewatch hooks test chat --type job.failed
 
 Exit status: 0 on success, 1 on failure, 2 for a usage error.";
+
+const HOOKS_TEST_NOTES: &str = "\
+The event is marked: \"test\": true, and FORGEWATCH_TEST=true for a program. There is one attempt, which is not stored. The
+daemon makes it; if none is running, this command does, with the configuration file.
+
+Exit status: 0 if the event was delivered, 1 if not, 2 for a usage error.";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Daemon")]
@@ -240,6 +248,9 @@ pub enum HooksCommand {
     Retry(DeliveryArgs),
     /// Discard failed deliveries
     Discard(DiscardArgs),
+    /// Send one event that is made up, and show what comes back
+    #[command(after_help = HOOKS_TEST_NOTES)]
+    Test(HookTestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -270,6 +281,33 @@ pub struct DiscardArgs {
     pub all: bool,
     #[command(flatten)]
     pub daemon: DaemonArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct HookTestArgs {
+    /// Name of the hook
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Type of the event [default: the end of a job, if the hook receives it, else its first type]
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_single_type)]
+    pub event_type: Option<String>,
+    /// Job of the event [default: number 1234 of a kind that the hook receives]
+    #[arg(long, value_name = "JOB")]
+    pub job: Option<JobRef>,
+    /// Print as a JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+fn parse_single_type(name: &str) -> Result<String, String> {
+    match config::event_type(name)? {
+        pattern if pattern == ALL_JOB_EVENTS => {
+            Err("expected one type such as job.failed".to_owned())
+        }
+        name => Ok(name),
+    }
 }
 
 fn parse_event_type(name: &str) -> Result<String, String> {

@@ -2,19 +2,26 @@
 
 use std::io::Write;
 
+use serde_json::Value;
+
 use super::list::until;
 use super::table::{TerminalWidth, table};
-use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
+use super::{DaemonClient, now_ms, rejected, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
-use crate::cli::args::client::{DaemonArgs, HooksArgs, HooksCommand, HooksListArgs};
+use crate::app::hook_test;
+use crate::cli::args::client::{DaemonArgs, HookTestArgs, HooksArgs, HooksCommand, HooksListArgs};
 use crate::config::Env;
+use crate::control::client::{self, ClientError};
 use crate::control::protocol::{DeliveryStatus, DeliverySummary, Request, Response};
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
 use crate::report::stdio;
+use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
+use forgewatch_core::time::span;
 
 pub(in crate::cli) fn run(args: &HooksArgs, env: &Env) -> Result<(), CommandError> {
     match &args.command {
         HooksCommand::List(args) => list(args, env),
+        HooksCommand::Test(args) => test(args, env),
         HooksCommand::Retry(args) => {
             let retry = |delivery| Request::RetryDelivery { delivery };
             change(&args.id, &args.daemon, env, retry, "retrying")
@@ -89,6 +96,96 @@ fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
         );
     }
     Ok(())
+}
+
+/// The daemon makes the test. If none is running, this process does, unless the user named a socket.
+fn test(args: &HookTestArgs, env: &Env) -> Result<(), CommandError> {
+    let request = HookTestRequest {
+        hook: args.name.clone(),
+        event_type: args.event_type.clone(),
+        job: args.job,
+    };
+    let daemon = DaemonClient::find(&args.daemon, env);
+    let response = client::call(&daemon.at.path, &Request::TestHook(request.clone()));
+    let report = match response {
+        Err(ClientError::NotRunning(_)) if args.daemon.socket.is_none() => {
+            let file = args.daemon.config.config.as_deref();
+            let report = hook_test::run(file, &request, env)?;
+            let at = &daemon.at;
+            let note = format!("no daemon is running at {at}; this command made the attempt\n");
+            let _ = stdio::stderr().write_all(note.as_bytes());
+            report
+        }
+        Err(error) => return Err(daemon.explain(&error)),
+        Ok(Response::HookTested(report)) => *report,
+        Ok(Response::Error { messages }) => return Err(rejected(&messages)),
+        Ok(_) => return Err(unexpected_response()),
+    };
+    if args.json {
+        write_stdout(&(json_line(&report) + "\n"))?;
+    } else {
+        write_stdout(&test_text(&report))?;
+    }
+    match (report.delivered, report.error_message) {
+        (true, _) => Ok(()),
+        (false, error) => {
+            let error = sanitized(&error.unwrap_or_default(), LIMIT);
+            Err(CommandError::failed(format!("not delivered: {error}")))
+        }
+    }
+}
+
+fn test_text(report: &HookTestReport) -> String {
+    let job = report.job.map(|job| format!(" of {job}"));
+    let event = format!("{}{}", report.event_type, job.unwrap_or_default());
+    let sent = report.sent.as_deref().map(|sent| {
+        // As JSON, so that nothing in it acts on the terminal.
+        let value: Result<Value, _> = serde_json::from_str(sent);
+        value.map_or_else(|_| sanitized(sent, LIMIT), |value| json_line(&value))
+    });
+    let status = report.http_status.map(|status| format!("HTTP {status}"));
+    let exit = report
+        .exit_status
+        .map(|status| format!("exit status {status}"));
+    let lines = [
+        ("event", Some(event)),
+        ("format", report.content_type.clone()),
+        (
+            "sent",
+            Some(
+                sent.unwrap_or_else(|| "nothing; the format has no body for this event".to_owned()),
+            ),
+        ),
+        ("status", status.or(exit)),
+        ("time", Some(span(report.elapsed_ms))),
+        ("response", report.response.clone()),
+        ("output", report.output.clone()),
+        (
+            "delivered",
+            Some(if report.delivered { "yes" } else { "no" }.to_owned()),
+        ),
+    ];
+    let lines = lines
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let mut text = String::new();
+    for (name, value) in lines.filter(|(_, value)| !value.is_empty()) {
+        for (at, line) in value.lines().enumerate() {
+            let name = if at == 0 {
+                format!("{name}:")
+            } else {
+                String::new()
+            };
+            // The body is harmless already, and must not be cut.
+            let line = if name == "sent:" {
+                line.to_owned()
+            } else {
+                sanitized(line, LIMIT)
+            };
+            text.push_str(format!("{name:<11}{line}\n").as_str());
+        }
+    }
+    text
 }
 
 /// The table of deliveries.

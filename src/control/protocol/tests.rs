@@ -65,6 +65,11 @@ fn requests_have_their_documented_form() {
         Request::RetryDelivery {
             delivery: "a5-1/chat".to_owned(),
         },
+        Request::TestHook(HookTestRequest {
+            hook: "chat".to_owned(),
+            event_type: Some("job.failed".to_owned()),
+            job: None,
+        }),
         Request::DiscardFailed,
     ];
     let lines = requests
@@ -79,6 +84,7 @@ fn requests_have_their_documented_form() {
     "reload"
     "list_deliveries"
     {"retry_delivery":{"delivery":"a5-1/chat"}}
+    {"test_hook":{"hook":"chat","event_type":"job.failed","job":null}}
     "discard_failed"
     "#);
     for (sent, line) in requests.iter().zip(lines) {

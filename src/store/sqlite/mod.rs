@@ -28,7 +28,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::OpenError;
-pub use recover::{RecoverError, check, recover};
+pub use recover::{RecoverError, check, delivered_hooks, recover};
 pub use salvage::RecoveredTable;
 
 use super::{

@@ -1,5 +1,6 @@
 //! `forgewatch state check` and `state recover`: checks a state file, and copies the readable rows of a damaged one.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -42,6 +43,20 @@ pub fn check(path: &Path) -> Result<RowCounts, OpenError> {
             let (_, rows) = open::check(&db, MIGRATIONS)?;
             Ok(rows)
         })
+        .map_err(|error| open_error(path, error))
+}
+
+/// The hooks of all deliveries that were delivered. Only reads; a daemon may be using the file.
+pub fn delivered_hooks(path: &Path) -> Result<BTreeSet<String>, OpenError> {
+    let read = |db: &Connection| {
+        let mut hooks =
+            db.prepare("SELECT DISTINCT hook FROM deliveries WHERE state = 'delivered'")?;
+        let hooks = hooks.query_map([], |row| row.get(0))?;
+        Ok(hooks.collect::<Result<_, _>>()?)
+    };
+    let file = existing(path)?;
+    open::connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|db| read(&db))
         .map_err(|error| open_error(path, error))
 }
 

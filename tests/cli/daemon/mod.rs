@@ -8,6 +8,7 @@ mod disk;
 mod evidence;
 mod failed_deliveries;
 mod faults;
+mod hook_test;
 mod kills;
 mod lagging;
 mod lifecycle;

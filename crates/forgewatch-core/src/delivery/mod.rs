@@ -12,6 +12,7 @@
 )]
 pub mod fixtures;
 mod hook_queue;
+mod hook_test;
 mod payload;
 mod queue;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::event::{
 use crate::job::JobKind;
 use crate::time::Moment;
 
+pub use hook_test::{HookTestReport, HookTestRequest};
 pub use payload::{EVENT_VARIABLES, EventPayload, PayloadError};
 pub use queue::Queue;
 

@@ -7,7 +7,7 @@ use crate::job::JobRef;
 use crate::time::rfc3339_ms;
 
 /// The environment variables that describe the event.
-pub const EVENT_VARIABLES: [&str; 9] = [
+pub const EVENT_VARIABLES: [&str; 10] = [
     "FORGEWATCH_EVENT_ID",
     "FORGEWATCH_EVENT_TYPE",
     "FORGEWATCH_JOB",
@@ -17,6 +17,7 @@ pub const EVENT_VARIABLES: [&str; 9] = [
     "FORGEWATCH_PROGRESS",
     "FORGEWATCH_ERROR",
     "FORGEWATCH_ATTEMPT",
+    "FORGEWATCH_TEST",
 ];
 
 /// Most bytes of one environment variable.
@@ -113,6 +114,7 @@ impl EventPayload {
             data.progress.map(|percent| percent.to_string()),
             data.error_message.clone(),
             Some(attempt.to_string()),
+            data.test.then(|| "true".to_owned()),
         ];
         let pairs = EVENT_VARIABLES.into_iter().zip(values);
         pairs.map(|(name, value)| (name, escaped(&value.unwrap_or_default())))
@@ -165,6 +167,8 @@ struct PayloadData {
     state: Option<String>,
     progress: Option<u8>,
     error_message: Option<String>,
+    #[serde(default)]
+    test: bool,
 }
 
 /// One line without control characters, at most [`MAX_VALUE`] bytes: scripts print these values.
@@ -241,7 +245,7 @@ mod tests {
             Some(format!("$(touch x)\n;\u{1b}[2J\u{9b}{}", "ä".repeat(9_000)));
         let payload = EventPayload::of(&event, "here").unwrap();
         let all: Vec<(&str, String)> = payload.variables(3).collect();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 10);
         for (name, value) in &all {
             assert!(value.len() <= MAX_VALUE, "{name}");
             assert!(!value.chars().any(char::is_control), "{name}");
@@ -251,6 +255,7 @@ mod tests {
             error.starts_with("$(touch x)\\n;\\u{1b}[2J\\u{9b}ää"),
             "{error}"
         );
-        assert_eq!(all.last(), Some(&("FORGEWATCH_ATTEMPT", "3".to_owned())));
+        assert!(all.contains(&("FORGEWATCH_ATTEMPT", "3".to_owned())));
+        assert_eq!(all.last(), Some(&("FORGEWATCH_TEST", String::new())));
     }
 }
