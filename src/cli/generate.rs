@@ -1,15 +1,13 @@
 //! `forgewatch completions` and `forgewatch man`, generated from the definitions of the command line.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
 
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::man::write_pages;
 use crate::app::command_error::CommandError;
-use crate::config::manual;
 use crate::report::stdio;
 
 /// Prints the completion script. A closed pipe is not an error.
@@ -66,10 +64,4 @@ pub(super) fn man(args: &ManArgs) -> Result<(), CommandError> {
         let dir = args.dir.display();
         CommandError::failed(format!("{dir}: {e}; use a writable directory"))
     })
-}
-
-fn write_pages(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    clap_mangen::generate_to(Cli::command(), dir)?;
-    fs::write(dir.join("forgewatch.toml.5"), manual::man_page().render())
 }

@@ -5,6 +5,7 @@ pub mod args;
 mod check;
 pub mod client;
 mod generate;
+mod man;
 mod simulate;
 mod state;
 

@@ -278,6 +278,16 @@ fn every_command_and_the_file_have_a_man_page() {
         ]
     );
     let page = fs::read_to_string(fixture.path("new/man/forgewatch-watch.1")).unwrap();
+    let sections = [
+        "OPTIONS",
+        "\"EXIT STATUS\"",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "\"SEE ALSO\"",
+    ];
+    let place = |section: &&str| page.find(&format!("\n.SH {section}\n")).unwrap();
+    assert!(sections.iter().map(place).is_sorted(), "{page}");
     assert!(
         page.contains("Exit status with \\-\\-until\\-done"),
         "{page}"
