@@ -183,6 +183,9 @@ fn a_stop_of_the_daemon_differs_from_a_lost_connection() {
     let follow = daemon.program(&["events", "--follow", "--since", "0"]);
     let follow = follow.follow();
     follow.line().unwrap();
+    // A second event: by then it follows.
+    daemon.commit(2..=2);
+    follow.line().unwrap();
     daemon.stop();
     let (_, stderr) = follow.wait();
     assert!(stderr.contains("the daemon has stopped"), "{stderr}");

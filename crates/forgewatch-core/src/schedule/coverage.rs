@@ -10,6 +10,7 @@ const LAST_STEP: f32 = 0.02;
 const MAX_STEP: f32 = 0.3;
 /// The number of polls of a job that moves the levels by one step. A job with more polls was estimated more often.
 const POLLS: f32 = 8.0;
+
 /// The probabilities whose quantiles are the ends of the range.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(f32, f32)", into = "(f32, f32)")]

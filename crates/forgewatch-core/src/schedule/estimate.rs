@@ -29,7 +29,7 @@ impl History {
         if self.is_empty() {
             return None;
         }
-        let (forecast, _) = forecast(self, calibration, calibration.first_eta_met());
+        let (forecast, _) = forecast(self, calibration, Some(calibration.first_eta_met()));
         let since = self.seconds_at(up_ms) - self.latest().at;
         // A forecast that is disproved by now says nothing about the rest.
         let ended = forecast.ends_within(since).filter(|&ended| ended < 0.999)?;
@@ -48,7 +48,7 @@ impl History {
         let levels = calibration.levels();
         let (mut samples, mut before, mut after) = (0.0, 0.0, 0.0);
         for then in self.prefixes() {
-            let (forecast, _) = forecast(&then, calibration, calibration.first_eta_met());
+            let (forecast, _) = forecast(&then, calibration, Some(calibration.first_eta_met()));
             let ended_by = |at: f32| forecast.ends_within(at - then.latest().at);
             let (Some(from), Some(to)) = (ended_by(self.latest().at), ended_by(seen)) else {
                 continue;

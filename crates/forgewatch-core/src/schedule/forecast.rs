@@ -87,12 +87,12 @@ impl WeightedMean {
     }
 }
 
-/// Forecasts the time left after the latest sample, and shows what the forecast is based on. `first_eta_met` is the
-/// probability that an ETA is met which only one sample has shown.
+/// Forecasts the time left after the latest sample, and shows what the forecast is based on. With `first_eta_met`, the
+/// probability that the first ETA of a job is met, one sample of an ETA suffices; without it, the ETA must be steady.
 pub(super) fn forecast(
     history: &History,
     calibration: &KindCalibration,
-    first_eta_met: f32,
+    first_eta_met: Option<f32>,
 ) -> (Forecast, ForecastBasis) {
     let estimates = estimates(history);
     let age = history.age();
@@ -136,15 +136,11 @@ pub(super) fn forecast(
     let without_eta = weighted.mean_and_var();
     weighted.extend([eta, slip, overdue]);
     let (mu, var) = weighted.mean_and_var().unwrap_or((lifetime.mu, 1.0));
-    let window = match steady_eta(history) {
-        Some(eta) => eta_window(history, eta, calibration.eta_met(), without_eta),
-        None => (history
-            .latest()
-            .eta
-            .filter(|_| history.has_one_sample() && first_eta_met > 0.0))
-        .and_then(|eta| eta_window(history, eta, first_eta_met, without_eta)),
-    };
-    let window = window.unwrap_or_default();
+    let steady = steady_eta(history).map(|eta| (eta, calibration.eta_met()));
+    let window = steady
+        .or_else(|| history.only_eta().zip(first_eta_met))
+        .and_then(|(eta, prior)| eta_window(history, eta, prior, without_eta))
+        .unwrap_or_default();
     basis.eta_reliability = window.iter().map(|&(_, weight)| weight).sum();
     let sigma = var.sqrt();
     (Forecast::Estimated { mu, sigma, window }, basis)

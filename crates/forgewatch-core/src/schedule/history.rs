@@ -87,8 +87,9 @@ impl History {
         first.eta.is_some_and(|eta| eta > first.at)
     }
 
-    pub(super) fn has_one_sample(&self) -> bool {
-        self.len == 1
+    /// The ETA, if there is only one sample.
+    pub(super) fn only_eta(&self) -> Option<f32> {
+        self.latest().eta.filter(|_| self.len == 1)
     }
 
     pub(super) fn is_empty(&self) -> bool {

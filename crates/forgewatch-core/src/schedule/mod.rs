@@ -7,9 +7,10 @@
 //! that does; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
 //! `history` keeps a few samples; `forecast` turns them into a distribution of the time left; `inspection` finds the
-//! wait with the least cost; `calibration` learns from jobs that ended, and `server_calibration` keeps servers apart; `server_clock` finds the clock that the server's
-//! times refer to. This file puts it all together. `docs/schedule.md` has figures. All of it is pure: the same input
-//! gives the same schedule.
+//! wait with the least cost; `calibration` learns from jobs that ended, and `server_calibration` keeps servers apart;
+//! `server_clock` finds the clock that the server's times refer to; `estimate` is the range that people see, `coverage`
+//! how often it holds, and `durations` what is unusual. This file puts it all together. `docs/schedule.md` has figures.
+//! All of it is pure: the same input gives the same schedule.
 
 mod calibration;
 mod coverage;
@@ -137,7 +138,7 @@ impl History {
         settings: &ScheduleSettings,
     ) -> (Self, NextPoll) {
         let history = self.with(observation);
-        let (forecast, mut basis) = forecast::forecast(&history, calibration, 0.0);
+        let (forecast, mut basis) = forecast::forecast(&history, calibration, None);
         let mut wait = match settings.policy {
             Policy::Inspection => inspection::wait(&forecast, settings),
             Policy::Exponential => {
@@ -208,8 +209,8 @@ impl History {
             if let Some(eta) = forecast::steady_eta(&then) {
                 steady += 1.0;
                 met += f32::from(is_met(eta));
-            } else if then.has_one_sample() {
-                update.first_eta_met = then.latest().eta.map(|eta| f32::from(is_met(eta)));
+            } else if let Some(eta) = then.only_eta() {
+                update.first_eta_met = Some(f32::from(is_met(eta)));
             }
         }
         update.eta_met = (steady > 0.0).then(|| met / steady);
