@@ -70,6 +70,7 @@ pub(super) struct HookDraft {
 impl HookDraft {
     /// None if a required key is missing.
     pub(super) fn finish(self, env: &Env, format: Format) -> Option<HookSpec> {
+        let on = format.narrow(self.on?);
         let has_secret_url = self.secret_url.is_some();
         let (action, timeout) = match (self.run, self.webhook.or(self.secret_url)) {
             (Some((path, args)), _) => {
@@ -84,17 +85,17 @@ impl HookDraft {
                     url,
                     has_secret_url,
                     secrets: self.secrets,
-                    format: format.clone(),
+                    format,
                     proxy: None,
                 };
-                (HookAction::Webhook(webhook), WEBHOOK_TIMEOUT)
+                (HookAction::Webhook(Box::new(webhook)), WEBHOOK_TIMEOUT)
             }
             (None, None) => return None,
         };
         Some(HookSpec {
             rules: HookRules {
                 name: self.name?.into(),
-                on: format.narrow(self.on?),
+                on,
                 kinds: self.kinds,
                 labels: self.labels,
                 retries: self.retries,

@@ -56,9 +56,8 @@ pub fn send(socket: &Path, request: &Request) -> Result<Responses, ClientError> 
     let mut stream = connect(socket, RESPONSE_TIMEOUT)?;
     // The next event may take any time.
     let timeout = match request {
-        Request::Events { follow: true, .. } => None,
-        // The hook has a time limit of its own.
-        Request::TestHook(_) => None,
+        // A hook has a time limit of its own.
+        Request::Events { follow: true, .. } | Request::TestHook(_) => None,
         _ => Some(RESPONSE_TIMEOUT),
     };
     stream

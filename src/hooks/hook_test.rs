@@ -114,13 +114,12 @@ fn payload(
 ) -> Result<EventPayload, String> {
     let rules = &spec.rules;
     let receives = |kind: &EventType| rules.on.iter().any(|on| matches_type(on, kind.as_str()));
-    let kind = match &request.event_type {
-        Some(name) => EventType::from_name(name),
-        None => {
-            let mut ends = ["job.completed", "job.failed"].into_iter();
-            let end = ends.find_map(|name| EventType::from_name(name).filter(receives));
-            end.or_else(|| EventType::ALL.into_iter().find(receives))
-        }
+    let kind = if let Some(name) = &request.event_type {
+        EventType::from_name(name)
+    } else {
+        let mut ends = ["job.completed", "job.failed"].into_iter();
+        let end = ends.find_map(|name| EventType::from_name(name).filter(receives));
+        end.or_else(|| EventType::ALL.into_iter().find(receives))
     };
     let kind = kind.ok_or("no such event type; use one such as job.failed")?;
     let of_kind = rules.kinds.as_deref().and_then(<[JobKind]>::first);

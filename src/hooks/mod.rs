@@ -48,7 +48,7 @@ pub struct HookSpec {
 #[derive(Clone)]
 pub enum HookAction {
     Run(HookProgram),
-    Webhook(HookWebhook),
+    Webhook(Box<HookWebhook>),
 }
 
 /// A webhook that receives events.

@@ -47,7 +47,7 @@ pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandErr
             .unless_stopped(with_extended_timeout(None, startup))
             .await
         {
-            Some(service) => service?.run(signals).await,
+            Some(service) => Box::pin(service?.run(signals)).await,
             None => Ok(()),
         }
     });

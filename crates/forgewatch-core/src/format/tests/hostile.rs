@@ -122,7 +122,7 @@ fn untrusted<'a>(format: &str, body: &'a Value) -> Vec<&'a str> {
             body = vec![
                 &body[0]["summary"],
                 &body[0]["attachments"][0]["content"]["body"],
-            ]
+            ];
         }
         "otlp" => body = vec![&body[0]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["status"]],
         "cdevents" => body = vec![&body[0]["data"]["subject"]],

@@ -63,7 +63,9 @@ fn slack_accepts_every_message() {
                     "context" => {
                         let elements = block["elements"].as_array().unwrap();
                         assert!((1..=10).contains(&elements.len()));
-                        elements.iter().for_each(|text| text_object(text, 3000));
+                        for text in elements {
+                            text_object(text, 3000);
+                        }
                     }
                     other => panic!("{other}"),
                 }

@@ -1,4 +1,4 @@
-//! CDEvents and OTLP, read by the receivers' own types.
+//! `CDEvents` and OTLP, read by the receivers' own types.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,14 @@ use cdevents_sdk::CDEvent;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_semantic_conventions as conventions;
+use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute as semconv};
 use serde_json::Value;
 
 use super::{bodies_of, event, payload};
 use crate::event::{Event, EventFields, EventType};
 use crate::format::Format;
-use crate::job::{JobState, Outcome};
+use crate::job::JobState::{self, Created, Pending, Queued, Running};
+use crate::job::Outcome;
 
 fn cdevent(event: &Event) -> Option<CDEvent> {
     let message = Format::CdEvents.message(&payload(event)).unwrap()?;
@@ -57,7 +58,6 @@ fn a_job_is_queued_started_and_finished_once_each() {
         },
         ..event(EventType::Watching, "")
     };
-    use JobState::{Created, Pending, Queued, Running};
     let life = [
         (watching(Created), Some("queued")),
         (changed(Created, Pending), None),
@@ -101,7 +101,7 @@ fn spans(event: &Event) -> Vec<Span> {
     let [resource] = &request.resource_spans[..] else {
         panic!("{request:?}");
     };
-    assert_eq!(resource.schema_url, conventions::SCHEMA_URL);
+    assert_eq!(resource.schema_url, SCHEMA_URL);
     let [scope] = &resource.scope_spans[..] else {
         panic!("{request:?}");
     };
@@ -146,19 +146,21 @@ fn an_ended_job_is_a_span_with_children_for_queued_and_running() {
             (&b"0123456789abcdef"[..], 8)
         );
     }
-    use conventions::attribute as names;
     for (name, value) in [
-        (names::CICD_PIPELINE_NAME, "diff"),
-        (names::CICD_PIPELINE_RUN_ID, "diff/1234"),
-        (names::CICD_PIPELINE_RESULT, "failure"),
-        (names::CICD_PIPELINE_ACTION_NAME, "RUN"),
-        (names::ERROR_TYPE, "failed"),
+        (semconv::CICD_PIPELINE_NAME, "diff"),
+        (semconv::CICD_PIPELINE_RUN_ID, "diff/1234"),
+        (semconv::CICD_PIPELINE_RESULT, "failure"),
+        (semconv::CICD_PIPELINE_ACTION_NAME, "RUN"),
+        (semconv::ERROR_TYPE, "failed"),
     ] {
         assert_eq!(attribute(job, name), value, "{name}");
     }
-    assert_eq!(attribute(queued, names::CICD_PIPELINE_RUN_STATE), "pending");
     assert_eq!(
-        attribute(running, names::CICD_PIPELINE_RUN_STATE),
+        attribute(queued, semconv::CICD_PIPELINE_RUN_STATE),
+        "pending"
+    );
+    assert_eq!(
+        attribute(running, semconv::CICD_PIPELINE_RUN_STATE),
         "executing"
     );
     let status = job.status.as_ref().unwrap();

@@ -43,7 +43,7 @@ fn text_is_inert_unless_it_is_raw() {
         EventType::Ended(Outcome::Failed),
         "<@everyone> https://evil.example",
     ));
-    let source = r#"[{{ error_message }}, {{ raw.error_message }}, {{ raw.labels.build }}]"#;
+    let source = "[{{ error_message }}, {{ raw.error_message }}, {{ raw.labels.build }}]";
     let template = Template::new(source.to_owned(), &samples()).unwrap();
     let message = Format::Template(template.into()).message(&hostile).unwrap();
     let body: Vec<String> = serde_json::from_str(&message.unwrap().body).unwrap();
