@@ -9,7 +9,9 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::protocol::{MAX_REQUEST, PROTOCOL, Request, Response, encode_request};
+use super::protocol::{
+    JobPage, JobSummary, ListRequest, MAX_REQUEST, PROTOCOL, Request, Response, encode_request,
+};
 
 /// Time limit for a response. At most, the daemon reads a configuration or queries its state.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -90,6 +92,25 @@ pub fn call(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     send(socket, request)?
         .next()
         .unwrap_or(Err(ClientError::ConnectionLost))
+}
+
+/// Collects the pages of a list, oldest watch first. `page` requests one.
+pub fn collect_list<E>(
+    mut list: ListRequest,
+    mut page: impl FnMut(&Request) -> Result<JobPage, E>,
+) -> Result<Vec<JobSummary>, E> {
+    let mut all = Vec::new();
+    loop {
+        let JobPage { jobs, next } = page(&Request::List(list.clone()))?;
+        all.extend(jobs);
+        if next.is_none() {
+            break;
+        }
+        list.after = next;
+    }
+    let started = |job: &JobSummary| job.started_at_ms.unwrap_or(i64::MAX);
+    all.sort_by(|a, b| (started(a), a.job, &a.watch).cmp(&(started(b), b.job, &b.watch)));
+    Ok(all)
 }
 
 /// Responses as they arrive; ends with the connection.

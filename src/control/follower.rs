@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::client::{self, ClientError};
-use super::protocol::{EventFilter, JobSummary, Request, Response, Since};
+use super::protocol::{EventFilter, JobSummary, ListRequest, Request, Response, Since};
 use forgewatch_core::job::JobRef;
 
 /// The most jobs in one request, so that it fits: the longest name takes 30 bytes.
@@ -226,17 +226,18 @@ fn list(
     jobs: Vec<JobRef>,
     labels: BTreeMap<String, String>,
 ) -> Result<Vec<JobSummary>, FollowError> {
-    let request = Request::List {
+    let list = ListRequest {
         all: true,
         jobs,
         labels,
+        after: None,
     };
-    match call(socket, &request)? {
-        Response::Jobs(list) => Ok(list),
+    client::collect_list(list, |request| match call(socket, request)? {
+        Response::Jobs(page) => Ok(page),
         _ => Err(FollowError::Rejected(vec![
             "unexpected response from the daemon".to_owned(),
         ])),
-    }
+    })
 }
 
 fn call(socket: &Path, request: &Request) -> Result<Response, FollowError> {

@@ -45,7 +45,8 @@ pub use listener::BindError;
 const MAX_CONNECTIONS: usize = 512;
 /// How many of them may stream events, which takes any time: the rest is left for short requests.
 const MAX_EVENT_STREAMS: usize = 480;
-/// How many other requests are served at once: each response is held in memory until its client has read it.
+/// How many other requests are served at once: each response, at most a page of a list, is held in memory until its
+/// client has read it.
 const MAX_REQUESTS: usize = 16;
 /// How long to wait for a free connection or file descriptor before idle clients are disconnected.
 const RETRY_DELAY: Duration = Duration::from_millis(100);

@@ -62,18 +62,8 @@ pub enum Request {
     },
     /// Stops watching jobs. [`Response::Removed`].
     Remove { jobs: Vec<JobRef> },
-    /// Lists the watches. [`Response::Jobs`].
-    List {
-        /// Whether to include watches that ended within `retain`.
-        #[serde(default)]
-        all: bool,
-        /// Only the newest watches of these jobs; of all jobs if empty.
-        #[serde(default)]
-        jobs: Vec<JobRef>,
-        /// Only watches with all of these labels.
-        #[serde(default)]
-        labels: BTreeMap<String, String>,
-    },
+    /// Lists the watches, a page for each request. [`Response::Jobs`].
+    List(ListRequest),
     /// Shows a job's newest watch in detail. [`Response::Job`].
     Show { job: JobRef },
     /// Streams events. One [`Response::Event`] each.
@@ -116,11 +106,23 @@ impl Request {
             Self::RetryDelivery { .. } => Some("retry"),
             Self::TestHook(_) => Some("test"),
             Self::DiscardDelivery { .. } | Self::DiscardFailed => Some("discard"),
-            Self::List { .. } | Self::Show { .. } | Self::Events { .. } | Self::ListDeliveries => {
-                None
-            }
+            Self::List(_) | Self::Show { .. } | Self::Events { .. } | Self::ListDeliveries => None,
         }
     }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListRequest {
+    /// Whether to include watches that ended within `retain`.
+    pub all: bool,
+    /// Only the newest watches of these jobs; of all jobs if empty.
+    pub jobs: Vec<JobRef>,
+    /// Only watches with all of these labels.
+    pub labels: BTreeMap<String, String>,
+    /// [`JobPage::next`] of the page before; absent for the first page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// Which events a client receives: those that pass every part. An empty part passes all.
@@ -197,8 +199,8 @@ pub enum Response {
         /// Jobs that were not watched.
         unknown: Vec<JobRef>,
     },
-    /// To [`Request::List`], oldest watch first.
-    Jobs(Vec<JobSummary>),
+    /// To [`Request::List`].
+    Jobs(JobPage),
     /// To [`Request::Show`].
     Job(Box<JobDetails>),
     /// To [`Request::ListDeliveries`].
@@ -272,6 +274,16 @@ pub enum AddOutcome {
     AlreadyWatched,
     /// Its watch ended within `retain` with this outcome and stays as it is.
     Ended(String),
+}
+
+/// A part of a list, in no particular order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPage {
+    /// May be empty although there is a next page.
+    pub jobs: Vec<JobSummary>,
+    /// Where the next page begins, opaque to the client; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A watch in a list. Unknown and inapplicable fields are absent.

@@ -1,11 +1,12 @@
 //! Engine, hooks and store as one unit that runs for months.
 //!
 //! [`Daemon::start`] continues from the store; [`Daemon::advance`] drives everything and returns the events that are
-//! recorded and may be published; `requests` serves the clients. Its owner, `app::daemon`, adds signals, socket, service
+//! recorded and may be published; `requests` and `watch_list` serve the clients. Its owner, `app::daemon`, adds signals, socket, service
 //! manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
 mod requests;
+mod watch_list;
 mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,8 +21,9 @@ pub use config_apply::{
     DISK_SPACE, DaemonConfig, DaemonParts, LOCKED_FILE, StartupError, retry_while_unwritable,
 };
 pub use requests::{
-    AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
+    AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails,
 };
+pub use watch_list::{WatchPage, WatchReport};
 pub use watcher::{Watcher, WatcherParts};
 
 use crate::clanforge::Api;

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::watch_list::WatchReport;
 use super::{ActiveWatch, Daemon};
 use crate::clanforge::Api;
 use crate::engine::Clock;
 use crate::hooks::{DeliveryActionResult, Executor};
 use crate::store::{DaemonStore, JobListUpdate, SavedWatch, StoreError, StoredEvent};
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow, OpenDelivery};
-use forgewatch_core::event::{WatchId, has_labels};
+use forgewatch_core::event::WatchId;
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::reconcile::AddedBy;
-use forgewatch_core::time::Moment;
 use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::watch::{Watch, outcome_of};
 
@@ -37,18 +37,6 @@ pub enum AddResult {
     AlreadyWatched,
     /// The watch ended within `retain` with this outcome and stays as it is.
     Ended(String),
-}
-
-#[derive(Debug)]
-pub struct WatchReport {
-    pub watch: Watch,
-    /// Of a running watch.
-    pub left: TimeLeft,
-    /// The time of this report.
-    pub at: Moment,
-    pub is_running: bool,
-    pub outcome: Option<String>,
-    pub ended_wall_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -91,6 +79,8 @@ pub enum RequestFailure {
         "{0}: the hook is no longer in the configuration; discard it with: forgewatch hooks discard {0}"
     )]
     UnknownHook(String),
+    #[error("invalid place to continue a list: {0:?}")]
+    InvalidCursor(String),
     #[error("{0}")]
     Entropy(String),
     #[error(transparent)]
@@ -173,49 +163,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let now = self.clock.now();
         let watches = self.engine.watches();
         watches.map(move |watch| (watch, self.engine.time_left(watch, now)))
-    }
-
-    /// Oldest first; with `all`, the watches that ended within `retain` too. With `jobs`, only the newest watch of each.
-    /// With `labels`, only watches that have all of them.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn list(
-        &self,
-        all: bool,
-        jobs: &[JobRef],
-        labels: &BTreeMap<String, String>,
-    ) -> Result<Vec<WatchReport>, RequestFailure> {
-        let wanted: BTreeSet<JobRef> = jobs.iter().copied().collect();
-        let running = self.engine.watches();
-        let running = running.filter(|watch| wanted.is_empty() || wanted.contains(&watch.job()));
-        let mut list: Vec<WatchReport> = running.map(|watch| self.running(watch)).collect();
-        let ended = match (all, wanted.is_empty()) {
-            (false, _) => Vec::new(),
-            (true, true) => {
-                let store = self.outbox.store();
-                store.ended_watches(self.retention_cutoff()).await?
-            }
-            (true, false) => {
-                let mut ended = Vec::new();
-                for job in wanted {
-                    if !self.active.contains_key(&job) {
-                        ended.extend(self.recently_ended(job).await?.map(|(saved, _)| saved));
-                    }
-                }
-                ended
-            }
-        };
-        list.extend(ended.iter().filter_map(|saved| self.ended(saved)));
-        list.retain(|report| match report.watch.meta() {
-            Some(meta) => has_labels(&meta.labels, labels),
-            None => labels.is_empty(),
-        });
-        list.sort_by_key(|WatchReport { watch, .. }| {
-            let started = watch.first_poll_wall_ms().unwrap_or(i64::MAX);
-            (started, watch.job(), watch.id())
-        });
-        Ok(list)
     }
 
     /// The details of a job's newest watch.
@@ -317,7 +264,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     }
 
     /// The newest watch of a job and its outcome, if it ended within `retain`.
-    async fn recently_ended(
+    pub(super) async fn recently_ended(
         &self,
         job: JobRef,
     ) -> Result<Option<(SavedWatch, String)>, StoreError> {
@@ -328,31 +275,6 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             let outcome = outcome_of(&saved.snapshot)?;
             Some((saved, outcome))
         }))
-    }
-
-    fn running(&self, watch: &Watch) -> WatchReport {
-        let at = self.clock.now();
-        WatchReport {
-            watch: watch.clone(),
-            left: self.engine.time_left(watch, at),
-            at,
-            is_running: true,
-            outcome: None,
-            ended_wall_ms: None,
-        }
-    }
-
-    /// None if the row is unreadable.
-    fn ended(&self, saved: &SavedWatch) -> Option<WatchReport> {
-        let at = self.clock.now();
-        Some(WatchReport {
-            watch: Watch::load(&saved.snapshot, at, &self.limits).ok()?,
-            left: TimeLeft::default(),
-            at,
-            is_running: false,
-            outcome: outcome_of(&saved.snapshot),
-            ended_wall_ms: saved.ended_wall_ms,
-        })
     }
 
     fn delivery(&self, row: DeliveryRow) -> DeliveryReport {

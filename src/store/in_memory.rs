@@ -212,10 +212,17 @@ impl DaemonStore for InMemoryStore {
         Ok(content.watches.iter().rev().find(|w| w.job == job).cloned())
     }
 
-    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
+    async fn ended_watches(
+        &self,
+        wall_ms: i64,
+        after: Option<WatchId>,
+        limit: usize,
+    ) -> Result<Vec<SavedWatch>, StoreError> {
         let content = self.0.borrow();
-        let ended = |w: &&SavedWatch| w.ended_wall_ms.is_some_and(|at| at >= wall_ms);
-        Ok(content.watches.iter().filter(ended).cloned().collect())
+        let ended = |w: &&SavedWatch| w.ended_wall_ms >= Some(wall_ms) && Some(w.id) > after;
+        let mut ended: Vec<&SavedWatch> = content.watches.iter().filter(ended).collect();
+        ended.sort_by_key(|w| w.id);
+        Ok(ended.into_iter().take(limit).cloned().collect())
     }
 
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {

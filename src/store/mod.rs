@@ -168,8 +168,13 @@ pub trait DaemonStore: Store + Clone {
     /// The newest watch of a job, running or ended.
     async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError>;
 
-    /// Watches that ended at this wall time or later.
-    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError>;
+    /// At most `limit` watches that ended at this wall time or later, by id, from behind the id `after`.
+    async fn ended_watches(
+        &self,
+        wall_ms: i64,
+        after: Option<WatchId>,
+        limit: usize,
+    ) -> Result<Vec<SavedWatch>, StoreError>;
 
     /// Stored as a whole or not at all.
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError>;

@@ -5,13 +5,15 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use forgewatch::control::protocol::{AddOutcome, AddedJob, DeliverySummary, Request, Response};
+use forgewatch::control::protocol::{
+    AddOutcome, AddedJob, DeliverySummary, JobPage, ListRequest, Request, Response,
+};
 use forgewatch_core::poll_log::WaitReason;
 use forgewatch_core::schedule::{EstimateSource, ForecastBasis, WaitLimit};
 use serde_json::Value;
 
 use crate::fixture::TestDaemon;
-use crate::samples::{deliveries, delivery, job, jobs, shown};
+use crate::samples::{deliveries, delivery, job, jobs, listing, shown};
 
 #[test]
 fn add_prints_an_outcome_for_each_job() {
@@ -121,15 +123,15 @@ fn removing_an_unwatched_job_fails_but_the_others_are_removed() {
 #[test]
 fn list_is_a_table_without_control_characters() {
     let daemon = TestDaemon::responding(|request| match request {
-        Request::List { all, .. } => Response::Jobs(jobs().split_off(usize::from(*all))),
+        Request::List(list) => listing(jobs().split_off(usize::from(list.all))),
         _ => panic!("{request:?}"),
     });
     insta::assert_snapshot!(daemon.run(&["list"]).shown(&daemon), @r"
         JOB                         STATE         PROGRESS   LEFT        NEXT   REQUESTS   LABELS
         diff/1234                   running       40%        ETA 2m 9s   12s    7          build=8812,stage=live
         update/77                   unreachable   40%        ETA 2m 9s   12s    7          build=8812,stage=live
-        diff/18446744073709551615   starting      -          -           now    0          -
         diff/7                      completed     40%        -           -      7          note=\x1b[2J\u{202e}::error::x\nforged   1
+        diff/18446744073709551615   starting      -          -           now    0          -
         [0]
         ");
     let all = daemon.run(&["list", "--all"]).expect(0).stdout;
@@ -137,8 +139,38 @@ fn list_is_a_table_without_control_characters() {
 }
 
 #[test]
+fn list_collects_all_pages_and_sorts_them() {
+    let daemon = TestDaemon::responding(|request| {
+        let Request::List(list) = request else {
+            panic!("{request:?}");
+        };
+        let (numbers, next) = match list.after.as_deref() {
+            None => ([2, 3].as_slice(), Some("a")),
+            Some("a") => ([].as_slice(), Some("b")),
+            Some("b") => ([0, 1].as_slice(), None),
+            Some(other) => panic!("{other}"),
+        };
+        Response::Jobs(JobPage {
+            jobs: numbers.iter().map(|&n| jobs()[n].clone()).collect(),
+            next: next.map(str::to_owned),
+        })
+    });
+    let args = ["list", "--all", "-l", "build=8812", "--json"];
+    let printed: Value = serde_json::from_str(&daemon.run(&args).expect(0).stdout).unwrap();
+    assert_eq!(printed, serde_json::to_value(jobs()).unwrap());
+    for _ in 0..3 {
+        let Request::List(ListRequest { all, labels, .. }) = daemon.next_request() else {
+            panic!("unexpected request");
+        };
+        assert!(all);
+        assert_eq!(labels.get("build").map(String::as_str), Some("8812"));
+    }
+    assert!(!daemon.has_request());
+}
+
+#[test]
 fn list_fits_the_terminal_and_is_complete_elsewhere() {
-    let daemon = TestDaemon::responding(|_| Response::Jobs(jobs()));
+    let daemon = TestDaemon::responding(|_| listing(jobs()));
     let exe = env!("CARGO_BIN_EXE_forgewatch");
     let mut terminal = daemon.program(&[]);
     terminal.0 = Command::new("script");
@@ -166,7 +198,7 @@ fn list_fits_the_terminal_and_is_complete_elsewhere() {
 #[test]
 fn empty_lists_are_reported_on_standard_error() {
     let daemon = TestDaemon::responding(|request| match request {
-        Request::List { .. } => Response::Jobs(Vec::new()),
+        Request::List(_) => listing(Vec::new()),
         _ => deliveries(Vec::new()),
     });
     for args in [&["list"][..], &["hooks", "list"]] {
@@ -184,7 +216,7 @@ fn empty_lists_are_reported_on_standard_error() {
 #[test]
 fn json_is_the_response_on_one_line_without_control_characters() {
     let daemon = TestDaemon::responding(|request| match request {
-        Request::List { .. } => Response::Jobs(jobs()),
+        Request::List(_) => listing(jobs()),
         Request::Show { .. } => Response::Job(Box::new(shown())),
         _ => deliveries(vec![delivery()]),
     });

@@ -1,17 +1,14 @@
 //! Requests of all kinds, valid and invalid.
 
-use std::collections::BTreeMap;
-
-use forgewatch::control::protocol::{EventFilter, Request, Response, Since};
+use forgewatch::control::protocol::{EventFilter, JobPage, ListRequest, Request, Response, Since};
 
 use crate::fixture::{Client, TestDaemon, frame};
 
 fn list() -> Request {
-    Request::List {
+    Request::List(ListRequest {
         all: true,
-        jobs: Vec::new(),
-        labels: BTreeMap::new(),
-    }
+        ..ListRequest::default()
+    })
 }
 
 /// A daemon that must not get a request.
@@ -21,9 +18,9 @@ fn without_requests() -> TestDaemon {
 
 #[test]
 fn the_daemon_responds_to_requests() {
-    let daemon = TestDaemon::responding(|_| Response::Jobs(Vec::new()));
+    let daemon = TestDaemon::responding(|_| Response::Jobs(JobPage::default()));
     let response = daemon.connect().send(frame(&list())).read_all();
-    assert_eq!(response, "{\"jobs\":[]}\n");
+    assert_eq!(response, "{\"jobs\":{\"jobs\":[]}}\n");
     assert_eq!(daemon.next_request(), list());
 }
 

@@ -1,7 +1,7 @@
 //! Sample responses: jobs in every state, deliveries, polls; some with hostile text.
 
 use forgewatch::control::protocol::{
-    DeliveryStatus, DeliverySummary, JobDetails, JobSummary, Response,
+    DeliveryStatus, DeliverySummary, JobDetails, JobPage, JobSummary, Response,
 };
 use forgewatch_core::job::JobRef;
 use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
@@ -54,7 +54,12 @@ pub(crate) fn running(name: &str) -> JobSummary {
     }
 }
 
-/// Jobs in every state, the last one with a hostile label.
+/// The only page of a list.
+pub(crate) fn listing(jobs: Vec<JobSummary>) -> Response {
+    Response::Jobs(JobPage { jobs, next: None })
+}
+
+/// Jobs in every state, oldest watch first, one with a hostile label.
 pub(crate) fn jobs() -> Vec<JobSummary> {
     let hostile = "\x1b[2J\u{202e}::error::x\nforged   1".to_owned();
     vec![
@@ -63,18 +68,20 @@ pub(crate) fn jobs() -> Vec<JobSummary> {
             unreachable: true,
             error_message: Some("HTTP 503 Service Unavailable".to_owned()),
             error_kind: Some("server".to_owned()),
+            started_at_ms: Some(wall(1)),
             ..running("update/77")
         },
-        unpolled("diff/18446744073709551615"),
         JobSummary {
             labels: [("note".to_owned(), hostile)].into(),
             next_poll_ms: None,
             left: TimeLeft::default(),
             state: Some("completed".to_owned()),
             outcome: Some("completed".to_owned()),
+            started_at_ms: Some(wall(2)),
             ended_at_ms: Some(wall(9)),
             ..running("diff/7")
         },
+        unpolled("diff/18446744073709551615"),
     ]
 }
 

@@ -354,8 +354,14 @@ impl DaemonStore for SimDisk {
         self.read(self.0.in_memory.newest_watch(job)).await
     }
 
-    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(self.0.in_memory.ended_watches(wall_ms)).await
+    async fn ended_watches(
+        &self,
+        wall_ms: i64,
+        after: Option<WatchId>,
+        limit: usize,
+    ) -> Result<Vec<SavedWatch>, StoreError> {
+        self.read(self.0.in_memory.ended_watches(wall_ms, after, limit))
+            .await
     }
 
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {

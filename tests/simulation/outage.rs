@@ -162,7 +162,12 @@ impl DaemonStore for DiscardingStore {
         Ok(None)
     }
 
-    async fn ended_watches(&self, _: i64) -> Result<Vec<SavedWatch>, StoreError> {
+    async fn ended_watches(
+        &self,
+        _: i64,
+        _: Option<WatchId>,
+        _: usize,
+    ) -> Result<Vec<SavedWatch>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -148,8 +148,13 @@ impl DaemonStore for PlantedStore {
         self.disk.newest_watch(job).await
     }
 
-    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.disk.ended_watches(wall_ms).await
+    async fn ended_watches(
+        &self,
+        wall_ms: i64,
+        after: Option<WatchId>,
+        limit: usize,
+    ) -> Result<Vec<SavedWatch>, StoreError> {
+        self.disk.ended_watches(wall_ms, after, limit).await
     }
 
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {

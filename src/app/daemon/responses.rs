@@ -9,10 +9,12 @@ use forgewatch_core::watch::Watch;
 use serde_json::value::RawValue;
 
 use crate::control::protocol::{
-    AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobSummary, Response,
+    AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobPage, JobSummary,
+    Response,
 };
 use crate::daemon::{
-    AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchReport,
+    AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchPage,
+    WatchReport,
 };
 
 pub(super) fn respond<T>(
@@ -44,8 +46,11 @@ pub(super) fn added(watches: Vec<AddedWatch>) -> Response {
     Response::Added(watches.into_iter().map(added).collect())
 }
 
-pub(super) fn jobs(reports: Vec<WatchReport>) -> Response {
-    Response::Jobs(reports.into_iter().map(summary).collect())
+pub(super) fn jobs(page: WatchPage) -> Response {
+    Response::Jobs(JobPage {
+        jobs: page.watches.into_iter().map(summary).collect(),
+        next: page.next.map(|id| id.to_string()),
+    })
 }
 
 pub(super) fn job(details: WatchDetails) -> Response {

@@ -246,8 +246,10 @@ impl Service {
                 });
                 return self.publish(&[]);
             }
-            Request::List { all, jobs, labels } => {
-                respond(daemon.list(all, &jobs, &labels).await, responses::jobs)
+            Request::List(list) => {
+                let after = list.after.as_deref();
+                let page = daemon.list(list.all, &list.jobs, &list.labels, after);
+                respond(page.await, responses::jobs)
             }
             Request::Show { job } => respond(daemon.show(job).await, responses::job),
             Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),

@@ -28,7 +28,7 @@ pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError
         ListOrder::Name => jobs.sort_by_key(|job| job.job),
         ListOrder::State => jobs.sort_by_key(state),
         ListOrder::Next => jobs.sort_by_key(|job| job.next_poll_ms.unwrap_or(u64::MAX)),
-        // The daemon's order.
+        // As they were listed.
         ListOrder::Age => {}
     }
     if args.json {

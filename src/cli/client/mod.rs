@@ -18,7 +18,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::{DaemonArgs, ReloadArgs};
 use crate::config::{self, Env, SocketLocation};
 use crate::control::client::{self, ClientError};
-use crate::control::protocol::{JobSummary, Request, Response};
+use crate::control::protocol::{JobSummary, ListRequest, Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
 use crate::report::stdio;
 
@@ -58,15 +58,15 @@ impl DaemonClient {
         all: bool,
         labels: &BTreeMap<String, String>,
     ) -> Result<Vec<JobSummary>, CommandError> {
-        let request = Request::List {
+        let list = ListRequest {
             all,
-            jobs: Vec::new(),
             labels: labels.clone(),
+            ..ListRequest::default()
         };
-        match self.call(&request)? {
-            Response::Jobs(jobs) => Ok(jobs),
+        client::collect_list(list, |request| match self.call(request)? {
+            Response::Jobs(page) => Ok(page),
             _ => Err(unexpected_response()),
-        }
+        })
     }
 
     /// The error with the socket and a hint.

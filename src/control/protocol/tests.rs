@@ -44,11 +44,16 @@ fn requests_have_their_documented_form() {
             again: true,
         },
         Request::Remove { jobs },
-        Request::List {
+        Request::List(ListRequest {
             all: true,
             jobs: vec!["diff/1".parse().unwrap()],
             labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
-        },
+            after: None,
+        }),
+        Request::List(ListRequest {
+            after: Some("a5".repeat(16)),
+            ..ListRequest::default()
+        }),
         Request::Show {
             job: "diff/1".parse().unwrap(),
         },
@@ -79,6 +84,7 @@ fn requests_have_their_documented_form() {
     {"add":{"jobs":["diff/1","update/7"],"labels":{"build":"8812"},"again":true}}
     {"remove":{"jobs":["diff/1","update/7"]}}
     {"list":{"all":true,"jobs":["diff/1"],"labels":{"build":"8812"}}}
+    {"list":{"all":false,"jobs":[],"labels":{},"after":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"}}
     {"show":{"job":"diff/1"}}
     {"events":{"since":{"after":17},"follow":true,"filter":{"jobs":[],"labels":{},"types":["job.*"]}}}
     "reload"
@@ -124,11 +130,7 @@ fn absent_flags_are_false() {
         again: false,
     };
     assert_eq!(request(r#"{"add":{"jobs":["diff/1"]}}"#), add);
-    let list = Request::List {
-        all: false,
-        jobs: Vec::new(),
-        labels: BTreeMap::new(),
-    };
+    let list = Request::List(ListRequest::default());
     assert_eq!(request(r#"{"list":{}}"#), list);
 }
 

@@ -169,8 +169,14 @@ impl DaemonStore for SqliteStore {
         self.read(move |db| watches::newest(db, job)).await
     }
 
-    async fn ended_watches(&self, wall_ms: i64) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(move |db| watches::ended_since(db, wall_ms)).await
+    async fn ended_watches(
+        &self,
+        wall_ms: i64,
+        after: Option<WatchId>,
+        limit: usize,
+    ) -> Result<Vec<SavedWatch>, StoreError> {
+        self.read(move |db| watches::ended_since(db, wall_ms, after, limit))
+            .await
     }
 
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {

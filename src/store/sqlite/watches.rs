@@ -44,9 +44,19 @@ pub(super) fn running(db: &Connection) -> Result<Vec<SavedWatch>, DbError> {
     WATCHES.read(db, sql, [], decode)
 }
 
-pub(super) fn ended_since(db: &Connection, wall_ms: i64) -> Result<Vec<SavedWatch>, DbError> {
-    let sql = "SELECT * FROM watches WHERE ended_ms >= ?1 ORDER BY row_id";
-    WATCHES.read(db, sql, [wall_ms], decode)
+/// The plus excludes the index by time: with it, SQLite would sort all ended watches for each page.
+const ENDED_SINCE: &str =
+    "SELECT * FROM watches WHERE watch_id > ?1 AND +ended_ms >= ?2 ORDER BY watch_id LIMIT ?3";
+
+pub(super) fn ended_since(
+    db: &Connection,
+    wall_ms: i64,
+    after: Option<WatchId>,
+    limit: usize,
+) -> Result<Vec<SavedWatch>, DbError> {
+    let after = after.map_or(Vec::new(), |id| id.0.to_vec());
+    let params = params![after, wall_ms, limit as i64];
+    WATCHES.read(db, ENDED_SINCE, params, decode)
 }
 
 pub(super) fn newest(db: &Connection, job: JobRef) -> Result<Option<SavedWatch>, DbError> {
@@ -181,4 +191,21 @@ pub(super) fn load_calibration(db: &Connection) -> Result<Option<String>, DbErro
 
 pub(super) fn save_calibration(db: &Connection, json: String) -> Result<(), DbError> {
     CALIBRATION.put(db, vec![1_i64.into(), json.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::{self, MIGRATIONS};
+    use super::*;
+
+    #[test]
+    fn a_page_of_ended_watches_is_read_without_sorting_all_of_them() {
+        let db = Connection::open_in_memory().unwrap();
+        schema::migrate(&db, 0, MIGRATIONS).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {ENDED_SINCE}");
+        let plan: String = db
+            .query_row(&sql, params![Vec::new(), 0, 1], |row| row.get("detail"))
+            .unwrap();
+        assert!(plan.contains("(watch_id>?)"), "{plan}");
+    }
 }

@@ -12,6 +12,7 @@ mod hook_test;
 mod kills;
 mod lagging;
 mod lifecycle;
+mod long_list;
 mod reload;
 mod secrets;
 mod waiting;

@@ -14,6 +14,7 @@ both! {
     polls_and_snapshots_of_running_watches_are_recorded
     the_newest_polls_are_kept
     the_newest_watch_of_a_job_is_found
+    ended_watches_are_read_in_pages_by_id
     the_list_and_its_new_watches_are_stored_together
     added_by_is_changed_by_updates_of_the_list_and_not_by_commits
     pruning_deletes_old_watches_that_nothing_refers_to
@@ -86,6 +87,42 @@ async fn the_newest_watch_of_a_job_is_found(location: &impl Location) {
         store.commit(commit).await.unwrap();
     }
     assert_eq!(store.newest_watch(job(1)).await.unwrap(), Some(watch(1, 1)));
+    location.close(store).await;
+}
+
+async fn ended_watches_are_read_in_pages_by_id(location: &impl Location) {
+    let (store, _) = location.open();
+    let end = async |n: u64, at: i64| {
+        let commit = Commit {
+            watch: Some(ended(n, 1, at)),
+            ..Commit::default()
+        };
+        store.commit(commit).await.unwrap();
+    };
+    // 3 ended too early, 8 runs.
+    for (n, at) in [(6, 50), (2, 60), (3, 49), (9, 50), (1, 55), (5, 70)] {
+        end(n, at).await;
+    }
+    commit_step(&store, 8, 1).await.unwrap();
+    let page = async |since: i64, after: Option<u64>, limit: usize| -> Vec<u64> {
+        let page = store.ended_watches(since, after.map(id), limit);
+        let page = page.await.unwrap().into_iter();
+        page.map(|watch| watch.job.id.get()).collect()
+    };
+    assert_eq!(page(50, None, 9).await, [1, 2, 5, 6, 9]);
+    assert_eq!(page(50, None, 2).await, [1, 2]);
+    assert_eq!(page(50, Some(2), 2).await, [5, 6]);
+    assert_eq!(page(50, Some(6), 2).await, [9]);
+    assert_eq!(page(50, Some(9), 2).await, [0; 0]);
+    assert_eq!(page(50, None, 0).await, [0; 0]);
+    assert_eq!(page(56, None, usize::MAX).await, [2, 5]);
+
+    // Between two pages 8 ends, and the last watch of the page before is deleted.
+    end(8, 40).await;
+    end(8, 80).await;
+    while store.prune(56).await.unwrap() > 0 {}
+    assert_eq!(page(50, Some(6), 2).await, [8]);
+    assert_eq!(page(50, Some(1), 2).await, [2, 5]);
     location.close(store).await;
 }
 

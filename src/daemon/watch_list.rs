@@ -1,0 +1,151 @@
+//! Lists watches in pages, so that a daemon that remembers many needs memory for few.
+//!
+//! A page contains the watches whose ids follow those of the page before. An id never changes: a watch that ends between
+//! two pages is in exactly one of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Daemon, RequestFailure};
+use crate::clanforge::Api;
+use crate::engine::Clock;
+use crate::hooks::Executor;
+use crate::store::{DaemonStore, SavedWatch, StoreError};
+use forgewatch_core::event::{WatchId, has_labels};
+use forgewatch_core::job::JobRef;
+use forgewatch_core::time::Moment;
+use forgewatch_core::time_left::TimeLeft;
+use forgewatch_core::watch::{Watch, outcome_of};
+
+/// Most watches on a page.
+const PAGE: usize = 500;
+
+#[derive(Debug)]
+pub struct WatchReport {
+    pub watch: Watch,
+    /// Of a running watch.
+    pub left: TimeLeft,
+    /// The time of this report.
+    pub at: Moment,
+    pub is_running: bool,
+    pub outcome: Option<String>,
+    pub ended_wall_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+pub struct WatchPage {
+    pub watches: Vec<WatchReport>,
+    /// The next page continues after this one; None on the last page.
+    pub next: Option<WatchId>,
+}
+
+enum Row<'a> {
+    Running(&'a Watch),
+    Ended(SavedWatch),
+}
+
+impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
+    /// The watches after the cursor, in no particular order; with `all`, those that ended within `retain` too. With
+    /// `jobs`, only the newest watch of each, on one page. With `labels`, only watches that have all of them.
+    ///
+    /// # Errors
+    /// The cursor is invalid, or the store failed.
+    pub async fn list(
+        &self,
+        all: bool,
+        jobs: &[JobRef],
+        labels: &BTreeMap<String, String>,
+        after: Option<&str>,
+    ) -> Result<WatchPage, RequestFailure> {
+        let invalid = |text: &str| RequestFailure::InvalidCursor(text.to_owned());
+        let after = after.map(|text| text.parse().map_err(|_| invalid(text)));
+        let mut page = if jobs.is_empty() {
+            self.page(all, after.transpose()?).await?
+        } else {
+            let jobs = jobs.iter().copied().collect();
+            let watches = self.newest_watches(all, jobs).await?;
+            WatchPage {
+                watches,
+                next: None,
+            }
+        };
+        page.watches.retain(|report| match report.watch.meta() {
+            Some(meta) => has_labels(&meta.labels, labels),
+            None => labels.is_empty(),
+        });
+        Ok(page)
+    }
+
+    async fn page(&self, all: bool, after: Option<WatchId>) -> Result<WatchPage, StoreError> {
+        // One more shows whether there is a next page.
+        let limit = PAGE + 1;
+        let running = self.engine.watches();
+        let mut running: Vec<&Watch> = running.filter(|watch| Some(watch.id()) > after).collect();
+        running.sort_unstable_by_key(|watch| watch.id());
+        running.truncate(limit);
+        let ended = if all {
+            let store = self.outbox.store();
+            let since = self.retention_cutoff();
+            store.ended_watches(since, after, limit).await?
+        } else {
+            Vec::new()
+        };
+        // A watch whose end is stored but not yet applied still counts as running.
+        let mut rows: BTreeMap<WatchId, Row<'_>> = ended
+            .into_iter()
+            .map(|saved| (saved.id, Row::Ended(saved)))
+            .collect();
+        rows.extend(running.into_iter().map(|w| (w.id(), Row::Running(w))));
+        let last = rows.keys().nth(PAGE - 1).copied();
+        let next = last.filter(|_| rows.len() > PAGE);
+        let watches = rows.into_values().take(PAGE).filter_map(|row| match row {
+            Row::Running(watch) => Some(self.running(watch)),
+            Row::Ended(saved) => self.ended(&saved),
+        });
+        Ok(WatchPage {
+            watches: watches.collect(),
+            next,
+        })
+    }
+
+    async fn newest_watches(
+        &self,
+        all: bool,
+        jobs: BTreeSet<JobRef>,
+    ) -> Result<Vec<WatchReport>, StoreError> {
+        let running = self.engine.watches();
+        let running = running.filter(|watch| jobs.contains(&watch.job()));
+        let mut list: Vec<WatchReport> = running.map(|watch| self.running(watch)).collect();
+        for job in jobs {
+            if all && !self.active.contains_key(&job) {
+                let ended = self.recently_ended(job).await?;
+                list.extend(ended.and_then(|(saved, _)| self.ended(&saved)));
+            }
+        }
+        Ok(list)
+    }
+
+    pub(super) fn running(&self, watch: &Watch) -> WatchReport {
+        let at = self.clock.now();
+        WatchReport {
+            watch: watch.clone(),
+            left: self.engine.time_left(watch, at),
+            at,
+            is_running: true,
+            outcome: None,
+            ended_wall_ms: None,
+        }
+    }
+
+    /// None if the row is unreadable.
+    pub(super) fn ended(&self, saved: &SavedWatch) -> Option<WatchReport> {
+        let at = self.clock.now();
+        Some(WatchReport {
+            watch: Watch::load(&saved.snapshot, at, &self.limits).ok()?,
+            left: TimeLeft::default(),
+            at,
+            is_running: false,
+            outcome: outcome_of(&saved.snapshot),
+            ended_wall_ms: saved.ended_wall_ms,
+        })
+    }
+}
