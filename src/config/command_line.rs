@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::entry_keys::HOOKS;
 use super::env::Env;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobList, Labels};
-use super::keys::HOOKS;
 use super::report_files;
 use super::settings::{
     Annotations, OneShotSettings, OutputFormat, RunMode, SquashedAs, WaitSettings,

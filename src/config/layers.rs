@@ -6,13 +6,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::command_line::CommandLine;
+use super::entry_keys::{HOOKS, JOBS};
 use super::env::Env;
 use super::error::{ConfigError, Origin};
 use super::file::{ConfigFile, Document, KeyReader};
 use super::hooks::{self, HookDraft};
 use super::jobs::{JobDraft, JobList};
 use super::key::{Key, KeyDefault, Section};
-use super::keys::{self, HOOKS, JOBS, RESERVED_SECTIONS, ROOT, SETTINGS};
+use super::keys::{self, RESERVED_SECTIONS, ROOT, SETTINGS};
 use super::parse;
 use super::settings::{RunMode, Settings};
 use super::value;

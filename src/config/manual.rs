@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
+use super::entry_keys::{HOOKS, JOBS};
 use super::key::{Key, KeyDefault, Section, ValueKind};
-use super::keys::{HOOKS, JOBS, SETTINGS};
+use super::keys::SETTINGS;
 use super::value;
 
 /// The page `forgewatch.toml(5)`.

@@ -3,11 +3,12 @@
 //! [`load`] is for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_socket`] for clients of
 //! the daemon. All errors are reported at once, each with its place and a way to fix it; errors of the credentials too.
 //!
-//! `keys` is the table of keys; values, defaults, flags, variables, checks, [`manual`] and JSON Schema come from it.
+//! `keys` and `entry_keys` are the table of keys; values, defaults, flags, variables, checks, [`manual`] and JSON Schema come from it.
 //! `layers` merges, `parse` reads a section's table into its target, `file` positions its errors.
 
 mod command_line;
 pub mod credentials;
+mod entry_keys;
 pub mod env;
 pub mod error;
 mod file;

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::entry_keys::{HOOKS, JOBS};
 use super::env::Env;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::hooks::HookDraft;
 use super::key::{Key, KeyDefault, Section, ValueKind};
-use super::keys::{HOOKS, JOBS, ROOT, SETTINGS};
+use super::keys::{ROOT, SETTINGS};
 use super::layers::Layers;
 use super::manual::{accepted, default};
 use super::settings::{RunMode, Settings};
