@@ -15,7 +15,7 @@
 //! The path of an event:
 //! - [`event`] defines its type, fields and log record.
 //! - [`delivery`] decides which hooks receive it, in what order, and how often.
-//! - [`format`] turns it into what the receiver of a webhook understands.
+//! - [`format`](mod@format) turns it into what the receiver of a webhook understands.
 //!
 //! Everything else:
 //! - [`job`] names jobs, their states and the outcomes of a watch.
