@@ -172,7 +172,7 @@ fn fields(
     RECORD_FIELDS.into_iter().map(field).collect()
 }
 
-/// A job may have any labels, so one that it lacks is none instead of undefined.
+/// Labels by name. A missing label is `none`, not undefined: a job may have any labels.
 #[derive(Debug)]
 struct Labels(BTreeMap<String, Value>);
 
