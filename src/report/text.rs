@@ -158,7 +158,7 @@ pub(super) fn details(event: &Event) -> Vec<String> {
     let mut out = Vec::new();
     match event.kind {
         EventType::Watching => {
-            out.extend(fields.time_left().text());
+            out.extend(fields.left.text());
             out.extend(names_and_labels(event));
         }
         EventType::StateChanged => {
@@ -168,11 +168,11 @@ pub(super) fn details(event: &Event) -> Vec<String> {
             if let (Some(JobState::Unknown(_)), Some(name)) = (fields.state, &fields.state_name) {
                 out.push(format!("server state \"{}\"", sanitized(name, MAX_NAME)));
             }
-            out.extend(fields.time_left().text());
+            out.extend(fields.left.text());
         }
         EventType::EtaSlipped => {
             out.push("ETA moved later".to_owned());
-            out.extend(fields.time_left().text());
+            out.extend(fields.left.text());
         }
         EventType::Stalled => {
             let time = fields
@@ -199,7 +199,7 @@ pub(super) fn details(event: &Event) -> Vec<String> {
                 out.push(format!("usually {}", rough(usual)));
             }
         }
-        _ => out.extend(fields.time_left().text()),
+        _ => out.extend(fields.left.text()),
     }
     out
 }

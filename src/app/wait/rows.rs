@@ -75,7 +75,7 @@ impl Rows {
             row.next_poll = (fields.next_poll_ms)
                 .map(Duration::from_millis)
                 .or(row.next_poll);
-            let left = fields.time_left();
+            let left = fields.left;
             if left != TimeLeft::default() {
                 row.left = left;
             }

@@ -13,6 +13,7 @@ use forgewatch_core::event::{
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::schedule::Unusual;
 use forgewatch_core::status::{DiffFiles, DiffNames, FileSum};
+use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::verdict::ErrorKind;
 
 /// Texts that grow in JSON, each in its own way, and texts that do not.
@@ -63,9 +64,11 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
         state_name: Some(state_name),
         progress: Some(u8::MAX),
         eta: Some(i64::MAX),
-        eta_seconds: Some(i64::MIN),
-        estimate_low_ms: Some(u64::MAX),
-        estimate_high_ms: Some(u64::MAX),
+        left: TimeLeft {
+            eta_seconds: Some(i64::MIN),
+            estimate_low_ms: Some(u64::MAX),
+            estimate_high_ms: Some(u64::MAX),
+        },
         next_poll_ms: Some(u64::MAX),
         usual_ms: Some(u64::MAX),
         unusual: Some(Unusual::Slow),

@@ -84,7 +84,7 @@ fn running(progress: u8) -> EventFields {
 fn expected(fields: EventFields, eta_seconds: i64) -> EventFields {
     EventFields {
         eta: Some(1_767_323_100 + eta_seconds),
-        eta_seconds: Some(eta_seconds),
+        left: TimeLeft::new(Some(eta_seconds), None),
         ..fields
     }
 }
@@ -118,16 +118,22 @@ fn transitions() -> Vec<(EventType, EventFields)> {
         (
             EventType::Progressed,
             EventFields {
-                estimate_low_ms: Some(100_000),
-                estimate_high_ms: Some(200_000),
+                left: TimeLeft {
+                    eta_seconds: Some(130),
+                    estimate_low_ms: Some(100_000),
+                    estimate_high_ms: Some(200_000),
+                },
                 ..expected(running(40), 130)
             },
         ),
         (
             EventType::EtaSlipped,
             EventFields {
-                estimate_low_ms: Some(900_000),
-                estimate_high_ms: Some(2_400_000),
+                left: TimeLeft {
+                    eta_seconds: Some(720),
+                    estimate_low_ms: Some(900_000),
+                    estimate_high_ms: Some(2_400_000),
+                },
                 ..expected(running(41), 720)
             },
         ),

@@ -12,6 +12,7 @@ use super::{Event, EventFields, EventType, JobMeta};
 use crate::job::{JobRef, JobState, Outcome, Reason};
 use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames, FileSum};
+use crate::time_left::TimeLeft;
 use crate::verdict::ErrorKind;
 
 /// What a record says. Fields that it may gain later are ignored.
@@ -43,9 +44,8 @@ struct RecordText {
     state_name: Option<String>,
     progress: Option<u8>,
     eta: Option<String>,
-    eta_seconds: Option<i64>,
-    estimate_low_ms: Option<u64>,
-    estimate_high_ms: Option<u64>,
+    #[serde(flatten)]
+    left: TimeLeft,
     next_poll_ms: Option<u64>,
     error_message: Option<String>,
     error_kind: Option<String>,
@@ -144,9 +144,7 @@ impl ParsedRecord {
                 eta: (text.eta.as_deref())
                     .and_then(|eta| humantime::parse_rfc3339(eta).ok())
                     .map(|eta| unix_ms(eta) / 1_000),
-                eta_seconds: text.eta_seconds,
-                estimate_low_ms: text.estimate_low_ms,
-                estimate_high_ms: text.estimate_high_ms,
+                left: text.left,
                 next_poll_ms: text.next_poll_ms,
                 error_message: text.error_message,
                 error_kind: text.error_kind.as_deref().and_then(ErrorKind::from_name),
@@ -227,7 +225,11 @@ mod tests {
                 state_name: Some("Warming up".to_owned()),
                 progress: Some(40),
                 eta: Some(1_800_000_060),
-                eta_seconds: Some(-3),
+                left: TimeLeft {
+                    eta_seconds: Some(-3),
+                    estimate_low_ms: Some(1_000),
+                    estimate_high_ms: Some(2_000),
+                },
                 next_poll_ms: Some(2_000),
                 error_message: Some("disk full\n::error::x".to_owned()),
                 error_kind: Some(ErrorKind::TooLarge),

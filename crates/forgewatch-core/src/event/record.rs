@@ -82,15 +82,9 @@ pub struct EventFields {
         serialize_with = "rfc3339_seconds"
     )]
     pub eta: Option<i64>,
-    /// Seconds until the ETA, by the server's clock; negative after it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eta_seconds: Option<i64>,
-    /// The estimated time left: about one job in ten ends sooner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub estimate_low_ms: Option<u64>,
-    /// The estimated time left: about one job in ten ends later.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub estimate_high_ms: Option<u64>,
+    /// The time until the ETA, by the server's clock, and the estimated time left.
+    #[serde(flatten)]
+    pub left: TimeLeft,
     /// Time until the next poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_poll_ms: Option<u64>,
@@ -154,17 +148,6 @@ pub struct EventFields {
     /// The dropped lines, of `watch.lagged`.
     #[serde(flatten)]
     pub lag: Option<Box<Lag>>,
-}
-
-impl EventFields {
-    /// The time left, for people.
-    pub fn time_left(&self) -> TimeLeft {
-        TimeLeft {
-            eta_seconds: self.eta_seconds,
-            estimate_low_ms: self.estimate_low_ms,
-            estimate_high_ms: self.estimate_high_ms,
-        }
-    }
 }
 
 /// The dropped lines of a `watch.lagged`. The store still has their events.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag};
 use crate::job::{JobKind, JobRef, JobState, Outcome};
 use crate::status::{DiffFiles, DiffNames, FileSum};
+use crate::time_left::TimeLeft;
 use crate::verdict::ErrorKind;
 
 impl Event {
@@ -74,6 +75,11 @@ fn job_fields(kind: EventType, job: JobRef, wall_ms: i64) -> EventFields {
         count,
         bytes: count * 1_000,
     };
+    let left = TimeLeft {
+        eta_seconds: Some(60),
+        estimate_low_ms: Some(40_000),
+        estimate_high_ms: Some(90_000),
+    };
     let files = DiffFiles {
         added: sum(120),
         modified: sum(3400),
@@ -88,7 +94,7 @@ fn job_fields(kind: EventType, job: JobRef, wall_ms: i64) -> EventFields {
         }),
         progress: Some(progress),
         eta: (!has_ended).then_some(wall_ms / 1_000 + 60),
-        eta_seconds: (!has_ended).then_some(60),
+        left: if has_ended { TimeLeft::default() } else { left },
         next_poll_ms: (!has_ended).then_some(2_000),
         error_message: error.map(|(message, _)| message.to_owned()),
         error_kind: polling.map(|(kind, _)| kind),
@@ -103,7 +109,7 @@ fn job_fields(kind: EventType, job: JobRef, wall_ms: i64) -> EventFields {
         usual_ms: (kind == EventType::Slow).then_some(60_000),
         detection_delay_ms: has_ended.then_some(500),
         queued_ms: has_ended.then_some(5_000),
-        run_ms: has_ended.then_some(80_000),
+        run_ms: (has_ended || kind == EventType::Slow).then_some(80_000),
         files: is_full_diff.then_some(files),
         ..EventFields::default()
     }

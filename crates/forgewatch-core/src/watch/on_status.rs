@@ -10,9 +10,10 @@ use crate::job::JobState;
 use crate::limits::JobFailed;
 use crate::poll_log::{PollResult, WaitReason};
 use crate::rng::SeededRng;
-use crate::schedule::{EstimateRange, Observation, Policy, Unusual};
+use crate::schedule::{Observation, Policy, Unusual};
 use crate::status::{DiffNames, Status, whole_percent};
 use crate::time::millis;
+use crate::time_left::TimeLeft;
 use crate::verdict::{ErrorKind, PollError};
 
 /// `job.eta_slipped` needs a delay above this and above a quarter of the time left.
@@ -217,21 +218,18 @@ impl PendingStep<'_> {
     /// The fields of an event caused by this status.
     fn status_fields(&self, fresh: &FreshStatus, outcome: Option<Outcome>) -> EventFields {
         let until = self.watch.poll_at.saturating_sub(self.cx.now.up_ms);
-        let estimate = outcome.is_none().then(|| self.estimate()).flatten();
+        let (calibration, now) = (self.cx.calibration, self.cx.now.up_ms);
+        let left = self.watch.time_left(calibration, now, fresh.server_now_ms);
         EventFields {
-            estimate_low_ms: estimate.map(|range| millis(range.low)),
-            estimate_high_ms: estimate.map(|range| millis(range.high)),
+            left: match outcome {
+                None => left,
+                Some(_) => TimeLeft::new(left.eta_seconds, None),
+            },
             state_name: fresh.status.state_name.clone(),
             eta: fresh.status.eta,
-            eta_seconds: eta_seconds(fresh),
             next_poll_ms: outcome.is_none().then_some(until),
             ..self.common_fields()
         }
-    }
-
-    fn estimate(&self) -> Option<EstimateRange> {
-        let calibration = self.cx.calibration.of(self.watch.job_kind);
-        self.watch.history.estimate(calibration, self.cx.now.up_ms)
     }
 
     /// The fields of the ending event. Its state is that of the outcome, even if the server's state lags behind

@@ -9,6 +9,7 @@ use crate::poll_log::{PollRecord, PollResult, WaitReason};
 use crate::schedule::{CalibrationUpdate, Durations};
 use crate::status::whole_percent;
 use crate::time::millis;
+use crate::time_left::TimeLeft;
 
 /// A step in progress: the new watch and its effects so far.
 pub(super) struct PendingStep<'a> {
@@ -87,7 +88,10 @@ impl PendingStep<'_> {
         let eta = self.watch.eta.map(NonZeroI64::get);
         let fields = EventFields {
             eta,
-            eta_seconds: eta.map(|eta| eta - self.cx.server_now_ms.div_euclid(1000)),
+            left: TimeLeft::new(
+                eta.map(|eta| eta - self.cx.server_now_ms.div_euclid(1000)),
+                None,
+            ),
             reason: match outcome {
                 Outcome::Abandoned(reason) => Some(reason),
                 _ => None,
