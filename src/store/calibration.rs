@@ -1,10 +1,11 @@
 //! The calibrations that one-shots share, in the user's cache directory: a file for each server. Losing one is harmless, so
 //! errors are only logged.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use forgewatch_core::schedule::ServerKey;
 
@@ -60,18 +61,10 @@ fn read(path: &Path) -> io::Result<String> {
 fn write(path: &Path, json: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let name = path
-        .file_name()
-        .unwrap_or(OsStr::new("calibration.json"))
-        .to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(json.as_bytes()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(json.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
