@@ -19,7 +19,7 @@ pub(super) static JOBS: Section<JobDraft> = Section::array(
     &[
         text(
             "job",
-            "`diff/ID` or `update/ID`",
+            "`diff/ID`, `update/ID` or `version/ID`",
             "^(diff|update|version)/0*[1-9][0-9]*$",
             |entry: &mut JobDraft, text| jobs::parse(text).map(|job| entry.job = Some(job)),
         )

@@ -45,6 +45,27 @@ fn at_the_end_each_bar_becomes_one_line() {
 }
 
 #[test]
+fn the_title_and_the_tab_show_the_whole_and_are_restored() {
+    let fixture = SimFixture::new(&(job("diff/1", "") + &job("diff/2", "duration = '1s'")));
+    let args = ["--output", "auto", "diff/1", "diff/2"];
+    let watch = |term: &str| {
+        let watch = fixture.watch(&args).on_terminal(20, 80);
+        watch.env("TERM", term).env("TERM_PROGRAM", "WezTerm")
+    };
+    let done = watch("xterm-256color").run().expect(0).stdout;
+    let at = |text: &str| {
+        done.find(text)
+            .unwrap_or_else(|| panic!("{text:?}: {done:?}"))
+    };
+    let begin = at("\u{1b}[22;2t\u{1b}]2;0/2 done - forgewatch\u{7}\u{1b}]9;4;1;");
+    let end = at("\u{1b}[23;2t\u{1b}]9;4;0;");
+    assert!(begin < end, "{done:?}");
+    // A console without a window would print the title.
+    let console = watch("linux").run().expect(0).stdout;
+    assert!(!console.contains("\u{1b}]2;"), "{console:?}");
+}
+
+#[test]
 fn a_terminal_without_a_known_type_gets_plain_lines() {
     for term in [None, Some(""), Some("dumb")] {
         let fixture = SimFixture::new(&job("diff/1", "duration = '500ms'"));

@@ -127,3 +127,31 @@ fn row(summary: &JobSummary, wall_ms: i64) -> JobRow {
         ..JobRow::starting(summary.job)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_counts_down_from_what_the_daemon_said_until_its_job_ends() {
+        let left = TimeLeft {
+            eta_seconds: Some(100),
+            ..TimeLeft::default()
+        };
+        let received = |outcome| ReceivedRow {
+            row: JobRow {
+                left,
+                next_poll: Some(Duration::from_secs(20)),
+                outcome,
+                ..JobRow::starting("diff/1".parse().unwrap())
+            },
+            at: Instant::now().checked_sub(Duration::from_secs(30)).unwrap(),
+        };
+        let running = received(None).current();
+        assert_eq!(running.left.eta_seconds, Some(70));
+        assert_eq!(running.next_poll, Some(Duration::ZERO));
+        assert!(running.since_status >= Duration::from_secs(30));
+        let ended = received(Some(Outcome::Completed)).current();
+        assert_eq!(ended.left, left);
+    }
+}

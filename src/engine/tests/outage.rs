@@ -141,6 +141,31 @@ async fn a_retry_after_during_an_outage_does_not_slow_the_resumption() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_that_names_another_account_forgets_what_was_learned() {
+    let setup = Setup::of(1);
+    let (limits, throttle) = (setup.limits.clone(), setup.throttle);
+    let respond = |now, _| running(if now > 60_000 { 100.0 } else { 1.0 });
+    let (mut engine, log) = setup.engine(store::NoStore, respond);
+    finish(&mut engine).await;
+    let mut reload = |server| {
+        let api = FakeApi {
+            start: Instant::now(),
+            latency: Duration::ZERO,
+            log: Rc::clone(&log),
+            respond,
+        };
+        engine.configure(api, Some(server), limits.clone(), throttle);
+        engine.calibration().to_json()
+    };
+    assert!(reload(server()).is_some(), "the same account continues");
+    let other = ServerKey {
+        account_service_id: 2,
+        ..server()
+    };
+    assert_eq!(reload(other), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shorter_max_interval_applies_from_the_reload_on() {
     let mut setup = Setup::of(1);
     setup.limits.schedule.max_interval = Duration::from_hours(24);

@@ -6,10 +6,10 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
-use super::samples::{MODERN, PLAIN, forty, handful};
+use super::samples::{MODERN, PLAIN, forty, handful, row};
 use crate::report::bars::render_bars;
 use crate::report::{JobRow, Style};
-use forgewatch_core::job::Outcome;
+use forgewatch_core::job::{JobState, Outcome};
 
 fn render(rows: &[JobRow], width: usize, height: usize, style: Style) -> String {
     render_bars(rows, width, height, Duration::from_secs(182), style).join("\n")
@@ -44,6 +44,48 @@ fn long_names_take_the_room_of_less_important_columns() {
 #[test]
 fn one_job_needs_no_count() {
     assert_snapshot!(render(&handful()[..1], 80, 24, MODERN));
+}
+
+/// Two jobs a while after their last status, one of them stalled; both have an estimate.
+fn estimated() -> Vec<JobRow> {
+    let polled = row("diff/1234", JobState::Running, 40.0, 100);
+    let stalled = JobRow {
+        stalled: true,
+        ..row("update/77", JobState::Running, 40.0, 300)
+    };
+    [polled, stalled]
+        .map(|row| JobRow {
+            since_status: Duration::from_secs(50),
+            labels: "build=8812".to_owned(),
+            ..row
+        })
+        .into()
+}
+
+#[test]
+fn the_part_of_a_bar_that_is_estimated_is_lighter_and_the_totals_say_how_long_it_takes() {
+    let shown = [80, 200].map(|width| render(&estimated(), width, 24, MODERN));
+    assert_snapshot!(shown.join("\n\n"));
+    let ascii = render(&estimated(), 80, 24, PLAIN);
+    assert!(ascii.contains("#----"), "{ascii}");
+}
+
+#[test]
+fn trouble_is_yellow_and_secondary_text_is_dim() {
+    let style = Style {
+        color: true,
+        ..MODERN
+    };
+    let shown = render(&estimated(), 200, 24, style);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[1].contains("\u{1b}[33mstalled\u{1b}[0m"), "{lines:?}");
+    assert!(!lines[0].contains("\u{1b}[33m"), "{lines:?}");
+    for dim in ["next poll in 10s", "build=8812"] {
+        let painted = format!("{dim}\u{1b}[0m");
+        let (before, _) = lines[0].split_once(&painted).unwrap();
+        let (_, style) = before.rsplit_once('\u{1b}').unwrap();
+        assert!(style.starts_with("[2m"), "{dim}: {lines:?}");
+    }
 }
 
 #[test]

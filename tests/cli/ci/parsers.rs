@@ -62,12 +62,7 @@ pub(crate) fn github(log: &str) -> Vec<Command> {
                 data: data(text),
             });
         } else if let Some((_, command)) = line.split_once("##[") {
-            let (name, text) = split(command, "]");
-            found.push(Command {
-                name: name.to_owned(),
-                properties: BTreeMap::new(),
-                data: text.to_owned(),
-            });
+            found.push(bracketed(command));
         }
     }
     found
@@ -180,13 +175,18 @@ pub(crate) fn azure(log: &str) -> Vec<Command> {
                 data: data(text),
             });
         } else if let Some(command) = line.strip_prefix("##[") {
-            let (name, text) = split(command, "]");
-            found.push(Command {
-                name: name.to_owned(),
-                properties: BTreeMap::new(),
-                data: text.to_owned(),
-            });
+            found.push(bracketed(command));
         }
     }
     found
+}
+
+/// A command of the form `##[name]text`, after its `##[`.
+fn bracketed(command: &str) -> Command {
+    let (name, text) = split(command, "]");
+    Command {
+        name: name.to_owned(),
+        properties: BTreeMap::new(),
+        data: text.to_owned(),
+    }
 }

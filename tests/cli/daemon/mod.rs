@@ -2,6 +2,7 @@
 //!
 //! The tests wait for its notifications to the service manager instead of guessing how long something takes.
 
+mod calibration;
 mod chain;
 mod clients;
 mod disk;

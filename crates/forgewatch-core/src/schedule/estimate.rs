@@ -117,16 +117,12 @@ fn normal(z: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Observation, Policy, ScheduleSettings};
+    use crate::schedule::tests::settings;
+    use crate::schedule::{Observation, Policy};
 
     /// A job after polls at these seconds, with this ETA in seconds after the first.
     fn history(polls: &[u64], eta: i64, calibration: &KindCalibration) -> History {
-        let settings = ScheduleSettings {
-            policy: Policy::Inspection,
-            request_cost: Duration::from_secs(1),
-            min_interval: Duration::from_secs(1),
-            max_interval: Duration::from_mins(10),
-        };
+        let settings = settings(Policy::Inspection);
         let mut history = History::default();
         for &at in polls {
             let observation = Observation {

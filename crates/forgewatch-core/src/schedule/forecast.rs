@@ -338,18 +338,13 @@ fn eta_window(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Observation, Policy, ScheduleSettings};
-    use std::time::Duration;
+    use crate::schedule::tests::settings;
+    use crate::schedule::{Observation, Policy};
 
     /// The probability that the ETA is computed from the progress, after samples of (seconds, ETA, percent).
     fn eta_from_progress_after(samples: &[(u64, Option<i64>, f32)]) -> f32 {
         let calibration = KindCalibration::default();
-        let settings = ScheduleSettings {
-            policy: Policy::Inspection,
-            request_cost: Duration::from_secs(1),
-            min_interval: Duration::from_secs(1),
-            max_interval: Duration::from_mins(10),
-        };
+        let settings = settings(Policy::Inspection);
         let mut history = History::default();
         for &(at, eta, progress) in samples {
             let observation = Observation {

@@ -6,7 +6,7 @@ use crate::schedule::Calibration;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 
-fn settings(policy: Policy) -> ScheduleSettings {
+pub(super) fn settings(policy: Policy) -> ScheduleSettings {
     ScheduleSettings {
         policy,
         request_cost: Duration::from_secs(1),

@@ -171,21 +171,3 @@ pub fn suspended() -> Input {
         until: None,
     }
 }
-
-/// The calibration samples of a completed job.
-pub fn calibration_update() -> crate::schedule::CalibrationUpdate {
-    let scenario = Scenario::of("diff/7")
-        .step(Input::Due)
-        .running(10.0)
-        .at(5)
-        .running(50.0)
-        .at(10)
-        .running(100.0);
-    match scenario.next {
-        Next::End {
-            calibration_update: Some(calibration_update),
-            ..
-        } => calibration_update,
-        ref other => panic!("not ended: {other:?}"),
-    }
-}
