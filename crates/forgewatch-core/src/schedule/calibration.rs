@@ -437,4 +437,52 @@ mod tests {
         }
         assert_eq!(calibration.of(JobKind::Update).lifetimes(), 1);
     }
+
+    fn lasted(seconds: f32) -> CalibrationUpdate {
+        let mut update = CalibrationUpdate::default();
+        update.set_lifetime(seconds);
+        update
+    }
+
+    #[test]
+    fn each_image_has_durations_of_its_own() {
+        let mut calibration = KindCalibration::default();
+        for _ in 0..8 {
+            calibration.update_with(Some("small"), &lasted(10.0));
+            calibration.update_with(Some("large"), &lasted(900.0));
+        }
+        let usual = |image| calibration.durations(image).usual();
+        assert_eq!(usual(Some("small")), Some(Duration::from_secs(10)));
+        assert_eq!(usual(Some("large")), Some(Duration::from_secs(900)));
+        assert_eq!(usual(Some("another")), None);
+        assert!(usual(None).is_some());
+    }
+
+    #[test]
+    fn the_images_with_the_fewest_jobs_are_forgotten_first() {
+        let mut calibration = KindCalibration::default();
+        for _ in 0..8 {
+            calibration.update_with(Some("often"), &lasted(10.0));
+        }
+        for image in 0..3 * MAX_IMAGES {
+            calibration.update_with(Some(&image.to_string()), &lasted(10.0));
+        }
+        assert_eq!(calibration.images.len(), MAX_IMAGES);
+        assert!(calibration.durations(Some("often")).usual().is_some());
+    }
+
+    #[test]
+    fn a_job_that_ended_outside_its_estimate_moves_the_levels() {
+        let mut calibration = KindCalibration::default();
+        let missed = CalibrationUpdate {
+            misses: Some(Misses {
+                before: 1.0,
+                after: 0.0,
+                polls: 8.0,
+            }),
+            ..CalibrationUpdate::default()
+        };
+        calibration.update_with(None, &missed);
+        assert!(calibration.levels().low < Levels::default().low);
+    }
 }

@@ -176,4 +176,32 @@ mod tests {
         let calibration = KindCalibration::default();
         assert_eq!(History::default().estimate(&calibration, 0), None);
     }
+
+    #[test]
+    fn a_learned_range_holds_the_truth_four_times_in_five() {
+        // ETAs that are off by a factor of up to two, each job by its own.
+        let mut rng = crate::rng::SeededRng::new(3);
+        let mut calibration = KindCalibration::default();
+        let (mut held, mut all) = (0.0, 0.0);
+        for job in 0..400 {
+            let end = rng.between(200.0, 2_000.0);
+            let eta = (end * rng.between(-0.7, 0.7).exp()) as i64;
+            let polls = [0.0, 0.3, 0.6, 0.8, 0.9].map(|share| (share * end) as u64);
+            for polled in 1..=polls.len() {
+                let polls = &polls[..polled];
+                let at = polls[polled - 1] * 1_000;
+                let range = history(polls, eta, &calibration).estimate(&calibration, at);
+                let left = Duration::from_secs_f64(end - at as f64 / 1e3);
+                if let (Some(range), true) = (range, job >= 100) {
+                    held += f64::from(u8::from(range.low <= left && left <= range.high));
+                    all += 1.0;
+                }
+            }
+            let ended = history(&polls, eta, &calibration);
+            let update = ended.calibration_update((end * 1e3) as u64 + 500, &calibration);
+            calibration.update_with(None, &update);
+        }
+        let share = held / all;
+        assert!((0.75..=0.85).contains(&share), "{share}");
+    }
 }

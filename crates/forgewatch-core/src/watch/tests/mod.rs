@@ -444,3 +444,22 @@ fn a_job_is_slow_once_it_runs_longer_than_its_like() {
     assert_eq!(end.last().fields.unusual, Some(Unusual::Slow));
     assert_eq!(end.last().fields.usual_ms, Some(50_000));
 }
+
+#[test]
+fn only_a_job_that_completed_teaches_how_long_jobs_take() {
+    for (state, teaches) in [
+        (JobState::Completed, true),
+        (JobState::Failed, false),
+        (JobState::Squashed, false),
+    ] {
+        let running = Scenario::of("update/7").step(Input::Due).running(1.0);
+        let Next::End {
+            calibration_update: Some(update),
+            ..
+        } = running.at(100).state(state, 50.0).next
+        else {
+            panic!("{state:?} is an end");
+        };
+        assert_eq!(update.duration().is_some(), teaches, "{state:?}");
+    }
+}
