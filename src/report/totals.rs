@@ -99,8 +99,7 @@ fn time_left(rows: &[JobRow]) -> Option<String> {
     let left: Option<Vec<TimeLeft>> = active
         .map(|row| Some(row.left).filter(|left| left.latest().is_some()))
         .collect();
-    let text = TimeLeft::of_last(&left?)?;
-    Some(format!("about {text} left"))
+    TimeLeft::of_last(&left?)
 }
 
 /// The progress of all jobs together in whole percent; an ended job counts as 100.

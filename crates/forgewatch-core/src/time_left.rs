@@ -97,7 +97,7 @@ impl TimeLeft {
         (reported + done).min(99.0).max(reported)
     }
 
-    /// The time until the last of these jobs ends, such as `4-6m`; None without jobs.
+    /// The time until the last of these jobs ends, such as `about 4-6m left`; None without jobs.
     pub fn of_last(jobs: &[Self]) -> Option<String> {
         let bounds = jobs
             .iter()
@@ -108,10 +108,13 @@ impl TimeLeft {
             });
         let (low, high) = bounds.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))?;
         if low == high {
-            return Some(rough(millis(high)));
+            return Some(format!("about {} left", rough(millis(high))));
         }
         let text = range_text(EstimateRange { low, high });
-        Some(text.trim_start_matches('~').to_owned())
+        Some(match text.strip_prefix('<') {
+            Some(high) => format!("less than {high} left"),
+            None => format!("about {} left", text.trim_start_matches('~')),
+        })
     }
 
     /// For sorting: the end of the range, or the ETA.
@@ -123,7 +126,7 @@ impl TimeLeft {
     }
 }
 
-/// `~20-45s`, `~4-12m`, `~50s-4m`, `~1.5-3h`: rounded outward.
+/// `~20-45s`, `~4-12m`, `~50s-4m`, `~1.5-3h`, `<2s`: rounded outward.
 fn range_text(range: EstimateRange) -> String {
     const UNITS: [(f64, &str); 4] = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "m"), (1.0, "s")];
     /// A value below this many units is shown in the next smaller unit.
@@ -144,7 +147,7 @@ fn range_text(range: EstimateRange) -> String {
     };
     let (unit, low_unit) = (unit_of(high), unit_of(low));
     let high = number(high, unit, f64::ceil);
-    if low < 1.0 && unit.0 > 1.0 {
+    if low < 1.0 {
         return format!("<{high}{}", unit.1);
     }
     let low = number(low, low_unit, f64::floor);
@@ -208,9 +211,14 @@ mod tests {
             of(Some(240), Some((200, 300))),
             of(None, Some((20, 30))),
         ];
-        assert_eq!(TimeLeft::of_last(&jobs).as_deref(), Some("4-6m"));
+        assert_eq!(TimeLeft::of_last(&jobs).as_deref(), Some("about 4-6m left"));
         let exact = [of(Some(240), None)];
-        assert_eq!(TimeLeft::of_last(&exact).as_deref(), Some("4m"));
+        assert_eq!(TimeLeft::of_last(&exact).as_deref(), Some("about 4m left"));
+        let soon = [of(None, Some((0, 2)))];
+        assert_eq!(
+            TimeLeft::of_last(&soon).as_deref(),
+            Some("less than 2s left")
+        );
         assert_eq!(TimeLeft::of_last(&[]), None);
     }
 
@@ -224,7 +232,7 @@ mod tests {
         };
         let minutes = |low: u64, high: u64| text(low * 60_000, high * 60_000);
         for (shown, want) in [
-            (text(0, 900), "~0-1s"),
+            (text(0, 900), "<1s"),
             (text(3_200, 3_400), "~3-4s"),
             (text(4_000, 4_000), "~4s"),
             (text(20_900, 44_100), "~20-45s"),
