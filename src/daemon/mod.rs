@@ -1,8 +1,8 @@
 //! Engine, hooks and store as one unit that runs for months.
 //!
 //! [`Daemon::start`] continues from the store; [`Daemon::advance`] drives everything and returns the events that are
-//! recorded and may be published; `requests` and `watch_list` serve the clients. Its owner, `app::daemon`, adds signals, socket, service
-//! manager and output: without those, the simulation can run it in virtual time and inject every fault.
+//! recorded and may be published; `requests` and `watch_list` serve the clients. Its owner, `app::daemon`, adds signals,
+//! socket, service manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
 mod requests;

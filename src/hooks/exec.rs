@@ -22,7 +22,8 @@ const SUPERVISOR_SLACK: Duration = Duration::from_secs(20);
 const MAX_PART: usize = 6 * 1024;
 
 impl HookProgram {
-    /// Runs it once; the report is missing if the supervisor sent none. After the stop signal it gets TERM, and KILL five seconds later. Dropping the future kills it at once.
+    /// Runs it once; the report is missing if the supervisor sent none. After the stop signal it gets TERM, and KILL five
+    /// seconds later. Dropping the future kills it at once.
     pub(super) async fn run(
         &self,
         timeout: Duration,

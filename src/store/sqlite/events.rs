@@ -22,7 +22,8 @@ pub(super) const DELIVERIES: Table = Table {
         ON CONFLICT (row_id) DO UPDATE SET
             watch_id = excluded.watch_id, seq = excluded.seq, hook = excluded.hook, payload = excluded.payload,
             attempts = excluded.attempts, failures = excluded.failures, state = excluded.state,
-            due_ms = excluded.due_ms, error_message = excluded.error_message, exit_status = excluded.exit_status, checksum = excluded.checksum",
+            due_ms = excluded.due_ms, error_message = excluded.error_message,
+            exit_status = excluded.exit_status, checksum = excluded.checksum",
 };
 
 pub(super) fn insert_event(

@@ -3,8 +3,8 @@
 //! There is a lane per watch and hook. One delivery of a lane runs at a time, so a hook receives the events of a job in
 //! order, and only the head is retried: after 1 s, doubling, at most 5 min, with full jitter, and not before
 //! `Retry-After`. While it waits for a retry it takes no place of `max_running`. Of all due deliveries the oldest goes
-//! first. After `retries` failed retries a delivery has failed and leaves the queue; it stays in the store until it is retried or
-//! discarded.
+//! first. Once more than `retries` attempts have failed, the delivery has failed and leaves the queue; it stays in the
+//! store until it is retried or discarded.
 //!
 //! An attempt visits the queue three times. [`Queue::begin`] reserves a delivery; its owner commits that and runs the
 //! attempt. [`Queue::settle`] turns the result into a [`DeliveryChange`]; the owner commits that. [`Queue::apply`] applies
