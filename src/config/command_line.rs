@@ -21,7 +21,7 @@ use super::value;
 use crate::hooks::HookSpec;
 use forgewatch_core::format::Format;
 use forgewatch_core::job::{JobKind, JobRef, JobSpec};
-use forgewatch_core::user_input::{quoted, validate_label};
+use forgewatch_core::user_input::{parse_label, quoted};
 
 /// Default interval of heartbeat lines in `text`.
 const HEARTBEAT: Duration = Duration::from_mins(1);
@@ -115,14 +115,7 @@ impl CommandLine {
     pub(super) fn labels(&self, errors: &mut Vec<ConfigError>) -> Labels {
         let mut labels = Labels::new();
         for text in &self.labels {
-            let label = match text.split_once('=') {
-                Some((name, value)) => validate_label(name, value),
-                None => Err(format!(
-                    "expected NAME=VALUE such as build=8812, found {}",
-                    quoted(text)
-                )),
-            };
-            match label {
+            match parse_label(text) {
                 Ok((name, value)) => drop(labels.insert(name, value)),
                 Err(what) => errors.push(ConfigError::new(Origin::Flag("--label"), what)),
             }

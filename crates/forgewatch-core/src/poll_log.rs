@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{EstimateSource, ForecastBasis, WaitLimit};
-use super::time::span;
+use super::time::{span, span_in_seconds};
 
 /// The record of one poll.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,16 @@ pub struct PollRecord {
     pub next_poll_ms: u64,
     /// The reason for that time.
     pub next_poll_reason: WaitReason,
+}
+
+impl PollRecord {
+    /// For people, when the next poll was planned: `at once`, `after 12s`.
+    pub fn next_poll(&self) -> String {
+        match self.next_poll_ms {
+            0 => "at once".to_owned(),
+            ms => format!("after {}", span_in_seconds(ms)),
+        }
+    }
 }
 
 /// The result of a poll, by the field names of the log record.
@@ -49,6 +59,39 @@ pub enum PollResult {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         eta_seconds: Option<i64>,
     },
+}
+
+impl PollResult {
+    /// For people: `running, 40%, ETA in 2m 10s`, or the error after its class. May quote the server.
+    pub fn text(&self) -> String {
+        match self {
+            // The message contains the HTTP status.
+            Self::Error {
+                error_message,
+                error_kind,
+                ..
+            } => format!("{error_kind}: {error_message}"),
+            Self::Status {
+                state,
+                progress,
+                eta_seconds,
+            } => {
+                let mut parts = vec![state.as_deref().unwrap_or("unknown").to_owned()];
+                parts.extend(progress.map(|percent| format!("{percent}%")));
+                parts.extend(eta_seconds.map(eta));
+                parts.join(", ")
+            }
+        }
+    }
+}
+
+fn eta(seconds: i64) -> String {
+    let span = span_in_seconds(seconds.unsigned_abs().saturating_mul(1_000));
+    if seconds < 0 {
+        format!("ETA {span} ago")
+    } else {
+        format!("ETA in {span}")
+    }
 }
 
 /// The reason for the time of the next poll.

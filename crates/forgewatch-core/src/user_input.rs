@@ -45,6 +45,20 @@ pub fn validate_label(name: &str, value: &str) -> Result<(String, String), Strin
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Parses a label, `NAME=VALUE`.
+///
+/// # Errors
+/// A message for the user.
+pub fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) => validate_label(name, value),
+        None => Err(format!(
+            "expected NAME=VALUE such as build=8812, found {}",
+            quoted(text)
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use crate::cli::args::client::ShowArgs;
 use crate::config::Env;
 use crate::control::protocol::{JobDetails, Request, Response};
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
-use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
+use forgewatch_core::poll_log::{PollRecord, WaitReason};
 use forgewatch_core::time::{rfc3339_ms, span_in_seconds};
 
 /// The number of polls details without `--json`, the newest ones.
@@ -133,42 +133,12 @@ fn event_line(record: &RawValue) -> String {
 
 /// A poll as a line: its result, and when and why the next one followed.
 fn poll_line(poll: &PollRecord) -> String {
-    let mut result = Vec::new();
-    match &poll.result {
-        // The message contains the HTTP status.
-        PollResult::Error {
-            error_message,
-            error_kind,
-            ..
-        } => result.push(format!("{error_kind}: {error_message}")),
-        PollResult::Status {
-            state,
-            progress,
-            eta_seconds,
-        } => {
-            result.push(state.as_deref().unwrap_or("unknown").to_owned());
-            result.extend(progress.map(|percent| format!("{percent}%")));
-            result.extend(eta_seconds.map(eta));
-        }
-    }
-    let then = match poll.next_poll_ms {
-        0 => "at once".to_owned(),
-        ms => format!("after {}", span_in_seconds(ms)),
-    };
     let line = format!(
-        "{}  {}; next {then}: {}",
+        "{}  {}; next {}: {}",
         rfc3339_ms(poll.wall_ms),
-        result.join(", "),
+        poll.result.text(),
+        poll.next_poll(),
         poll.next_poll_reason.sentence()
     );
     sanitized(&line, LIMIT)
-}
-
-fn eta(seconds: i64) -> String {
-    let ms = seconds.unsigned_abs().saturating_mul(1_000);
-    if seconds < 0 {
-        format!("ETA {} ago", span_in_seconds(ms))
-    } else {
-        format!("ETA in {}", span_in_seconds(ms))
-    }
 }
