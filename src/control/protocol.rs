@@ -300,6 +300,9 @@ pub struct JobSummary {
     /// Whole percent, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<u8>,
+    /// Whole percent that the job has probably reached since its last status; absent without a progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_progress: Option<u8>,
     #[serde(flatten)]
     pub left: TimeLeft,
     /// Time until the next poll; absent once the watch has ended.
@@ -309,6 +312,9 @@ pub struct JobSummary {
     pub requests: u32,
     /// Whether polling has failed for `unreachable_after`.
     pub unreachable: bool,
+    /// Whether the job has not changed for `stalled_after`.
+    #[serde(default)]
+    pub stalled: bool,
     /// Why the job cannot be polled; absent after a poll that worked. Untrusted text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
@@ -324,6 +330,18 @@ pub struct JobSummary {
     /// Time of the end of the watch, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at_ms: Option<i64>,
+}
+
+impl JobSummary {
+    /// For people: the outcome, `unreachable`, the state, or `starting` before the first status.
+    pub fn state_or_outcome(&self) -> &str {
+        match (&self.outcome, self.unreachable, &self.state) {
+            (Some(outcome), ..) => outcome,
+            (None, true, _) => "unreachable",
+            (None, false, Some(state)) => state,
+            (None, false, None) => "starting",
+        }
+    }
 }
 
 /// A watch in detail.

@@ -93,10 +93,15 @@ fn summary(report: WatchReport) -> JobSummary {
             .unwrap_or_default(),
         state: watch.state().map(|state| state.as_str().to_owned()),
         progress: watch.progress().map(whole_percent),
+        estimated_progress: running.and_then(|watch| {
+            let estimated = left.estimated_progress(watch.progress()?, watch.since_status(at));
+            Some(whole_percent(estimated))
+        }),
         left,
         next_poll_ms: running.map(|watch| millis(watch.next_poll_in(at))),
         requests: watch.requests(),
         unreachable: report.is_running && watch.is_unreachable(),
+        stalled: report.is_running && watch.is_stalled(),
         error_message: error.map(|(_, message)| message.to_owned()),
         error_kind: error.map(|(kind, _)| kind.to_string()),
         outcome: report.outcome,

@@ -77,14 +77,8 @@ fn job_table(
     table(&head, rows.collect(), terminal)
 }
 
-/// The state or outcome, or `unreachable`.
 pub(super) fn state(job: &JobSummary) -> String {
-    match (&job.outcome, job.unreachable, &job.state) {
-        (Some(outcome), ..) => sanitized(outcome, LIMIT),
-        (None, true, _) => "unreachable".to_owned(),
-        (None, false, Some(state)) => sanitized(state, LIMIT),
-        (None, false, None) => "starting".to_owned(),
-    }
+    sanitized(job.state_or_outcome(), LIMIT)
 }
 
 pub(super) fn labels(job: &JobSummary) -> String {

@@ -18,6 +18,7 @@ fn summary() -> JobSummary {
         labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
         state: Some("running".to_owned()),
         progress: Some(40),
+        estimated_progress: Some(64),
         left: TimeLeft {
             eta_seconds: Some(120),
             estimate_low_ms: Some(100_000),
@@ -26,6 +27,7 @@ fn summary() -> JobSummary {
         next_poll_ms: Some(12_000),
         requests: 7,
         unreachable: false,
+        stalled: false,
         error_message: None,
         error_kind: None,
         outcome: None,
@@ -203,7 +205,7 @@ fn job_details_are_one_object_and_survive_a_round_trip() {
         }],
     };
     let text = serde_json::to_string(&Response::Job(Box::new(details))).unwrap();
-    insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"eta_seconds":120,"estimate_low_ms":100000,"estimate_high_ms":160000,"next_poll_ms":12000,"requests":7,"unreachable":false,"started_at_ms":1800000000000,"next_poll_reason":{"kind":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"state":"failed","error_message":"exit status 1"}]}}"#);
+    insta::assert_snapshot!(text, @r#"{"job":{"job":"diff/1234","watch":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","labels":{"build":"8812"},"state":"running","progress":40,"estimated_progress":64,"eta_seconds":120,"estimate_low_ms":100000,"estimate_high_ms":160000,"next_poll_ms":12000,"requests":7,"unreachable":false,"stalled":false,"started_at_ms":1800000000000,"next_poll_reason":{"kind":"retry_after"},"events":[{"timestamp":"2027-01-15T08:00:00.000Z","event_type":"job.watching"}],"polls":[],"deliveries":[{"id":"a5-1/chat","hook":"chat","event_type":"job.watching","job":"diff/1234","attempts":8,"state":"failed","error_message":"exit status 1"}]}}"#);
     let Response::Job(parsed) = serde_json::from_str(&text).unwrap() else {
         panic!("{text}");
     };
