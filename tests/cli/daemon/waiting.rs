@@ -156,7 +156,7 @@ fn without_a_daemon_a_wait_gives_up() {
 /// `WAIT_KILLS` sets how often the daemon is killed; five waits reconnect each time.
 #[test]
 fn waits_survive_kills_reloads_and_a_new_start_of_the_daemon() {
-    let kills = env::var("WAIT_KILLS").map_or(10, |text| text.parse().unwrap());
+    let kills = env::var("WAIT_KILLS").map_or(50, |text| text.parse().unwrap());
     let jobs: Vec<String> = (1..=5).map(|id| format!("diff/{id}")).collect();
     let script: String = jobs
         .iter()

@@ -1,0 +1,113 @@
+//! Many `wait`s on a daemon with many jobs.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use forgewatch_sim::{Script, Server};
+use serde_json::Value;
+
+use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, gaps, start};
+use crate::load;
+
+const WAITS: u64 = 200;
+/// From the start of the daemon until the first of the waited jobs ends, besides the warm-up: all waits are connected.
+const CONNECT_MS: u64 = 60_000;
+/// Between the ends of two jobs.
+const END_INTERVAL_MS: u64 = 200;
+const MAX_DELAY_MS: u128 = 50;
+const MAX_GROWTH_KIB: u64 = 20 << 10;
+
+#[test]
+fn two_hundred_waits_end_with_their_jobs_and_cost_the_daemon_little() {
+    if load().is_none() {
+        return;
+    }
+    let server = Server::start(Script::parse(&jobs()).unwrap()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (daemon, _) = start(home.path(), &server.base_url());
+    let before = Usage::of(&daemon).rss_kib;
+    let mut waits: Vec<Wait> = (1..=WAITS).map(|n| Wait::start(home.path(), n)).collect();
+    for wait in &mut waits {
+        wait.await_first_line();
+    }
+    let grown = Usage::of(&daemon).rss_kib.saturating_sub(before);
+    let ends: Vec<JoinHandle<u128>> = (waits.into_iter())
+        .map(|wait| thread::spawn(|| wait.delay_of_end()))
+        .collect();
+    let mut delays: Vec<u128> = ends.into_iter().map(|end| end.join().unwrap()).collect();
+    delays.sort_unstable();
+    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
+    let (p50, p99, worst) = (at(0.5), at(0.99), at(1.0));
+    let _ = writeln!(
+        io::stderr(),
+        "{WAITS} waits, {JOBS} jobs: a wait ends {p50} ms (p50), {p99} ms (p99), {worst} ms (worst) after its event; \
+         the daemon's RSS grows by {grown} KiB"
+    );
+    assert!(p99 < MAX_DELAY_MS, "p99 of the delay: {p99} ms");
+    assert!(grown < MAX_GROWTH_KIB, "grew by {grown} KiB");
+    // A wait has neither address nor credentials of the API, and makes the daemon poll no job sooner.
+    let soonest = gaps(&server.log(), 0).into_iter().min().unwrap();
+    assert!(soonest >= INTERVAL_MS, "polled again after {soonest} ms");
+}
+
+/// The first jobs end one after the other; the rest run longer than the test.
+fn jobs() -> String {
+    (1..=JOBS).fold(String::new(), |mut script, n| {
+        let first = u64::try_from(WARM_UP.as_millis()).unwrap() + CONNECT_MS;
+        let ms = if n <= WAITS {
+            first + n * END_INTERVAL_MS
+        } else {
+            36_000_000
+        };
+        let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
+        script
+    })
+}
+
+struct Wait {
+    child: Child,
+    records: io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Wait {
+    fn start(home: &Path, n: u64) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
+            .args(["wait", "--output", "json", "--annotations", "none"])
+            .arg(format!("diff/{n}"))
+            .env_clear()
+            .env("HOME", home)
+            .env("FORGEWATCH_SOCKET", home.join("control.sock"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let records = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, records }
+    }
+
+    /// It is written once the daemon has sent the list of jobs.
+    fn await_first_line(&mut self) {
+        let line = self.records.next().unwrap().unwrap();
+        assert!(line.contains("watch.started"), "{line}");
+    }
+
+    /// From the time stamp of the job's end, which is before its commit, to the end of the process, in milliseconds.
+    fn delay_of_end(mut self) -> u128 {
+        let mut ended_at = None;
+        for line in self.records {
+            let record: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if record["event_type"] == "job.completed" {
+                let text = record["timestamp"].as_str().unwrap();
+                ended_at = Some(humantime::parse_rfc3339(text).unwrap());
+            }
+        }
+        let status = self.child.wait().unwrap();
+        let now = SystemTime::now();
+        assert!(status.success(), "{status}");
+        now.duration_since(ended_at.unwrap()).unwrap().as_millis()
+    }
+}
