@@ -16,6 +16,7 @@ use crate::store::{ConfigJob, DaemonStore, JobListUpdate, SavedWatch, StoreError
 use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
+use forgewatch_core::measurements::EndedJobs;
 use forgewatch_core::reconcile::{AddedBy, Reconciled, reconcile};
 use forgewatch_core::schedule::{ServerCalibration, ServerKey};
 use forgewatch_core::watch::Watch;
@@ -122,6 +123,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             outbox,
             system_events,
         } = watcher.map_err(|error| StartupError::Row(error.to_string()))?;
+        outbox.add_failed_deliveries(stored.failed_deliveries);
         let mut active = BTreeMap::new();
         for saved in stored.watches {
             engine
@@ -145,6 +147,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             unrecorded: VecDeque::new(),
             publishable: Vec::new(),
             store_failure: None,
+            ended: EndedJobs::default(),
             outcomes: FinishedCounts {
                 outcome: FinishedCounts::STOPPED,
                 ..FinishedCounts::default()

@@ -5,6 +5,7 @@
 //! socket, service manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
+mod measure;
 mod requests;
 mod watch_list;
 mod watcher;
@@ -33,6 +34,7 @@ use crate::store::{Commit, ConfigJob, DaemonStore, Store, StoreError};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
+use forgewatch_core::measurements::EndedJobs;
 use forgewatch_core::reconcile::AddedBy;
 use forgewatch_core::time::{Moment, millis};
 
@@ -65,6 +67,7 @@ pub struct Daemon<A, S, C, P> {
     /// Set once the store cannot be trusted any more.
     store_failure: Option<StoreError>,
     outcomes: FinishedCounts,
+    ended: EndedJobs,
     started: Moment,
 }
 
@@ -277,6 +280,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         };
         self.active.remove(&job);
         self.outcomes.add(outcome);
+        self.ended.on_end(job, outcome, event);
         if outcome.is_from_polling() {
             self.save_calibration();
         }

@@ -18,12 +18,19 @@ const MAX_COMMIT_RETRY: Duration = Duration::from_secs(30);
 
 impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     pub(super) fn on_poll_done(&mut self, done: PollDone) {
-        let PollDone { slot, id, result } = done;
+        let PollDone {
+            slot,
+            id,
+            started,
+            result,
+        } = done;
         let Some(result) = result else {
             return;
         };
         self.poll_aborts.remove(&slot);
         let now = self.clock.now();
+        self.measured
+            .on_result(started, now, result.as_ref().map(|_| ()));
         let outcome = PollOutcome {
             refusal_opens: !self.limits.refusal_ends,
             slot,

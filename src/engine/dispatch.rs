@@ -138,9 +138,11 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
 
     /// The watch itself decided that it is polled now.
     pub(super) fn start_poll(&mut self, slot: u32, diff_info: bool, deadline: u64, now: Moment) {
-        let Some((id, job)) = self.watches.watch(slot).map(|w| (w.id(), w.job())) else {
+        let Some(watch) = self.watches.watch(slot) else {
             return;
         };
+        let (id, job) = (watch.id(), watch.job());
+        self.measured.on_start(watch.poll_at(), now);
         self.throttle.rate_limiter.take(now.up_ms);
         self.watches.set_phase(slot, Phase::Polling { deadline });
         let (abort, registration) = AbortHandle::new_pair();
@@ -148,10 +150,12 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         let api = Rc::clone(&self.api);
         let poll = async move { api.poll(job, diff_info).await };
         let poll = Abortable::new(poll, registration);
+        let started = now.up_ms;
         self.polls.push(Box::pin(async move {
             PollDone {
                 slot,
                 id,
+                started,
                 result: poll.await.ok(),
             }
         }));

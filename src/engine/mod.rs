@@ -38,6 +38,7 @@ use crate::store::{SavedWatch, Store, StoreError};
 use forgewatch_core::event::{Event, JobMeta, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
+use forgewatch_core::measurements::{ApiState, PollMeasurements};
 use forgewatch_core::schedule::{ServerCalibration, ServerClock, ServerKey};
 use forgewatch_core::time::Moment;
 use forgewatch_core::time_left::TimeLeft;
@@ -80,11 +81,14 @@ pub struct Engine<A, S, C> {
     commits: FuturesUnordered<LocalBoxFuture<'static, CommitDone>>,
     /// Committed, not yet returned.
     publishable: VecDeque<Event>,
+    measured: PollMeasurements,
 }
 
 struct PollDone {
     slot: u32,
     id: WatchId,
+    /// When it started, by `up_ms`.
+    started: u64,
     /// None if it was aborted.
     result: Option<Result<StatusResponse, PollError>>,
 }
@@ -116,6 +120,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             poll_aborts: BTreeMap::new(),
             commits: FuturesUnordered::new(),
             publishable: VecDeque::new(),
+            measured: PollMeasurements::default(),
         }
     }
 
@@ -199,6 +204,24 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     /// The watches that have not ended.
     pub fn watches(&self) -> impl Iterator<Item = &Watch> {
         self.watches.watches()
+    }
+
+    /// The polls since the start.
+    pub fn measured(&self) -> &PollMeasurements {
+        &self.measured
+    }
+
+    pub fn api_state(&self, now: Moment) -> ApiState {
+        let breaker = &self.throttle.circuit_breaker;
+        let (is_down, paused_until) = (breaker.is_down(), breaker.paused_until(now.up_ms));
+        let left = |until: u64| now.plus(Duration::from_millis(until - now.up_ms)).wall_ms;
+        ApiState {
+            is_down,
+            paused_until_wall_ms: paused_until.map(left),
+            error: (is_down || paused_until.is_some())
+                .then(|| breaker.last_error().cloned())
+                .flatten(),
+        }
     }
 
     pub fn calibration(&self) -> &ServerCalibration {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -21,6 +22,7 @@ use forgewatch_core::delivery::{
     PayloadError, Queue, Settlement,
 };
 use forgewatch_core::event::{Event, EventType};
+use forgewatch_core::measurements::{AttemptMeasurements, DeliveryCounts};
 use forgewatch_core::retry;
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::time::Moment;
@@ -48,14 +50,16 @@ pub struct Dispatcher<S, C, P> {
     is_stopping: bool,
     /// One per running attempt: dropping it stops the attempt. In order, so that a simulation can be replayed.
     stops: BTreeMap<DeliveryId, oneshot::Sender<Infallible>>,
+    /// Of each configured hook.
+    measured: BTreeMap<Arc<str>, AttemptMeasurements>,
 }
 
 /// Result of work under way.
 enum Completion {
     /// The beginning of an attempt was committed, or not.
     Begun(Attempt, Result<(), StoreError>),
-    /// An attempt has ended.
-    Attempted(DeliveryId, AttemptResult),
+    /// An attempt has ended that began at this `up_ms`.
+    Attempted(DeliveryId, u64, AttemptResult),
     /// The change after it was committed, with the event of its failure, or not.
     Settled(Settlement, Result<Option<Box<Event>>, StoreError>),
 }
@@ -76,6 +80,7 @@ where
     ) -> Self {
         let rules = rules(specs);
         let queue = Queue::new(&rules);
+        let measured = measurements(&rules, &BTreeMap::new());
         outbox.configure(rules);
         Self {
             queue,
@@ -90,6 +95,7 @@ where
             is_draining: false,
             is_stopping: false,
             stops: BTreeMap::new(),
+            measured,
         }
     }
 
@@ -106,6 +112,7 @@ where
     pub fn configure(&mut self, specs: &[HookSpec], executor: P) {
         let rules = rules(specs);
         self.queue.configure(&rules);
+        self.measured = measurements(&rules, &self.measured);
         self.outbox.configure(rules);
         self.executor = executor;
     }
@@ -117,6 +124,21 @@ where
 
     pub fn open_count(&self) -> usize {
         self.queue.open_count() + self.outbox.enqueued_count()
+    }
+
+    /// The deliveries by state; those that no queue has taken yet are pending.
+    pub fn delivery_counts(&self) -> DeliveryCounts {
+        let running = self.queue.running_count();
+        DeliveryCounts {
+            pending: self.open_count().saturating_sub(running),
+            running,
+            ..self.outbox.ended_deliveries()
+        }
+    }
+
+    /// The attempts of each configured hook since the start.
+    pub fn measured(&self) -> &BTreeMap<Arc<str>, AttemptMeasurements> {
+        &self.measured
     }
 
     fn has_no_open_delivery(&self) -> bool {
@@ -247,7 +269,12 @@ where
                 tracing::debug!(target: "forgewatch::hooks", delivery = %id, %error, "the beginning of an attempt could not be committed; retrying");
                 self.queue.requeue(&id, now.plus(COMMIT_RETRY), None);
             }
-            Completion::Attempted(id, result) => self.attempted(id, result, now),
+            Completion::Attempted(id, began, result) => {
+                if let Some(measured) = self.measured.get_mut(&id.hook) {
+                    measured.on_result(now.up_ms.saturating_sub(began), &result);
+                }
+                self.attempted(id, result, now);
+            }
             Completion::Settled(settlement, Ok(event)) => {
                 self.queue.apply(&settlement.change);
                 self.unpublished.extend(event.map(|event| *event));
@@ -270,9 +297,9 @@ where
             return self.queue.requeue(&id, now.plus(COMMIT_RETRY), None);
         };
         self.stops.insert(id.clone(), stop);
-        self.attempts.push(Box::pin(
-            async move { Completion::Attempted(id, running.await) },
-        ));
+        self.attempts.push(Box::pin(async move {
+            Completion::Attempted(id, now.up_ms, running.await)
+        }));
     }
 
     fn attempted(&mut self, id: DeliveryId, result: AttemptResult, now: Moment) {
@@ -307,6 +334,20 @@ where
 
 fn rules(specs: &[HookSpec]) -> Vec<HookRules> {
     specs.iter().map(|spec| spec.rules.clone()).collect()
+}
+
+/// Empty measurements of new hooks, and those so far of the others.
+fn measurements(
+    rules: &[HookRules],
+    old: &BTreeMap<Arc<str>, AttemptMeasurements>,
+) -> BTreeMap<Arc<str>, AttemptMeasurements> {
+    let names = rules.iter().map(|rules| Arc::clone(&rules.name));
+    names
+        .map(|name| {
+            let measured = old.get(&name).cloned().unwrap_or_default();
+            (name, measured)
+        })
+        .collect()
 }
 
 type InFlight = FuturesUnordered<LocalBoxFuture<'static, Completion>>;

@@ -9,10 +9,13 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::engine::Clock;
 use crate::store::{Commit, PollSample, Store, StoreError};
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow, EventPayload, HookRules, Routes};
 use forgewatch_core::event::Event;
+use forgewatch_core::measurements::{CommitMeasurements, DeliveryCounts};
 use forgewatch_core::time::Moment;
 
 /// Clones share everything.
@@ -30,8 +33,33 @@ struct OutboxState {
     routes: Routes,
     /// Committed, and not yet taken by the dispatcher.
     enqueued: Vec<Enqueued>,
-    /// Why the last commit failed, if it did.
-    obstacle: Option<Obstacle>,
+    /// Why the last commit failed, if it did, and since when commits fail for that reason.
+    obstacle: Option<(Obstacle, Instant)>,
+    commits: CommitMeasurements,
+    deliveries: DeliveryCounts,
+}
+
+impl OutboxState {
+    /// Commits fail for another reason from now on, or succeed. Returns what changed: the old reason.
+    fn set_obstacle(&mut self, obstacle: Option<Obstacle>) -> Option<Obstacle> {
+        let old = self.obstacle;
+        if old.map(|(old, _)| old) != obstacle {
+            self.commits = self.commits();
+            self.obstacle = obstacle.map(|obstacle| (obstacle, Instant::now()));
+        }
+        old.map(|(old, _)| old)
+    }
+
+    /// The commits, with the time of the present obstacle.
+    fn commits(&self) -> CommitMeasurements {
+        let mut commits = self.commits.clone();
+        match self.obstacle {
+            Some((Obstacle::FullDisk, since)) => commits.disk_full += since.elapsed(),
+            Some((Obstacle::LockedFile, since)) => commits.locked += since.elapsed(),
+            None => {}
+        }
+        commits
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +114,25 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         self.state.borrow().enqueued.len()
     }
 
+    /// Adds failed deliveries of an earlier process.
+    pub fn add_failed_deliveries(&self, count: usize) {
+        self.state.borrow_mut().deliveries.failed += count;
+    }
+
+    /// The deliveries that have failed or ended otherwise.
+    pub(super) fn ended_deliveries(&self) -> DeliveryCounts {
+        self.state.borrow().deliveries
+    }
+
+    /// The commits since the start.
+    pub fn commits(&self) -> CommitMeasurements {
+        self.state.borrow().commits()
+    }
+
     fn log_error(&self, committed: &Result<(), StoreError>) {
         let mut state = self.state.borrow_mut();
         match committed {
-            Ok(()) => match mem::take(&mut state.obstacle) {
+            Ok(()) => match state.set_obstacle(None) {
                 Some(Obstacle::FullDisk) => {
                     tracing::info!(target: "forgewatch::hooks", "disk space is available again: publishing the delayed events");
                 }
@@ -99,12 +142,12 @@ impl<S: Store, C: Clock> Outbox<S, C> {
                 None => {}
             },
             Err(error @ StoreError::Unavailable(_)) => {
-                if state.obstacle.replace(Obstacle::FullDisk) != Some(Obstacle::FullDisk) {
+                if state.set_obstacle(Some(Obstacle::FullDisk)) != Some(Obstacle::FullDisk) {
                     tracing::error!(target: "forgewatch::hooks", %error, "disk full: no event is published and no hook is started until there is space; polling continues");
                 }
             }
             Err(error @ StoreError::Locked(_)) => {
-                if state.obstacle.replace(Obstacle::LockedFile) != Some(Obstacle::LockedFile) {
+                if state.set_obstacle(Some(Obstacle::LockedFile)) != Some(Obstacle::LockedFile) {
                     tracing::error!(target: "forgewatch::hooks", %error, "state file locked: no event is published and no hook is started until it is unlocked; polling continues");
                 }
             }
@@ -149,6 +192,7 @@ impl<S: Store, C: Clock> Store for Outbox<S, C> {
         let deliveries = self.deliveries(commit.events)?;
         let rows = deliveries.iter().map(|(row, _)| row.clone());
         commit.deliveries.extend(rows);
+        let (changes, began) = (commit.changes, Instant::now());
         let committed = self.store.commit(commit).await;
         self.log_error(&committed);
         committed?;
@@ -158,7 +202,13 @@ impl<S: Store, C: Clock> Store for Outbox<S, C> {
             payload,
             at,
         });
-        self.state.borrow_mut().enqueued.extend(enqueued);
+        let mut state = self.state.borrow_mut();
+        state.enqueued.extend(enqueued);
+        let duration = began.elapsed().as_secs_f64();
+        state.commits.duration.observe(duration);
+        for change in changes {
+            state.deliveries.on_change(change);
+        }
         Ok(())
     }
 

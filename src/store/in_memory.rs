@@ -34,11 +34,14 @@ impl InMemoryStore {
     pub fn load(&self) -> StoredState {
         let content = self.0.borrow();
         let running = |w: &&SavedWatch| w.ended_wall_ms.is_none();
+        let failed = content.deliveries.iter();
+        let failed = failed.filter(|d| matches!(d.state, DeliveryState::Failed(_)));
         StoredState {
             watches: content.watches.iter().filter(running).cloned().collect(),
             config_jobs: content.config_jobs.clone(),
             calibration: content.calibration.clone(),
             deliveries: content.deliveries(|d| matches!(d.state, DeliveryState::Pending { .. })),
+            failed_deliveries: failed.count(),
         }
     }
 }

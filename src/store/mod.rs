@@ -97,9 +97,10 @@ pub struct StoredState {
     pub config_jobs: Vec<ConfigJob>,
     /// As it was saved.
     pub calibration: Option<String>,
-    /// Pending deliveries, those of an interrupted attempt included, oldest first. There can be any number of failed
-    /// ones; [`DaemonStore::failed_deliveries`] reads them.
+    /// Pending deliveries, those of an interrupted attempt included, oldest first.
     pub deliveries: Vec<DeliveryRow>,
+    /// The number of failed ones; [`DaemonStore::failed_deliveries`] reads them.
+    pub failed_deliveries: usize,
 }
 
 /// What the engine and the hooks need of a store: writing.

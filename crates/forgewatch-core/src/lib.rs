@@ -19,6 +19,7 @@
 //!
 //! Everything else:
 //! - [`job`] names jobs, their states and the outcomes of a watch.
+//! - [`measurements`] counts what forgewatch does, for operators.
 //! - [`limits`] holds the settings of watches.
 //! - [`reconcile`] compares the jobs of the configuration file with the list that was last applied.
 //! - [`wait`] decides what a client that waits for jobs of a daemon still waits for.
@@ -36,6 +37,7 @@ pub mod event;
 pub mod format;
 pub mod job;
 pub mod limits;
+pub mod measurements;
 pub mod poll_log;
 pub mod rate_limiter;
 pub mod reconcile;

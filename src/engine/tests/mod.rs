@@ -1,5 +1,6 @@
 //! The engine in virtual time, with an API made from a closure and a store that can fail.
 
+mod measured;
 mod outage;
 mod unrecorded;
 

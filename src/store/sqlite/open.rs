@@ -61,6 +61,7 @@ fn load(file: &Path, migrations: &[Migration]) -> Result<(Connection, StoredStat
         config_jobs: watches::config_jobs(&db)?,
         calibration: watches::load_calibration(&db)?,
         deliveries: events::pending_deliveries(&db)?,
+        failed_deliveries: events::failed_deliveries(&db, 0)?.1,
     };
     Ok((db, state))
 }

@@ -105,6 +105,11 @@ impl CircuitBreaker {
         self.last_error.as_ref()
     }
 
+    /// When the pause ends that the server requested; None without a pause.
+    pub fn paused_until(&self, now: u64) -> Option<u64> {
+        (self.paused_until > now).then_some(self.paused_until)
+    }
+
     /// Whether the API as a whole is down.
     pub fn is_down(&self) -> bool {
         self.outage.is_some()

@@ -12,7 +12,7 @@ use crate::event::{EventFields, EventId, FailedDelivery, WatchId};
 pub(super) struct HookQueue {
     /// None once the hook has left the configuration.
     pub(super) rules: Option<HookRules>,
-    running: usize,
+    pub(super) running: usize,
     lanes: BTreeMap<WatchId, Lane>,
     /// Pending heads of lanes in the order of their turns: due, order, watch.
     ready: BTreeSet<(u64, u64, WatchId)>,

@@ -194,6 +194,11 @@ impl Queue {
         self.hooks.values().map(|hook| hook.events().count()).sum()
     }
 
+    /// Number of deliveries with an attempt under way.
+    pub fn running_count(&self) -> usize {
+        self.hooks.values().map(|hook| hook.running).sum()
+    }
+
     /// Whether a hook of this name is configured.
     pub fn has_hook(&self, name: &str) -> bool {
         self.hooks
