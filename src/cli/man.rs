@@ -8,7 +8,8 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::args::Cli;
+use super::args::{Cli, ManArgs};
+use crate::app::command_error::CommandError;
 use crate::config::manual;
 
 /// The files of all commands, and what is in them.
@@ -32,8 +33,16 @@ const FILES: [(&str, &str); 4] = [
 const EXIT_STATUS: &str =
     "0 if all went well, 1 if it could not be done, 2 after a usage or configuration error.";
 
+/// `forgewatch man`.
+pub(super) fn run(args: &ManArgs) -> Result<(), CommandError> {
+    write_pages(&args.dir).map_err(|e| {
+        let dir = args.dir.display();
+        CommandError::failed(format!("{dir}: {e}; use a writable directory"))
+    })
+}
+
 /// Writes one page per command, and one for the configuration file.
-pub(super) fn write_pages(dir: &Path) -> io::Result<()> {
+fn write_pages(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();

@@ -4,7 +4,7 @@
 pub mod args;
 mod check;
 pub mod client;
-mod generate;
+mod completions;
 mod man;
 mod simulate;
 mod state;
@@ -39,6 +39,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
             Err(error) => print_usage(&error),
         };
     }
+    if completions::complete(&args, env) {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -71,8 +74,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         Command::Reload(args) => exit(client::reload(&args, env)),
         Command::Hooks(args) => exit(client::hooks::run(&args, env)),
         Command::State(args) => exit(state::run(&args)),
-        Command::Completions(args) => exit(generate::completions(&args)),
-        Command::Man(args) => exit(generate::man(&args)),
+        Command::Completions(args) => exit(completions::print_script(&args)),
+        Command::Man(args) => exit(man::run(&args)),
     }
 }
 

@@ -293,5 +293,18 @@ fn socket_from_file(source: &ConfigFile) -> Result<Option<(PathBuf, Origin)>, Co
     Ok(Some((source.folder().join(path), origin)))
 }
 
+/// The names of the hooks in the file at `config` or a default path, whatever else is wrong in it.
+pub fn hook_names(config: Option<&Path>, env: &Env) -> Vec<String> {
+    let Ok(Some(source)) = file::config(config, env) else {
+        return Vec::new();
+    };
+    let (tree, _) = DeTable::parse_recoverable(&source.text);
+    let hooks = tree.get_ref().get("hooks");
+    let hooks = hooks.and_then(|hooks| hooks.get_ref().as_array());
+    let names = hooks.into_iter().flat_map(|hooks| hooks.iter());
+    let names = names.filter_map(|hook| hook.get_ref().as_table()?.get("name")?.get_ref().as_str());
+    names.map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod shipped_tests;

@@ -1,8 +1,6 @@
-//! Flags given twice, short flags, color, and completions in real shells.
+//! Flags given twice, short flags, color.
 
-use std::process::Command;
-
-use crate::fixture::{Sandbox, SimFixture, faulty, job};
+use crate::fixture::{SimFixture, faulty, job};
 
 #[test]
 fn of_a_flag_given_twice_the_last_counts() {
@@ -113,52 +111,4 @@ fn columns_align_for_long_job_names() {
         .collect();
     assert_eq!(columns.len(), 2, "{}", done.stdout);
     assert_eq!(columns[0], columns[1], "{}", done.stdout);
-}
-
-#[test]
-fn completions_offer_neither_hidden_commands_nor_files_for_jobs() {
-    let sandbox = Sandbox::new();
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = sandbox
-            .program(&["completions", shell])
-            .run()
-            .expect(0)
-            .stdout;
-        assert!(!script.contains("hook-supervisor"), "{shell}");
-    }
-    let script = sandbox
-        .program(&["completions", "bash"])
-        .run()
-        .expect(0)
-        .stdout;
-    let script = sandbox.file("completions", script);
-    sandbox.file("a-file", "");
-    let complete = |words: &str| {
-        // `compopt` works only while a real completion runs.
-        let run = format!(
-            "compopt() {{ echo \"compopt $*\"; }}; source {}; complete -p forgewatch; COMP_WORDS=({words}); \
-             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _forgewatch forgewatch \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"replies: ${{COMPREPLY[@]}}\"",
-            script.display()
-        );
-        let mut bash = Command::new("bash");
-        bash.args(["--norc", "-c", &run])
-            .current_dir(sandbox.path(""));
-        let output = bash.output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    for words in [
-        "forgewatch add ''",
-        "forgewatch watch ''",
-        "forgewatch show ''",
-        "forgewatch watch --diff ''",
-    ] {
-        let text = complete(words);
-        assert!(
-            !text.contains("a-file") && !text.contains("default"),
-            "{words}: {text}"
-        );
-    }
-    assert!(complete("forgewatch watch --config ''").contains("a-file"));
-    assert!(complete("forgewatch state check ''").contains("-o default"));
-    assert!(complete("forgewatch watch --output ''").contains("quiet"));
 }

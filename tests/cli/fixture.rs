@@ -50,7 +50,12 @@ impl Sandbox {
 
     /// The program with these arguments and the credentials of the simulator, in an otherwise empty environment.
     pub(crate) fn program<S: AsRef<OsStr>>(&self, args: &[S]) -> CliCommand {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_forgewatch"));
+        self.command(env!("CARGO_BIN_EXE_forgewatch"), args)
+    }
+
+    /// The same for another program.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, program: &str, args: &[S]) -> CliCommand {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env_clear()

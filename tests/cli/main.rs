@@ -11,6 +11,7 @@ mod bodies;
 mod cache;
 mod ci;
 mod command_line;
+mod completions;
 mod daemon;
 mod demo;
 mod exit_status;

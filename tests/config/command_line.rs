@@ -236,7 +236,7 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = fixture.run(&["completions", shell]);
         assert!(output.starts_with("exit status 0\n"), "{output}");
-        assert!(output.contains("squashed-as"), "{shell}: {output}");
+        assert!(output.contains("_FORGEWATCH_COMPLETE"), "{shell}: {output}");
     }
 }
 
