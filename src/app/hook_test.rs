@@ -23,8 +23,8 @@ pub fn run(
     let watch = new_watch_id().map_err(CommandError::internal)?;
     let report = block_on(async {
         let now = SystemClock::start().now().wall_ms;
-        let instance = settings.limits.instance.clone();
-        let test = actions.test(&settings.hooks, request, watch, now, instance)?;
+        let origin = settings.limits.origin.clone();
+        let test = actions.test(&settings.hooks, request, watch, now, origin)?;
         Ok(test.await)
     });
     report

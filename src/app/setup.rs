@@ -9,6 +9,7 @@ use crate::config::settings::{OutputFormat, Settings};
 use crate::config::{ConfigErrors, Env, Loaded};
 use crate::http_client::check_ca_file;
 use crate::report::{OutputMode, Report, StreamInfo, Streams, diagnostics};
+use forgewatch_core::event::TRACEPARENT;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::ErrorKind;
 
@@ -97,6 +98,9 @@ pub(super) fn start_report(
     let report = Report::start(mode, streams.style(mode), Streams::standard())
         .map_err(CommandError::internal)?;
     diagnostics::install(report.diagnostics(), filter).map_err(CommandError::usage)?;
+    if let Err(error) = env.trace() {
+        tracing::warn!(target: "forgewatch::watch", %error, "{TRACEPARENT} ignored");
+    }
     Ok(report)
 }
 

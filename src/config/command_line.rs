@@ -19,6 +19,7 @@ use super::settings::{
 };
 use super::value;
 use crate::hooks::HookSpec;
+use forgewatch_core::event::EventOrigin;
 use forgewatch_core::format::Format;
 use forgewatch_core::job::{JobKind, JobRef, JobSpec};
 use forgewatch_core::user_input::{parse_label, quoted};
@@ -221,7 +222,10 @@ pub fn wait(command_line: &CommandLine, env: &Env) -> Result<WaitSettings, Confi
     Ok(WaitSettings {
         jobs: named.into_iter().map(|spec| spec.job).collect(),
         labels,
-        instance: value::host_name().into(),
+        origin: EventOrigin {
+            instance: Some(value::host_name().into()),
+            trace: env.trace().ok().flatten(),
+        },
         options,
         give_up_after,
         output,

@@ -8,7 +8,8 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::error::{ConfigError, Origin};
-use forgewatch_core::delivery::EVENT_VARIABLES;
+use forgewatch_core::delivery::{EVENT_VARIABLES, LABEL_VARIABLE};
+use forgewatch_core::event::{InvalidTrace, TRACEPARENT, TraceContext};
 use forgewatch_core::user_input::quoted;
 
 pub const ACCESS_KEY: &str = "FORGEWATCH_ACCESS_KEY";
@@ -50,6 +51,16 @@ impl Env {
     /// A variable that may be passed to a hook: any except [`ACCESS_KEY`] and [`SECRET_KEY`].
     pub fn for_hook(&self, name: &str) -> Option<&OsStr> {
         self.vars.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// The trace that this process works for.
+    ///
+    /// # Errors
+    /// The variable has another format.
+    pub fn trace(&self) -> Result<Option<TraceContext>, InvalidTrace> {
+        let text = self.vars.get(OsStr::new(TRACEPARENT));
+        let text = text.map(|text| text.to_str().ok_or(InvalidTrace));
+        text.map(|text| text?.parse()).transpose()
     }
 
     /// `name` is [`ACCESS_KEY`] or [`SECRET_KEY`].
@@ -102,7 +113,8 @@ pub(super) fn variable(name: &str) -> Result<&str, String> {
     if name == ACCESS_KEY || name == SECRET_KEY {
         return Err(format!("{name} is never passed to a hook; remove it"));
     }
-    if EVENT_VARIABLES.contains(&name) {
+    let mut of_events = EVENT_VARIABLES.iter().map(|(name, _)| *name);
+    if of_events.any(|known| known == name) || name.starts_with(LABEL_VARIABLE) {
         return Err(format!("{name} is set by the event; remove it"));
     }
     Ok(name)

@@ -41,7 +41,7 @@ pub(super) static SETTINGS: [Section<Settings>; 5] = [
             "up to 64 letters, digits, `.`, `_` or `-`",
             "^[A-Za-z0-9._-]{1,64}$",
             |s: &mut Settings, text| {
-                value::instance(text).map(|name| s.limits.instance = Some(name.into()))
+                value::instance(text).map(|name| s.limits.origin.instance = Some(name.into()))
             },
         )
         .doc("Name of this forgewatch in records, and in the `source` of events for hooks")

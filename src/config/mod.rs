@@ -139,6 +139,8 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
         job.labels.extend(labels.clone());
     }
     let one_shot = command_line.one_shot(mode, &mut errors);
+    // `start_report` warns about an invalid one.
+    layers.settings.limits.origin.trace = env.trace().ok().flatten();
     layers.settings.api.proxy = find_proxy(&layers.settings.api.base_url, env, &mut errors);
     for hook in &mut hooks {
         if let HookAction::Webhook(webhook) = &mut hook.action {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use url::Url;
 
+use forgewatch_core::event::EventOrigin;
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::schedule::ServerKey;
@@ -80,7 +80,10 @@ impl Settings {
             api: ApiSettings::unset(base_url),
             credentials_file: None,
             limits: Limits {
-                instance: Some(value::host_name().into()),
+                origin: EventOrigin {
+                    instance: Some(value::host_name().into()),
+                    trace: None,
+                },
                 refusal_ends: mode == RunMode::OneShot,
                 ..Limits::default()
             },
@@ -96,7 +99,7 @@ impl Settings {
 /// One sentence, with both values, for each changed key that a running daemon cannot apply.
 pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
-    let name = |settings: &Settings| settings.limits.instance.clone().unwrap_or_default();
+    let name = |settings: &Settings| settings.limits.origin.instance.clone().unwrap_or_default();
     let (old_name, new_name) = (name(old), name(new));
     let fixed: [(&str, &Path, &Path); 4] = [
         ("instance", Path::new(&*old_name), Path::new(&*new_name)),
@@ -175,8 +178,8 @@ pub enum Annotations {
 pub struct WaitSettings {
     pub jobs: Vec<JobRef>,
     pub labels: BTreeMap<String, String>,
-    /// The host name: the configuration file is the daemon's.
-    pub instance: Arc<str>,
+    /// By the host name: the configuration file is the daemon's.
+    pub origin: EventOrigin,
     /// Its time limit, heartbeat and judgment of outcomes.
     pub options: OneShotSettings,
     /// How long to wait for a daemon that cannot be reached; None is without end.

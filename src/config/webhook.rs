@@ -22,7 +22,9 @@ use super::value::{self, UrlPurpose};
 use crate::hooks::{HookAction, HookSpec};
 use crate::http_client::is_link_local;
 use forgewatch_core::delivery::EventPayload;
-use forgewatch_core::event::{ALL_JOB_EVENTS, Event, EventId, EventType, WatchId, matches_type};
+use forgewatch_core::event::{
+    ALL_JOB_EVENTS, Event, EventId, EventOrigin, EventType, WatchId, matches_type,
+};
 use forgewatch_core::format::{Format, TEMPLATE, Template, TemplateError};
 use forgewatch_core::job::{JobId, JobKind, JobRef};
 
@@ -104,7 +106,7 @@ fn samples(on: &[String], labels: &Labels) -> Vec<EventPayload> {
                 watch: WatchId([0; 16]),
                 seq: 1,
             };
-            let sample = Event::sample(id, kind, 0, job, labels.clone(), None);
+            let sample = Event::sample(id, kind, 0, job, labels.clone(), EventOrigin::default());
             EventPayload::of(&sample, "forgewatch").ok()
         })
     };

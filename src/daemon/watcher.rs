@@ -42,9 +42,10 @@ impl<A: Api, S: Store + Clone, C: Clock, P: Executor> Watcher<A, S, C, P> {
     /// A stored delivery is unreadable.
     pub fn new(parts: WatcherParts<A, S, C, P>) -> Result<Self, PayloadError> {
         let clock = parts.clock;
-        let instance = parts.limits.instance.clone();
-        let name = (instance.as_deref()).map_or_else(|| parts.id.to_string(), str::to_owned);
-        let system_events = Rc::new(SystemEvents::new(parts.id, instance, clock.clone()));
+        let origin = parts.limits.origin.clone();
+        let name = origin.instance.as_deref();
+        let name = name.map_or_else(|| parts.id.to_string(), str::to_owned);
+        let system_events = Rc::new(SystemEvents::new(parts.id, origin, clock.clone()));
         let outbox = Outbox::new(parts.store, clock.clone(), &name);
         let mut hooks = Dispatcher::new(
             parts.hooks,

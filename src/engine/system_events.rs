@@ -1,9 +1,8 @@
 //! The events about forgewatch itself, such as `watch.started` and `hook.failed`.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
-use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
+use forgewatch_core::event::{Event, EventFields, EventId, EventOrigin, EventType, WatchId};
 
 use super::Clock;
 
@@ -11,17 +10,17 @@ use super::Clock;
 #[derive(Debug)]
 pub struct SystemEvents<C> {
     id: WatchId,
-    instance: Option<Arc<str>>,
+    origin: EventOrigin,
     seq: Cell<u32>,
     clock: C,
 }
 
 impl<C: Clock> SystemEvents<C> {
-    /// `id` is random; `instance` is the name of this forgewatch.
-    pub fn new(id: WatchId, instance: Option<Arc<str>>, clock: C) -> Self {
+    /// `id` is random; `origin` is that of all events of this process.
+    pub fn new(id: WatchId, origin: EventOrigin, clock: C) -> Self {
         Self {
             id,
-            instance,
+            origin,
             seq: Cell::new(0),
             clock,
         }
@@ -45,7 +44,7 @@ impl<C: Clock> SystemEvents<C> {
             job: None,
             meta: None,
             fields: EventFields {
-                instance: self.instance.clone(),
+                origin: self.origin.clone(),
                 ..fields
             },
         }

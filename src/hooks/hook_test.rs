@@ -12,7 +12,7 @@ use super::{HookSpec, exec};
 use forgewatch_core::delivery::{
     Attempt, AttemptResult, DeliveryId, EventPayload, HookTestReport, HookTestRequest,
 };
-use forgewatch_core::event::{Event, EventId, EventType, WatchId, matches_type};
+use forgewatch_core::event::{Event, EventId, EventOrigin, EventType, WatchId, matches_type};
 use forgewatch_core::job::JobKind;
 use forgewatch_core::time::millis;
 use forgewatch_core::user_input::{nearest, quoted};
@@ -28,14 +28,14 @@ impl Actions {
         request: &HookTestRequest,
         watch: WatchId,
         wall_ms: i64,
-        instance: Option<Arc<str>>,
+        origin: EventOrigin,
     ) -> Result<LocalBoxFuture<'static, HookTestReport>, String> {
         let found = specs.iter().find(|spec| *spec.rules.name == *request.hook);
         let action = self.get(&request.hook);
         let (Some(spec), Some(action)) = (found, action) else {
             return Err(unknown_hook(specs, &request.hook));
         };
-        let payload = Arc::new(payload(spec, request, watch, wall_ms, instance)?);
+        let payload = Arc::new(payload(spec, request, watch, wall_ms, origin)?);
         let id = DeliveryId {
             event: payload.id(),
             hook: Arc::clone(&spec.rules.name),
@@ -110,7 +110,7 @@ fn payload(
     request: &HookTestRequest,
     watch: WatchId,
     wall_ms: i64,
-    instance: Option<Arc<str>>,
+    origin: EventOrigin,
 ) -> Result<EventPayload, String> {
     let rules = &spec.rules;
     let receives = |kind: &EventType| rules.on.iter().any(|on| matches_type(on, kind.as_str()));
@@ -129,8 +129,8 @@ fn payload(
             .parse()
             .map_err(|_| "no such job")?,
     };
-    let name = instance.clone();
+    let name = origin.instance.clone();
     let id = EventId { watch, seq: 1 };
-    let event = Event::sample(id, kind, wall_ms, job, rules.labels.clone(), instance);
+    let event = Event::sample(id, kind, wall_ms, job, rules.labels.clone(), origin);
     EventPayload::of(&event, name.as_deref().unwrap_or("forgewatch")).map_err(|e| e.to_string())
 }

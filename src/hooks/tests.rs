@@ -14,7 +14,7 @@ use forgewatch_core::delivery::fixtures::{event, hook};
 use forgewatch_core::delivery::{
     Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, OpenState,
 };
-use forgewatch_core::event::{Event, WatchId};
+use forgewatch_core::event::{Event, EventOrigin, WatchId};
 use forgewatch_core::measurements::DeliveryCounts;
 use forgewatch_core::rng::SeededRng;
 
@@ -116,7 +116,11 @@ fn dispatcher_with<S: Store + Clone>(
 ) -> Dispatcher<S, SystemClock, FixedExecutor> {
     let clock = SystemClock::start();
     let outbox = Outbox::new(store, clock, "test");
-    let system_events = Rc::new(SystemEvents::new(WatchId([1; 16]), None, clock));
+    let system_events = Rc::new(SystemEvents::new(
+        WatchId([1; 16]),
+        EventOrigin::default(),
+        clock,
+    ));
     let specs = [HookSpec {
         rules: hook("h", &["job.*"], 0, 2),
         action: HookAction::Run(HookProgram {

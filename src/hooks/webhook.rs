@@ -110,7 +110,7 @@ impl Webhook {
         };
         let exchange = tokio::select! {
             biased;
-            exchange = self.send(payload.id(), &message, now) => exchange,
+            exchange = self.send(payload, &message, now) => exchange,
             _ = stop => Exchange::of(failed("interrupted", Duration::ZERO)),
         };
         Exchange {
@@ -119,11 +119,18 @@ impl Webhook {
         }
     }
 
-    async fn send(&self, event: EventId, message: &Message, now: i64) -> Exchange {
+    async fn send(&self, payload: &EventPayload, message: &Message, now: i64) -> Exchange {
+        let event = payload.id();
         // The same for every attempt, so that a receiver can discard duplicates.
         let id = event.to_string();
+        let trace = payload.trace().map(|trace| trace.to_string());
         let signature = self.signer.sign(&id, now, &message.body);
-        let request = || self.request(message, &id, now, signature.as_deref());
+        let texts = [
+            ("webhook-id", Some(&id)),
+            ("webhook-signature", signature.as_ref()),
+            ("traceparent", trace.as_ref()),
+        ];
+        let request = || self.request(message, now, texts);
         let mut lease = self.http.lease(&event);
         let mut received = None;
         let attempt = self.attempt(&event, &mut lease, request, &mut received);
@@ -166,16 +173,20 @@ impl Webhook {
         Ok(())
     }
 
-    fn request(&self, message: &Message, id: &str, now: i64, signature: Option<&str>) -> Request {
+    fn request(
+        &self,
+        message: &Message,
+        now: i64,
+        texts: [(&'static str, Option<&String>); 3],
+    ) -> Request {
         let mut request = Request::new(Method::POST, self.url.clone());
         *request.body_mut() = Some(message.body.clone().into());
         let headers = request.headers_mut();
         let kind = HeaderValue::from_static(message.content_type);
         headers.insert(CONTENT_TYPE, kind);
         headers.insert("webhook-timestamp", now.into());
-        let texts = [("webhook-id", Some(id)), ("webhook-signature", signature)];
         for (name, value) in texts {
-            // IDs and signatures are ASCII.
+            // All of them are ASCII.
             let value = value.and_then(|value| HeaderValue::from_str(value).ok());
             headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
         }

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::fixture::{CliOutput, Sandbox, SimFixture, job};
+use crate::fixture::{CliOutput, Sandbox, SimFixture, TIMEOUT, job};
+use crate::receiver::{receive, response};
 
 /// A simulated API with one quick job, and the path of a hook script.
 fn fixture(script: &str) -> (SimFixture, String) {
@@ -138,6 +139,53 @@ fn a_hook_gets_the_event_and_exactly_the_documented_environment() {
     assert!(!fixture.sandbox.path("x").exists());
     let here = fs::canonicalize(fixture.sandbox.path(".")).unwrap();
     assert_eq!(lines(&fixture, "pwd"), [here.to_str().unwrap()]);
+}
+
+#[test]
+fn labels_and_the_trace_reach_records_and_hooks() {
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let context = format!("00-{trace}-{span}-01");
+    let receiver = receive(vec![response("204 No Content", "")]);
+    let (fixture, hook) =
+        fixture("echo \"$FORGEWATCH_LABEL_APP_NAME $FORGEWATCH_LABEL_BUILD $TRACEPARENT\" > env");
+    let config = format!(
+        "[[hooks]]\nname = 'w'\non = ['job.completed']\nwebhook = '{}'\n",
+        receiver.url
+    );
+    let config = fixture.sandbox.file("fw.toml", config);
+    let on = format!("job.completed={hook}");
+    let watch = |context: &str| {
+        let config = config.to_str().unwrap();
+        let args = ["update/77", "--on-event", &on, "--config", config];
+        let labels = ["-l", "app/name=$(touch x)", "-l", "build=8812"];
+        let watch = fixture.watch(&[&args[..], &labels].concat());
+        let watch = watch.env("PATH", "/usr/bin:/bin");
+        watch.env("TRACEPARENT", context).run().expect(0)
+    };
+    for event in watch(&context).events() {
+        assert_eq!(event["trace_id"], trace, "{event}");
+        assert_eq!(event["span_id"], span, "{event}");
+        assert_eq!(event["trace_flags"], "01", "{event}");
+    }
+    assert_eq!(
+        lines(&fixture, "env"),
+        [format!("$(touch x) 8812 {context}")]
+    );
+    let request = receiver.requests.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(request.header("traceparent"), context);
+
+    let done = watch("00-4bf9-1-01");
+    assert!(
+        done.events()
+            .iter()
+            .all(|event| event["trace_id"].is_null())
+    );
+    let ignored =
+        |line: &Value| line["level"] == "WARN" && line["message"] == "TRACEPARENT ignored";
+    assert!(done.lines().iter().any(ignored), "{}", done.stdout);
+    assert_eq!(lines(&fixture, "env"), ["$(touch x) 8812 "]);
+    let request = receiver.requests.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(request.header("traceparent"), "");
 }
 
 #[test]

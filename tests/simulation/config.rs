@@ -8,6 +8,7 @@ use std::time::Duration;
 use forgewatch::engine::Throttle;
 use forgewatch::hooks::{HookAction, HookProgram, HookSpec};
 use forgewatch_core::delivery::HookRules;
+use forgewatch_core::event::EventOrigin;
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::limits::{JobFailed, Limits};
@@ -37,7 +38,7 @@ impl Config {
             jobs: Vec::new(),
             hooks: Vec::new(),
             limits: Limits {
-                instance: None,
+                origin: EventOrigin::default(),
                 schedule: ScheduleSettings {
                     policy,
                     request_cost: Duration::from_secs(rng.pick(&[1, 5, 30])),

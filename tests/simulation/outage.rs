@@ -14,7 +14,7 @@ use forgewatch::store::{
     StoredState,
 };
 use forgewatch_core::delivery::{Attempt, DeliveryId, DeliveryRow};
-use forgewatch_core::event::{Event, EventType, WatchId};
+use forgewatch_core::event::{Event, EventOrigin, EventType, WatchId};
 use forgewatch_core::job::JobSpec;
 use forgewatch_core::job::{JobRef, JobState};
 use forgewatch_core::limits::{JobFailed, Limits};
@@ -210,7 +210,7 @@ fn daemon_config(api: OutageApi) -> DaemonConfig<OutageApi, NoHooks> {
             max_requests_per_second: REQUESTS_PER_SECOND,
         },
         limits: Limits {
-            instance: None,
+            origin: EventOrigin::default(),
             schedule: ScheduleSettings {
                 policy: Policy::Inspection,
                 request_cost: Duration::from_secs(1),

@@ -1,15 +1,15 @@
 //! The settings of watches. The configuration fills them in and checks their ranges.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::event::EventOrigin;
 use super::schedule::ScheduleSettings;
 
 /// Limits and thresholds, the same for all watches of a process. `Default` is zero: the configuration sets all of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
-    /// The name of this forgewatch, for its events.
-    pub instance: Option<Arc<str>>,
+    /// Where its events come from.
+    pub origin: EventOrigin,
     /// When to poll.
     pub schedule: ScheduleSettings,
     /// `job.progressed` is emitted at every multiple of this percentage, 1 to 100.

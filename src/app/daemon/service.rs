@@ -280,10 +280,10 @@ impl Service {
         request: &HookTestRequest,
     ) -> Result<LocalBoxFuture<'static, HookTestReport>, String> {
         let watch = new_watch_id().map_err(|error| error.to_string())?;
-        let instance = self.settings.limits.instance.clone();
+        let origin = self.settings.limits.origin.clone();
         let now = SystemClock::start().now().wall_ms;
         self.actions
-            .test(&self.settings.hooks, request, watch, now, instance)
+            .test(&self.settings.hooks, request, watch, now, origin)
     }
 
     /// Applies the configuration as a whole or not at all.

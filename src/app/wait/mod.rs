@@ -57,7 +57,7 @@ pub fn run(request: WaitRequest, env: &Env) -> Result<u8, CommandError> {
     };
     let parts = WaitParts {
         socket: request.socket,
-        instance: settings.instance,
+        origin: settings.origin,
         options: settings.options,
         give_up_after: settings.give_up_after,
         any: request.any,

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -27,7 +26,9 @@ use crate::engine::{Clock, SystemClock, SystemEvents};
 use crate::os::signals::{TerminationSignal, TerminationSignals};
 use crate::report::results::RunEnd;
 use crate::report::{FRAME_INTERVAL, Report};
-use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, ParsedRecord};
+use forgewatch_core::event::{
+    Event, EventFields, EventOrigin, EventType, FinishedCounts, ParsedRecord,
+};
 use forgewatch_core::job::{JobRef, Outcome, Reason};
 use forgewatch_core::time::Moment;
 use forgewatch_core::wait::WaitSet;
@@ -40,7 +41,7 @@ const LIST_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct WaitParts {
     pub(super) socket: PathBuf,
     /// The name of this forgewatch in its own events.
-    pub(super) instance: Arc<str>,
+    pub(super) origin: EventOrigin,
     pub(super) options: OneShotSettings,
     pub(super) give_up_after: Option<Duration>,
     pub(super) any: bool,
@@ -86,7 +87,7 @@ impl WaitRun {
         let id = new_watch_id().map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
             began: clock.now(),
-            system_events: SystemEvents::new(id, Some(parts.instance.clone()), clock),
+            system_events: SystemEvents::new(id, parts.origin.clone(), clock),
             clock,
             stops: TerminationSignals::listen()?,
             stop: None,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::samples::every_event;
+use super::samples::{TRACE, every_event};
 use crate::report::sanitize::json_line;
 use forgewatch_core::event::{
-    Event, EventFields, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, MAX_LINE_BYTES,
+    Event, EventFields, EventOrigin, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag,
+    MAX_LINE_BYTES,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::schedule::Unusual;
@@ -59,7 +60,10 @@ fn fullest(kind: EventType, texts: [String; 10], labels: Vec<(String, String)>) 
     };
     let fields = EventFields {
         state: Some(JobState::Completed),
-        instance: Some("i".repeat(64).into()),
+        origin: EventOrigin {
+            instance: Some("i".repeat(64).into()),
+            trace: TRACE.parse().ok(),
+        },
         previous_state: Some(JobState::Completed),
         state_name: Some(state_name),
         progress: Some(u8::MAX),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::report::{JobRow, Style};
 use forgewatch_core::event::{
-    Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag, WatchId,
+    Event, EventFields, EventId, EventOrigin, EventType, FailedDelivery, FinishedCounts, JobMeta,
+    Lag, WatchId,
 };
 use forgewatch_core::job::{JobState, Outcome, Reason};
 use forgewatch_core::schedule::Unusual;
@@ -16,6 +17,9 @@ use forgewatch_core::verdict::ErrorKind;
 /// A `joberror` written by an attacker.
 pub(super) const HOSTILE: &str =
     "copy\n<0>forged\n::error::x ##[error]y ##teamcity[z]\x1b[2J\u{9b}1m\u{202e}txt";
+
+/// The context of a traced pipeline.
+pub(super) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// ASCII, without a terminal.
 pub(super) const PLAIN: Style = Style {
@@ -245,7 +249,10 @@ pub(super) fn every_event() -> Vec<Event> {
         last.fields.test = true;
     }
     for event in &mut events {
-        event.fields.instance = Some("build01".into());
+        event.fields.origin = EventOrigin {
+            instance: Some("build01".into()),
+            trace: TRACE.parse().ok(),
+        };
     }
     events
 }

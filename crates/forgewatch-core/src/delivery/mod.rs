@@ -31,7 +31,9 @@ use crate::job::JobKind;
 use crate::time::Moment;
 
 pub use hook_test::{HookTestReport, HookTestRequest};
-pub use payload::{EVENT_VARIABLES, EventPayload, PayloadError};
+pub use payload::{
+    EVENT_VARIABLES, EventPayload, LABEL_VARIABLE, OPTIONAL_VARIABLES, PayloadError, label_variable,
+};
 pub use queue::Queue;
 
 /// Identifies a delivery: `<event>/<hook>`, the same after a restart.

@@ -1,23 +1,53 @@
 //! What a hook receives: the event as a CloudEvents object, and as environment variables.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, EventId, EventType, LogRecord};
+use crate::event::{Event, EventId, EventType, LogRecord, TRACEPARENT, TraceContext};
 use crate::job::JobRef;
 use crate::time::rfc3339_ms;
 
-/// The environment variables that describe the event.
-pub const EVENT_VARIABLES: [&str; 10] = [
-    "FORGEWATCH_EVENT_ID",
-    "FORGEWATCH_EVENT_TYPE",
-    "FORGEWATCH_JOB",
-    "FORGEWATCH_JOB_KIND",
-    "FORGEWATCH_JOB_ID",
-    "FORGEWATCH_STATE",
-    "FORGEWATCH_PROGRESS",
-    "FORGEWATCH_ERROR",
-    "FORGEWATCH_ATTEMPT",
-    "FORGEWATCH_TEST",
+/// The environment variables that describe every event, and their meanings.
+pub const EVENT_VARIABLES: [(&str, &str); 10] = [
+    (
+        "FORGEWATCH_EVENT_ID",
+        "Id of the event, the same for every attempt: it tells an event that was processed before.",
+    ),
+    (
+        "FORGEWATCH_EVENT_TYPE",
+        "Type of the event, such as job.failed.",
+    ),
+    ("FORGEWATCH_JOB", "The job, such as diff/1234."),
+    ("FORGEWATCH_JOB_KIND", "diff, update or version."),
+    ("FORGEWATCH_JOB_ID", "Number of the job."),
+    ("FORGEWATCH_STATE", "State of the job."),
+    (
+        "FORGEWATCH_PROGRESS",
+        "Progress of the job in percent, without a sign.",
+    ),
+    (
+        "FORGEWATCH_ERROR",
+        "Error of the job, of a poll or of a delivery. Text from the server: do not trust it.",
+    ),
+    ("FORGEWATCH_ATTEMPT", "Number of the attempt, from 1."),
+    (
+        "FORGEWATCH_TEST",
+        "true for an event of forgewatch hooks test.",
+    ),
+];
+/// The beginning of the name of a variable with a label.
+pub const LABEL_VARIABLE: &str = "FORGEWATCH_LABEL_";
+/// The variables of events that have labels and a trace, and their meanings.
+pub const OPTIONAL_VARIABLES: [(&str, &str); 2] = [
+    (
+        "FORGEWATCH_LABEL_<NAME>",
+        "Value of a label of the job. In the name, letters are upper case, and all characters but letters and digits are _. Of labels with the same variable, the first by name counts.",
+    ),
+    (
+        TRACEPARENT,
+        "The trace that forgewatch works for, from its own TRACEPARENT.",
+    ),
 ];
 
 /// Most bytes of one environment variable.
@@ -101,8 +131,15 @@ impl EventPayload {
         self.kind() == EventType::HookFailed.as_str()
     }
 
-    /// The environment variables for a program: always the same ones, empty if the event has no value.
-    pub fn variables(&self, attempt: u32) -> impl Iterator<Item = (&'static str, String)> {
+    /// The trace that forgewatch worked for when it emitted the event.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let data = &self.data;
+        let (trace, span) = (data.trace_id.as_deref()?, data.span_id.as_deref()?);
+        TraceContext::from_fields(trace, span, data.trace_flags.as_deref()?).ok()
+    }
+
+    /// The environment variables for a program: those of every event, empty if it has no value, of labels and of the trace.
+    pub fn variables(&self, attempt: u32) -> BTreeMap<String, String> {
         let (job, data) = (self.job, &self.data);
         let values = [
             Some(self.id.to_string()),
@@ -116,8 +153,19 @@ impl EventPayload {
             Some(attempt.to_string()),
             data.test.then(|| "true".to_owned()),
         ];
-        let pairs = EVENT_VARIABLES.into_iter().zip(values);
-        pairs.map(|(name, value)| (name, escaped(&value.unwrap_or_default())))
+        let names = EVENT_VARIABLES.iter().map(|(name, _)| (*name).to_owned());
+        let values = values
+            .into_iter()
+            .map(|value| escaped(&value.unwrap_or_default()));
+        let mut variables: BTreeMap<String, String> = names.zip(values).collect();
+        for (label, value) in &data.labels {
+            variables
+                .entry(label_variable(label))
+                .or_insert_with(|| escaped(value));
+        }
+        let trace = self.trace().map(|trace| trace.to_string());
+        variables.extend(trace.map(|trace| (TRACEPARENT.to_owned(), trace)));
+        variables
     }
 }
 
@@ -169,6 +217,23 @@ struct PayloadData {
     error_message: Option<String>,
     #[serde(default)]
     test: bool,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    trace_id: Option<String>,
+    span_id: Option<String>,
+    trace_flags: Option<String>,
+}
+
+/// The name of the variable with a label.
+pub fn label_variable(label: &str) -> String {
+    let fit = |c: char| match c {
+        c if c.is_ascii_alphanumeric() => c.to_ascii_uppercase(),
+        _ => '_',
+    };
+    LABEL_VARIABLE
+        .chars()
+        .chain(label.chars().map(fit))
+        .collect()
 }
 
 /// One line without control characters, at most [`MAX_VALUE`] bytes: scripts print these values.
@@ -193,6 +258,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::delivery::fixtures::event;
+    use crate::event::JobMeta;
 
     #[test]
     fn a_stored_payload_is_parsed_back_unchanged() {
@@ -244,18 +310,42 @@ mod tests {
         event.fields.error_message =
             Some(format!("$(touch x)\n;\u{1b}[2J\u{9b}{}", "ä".repeat(9_000)));
         let payload = EventPayload::of(&event, "here").unwrap();
-        let all: Vec<(&str, String)> = payload.variables(3).collect();
+        let all = payload.variables(3);
         assert_eq!(all.len(), 10);
         for (name, value) in &all {
             assert!(value.len() <= MAX_VALUE, "{name}");
             assert!(!value.chars().any(char::is_control), "{name}");
         }
-        let (_, error) = all.iter().find(|(n, _)| *n == "FORGEWATCH_ERROR").unwrap();
+        let error = &all["FORGEWATCH_ERROR"];
         assert!(
             error.starts_with("$(touch x)\\n;\\u{1b}[2J\\u{9b}ää"),
             "{error}"
         );
-        assert!(all.contains(&("FORGEWATCH_ATTEMPT", "3".to_owned())));
-        assert_eq!(all.last(), Some(&("FORGEWATCH_TEST", String::new())));
+        assert_eq!(all["FORGEWATCH_ATTEMPT"], "3");
+        assert_eq!(all["FORGEWATCH_TEST"], "");
+    }
+
+    #[test]
+    fn labels_and_the_trace_are_variables() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut event = event(1, "job.failed");
+        let labels = [
+            ("build", "8812"),
+            ("app.kubernetes.io/name", "x\ny"),
+            ("a.b", "first"),
+            ("a_b", "second"),
+            ("A-B", "of all"),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        event.meta = JobMeta::of_labels(labels.into());
+        event.fields.origin.trace = trace.parse().ok();
+        let payload = EventPayload::of(&event, "here").unwrap();
+        let stored = EventPayload::parse(payload.body().to_owned()).unwrap();
+        let all = stored.variables(1);
+        assert_eq!(all["FORGEWATCH_LABEL_BUILD"], "8812");
+        assert_eq!(all["FORGEWATCH_LABEL_APP_KUBERNETES_IO_NAME"], "x\\ny");
+        assert_eq!(all["FORGEWATCH_LABEL_A_B"], "of all");
+        assert_eq!(all["TRACEPARENT"], trace);
+        assert_eq!(all.len(), 14);
     }
 }

@@ -1,7 +1,7 @@
 //! The names of the fields of a log record.
 
 /// The names of all fields that a record can have.
-pub const RECORD_FIELDS: [&str; 57] = [
+pub const RECORD_FIELDS: [&str; 60] = [
     "timestamp",
     "level",
     "target",
@@ -11,6 +11,9 @@ pub const RECORD_FIELDS: [&str; 57] = [
     "seq",
     "watch",
     "instance",
+    "trace_id",
+    "span_id",
+    "trace_flags",
     "job",
     "job_kind",
     "job_id",

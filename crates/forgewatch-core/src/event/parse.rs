@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Event, EventFields, EventType, JobMeta};
+use super::{Event, EventFields, EventOrigin, EventType, JobMeta, TraceContext};
 use crate::job::{JobRef, JobState, Outcome, Reason};
 use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames, FileSum};
@@ -39,6 +39,8 @@ struct RecordText {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     instance: Option<String>,
+    #[serde(flatten)]
+    trace: TraceText,
     state: Option<String>,
     previous_state: Option<String>,
     state_name: Option<String>,
@@ -66,6 +68,20 @@ struct RecordText {
     game: Option<String>,
     image: Option<String>,
     machine: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TraceText {
+    trace_id: Option<String>,
+    span_id: Option<String>,
+    trace_flags: Option<String>,
+}
+
+impl TraceText {
+    fn context(&self) -> Option<TraceContext> {
+        let (trace, span) = (self.trace_id.as_deref()?, self.span_id.as_deref()?);
+        TraceContext::from_fields(trace, span, self.trace_flags.as_deref()?).ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -136,7 +152,10 @@ impl ParsedRecord {
             job: text.job,
             meta: (meta != JobMeta::default()).then(|| Arc::new(meta)),
             fields: EventFields {
-                instance: text.instance.map(Arc::from),
+                origin: EventOrigin {
+                    instance: text.instance.map(Arc::from),
+                    trace: text.trace.context(),
+                },
                 state: text.state.as_deref().map(state),
                 previous_state: text.previous_state.as_deref().map(state),
                 state_name: text.state_name,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 
 use super::limits::{self, Labels};
-use super::{EventId, EventType};
+use super::{EventId, EventOrigin, EventType};
 use crate::job::{JobKind, JobRef, JobState, Outcome, Reason};
 use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames};
@@ -58,9 +58,9 @@ pub struct Event {
 /// The optional fields of an event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EventFields {
-    /// The name of the forgewatch that emitted it.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instance")]
-    pub instance: Option<Arc<str>>,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub origin: EventOrigin,
     /// The job's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
@@ -291,11 +291,6 @@ pub struct LogRecord<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'a str>,
-}
-
-#[expect(clippy::ref_option, reason = "the signature is serde's")]
-fn instance<S: Serializer>(name: &Option<Arc<str>>, s: S) -> Result<S::Ok, S::Error> {
-    name.as_deref().serialize(s)
 }
 
 #[expect(

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Event, EventFields, EventId, EventType, FailedDelivery, FinishedCounts, JobMeta, Lag};
+use super::{
+    Event, EventFields, EventId, EventOrigin, EventType, FailedDelivery, FinishedCounts, JobMeta,
+    Lag,
+};
 use crate::job::{JobKind, JobRef, JobState, Outcome};
 use crate::status::{DiffFiles, DiffNames, FileSum};
 use crate::time_left::TimeLeft;
@@ -17,7 +20,7 @@ impl Event {
         wall_ms: i64,
         job: JobRef,
         labels: BTreeMap<String, String>,
-        instance: Option<Arc<str>>,
+        origin: EventOrigin,
     ) -> Self {
         let fields = if kind.is_about_job() {
             job_fields(kind, job, wall_ms)
@@ -41,7 +44,7 @@ impl Event {
                 .is_about_job()
                 .then(|| Arc::new(JobMeta { labels, names })),
             fields: EventFields {
-                instance,
+                origin,
                 test: true,
                 ..fields
             },

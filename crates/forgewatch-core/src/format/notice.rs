@@ -32,7 +32,7 @@ impl Notice {
     pub(super) fn of(envelope: &Envelope) -> Self {
         let event = &envelope.record.event;
         let test = if event.fields.test { "[test] " } else { "" };
-        let instance = event.fields.instance.as_deref();
+        let instance = event.fields.origin.instance.as_deref();
         Self {
             title: format!("{test}{}", envelope.record.message),
             error: event.fields.error_message.clone(),

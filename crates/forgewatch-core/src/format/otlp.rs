@@ -1,13 +1,15 @@
 //! The trace of an ended job, for an OpenTelemetry collector: OTLP/HTTP in JSON, <https://opentelemetry.io/docs/specs/otlp/>,
 //! with the semantic conventions for CI/CD spans, <https://opentelemetry.io/docs/specs/semconv/cicd/cicd-spans/>.
 //!
-//! One span is the job, a pipeline run; its children are the time in the queue and the time of running. All ids come from
-//! the id of the watch, so that a repeated attempt sends the same spans.
+//! One span is the job, a pipeline run; its children are the time in the queue and the time of running. Their ids come from
+//! the id of the watch, so that a repeated attempt sends the same spans. In a traced pipeline the job is a child of the span
+//! that started forgewatch, else a trace of its own.
 
 use serde_json::{Value, json};
 
 use super::inert::{Markup, inert};
 use super::{Envelope, Message};
+use crate::event::origin::hex;
 use crate::event::{Event, EventType, WatchId};
 use crate::job::{JobRef, Outcome};
 use crate::verdict::ErrorKind;
@@ -48,7 +50,7 @@ pub(super) fn message(envelope: &Envelope) -> Option<Message> {
             times.ended,
         ));
     }
-    let instance = event.fields.instance.as_deref();
+    let instance = event.fields.origin.instance.as_deref();
     let resource = [
         Some(text("service.name", "forgewatch")),
         Some(text("service.version", env!("CARGO_PKG_VERSION"))),
@@ -120,6 +122,9 @@ fn job_span(event: &Event, job: JobRef, outcome: Outcome, times: &Times) -> Valu
     let attributes: Vec<Value> = known.into_iter().flatten().chain(labels).collect();
     let mut span = span(event, 1, SERVER, times.first, times.ended);
     span["name"] = format!("RUN {}", job.kind.as_str()).into();
+    if let Some(trace) = event.fields.origin.trace {
+        span["parentSpanId"] = hex(&trace.span_id).into();
+    }
     span["attributes"] = attributes.into();
     span["status"] = match (status(outcome), &fields.error_message) {
         (code, Some(error)) if code == ERROR => {
@@ -139,10 +144,12 @@ fn phase_span(event: &Event, id: u64, name: &str, state: &str, from: i64, to: i6
 }
 
 fn span(event: &Event, id: u64, kind: u8, from: i64, to: i64) -> Value {
+    let trace = event.fields.origin.trace;
     // OTLP in JSON has 64-bit numbers as text.
     let nanoseconds = |ms: i64| (i128::from(ms) * 1_000_000).to_string();
     json!({
-        "traceId": event.id.watch.to_string(),
+        "traceId": trace.map_or_else(|| event.id.watch.to_string(), |trace| hex(&trace.trace_id)),
+        "flags": trace.map_or(0, |trace| trace.trace_flags[0]),
         "spanId": span_id(event.id.watch, id),
         "kind": kind,
         "startTimeUnixNano": nanoseconds(from),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Context, Effects, FreshStatus, Input, Next, Watch};
-use crate::event::{Event, WatchId};
+use crate::event::{Event, EventOrigin, WatchId};
 use crate::job::JobState;
 use crate::limits::{JobFailed, Limits};
 use crate::rng::SeededRng;
@@ -15,7 +15,7 @@ use crate::verdict::{ErrorKind, PollError};
 /// The one-shot's defaults.
 pub fn limits() -> Limits {
     Limits {
-        instance: None,
+        origin: EventOrigin::default(),
         schedule: ScheduleSettings {
             policy: Policy::Inspection,
             request_cost: Duration::from_secs(1),

@@ -160,7 +160,7 @@ impl PendingStep<'_> {
     }
 
     pub(super) fn emit(&mut self, kind: EventType, fields: EventFields) {
-        let instance = self.cx.limits.instance.clone();
+        let origin = self.cx.limits.origin.clone();
         self.watch.seq = self.watch.seq.saturating_add(1);
         self.events.push(Event {
             id: EventId {
@@ -171,7 +171,7 @@ impl PendingStep<'_> {
             wall_ms: self.cx.now.wall_ms,
             job: Some(self.watch.job()),
             meta: self.watch.meta.clone(),
-            fields: EventFields { instance, ..fields },
+            fields: EventFields { origin, ..fields },
         });
     }
 

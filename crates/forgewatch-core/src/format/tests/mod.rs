@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use super::{Format, Template};
 use crate::delivery::EventPayload;
-use crate::event::{Event, EventFields, EventId, EventType, FailedDelivery, JobMeta, WatchId};
+use crate::event::{
+    Event, EventFields, EventId, EventOrigin, EventType, FailedDelivery, JobMeta, WatchId,
+};
 use crate::job::{JobState, Outcome};
 use crate::status::{DiffFiles, DiffNames, FileSum};
 
@@ -39,7 +41,10 @@ fn event(kind: EventType, text: &str) -> Event {
     };
     let sum = FileSum { count: 3, bytes: 9 };
     let fields = EventFields {
-        instance: Some("build01".into()),
+        origin: EventOrigin {
+            instance: Some("build01".into()),
+            trace: None,
+        },
         state: is_job.then_some(match kind {
             EventType::Ended(Outcome::Completed) => JobState::Completed,
             EventType::Ended(_) => JobState::Failed,

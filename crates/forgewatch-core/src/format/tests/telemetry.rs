@@ -168,6 +168,25 @@ fn an_ended_job_is_a_span_with_children_for_queued_and_running() {
 }
 
 #[test]
+fn in_a_traced_pipeline_the_job_is_a_child_of_the_step() {
+    let mut event = event(EventType::Ended(Outcome::Completed), "");
+    let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    event.fields.origin.trace = context.parse().ok();
+    let spans = spans(&event);
+    assert_eq!(
+        spans[0].parent_span_id,
+        0x00f0_67aa_0ba9_02b7_u64.to_be_bytes()
+    );
+    assert_eq!(spans[1].parent_span_id, spans[0].span_id);
+    let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.trace_id == trace && span.flags == 1)
+    );
+}
+
+#[test]
 fn a_repeated_attempt_sends_the_same_spans_and_another_watch_others() {
     let first = event(EventType::Ended(Outcome::Completed), "");
     assert_eq!(spans(&first), spans(&first.clone()));
