@@ -31,7 +31,7 @@ install_all() {
     exit 1
   }
   install -D -m 755 "$BIN" "$bin"
-  install -d -m 755 "${unit%/*}" "${sysusers%/*}" "$doc" "$man/man1" "$man/man5" "${bash%/*}" "${zsh%/*}" "${fish%/*}" "$etc"
+  install -d -m 755 "${unit%/*}" "${sysusers%/*}" "$doc" "$man/man1" "$man/man5" "$man/man7" "${bash%/*}" "${zsh%/*}" "${fish%/*}" "$etc"
   sed "s|/usr/bin/forgewatch|$PREFIX/bin/forgewatch|" systemd/forgewatch.service >"$unit"
   install -m 644 systemd/forgewatch.sysusers "$sysusers"
   install -m 644 systemd/hooks-that-need-more.conf config/forgewatch.toml "$doc"
@@ -43,6 +43,7 @@ install_all() {
   "$bin" man "$pages"
   install -m 644 "$pages"/*.1 "$man/man1"
   install -m 644 "$pages"/*.5 "$man/man5"
+  install -m 644 "$pages"/*.7 "$man/man7"
   chmod 644 "$unit" "$bash" "$zsh" "$fish"
   # Keep an existing configuration.
   [ -e "$etc/forgewatch.toml" ] || install -m 644 config/forgewatch.toml "$etc/forgewatch.toml"
@@ -57,7 +58,7 @@ uninstall_all() {
     systemctl disable --now forgewatch.service 2>/dev/null || true
   fi
   rm -f "$bin" "$unit" "$sysusers" "$bash" "$zsh" "$fish" "$man"/man1/forgewatch.1 "$man"/man1/forgewatch-*.1 \
-    "$man"/man5/forgewatch.toml.5 "$doc"/hooks-that-need-more.conf "$doc"/forgewatch.toml
+    "$man"/man5/forgewatch.toml.5 "$man"/man7/forgewatch-events.7 "$man"/man7/forgewatch-hooks.7 "$doc"/hooks-that-need-more.conf "$doc"/forgewatch.toml
   rmdir "$doc" 2>/dev/null || true
   if live; then
     systemctl daemon-reload

@@ -188,6 +188,8 @@ fn an_installation_is_complete_and_uninstalling_keeps_the_configuration() {
         "usr/share/fish/vendor_completions.d/forgewatch.fish",
         "usr/share/man/man1/forgewatch.1",
         "usr/share/man/man5/forgewatch.toml.5",
+        "usr/share/man/man7/forgewatch-events.7",
+        "usr/share/man/man7/forgewatch-hooks.7",
         "usr/share/zsh/site-functions/_forgewatch",
     ] {
         assert!(found.contains(Path::new(path)), "{path}: {found:?}");

@@ -7,7 +7,7 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::entry_keys::{HOOKS, JOBS};
 use super::key::{Key, KeyDefault, Section, ValueKind};
-use super::keys::SETTINGS;
+use super::keys::{SETTINGS, SOCKET_VARIABLE};
 use super::value;
 
 /// The page `forgewatch.toml(5)`.
@@ -27,8 +27,28 @@ pub fn man_page() -> Roff {
     }
     add_section(&mut page, &JOBS);
     add_section(&mut page, &HOOKS);
+    let others = "forgewatch(1), forgewatch-watch(1), forgewatch-check(1), forgewatch-events(7), forgewatch-hooks(7)";
+    page.control("SH", ["SEE ALSO"]).text([roman(others)]);
     page
 }
+
+/// Adds a section with the keys of hooks.
+pub fn add_hook_keys(page: &mut Roff) {
+    add_section(page, &HOOKS);
+}
+
+/// The variables of programs that are not of an event, and their meanings.
+pub const OTHER_VARIABLES: [(&str, &str); 3] = [
+    (
+        SOCKET_VARIABLE,
+        "In the daemon: its control socket, so that forgewatch add works in a hook.",
+    ),
+    ("PATH, HOME, LANG, TZ", "Those of forgewatch, if set."),
+    (
+        "the variables of env and pass_env",
+        "As configured, and those of forgewatch.",
+    ),
+];
 
 fn add_section<T>(page: &mut Roff, section: &Section<T>) {
     let name = match section.name {

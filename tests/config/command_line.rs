@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use forgewatch::config::CommandLine;
 use forgewatch::config::settings::{OutputFormat, SquashedAs};
+use forgewatch_core::delivery::EVENT_VARIABLES;
+use forgewatch_core::event::{EventType, RECORD_FIELDS};
 use forgewatch_core::limits::JobFailed;
 use forgewatch_core::schedule::Policy;
 
 use crate::fixture::{ConfigFixture, jobs, with_flags};
+use crate::skip::skip;
 
 #[test]
 fn every_command_has_its_help() {
@@ -257,11 +261,13 @@ fn every_command_and_the_file_have_a_man_page() {
             "forgewatch-completions.1",
             "forgewatch-demo.1",
             "forgewatch-events.1",
+            "forgewatch-events.7",
             "forgewatch-hooks-discard.1",
             "forgewatch-hooks-list.1",
             "forgewatch-hooks-retry.1",
             "forgewatch-hooks-test.1",
             "forgewatch-hooks.1",
+            "forgewatch-hooks.7",
             "forgewatch-list.1",
             "forgewatch-man.1",
             "forgewatch-reload.1",
@@ -293,10 +299,65 @@ fn every_command_and_the_file_have_a_man_page() {
         "{page}"
     );
 
+    check_topics(&fixture);
+
     let fixture = fixture.file("file", "");
     let output = fixture.run(&["man", "file"]);
     assert!(
         output.starts_with("exit status 1\nerror: file: "),
         "{output}"
     );
+}
+
+/// The pages of section 7 explain every type, field and variable, and all pages are valid.
+fn check_topics(fixture: &ConfigFixture) {
+    let read = |name: &str| fs::read_to_string(fixture.path(&format!("new/man/{name}"))).unwrap();
+    let entry = |name: &str| format!("\n.TP\n\\fB{}\\fR\n", name.replace('-', "\\-"));
+    let (events, hooks) = (read("forgewatch-events.7"), read("forgewatch-hooks.7"));
+    let types = EventType::ALL.map(EventType::as_str);
+    let variables = EVENT_VARIABLES.map(|(name, _)| name);
+    let of_events = types.into_iter().chain(RECORD_FIELDS);
+    for (page, name) in of_events
+        .map(|name| (&events, name))
+        .chain(variables.map(|name| (&hooks, name)))
+        .chain(
+            [
+                "FORGEWATCH_LABEL_<NAME>",
+                "TRACEPARENT",
+                "FORGEWATCH_SOCKET",
+                "hooks.webhook_file",
+            ]
+            .map(|name| (&hooks, name)),
+        )
+    {
+        let (_, after) = page
+            .split_once(&entry(name))
+            .unwrap_or_else(|| panic!("{name}: {page}"));
+        assert!(!after.starts_with('.'), "{name} has no meaning");
+    }
+    for (page, others) in [
+        ("forgewatch-watch.1", ["events(7)", "hooks(7)"]),
+        ("forgewatch.toml.5", ["events(7)", "hooks(7)"]),
+        ("forgewatch-events.7", ["events(1)", "hooks(7)"]),
+        ("forgewatch-hooks.7", ["hooks(1)", "events(7)"]),
+    ] {
+        let text = read(page).replace("\\-", "-");
+        let (_, see_also) = text.split_once(".SH \"SEE ALSO\"").unwrap();
+        for other in others {
+            assert!(
+                see_also.contains(&format!("forgewatch-{other}")),
+                "{page}: {see_also}"
+            );
+        }
+    }
+    let pages = fs::read_dir(fixture.path("new/man")).unwrap();
+    let pages: Vec<_> = pages.map(|entry| entry.unwrap().path()).collect();
+    match Command::new("mandoc")
+        .args(["-T", "lint", "-W", "error"])
+        .args(&pages)
+        .output()
+    {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(_) => skip("mandoc is not installed"),
+    }
 }

@@ -5,10 +5,11 @@
 //!
 //! This file holds an event's identity and its type. `record` holds the event itself with its data and its log record for
 //! programs, `parse` reads a record back, `message` has the sentence for people, `limits` keeps the record short enough for
-//! a journal, `origin` says where an event comes from, and `sample` makes events up.
+//! a journal, `origin` says where an event comes from, `manual` explains each type, and `sample` makes events up.
 
 mod field_names;
 mod limits;
+mod manual;
 mod message;
 pub(crate) mod origin;
 mod parse;
@@ -22,6 +23,7 @@ use super::job::{Outcome, Reason};
 
 pub use field_names::RECORD_FIELDS;
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
+pub use manual::{TYPE_MANUALS, TypeManual};
 pub use origin::{EventOrigin, InvalidTrace, TRACEPARENT, TraceContext};
 pub use parse::{InvalidRecord, ParsedRecord};
 pub use record::{

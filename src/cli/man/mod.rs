@@ -1,4 +1,7 @@
-//! The man pages of the commands, in the usual sections: generated from the definitions of the command line.
+//! The man pages of the commands, in the usual sections: generated from the definitions of the command line. `topics` has
+//! those of section 7.
+
+mod topics;
 
 use std::fs;
 use std::io;
@@ -41,12 +44,14 @@ pub(super) fn run(args: &ManArgs) -> Result<(), CommandError> {
     })
 }
 
-/// Writes one page per command, and one for the configuration file.
+/// Writes one page per command, and those for the configuration file, events and hooks.
 fn write_pages(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     write_command(&command, dir)?;
+    fs::write(dir.join("forgewatch-events.7"), topics::events().render())?;
+    fs::write(dir.join("forgewatch-hooks.7"), topics::hooks().render())?;
     fs::write(dir.join("forgewatch.toml.5"), manual::man_page().render())
 }
 
@@ -108,7 +113,7 @@ fn sections(command: &Command) -> Roff {
     let see_also: Vec<String> = std::iter::once("forgewatch(1)".to_owned())
         .chain(pages)
         .filter(|page| *page != own)
-        .chain(std::iter::once("forgewatch.toml(5)".to_owned()))
+        .chain(topics::OTHER_PAGES.map(str::to_owned))
         .collect();
     page.control("SH", ["SEE ALSO"])
         .text([roman(see_also.join(", "))]);
