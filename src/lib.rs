@@ -18,13 +18,14 @@
 //! | [`http_client`] | the HTTP client, headers and error classes, shared by the API client and webhooks |
 //! | [`store`] | keeps watches, events and deliveries: in SQLite, in memory, or nowhere |
 //! | [`control`] | the control socket: wire types, server and client |
+//! | [`http_api`] | the HTTP API, beside the control socket |
 //! | [`report`] | prints events and diagnostics for people and machines |
 //! | [`metrics`] | writes what is measured, in the text formats of Prometheus and `OpenMetrics` |
 //! | [`os`] | signals and the service manager |
 //! | [`forgewatch_sim`] | simulates the Clanforge endpoints for tests, `demo` and `simulate`; a crate of its own |
 //!
 //! Imports run one way, and `tests/imports.rs` checks it: `main` → `cli` → `app` → {`daemon`, `report`, `control`,
-//! `metrics`, `os`, `config`} → {`engine`, `hooks`} → {`clanforge`, `store`, `http_client`} → core.
+//! `http_api`, `metrics`, `os`, `config`} → {`engine`, `hooks`} → {`clanforge`, `store`, `http_client`} → core.
 //!
 //! # Glossary
 //!
@@ -66,6 +67,7 @@ pub mod control;
 pub mod daemon;
 pub mod engine;
 pub mod hooks;
+pub mod http_api;
 pub mod http_client;
 pub mod metrics;
 pub mod os;

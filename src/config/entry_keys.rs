@@ -7,6 +7,7 @@ use super::hooks::{self, HookDraft};
 use super::jobs::{self, JobDraft};
 use super::key::{Section, array, count, duration, file, table, text, word};
 use super::webhook;
+use forgewatch_core::event::type_patterns;
 use forgewatch_core::format::Format;
 use forgewatch_core::job::JobKind;
 
@@ -50,7 +51,7 @@ pub(super) static HOOKS: Section<HookDraft> = Section::array(
         array(
             "on",
             "array of event types, or `job.*` for all job events",
-            || hooks::event_types().collect(),
+            || type_patterns().collect(),
             |hook: &mut HookDraft, value, reader| hook.on = hooks::on(value, reader),
         )
         .doc("Events that trigger the hook")

@@ -17,10 +17,10 @@ use super::script;
 use super::webhook::{BodyFile, body_conflict};
 use crate::hooks::{HookAction, HookProgram, HookSpec, HookWebhook};
 use forgewatch_core::delivery::HookRules;
-use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
+use forgewatch_core::event::type_pattern;
 use forgewatch_core::format::Format;
 use forgewatch_core::job::JobKind;
-use forgewatch_core::user_input::{nearest, quoted};
+use forgewatch_core::user_input::quoted;
 
 /// Default time limit of one attempt to run a program.
 const RUN_TIMEOUT: Duration = Duration::from_mins(5);
@@ -142,7 +142,7 @@ pub(super) fn on(
     value: &Spanned<DeValue<'_>>,
     reader: &mut KeyReader<'_, '_>,
 ) -> Option<Vec<String>> {
-    let on = reader.array(value, event_type)?;
+    let on = reader.array(value, type_pattern)?;
     let empty = || "the list is empty; name an event type such as \"job.completed\"".to_owned();
     reader.ok(value, (!on.is_empty()).then_some(on).ok_or_else(empty))
 }
@@ -175,31 +175,6 @@ fn command(
     let program = program::find(&name, folder, path, trust.as_ref())?;
     script::check(&program, path)?;
     Ok((program, words.collect()))
-}
-
-pub(super) fn event_types() -> impl Iterator<Item = &'static str> {
-    EventType::ALL
-        .map(EventType::as_str)
-        .into_iter()
-        .chain([ALL_JOB_EVENTS])
-}
-
-/// # Errors
-/// There is no such type; the message suggests one.
-pub fn event_type(name: &str) -> Result<String, String> {
-    if event_types().any(|known| known == name) {
-        return Ok(name.to_owned());
-    }
-    let hint = nearest(name, event_types()).map_or_else(
-        || {
-            format!(
-                "use one of {}",
-                event_types().collect::<Vec<_>>().join(", ")
-            )
-        },
-        |near| format!("did you mean {near}?"),
-    );
-    Err(format!("unknown event type {}; {hint}", quoted(name)))
 }
 
 pub(super) fn job_kind(word: &str) -> Result<JobKind, String> {
@@ -241,7 +216,7 @@ pub(super) fn on_event(text: &str, hook: &mut HookDraft, env: &Env) -> Result<()
     let run = shlex::split(line)
         .ok_or_else(|| format!("unclosed quote in {}", quoted(line)))
         .and_then(|words| command(words, Path::new(""), env, None));
-    match (event_type(on), run) {
+    match (type_pattern(on), run) {
         (Ok(on), Ok(run)) => {
             (hook.on, hook.run) = (Some(vec![on]), Some(run));
             Ok(())

@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use super::entry_keys::{HOOKS, JOBS};
+use super::http;
 use super::key::{
-    Section, count, duration, duration_or_never, path, rate, size, socket, switch, text, word,
+    Section, array, count, duration, duration_or_never, path, rate, size, socket, switch, text,
+    word,
 };
 use super::settings::Settings;
 use super::value;
@@ -26,14 +28,11 @@ pub(super) const DEFAULT_SOCKET: &str = "/run/forgewatch/control.sock";
 /// Overrides `control.socket`.
 pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";
 
-/// Reserved sections of features that do not exist yet.
-pub(super) const RESERVED_SECTIONS: [&str; 1] = ["http"];
-
 /// The keys before all sections.
 pub(super) static ROOT: &Section<Settings> = &SETTINGS[0];
 
 /// The sections that the file has once. The first has no name: its keys stand before all sections.
-pub(super) static SETTINGS: [Section<Settings>; 5] = [
+pub(super) static SETTINGS: [Section<Settings>; 6] = [
     Section::of_daemon(
         "",
         &[text(
@@ -279,6 +278,57 @@ pub(super) static SETTINGS: [Section<Settings>; 5] = [
             .default("15s"),
         ],
     ),
+    Section::of_daemon(
+        "http",
+        &[
+            text(
+                "listen",
+                "IP address and port",
+                "^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$",
+                |s: &mut Settings, text| {
+                    http::listen(text).map(|address| s.http.listen = Some(address))
+                },
+            )
+            .doc("Address on which the daemon serves its HTTP API; a change needs a restart")
+            .optional("no HTTP API", "127.0.0.1:9464"),
+            switch("allow_remote", |s: &mut Settings, on| {
+                s.http.allow_remote = on;
+            })
+            .doc(
+                "Allow an address that other machines reach; then every request needs a token, \
+                 except those to `/-/healthy` and `/-/ready`",
+            )
+            .default("false"),
+            array(
+                "hosts",
+                "array of host names, with or without a port",
+                Vec::new,
+                |s: &mut Settings, value, reader| {
+                    s.http.hosts = reader.array(value, str::parse).unwrap_or_default();
+                },
+            )
+            .doc("Hosts that requests may name, besides loopback names with the port of `listen`")
+            .optional("none", "[\"build01\"]"),
+            array(
+                "token_files",
+                "array of paths, relative to the file's directory",
+                Vec::new,
+                |s: &mut Settings, value, reader| {
+                    let folder = reader.document.folder();
+                    let tokens = reader.array(value, |file| http::token_file(folder, file));
+                    s.http.tokens = tokens.unwrap_or_default();
+                },
+            )
+            .doc(
+                "Files with one bearer token each, readable only by their owner; requests that \
+                 change something need one of them",
+            )
+            .optional(
+                "requests that change something are rejected",
+                "[\"/etc/forgewatch/http.token\"]",
+            ),
+        ],
+    ),
 ];
 
 /// Every key as `(section, key)`.
@@ -298,7 +348,7 @@ pub(super) fn place(section: &str) -> String {
     }
 }
 
-/// Every section with a name, reserved ones excluded.
+/// Every section with a name.
 pub(super) fn section_names() -> impl Iterator<Item = &'static str> + Clone {
     let settings = SETTINGS.iter().map(|section| section.name);
     settings

@@ -11,9 +11,10 @@ use super::env::Env;
 use super::error::{ConfigError, Origin};
 use super::file::{ConfigFile, Document, KeyReader};
 use super::hooks::{self, HookDraft};
+use super::http;
 use super::jobs::{JobDraft, JobList};
 use super::key::{Key, KeyDefault, Section};
-use super::keys::{self, RESERVED_SECTIONS, ROOT, SETTINGS};
+use super::keys::{self, ROOT, SETTINGS};
 use super::parse;
 use super::settings::{RunMode, Settings};
 use super::value;
@@ -129,9 +130,7 @@ impl Layers {
             let start = name.span().start;
             let name = name.get_ref().as_ref();
             let section = SETTINGS.iter().find(|s| s.name == name && !name.is_empty());
-            let is_known = section.is_some()
-                || keys::section_names().any(|known| known == name)
-                || RESERVED_SECTIONS.contains(&name);
+            let is_known = section.is_some() || keys::section_names().any(|known| known == name);
             if is_shared_only && is_known && section.is_none_or(|section| section.is_for_daemon) {
                 continue;
             }
@@ -148,9 +147,6 @@ impl Layers {
                 lists.jobs = Some(jobs(value, &mut document));
             } else if name == HOOKS.name {
                 lists.hooks = hook_specs(value, &mut document);
-            } else if is_known {
-                let what = format!("{name}: this section is not supported yet; remove it");
-                document.error(start, what);
             } else {
                 document.error(start, unknown_section(name));
             }
@@ -228,6 +224,15 @@ impl Layers {
             errors.push(ConfigError::new(
                 origin.unwrap_or(Origin::Unspecified),
                 what,
+            ));
+        }
+        if let Some((key, what)) = http::conflict(&self.settings.http)
+            && http::CHECKED.iter().all(|path| self.is_valid(path))
+        {
+            let origin = self.provenance.get(key).map(|p| p.origin.clone());
+            errors.push(ConfigError::new(
+                origin.unwrap_or(Origin::Unspecified),
+                format!("{key}: {what}"),
             ));
         }
     }
@@ -308,7 +313,7 @@ fn unknown_section(name: &str) -> String {
             keys::place(section)
         );
     }
-    if let Some(near) = nearest(name, keys::section_names().chain(RESERVED_SECTIONS)) {
+    if let Some(near) = nearest(name, keys::section_names()) {
         return format!("unknown section {shown}; did you mean {near}?");
     }
     let named = SETTINGS.iter().filter(|section| !section.name.is_empty());
@@ -352,8 +357,7 @@ mod tests {
     fn line() -> impl Strategy<Value = String> {
         let names = keys::names()
             .map(|(_, key)| key)
-            .chain(keys::section_names())
-            .chain(RESERVED_SECTIONS);
+            .chain(keys::section_names());
         let name = prop::sample::select(names.collect::<Vec<_>>());
         let value = prop_oneof![
             Just("\"diff/1\"".to_owned()),

@@ -13,6 +13,7 @@ pub mod env;
 pub mod error;
 mod file;
 mod hooks;
+mod http;
 mod jobs;
 mod key;
 mod keys;
@@ -38,8 +39,6 @@ pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
 pub use manual::{FlagHelp, flags};
 pub use settings::needs_restart;
-
-pub use hooks::event_type;
 
 use crate::hooks::HookAction;
 use crate::http_client::{Proxy, ProxyVariableError};

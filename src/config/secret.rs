@@ -8,6 +8,8 @@ use std::path::Path;
 use rustix::process::{getegid, geteuid, getgroups};
 use secrecy::zeroize::Zeroizing;
 
+use super::value;
+
 /// Far more than a secret needs.
 const MAX_BYTES: u64 = 4096;
 
@@ -46,6 +48,22 @@ pub(super) fn read_line(
     file_line(&bytes)
         .map(|line| Zeroizing::new(line.to_owned()))
         .map_err(|what| format!("{what}; expected {expected}"))
+}
+
+/// Reads and parses a file with a secret on its only line, relative to `folder`.
+pub(super) fn from_file<T>(
+    folder: &Path,
+    file: &str,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    let path = folder.join(value::path(file)?);
+    // Only the unit's user can enter the folder of systemd's credentials; its ACL entry appears as group read
+    // (`systemd.exec(5)`, `LoadCredential=`).
+    let private = !path.starts_with("/run/credentials");
+    let line = read_line(&path, private, expected);
+    line.and_then(|line| parse(&line))
+        .map_err(|what| format!("{}: {what}", path.display()))
 }
 
 /// Whether root owns the file and gives it to us through one of our groups, as Kubernetes mounts secrets with `fsGroup`.

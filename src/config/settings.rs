@@ -1,13 +1,16 @@
 //! The merged and validated configuration, as the rest of the program reads it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use secrecy::SecretString;
 use url::Url;
 
 use forgewatch_core::event::EventOrigin;
+use forgewatch_core::host::HostPort;
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::schedule::ServerKey;
@@ -45,6 +48,18 @@ pub struct ControlSettings {
     pub stop_grace: Duration,
 }
 
+/// The daemon's HTTP API.
+#[derive(Clone, Debug, Default)]
+pub struct HttpSettings {
+    /// None for no API. Cannot change while the daemon runs.
+    pub listen: Option<SocketAddr>,
+    /// Whether other machines may use it. Then reading needs a token too.
+    pub allow_remote: bool,
+    /// Hosts that requests may name, besides loopback ones.
+    pub hosts: Vec<HostPort>,
+    pub tokens: Vec<SecretString>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub api: ApiSettings,
@@ -57,6 +72,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// Unused by a one-shot.
     pub control: ControlSettings,
+    /// Unused by a one-shot.
+    pub http: HttpSettings,
     /// In the order given, without duplicates.
     pub jobs: Vec<JobSpec>,
     /// In the order given.
@@ -90,6 +107,7 @@ impl Settings {
             learn_from_loopback: false,
             state: StateSettings::default(),
             control: ControlSettings::default(),
+            http: HttpSettings::default(),
             jobs: Vec::new(),
             hooks: Vec::new(),
         }
@@ -101,11 +119,21 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
     let name = |settings: &Settings| settings.limits.origin.instance.clone().unwrap_or_default();
     let (old_name, new_name) = (name(old), name(new));
-    let fixed: [(&str, &Path, &Path); 4] = [
+    let listen = |settings: &Settings| {
+        let listen = settings.http.listen;
+        listen.map_or_else(|| "no listener".to_owned(), |listen| listen.to_string())
+    };
+    let (old_listen, new_listen) = (listen(old), listen(new));
+    let fixed: [(&str, &Path, &Path); 5] = [
         ("instance", Path::new(&*old_name), Path::new(&*new_name)),
         ("state.path", &old.state.path, &new.state.path),
         ("control.socket", &old.control.socket, &new.control.socket),
         ("control.group", old_group, new_group),
+        (
+            "http.listen",
+            Path::new(&old_listen),
+            Path::new(&new_listen),
+        ),
     ];
     let changed = fixed.into_iter().filter(|(_, old, new)| old != new);
     changed

@@ -149,7 +149,7 @@ pub(super) fn webhook_url(text: &str) -> Result<Url, String> {
 
 /// Reads a webhook's key from a file, relative to `folder`.
 pub(super) fn key_file(folder: &Path, file: &str) -> Result<SecretString, String> {
-    secret_file(
+    secret::from_file(
         folder,
         file,
         &format!("one line {KEY_PREFIX}…"),
@@ -159,26 +159,10 @@ pub(super) fn key_file(folder: &Path, file: &str) -> Result<SecretString, String
 
 /// Reads a webhook's URL from a file, relative to `folder`.
 pub(super) fn url_file(folder: &Path, file: &str) -> Result<Url, String> {
-    secret_file(folder, file, "one line https://…", |line| {
+    secret::from_file(folder, file, "one line https://…", |line| {
         secret::check_characters(line)?;
         webhook_url(line)
     })
-}
-
-/// Reads a file with a secret on its only line.
-fn secret_file<T>(
-    folder: &Path,
-    file: &str,
-    expected: &str,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<T, String> {
-    let path = folder.join(value::path(file)?);
-    // Only the unit's user can enter the folder of systemd's credentials; its ACL entry appears as group read
-    // (`systemd.exec(5)`, `LoadCredential=`).
-    let private = !path.starts_with("/run/credentials");
-    let line = secret::read_line(&path, private, expected);
-    line.and_then(|line| parse(&line))
-        .map_err(|what| format!("{}: {what}", path.display()))
 }
 
 /// Reads a webhook's key from a variable.

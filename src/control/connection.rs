@@ -1,51 +1,39 @@
 //! Serves one client connection.
 
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::event_pages::{EventPages, FilteredEvent};
-use super::event_stream::{EventStream, EventStreamError};
+use super::accept::ConnectionLimit;
+use super::event_pages::FilteredEvent;
+use super::event_stream::EventStreamError;
 use super::peer_auth::PeerAuth;
 use super::protocol::{
     EventFilter, InvalidRequest, MAX_REQUEST, PROTOCOL, Request, Response, Since, decode_request,
 };
+use super::request_queue::{DaemonHandle, stopping};
 use crate::store::DaemonStore;
 
 /// Time limit for sending a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same while other clients wait for a connection.
-const BUSY_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for reading a response, or a page of events.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A request for the daemon: any but [`Request::Events`].
-#[derive(Debug)]
-pub struct PendingRequest {
-    pub request: Request,
-    /// Closed once the client has gone. If it is dropped, the client reads that the daemon is stopping.
-    pub respond_to: oneshot::Sender<Response>,
-}
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct ConnectionContext<S> {
     pub(super) peer_auth: PeerAuth,
-    pub(super) pages: Rc<EventPages<S>>,
-    /// To the daemon.
-    pub(super) requests: mpsc::Sender<PendingRequest>,
+    pub(super) daemon: DaemonHandle<S>,
     /// Limits the requests that are served at once, besides streams of events.
     pub(super) permits: Semaphore,
     /// Limits the connections that stream events.
     pub(super) event_streams: Semaphore,
-    /// Notifies connections without a request that other clients wait.
-    pub(super) busy: Notify,
+    pub(super) connections: ConnectionLimit,
 }
 
 /// Reads the request and responds to it. A failed connection concerns its client alone, so errors are dropped.
@@ -70,7 +58,7 @@ pub(super) async fn serve<S: DaemonStore>(mut stream: UnixStream, shared: &Conne
     let request = tokio::select! {
         biased;
         request = read_request(&mut stream) => request,
-        () = blocks_others(shared) => {
+        () = shared.connections.idle_too_long() => {
             Err(Response::error("no complete request received, and other clients wait"))
         }
     };
@@ -106,12 +94,6 @@ pub(super) async fn serve<S: DaemonStore>(mut stream: UnixStream, shared: &Conne
     let _ = respond(&mut stream, &response).await;
 }
 
-/// Resolves when a connection without a request keeps other clients waiting.
-async fn blocks_others<S>(shared: &ConnectionContext<S>) {
-    sleep(BUSY_REQUEST_TIMEOUT).await;
-    shared.busy.notified().await;
-}
-
 /// The request, or the response to an invalid one.
 async fn read_request(stream: &mut UnixStream) -> Result<Request, Response> {
     let mut line = Vec::new();
@@ -134,20 +116,12 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, Response> {
 }
 
 /// Forwards a request to the daemon, which carries it out even if the client disconnects. None if the client did.
-async fn forward<S>(
+async fn forward<S: DaemonStore>(
     request: Request,
     stream: &mut UnixStream,
     shared: &ConnectionContext<S>,
 ) -> Option<Response> {
-    let stopping = || Response::unavailable("the daemon is stopping");
-    let (respond_to, response) = oneshot::channel();
-    let pending = PendingRequest {
-        request,
-        respond_to,
-    };
-    if shared.requests.send(pending).await.is_err() {
-        return Some(stopping());
-    }
+    let response = shared.daemon.submit(request).await;
     // A full disk can delay the response for hours: a client that has gone must free its connection.
     tokio::select! {
         biased;
@@ -169,7 +143,7 @@ async fn stream_events<S: DaemonStore>(
         let busy = "too many clients are reading events; try again later";
         return respond(stream, &Response::unavailable(busy)).await;
     };
-    let mut events = match EventStream::open(Rc::clone(&shared.pages), since).await {
+    let mut events = match shared.daemon.events(since).await {
         Ok(events) => events,
         Err(EventStreamError::BeyondLast { offset, last }) => {
             return respond(stream, &Response::UnknownOffset { offset, last }).await;
@@ -237,8 +211,8 @@ async fn closed(stream: &mut UnixStream) {
 mod tests {
     use super::*;
     use crate::control::protocol::encode_request;
+    use crate::control::request_queue::RequestQueue;
     use crate::store::InMemoryStore;
-    use tokio::sync::watch;
     use tokio::time::{Instant, sleep};
 
     /// Both ends of a connection, and the daemon's queue of requests.
@@ -246,29 +220,25 @@ mod tests {
         client: UnixStream,
         server: UnixStream,
         shared: ConnectionContext<InMemoryStore>,
-        requests: mpsc::Receiver<PendingRequest>,
-        _new_events: watch::Sender<u64>,
+        requests: RequestQueue,
     }
 
     impl TestConnection {
         fn new() -> Self {
             let (client, server) = UnixStream::pair().unwrap();
-            let (to_daemon, requests) = mpsc::channel(1);
-            let (notify_events, new_events) = watch::channel(0);
+            let (requests, daemon) = RequestQueue::new(InMemoryStore::default());
             let shared = ConnectionContext {
                 peer_auth: PeerAuth::new(rustix::process::geteuid().as_raw(), None),
-                pages: Rc::new(EventPages::new(InMemoryStore::default(), new_events)),
-                requests: to_daemon,
+                daemon,
                 permits: Semaphore::new(1),
                 event_streams: Semaphore::new(1),
-                busy: Notify::new(),
+                connections: ConnectionLimit::new(1),
             };
             Self {
                 client,
                 server,
                 shared,
                 requests,
-                _new_events: notify_events,
             }
         }
     }
@@ -313,7 +283,7 @@ mod tests {
         let start = Instant::now();
         let busy = async {
             loop {
-                test.shared.busy.notify_waiters();
+                test.shared.connections.notify_busy();
                 sleep(Duration::from_millis(100)).await;
             }
         };
@@ -321,7 +291,7 @@ mod tests {
             () = serve(test.server, &test.shared) => {}
             () = busy => {}
         }
-        let expected = BUSY_REQUEST_TIMEOUT..BUSY_REQUEST_TIMEOUT + Duration::from_millis(200);
+        let expected = Duration::from_millis(500)..Duration::from_millis(700);
         assert!(expected.contains(&start.elapsed()), "{:?}", start.elapsed());
         let response = read_all(&mut test.client).await;
         assert!(response.contains("and other clients wait"), "{response}");
@@ -335,7 +305,7 @@ mod tests {
             .await
             .unwrap();
         let daemon = async {
-            let pending = test.requests.recv().await.unwrap();
+            let pending = test.requests.next().await;
             assert_eq!(pending.request, Request::ListDeliveries);
             let long = Response::error("x".repeat(8 << 20));
             pending.respond_to.send(long).unwrap();
@@ -352,7 +322,7 @@ mod tests {
         let request = encode_request(&Request::Remove { jobs }).unwrap();
         test.client.write_all(&request).await.unwrap();
         let daemon = async {
-            let pending = test.requests.recv().await.unwrap();
+            let pending = test.requests.next().await;
             drop(test.client);
             pending
         };
@@ -369,7 +339,7 @@ mod tests {
         request.extend_from_slice(b"more");
         test.client.write_all(&request).await.unwrap();
         let daemon = async {
-            let pending = test.requests.recv().await.unwrap();
+            let pending = test.requests.next().await;
             test.client.write_all(b"and more").await.unwrap();
             // Lets the connection read that.
             tokio::task::yield_now().await;
@@ -386,7 +356,7 @@ mod tests {
         let mut test = TestConnection::new();
         let request = encode_request(&Request::Reload).unwrap();
         test.client.write_all(&request).await.unwrap();
-        let daemon = async { drop(test.requests.recv().await) };
+        let daemon = async { drop(test.requests.next().await) };
         tokio::join!(serve(test.server, &test.shared), daemon);
         let response = read_all(&mut test.client).await;
         assert!(response.contains("the daemon is stopping"), "{response}");

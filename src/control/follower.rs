@@ -185,7 +185,7 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
                     Update::Listed(list)
                 }
                 Response::Stopped => break,
-                Response::Error { messages } => return Err(FollowError::Rejected(messages)),
+                Response::Error { messages, .. } => return Err(FollowError::Rejected(messages)),
                 _ => continue,
             };
             if (self.send)(update).is_break() {
@@ -230,7 +230,7 @@ fn list(
         all: true,
         jobs,
         labels,
-        after: None,
+        ..ListRequest::default()
     };
     client::collect_list(list, |request| match call(socket, request)? {
         Response::Jobs(page) => Ok(page),
@@ -242,7 +242,7 @@ fn list(
 
 fn call(socket: &Path, request: &Request) -> Result<Response, FollowError> {
     match client::call(socket, request).map_err(FollowError::Client)? {
-        Response::Error { messages } => Err(FollowError::Rejected(messages)),
+        Response::Error { messages, .. } => Err(FollowError::Rejected(messages)),
         response => Ok(response),
     }
 }

@@ -11,6 +11,12 @@
 //! Names and texts in responses may come from the server and are untrusted. JSON escapes them; a client sanitizes them
 //! before printing.
 
+mod jobs;
+pub mod record;
+mod status;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::de::Error;
@@ -19,9 +25,13 @@ use serde_json::value::RawValue;
 
 use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
 use forgewatch_core::job::JobRef;
-use forgewatch_core::poll_log::{PollRecord, WaitReason};
-use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::user_input::validate_label;
+
+pub use jobs::{
+    ACTIVE_STATES, AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobPage,
+    JobSummary, OUTCOMES,
+};
+pub use status::{ApiReport, ApiState, DeliveryTotals, ReloadReport, StatusReport, StoreReport};
 
 /// The longest request, including the newline.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -54,7 +64,7 @@ pub enum Request {
     Add {
         jobs: Vec<JobRef>,
         /// Labels of the new watches, under the rules of the configuration file.
-        #[serde(default, deserialize_with = "labels")]
+        #[serde(default, deserialize_with = "deserialize_labels")]
         labels: BTreeMap<String, String>,
         /// Whether to start a new watch of a job that has ended.
         #[serde(default)]
@@ -64,6 +74,8 @@ pub enum Request {
     Remove { jobs: Vec<JobRef> },
     /// Lists the watches, a page for each request. [`Response::Jobs`].
     List(ListRequest),
+    /// Describes the daemon. [`Response::Status`].
+    Status,
     /// Shows a job's newest watch in detail. [`Response::Job`].
     Show { job: JobRef },
     /// Streams events. One [`Response::Event`] each.
@@ -106,7 +118,11 @@ impl Request {
             Self::RetryDelivery { .. } => Some("retry"),
             Self::TestHook(_) => Some("test"),
             Self::DiscardDelivery { .. } | Self::DiscardFailed => Some("discard"),
-            Self::List(_) | Self::Show { .. } | Self::Events { .. } | Self::ListDeliveries => None,
+            Self::Status
+            | Self::List(_)
+            | Self::Show { .. }
+            | Self::Events { .. }
+            | Self::ListDeliveries => None,
         }
     }
 }
@@ -120,6 +136,9 @@ pub struct ListRequest {
     pub jobs: Vec<JobRef>,
     /// Only watches with all of these labels.
     pub labels: BTreeMap<String, String>,
+    /// The most watches on a page, before the filter by labels; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
     /// [`JobPage::next`] of the page before; absent for the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
@@ -166,7 +185,10 @@ pub fn decode_request(frame: &[u8]) -> Result<Request, InvalidRequest> {
     }
 }
 
-fn labels<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
+/// Labels under the rules of the configuration file.
+pub fn deserialize_labels<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     let labels = BTreeMap::<String, String>::deserialize(d)?;
     let checked = labels
         .iter()
@@ -199,6 +221,8 @@ pub enum Response {
         /// Jobs that were not watched.
         unknown: Vec<JobRef>,
     },
+    /// To [`Request::Status`].
+    Status(Box<StatusReport>),
     /// To [`Request::List`].
     Jobs(JobPage),
     /// To [`Request::Show`].
@@ -241,7 +265,24 @@ pub enum Response {
     Error {
         /// At least one; each says what is wrong and how to correct it.
         messages: Vec<String>,
+        #[serde(default)]
+        kind: RequestErrorKind,
     },
+}
+
+/// What kind of error a request has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestErrorKind {
+    /// The request itself is wrong.
+    #[default]
+    Invalid,
+    /// It names something that does not exist.
+    NotFound,
+    /// It does not fit the present state; it may later.
+    Conflict,
+    /// The daemon failed.
+    Failed,
 }
 
 impl Response {
@@ -252,150 +293,13 @@ impl Response {
     }
 
     pub fn error(message: impl Into<String>) -> Self {
+        Self::error_of(RequestErrorKind::Invalid, message)
+    }
+
+    pub fn error_of(kind: RequestErrorKind, message: impl Into<String>) -> Self {
         Self::Error {
             messages: vec![message.into()],
+            kind,
         }
     }
 }
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddedJob {
-    pub job: JobRef,
-    /// The id of its watch.
-    pub watch: String,
-    pub outcome: AddOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AddOutcome {
-    /// A new watch has started.
-    Started,
-    AlreadyWatched,
-    /// Its watch ended within `retain` with this outcome and stays as it is.
-    Ended(String),
-}
-
-/// A part of a list, in no particular order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobPage {
-    /// May be empty although there is a next page.
-    pub jobs: Vec<JobSummary>,
-    /// Where the next page begins, opaque to the client; absent on the last page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-/// A watch in a list. Unknown and inapplicable fields are absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobSummary {
-    pub job: JobRef,
-    /// The watch's id.
-    pub watch: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// The job's state, as in events; absent before the first status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// Whole percent, rounded down.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<u8>,
-    /// Whole percent that the job has probably reached since its last status; absent without a progress.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub estimated_progress: Option<u8>,
-    #[serde(flatten)]
-    pub left: TimeLeft,
-    /// Time until the next poll; absent once the watch has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_poll_ms: Option<u64>,
-    /// Polls so far.
-    pub requests: u32,
-    /// Whether polling has failed for `unreachable_after`.
-    pub unreachable: bool,
-    /// Whether the job has not changed for `stalled_after`.
-    #[serde(default)]
-    pub stalled: bool,
-    /// Why the job cannot be polled; absent after a poll that worked. Untrusted text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
-    /// The class of that error, as in events.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_kind: Option<String>,
-    /// How the watch ended: the type of its ending event without `job.`; absent while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
-    /// Time of the first poll, Unix milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at_ms: Option<i64>,
-    /// Time of the end of the watch, Unix milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_at_ms: Option<i64>,
-}
-
-impl JobSummary {
-    /// For people: the outcome, `unreachable`, the state, or `starting` before the first status.
-    pub fn state_or_outcome(&self) -> &str {
-        match (&self.outcome, self.unreachable, &self.state) {
-            (Some(outcome), ..) => outcome,
-            (None, true, _) => "unreachable",
-            (None, false, Some(state)) => state,
-            (None, false, None) => "starting",
-        }
-    }
-}
-
-/// A watch in detail.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct JobDetails {
-    #[serde(flatten)]
-    pub summary: JobSummary,
-    /// What determined the time of the next poll; absent before the first status and after the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_poll_reason: Option<WaitReason>,
-    /// The log records of its events, in order.
-    pub events: Vec<Box<RawValue>>,
-    /// The last polls, oldest first.
-    pub polls: Vec<PollRecord>,
-    /// All deliveries of its events, oldest first.
-    pub deliveries: Vec<DeliverySummary>,
-}
-
-/// A delivery in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliverySummary {
-    /// The event's id and the hook's name, as `hooks retry` takes it.
-    pub id: String,
-    pub hook: String,
-    pub event_type: String,
-    /// The job of the event; absent for events of forgewatch itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobRef>,
-    /// Attempts so far, a running one included.
-    pub attempts: u32,
-    pub state: DeliveryStatus,
-    /// When a pending delivery is due, Unix milliseconds; absent while it is running.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due_at_ms: Option<i64>,
-    /// The last error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
-}
-
-/// State of a delivery, as clients see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryStatus {
-    /// It waits for its turn or its next attempt.
-    Pending,
-    /// An attempt is under way.
-    Running,
-    /// Its retries are used up; kept until `hooks retry` or `hooks discard`.
-    Failed,
-    /// The receiver accepted it.
-    Delivered,
-    /// A client discarded it.
-    Discarded,
-}
-
-#[cfg(test)]
-mod tests;

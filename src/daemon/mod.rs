@@ -170,6 +170,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         }
     }
 
+    /// Why nothing can be stored now.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        self.outbox.obstacle()
+    }
+
     /// Of the watches that ended since the start.
     pub fn outcomes(&self) -> FinishedCounts {
         self.outcomes

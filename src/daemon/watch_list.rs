@@ -44,7 +44,7 @@ enum Row<'a> {
 }
 
 impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
-    /// The watches after the cursor, in no particular order; with `all`, those that ended within `retain` too. With
+    /// The watches after the cursor, at most `limit`, in no particular order; with `all`, those that ended within `retain` too. With
     /// `jobs`, only the newest watch of each, on one page. With `labels`, only watches that have all of them.
     ///
     /// # Errors
@@ -54,12 +54,13 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         all: bool,
         jobs: &[JobRef],
         labels: &BTreeMap<String, String>,
+        limit: Option<usize>,
         after: Option<&str>,
     ) -> Result<WatchPage, RequestFailure> {
         let invalid = |text: &str| RequestFailure::InvalidCursor(text.to_owned());
         let after = after.map(|text| text.parse().map_err(|_| invalid(text)));
         let mut page = if jobs.is_empty() {
-            self.page(all, after.transpose()?).await?
+            self.page(all, limit, after.transpose()?).await?
         } else {
             let jobs = jobs.iter().copied().collect();
             let watches = self.newest_watches(all, jobs).await?;
@@ -75,9 +76,15 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         Ok(page)
     }
 
-    async fn page(&self, all: bool, after: Option<WatchId>) -> Result<WatchPage, StoreError> {
+    async fn page(
+        &self,
+        all: bool,
+        limit: Option<usize>,
+        after: Option<WatchId>,
+    ) -> Result<WatchPage, StoreError> {
+        let size = limit.map_or(PAGE, |limit| limit.clamp(1, PAGE));
         // One more shows whether there is a next page.
-        let limit = PAGE + 1;
+        let limit = size + 1;
         let running = self.engine.watches();
         let mut running: Vec<&Watch> = running.filter(|watch| Some(watch.id()) > after).collect();
         running.sort_unstable_by_key(|watch| watch.id());
@@ -95,9 +102,9 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             .map(|saved| (saved.id, Row::Ended(saved)))
             .collect();
         rows.extend(running.into_iter().map(|w| (w.id(), Row::Running(w))));
-        let last = rows.keys().nth(PAGE - 1).copied();
-        let next = last.filter(|_| rows.len() > PAGE);
-        let watches = rows.into_values().take(PAGE).filter_map(|row| match row {
+        let last = rows.keys().nth(size - 1).copied();
+        let next = last.filter(|_| rows.len() > size);
+        let watches = rows.into_values().take(size).filter_map(|row| match row {
             Row::Running(watch) => Some(self.running(watch)),
             Row::Ended(saved) => self.ended(&saved),
         });

@@ -105,6 +105,17 @@ impl<S: Store, C: Clock> Outbox<S, C> {
         self.state.borrow_mut().routes.suppress_failure_events();
     }
 
+    /// Why nothing can be committed now.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        self.state
+            .borrow()
+            .obstacle
+            .map(|(obstacle, _)| match obstacle {
+                Obstacle::FullDisk => "the disk is full",
+                Obstacle::LockedFile => "another program has locked the state file",
+            })
+    }
+
     /// The deliveries that were committed since the last call.
     pub(super) fn take_enqueued(&self) -> Vec<Enqueued> {
         mem::take(&mut self.state.borrow_mut().enqueued)

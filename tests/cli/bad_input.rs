@@ -147,11 +147,6 @@ fn an_invalid_file_is_reported_with_line_column_and_all_errors() {
             "min_interval",
         ],
     );
-    let later = fixture
-        .sandbox
-        .file("later.toml", "[http]\nlisten = '127.0.0.1:1'\n");
-    let watch = fixture.watch(&["--config", later.to_str().unwrap(), "diff/1"]);
-    expect_usage_error(&fixture, watch, &["http", "not supported yet"]);
     let watch = fixture.watch(&["--config", "/nowhere/f.toml", "diff/1"]);
     expect_usage_error(&fixture, watch, &["/nowhere/f.toml"]);
 }

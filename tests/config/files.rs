@@ -64,7 +64,7 @@ labels = { build = "2" }
 fn sections_of_the_wrong_type_are_reported() {
     let fixture = ConfigFixture::new().file(
         "f.toml",
-        "base_url = 'x'\napi = 5\njobs = [1]\n[[schedule]]\n[http]\n",
+        "base_url = 'x'\napi = 5\njobs = [1]\n[[schedule]]\n[[http]]\n",
     );
     insta::assert_snapshot!(
         "wrong_shapes",

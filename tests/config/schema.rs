@@ -54,7 +54,8 @@ fn invalid_files_are_rejected_at_the_place_of_the_error() {
     let run = "run = ['/bin/true']\n";
     for (text, place) in [
         ("[shedule]\n".to_owned(), ""),
-        ("[http]\n".to_owned(), ""),
+        ("[http]\nlisten = 9464\n".to_owned(), "/http/listen"),
+        ("[http]\nlisten = 'localhost'\n".to_owned(), "/http/listen"),
         ("[api]\nconect_timeout = '5s'\n".to_owned(), "/api"),
         ("[api]\ntimeout = 30\n".to_owned(), "/api/timeout"),
         ("[api]\ntimeout = '30'\n".to_owned(), "/api/timeout"),

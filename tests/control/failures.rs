@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use forgewatch::control::protocol::{Request, Response};
+use forgewatch::control::protocol::{Request, RequestErrorKind, Response};
 
 use crate::fixture::{TestDaemon, fake_daemon, frame, program};
 use crate::samples::deliveries;
@@ -10,6 +10,7 @@ use crate::samples::deliveries;
 #[test]
 fn reload_prints_every_configuration_error() {
     let daemon = TestDaemon::responding(|_| Response::Error {
+        kind: RequestErrorKind::Invalid,
         messages: vec![
             "/etc/f.toml:3:1: api.timeout: expected a duration such as \"30s\"".to_owned(),
             "/etc/f.toml:9:1: \x1b[2J is not a key".to_owned(),

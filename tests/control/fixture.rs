@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forgewatch::control::protocol::{Request, Response, encode_request};
-use forgewatch::control::{BindError, ControlServer};
+use forgewatch::control::{BindError, ControlServer, RequestQueue};
 use forgewatch::store::{Commit, SqliteStore, Store};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -57,12 +57,13 @@ impl TestDaemon {
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {
                 let (store, _) = SqliteStore::open(&home.join("state.db")).unwrap();
-                let mut server =
-                    ControlServer::bind(&home.join("control.sock"), group, store.clone()).unwrap();
+                let (mut requests, daemon) = RequestQueue::new(store.clone());
+                let server =
+                    ControlServer::bind(&home.join("control.sock"), group, daemon).unwrap();
                 started.send(()).unwrap();
                 loop {
                     tokio::select! {
-                        pending = server.next_request() => {
+                        pending = requests.next() => {
                             let _ = pending.respond_to.send(respond(&pending.request));
                             let _ = log.send(pending.request);
                         }
@@ -70,7 +71,7 @@ impl TestDaemon {
                             Some(Control::Commit(events, done)) => {
                                 let commit = Commit { events: &events, ..Commit::default() };
                                 store.commit(commit).await.unwrap();
-                                server.notify_events();
+                                requests.notify_events();
                                 done.send(()).unwrap();
                             }
                             Some(Control::Stop) | None => break,
@@ -78,6 +79,7 @@ impl TestDaemon {
                     }
                 }
                 drop(server);
+                drop(requests);
                 store.close().await;
             });
         });
@@ -170,7 +172,10 @@ pub(crate) fn bind<T>(
     group: &str,
     check: impl FnOnce(Result<ControlServer, BindError>) -> T,
 ) -> T {
-    with_store(async |store| check(ControlServer::bind(path, group, store.clone())))
+    with_store(async |store| {
+        let (_requests, daemon) = RequestQueue::new(store.clone());
+        check(ControlServer::bind(path, group, daemon))
+    })
 }
 
 /// An event of forgewatch itself, `number` seconds after the epoch of the tests.

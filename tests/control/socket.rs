@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forgewatch::control::{BindError, ControlServer};
+use forgewatch::control::{BindError, ControlServer, RequestQueue};
 
 use crate::fixture::{NO_GROUP, TestDaemon, bind, with_store};
 
@@ -36,8 +36,9 @@ fn the_socket_never_exists_with_a_wider_mode() {
             seen
         });
         with_store(async |store| {
+            let (_requests, daemon) = RequestQueue::new(store.clone());
             for _ in 0..200 {
-                ControlServer::bind(&path, NO_GROUP, store.clone()).unwrap();
+                ControlServer::bind(&path, NO_GROUP, daemon.clone()).unwrap();
             }
         });
         done.store(true, Ordering::Relaxed);

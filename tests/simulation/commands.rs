@@ -163,7 +163,7 @@ async fn retry_or_discard(sim: &Simulation, daemon: &mut Simulated) {
 
 async fn query(sim: &Simulation, daemon: &mut Simulated) {
     let number = begin_command(sim, CommandKind::Query);
-    let listed = daemon.list(true, &[], &BTreeMap::new(), None).await;
+    let listed = daemon.list(true, &[], &BTreeMap::new(), None, None).await;
     let shown = daemon.show(random_job(sim)).await;
     if listed.is_ok() && shown.is_ok() {
         confirm(sim, number);

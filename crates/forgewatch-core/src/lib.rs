@@ -18,6 +18,7 @@
 //! - [`format`](mod@format) turns it into what the receiver of a webhook understands.
 //!
 //! Everything else:
+//! - [`host`] reads the names and addresses of hosts.
 //! - [`job`] names jobs, their states and the outcomes of a watch.
 //! - [`measurements`] counts what forgewatch does, for operators.
 //! - [`limits`] holds the settings of watches.
@@ -35,6 +36,7 @@ pub mod decode;
 pub mod delivery;
 pub mod event;
 pub mod format;
+pub mod host;
 pub mod job;
 pub mod limits;
 pub mod measurements;

@@ -5,11 +5,12 @@ use std::path::{self, Path, PathBuf};
 use super::credential_refresh::RefreshingClient;
 use crate::app::setup::{Prepared, prepare};
 use crate::app::throttle;
-use crate::config::settings::{OutputFormat, Settings};
+use crate::config::settings::{HttpSettings, OutputFormat, Settings};
 use crate::config::{self, CommandLine, Env};
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::engine::SystemClock;
 use crate::hooks::{Actions, HookAction, HookSpec};
+use crate::http_api::Access;
 use crate::store::SqliteStore;
 
 pub(super) type SqliteDaemon = Daemon<RefreshingClient, SqliteStore, SystemClock, Actions>;
@@ -51,6 +52,11 @@ pub(super) fn load_config(
         retain: settings.state.retain,
     };
     Ok((settings, daemon_config, loaded.output))
+}
+
+/// Who may use the HTTP API.
+pub(super) fn http_access(http: &HttpSettings) -> Result<Access, String> {
+    Access::new(http.hosts.clone(), &http.tokens, http.allow_remote)
 }
 
 /// Hooks may run in another working directory.

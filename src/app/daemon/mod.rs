@@ -6,9 +6,11 @@
 mod credential_refresh;
 mod load_config;
 mod output;
+mod removals;
 mod responses;
 mod service;
 mod shutdown;
+mod status;
 
 use std::collections::VecDeque;
 use std::pin::pin;

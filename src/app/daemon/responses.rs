@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::control::protocol::{
     AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobPage, JobSummary,
-    Response,
+    RequestErrorKind, Response,
 };
 use crate::daemon::{
     AddResult, AddedWatch, DeliveryList, DeliveryReport, RequestFailure, WatchDetails, WatchPage,
@@ -27,7 +27,17 @@ pub(super) fn respond<T>(
                 // Otherwise only the client would see it.
                 tracing::error!(target: "forgewatch::daemon", %error, "a client's request failed");
             }
-            Response::error(error.to_string())
+            let kind = match &error {
+                RequestFailure::InvalidCursor(_) => RequestErrorKind::Invalid,
+                RequestFailure::NotWatched(_) | RequestFailure::NoFailedDelivery(_) => {
+                    RequestErrorKind::NotFound
+                }
+                RequestFailure::StillEnding(_) | RequestFailure::UnknownHook(_) => {
+                    RequestErrorKind::Conflict
+                }
+                RequestFailure::Entropy(_) | RequestFailure::Store(_) => RequestErrorKind::Failed,
+            };
+            Response::error_of(kind, error.to_string())
         },
         response,
     )

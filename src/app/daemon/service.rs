@@ -1,38 +1,38 @@
-//! The running daemon: its loop, requests of clients, reload and shutdown.
+//! The running daemon: its loop, reload and shutdown.
+
+mod requests;
 
 use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, OptionFuture};
-use tokio::sync::oneshot;
-use tokio::task::{spawn_blocking, spawn_local};
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::credential_refresh::RefreshingClient;
-use super::load_config::{SqliteDaemon, load_config};
+use super::load_config::{SqliteDaemon, http_access, load_config};
 use super::output::{EventOutput, announce_lag};
-use super::responses::respond;
-use super::{SignalListener, responses, shutdown};
+use super::removals::PendingRemovals;
+use super::{SignalListener, shutdown};
 use crate::app::command_error::CommandError;
 use crate::app::{READER_GRACE, new_watch_id, ticks};
 use crate::config::settings::Settings;
 use crate::config::{self, CommandLine, Env};
-use crate::control::protocol::{Request, Response};
-use crate::control::{ControlServer, PendingRequest};
+use crate::control::protocol::ReloadReport;
+use crate::control::{ControlServer, RequestQueue};
 use crate::daemon::{
     DISK_SPACE, Daemon, DaemonConfig, DaemonParts, LOCKED_FILE, StartupError,
     retry_while_unwritable,
 };
 use crate::engine::{Clock, SystemClock};
 use crate::hooks::Actions;
+use crate::http_api::HttpServer;
 use crate::os::notify;
 use crate::os::signals::Signal;
 use crate::report::{FRAME_INTERVAL, Report};
 use crate::store::{OpenError, SqliteStore, StoreError, StoredState};
-use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
-use forgewatch_core::event::{Event, WatchId};
-use forgewatch_core::job::JobRef;
+use forgewatch_core::event::Event;
 
 /// The least time between two updates of the status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,19 +45,16 @@ pub(super) struct Service {
     /// Those of the daemon, to test them.
     actions: Actions,
     store: SqliteStore,
+    /// From both servers.
+    requests: RequestQueue,
     server: ControlServer,
+    http: Option<HttpServer>,
     output: EventOutput,
-    removals: Vec<PendingRemoval>,
+    removals: PendingRemovals,
+    last_reload: Option<ReloadReport>,
     /// The status line as the service manager has it.
     status: String,
     status_is_stale: bool,
-}
-
-/// A `remove` request whose client waits until the ends of these watches are stored.
-struct PendingRemoval {
-    running: Vec<(JobRef, WatchId)>,
-    response: Response,
-    respond_to: oneshot::Sender<Response>,
 }
 
 enum LoopExit {
@@ -96,8 +93,13 @@ impl Service {
         })?;
         report.widen(daemon.watches().map(|(watch, _)| watch.job()));
         let control = &settings.control;
-        let server = ControlServer::bind(&control.socket, &control.group, store.clone())
+        let (requests, handle) = RequestQueue::new(store.clone());
+        let server = ControlServer::bind(&control.socket, &control.group, handle.clone())
             .map_err(CommandError::failed)?;
+        let access = http_access(&settings.http).map_err(CommandError::internal)?;
+        let listen = settings.http.listen;
+        let http = listen.map(|listen| HttpServer::bind(listen, access, handle));
+        let http = http.transpose().map_err(CommandError::failed)?;
         Ok(Self {
             command_line,
             env,
@@ -105,9 +107,12 @@ impl Service {
             daemon,
             actions,
             store,
+            requests,
             server,
+            http,
             output: EventOutput::new(report, clock),
-            removals: Vec::new(),
+            removals: PendingRemovals::default(),
+            last_reload: None,
             status: String::new(),
             status_is_stale: false,
         })
@@ -164,7 +169,7 @@ impl Service {
                 },
                 // A write that had no caller failed; a restart opens the store again.
                 error = self.store.failed() => return LoopExit::Failed(error),
-                request = self.server.next_request() => {
+                request = self.requests.next() => {
                     if signals.unless_stopped(self.handle(request)).await.is_none() {
                         return LoopExit::Stop;
                     }
@@ -196,23 +201,12 @@ impl Service {
     /// Reports stored events, and responds to the removals that they complete.
     fn publish(&mut self, events: &[Event]) {
         self.status_is_stale = true;
-        self.server.notify_events();
+        self.requests.notify_events();
         // The bar of an ended job goes before its final line is printed.
         self.output.show(self.daemon.watches());
         self.output.publish(events);
         self.announce_lag();
-        self.removals
-            .retain(|removal| !removal.respond_to.is_closed());
-        for removal in &mut self.removals {
-            let daemon = &self.daemon;
-            let is_running =
-                |&mut (job, id): &mut (JobRef, WatchId)| daemon.watch_of(job) == Some(id);
-            removal.running.retain_mut(is_running);
-        }
-        for done in self.removals.extract_if(.., |r| r.running.is_empty()) {
-            // The client may have disconnected.
-            let _ = done.respond_to.send(done.response);
-        }
+        self.removals.complete(&self.daemon);
     }
 
     /// Announces dropped lines, once the reader reads again.
@@ -222,74 +216,14 @@ impl Service {
         }
     }
 
-    async fn handle(&mut self, pending: PendingRequest) {
-        let PendingRequest {
-            request,
-            respond_to,
-        } = pending;
-        let daemon = &mut self.daemon;
-        let response = match request {
-            Request::Add {
-                jobs,
-                labels,
-                again,
-            } => respond(daemon.add(jobs, labels, again).await, responses::added),
-            Request::Remove { jobs } => {
-                let (removed, unknown) = daemon.remove(jobs);
-                let running = removed
-                    .iter()
-                    .filter_map(|&job| Some((job, daemon.watch_of(job)?)));
-                self.removals.push(PendingRemoval {
-                    running: running.collect(),
-                    response: Response::Removed { removed, unknown },
-                    respond_to,
-                });
-                return self.publish(&[]);
-            }
-            Request::List(list) => {
-                let after = list.after.as_deref();
-                let page = daemon.list(list.all, &list.jobs, &list.labels, after);
-                respond(page.await, responses::jobs)
-            }
-            Request::Show { job } => respond(daemon.show(job).await, responses::job),
-            Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),
-            Request::RetryDelivery { delivery } => {
-                respond(daemon.retry(&delivery).await, |()| Response::Done)
-            }
-            Request::DiscardDelivery { delivery } => {
-                respond(daemon.discard(&delivery).await, |()| Response::Done)
-            }
-            Request::TestHook(request) => match self.test_hook(&request) {
-                Ok(test) => return test_in_background(test, respond_to),
-                Err(error) => Response::error(error),
-            },
-            Request::DiscardFailed => respond(daemon.discard_failed().await, Response::Discarded),
-            Request::Reload => match self.reload().await {
-                Ok(()) => Response::Done,
-                Err(errors) => Response::Error { messages: errors },
-            },
-            // The connection serves it from the store.
-            Request::Events { .. } => Response::error("events are served by the connection"),
-        };
-        self.status_is_stale = true;
-        let _ = respond_to.send(response);
-    }
-
-    fn test_hook(
-        &self,
-        request: &HookTestRequest,
-    ) -> Result<LocalBoxFuture<'static, HookTestReport>, String> {
-        let watch = new_watch_id().map_err(|error| error.to_string())?;
-        let origin = self.settings.limits.origin.clone();
-        let now = SystemClock::start().now().wall_ms;
-        self.actions
-            .test(&self.settings.hooks, request, watch, now, origin)
-    }
-
     /// Applies the configuration as a whole or not at all.
     async fn reload(&mut self) -> Result<(), Vec<String>> {
         notify::reloading();
         let result = self.apply_config().await;
+        self.last_reload = Some(ReloadReport {
+            at_ms: SystemClock::start().now().wall_ms,
+            errors: result.as_ref().err().cloned().unwrap_or_default(),
+        });
         self.status = self.daemon.summary().to_string();
         notify::ready(&self.status);
         result
@@ -303,9 +237,13 @@ impl Service {
         if !restart.is_empty() {
             return Err(restart);
         }
+        let access = http_access(&settings.http).map_err(lines)?;
         let actions = daemon_config.executor.clone();
         self.daemon.reload(daemon_config).await.map_err(lines)?;
         self.actions = actions;
+        if let Some(http) = &self.http {
+            http.set_access(access);
+        }
         self.settings = settings;
         Ok(())
     }
@@ -343,14 +281,16 @@ impl Service {
             settings,
             daemon,
             store,
+            requests,
             server,
+            http,
             output,
             removals,
             ..
         } = self;
         // Their clients learn that the daemon is stopping.
         drop(removals);
-        drop(server);
+        drop((requests, server, http));
         let grace = settings.control.stop_grace;
         let shutdown = Box::pin(shutdown::graceful(daemon, store, output, grace));
         let second_signal = async { while !matches!(signals.next().await, Signal::Stop(_)) {} };
@@ -360,20 +300,6 @@ impl Service {
             () = shutdown => {}
         }
     }
-}
-
-/// The test ends early when its client has gone.
-fn test_in_background(
-    test: LocalBoxFuture<'static, HookTestReport>,
-    mut respond_to: oneshot::Sender<Response>,
-) {
-    spawn_local(async move {
-        let report = tokio::select! {
-            report = test => report,
-            () = respond_to.closed() => return,
-        };
-        let _ = respond_to.send(Response::HookTested(Box::new(report)));
-    });
 }
 
 /// Opens the state, and waits while the disk is full or the file locked.

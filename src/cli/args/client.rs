@@ -9,7 +9,8 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use super::shared::{ConfigArgs, JobArgs, LabelArgs};
 use crate::app::command_error::CommandError;
 use crate::config::{self, CommandLine};
-use forgewatch_core::event::ALL_JOB_EVENTS;
+use crate::control::protocol::{ACTIVE_STATES, OUTCOMES};
+use forgewatch_core::event::{ALL_JOB_EVENTS, type_pattern};
 use forgewatch_core::job::JobRef;
 
 pub(in crate::cli) const ADD_EXAMPLES: &str = "\
@@ -152,29 +153,6 @@ pub struct ListArgs {
     pub daemon: DaemonArgs,
 }
 
-/// The words of `list` for jobs that have not ended.
-const ACTIVE_STATES: [&str; 7] = [
-    "starting",
-    "created",
-    "pending",
-    "queued",
-    "running",
-    "unknown",
-    "unreachable",
-];
-/// Its words for jobs that have ended.
-pub const OUTCOMES: [&str; 9] = [
-    "completed",
-    "failed",
-    "squashed",
-    "not_found",
-    "refused",
-    "timed_out",
-    "gave_up",
-    "removed",
-    "abandoned",
-];
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListOrder {
     /// By kind and ID
@@ -302,7 +280,7 @@ pub struct HookTestArgs {
 }
 
 fn parse_single_type(name: &str) -> Result<String, String> {
-    match config::event_type(name)? {
+    match type_pattern(name)? {
         pattern if pattern == ALL_JOB_EVENTS => {
             Err("expected one type such as job.failed".to_owned())
         }
@@ -311,7 +289,7 @@ fn parse_single_type(name: &str) -> Result<String, String> {
 }
 
 fn parse_event_type(name: &str) -> Result<String, String> {
-    config::event_type(name)
+    type_pattern(name)
 }
 
 /// Digits are an offset, anything else is a duration.

@@ -9,6 +9,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::client::{EventsArgs, SinceArg};
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
+use crate::control::protocol::record::with_offset;
 use crate::control::protocol::{EventFilter, Request, Response, Since};
 use crate::report::sanitize::json_line;
 use crate::report::{StreamInfo, recorded_line};
@@ -123,45 +124,13 @@ fn stream(
             Response::CaughtUp { .. } => {}
             Response::Done => return Ok(()),
             Response::Stopped => return Err(StreamEnd::Shutdown),
-            Response::Error { messages: errors } => {
+            Response::Error {
+                messages: errors, ..
+            } => {
                 return Err(StreamEnd::Failed(rejected(&errors)));
             }
             _ => return Err(StreamEnd::Failed(unexpected_response())),
         }
     }
     Err(StreamEnd::Disconnected(ClientError::ConnectionLost))
-}
-
-/// The record with its offset as the first field. Anything but an object is returned unchanged.
-fn with_offset(offset: u64, record: &RawValue) -> Box<RawValue> {
-    let fields = record.get().trim_start().strip_prefix('{');
-    let with_offset = fields.and_then(|fields| {
-        let comma = if fields.trim_start().starts_with('}') {
-            ""
-        } else {
-            ","
-        };
-        RawValue::from_string(format!("{{\"offset\":{offset}{comma}{fields}")).ok()
-    });
-    with_offset.unwrap_or_else(|| record.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_offset_is_the_first_field_and_the_rest_is_unchanged() {
-        for (record, with) in [
-            (
-                r#"{"timestamp":"t","job_id":18446744073709551615}"#,
-                r#"{"offset":7,"timestamp":"t","job_id":18446744073709551615}"#,
-            ),
-            ("{}", r#"{"offset":7}"#),
-            ("[1]", "[1]"),
-        ] {
-            let record = RawValue::from_string(record.to_owned()).unwrap();
-            assert_eq!(with_offset(7, &record).get(), with);
-        }
-    }
 }

@@ -118,7 +118,7 @@ fn test(args: &HookTestArgs, env: &Env) -> Result<(), CommandError> {
         }
         Err(error) => return Err(daemon.explain(&error)),
         Ok(Response::HookTested(report)) => *report,
-        Ok(Response::Error { messages }) => return Err(rejected(&messages)),
+        Ok(Response::Error { messages, .. }) => return Err(rejected(&messages)),
         Ok(_) => return Err(unexpected_response()),
     };
     if args.json {

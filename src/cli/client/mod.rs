@@ -47,7 +47,9 @@ impl DaemonClient {
     /// Sends a request that has one response. [`Response::Error`] becomes an error.
     fn call(&self, request: &Request) -> Result<Response, CommandError> {
         match client::call(&self.at.path, request) {
-            Ok(Response::Error { messages: errors }) => Err(rejected(&errors)),
+            Ok(Response::Error {
+                messages: errors, ..
+            }) => Err(rejected(&errors)),
             Ok(response) => Ok(response),
             Err(error) => Err(self.explain(&error)),
         }

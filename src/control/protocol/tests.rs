@@ -1,5 +1,8 @@
 use proptest::prelude::*;
 
+use forgewatch_core::poll_log::WaitReason;
+use forgewatch_core::time_left::TimeLeft;
+
 use super::*;
 
 fn request(line: &str) -> Request {
@@ -50,6 +53,7 @@ fn requests_have_their_documented_form() {
             all: true,
             jobs: vec!["diff/1".parse().unwrap()],
             labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
+            limit: Some(10),
             after: None,
         }),
         Request::List(ListRequest {
@@ -68,6 +72,7 @@ fn requests_have_their_documented_form() {
             },
         },
         Request::Reload,
+        Request::Status,
         Request::ListDeliveries,
         Request::RetryDelivery {
             delivery: "a5-1/chat".to_owned(),
@@ -85,11 +90,12 @@ fn requests_have_their_documented_form() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"add":{"jobs":["diff/1","update/7"],"labels":{"build":"8812"},"again":true}}
     {"remove":{"jobs":["diff/1","update/7"]}}
-    {"list":{"all":true,"jobs":["diff/1"],"labels":{"build":"8812"}}}
+    {"list":{"all":true,"jobs":["diff/1"],"labels":{"build":"8812"},"limit":10}}
     {"list":{"all":false,"jobs":[],"labels":{},"after":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"}}
     {"show":{"job":"diff/1"}}
     {"events":{"since":{"after":17},"follow":true,"filter":{"jobs":[],"labels":{},"types":["job.*"]}}}
     "reload"
+    "status"
     "list_deliveries"
     {"retry_delivery":{"delivery":"a5-1/chat"}}
     {"test_hook":{"hook":"chat","event_type":"job.failed","job":null}}

@@ -10,6 +10,7 @@ mod evidence;
 mod failed_deliveries;
 mod faults;
 mod hook_test;
+mod http;
 mod kills;
 mod lagging;
 mod lifecycle;

@@ -20,6 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::job::{Outcome, Reason};
+use super::user_input::{nearest, quoted};
 
 pub use field_names::RECORD_FIELDS;
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
@@ -36,6 +37,30 @@ pub const ALL_JOB_EVENTS: &str = "job.*";
 /// Whether `pattern`, an event type or [`ALL_JOB_EVENTS`], matches the event type `name`.
 pub fn matches_type(pattern: &str, name: &str) -> bool {
     pattern == name || (pattern == ALL_JOB_EVENTS && name.starts_with("job."))
+}
+
+/// What a user can select events by: a type, or all events of jobs.
+pub fn type_patterns() -> impl Iterator<Item = &'static str> {
+    let types = EventType::ALL.map(EventType::as_str);
+    types.into_iter().chain([ALL_JOB_EVENTS])
+}
+
+/// # Errors
+/// There is no such type; the message suggests one.
+pub fn type_pattern(name: &str) -> Result<String, String> {
+    if type_patterns().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let hint = nearest(name, type_patterns()).map_or_else(
+        || {
+            format!(
+                "use one of {}",
+                type_patterns().collect::<Vec<_>>().join(", ")
+            )
+        },
+        |near| format!("did you mean {near}?"),
+    );
+    Err(format!("unknown event type {}; {hint}", quoted(name)))
 }
 
 /// The type of an event.

@@ -1,0 +1,105 @@
+//! Carries out the requests of clients.
+
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use super::super::removals::PendingRemoval;
+use super::super::responses::{self, respond};
+use super::super::status::status;
+use super::Service;
+use crate::app::new_watch_id;
+use crate::control::PendingRequest;
+use crate::control::protocol::{Request, RequestErrorKind, Response};
+use crate::engine::{Clock, SystemClock};
+use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
+
+impl Service {
+    pub(super) async fn handle(&mut self, pending: PendingRequest) {
+        let PendingRequest {
+            request,
+            respond_to,
+        } = pending;
+        let daemon = &mut self.daemon;
+        let response = match request {
+            Request::Add {
+                jobs,
+                labels,
+                again,
+            } => respond(daemon.add(jobs, labels, again).await, responses::added),
+            Request::Remove { jobs } => {
+                let (removed, unknown) = daemon.remove(jobs);
+                let running = removed
+                    .iter()
+                    .filter_map(|&job| Some((job, daemon.watch_of(job)?)));
+                self.removals.add(PendingRemoval {
+                    running: running.collect(),
+                    response: Response::Removed { removed, unknown },
+                    respond_to,
+                });
+                return self.publish(&[]);
+            }
+            Request::List(list) => {
+                let after = list.after.as_deref();
+                let page = daemon.list(list.all, &list.jobs, &list.labels, list.limit, after);
+                respond(page.await, responses::jobs)
+            }
+            Request::Status => {
+                let instance = self.settings.limits.origin.instance.as_deref();
+                let instance = instance.unwrap_or_default().to_owned();
+                let last_reload = self.last_reload.clone();
+                let measured = daemon.measurements(false);
+                status(&measured, daemon.obstacle(), instance, last_reload)
+            }
+            Request::Show { job } => respond(daemon.show(job).await, responses::job),
+            Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),
+            Request::RetryDelivery { delivery } => {
+                respond(daemon.retry(&delivery).await, |()| Response::Done)
+            }
+            Request::DiscardDelivery { delivery } => {
+                respond(daemon.discard(&delivery).await, |()| Response::Done)
+            }
+            Request::TestHook(request) => match self.test_hook(&request) {
+                Ok(test) => return test_in_background(test, respond_to),
+                Err(error) => Response::error(error),
+            },
+            Request::DiscardFailed => respond(daemon.discard_failed().await, Response::Discarded),
+            Request::Reload => match self.reload().await {
+                Ok(()) => Response::Done,
+                Err(messages) => Response::Error {
+                    messages,
+                    kind: RequestErrorKind::Invalid,
+                },
+            },
+            // The connection serves it from the store.
+            Request::Events { .. } => Response::error("events are served by the connection"),
+        };
+        self.status_is_stale = true;
+        let _ = respond_to.send(response);
+    }
+
+    fn test_hook(
+        &self,
+        request: &HookTestRequest,
+    ) -> Result<LocalBoxFuture<'static, HookTestReport>, String> {
+        let watch = new_watch_id().map_err(|error| error.to_string())?;
+        let origin = self.settings.limits.origin.clone();
+        let now = SystemClock::start().now().wall_ms;
+        self.actions
+            .test(&self.settings.hooks, request, watch, now, origin)
+    }
+}
+
+/// The test ends early when its client has gone.
+fn test_in_background(
+    test: LocalBoxFuture<'static, HookTestReport>,
+    mut respond_to: oneshot::Sender<Response>,
+) {
+    spawn_local(async move {
+        let report = tokio::select! {
+            report = test => report,
+            () = respond_to.closed() => return,
+        };
+        let _ = respond_to.send(Response::HookTested(Box::new(report)));
+    });
+}

@@ -1,0 +1,150 @@
+//! A connection whose client has to read: one that reads too slowly is disconnected.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// While data waits to be sent, a client reads at least so many bytes in this time.
+const WINDOW: Duration = Duration::from_secs(10);
+const MIN_BYTES: usize = 64 * 1024;
+
+/// What a connection is busy with.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Requests whose response is not complete.
+    active: Cell<usize>,
+    /// Of complete responses that are not sent yet.
+    unsent: RefCell<Vec<OwnedSemaphorePermit>>,
+}
+
+impl Activity {
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.get() == 0 && self.unsent.borrow().is_empty()
+    }
+}
+
+/// A request, until its response is complete. The permit is held until the response is sent, too: it bounds memory.
+#[derive(Debug)]
+pub(super) struct Sending {
+    activity: Rc<Activity>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Sending {
+    pub(super) fn new(activity: &Rc<Activity>) -> Self {
+        activity.active.set(activity.active.get() + 1);
+        Self {
+            activity: Rc::clone(activity),
+            permit: None,
+        }
+    }
+
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let Activity { active, unsent } = &*self.activity;
+        active.set(active.get().saturating_sub(1));
+        unsent.borrow_mut().extend(self.permit.take());
+    }
+}
+
+pub(super) struct PacedStream {
+    stream: TcpStream,
+    activity: Rc<Activity>,
+    /// The end of the current window, if data waits to be sent.
+    window: Option<Pin<Box<Sleep>>>,
+    /// In the current window.
+    written: usize,
+}
+
+impl PacedStream {
+    pub(super) fn new(stream: TcpStream, activity: Rc<Activity>) -> Self {
+        Self {
+            stream,
+            activity,
+            window: None,
+            written: 0,
+        }
+    }
+
+    /// The result of a write, or an error if the client is too slow.
+    fn pace(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = result {
+            self.written += result.as_ref().unwrap_or(&0);
+            return Poll::Ready(result);
+        }
+        if self.window.is_none() {
+            self.written = 0;
+        }
+        let window = self.window.get_or_insert_with(|| Box::pin(sleep(WINDOW)));
+        loop {
+            ready!(window.as_mut().poll(cx));
+            if std::mem::take(&mut self.written) < MIN_BYTES {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            window.as_mut().reset(Instant::now() + WINDOW);
+        }
+    }
+}
+
+impl AsyncRead for PacedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PacedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.pace(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.pace(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// Called once everything is written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.window = None;
+        self.activity.unsent.borrow_mut().clear();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
