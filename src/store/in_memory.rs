@@ -1,6 +1,7 @@
 //! A store in memory with the behavior of the SQLite store.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -225,6 +226,14 @@ impl DaemonStore for InMemoryStore {
         let ended = |w: &&SavedWatch| w.ended_wall_ms >= Some(wall_ms) && Some(w.id) > after;
         let mut ended: Vec<&SavedWatch> = content.watches.iter().filter(ended).collect();
         ended.sort_by_key(|w| w.id);
+        Ok(ended.into_iter().take(limit).cloned().collect())
+    }
+
+    async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {
+        let content = self.0.borrow();
+        let ended = |w: &&SavedWatch| w.ended_wall_ms >= Some(wall_ms);
+        let mut ended: Vec<&SavedWatch> = content.watches.iter().filter(ended).collect();
+        ended.sort_by_key(|w| Reverse(w.ended_wall_ms));
         Ok(ended.into_iter().take(limit).cloned().collect())
     }
 

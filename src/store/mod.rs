@@ -177,6 +177,9 @@ pub trait DaemonStore: Store + Clone {
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError>;
 
+    /// At most `limit` watches that ended at this wall time or later, those that ended last first.
+    async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError>;
+
     /// Stored as a whole or not at all.
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError>;
 

@@ -364,6 +364,10 @@ impl DaemonStore for SimDisk {
             .await
     }
 
+    async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {
+        self.read(self.0.in_memory.last_ended(wall_ms, limit)).await
+    }
+
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
         self.write(StoreOp::JobListUpdate(update)).await
     }

@@ -171,6 +171,10 @@ impl DaemonStore for DiscardingStore {
         Ok(Vec::new())
     }
 
+    async fn last_ended(&self, _: i64, _: usize) -> Result<Vec<SavedWatch>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn update_jobs(&self, _: JobListUpdate) -> Result<(), StoreError> {
         Ok(())
     }

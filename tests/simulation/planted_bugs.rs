@@ -157,6 +157,10 @@ impl DaemonStore for PlantedStore {
         self.disk.ended_watches(wall_ms, after, limit).await
     }
 
+    async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {
+        self.disk.last_ended(wall_ms, limit).await
+    }
+
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
         self.disk.update_jobs(update).await
     }

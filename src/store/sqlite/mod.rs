@@ -179,6 +179,11 @@ impl DaemonStore for SqliteStore {
             .await
     }
 
+    async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {
+        self.read(move |db| watches::last_ended(db, wall_ms, limit))
+            .await
+    }
+
     async fn update_jobs(&self, update: JobListUpdate) -> Result<(), StoreError> {
         self.write(None, |db| writes::update_jobs(db, update)).await
     }

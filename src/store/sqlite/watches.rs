@@ -59,6 +59,15 @@ pub(super) fn ended_since(
     WATCHES.read(db, ENDED_SINCE, params, decode)
 }
 
+pub(super) fn last_ended(
+    db: &Connection,
+    wall_ms: i64,
+    limit: usize,
+) -> Result<Vec<SavedWatch>, DbError> {
+    let sql = "SELECT * FROM watches WHERE ended_ms >= ?1 ORDER BY ended_ms DESC LIMIT ?2";
+    WATCHES.read(db, sql, params![wall_ms, limit as i64], decode)
+}
+
 pub(super) fn newest(db: &Connection, job: JobRef) -> Result<Option<SavedWatch>, DbError> {
     let sql = "SELECT * FROM watches WHERE job = ?1 ORDER BY row_id DESC LIMIT 1";
     WATCHES.read_one(db, sql, [job.to_string()], decode)

@@ -15,6 +15,7 @@ both! {
     the_newest_polls_are_kept
     the_newest_watch_of_a_job_is_found
     ended_watches_are_read_in_pages_by_id
+    the_watches_that_ended_last_come_first
     the_list_and_its_new_watches_are_stored_together
     added_by_is_changed_by_updates_of_the_list_and_not_by_commits
     pruning_deletes_old_watches_that_nothing_refers_to
@@ -123,6 +124,25 @@ async fn ended_watches_are_read_in_pages_by_id(location: &impl Location) {
     while store.prune(56).await.unwrap() > 0 {}
     assert_eq!(page(50, Some(6), 2).await, [8]);
     assert_eq!(page(50, Some(1), 2).await, [2, 5]);
+    location.close(store).await;
+}
+
+async fn the_watches_that_ended_last_come_first(location: &impl Location) {
+    let (store, _) = location.open();
+    for (n, at) in [(6, 50), (2, 60), (3, 49), (1, 55)] {
+        let commit = Commit {
+            watch: Some(ended(n, 1, at)),
+            ..Commit::default()
+        };
+        store.commit(commit).await.unwrap();
+    }
+    commit_step(&store, 8, 1).await.unwrap();
+    let last = async |since: i64, limit: usize| -> Vec<u64> {
+        let ended = store.last_ended(since, limit).await.unwrap();
+        ended.iter().map(|watch| watch.job.id.get()).collect()
+    };
+    assert_eq!(last(50, 9).await, [2, 1, 6]);
+    assert_eq!(last(0, 2).await, [2, 1]);
     location.close(store).await;
 }
 
