@@ -264,6 +264,8 @@ impl Api for CountingApi {
 /// The same HTTP client with the same headers and limits.
 fn bare_client(settings: &Settings) -> Outcome<reqwest::Client> {
     let api = &settings.api;
+    // An error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let basic = HeaderValue::from_str(credentials()?.basic().expose_secret())?;
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     let mut builder = reqwest::Client::builder()

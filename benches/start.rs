@@ -122,7 +122,9 @@ fn forgewatch(base: &str, ca: &Path, folder: &TempDir) -> Outcome<Command> {
         .env_clear()
         .env("FORGEWATCH_ACCESS_KEY", ACCESS_KEY)
         .env("FORGEWATCH_SECRET_KEY", SECRET_KEY)
-        .env("XDG_CACHE_HOME", folder.path());
+        .env("XDG_CACHE_HOME", folder.path())
+        // Its final line.
+        .stderr(Stdio::null());
     Ok(command)
 }
 
