@@ -12,3 +12,4 @@ mod samples;
 #[path = "../support/skip.rs"]
 mod skip;
 mod suite;
+mod versions;

@@ -1,0 +1,82 @@
+-- The state file of schema version 1, by forgewatch 0.1.0: a completed, a failed and a running job, a failed delivery.
+BEGIN TRANSACTION;
+CREATE TABLE watches (
+    row_id INTEGER PRIMARY KEY,
+    watch_id BLOB NOT NULL UNIQUE,
+    job TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    ended_ms INTEGER,
+    added_by TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO watches VALUES(1,X'72f59c31f80df478b3ff7b761078a530','diff/1','{"outcome":"completed","watch":"72f59c31f80df478b3ff7b761078a530","job":"diff/1","labels":{"build":"8812"},"game":"Simulated Game","image":"simulated-image","machine":"sim-buildbox-1","history":{"since_wall_ms":1795857469415,"at":[0,0,0,0,0],"eta":[1070260552,0,0,0,0],"progress":[0,0,0,0,0],"len":1,"granularity":1,"observations":1,"initial_age":1054112481},"saved_at":1795857471926,"first_poll_at":1795857469398,"first_poll_wall_ms":1795857469398,"poll_at":1795857471912,"changed_at":1795857471926,"state":5,"updated":1795857471,"eta":1795857471,"eta_baseline":[1795857471,2],"progress":100.0,"seq":2,"requests":2,"reported_progress":0,"has_status":true,"stalled":false,"slow":false,"names_requested":true}',1795857471926,'file',3807571973);
+INSERT INTO watches VALUES(2,X'8739efa488fffbc2aa2172709d9a51cf','version/3','{"watch":"8739efa488fffbc2aa2172709d9a51cf","job":"version/3","history":{"since_wall_ms":1795857469415,"at":[0,0,0,0,0],"eta":[1163782492,0,0,0,0],"progress":[0,0,0,0,0],"len":1,"granularity":60,"observations":1,"initial_age":1054112481},"saved_at":1795857469437,"first_poll_at":1795857469398,"first_poll_wall_ms":1795857469398,"poll_at":1795857481915,"changed_at":1795857469415,"state":4,"updated":1795857469,"eta":1795861020,"eta_baseline":[1795861020,3551],"progress":0.0,"seq":1,"requests":1,"reported_progress":0,"has_status":true,"stalled":false,"slow":false,"names_requested":true}',NULL,'file',537728270);
+INSERT INTO watches VALUES(3,X'd57e23a7e0d414db1855fb1ea67e42b3','update/2','{"outcome":"failed","watch":"d57e23a7e0d414db1855fb1ea67e42b3","job":"update/2","labels":{"stage":"live"},"history":{"since_wall_ms":1795857472318,"at":[0,0,0,0,0],"eta":[1076602339,0,0,0,0],"progress":[0,0,0,0,0],"len":1,"granularity":1,"observations":1,"initial_age":1050857701},"saved_at":1795857476000,"first_poll_at":1795857472309,"first_poll_wall_ms":1795857472309,"poll_at":1795857475996,"changed_at":1795857476000,"state":6,"updated":1795857475,"eta":1795857475,"eta_baseline":[1795857475,3],"progress":99.0,"seq":2,"requests":2,"reported_progress":0,"has_status":true,"stalled":false,"slow":false,"names_requested":true}',1795857476000,'socket',4270786043);
+CREATE TABLE events (
+    row_id INTEGER PRIMARY KEY,
+    watch_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    wall_ms INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
+    UNIQUE (watch_id, seq)
+) STRICT;
+INSERT INTO events VALUES(1,X'b1e834f66ccb18065446f6b41e7f51f7',1,1795857469400,'{"timestamp":"2026-11-28T09:17:49.400Z","level":"INFO","target":"forgewatch::watch","message":"watching 2 jobs","event_id":"b1e834f66ccb18065446f6b41e7f51f7-1","event_type":"watch.started","seq":1,"watch":"b1e834f66ccb18065446f6b41e7f51f7","instance":"build01","jobs":2}',2470139512);
+INSERT INTO events VALUES(2,X'72f59c31f80df478b3ff7b761078a530',1,1795857469415,'{"timestamp":"2026-11-28T09:17:49.415Z","level":"INFO","target":"forgewatch::watch","message":"diff/1 is running at 0%","event_id":"72f59c31f80df478b3ff7b761078a530-1","event_type":"job.watching","seq":1,"watch":"72f59c31f80df478b3ff7b761078a530","job":"diff/1","job_kind":"diff","job_id":1,"labels":{"build":"8812"},"instance":"build01","state":"running","state_name":"Running","progress":0,"eta":"2026-11-28T09:17:51Z","eta_seconds":2,"estimate_low_ms":727,"estimate_high_ms":4884,"next_poll_ms":2497,"requests":1,"elapsed_ms":17,"game":"Simulated Game","image":"simulated-image","machine":"sim-buildbox-1"}',2484809674);
+INSERT INTO events VALUES(3,X'8739efa488fffbc2aa2172709d9a51cf',1,1795857469415,'{"timestamp":"2026-11-28T09:17:49.415Z","level":"INFO","target":"forgewatch::watch","message":"version/3 is running at 0%","event_id":"8739efa488fffbc2aa2172709d9a51cf-1","event_type":"job.watching","seq":1,"watch":"8739efa488fffbc2aa2172709d9a51cf","job":"version/3","job_kind":"version","job_id":3,"instance":"build01","state":"running","state_name":"Running","progress":0,"eta":"2026-11-28T10:17:00Z","eta_seconds":3551,"estimate_low_ms":1617702,"estimate_high_ms":7924035,"next_poll_ms":12500,"requests":1,"elapsed_ms":17}',2237854419);
+INSERT INTO events VALUES(4,X'72f59c31f80df478b3ff7b761078a530',2,1795857471926,'{"timestamp":"2026-11-28T09:17:51.926Z","level":"INFO","target":"forgewatch::watch","message":"diff/1 completed after 2s","event_id":"72f59c31f80df478b3ff7b761078a530-2","event_type":"job.completed","seq":2,"watch":"72f59c31f80df478b3ff7b761078a530","job":"diff/1","job_kind":"diff","job_id":1,"labels":{"build":"8812"},"instance":"build01","state":"completed","previous_state":"running","state_name":"Completed","progress":100,"eta":"2026-11-28T09:17:51Z","eta_seconds":0,"requests":2,"elapsed_ms":2528,"detection_delay_ms":926,"queued_ms":0,"run_ms":2000,"files_added":0,"files_modified":0,"files_removed":0,"bytes_added":0,"bytes_modified":0,"bytes_removed":0,"game":"Simulated Game","image":"simulated-image","machine":"sim-buildbox-1"}',2044038937);
+INSERT INTO events VALUES(5,X'd57e23a7e0d414db1855fb1ea67e42b3',1,1795857472318,'{"timestamp":"2026-11-28T09:17:52.318Z","level":"INFO","target":"forgewatch::watch","message":"update/2 is running at 0%","event_id":"d57e23a7e0d414db1855fb1ea67e42b3-1","event_type":"job.watching","seq":1,"watch":"d57e23a7e0d414db1855fb1ea67e42b3","job":"update/2","job_kind":"update","job_id":2,"labels":{"stage":"live"},"instance":"build01","state":"running","state_name":"Running","progress":0,"eta":"2026-11-28T09:17:55Z","eta_seconds":3,"estimate_low_ms":1228,"estimate_high_ms":7286,"next_poll_ms":3678,"requests":1,"elapsed_ms":9}',853532714);
+INSERT INTO events VALUES(6,X'd57e23a7e0d414db1855fb1ea67e42b3',2,1795857476000,'{"timestamp":"2026-11-28T09:17:56.000Z","level":"ERROR","target":"forgewatch::watch","message":"update/2 failed at 99% after 3s","event_id":"d57e23a7e0d414db1855fb1ea67e42b3-2","event_type":"job.failed","seq":2,"watch":"d57e23a7e0d414db1855fb1ea67e42b3","job":"update/2","job_kind":"update","job_id":2,"labels":{"stage":"live"},"instance":"build01","state":"failed","previous_state":"running","state_name":"Failed","progress":99,"eta":"2026-11-28T09:17:55Z","eta_seconds":-1,"error_message":"disk full","requests":2,"elapsed_ms":3691,"detection_delay_ms":1000,"queued_ms":0,"run_ms":3000}',1306797040);
+INSERT INTO events VALUES(7,X'b1e834f66ccb18065446f6b41e7f51f7',2,1795857476101,'{"timestamp":"2026-11-28T09:17:56.101Z","level":"ERROR","target":"forgewatch::watch","message":"hook fails: job.failed of update/2 not delivered after 1 attempt","event_id":"b1e834f66ccb18065446f6b41e7f51f7-2","event_type":"hook.failed","seq":2,"watch":"b1e834f66ccb18065446f6b41e7f51f7","instance":"build01","error_message":"exit status 1","hook":"fails","delivery":"d57e23a7e0d414db1855fb1ea67e42b3-2/fails","attempt":1,"exit_status":1}',3576707857);
+CREATE TABLE deliveries (
+    row_id INTEGER PRIMARY KEY,
+    watch_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    hook TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    due_ms INTEGER,
+    error_message TEXT,
+    exit_status INTEGER,
+    checksum INTEGER NOT NULL,
+    UNIQUE (watch_id, seq, hook)
+) STRICT;
+INSERT INTO deliveries VALUES(1,X'72f59c31f80df478b3ff7b761078a530',1,'works','{"specversion":"1.0","id":"72f59c31f80df478b3ff7b761078a530-1","source":"urn:forgewatch:build01","type":"io.forgewatch.job.watching.v1","subject":"diff/1","time":"2026-11-28T09:17:49.415Z","datacontenttype":"application/json","data":{"timestamp":"2026-11-28T09:17:49.415Z","level":"INFO","target":"forgewatch::watch","message":"diff/1 is running at 0%","event_id":"72f59c31f80df478b3ff7b761078a530-1","event_type":"job.watching","seq":1,"watch":"72f59c31f80df478b3ff7b761078a530","job":"diff/1","job_kind":"diff","job_id":1,"labels":{"build":"8812"},"instance":"build01","state":"running","state_name":"Running","progress":0,"eta":"2026-11-28T09:17:51Z","eta_seconds":2,"estimate_low_ms":727,"estimate_high_ms":4884,"next_poll_ms":2497,"requests":1,"elapsed_ms":17,"game":"Simulated Game","image":"simulated-image","machine":"sim-buildbox-1"}}',1,0,'delivered',NULL,NULL,NULL,634990105);
+INSERT INTO deliveries VALUES(2,X'8739efa488fffbc2aa2172709d9a51cf',1,'works','{"specversion":"1.0","id":"8739efa488fffbc2aa2172709d9a51cf-1","source":"urn:forgewatch:build01","type":"io.forgewatch.job.watching.v1","subject":"version/3","time":"2026-11-28T09:17:49.415Z","datacontenttype":"application/json","data":{"timestamp":"2026-11-28T09:17:49.415Z","level":"INFO","target":"forgewatch::watch","message":"version/3 is running at 0%","event_id":"8739efa488fffbc2aa2172709d9a51cf-1","event_type":"job.watching","seq":1,"watch":"8739efa488fffbc2aa2172709d9a51cf","job":"version/3","job_kind":"version","job_id":3,"instance":"build01","state":"running","state_name":"Running","progress":0,"eta":"2026-11-28T10:17:00Z","eta_seconds":3551,"estimate_low_ms":1617702,"estimate_high_ms":7924035,"next_poll_ms":12500,"requests":1,"elapsed_ms":17}}',1,0,'delivered',NULL,NULL,NULL,3299802851);
+INSERT INTO deliveries VALUES(3,X'72f59c31f80df478b3ff7b761078a530',2,'works','{"specversion":"1.0","id":"72f59c31f80df478b3ff7b761078a530-2","source":"urn:forgewatch:build01","type":"io.forgewatch.job.completed.v1","subject":"diff/1","time":"2026-11-28T09:17:51.926Z","datacontenttype":"application/json","data":{"timestamp":"2026-11-28T09:17:51.926Z","level":"INFO","target":"forgewatch::watch","message":"diff/1 completed after 2s","event_id":"72f59c31f80df478b3ff7b761078a530-2","event_type":"job.completed","seq":2,"watch":"72f59c31f80df478b3ff7b761078a530","job":"diff/1","job_kind":"diff","job_id":1,"labels":{"build":"8812"},"instance":"build01","state":"completed","previous_state":"running","state_name":"Completed","progress":100,"eta":"2026-11-28T09:17:51Z","eta_seconds":0,"requests":2,"elapsed_ms":2528,"detection_delay_ms":926,"queued_ms":0,"run_ms":2000,"files_added":0,"files_modified":0,"files_removed":0,"bytes_added":0,"bytes_modified":0,"bytes_removed":0,"game":"Simulated Game","image":"simulated-image","machine":"sim-buildbox-1"}}',1,0,'delivered',NULL,NULL,NULL,2601115763);
+INSERT INTO deliveries VALUES(4,X'd57e23a7e0d414db1855fb1ea67e42b3',1,'works','{"specversion":"1.0","id":"d57e23a7e0d414db1855fb1ea67e42b3-1","source":"urn:forgewatch:build01","type":"io.forgewatch.job.watching.v1","subject":"update/2","time":"2026-11-28T09:17:52.318Z","datacontenttype":"application/json","data":{"timestamp":"2026-11-28T09:17:52.318Z","level":"INFO","target":"forgewatch::watch","message":"update/2 is running at 0%","event_id":"d57e23a7e0d414db1855fb1ea67e42b3-1","event_type":"job.watching","seq":1,"watch":"d57e23a7e0d414db1855fb1ea67e42b3","job":"update/2","job_kind":"update","job_id":2,"labels":{"stage":"live"},"instance":"build01","state":"running","state_name":"Running","progress":0,"eta":"2026-11-28T09:17:55Z","eta_seconds":3,"estimate_low_ms":1228,"estimate_high_ms":7286,"next_poll_ms":3678,"requests":1,"elapsed_ms":9}}',1,0,'delivered',NULL,NULL,NULL,783933281);
+INSERT INTO deliveries VALUES(5,X'd57e23a7e0d414db1855fb1ea67e42b3',2,'fails','{"specversion":"1.0","id":"d57e23a7e0d414db1855fb1ea67e42b3-2","source":"urn:forgewatch:build01","type":"io.forgewatch.job.failed.v1","subject":"update/2","time":"2026-11-28T09:17:56.000Z","datacontenttype":"application/json","data":{"timestamp":"2026-11-28T09:17:56.000Z","level":"ERROR","target":"forgewatch::watch","message":"update/2 failed at 99% after 3s","event_id":"d57e23a7e0d414db1855fb1ea67e42b3-2","event_type":"job.failed","seq":2,"watch":"d57e23a7e0d414db1855fb1ea67e42b3","job":"update/2","job_kind":"update","job_id":2,"labels":{"stage":"live"},"instance":"build01","state":"failed","previous_state":"running","state_name":"Failed","progress":99,"eta":"2026-11-28T09:17:55Z","eta_seconds":-1,"error_message":"disk full","requests":2,"elapsed_ms":3691,"detection_delay_ms":1000,"queued_ms":0,"run_ms":3000}}',1,0,'failed',NULL,'exit status 1',1,3312188203);
+INSERT INTO deliveries VALUES(6,X'd57e23a7e0d414db1855fb1ea67e42b3',2,'works','{"specversion":"1.0","id":"d57e23a7e0d414db1855fb1ea67e42b3-2","source":"urn:forgewatch:build01","type":"io.forgewatch.job.failed.v1","subject":"update/2","time":"2026-11-28T09:17:56.000Z","datacontenttype":"application/json","data":{"timestamp":"2026-11-28T09:17:56.000Z","level":"ERROR","target":"forgewatch::watch","message":"update/2 failed at 99% after 3s","event_id":"d57e23a7e0d414db1855fb1ea67e42b3-2","event_type":"job.failed","seq":2,"watch":"d57e23a7e0d414db1855fb1ea67e42b3","job":"update/2","job_kind":"update","job_id":2,"labels":{"stage":"live"},"instance":"build01","state":"failed","previous_state":"running","state_name":"Failed","progress":99,"eta":"2026-11-28T09:17:55Z","eta_seconds":-1,"error_message":"disk full","requests":2,"elapsed_ms":3691,"detection_delay_ms":1000,"queued_ms":0,"run_ms":3000}}',1,0,'delivered',NULL,NULL,NULL,3155612604);
+CREATE TABLE polls (
+    row_id INTEGER PRIMARY KEY,
+    watch_id BLOB NOT NULL,
+    poll TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO polls VALUES(1,X'8739efa488fffbc2aa2172709d9a51cf','{"wall_ms":1795857469415,"state":"running","progress":0,"eta_seconds":3551,"next_poll_ms":12500,"next_poll_reason":{"kind":"forecast","estimates":{"eta":3580.5864},"main_source":"eta","eta_reliability":0.0,"limited_by":"short_job"}}',1678977301);
+INSERT INTO polls VALUES(2,X'72f59c31f80df478b3ff7b761078a530','{"wall_ms":1795857469415,"state":"running","progress":0,"eta_seconds":2,"next_poll_ms":2497,"next_poll_reason":{"kind":"forecast","estimates":{"eta":2.085},"main_source":"eta","eta_reliability":0.0}}',3707033197);
+INSERT INTO polls VALUES(3,X'd57e23a7e0d414db1855fb1ea67e42b3','{"wall_ms":1795857472318,"state":"running","progress":0,"eta_seconds":3,"next_poll_ms":3678,"next_poll_reason":{"kind":"forecast","estimates":{"eta":3.182},"main_source":"eta","eta_reliability":0.0}}',419283465);
+CREATE TABLE config_jobs (
+    row_id INTEGER PRIMARY KEY,
+    job TEXT NOT NULL UNIQUE,
+    labels TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO config_jobs VALUES(1,'diff/1','{"build":"8812"}',3764172870);
+INSERT INTO config_jobs VALUES(2,'version/3','{}',2501486475);
+CREATE TABLE calibration (
+    row_id INTEGER PRIMARY KEY,
+    json TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO calibration VALUES(1,'{"api":"http://127.0.0.1:18081","account_service_id":5678,"jobs":{"diff":{"errors":[{"n":2.2209933,"mean":-0.050470877,"var":0.4642973},{"n":2.0,"mean":0.0,"var":0.25},{"n":2.0,"mean":0.0,"var":0.25},{"n":2.0,"mean":0.0,"var":1.0}],"eta_met":{"n":2.0,"mean":0.3,"var":0.09},"first_eta_met":{"n":3.0,"mean":0.53333336,"var":0.1688889},"lifetime":{"n":3.0,"mean":0.5131229,"var":0.96000004},"lifetimes":1,"levels":[0.08922787,0.90880674],"durations":[1670],"images":{"simulated-image":[1670]}},"update":{"errors":[{"n":2.2264678,"mean":-0.05565922,"var":0.46751785},{"n":2.0,"mean":0.0,"var":0.25},{"n":2.0,"mean":0.0,"var":0.25},{"n":2.0,"mean":0.0,"var":1.0}],"eta_met":{"n":2.0,"mean":0.3,"var":0.09},"first_eta_met":{"n":3.0,"mean":0.53333336,"var":0.1688889},"lifetime":{"n":3.0,"mean":0.7696451,"var":0.96000004},"lifetimes":1,"levels":[0.08922826,0.90880674],"durations":[],"images":{}},"version":{"errors":[{"n":2.0,"mean":0.0,"var":0.48999998},{"n":2.0,"mean":0.0,"var":0.25},{"n":2.0,"mean":0.0,"var":0.25},{"n":2.0,"mean":0.0,"var":1.0}],"eta_met":{"n":2.0,"mean":0.3,"var":0.09},"first_eta_met":{"n":2.0,"mean":0.3,"var":0.09},"lifetime":{"n":2.0,"mean":4.5,"var":1.44},"lifetimes":0,"levels":[0.09,0.90999997],"durations":[],"images":{}}}}',117671728);
+CREATE INDEX watches_job ON watches (job);
+CREATE INDEX watches_ended ON watches (ended_ms) WHERE ended_ms IS NOT NULL;
+CREATE INDEX deliveries_pending ON deliveries (row_id) WHERE state = 'pending';
+CREATE INDEX deliveries_failed ON deliveries (row_id) WHERE state = 'failed';
+CREATE INDEX polls_watch ON polls (watch_id);
+COMMIT;
+PRAGMA user_version = 1;
+PRAGMA application_id = 1719099764;
