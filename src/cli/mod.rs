@@ -21,6 +21,7 @@ use crate::app::command_error::{CommandError, USAGE};
 use crate::config::Env;
 use crate::hooks::supervisor;
 use crate::os;
+use crate::os::limits::{NEEDED_TO_WAIT, NEEDED_TO_WATCH};
 use crate::report::{has_color, stdio};
 use args::{Cli, Command, HookSupervisor};
 
@@ -49,9 +50,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
             return print_usage(&error);
         }
     };
-    if let Command::Watch(_) | Command::Demo(_) | Command::Simulate(_) = cli.command
-        && let Err(error) = os::limits::check_open_files()
-    {
+    let needed_files = match cli.command {
+        Command::Watch(_) | Command::Demo(_) | Command::Simulate(_) => NEEDED_TO_WATCH,
+        Command::Wait(_) => NEEDED_TO_WAIT,
+        _ => 0,
+    };
+    if let Err(error) = os::limits::check_open_files(needed_files) {
         return exit(Err(CommandError::usage(error)));
     }
     if let Some(output) = cli.command.output() {

@@ -120,6 +120,20 @@ fn a_soft_limit_of_open_files_is_raised_and_a_hard_one_is_an_error() {
         let done = fixture.watch(&args).behind(&limit).run().expect(2);
         assert!(done.stderr.contains("ulimit -n 64"), "{}", done.stderr);
     }
+    let wait = |limit: &str| {
+        let wait = [
+            "wait",
+            "diff/1",
+            "--give-up-after",
+            "1s",
+            "--socket",
+            "none",
+        ];
+        fixture.sandbox.program(&wait).behind(limit).run()
+    };
+    let done = wait("ulimit -n 10").expect(2);
+    assert!(done.stderr.contains("ulimit -n 16"), "{}", done.stderr);
+    wait("ulimit -n 16").expect(6);
     let demo = fixture.sandbox.program(&["demo"]).behind("ulimit -n 8");
     demo.run().expect(2);
     // Commands that need few files work.
