@@ -1,5 +1,7 @@
 //! The JSON Schema of the configuration file accepts what forgewatch accepts, and rejects common mistakes.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use jsonschema::Validator;
@@ -30,7 +32,7 @@ fn shipped_configurations_are_valid() {
         "examples/chain.toml",
         "examples/hooks.toml",
     ] {
-        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let text = fs::read_to_string(folder.join(name)).unwrap();
         assert_eq!(errors(&validator, &text), [""; 0], "{name}");
         let uncommented: String = text
             .lines()
@@ -106,4 +108,72 @@ fn invalid_files_are_rejected_at_the_place_of_the_error() {
         let matches = errors.iter().any(|e| e.starts_with(&format!("{place}: ")));
         assert!(matches, "{text}{errors:?}");
     }
+}
+
+/// Each field of the published schemas by its path, with its schema but without those of the fields in it.
+fn fields(schema: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
+    for (key, part) in schema.as_object().into_iter().flatten() {
+        match (key.as_str(), part) {
+            ("properties", Value::Object(properties)) => {
+                for (name, field) in properties {
+                    let path = format!("{path}/{name}");
+                    let mut own = field.clone();
+                    if let Value::Object(own) = &mut own {
+                        own.retain(|key, _| !["properties", "items"].contains(&key.as_str()));
+                    }
+                    found.insert(path.clone(), own);
+                    fields(field, &path, found);
+                }
+            }
+            ("items", part) => fields(part, &format!("{path}/[]"), found),
+            ("$defs", Value::Object(parts)) => {
+                for (name, part) in parts {
+                    fields(part, &format!("{path}/${name}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `UPDATE_SHIPPED=1` adds new fields to the list. What is in it changes by hand only.
+#[test]
+fn published_fields_keep_their_meaning() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = root.join("tests/config/published_fields.json");
+    let mut found = BTreeMap::new();
+    for name in [
+        "event",
+        "diagnostic",
+        "cloudevent",
+        "list",
+        "show",
+        "hooks",
+        "report",
+    ] {
+        let text = fs::read_to_string(root.join(format!("config/schema/{name}.json"))).unwrap();
+        fields(&serde_json::from_str(&text).unwrap(), name, &mut found);
+    }
+    let text = fs::read_to_string(&list).unwrap_or_else(|_| "{}".to_owned());
+    let mut published: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
+    if std::env::var_os("UPDATE_SHIPPED").is_some() {
+        for (path, field) in &found {
+            published
+                .entry(path.clone())
+                .or_insert_with(|| field.clone());
+        }
+        let text = serde_json::to_string_pretty(&published).unwrap();
+        fs::write(&list, text + "\n").unwrap();
+    }
+    for (path, field) in &published {
+        assert_eq!(found.get(path), Some(field), "{path}");
+    }
+    let new: Vec<&String> = found
+        .keys()
+        .filter(|path| !published.contains_key(*path))
+        .collect();
+    assert!(
+        new.is_empty(),
+        "not yet published: {new:?}; add them with UPDATE_SHIPPED=1"
+    );
 }

@@ -16,6 +16,7 @@ mod lagging;
 mod lifecycle;
 mod long_list;
 mod reload;
+mod schemas;
 mod secrets;
 mod waiting;
 mod webhook_file;
