@@ -35,6 +35,7 @@ fn the_demo_follows_its_script_in_every_output_format() {
         ("diff/1235", "job.failed"),
         ("diff/1236", "job.completed"),
         ("diff/1237", "job.squashed"),
+        ("version/5", "job.completed"),
     ] {
         assert_eq!(done.end_of(job)["event_type"], end);
     }
@@ -49,7 +50,7 @@ fn the_demo_follows_its_script_in_every_output_format() {
     let text = text.join().unwrap().expect(0);
     assert_eq!(
         text.stdout.matches("COMPLETED").count(),
-        4,
+        5,
         "{}",
         text.stdout
     );
