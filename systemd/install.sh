@@ -19,6 +19,7 @@ doc=$DESTDIR$PREFIX/share/doc/forgewatch
 man=$DESTDIR$PREFIX/share/man
 bash=$DESTDIR$PREFIX/share/bash-completion/completions/forgewatch
 zsh=$DESTDIR$PREFIX/share/zsh/site-functions/_forgewatch
+catalog=$DESTDIR$PREFIX/lib/systemd/catalog/forgewatch.catalog
 fish=$DESTDIR$PREFIX/share/fish/vendor_completions.d/forgewatch.fish
 etc=$DESTDIR/etc/forgewatch
 
@@ -31,9 +32,10 @@ install_all() {
     exit 1
   }
   install -D -m 755 "$BIN" "$bin"
-  install -d -m 755 "${unit%/*}" "${sysusers%/*}" "$doc" "$man/man1" "$man/man5" "$man/man7" "${bash%/*}" "${zsh%/*}" "${fish%/*}" "$etc"
+  install -d -m 755 "${unit%/*}" "${sysusers%/*}" "$doc" "$man/man1" "$man/man5" "$man/man7" "${bash%/*}" "${zsh%/*}" "${fish%/*}" "${catalog%/*}" "$etc"
   sed "s|/usr/bin/forgewatch|$PREFIX/bin/forgewatch|" systemd/forgewatch.service >"$unit"
   install -m 644 systemd/forgewatch.sysusers "$sysusers"
+  install -m 644 systemd/forgewatch.catalog "$catalog"
   install -m 644 systemd/hooks-that-need-more.conf config/forgewatch.toml "$doc"
   "$bin" completions bash >"$bash"
   "$bin" completions zsh >"$zsh"
@@ -49,6 +51,7 @@ install_all() {
   [ -e "$etc/forgewatch.toml" ] || install -m 644 config/forgewatch.toml "$etc/forgewatch.toml"
   if live; then
     systemd-sysusers "$sysusers"
+    journalctl --update-catalog
     systemctl daemon-reload
   fi
 }
@@ -57,10 +60,11 @@ uninstall_all() {
   if live; then
     systemctl disable --now forgewatch.service 2>/dev/null || true
   fi
-  rm -f "$bin" "$unit" "$sysusers" "$bash" "$zsh" "$fish" "$man"/man1/forgewatch.1 "$man"/man1/forgewatch-*.1 \
+  rm -f "$bin" "$unit" "$sysusers" "$bash" "$zsh" "$fish" "$catalog" "$man"/man1/forgewatch.1 "$man"/man1/forgewatch-*.1 \
     "$man"/man5/forgewatch.toml.5 "$man"/man7/forgewatch-events.7 "$man"/man7/forgewatch-hooks.7 "$doc"/hooks-that-need-more.conf "$doc"/forgewatch.toml
   rmdir "$doc" 2>/dev/null || true
   if live; then
+    journalctl --update-catalog
     systemctl daemon-reload
   fi
   echo "kept: $etc, $DESTDIR/var/lib/private/forgewatch and the group forgewatch-ops"

@@ -182,6 +182,7 @@ fn an_installation_is_complete_and_uninstalling_keeps_the_configuration() {
         "etc/forgewatch/forgewatch.toml",
         "usr/bin/forgewatch",
         "usr/lib/systemd/system/forgewatch.service",
+        "usr/lib/systemd/catalog/forgewatch.catalog",
         "usr/lib/sysusers.d/forgewatch.conf",
         "usr/share/bash-completion/completions/forgewatch",
         "usr/share/doc/forgewatch/hooks-that-need-more.conf",

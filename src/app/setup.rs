@@ -90,6 +90,7 @@ pub(super) fn start_report(
         OutputFormat::Progress => OutputMode::Progress,
         OutputFormat::Text => OutputMode::Text,
         OutputFormat::Json => OutputMode::Json,
+        OutputFormat::Journal => OutputMode::Journal,
         OutputFormat::Quiet => OutputMode::Quiet,
     };
     let filter = env

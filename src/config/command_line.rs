@@ -257,7 +257,7 @@ pub fn output(flag: Option<OutputFormat>, env: &Env) -> Result<OutputFormat, Con
     };
     let format = OutputFormat::from_str(word, false).map_err(|_| {
         let what = format!(
-            "invalid output format {}: use one of auto, progress, text, json, quiet",
+            "invalid output format {}: use one of auto, progress, text, json, journal, quiet",
             quoted(word)
         );
         ConfigError::new(Origin::Variable(VARIABLE), what)

@@ -224,7 +224,7 @@ pub enum SquashedAs {
 /// The output format, as selected by `--output`. The comments are help texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// json in the daemon or the journal, progress on a terminal, text otherwise
+    /// journal in a service of systemd, json in any other daemon, progress on a terminal, text otherwise
     #[default]
     Auto,
     /// one bar per job, on standard error
@@ -233,6 +233,8 @@ pub enum OutputFormat {
     Text,
     /// one JSON object per line, on standard output
     Json,
+    /// entries of the journal of systemd
+    Journal,
     /// errors and the final line
     Quiet,
 }

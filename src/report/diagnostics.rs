@@ -25,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::journal::JournalEntry;
 use super::mode::OutputMode;
 use super::sanitize::{LIMIT, json_line, sanitized};
 use super::{Message, OutputStream, stdio};
@@ -41,7 +42,7 @@ pub const VARIABLE: &str = "FORGEWATCH_LOG";
 const MAX_TEXTS: usize = MAX_LINE_BYTES - 8 * 1024;
 
 /// Fields without a use for people.
-const HIDDEN: [&str; 4] = ["error_kind", "event_id", "pause_ms", "stream"];
+const HIDDEN: [&str; 5] = ["error_kind", "event_id", "kind", "pause_ms", "stream"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -107,7 +108,7 @@ fn parse(filter: &str) -> Result<EnvFilter, InstallError> {
 fn default_filter(mode: OutputMode) -> &'static str {
     match mode {
         OutputMode::Progress | OutputMode::Text => "warn",
-        OutputMode::Json => "warn,forgewatch=info",
+        OutputMode::Json | OutputMode::Journal => "warn,forgewatch=info",
         OutputMode::Quiet => "error",
     }
 }
@@ -140,34 +141,29 @@ impl DiagnosticSink {
         }
     }
 
-    pub(super) fn stream(&self) -> OutputStream {
-        match self.mode {
-            OutputMode::Json => OutputStream::Out,
-            OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => OutputStream::Err,
-        }
-    }
-
     /// A line with the number of diagnostics dropped since the last call, if any.
-    pub(super) fn take_dropped(&self) -> Option<String> {
+    pub(super) fn take_dropped(&self) -> Option<Message> {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         (dropped > 0).then(|| {
             let mut line = DiagnosticLine::new(Level::WARN, "forgewatch::report");
             "diagnostics dropped: the reader is too slow".clone_into(&mut line.message);
             line.fields.insert("dropped", dropped.into());
-            self.print(&line)
+            self.message(&line)
         })
     }
 
-    fn print(&self, line: &DiagnosticLine<'_>) -> String {
+    fn message(&self, line: &DiagnosticLine<'_>) -> Message {
         match self.mode {
-            OutputMode::Json => json_line(line),
-            _ if self.sentences => line.sentence(),
-            OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => line.text(),
+            OutputMode::Json => Message::Line(OutputStream::Out, json_line(line)),
+            OutputMode::Journal => Message::Entry(Box::new(line.entry())),
+            _ if self.sentences => Message::Sentence(line.sentence()),
+            OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => {
+                Message::Line(OutputStream::Err, line.text())
+            }
         }
     }
 
-    fn send(&self, line: String) {
-        let message = Message::Line(self.stream(), line);
+    fn send(&self, message: Message) {
         let message = match &self.queue {
             Some(queue) => match queue.try_send(message) {
                 Ok(()) => return,
@@ -180,14 +176,16 @@ impl DiagnosticSink {
             },
             None => message,
         };
-        if let Message::Line(stream, line) = message {
-            let line = line + "\n";
-            // An error cannot be reported anywhere else.
-            let _ = match stream {
-                OutputStream::Out => stdio::stdout().write_all(line.as_bytes()),
-                OutputStream::Err => stdio::stderr().write_all(line.as_bytes()),
-            };
-        }
+        let (mut stream, line) = match message {
+            Message::Line(OutputStream::Out, line) => (stdio::stdout(), line),
+            Message::Line(OutputStream::Err, line) | Message::Sentence(line) => {
+                (stdio::stderr(), line)
+            }
+            Message::Entry(entry) => (stdio::stderr(), entry.record),
+            Message::Frame | Message::Close => return,
+        };
+        // An error cannot be reported anywhere else.
+        let _ = stream.write_all((line + "\n").as_bytes());
     }
 }
 
@@ -203,7 +201,7 @@ impl<S: Subscriber> Layer<S> for LineLayer {
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
         let mut line = DiagnosticLine::new(*metadata.level(), metadata.target());
         event.record(&mut line);
-        self.sink.send(self.sink.print(&line));
+        self.sink.send(self.sink.message(&line));
     }
 }
 
@@ -259,6 +257,17 @@ impl<'a> DiagnosticLine<'a> {
         out
     }
 
+    fn entry(&self) -> JournalEntry {
+        let field = |name| self.fields.get(name).and_then(Value::as_str);
+        JournalEntry::of_diagnostic(
+            self.level,
+            &self.whole_sentence(),
+            field("job"),
+            field("hook"),
+            json_line(self),
+        )
+    }
+
     /// The line for people at a terminal: `warning: hook attempt failed: exit status 3 (attempt 1, hook chat)`. Levels that
     /// only developers enable keep the full line.
     fn sentence(&self) -> String {
@@ -268,7 +277,12 @@ impl<'a> DiagnosticLine<'a> {
             "INFO" => "note",
             _ => return self.text(),
         };
-        let mut out = format!("{level}: {}", sanitized(&self.message, LIMIT));
+        format!("{level}: {}", self.whole_sentence())
+    }
+
+    /// The message with the error and the fields.
+    fn whole_sentence(&self) -> String {
+        let mut out = sanitized(&self.message, LIMIT);
         let mut details = Vec::new();
         for (name, value) in &self.fields {
             let value = match value {

@@ -9,6 +9,7 @@
 //! | progress | one final line per job, on standard error | standard error | standard error, above the bars |
 //! | text | one line per event, on standard output | none | standard error |
 //! | json | one record per event, on standard output | none | records of the same stream |
+//! | journal | one entry per event, in the journal of systemd | none | entries of the journal |
 //! | quiet | failures and the final line, on standard error | none | standard error, errors only |
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ mod bars;
 pub mod diagnostics;
 pub mod files;
 mod job_row;
+mod journal;
 mod mode;
 mod progress;
 pub mod results;
@@ -41,11 +43,12 @@ pub use job_row::JobRow;
 pub(crate) use job_row::labels;
 pub use mode::{OutputMode, StreamInfo, Style, has_color};
 pub use text::recorded as recorded_line;
-pub(crate) use width::cut_to_width;
+pub(crate) use width::{cut_to_width, wrapped};
 pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 
 use annotations::Annotator;
 use diagnostics::DiagnosticSink;
+use journal::JournalEntry;
 use results::Problem;
 use sanitize::json_line;
 use writer::Writer;
@@ -68,6 +71,10 @@ enum OutputStream {
 enum Message {
     /// One or more lines, without the last newline.
     Line(OutputStream, String),
+    /// A sentence for people at a terminal, on standard error.
+    Sentence(String),
+    /// An entry of the journal.
+    Entry(Box<JournalEntry>),
     /// The slot for frames has a new frame.
     Frame,
     /// The last message: remove the bars.
@@ -145,33 +152,49 @@ impl Report {
 
     /// Reports one event. Waits while the queue is full; canceled while it waits, it reports nothing.
     pub async fn event(&mut self, event: &Event) {
-        let line = match self.mode {
-            OutputMode::Json => Some(json_line(&event.record())),
+        let message = match self.mode {
+            OutputMode::Json | OutputMode::Journal => {
+                Some(self.record_message(event, json_line(&event.record())))
+            }
             _ => self.line(event),
         };
-        self.send_annotated(event, line).await;
+        self.send_annotated(event, message).await;
     }
 
     /// Reports an event of another process, in `json` as it was recorded. Otherwise like [`Report::event`].
     pub async fn recorded(&mut self, record: &RawValue, event: &Event) {
-        let line = match self.mode {
-            OutputMode::Json => Some(json_line(record)),
+        let message = match self.mode {
+            OutputMode::Json | OutputMode::Journal => {
+                Some(self.record_message(event, json_line(record)))
+            }
             _ => self.line(event),
         };
-        self.send_annotated(event, line).await;
+        self.send_annotated(event, message).await;
+    }
+
+    fn record_message(&self, event: &Event, record: String) -> Message {
+        match self.mode {
+            OutputMode::Journal => Message::Entry(Box::new(JournalEntry::of_event(event, record))),
+            _ => Message::Line(OutputStream::Out, record),
+        }
     }
 
     /// The lines of an event for people.
-    fn line(&mut self, event: &Event) -> Option<String> {
+    fn line(&mut self, event: &Event) -> Option<Message> {
         self.widen(event.job);
         if self.mode == OutputMode::Progress {
             let width = usize::from((self.size)().width);
-            return progress::event(event, width, self.names, self.style);
+            let lines = progress::event(event, width, self.names, self.style);
+            return lines.map(|lines| Message::Line(OutputStream::Err, lines));
         }
+        let stream = match self.mode {
+            OutputMode::Text => OutputStream::Out,
+            _ => OutputStream::Err,
+        };
         let is_shown = self.mode != OutputMode::Quiet
             || event.kind.level() == "ERROR"
             || event.kind == EventType::WatchFinished;
-        is_shown.then(|| text::event(event, self.names, self.style.color))
+        is_shown.then(|| Message::Line(stream, text::event(event, self.names, self.style.color)))
     }
 
     /// The annotation of a problem without an event.
@@ -201,7 +224,7 @@ impl Report {
     /// Prints the jobs that are active at a timeout. For people only: json has the ending events.
     pub async fn deadline(&mut self, rows: &[JobRow], wall_ms: i64) {
         let stream = match self.mode {
-            OutputMode::Json => return,
+            OutputMode::Json | OutputMode::Journal => return,
             OutputMode::Text => OutputStream::Out,
             OutputMode::Progress | OutputMode::Quiet => OutputStream::Err,
         };
@@ -220,23 +243,17 @@ impl Report {
     }
 
     /// Sends the lines of an event between its annotations: all of them, or none if canceled.
-    async fn send_annotated(&mut self, event: &Event, line: Option<String>) {
-        let stream = match self.mode {
-            OutputMode::Json | OutputMode::Text => OutputStream::Out,
-            OutputMode::Progress | OutputMode::Quiet => OutputStream::Err,
-        };
-        let annotations = self.annotation_stream();
+    async fn send_annotated(&mut self, event: &Event, message: Option<Message>) {
+        let stream = self.annotation_stream();
+        let annotation = |line: Option<String>| line.map(|line| Message::Line(stream, line));
         let (before, after) =
             (self.annotator.as_mut()).map_or((None, None), |a| (a.before(event), a.after(event)));
-        let lines = [(annotations, before), (stream, line), (annotations, after)];
-        let lines = lines
-            .into_iter()
-            .filter_map(|(stream, line)| Some((stream, line?)));
-        let lines: Vec<_> = lines.collect();
+        let messages = [annotation(before), message, annotation(after)];
+        let messages: Vec<Message> = messages.into_iter().flatten().collect();
         // Fails if the writer is gone, which outlives every report.
-        if let Ok(permits) = self.queue.reserve_many(lines.len()).await {
-            for (permit, (stream, line)) in permits.zip(lines) {
-                permit.send(Message::Line(stream, line));
+        if let Ok(permits) = self.queue.reserve_many(messages.len()).await {
+            for (permit, message) in permits.zip(messages) {
+                permit.send(message);
             }
         }
     }
@@ -245,7 +262,7 @@ impl Report {
     fn annotation_stream(&self) -> OutputStream {
         match self.mode {
             OutputMode::Text | OutputMode::Quiet => OutputStream::Out,
-            OutputMode::Progress | OutputMode::Json => OutputStream::Err,
+            OutputMode::Progress | OutputMode::Json | OutputMode::Journal => OutputStream::Err,
         }
     }
 

@@ -17,6 +17,8 @@ pub enum OutputMode {
     Text,
     /// One JSON object per event on standard output.
     Json,
+    /// One entry per event in the journal.
+    Journal,
     /// Errors and failures only, on standard error.
     Quiet,
 }
@@ -111,17 +113,27 @@ impl StreamInfo {
         }
     }
 
+    /// The mode of `--output auto` in the daemon: the journal if standard output is the journal, json otherwise.
+    pub fn auto_daemon(&self) -> OutputMode {
+        if self.is_journal() {
+            OutputMode::Journal
+        } else {
+            OutputMode::Json
+        }
+    }
+
     pub fn style(&self, mode: OutputMode) -> Style {
         Style {
             color: match mode {
-                OutputMode::Text | OutputMode::Json => self.stdout_color,
+                OutputMode::Text | OutputMode::Json | OutputMode::Journal => self.stdout_color,
                 OutputMode::Progress | OutputMode::Quiet => self.stderr_color,
             },
             unicode: self.utf8,
             bars: self.stderr_cursor,
             title: self.stderr_title,
             tab_progress: self.stderr_tab_progress,
-            sentences: self.stderr_terminal && mode != OutputMode::Json,
+            sentences: self.stderr_terminal
+                && !matches!(mode, OutputMode::Json | OutputMode::Journal),
         }
     }
 
@@ -182,8 +194,10 @@ mod tests {
     #[test]
     fn auto_is_json_only_if_standard_output_is_the_journal() {
         assert_eq!(journal("9:4711").auto(), OutputMode::Json);
+        assert_eq!(journal("9:4711").auto_daemon(), OutputMode::Journal);
         for other in ["9:4712", "8:4711", "4711", "", ":", "nine:4711"] {
             assert_eq!(journal(other).auto(), OutputMode::Progress, "{other}");
+            assert_eq!(journal(other).auto_daemon(), OutputMode::Json, "{other}");
         }
         let unknown = StreamInfo {
             stdout_inode: None,

@@ -6,12 +6,15 @@ use unicode_width::UnicodeWidthStr;
 
 use super::mode::Style;
 use super::text;
-use super::width::{cut_to_width, prefix_of_width};
+use super::width::{cut_to_width, unbroken, wrapped};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::Outcome;
 
 /// On narrower screens lines wrap: no room is left beside the job's name.
 const MIN_WIDTH: usize = 40;
+
+/// The width of details that are not broken.
+const SHORT: usize = 28;
 
 /// The most lines of an error below a final line; json has all of it.
 const MAX_ERROR_LINES: usize = 6;
@@ -24,7 +27,7 @@ pub(super) fn event(event: &Event, width: usize, names: usize, style: Style) -> 
             let job = format!("{:<names$} ", job.to_string());
             Some(final_lines(event, &job, outcome, room, style))
         }
-        (_, EventType::WatchFinished) => Some(event.message()),
+        (_, EventType::WatchFinished) => Some(wrapped(&event.message(), room, "", "").join("\n")),
         (_, EventType::HookFailed) => {
             let below = wrap(&text::sentence(event), room, style);
             Some(format!("HOOK FAILED\n{}", below.join("\n")))
@@ -40,21 +43,33 @@ fn final_lines(event: &Event, job: &str, outcome: Outcome, room: usize, style: S
         .progress
         .filter(|_| outcome != Outcome::Completed)
         .map(|p| format!("at {p}%"));
-    // Details that do not fit on the first line go below, before error and files.
+    let details: Vec<String> = percent.into_iter().chain(text::details(event)).collect();
+    // Those that do not fit on the first line go below, before error and files, but not a short one alone.
     let mut used = job.len() + 1 + word.len();
-    let (beside, below): (Vec<String>, Vec<String>) = percent
-        .into_iter()
-        .chain(text::details(event))
-        .partition(|detail| {
-            used += 2 + detail.width();
-            used <= room
-        });
+    let fits = |detail: &&String| {
+        used += 2 + detail.width();
+        used <= room
+    };
+    let mut beside = details.iter().take_while(fits).count();
+    if beside + 1 == details.len() && details[beside].width() <= SHORT {
+        beside = beside.saturating_sub(1);
+    }
+    let (beside, below) = details.split_at(beside);
     let word = text::paint(&word, event.kind, style.color);
     let line = format!("{job} {word}  {}", beside.join(", "));
-    let below = Some(below.join(", "))
-        .into_iter()
+    let below: Vec<String> = below.iter().map(|part| unbroken_if_short(part)).collect();
+    let files = text::files(event);
+    let files = files.map(|files| {
+        files
+            .split(", ")
+            .map(unbroken_if_short)
+            .collect::<Vec<_>>()
+            .join(", ")
+    });
+    let below = std::iter::once(below.join(", "))
+        .filter(|below| !below.is_empty())
         .chain(text::error(event))
-        .chain(text::files(event));
+        .chain(files);
     let below = below.flat_map(|text| wrap(&text, room, style));
     std::iter::once(line.trim_end().to_owned())
         .chain(below)
@@ -62,42 +77,28 @@ fn final_lines(event: &Event, job: &str, outcome: Outcome, room: usize, style: S
         .join("\n")
 }
 
+fn unbroken_if_short(part: &str) -> String {
+    if part.width() <= SHORT {
+        unbroken(part)
+    } else {
+        part.to_owned()
+    }
+}
+
 /// Wraps a text between words. Every line has a prefix, so that untrusted text never begins one.
 fn wrap(text: &str, room: usize, style: Style) -> Vec<String> {
     const INDENT: &str = "    | ";
-    let room = room.saturating_sub(INDENT.len());
-    let mut lines: Vec<String> = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() && lines.len() < MAX_ERROR_LINES {
-        let last = lines.len() + 1 == MAX_ERROR_LINES;
-        let (line, after) = if last {
-            (cut_to_width(rest, room, style.ellipsis()), "")
-        } else {
-            let (line, after) = split(rest, room);
-            (line.to_owned(), after)
-        };
-        lines.push(format!("{INDENT}{line}"));
-        rest = after;
+    let mut lines = wrapped(text, room, INDENT, INDENT);
+    if lines.len() > MAX_ERROR_LINES {
+        lines.truncate(MAX_ERROR_LINES);
+        if let Some(last) = lines.last_mut() {
+            let mark = style.ellipsis();
+            *last = cut_to_width(
+                &format!("{last}{mark}{mark}"),
+                room.min(last.width() + mark.width()),
+                mark,
+            );
+        }
     }
     lines
-}
-
-/// The first line of at most `room` columns, and the rest; split at the last blank, if there is one.
-fn split(text: &str, room: usize) -> (&str, &str) {
-    let fits = prefix_of_width(text, room);
-    if fits == text.len() {
-        return (text, "");
-    }
-    let (head, tail) = text.split_at(fits);
-    if tail.starts_with(' ') {
-        return (head.trim_end(), tail.trim_start());
-    }
-    match head.rfind(' ').filter(|&blank| blank > 0) {
-        Some(blank) => {
-            let (line, after) = text.split_at(blank);
-            (line.trim_end(), after.trim_start())
-        }
-        None if head.is_empty() => (text, ""),
-        None => (head, tail),
-    }
 }

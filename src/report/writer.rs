@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use tokio::sync::mpsc;
 
 use super::bars::render_bars;
 use super::diagnostics::DiagnosticSink;
+use super::journal::{self, Journal};
 use super::mode::Style;
 use super::terminal_status::TerminalStatus;
+use super::width::wrapped;
 use super::{JobRow, Message, OutputStream, stdio};
 
 /// The most bytes combined into one write.
@@ -45,6 +48,8 @@ pub struct Streams {
     pub err: Box<dyn Write + Send>,
     /// The size of the terminal behind `err`.
     pub size: TerminalSizeFn,
+    /// The socket of the journal.
+    pub journal: PathBuf,
 }
 
 impl Streams {
@@ -53,6 +58,7 @@ impl Streams {
         Self {
             out: Box::new(stdio::stdout()),
             err: Box::new(stdio::stderr()),
+            journal: journal::SOCKET.into(),
             size: Arc::new(|| {
                 terminal_size_of(io::stderr()).map_or_else(
                     TerminalSize::default,
@@ -115,6 +121,7 @@ pub(super) struct Writer {
     painter: TerminalPainter,
     status: TerminalStatus,
     sink: DiagnosticSink,
+    journal: Journal,
 }
 
 impl Writer {
@@ -135,6 +142,7 @@ impl Writer {
             painter: TerminalPainter::default(),
             status: TerminalStatus::default(),
             sink,
+            journal: Journal::new(streams.journal),
         }
     }
 
@@ -149,8 +157,8 @@ impl Writer {
                     Err(_) => break,
                 }
             }
-            if let Some(line) = self.sink.take_dropped() {
-                self.put(self.sink.stream(), &line);
+            if let Some(message) = self.sink.take_dropped() {
+                self.take(message);
             }
             self.write();
             if !open {
@@ -164,6 +172,15 @@ impl Writer {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Line(stream, text) => self.put(stream, &text),
+            Message::Sentence(text) => {
+                let room = usize::from((self.size)().width).saturating_sub(1);
+                self.above.extend(wrapped(&text, room.max(20), "", "    "));
+            }
+            Message::Entry(entry) => {
+                if let Err(text) = self.journal.write(&entry) {
+                    self.put(OutputStream::Err, &text);
+                }
+            }
             Message::Frame => {}
             Message::Close => return false,
         }

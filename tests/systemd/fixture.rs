@@ -36,6 +36,7 @@ jobs = [
     { job = "diff/10", duration = "1ms" },
     { job = "diff/11", duration = "1ms" },
     { job = "diff/12", duration = "1ms" },
+    { job = "diff/13", duration = "1ms", ending = "failed", error = "disk full" },
 "#;
 
 const SETTINGS: &str = r#"
@@ -214,18 +215,27 @@ impl Machine {
         self.ok(&["journalctl", "--unit", UNIT, "--output", "cat"])
     }
 
-    /// The journal records of all daemons so far. Each line must be JSON, except the errors of failed starts.
+    /// The records in the journal of all daemons so far. Each entry must have one, except the errors of failed starts.
     pub(crate) fn log(&self) -> Vec<Value> {
         self.ok(&["journalctl", "--sync"]);
         let daemons = [
             "_SYSTEMD_UNIT=forgewatch.service",
             "_CMDLINE=/usr/bin/forgewatch watch",
         ];
-        let read = ["journalctl", "--output", "cat", "--no-pager"];
+        let read = ["journalctl", "--output", "json", "--all", "--no-pager"];
         let lines = self.ok(&[&read[..], &daemons].concat());
-        let records = lines.lines().filter(|line| !line.starts_with("error: "));
-        records
-            .map(|line| serde_json::from_str(line).unwrap())
+        let entry = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
+        let entries = lines.lines().map(entry);
+        let of_daemon = entries.filter(|entry| {
+            let message = entry["MESSAGE"].as_str().unwrap_or_default();
+            !message.starts_with("error: ")
+        });
+        of_daemon
+            .map(|entry| {
+                let record = entry["FORGEWATCH_RECORD"].as_str();
+                let record = record.unwrap_or_else(|| panic!("no record in {entry}"));
+                serde_json::from_str(record).unwrap()
+            })
             .collect()
     }
 

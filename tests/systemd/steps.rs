@@ -20,6 +20,7 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     ("start waits until the daemon is ready", start),
     ("a hook runs and has network access", hook),
+    ("errors in the journal are the failed jobs", failed_job),
     ("only the group has access to the socket", control),
     ("valid reload", good_reload),
     ("invalid reload", bad_reload),
@@ -65,7 +66,13 @@ fn broken(configuration: &str) -> String {
     renamed + "\n[[jobs]]\njob = \"diff/-1\"\n"
 }
 
+/// Where the journal ended then.
+const BEFORE_START: &str = "/run/before-start";
+
 fn start(machine: &Machine) {
+    machine.ok(&["systemd-cat", "echo", "errors of earlier steps end here"]);
+    machine.ok(&["journalctl", "--sync"]);
+    machine.ok(&["journalctl", "--lines", "1", "--cursor-file", BEFORE_START]);
     machine.ok(&["systemctl", "start", UNIT]);
     // Only a daemon with valid credentials gets statuses.
     machine.await_watching(3);
@@ -79,6 +86,53 @@ fn hook(machine: &Machine) {
     let (_, attempt) = machine.await_note("diff/10 done");
     assert_eq!(attempt, 1);
     machine.await_watching(3);
+}
+
+fn failed_job(machine: &Machine) {
+    machine.ok(&["journalctl", "--update-catalog"]);
+    machine.ok(&["forgewatch", "add", "diff/13", "--label", "build=8812"]);
+    machine.await_events("job.failed", 1);
+    machine.ok(&["journalctl", "--sync"]);
+    let errors = [
+        "journalctl",
+        "--unit",
+        UNIT,
+        "--priority",
+        "err",
+        "--output",
+        "json",
+        "--all",
+    ];
+    let cursor = machine.ok(&["cat", BEFORE_START]);
+    let errors = machine.ok(&[&errors[..], &["--cursor", cursor.trim()]].concat());
+    let errors: Vec<Value> = errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [failed] = &errors[..] else {
+        panic!("{errors:#?}");
+    };
+    assert_eq!(failed["FORGEWATCH_EVENT_TYPE"], "job.failed");
+    assert_eq!(failed["FORGEWATCH_LABEL_BUILD"], "8812");
+    assert_eq!(failed["SYSLOG_IDENTIFIER"], "forgewatch");
+    let message = failed["MESSAGE"].as_str().unwrap();
+    assert!(message.ends_with(": disk full"), "{message}");
+
+    let read = [
+        "journalctl",
+        "--catalog",
+        "--no-pager",
+        "FORGEWATCH_JOB=diff/13",
+    ];
+    let explained = machine.ok(&read);
+    for text in [
+        "diff/13 failed",
+        "Subject: job.failed: diff/13",
+        "forgewatch-events(7)",
+    ] {
+        assert!(explained.contains(text), "{text} is not in {explained}");
+    }
+    assert!(!explained.contains("diff/10"), "{explained}");
 }
 
 fn control(machine: &Machine) {
@@ -144,8 +198,8 @@ fn kill(machine: &Machine) {
     let main = machine.property("MainPID");
     machine.ok(&["kill", "-KILL", &main]);
     await_restart(machine, &main, 1);
-    // Four running jobs, and diff/10, which has ended.
-    assert_eq!(machine.event_count("job.watching"), 5);
+    // Four running jobs, and diff/10 and diff/13, which have ended.
+    assert_eq!(machine.event_count("job.watching"), 6);
 }
 
 fn kill_during_hook(machine: &Machine) {

@@ -23,7 +23,7 @@ use super::setup::{block_on, start_report};
 use crate::config::{CommandLine, Env};
 use crate::os::signals::{Signal, Signals};
 use crate::os::{self, notify};
-use crate::report::OutputMode;
+use crate::report::StreamInfo;
 use load_config::load_config;
 use service::Service;
 
@@ -35,7 +35,7 @@ pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandErr
     let (settings, daemon_config, output) =
         load_config(&command_line, env).map_err(CommandError::usage)?;
     os::protect_memory();
-    let report = start_report(output, |_| OutputMode::Json, env)?;
+    let report = start_report(output, StreamInfo::auto_daemon, env)?;
     let ended = block_on(async {
         let mut signals = SignalListener::new(Signals::listen().map_err(CommandError::internal)?);
         let startup = Box::pin(Service::start(

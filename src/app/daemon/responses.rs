@@ -44,14 +44,20 @@ pub(super) fn respond<T>(
 }
 
 pub(super) fn added(watches: Vec<AddedWatch>) -> Response {
-    let added = |added: AddedWatch| AddedJob {
-        job: added.job,
-        watch: added.watch.to_string(),
-        outcome: match added.result {
+    let added = |added: AddedWatch| {
+        let outcome = match added.result {
             AddResult::Started => AddOutcome::Started,
             AddResult::AlreadyWatched => AddOutcome::AlreadyWatched,
             AddResult::Ended(outcome) => AddOutcome::Ended(outcome),
-        },
+        };
+        let (job, watch) = (added.job, added.watch.to_string());
+        let is_new = outcome == AddOutcome::Started;
+        tracing::debug!(target: "forgewatch::daemon", %job, watch, is_new, "added by a client");
+        AddedJob {
+            job,
+            watch,
+            outcome,
+        }
     };
     Response::Added(watches.into_iter().map(added).collect())
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
+use super::table::TerminalWidth;
 use super::{DaemonClient, now_ms, rejected, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
 use crate::cli::args::client::{EventsArgs, SinceArg};
@@ -12,9 +13,12 @@ use crate::control::client::{self, ClientError};
 use crate::control::protocol::record::with_offset;
 use crate::control::protocol::{EventFilter, Request, Response, Since};
 use crate::report::sanitize::json_line;
-use crate::report::{StreamInfo, recorded_line};
+use crate::report::{StreamInfo, recorded_line, wrapped};
 use forgewatch_core::event::ParsedRecord;
 use forgewatch_core::time::millis;
+
+/// On narrower screens the terminal wraps.
+const MIN_COLUMNS: usize = 30;
 
 #[derive(Clone, Copy)]
 enum EventFormat {
@@ -22,15 +26,23 @@ enum EventFormat {
     /// For people.
     Text {
         color: bool,
+        /// None if lines can have any length.
+        columns: Option<usize>,
     },
 }
 
 impl EventFormat {
     fn line(self, offset: u64, record: &RawValue) -> String {
-        if let Self::Text { color } = self
+        if let Self::Text { color, columns } = self
             && let Ok(parsed) = record.get().parse::<ParsedRecord>()
         {
-            return recorded_line(&parsed, color);
+            let line = recorded_line(&parsed, color);
+            return match columns {
+                Some(columns) if columns >= MIN_COLUMNS => {
+                    wrapped(&line, columns, "", "    | ").join("\n")
+                }
+                _ => line,
+            };
         }
         json_line(&with_offset(offset, record))
     }
@@ -60,6 +72,7 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), CommandErr
     } else {
         EventFormat::Text {
             color: streams.stdout_color,
+            columns: TerminalWidth::stdout().columns,
         }
     };
     let mut since = start(args);

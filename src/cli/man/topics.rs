@@ -45,9 +45,16 @@ pub(super) fn events() -> Roff {
         let meaning = schema["properties"][field]["description"].as_str();
         entry(&mut page, field, meaning.unwrap_or_default());
     }
+    paragraph(
+        &mut page,
+        "JOURNAL",
+        "With --output journal, and in a service of systemd, each event is an entry of the journal with the fields MESSAGE_ID, \
+         FORGEWATCH_JOB, FORGEWATCH_EVENT_TYPE, FORGEWATCH_LABEL_<NAME> and FORGEWATCH_RECORD, the JSON object. journalctl -x \
+         explains each type.",
+    );
     see_also(
         &mut page,
-        "forgewatch(1), forgewatch-watch(1), forgewatch-wait(1), forgewatch-events(1), forgewatch-hooks(7)",
+        "forgewatch(1), forgewatch-watch(1), forgewatch-wait(1), forgewatch-events(1), forgewatch-hooks(7), journalctl(1)",
     );
     page
 }

@@ -37,6 +37,23 @@ fn progress_has_a_final_line_for_every_outcome_that_fits_60_columns() {
 }
 
 #[test]
+fn a_continuation_is_never_a_single_detail_nor_begins_within_one() {
+    for width in 41..=120 {
+        for event in every_event() {
+            let lines = progress::event(&event, width, NAME, MODERN).unwrap_or_default();
+            for line in lines.lines().skip(1) {
+                assert!(line.width() < width, "{width}: {lines}");
+                let rest = line.trim_start_matches([' ', '|']);
+                assert_ne!(rest, "7 requests", "{width}: {lines}");
+                let (open, closed) = (rest.matches('(').count(), rest.matches(')').count());
+                let is_error = event.kind.level() == "ERROR";
+                assert!(open == closed || is_error, "{width}: {lines}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_heartbeat_names_the_most_important_jobs_and_counts_the_others() {
     assert_snapshot!(
         [

@@ -1,6 +1,8 @@
 //! Snapshots of the output: every event in every mode, on screens of several sizes.
 
+mod catalog;
 mod frames;
+mod journal;
 mod lines;
 mod longest;
 mod samples;

@@ -15,10 +15,10 @@ use forgewatch_core::event::{Event, MAX_LINE_BYTES};
 
 /// Keeps the written bytes.
 #[derive(Clone, Default)]
-struct CapturedStream(Arc<Mutex<Vec<u8>>>);
+pub(super) struct CapturedStream(Arc<Mutex<Vec<u8>>>);
 
 impl CapturedStream {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -84,6 +84,7 @@ fn start(
         out: Box::new(out),
         err: Box::new(err.clone()),
         size: Arc::new(TerminalSize::default),
+        journal: "/nonexistent".into(),
     };
     (Report::start(mode, style, streams).unwrap(), err)
 }
