@@ -233,8 +233,8 @@ impl Machine {
         of_daemon
             .map(|entry| {
                 let record = entry["FORGEWATCH_RECORD"].as_str();
-                let record = record.unwrap_or_else(|| panic!("no record in {entry}"));
-                serde_json::from_str(record).unwrap()
+                assert!(record.is_some(), "no record in {entry}");
+                serde_json::from_str(record.unwrap_or_default()).unwrap()
             })
             .collect()
     }

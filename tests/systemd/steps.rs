@@ -109,9 +109,8 @@ fn failed_job(machine: &Machine) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let [failed] = &errors[..] else {
-        panic!("{errors:#?}");
-    };
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    let failed = &errors[0];
     assert_eq!(failed["FORGEWATCH_EVENT_TYPE"], "job.failed");
     assert_eq!(failed["FORGEWATCH_LABEL_BUILD"], "8812");
     assert_eq!(failed["SYSLOG_IDENTIFIER"], "forgewatch");
