@@ -29,8 +29,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     if let Err(error) = os::signals::init() {
         return exit(Err(CommandError::internal(format!("signals: {error}"))));
     }
-    os::limits::raise_open_files();
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(status) = os::init::run(&args) {
+        return ExitCode::from(status);
+    }
+    os::limits::raise_open_files();
     if args.get(1).is_some_and(|name| name == HookSupervisor::NAME) {
         return match HookSupervisor::try_parse_from(args.into_iter().skip(1)) {
             Ok(args) => {

@@ -1,5 +1,6 @@
-//! Signals, limits, notifications to the service manager, and protection of this process's memory.
+//! Process 1 of a container, signals, limits, notifications to the service manager, and protection of this process's memory.
 
+pub mod init;
 pub mod limits;
 pub mod notify;
 pub mod signals;

@@ -12,7 +12,8 @@ use signal_hook::consts::{FORBIDDEN, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook_tokio::Signals as SignalStream;
 
-/// Whether SIGINT and SIGTERM end process 1 at once: the kernel applies no default action to it.
+/// Whether SIGINT and SIGTERM end process 1 at once, as long as [`super::init`] does not run it: the kernel applies no
+/// default action to it.
 static ENDS_PROCESS_1: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Unblocks all signals and replaces dispositions under which the process could not work. Called first, as threads and
@@ -63,6 +64,20 @@ fn has(mask: u64, number: i32) -> bool {
     mask >> (number - 1) & 1 == 1
 }
 
+/// Those of the signals that this process does not ignore.
+pub(super) fn not_ignored(numbers: &[i32]) -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    numbers
+        .iter()
+        .copied()
+        .filter(move |number| !has(ignored, *number))
+}
+
+/// From now on, signals no longer end process 1 by themselves.
+pub(super) fn keep_process_1() {
+    ENDS_PROCESS_1.store(false, Ordering::Relaxed);
+}
+
 /// Handles these signals, but leaves an ignored SIGINT ignored: the shell starts background jobs of scripts with it.
 fn listen(numbers: &[i32]) -> io::Result<SignalStream> {
     let ignored = ignored();
@@ -70,7 +85,7 @@ fn listen(numbers: &[i32]) -> io::Result<SignalStream> {
         .iter()
         .filter(|number| **number != SIGINT || !has(ignored, SIGINT));
     let stream = SignalStream::new(handled)?;
-    ENDS_PROCESS_1.store(false, Ordering::Relaxed);
+    keep_process_1();
     Ok(stream)
 }
 

@@ -219,9 +219,7 @@ fn as_process_1(command: CliCommand) -> CliCommand {
 
 /// Sends a signal to the child of `unshare`, which passes on its exit status.
 fn signal_child(unshare: &CliProcess, signal: &str) {
-    let children = format!("/proc/{0}/task/{0}/children", unshare.pid());
-    let child = fs::read_to_string(children).unwrap();
-    let kill = format!("kill -{signal} {child}");
+    let kill = format!("kill -{signal} {}", process_1(unshare));
     let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(sent.success(), "{kill}");
 }
@@ -261,6 +259,83 @@ fn a_hook_of_process_1_is_run_and_its_end_is_seen() {
     as_process_1(watch).run().expect(0);
     let runs = fs::read_to_string(fixture.sandbox.path("runs")).unwrap();
     assert_eq!(runs, "run\n");
+}
+
+/// The process number 1 in the namespace of `unshare`.
+fn process_1(unshare: &CliProcess) -> u32 {
+    let children = format!("/proc/{0}/task/{0}/children", unshare.pid());
+    fs::read_to_string(children)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn process_1_reaps_what_other_processes_leave_behind() {
+    if !may_unshare() {
+        return;
+    }
+    let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
+    let watch = as_process_1(fixture.watch(&["diff/1"])).start();
+    fixture.await_requests("diff/1", 1);
+    let first = process_1(&watch).to_string();
+    // A shell that starts in the container, as by `docker exec`, and a process that it leaves behind.
+    let left = Command::new("nsenter")
+        .args([
+            "--target",
+            &first,
+            "--pid",
+            "--mount",
+            "--",
+            "sh",
+            "-c",
+            "sleep 0.1 &",
+        ])
+        .output()
+        .unwrap();
+    assert!(left.status.success(), "{left:?}");
+    // The output has ended, and with it the process.
+    let began = Instant::now();
+    let list = || {
+        let ps = Command::new("ps")
+            .args(["-o", "stat=,comm=", "--ppid", &first])
+            .output();
+        String::from_utf8(ps.unwrap().stdout).unwrap()
+    };
+    while list().contains('Z') {
+        assert!(began.elapsed() < TIMEOUT, "{}", list());
+    }
+    assert_eq!(list().lines().count(), 1, "{}", list());
+    signal_child(&watch, "TERM");
+    watch.wait().expect(143);
+}
+
+#[test]
+fn a_key_of_the_terminal_interrupts_process_1_once() {
+    if !may_unshare() {
+        return;
+    }
+    let fixture = SimFixture::new(&job("diff/1", "duration = '1h'"));
+    // A second signal would not wait for the hook.
+    let hook = hook(
+        &fixture.sandbox,
+        "echo started >> started; sleep 1; echo ended >> ended",
+    );
+    let watch = fixture.watch(&["diff/1", "--on-event", &format!("job.watching={hook}")]);
+    let mut watch = as_process_1(watch).on_terminal(24, 80).start();
+    let (started, ended) = (
+        fixture.sandbox.path("started"),
+        fixture.sandbox.path("ended"),
+    );
+    let began = Instant::now();
+    while !started.exists() {
+        assert!(began.elapsed() < TIMEOUT, "the hook did not start");
+        thread::sleep(Duration::from_millis(10));
+    }
+    watch.type_in("\x03");
+    watch.wait().expect(130);
+    assert_eq!(fs::read_to_string(ended).unwrap(), "ended\n");
 }
 
 /// A small socket whose writing end is non-blocking.
