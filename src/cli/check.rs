@@ -51,10 +51,12 @@ fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {
     let settings = &loaded.settings;
     let (jobs, hooks) = (settings.jobs.len(), settings.hooks.len());
     let ControlSettings { socket, group, .. } = &settings.control;
-    let allowed = if group_exists(group) {
-        format!("root, the daemon's user and the group {group}")
-    } else {
-        format!("root and the daemon's user (no such group: {group})")
+    let allowed = match group {
+        Some(group) if group_exists(group) => {
+            format!("root, the daemon's user and the group {group}")
+        }
+        Some(group) => format!("root and the daemon's user (no such group: {group})"),
+        None => "root and the daemon's user".to_owned(),
     };
     let proxy = settings.api.proxy.as_ref();
     let proxy = proxy.map_or_else(|| "none".to_owned(), ToString::to_string);

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
+use rustix::process::geteuid;
 use secrecy::SecretString;
 
 use super::error::{ConfigError, Origin};
@@ -22,11 +23,30 @@ pub struct Env {
     vars: BTreeMap<OsString, OsString>,
     /// None for one that is not UTF-8: a lossy conversion would be a wrong secret.
     secret: BTreeMap<&'static str, Option<SecretString>>,
+    is_of_ordinary_user: bool,
 }
 
 impl Env {
     pub fn from_process() -> Self {
-        std::env::vars_os().collect()
+        let env: Self = std::env::vars_os().collect();
+        if geteuid().is_root() {
+            env
+        } else {
+            env.of_ordinary_user()
+        }
+    }
+
+    #[must_use]
+    pub fn of_ordinary_user(self) -> Self {
+        Self {
+            is_of_ordinary_user: true,
+            ..self
+        }
+    }
+
+    /// Whether the process runs as another user than root.
+    pub(super) fn is_of_ordinary_user(&self) -> bool {
+        self.is_of_ordinary_user
     }
 
     /// # Errors

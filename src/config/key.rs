@@ -37,6 +37,11 @@ pub(super) enum KeyDefault {
         one_shot: &'static str,
         daemon: &'static str,
     },
+    /// Depends on the user that runs the daemon. `user` describes the default of an ordinary user.
+    ByUser {
+        system: &'static str,
+        user: &'static str,
+    },
     /// No value. `meaning` describes the behavior without one.
     Unset {
         example: &'static str,
@@ -178,6 +183,12 @@ impl<T> Key<T> {
         Self { default, ..self }
     }
 
+    /// `default_paths` has the values of an ordinary user.
+    pub(super) const fn default_by_user(self, system: &'static str, user: &'static str) -> Self {
+        let default = KeyDefault::ByUser { system, user };
+        Self { default, ..self }
+    }
+
     /// Without a default; `meaning` describes the behavior.
     pub(super) const fn optional(self, meaning: &'static str, example: &'static str) -> Self {
         let default = KeyDefault::Unset { example, meaning };
@@ -209,6 +220,7 @@ impl<T> Key<T> {
         match self.default {
             KeyDefault::Value(text)
             | KeyDefault::ByMode { one_shot: text, .. }
+            | KeyDefault::ByUser { system: text, .. }
             | KeyDefault::Unset { example: text, .. }
             | KeyDefault::Required { example: text } => text,
         }

@@ -24,6 +24,7 @@ const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
 pub(super) const DEFAULT_BASE_URL: &str = "https://api.multiplay.co.uk";
+pub(super) const DEFAULT_STATE: &str = "/var/lib/forgewatch/state.db";
 pub(super) const DEFAULT_SOCKET: &str = "/run/forgewatch/control.sock";
 /// Overrides `control.socket`.
 pub(super) const SOCKET_VARIABLE: &str = "FORGEWATCH_SOCKET";
@@ -239,7 +240,7 @@ pub(super) static SETTINGS: [Section<Settings>; 6] = [
         &[
             path("path", |s: &mut Settings, path| s.state.path = path)
                 .doc("State file; a change needs a restart")
-                .default("/var/lib/forgewatch/state.db")
+                .default_by_user(DEFAULT_STATE, "$XDG_STATE_HOME/forgewatch/state.db")
                 .flag("--state", "FILE"),
             duration(
                 "retain",
@@ -256,21 +257,21 @@ pub(super) static SETTINGS: [Section<Settings>; 6] = [
         &[
             socket("socket", |s: &mut Settings, path| s.control.socket = path)
                 .doc("Socket on which the daemon accepts commands; a change needs a restart")
-                .default(DEFAULT_SOCKET)
+                .default_by_user(DEFAULT_SOCKET, "$XDG_RUNTIME_DIR/forgewatch/control.sock")
                 .variable(SOCKET_VARIABLE),
             text(
                 "group",
                 "group name",
                 "^[^-\\s:,/][^\\s:,/]*$",
                 |s: &mut Settings, text| {
-                    value::group(text).map(|name| name.clone_into(&mut s.control.group))
+                    value::group(text).map(|name| s.control.group = Some(name.to_owned()))
                 },
             )
             .doc(
                 "Group that may use the socket, besides root and the daemon's user; if it \
                  does not exist, the daemon warns",
             )
-            .default("forgewatch-ops"),
+            .default_by_user("forgewatch-ops", "none"),
             duration("stop_grace", Duration::ZERO, HOUR, |s: &mut Settings, t| {
                 s.control.stop_grace = t;
             })

@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::command_line::CommandLine;
+use super::default_paths::DefaultPaths;
 use super::entry_keys::{HOOKS, JOBS};
 use super::env::Env;
 use super::error::{ConfigError, Origin};
@@ -62,6 +63,15 @@ impl Layers {
             mode,
             provenance: BTreeMap::new(),
         })
+    }
+
+    /// Replaces the defaults that depend on who runs the daemon.
+    pub(super) fn use_default_paths(&mut self, paths: DefaultPaths) {
+        self.settings.state.path = paths.state;
+        self.settings.control.socket = paths.socket;
+        if paths.is_of_user {
+            self.settings.control.group = None;
+        }
     }
 
     /// Applies the environment. A one-shot ignores the variables of the daemon's sections.

@@ -90,12 +90,12 @@ pub fn flags() -> impl Iterator<Item = FlagHelp> {
     keys.filter_map(|(section, key)| {
         let (name, value_name) = key.flag?;
         let default = match key.default {
-            KeyDefault::Value(text) if section.is_for_daemon => {
-                format!(" [default: {text}, none with --until-done]")
-            }
             KeyDefault::Value(text) => format!(" [default: {text}]"),
             KeyDefault::ByMode { one_shot, .. } => {
                 format!(" [default: {one_shot} with --until-done]")
+            }
+            KeyDefault::ByUser { system, user } => {
+                format!(" [default: {system}, of an ordinary user {user}; none with --until-done]")
             }
             KeyDefault::Unset { .. } | KeyDefault::Required { .. } => String::new(),
         };
@@ -117,6 +117,9 @@ pub(super) fn default<T>(key: &Key<T>) -> String {
         KeyDefault::Value(_) => format!("`{}`", key.example_in_toml()),
         KeyDefault::ByMode { one_shot, daemon } => {
             format!("{one_shot} with --until-done, else {daemon}")
+        }
+        KeyDefault::ByUser { user, .. } => {
+            format!("`{}`, of an ordinary user {user}", key.example_in_toml())
         }
         KeyDefault::Unset { meaning, .. } => meaning.to_owned(),
         KeyDefault::Required { .. } => "required".to_owned(),

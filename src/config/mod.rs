@@ -8,6 +8,7 @@
 
 mod command_line;
 pub mod credentials;
+mod default_paths;
 mod entry_keys;
 pub mod env;
 pub mod error;
@@ -42,10 +43,11 @@ pub use settings::needs_restart;
 
 use crate::hooks::HookAction;
 use crate::http_client::{Proxy, ProxyVariableError};
+use default_paths::{DefaultPaths, client_socket};
 use error::Origin;
 use file::ConfigFile;
 use forgewatch_core::job::{JobRef, JobSpec};
-use keys::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use keys::SOCKET_VARIABLE;
 use layers::Layers;
 use settings::{OneShotSettings, OutputFormat, RunMode, Settings};
 
@@ -106,6 +108,7 @@ pub fn for_simulator(
 fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
     let mut layers = Layers::with_defaults(mode)?;
+    layers.use_default_paths(DefaultPaths::of(env));
     let file = file::config(command_line.config.as_deref(), env);
     let file = file.unwrap_or_else(|error| {
         errors.push(error);
@@ -239,7 +242,7 @@ impl fmt::Display for SocketLocation {
 }
 
 /// Finds the daemon's socket for clients: that of `--socket`, else of the variable, else of the file at `config` or a
-/// default path, else the default.
+/// default path, else the default of the user or of the system.
 ///
 /// Clients must reach a daemon that started with an earlier version of the file, so other errors in it are ignored.
 pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> SocketLocation {
@@ -264,7 +267,7 @@ pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> Soc
         Ok(found) => (found, None),
         Err(error) => (None, Some(error)),
     };
-    let (path, origin) = found.unwrap_or_else(|| (PathBuf::from(DEFAULT_SOCKET), Origin::Default));
+    let (path, origin) = found.unwrap_or_else(|| (client_socket(env), Origin::Default));
     SocketLocation {
         path,
         origin,

@@ -105,7 +105,7 @@ impl<T> Section<T> {
     pub(super) fn set_defaults(&self, target: &mut T, mode: RunMode) -> Result<(), String> {
         for key in self.keys {
             let text = match (key.default, mode) {
-                (KeyDefault::Value(text), _)
+                (KeyDefault::Value(text) | KeyDefault::ByUser { system: text, .. }, _)
                 | (KeyDefault::ByMode { one_shot: text, .. }, RunMode::OneShot)
                 | (KeyDefault::ByMode { daemon: text, .. }, RunMode::Daemon) => text,
                 (KeyDefault::Unset { .. } | KeyDefault::Required { .. }, _) => continue,

@@ -43,7 +43,7 @@ pub struct ControlSettings {
     pub socket: PathBuf,
     /// The group whose members may use the socket, besides root and the daemon's own user. It may not exist: the daemon
     /// then warns and starts without it.
-    pub group: String,
+    pub group: Option<String>,
     /// How long running hooks may continue at shutdown before they are terminated.
     pub stop_grace: Duration,
 }
@@ -116,7 +116,8 @@ impl Settings {
 
 /// One sentence, with both values, for each changed key that a running daemon cannot apply.
 pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
-    let (old_group, new_group) = (Path::new(&old.control.group), Path::new(&new.control.group));
+    let group = |settings: &Settings| settings.control.group.clone().unwrap_or("none".to_owned());
+    let (old_group, new_group) = (group(old), group(new));
     let name = |settings: &Settings| settings.limits.origin.instance.clone().unwrap_or_default();
     let (old_name, new_name) = (name(old), name(new));
     let listen = |settings: &Settings| {
@@ -128,7 +129,11 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
         ("instance", Path::new(&*old_name), Path::new(&*new_name)),
         ("state.path", &old.state.path, &new.state.path),
         ("control.socket", &old.control.socket, &new.control.socket),
-        ("control.group", old_group, new_group),
+        (
+            "control.group",
+            Path::new(&old_group),
+            Path::new(&new_group),
+        ),
         (
             "http.listen",
             Path::new(&old_listen),

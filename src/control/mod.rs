@@ -57,18 +57,18 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Listens at `path` for root, this process's user and the members of `group`. Must be called within a
+    /// Listens at `path` for root, this process's user and the members of `group`, if there is one. Must be called within a
     /// local runtime.
     ///
     /// A group that does not exist, or that this user may not give the socket to, is a warning. A stale socket at `path`
     /// is replaced.
     pub fn bind<S: DaemonStore>(
         path: &Path,
-        group: &str,
+        group: Option<&str>,
         daemon: DaemonHandle<S>,
     ) -> Result<Self, BindError> {
-        let gid = peer_auth::find_group(group).unwrap_or_default();
-        if gid.is_none() {
+        let gid = group.and_then(|group| peer_auth::find_group(group).unwrap_or_default());
+        if let (Some(group), None) = (group, gid) {
             tracing::warn!(
                 target: "forgewatch::control",
                 group,

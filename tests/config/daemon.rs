@@ -44,7 +44,7 @@ fn a_daemon_needs_no_jobs_and_never_gives_up_by_default() {
         settings.control.socket,
         Path::new("/run/forgewatch/control.sock")
     );
-    assert_eq!(settings.control.group, "forgewatch-ops");
+    assert_eq!(settings.control.group.as_deref(), Some("forgewatch-ops"));
     assert_eq!(settings.control.stop_grace, Duration::from_secs(15));
 }
 
@@ -68,7 +68,7 @@ fn a_daemon_uses_every_section_of_a_file_at_a_default_path() {
     assert_eq!(state.path, fixture.path("xdg/forgewatch/state/state.db"));
     assert_eq!(state.retain, Duration::from_hours(7 * 24));
     assert_eq!(control.socket, Path::new("/run/other.sock"));
-    assert_eq!(control.group, "builders");
+    assert_eq!(control.group.as_deref(), Some("builders"));
     assert_eq!(control.stop_grace, Duration::ZERO);
 }
 
@@ -204,7 +204,7 @@ fn settings_that_need_a_restart_are_named_with_both_values() {
     assert_eq!(config::needs_restart(&old, &same), [""; 0]);
 
     let mut new = settings(&fixture.var("FORGEWATCH_SOCKET", "/b.sock"), "/b.db");
-    new.control.group.push('x');
+    new.control.group = Some("buildersx".to_owned());
     assert_eq!(
         config::needs_restart(&old, &new),
         [

@@ -139,3 +139,91 @@ fn a_client_uses_the_path_on_which_the_daemon_listens() {
         assert_eq!(found.path, control.socket);
     }
 }
+
+/// A home of an ordinary user, in which these files exist.
+fn home(files: &[&str]) -> ConfigFixture {
+    let mut fixture = ConfigFixture::new();
+    for name in files {
+        fixture = fixture.file(name, "");
+    }
+    let at = |name| fixture.path(name).to_str().unwrap().to_owned();
+    let (home, runtime) = (at("home"), at("run"));
+    fixture.var("HOME", home).var("XDG_RUNTIME_DIR", runtime)
+}
+
+const OF_SESSION: &str = "run/forgewatch/control.sock";
+const NEXT_TO_STATE: &str = "home/.local/state/forgewatch/control.sock";
+
+#[test]
+fn a_client_of_an_ordinary_user_finds_the_users_own_daemon_first() {
+    for (files, expected) in [
+        (&[][..], "/run/forgewatch/control.sock"),
+        (&[OF_SESSION], OF_SESSION),
+        (&[NEXT_TO_STATE], NEXT_TO_STATE),
+        (&[NEXT_TO_STATE, OF_SESSION], OF_SESSION),
+        // A daemon that restarts has left its folder.
+        (&["run/forgewatch/x"], OF_SESSION),
+        (&["home/.local/state/forgewatch/state.db"], NEXT_TO_STATE),
+        (&["run/forgewatch/x", NEXT_TO_STATE], NEXT_TO_STATE),
+    ] {
+        let fixture = home(files);
+        let of = |env| config::find_socket(None, None, &env).path;
+        let found = of(fixture.env().of_ordinary_user());
+        assert_eq!(found, fixture.path(expected), "{files:?}");
+        let of_root = of(fixture.env());
+        assert_eq!(of_root, Path::new("/run/forgewatch/control.sock"));
+    }
+}
+
+#[test]
+fn a_daemon_uses_the_folders_of_its_user_or_of_its_service() {
+    let paths = |fixture: &ConfigFixture, is_ordinary: bool| {
+        let command_line = crate::fixture::with_flags(&[]);
+        let env = fixture.env();
+        let env = if is_ordinary {
+            env.of_ordinary_user()
+        } else {
+            env
+        };
+        let settings = config::load_daemon(&command_line, &env).unwrap().settings;
+        let (state, control) = (settings.state.path, settings.control);
+        let folder = fixture.folder.path().to_str().unwrap();
+        let text = format!(
+            "{} {} {:?}",
+            state.display(),
+            control.socket.display(),
+            control.group
+        );
+        text.replace(folder, ".")
+    };
+    let system =
+        "/var/lib/forgewatch/state.db /run/forgewatch/control.sock Some(\"forgewatch-ops\")";
+    let session = home(&[]);
+    assert_eq!(paths(&session, false), system);
+    let state = "./home/.local/state/forgewatch/state.db";
+    assert_eq!(
+        paths(&session, true),
+        format!("{state} ./{OF_SESSION} None")
+    );
+
+    let xdg = session.path("xdg").to_str().unwrap().to_owned();
+    let elsewhere = session.var("XDG_STATE_HOME", xdg);
+    let expected = format!("./xdg/forgewatch/state.db ./{OF_SESSION} None");
+    assert_eq!(paths(&elsewhere, true), expected);
+
+    let home_alone = |fixture: ConfigFixture| {
+        let path = fixture.path("home").to_str().unwrap().to_owned();
+        fixture.var("HOME", path)
+    };
+    let no_session = home_alone(ConfigFixture::new()).var("XDG_STATE_HOME", "relative");
+    let expected = format!("{state} ./{NEXT_TO_STATE} None");
+    assert_eq!(paths(&no_session, true), expected);
+    assert_eq!(paths(&ConfigFixture::new(), true), system, "without a home");
+
+    let service = home(&[])
+        .var("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
+        .var("RUNTIME_DIRECTORY", "/run/a");
+    let expected = "/var/lib/a/state.db /run/a/control.sock Some(\"forgewatch-ops\")";
+    assert_eq!(paths(&service, true), expected);
+    assert_eq!(paths(&service, false), expected);
+}

@@ -59,7 +59,7 @@ impl TestDaemon {
                 let (store, _) = SqliteStore::open(&home.join("state.db")).unwrap();
                 let (mut requests, daemon) = RequestQueue::new(store.clone());
                 let server =
-                    ControlServer::bind(&home.join("control.sock"), group, daemon).unwrap();
+                    ControlServer::bind(&home.join("control.sock"), Some(group), daemon).unwrap();
                 started.send(()).unwrap();
                 loop {
                     tokio::select! {
@@ -174,7 +174,7 @@ pub(crate) fn bind<T>(
 ) -> T {
     with_store(async |store| {
         let (_requests, daemon) = RequestQueue::new(store.clone());
-        check(ControlServer::bind(path, group, daemon))
+        check(ControlServer::bind(path, Some(group), daemon))
     })
 }
 

@@ -38,7 +38,7 @@ fn the_socket_never_exists_with_a_wider_mode() {
         with_store(async |store| {
             let (_requests, daemon) = RequestQueue::new(store.clone());
             for _ in 0..200 {
-                ControlServer::bind(&path, NO_GROUP, daemon.clone()).unwrap();
+                ControlServer::bind(&path, Some(NO_GROUP), daemon.clone()).unwrap();
             }
         });
         done.store(true, Ordering::Relaxed);

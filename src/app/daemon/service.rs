@@ -94,7 +94,7 @@ impl Service {
         report.widen(daemon.watches().map(|(watch, _)| watch.job()));
         let control = &settings.control;
         let (requests, handle) = RequestQueue::new(store.clone());
-        let server = ControlServer::bind(&control.socket, &control.group, handle.clone())
+        let server = ControlServer::bind(&control.socket, control.group.as_deref(), handle.clone())
             .map_err(CommandError::failed)?;
         let access = http_access(&settings.http).map_err(CommandError::internal)?;
         let listen = settings.http.listen;

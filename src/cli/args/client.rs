@@ -84,6 +84,7 @@ pub struct DaemonArgs {
         value_name = "PATH",
         value_hint = ValueHint::FilePath,
         help = "Socket of the daemon [default: $FORGEWATCH_SOCKET, then control.socket of the configuration file, then \
+                $XDG_RUNTIME_DIR/forgewatch/control.sock if you run a daemon of your own, then \
                 /run/forgewatch/control.sock]"
     )]
     pub socket: Option<PathBuf>,

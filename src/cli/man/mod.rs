@@ -16,7 +16,7 @@ use crate::app::command_error::CommandError;
 use crate::config::manual;
 
 /// The files of all commands, and what is in them.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 6] = [
     (
         "$XDG_CONFIG_HOME/forgewatch/forgewatch.toml",
         "The configuration of the user; $XDG_CONFIG_HOME is ~/.config if unset.",
@@ -29,6 +29,14 @@ const FILES: [(&str, &str); 4] = [
     (
         "/run/forgewatch/control.sock",
         "The socket of the daemon, for its clients.",
+    ),
+    (
+        "$XDG_STATE_HOME/forgewatch/state.db",
+        "The state of an ordinary user's daemon; $XDG_STATE_HOME is ~/.local/state if unset.",
+    ),
+    (
+        "$XDG_RUNTIME_DIR/forgewatch/control.sock",
+        "Its socket; without $XDG_RUNTIME_DIR it is next to the state.",
     ),
 ];
 

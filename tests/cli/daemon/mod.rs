@@ -15,6 +15,7 @@ mod kills;
 mod lagging;
 mod lifecycle;
 mod long_list;
+mod ordinary_user;
 mod reload;
 mod schemas;
 mod secrets;
