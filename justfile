@@ -38,7 +38,11 @@ fuzz SECONDS="600":
 simulate *ARGS:
     cargo run --release -- simulate --speed 10 {{ ARGS }}
 
-# As root: installs program, unit, group, man pages, completions and a first configuration, on this machine or in DESTDIR.
+# Builds package, RPM, static tarball, image, bill of materials and checksums into target/dist.
+release:
+    packaging/release.sh
+
+# As root: installs program, units, group, man pages, completions and a first configuration, on this machine or in DESTDIR.
 install PREFIX="/usr" DESTDIR="":
     cargo build --release --locked
     PREFIX={{ PREFIX }} DESTDIR={{ DESTDIR }} systemd/install.sh install

@@ -3,28 +3,77 @@
 #
 #   install.sh install|uninstall
 #
-#   PREFIX=/usr     the installation prefix; the unit's paths are adjusted
+#   PREFIX=/usr     the installation prefix; the units' paths are adjusted
 #   DESTDIR=        a staging directory for packages: nothing outside it is changed
-#   BIN=target/release/forgewatch
+#   BIN=            default: ./forgewatch, as in a release, or target/release/forgewatch
 set -eu
 cd "$(dirname "$0")/.."
 PREFIX=${PREFIX:-/usr}
 DESTDIR=${DESTDIR:-}
-BIN=${BIN:-target/release/forgewatch}
+[ -x forgewatch ] && built=forgewatch || built=target/release/forgewatch
+BIN=${BIN:-$built}
 
-bin=$DESTDIR$PREFIX/bin/forgewatch
-unit=$DESTDIR$PREFIX/lib/systemd/system/forgewatch.service
-sysusers=$DESTDIR$PREFIX/lib/sysusers.d/forgewatch.conf
-doc=$DESTDIR$PREFIX/share/doc/forgewatch
-man=$DESTDIR$PREFIX/share/man
-bash=$DESTDIR$PREFIX/share/bash-completion/completions/forgewatch
-zsh=$DESTDIR$PREFIX/share/zsh/site-functions/_forgewatch
-catalog=$DESTDIR$PREFIX/lib/systemd/catalog/forgewatch.catalog
-fish=$DESTDIR$PREFIX/share/fish/vendor_completions.d/forgewatch.fish
+usr=$DESTDIR$PREFIX
+bin=$usr/bin/forgewatch
+doc=$usr/share/doc/forgewatch
+man=$usr/share/man
 etc=$DESTDIR/etc/forgewatch
 
 # Whether this installs on the running system, not into a package.
 live() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
+
+# Calls $1 with source and destination of every file that is copied as it is. Files that do not exist are left out.
+each_file() {
+  "$1" systemd/forgewatch.sysusers "$usr/lib/sysusers.d/forgewatch.conf"
+  for file in systemd/*.catalog; do
+    "$1" "$file" "$usr/lib/systemd/catalog/${file##*/}"
+  done
+  for file in systemd/hooks-that-need-more.conf config/*.toml config/*/*; do
+    "$1" "$file" "$doc/${file#*/}"
+  done
+}
+
+# Calls $1 with every unit and its destination.
+each_unit() {
+  "$1" systemd/forgewatch.service "$usr/lib/systemd/system/forgewatch.service"
+  "$1" systemd/user/forgewatch.service "$usr/lib/systemd/user/forgewatch.service"
+}
+
+# Calls $1 with every shell and the destination of its completions.
+each_shell() {
+  "$1" bash "$usr/share/bash-completion/completions/forgewatch"
+  "$1" zsh "$usr/share/zsh/site-functions/_forgewatch"
+  "$1" fish "$usr/share/fish/vendor_completions.d/forgewatch.fish"
+}
+
+copy() {
+  [ ! -f "$1" ] || install -D -m 644 "$1" "$2"
+}
+
+copy_unit() {
+  install -d -m 755 "${2%/*}"
+  sed "s|/usr/bin/forgewatch|$PREFIX/bin/forgewatch|" "$1" >"$2"
+  chmod 644 "$2"
+}
+
+write_completions() {
+  install -d -m 755 "${2%/*}"
+  "$bin" completions "$1" >"$2"
+  chmod 644 "$2"
+}
+
+write_pages() {
+  pages=$(mktemp -d)
+  trap 'rm -rf "$pages"' EXIT
+  "$bin" man "$pages"
+  for page in "$pages"/*; do
+    install -D -m 644 "$page" "$man/man${page##*.}/${page##*/}"
+  done
+}
+
+remove() {
+  rm -f "$2"
+}
 
 install_all() {
   [ -x "$BIN" ] || {
@@ -32,27 +81,16 @@ install_all() {
     exit 1
   }
   install -D -m 755 "$BIN" "$bin"
-  install -d -m 755 "${unit%/*}" "${sysusers%/*}" "$doc" "$man/man1" "$man/man5" "$man/man7" "${bash%/*}" "${zsh%/*}" "${fish%/*}" "${catalog%/*}" "$etc"
-  sed "s|/usr/bin/forgewatch|$PREFIX/bin/forgewatch|" systemd/forgewatch.service >"$unit"
-  install -m 644 systemd/forgewatch.sysusers "$sysusers"
-  install -m 644 systemd/forgewatch.catalog "$catalog"
-  install -m 644 systemd/hooks-that-need-more.conf config/forgewatch.toml "$doc"
-  "$bin" completions bash >"$bash"
-  "$bin" completions zsh >"$zsh"
-  "$bin" completions fish >"$fish"
-  pages=$(mktemp -d)
-  trap 'rm -rf "$pages"' EXIT
-  "$bin" man "$pages"
-  install -m 644 "$pages"/*.1 "$man/man1"
-  install -m 644 "$pages"/*.5 "$man/man5"
-  install -m 644 "$pages"/*.7 "$man/man7"
-  chmod 644 "$unit" "$bash" "$zsh" "$fish"
+  each_file copy
+  each_unit copy_unit
+  each_shell write_completions
+  write_pages
   # Keep an existing configuration.
-  [ -e "$etc/forgewatch.toml" ] || install -m 644 config/forgewatch.toml "$etc/forgewatch.toml"
+  [ -e "$etc/forgewatch.toml" ] || install -D -m 644 config/forgewatch.toml "$etc/forgewatch.toml"
   if live; then
-    systemd-sysusers "$sysusers"
-    journalctl --update-catalog
+    systemd-sysusers "$usr/lib/sysusers.d/forgewatch.conf"
     systemctl daemon-reload
+    journalctl --update-catalog
   fi
 }
 
@@ -60,12 +98,16 @@ uninstall_all() {
   if live; then
     systemctl disable --now forgewatch.service 2>/dev/null || true
   fi
-  rm -f "$bin" "$unit" "$sysusers" "$bash" "$zsh" "$fish" "$catalog" "$man"/man1/forgewatch.1 "$man"/man1/forgewatch-*.1 \
-    "$man"/man5/forgewatch.toml.5 "$man"/man7/forgewatch-events.7 "$man"/man7/forgewatch-hooks.7 "$doc"/hooks-that-need-more.conf "$doc"/forgewatch.toml
-  rmdir "$doc" 2>/dev/null || true
+  each_file remove
+  each_unit remove
+  each_shell remove
+  rm -f "$bin" "$man"/man[1-8]/forgewatch.* "$man"/man[1-8]/forgewatch-*
+  for folder in "$doc"/* "$doc"; do
+    rmdir "$folder" 2>/dev/null || true
+  done
   if live; then
-    journalctl --update-catalog
     systemctl daemon-reload
+    journalctl --update-catalog
   fi
   echo "kept: $etc, $DESTDIR/var/lib/private/forgewatch and the group forgewatch-ops"
 }

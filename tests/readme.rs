@@ -125,6 +125,7 @@ fn every_command_that_a_page_shows_is_one_that_the_program_takes() {
     for (page, least) in [
         (README, 9),
         (include_str!("../docs/daemon.md"), 3),
+        (include_str!("../docs/install.md"), 2),
         (include_str!("../docs/hooks.md"), 1),
         (include_str!("../docs/simulator.md"), 3),
     ] {

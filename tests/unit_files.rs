@@ -60,6 +60,7 @@ fn systemd_accepts_the_unit() {
     for text in [
         shipped("forgewatch.service"),
         shipped("forgewatch.service") + &more,
+        shipped("user/forgewatch.service"),
     ] {
         let unit = write_unit(folder.path(), &text);
         let Some(report) = analyze(&["verify", "--man=no", &unit]) else {
@@ -183,9 +184,11 @@ fn an_installation_is_complete_and_uninstalling_keeps_the_configuration() {
         "usr/bin/forgewatch",
         "usr/lib/systemd/system/forgewatch.service",
         "usr/lib/systemd/catalog/forgewatch.catalog",
+        "usr/lib/systemd/user/forgewatch.service",
         "usr/lib/sysusers.d/forgewatch.conf",
         "usr/share/bash-completion/completions/forgewatch",
         "usr/share/doc/forgewatch/hooks-that-need-more.conf",
+        "usr/share/doc/forgewatch/schema/config.json",
         "usr/share/fish/vendor_completions.d/forgewatch.fish",
         "usr/share/man/man1/forgewatch.1",
         "usr/share/man/man5/forgewatch.toml.5",
@@ -218,4 +221,43 @@ fn with_another_prefix_the_unit_runs_the_installed_program() {
     assert!(unit.contains("\nExecReload=/usr/local/bin/forgewatch reload\n"));
     install(folder.path(), "uninstall", "/usr/local");
     assert_eq!(files(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_package_has_what_distributions_require() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(root().join("packaging/stage.sh"))
+        .arg(folder.path().join("stage"))
+        .env("BIN", PROGRAM)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found = files(&folder.path().join("stage"));
+    for path in [
+        "etc/forgewatch/forgewatch.toml",
+        "usr/bin/forgewatch",
+        "usr/share/doc/forgewatch/changelog.Debian.gz",
+        "usr/share/doc/forgewatch/changelog.gz",
+        "usr/share/man/man1/forgewatch.1.gz",
+        "usr/share/man/man5/forgewatch.toml.5.gz",
+        "usr/share/man/man7/forgewatch-events.7.gz",
+    ] {
+        assert!(found.contains(Path::new(path)), "{path}: {found:?}");
+    }
+    // The packages take these folders.
+    let packed = ["etc/", "usr/bin/forgewatch", "usr/lib/", "usr/share/"];
+    for path in found {
+        let path = path.to_str().unwrap();
+        assert!(packed.iter().any(|start| path.starts_with(start)), "{path}");
+    }
+    let text = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (license, copyright) = (text("LICENSE-MIT"), text("packaging/debian/copyright"));
+    for paragraph in license.split("\n\n").skip(2) {
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        let copied: Vec<&str> = copyright.split_whitespace().collect();
+        assert!(
+            copied.windows(words.len()).any(|window| window == words),
+            "{paragraph}"
+        );
+    }
 }

@@ -30,6 +30,7 @@ mod responses;
 mod secrets;
 mod simulate;
 mod state;
+mod static_program;
 mod streams;
 mod terminal;
 mod tls;

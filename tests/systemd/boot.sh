@@ -23,6 +23,8 @@ mount -t overlay -o "lowerdir=/,upperdir=$folder/machine/upper,workdir=$folder/m
 # Only forgewatch-test.target is started: no units that the machine has enabled, and none from generators for fstab and
 # kernel command line.
 rm -rf "$root"/{etc,usr/lib}/systemd/system/*.{wants,requires} "$root"/{etc,usr/lib}/systemd/system-generators
+# On a machine that is a container itself, packages may not start and stop services.
+rm -f "$root/usr/sbin/policy-rc.d"
 # Its own journal, state and machine ID. Without a machine ID it would assume a first boot and enable the distribution's
 # presets.
 rm -rf "$root/var/log/journal" "$root/var/lib/private" "$root/var/lib/forgewatch"

@@ -147,7 +147,7 @@ pub(crate) fn boot(diffs: &Range<u32>, watched: u32) -> Option<Machine> {
     Some(machine)
 }
 
-fn write(path: &Path, text: &str, mode: u32) {
+pub(crate) fn write(path: &Path, text: &str, mode: u32) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

@@ -8,6 +8,7 @@
 mod fixture;
 mod groups;
 mod machine;
+mod package;
 mod recovery;
 mod steps;
 
