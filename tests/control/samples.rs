@@ -44,6 +44,7 @@ pub(crate) fn running(name: &str) -> JobSummary {
             .into(),
         state: Some("running".to_owned()),
         progress: Some(40),
+        estimated_progress: Some(64),
         left: TimeLeft {
             eta_seconds: Some(129),
             estimate_low_ms: Some(110_000),
