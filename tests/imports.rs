@@ -18,7 +18,16 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("lib", &[]),
     (
         "cli",
-        &["app", "config", "control", "hooks", "os", "report", "store"],
+        &[
+            "app",
+            "config",
+            "control",
+            "hooks",
+            "http_client",
+            "os",
+            "report",
+            "store",
+        ],
     ),
     (
         "app",
@@ -37,7 +46,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
         ],
     ),
     ("daemon", &["clanforge", "engine", "hooks", "store"]),
-    ("control", &["store"]),
+    ("control", &["http_client", "store"]),
     ("http_api", &["control", "store"]),
     ("report", &[]),
     ("metrics", &[]),

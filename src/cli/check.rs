@@ -7,7 +7,7 @@ use super::args::CheckArgs;
 use crate::app::command_error::CommandError;
 use crate::app::setup::{Prepared, check_api, prepare};
 use crate::config::credentials::CredentialsSource;
-use crate::config::settings::{ControlSettings, Settings};
+use crate::config::settings::{ControlSettings, HttpSettings, Settings};
 use crate::config::{self, Env, Loaded};
 use crate::control::group_exists;
 use crate::report::stdio;
@@ -43,6 +43,18 @@ fn undelivered(settings: &Settings) -> Option<String> {
     ))
 }
 
+fn http_api(http: &HttpSettings) -> String {
+    let Some(listen) = http.listen else {
+        return "none".to_owned();
+    };
+    let needs_token = match (http.allow_remote, http.tokens.is_empty()) {
+        (true, _) => "everything needs a token",
+        (false, false) => "changes need a token",
+        (false, true) => "without token_files, it changes nothing",
+    };
+    format!("{listen}; {needs_token}")
+}
+
 fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {
     let file = loaded.source.as_ref().map_or_else(
         || "none, using defaults".to_owned(),
@@ -68,6 +80,7 @@ fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {
         ("jobs", format!("{jobs} in the file")),
         ("hooks", format!("{hooks} in the file")),
         ("socket", format!("{}, for {allowed}", socket.display())),
+        ("HTTP API", http_api(&settings.http)),
     ];
     let mut text = String::new();
     for (name, value) in lines {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::http_client::ProxyVariableError;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Default,
@@ -56,6 +58,12 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+impl From<ProxyVariableError> for ConfigError {
+    fn from(ProxyVariableError { variable, what }: ProxyVariableError) -> Self {
+        Self::new(Origin::Variable(variable), what)
+    }
+}
 
 /// A file with more errors than this is probably not a configuration.
 const MAX_REPORTED: usize = 100;

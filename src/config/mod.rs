@@ -1,6 +1,6 @@
 //! The configuration: flags override environment variables, which override the file, which overrides the defaults.
 //!
-//! [`load`] is for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_socket`] for clients of
+//! [`load`] is for a one-shot, [`load_daemon`] for the daemon, [`inspect`] for `check`, [`find_daemon`] for clients of
 //! the daemon. All errors are reported at once, each with its place and a way to fix it; errors of the credentials too.
 //!
 //! `keys` and `entry_keys` are the table of keys; values, defaults, flags, variables, checks, [`manual`] and JSON Schema come from it.
@@ -19,6 +19,7 @@ mod jobs;
 mod key;
 mod keys;
 mod layers;
+mod location;
 pub mod manual;
 mod parse;
 mod program;
@@ -29,7 +30,6 @@ pub mod settings;
 mod value;
 mod webhook;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -38,16 +38,17 @@ use url::Url;
 pub use command_line::{CommandLine, named_jobs, output, wait};
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
+pub use location::{
+    DaemonFlags, DaemonLocation, ServerLocation, SocketLocation, find_daemon, find_socket,
+};
 pub use manual::{FlagHelp, flags};
 pub use settings::needs_restart;
 
 use crate::hooks::HookAction;
-use crate::http_client::{Proxy, ProxyVariableError};
-use default_paths::{DefaultPaths, client_socket};
+use crate::http_client::Proxy;
+use default_paths::DefaultPaths;
 use error::Origin;
-use file::ConfigFile;
 use forgewatch_core::job::{JobRef, JobSpec};
-use keys::SOCKET_VARIABLE;
 use layers::Layers;
 use settings::{OneShotSettings, OutputFormat, RunMode, Settings};
 
@@ -171,15 +172,13 @@ fn merge(command_line: &CommandLine, env: &Env, mode: RunMode) -> Result<Loaded,
 
 /// The proxy for a URL by the environment. One error per variable is reported.
 fn find_proxy(url: &Url, env: &Env, errors: &mut Vec<ConfigError>) -> Option<Proxy> {
-    Proxy::find(url, |name| env.for_hook(name)).unwrap_or_else(
-        |ProxyVariableError { variable, what }| {
-            let error = ConfigError::new(Origin::Variable(variable), what);
-            if !errors.contains(&error) {
-                errors.push(error);
-            }
-            None
-        },
-    )
+    Proxy::find(url, |name| env.for_hook(name)).unwrap_or_else(|error| {
+        let error = ConfigError::from(error);
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+        None
+    })
 }
 
 /// Reports that there are no jobs, if that is certain.
@@ -211,90 +210,6 @@ fn check_credentials(
         credentials::from_environment(env).map(drop)
     };
     errors.extend(found.err());
-}
-
-/// The socket's path and where it was configured.
-///
-/// Displayed, it ends a sentence such as "no daemon is listening on …".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketLocation {
-    pub path: PathBuf,
-    pub origin: Origin,
-    /// Why the file was ignored: it cannot be read, is not TOML, or its `control.socket` is invalid.
-    pub ignored_file: Option<ConfigError>,
-}
-
-impl fmt::Display for SocketLocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (", self.path.display())?;
-        match &self.origin {
-            Origin::Flag(name) | Origin::Variable(name) => write!(f, "from {name}")?,
-            Origin::File(file) | Origin::Position(file, ..) => {
-                write!(f, "control.socket of {}", file.display())?;
-            }
-            Origin::Default | Origin::Unspecified => f.write_str("the default")?,
-        }
-        if let Some(error) = &self.ignored_file {
-            write!(f, "; configuration ignored: {error}")?;
-        }
-        f.write_str(")")
-    }
-}
-
-/// Finds the daemon's socket for clients: that of `--socket`, else of the variable, else of the file at `config` or a
-/// default path, else the default of the user or of the system.
-///
-/// Clients must reach a daemon that started with an earlier version of the file, so other errors in it are ignored.
-pub fn find_socket(flag: Option<&Path>, config: Option<&Path>, env: &Env) -> SocketLocation {
-    let overrides = [
-        (flag, Origin::Flag("--socket")),
-        (env.path(SOCKET_VARIABLE), Origin::Variable(SOCKET_VARIABLE)),
-    ];
-    for (path, origin) in overrides {
-        if let Some(path) = path {
-            return SocketLocation {
-                path: path.to_owned(),
-                origin,
-                ignored_file: None,
-            };
-        }
-    }
-    let in_file = file::config(config, env).and_then(|source| match source {
-        Some(source) => socket_from_file(&source),
-        None => Ok(None),
-    });
-    let (found, ignored_file) = match in_file {
-        Ok(found) => (found, None),
-        Err(error) => (None, Some(error)),
-    };
-    let (path, origin) = found.unwrap_or_else(|| (client_socket(env), Origin::Default));
-    SocketLocation {
-        path,
-        origin,
-        ignored_file,
-    }
-}
-
-/// `control.socket` of the file, even where the rest of the file does not parse.
-fn socket_from_file(source: &ConfigFile) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
-    let origin = Origin::File(source.path.clone());
-    let (tree, broken) = DeTable::parse_recoverable(&source.text);
-    let control = tree.get_ref().get("control");
-    let Some(value) = control
-        .and_then(|control| control.get_ref().as_table())
-        .and_then(|control| control.get("socket"))
-    else {
-        if broken.is_empty() {
-            return Ok(None);
-        }
-        let what = "invalid TOML; run `forgewatch check` for details";
-        return Err(ConfigError::new(origin, what));
-    };
-    let error = |what| ConfigError::new(origin.clone(), format!("control.socket: {what}"));
-    let text = value.get_ref().as_str();
-    let text = text.ok_or_else(|| error("expected a string".to_owned()))?;
-    let path = value::path(text).map_err(error)?;
-    Ok(Some((source.folder().join(path), origin)))
 }
 
 /// The names of the hooks in the file at `config` or a default path, whatever else is wrong in it.

@@ -231,14 +231,19 @@ pub(super) fn group(text: &str) -> Result<&str, String> {
 
 /// The base URL of the API, without trailing slashes, so that the API's own paths can be appended.
 pub(super) fn base_url(text: &str) -> Result<Url, String> {
-    let mut url = secure_url(
+    plain_url(
         text,
         &UrlPurpose {
             example: "https://api.multiplay.co.uk",
             content: "the credentials",
             instead_of_user: "use a credentials file or environment variables",
         },
-    )?;
+    )
+}
+
+/// A URL, without query and trailing slashes, to which nothing is sent in clear text over a network.
+pub(super) fn plain_url(text: &str, purpose: &UrlPurpose) -> Result<Url, String> {
+    let mut url = secure_url(text, purpose)?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err("a base URL cannot contain a ?query or #fragment; remove it".to_owned());
     }

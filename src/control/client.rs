@@ -1,56 +1,59 @@
-//! The client's end of the control socket. Blocking: a command has nothing else to do in the meantime.
+//! The client's end of the control socket and of the HTTP API. Blocking: a command has nothing else to do in the meantime.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
+pub use super::client_error::ClientError;
+use super::client_error::RESPONSE_TIMEOUT;
+use super::http_transport::{self, HttpResponses, HttpTarget};
 use super::protocol::{
-    JobPage, JobSummary, ListRequest, MAX_REQUEST, PROTOCOL, Request, Response, encode_request,
+    JobPage, JobSummary, ListRequest, MAX_REQUEST, Request, Response, encode_request,
 };
 
-/// Time limit for a response. At most, the daemon reads a configuration or queries its state.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most jobs in one request to a socket, so that it fits: the longest name takes 30 bytes.
+pub const MAX_JOBS: usize = 1_000;
+/// The most jobs in a URL: proxies accept 8 KiB.
+const MAX_JOBS_IN_URL: usize = 150;
 
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("no daemon is running: {0}")]
-    NotRunning(io::Error),
-    #[error("this user may not use the socket: {0}")]
-    PermissionDenied(io::Error),
-    #[error("the request is longer than {} KiB", MAX_REQUEST / 1024)]
-    RequestTooLong,
-    #[error("the daemon did not respond within {} s", RESPONSE_TIMEOUT.as_secs())]
-    Timeout,
-    #[error("the connection to the daemon was lost")]
-    ConnectionLost,
-    #[error("invalid response from the daemon: {0}")]
-    InvalidResponse(serde_json::Error),
-    #[error(
-        "the daemon is forgewatch {version} with version {protocol} of the control protocol, this is {} with version \
-         {PROTOCOL}; use the same version of both",
-        env!("CARGO_PKG_VERSION")
-    )]
-    Incompatible { version: String, protocol: u32 },
-    #[error("{0}")]
-    Unavailable(String),
-    /// An offset of another state file.
-    #[error(
-        "offset {offset} is beyond the last event, {last}; if the state file is new, start with --since 0"
-    )]
-    UnknownOffset { offset: u64, last: u64 },
+/// Where the daemon is.
+#[derive(Clone, Debug)]
+pub enum DaemonAddress {
+    Socket(PathBuf),
+    Http(Arc<HttpTarget>),
 }
 
-/// Sends a request to the daemon at `socket`.
+impl DaemonAddress {
+    /// The most jobs that a request can select.
+    pub fn max_jobs(&self) -> usize {
+        match self {
+            Self::Socket(_) => MAX_JOBS,
+            Self::Http(_) => MAX_JOBS_IN_URL,
+        }
+    }
+}
+
+/// Sends a request to the daemon.
 ///
 /// # Errors
-/// [`ClientError::NotRunning`], [`ClientError::PermissionDenied`] and [`ClientError::RequestTooLong`]; every other error
-/// comes from the iterator.
-pub fn send(socket: &Path, request: &Request) -> Result<Responses, ClientError> {
+/// The request cannot be sent; later errors come from the iterator.
+pub fn send(daemon: &DaemonAddress, request: &Request) -> Result<Responses, ClientError> {
+    match daemon {
+        DaemonAddress::Socket(path) => send_to_socket(path, request).map(Responses::Socket),
+        DaemonAddress::Http(target) => {
+            let responses = http_transport::send(target, request)?;
+            Ok(Responses::Http(Box::new(responses)))
+        }
+    }
+}
+
+fn send_to_socket(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
     let line = encode_request(request).map_err(ClientError::InvalidResponse)?;
     if line.len() > MAX_REQUEST {
         return Err(ClientError::RequestTooLong);
@@ -67,7 +70,7 @@ pub fn send(socket: &Path, request: &Request) -> Result<Responses, ClientError> 
         .map_err(ClientError::NotRunning)?;
     // A daemon may reject the request before it has read all of it; the response says why.
     let _ = stream.write_all(&line);
-    Ok(Responses(BufReader::new(stream)))
+    Ok(BufReader::new(stream))
 }
 
 /// Connects with a timeout for connecting and writing: if the daemon hangs, the kernel's accept queue fills up, and
@@ -88,8 +91,8 @@ fn connect(socket: &Path, limit: Duration) -> Result<UnixStream, ClientError> {
 }
 
 /// Sends a request that has one response.
-pub fn call(socket: &Path, request: &Request) -> Result<Response, ClientError> {
-    send(socket, request)?
+pub fn call(daemon: &DaemonAddress, request: &Request) -> Result<Response, ClientError> {
+    send(daemon, request)?
         .next()
         .unwrap_or(Err(ClientError::ConnectionLost))
 }
@@ -114,15 +117,21 @@ pub fn collect_list<E>(
 }
 
 /// Responses as they arrive; ends with the connection.
-#[derive(Debug)]
-pub struct Responses(BufReader<UnixStream>);
+pub enum Responses {
+    Socket(BufReader<UnixStream>),
+    Http(Box<HttpResponses>),
+}
 
 impl Iterator for Responses {
     type Item = Result<Response, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut line = Vec::new();
-        match self.0.read_until(b'\n', &mut line) {
+        let stream = match self {
+            Self::Socket(stream) => stream,
+            Self::Http(responses) => return responses.next(),
+        };
+        match stream.read_until(b'\n', &mut line) {
             Ok(0) => None,
             Ok(_) if line.last() == Some(&b'\n') => Some(response(&line)),
             Ok(_) => Some(Err(ClientError::ConnectionLost)),

@@ -2,18 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::client::{self, ClientError};
+use super::client::{self, ClientError, DaemonAddress};
 use super::protocol::{EventFilter, JobSummary, ListRequest, Request, Response, Since};
 use forgewatch_core::job::JobRef;
 
-/// The most jobs in one request, so that it fits: the longest name takes 30 bytes.
-pub const BATCH: usize = 1_000;
 /// Delays before the next connection: from the first, doubled up to the last.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -76,17 +73,18 @@ fn is_temporary(error: &ClientError) -> bool {
             | ClientError::Timeout
             | ClientError::ConnectionLost
             | ClientError::Unavailable(_)
+            | ClientError::Unreachable(_)
     )
 }
 
 /// Follows the jobs until `send` breaks or an error cannot be retried.
 pub fn follow(
-    socket: PathBuf,
+    daemon: DaemonAddress,
     jobs: &FollowedJobs,
     send: impl FnMut(Update) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let mut follower = Follower {
-        socket,
+        daemon,
         send,
         position: Since::Now,
         delay: RETRY_DELAYS.0,
@@ -112,7 +110,7 @@ pub fn follow(
 }
 
 struct Follower<F> {
-    socket: PathBuf,
+    daemon: DaemonAddress,
     send: F,
     /// Behind the last event that was passed on.
     position: Since,
@@ -126,13 +124,13 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
     fn start(&self, jobs: &FollowedJobs) -> Result<Vec<JobRef>, FollowError> {
         let mut found: BTreeSet<JobRef> = BTreeSet::new();
         if !jobs.labels.is_empty() {
-            let selected = list(&self.socket, Vec::new(), jobs.labels.clone())?;
+            let selected = list(&self.daemon, Vec::new(), jobs.labels.clone())?;
             if selected.is_empty() && jobs.named.is_empty() {
                 return Err(FollowError::NothingSelected(jobs.labels.clone()));
             }
             found.extend(selected.iter().map(|job| job.job));
         }
-        let known = list_jobs(&self.socket, &jobs.named)?;
+        let known = list_jobs(&self.daemon, &jobs.named)?;
         let known: BTreeSet<JobRef> = known.iter().map(|job| job.job).collect();
         let unknown: Vec<JobRef> = jobs
             .named
@@ -143,13 +141,13 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
         if !jobs.add && !unknown.is_empty() {
             return Err(FollowError::UnknownJobs(unknown));
         }
-        for batch in unknown.chunks(BATCH) {
+        for batch in unknown.chunks(self.daemon.max_jobs()) {
             let request = Request::Add {
                 jobs: batch.to_vec(),
                 labels: jobs.labels.clone(),
                 again: false,
             };
-            call(&self.socket, &request)?;
+            call(&self.daemon, &request)?;
         }
         found.extend(&jobs.named);
         Ok(found.into_iter().collect())
@@ -162,7 +160,7 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
             follow: true,
             filter: EventFilter {
                 // A request has room for so many; otherwise the receiver picks its own.
-                jobs: if jobs.len() <= BATCH {
+                jobs: if jobs.len() <= self.daemon.max_jobs() {
                     jobs.to_vec()
                 } else {
                     Vec::new()
@@ -171,7 +169,7 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
                 ..EventFilter::default()
             },
         };
-        let responses = client::send(&self.socket, &request).map_err(FollowError::Client)?;
+        let responses = client::send(&self.daemon, &request).map_err(FollowError::Client)?;
         for response in responses {
             let update = match response.map_err(FollowError::Client)? {
                 Response::Event { offset, record } => {
@@ -180,7 +178,7 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
                 }
                 Response::CaughtUp { offset } => {
                     self.position = Since::After(offset);
-                    let list = list_jobs(&self.socket, jobs)?;
+                    let list = list_jobs(&self.daemon, jobs)?;
                     (self.delay, self.has_worked) = (RETRY_DELAYS.0, true);
                     Update::Listed(list)
                 }
@@ -213,16 +211,16 @@ impl<F: FnMut(Update) -> ControlFlow<()>> Follower<F> {
 }
 
 /// The newest watches of these jobs.
-pub fn list_jobs(socket: &Path, jobs: &[JobRef]) -> Result<Vec<JobSummary>, FollowError> {
+pub fn list_jobs(daemon: &DaemonAddress, jobs: &[JobRef]) -> Result<Vec<JobSummary>, FollowError> {
     let mut list = Vec::new();
-    for batch in jobs.chunks(BATCH) {
-        list.extend(self::list(socket, batch.to_vec(), BTreeMap::new())?);
+    for batch in jobs.chunks(daemon.max_jobs()) {
+        list.extend(self::list(daemon, batch.to_vec(), BTreeMap::new())?);
     }
     Ok(list)
 }
 
 fn list(
-    socket: &Path,
+    daemon: &DaemonAddress,
     jobs: Vec<JobRef>,
     labels: BTreeMap<String, String>,
 ) -> Result<Vec<JobSummary>, FollowError> {
@@ -232,7 +230,7 @@ fn list(
         labels,
         ..ListRequest::default()
     };
-    client::collect_list(list, |request| match call(socket, request)? {
+    client::collect_list(list, |request| match call(daemon, request)? {
         Response::Jobs(page) => Ok(page),
         _ => Err(FollowError::Rejected(vec![
             "unexpected response from the daemon".to_owned(),
@@ -240,8 +238,8 @@ fn list(
     })
 }
 
-fn call(socket: &Path, request: &Request) -> Result<Response, FollowError> {
-    match client::call(socket, request).map_err(FollowError::Client)? {
+fn call(daemon: &DaemonAddress, request: &Request) -> Result<Response, FollowError> {
+    match client::call(daemon, request).map_err(FollowError::Client)? {
         Response::Error { messages, .. } => Err(FollowError::Rejected(messages)),
         response => Ok(response),
     }

@@ -17,14 +17,18 @@
 
 pub mod accept;
 pub mod client;
+mod client_error;
 mod connection;
 pub mod event_pages;
 pub mod event_stream;
 pub mod follower;
+mod http_call;
+pub mod http_transport;
 mod listener;
 mod peer_auth;
 pub mod protocol;
 pub mod request_queue;
+mod sse;
 
 use std::path::Path;
 use std::rc::Rc;

@@ -98,6 +98,9 @@ fn parse_since(text: &str) -> Result<Since, String> {
     if let Some(offset) = parse_offset(text) {
         return Ok(Since::After(offset));
     }
+    if text == "now" {
+        return Ok(Since::Now);
+    }
     let since_epoch = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
     let at = if let Ok(ago) = humantime::parse_duration(text) {
         SystemTime::now().checked_sub(ago).and_then(since_epoch)
@@ -109,7 +112,7 @@ fn parse_since(text: &str) -> Result<Since, String> {
         .ok_or_else(|| {
             format!(
                 "expected an offset such as 4711, a duration such as 10m or a time such as \
-                 2027-01-15T08:00:00Z, found {}",
+                 2027-01-15T08:00:00Z or now, found {}",
                 quoted(text)
             )
         })

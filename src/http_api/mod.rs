@@ -24,7 +24,7 @@ mod status;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::control::DaemonHandle;
@@ -45,6 +45,8 @@ pub use access::Access;
 
 /// How many connections are served at once; more wait in the kernel's accept queue.
 const MAX_CONNECTIONS: usize = 256;
+/// How many wait there; the system may allow fewer.
+const BACKLOG: u32 = 1024;
 /// Time limit for the head of a request, from the connection's begin or the response before.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most header lines of a request.
@@ -81,9 +83,7 @@ impl HttpServer {
             io::ErrorKind::AddrInUse => BindError::InUse(listen),
             _ => BindError::Io(listen, error),
         };
-        let listener = net::TcpListener::bind(listen).map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
-        let listener = TcpListener::from_std(listener).map_err(fail)?;
+        let listener = listener(listen).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         tracing::info!(target: "forgewatch::http", "serving HTTP on http://{address}");
         let api = Rc::new(Api::new(daemon, access));
@@ -98,6 +98,17 @@ impl HttpServer {
     pub fn set_access(&self, access: Access) {
         (self.replace_access)(access);
     }
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A restart must not wait for old connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Drop for HttpServer {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -60,8 +59,8 @@ impl Drop for Sending {
     }
 }
 
-pub(super) struct PacedStream {
-    stream: TcpStream,
+pub(super) struct PacedStream<S> {
+    stream: S,
     activity: Rc<Activity>,
     /// The end of the current window, if data waits to be sent.
     window: Option<Pin<Box<Sleep>>>,
@@ -69,8 +68,8 @@ pub(super) struct PacedStream {
     written: usize,
 }
 
-impl PacedStream {
-    pub(super) fn new(stream: TcpStream, activity: Rc<Activity>) -> Self {
+impl<S> PacedStream<S> {
+    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
         Self {
             stream,
             activity,
@@ -103,7 +102,7 @@ impl PacedStream {
     }
 }
 
-impl AsyncRead for PacedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,7 +112,7 @@ impl AsyncRead for PacedStream {
     }
 }
 
-impl AsyncWrite for PacedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -146,5 +145,62 @@ impl AsyncWrite for PacedStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_slowly_is_disconnected() {
+        // Reads so much every second.
+        for (bytes, is_served) in [(0, false), (1_000, false), (MIN_BYTES / 9, true)] {
+            let (mut client, server) = duplex(1_000);
+            let mut server = PacedStream::new(server, Rc::default());
+            let read = async {
+                let mut buffer = vec![0; bytes.max(1)];
+                loop {
+                    sleep(Duration::from_secs(1)).await;
+                    if bytes > 0 && client.read_exact(&mut buffer).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            let content = vec![0; 10 * MIN_BYTES];
+            let began = Instant::now();
+            let written = tokio::select! {
+                written = server.write_all(&content) => written,
+                () = read => Ok(()),
+            };
+            assert_eq!(written.is_ok(), is_served, "{bytes}: {written:?}");
+            if !is_served {
+                assert_eq!(began.elapsed().as_secs(), WINDOW.as_secs());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_held_until_the_response_is_sent() {
+        let permits = Arc::new(Semaphore::new(1));
+        let activity = Rc::new(Activity::default());
+        let mut sending = Sending::new(&activity);
+        sending.hold(Arc::clone(&permits).try_acquire_owned().unwrap());
+        let (_client, server) = duplex(10);
+        let mut server = PacedStream::new(server, Rc::clone(&activity));
+        server.flush().await.unwrap();
+        assert!(!activity.is_idle());
+        assert_eq!(permits.available_permits(), 0);
+        drop(sending);
+        assert!(!activity.is_idle());
+        assert_eq!(permits.available_permits(), 0, "not sent yet");
+        server.flush().await.unwrap();
+        assert!(activity.is_idle());
+        assert_eq!(permits.available_permits(), 1);
     }
 }

@@ -8,7 +8,6 @@ mod run;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::thread;
 
 use tokio::sync::mpsc;
@@ -18,6 +17,7 @@ use super::command_error::CommandError;
 use super::setup::{block_on, start_report};
 use crate::config::Env;
 use crate::config::settings::WaitSettings;
+use crate::control::client::DaemonAddress;
 use crate::control::follower::{FollowedJobs, follow};
 use crate::report::StreamInfo;
 use run::{WaitParts, WaitRun};
@@ -28,8 +28,7 @@ const QUEUE: usize = 256;
 /// The arguments of `wait`.
 pub struct WaitRequest {
     pub settings: WaitSettings,
-    /// The daemon's socket.
-    pub socket: PathBuf,
+    pub daemon: DaemonAddress,
     /// Whether the daemon is to watch jobs that it does not know.
     pub add: bool,
     /// Whether the first end suffices.
@@ -47,16 +46,16 @@ pub fn run(request: WaitRequest, env: &Env) -> Result<u8, CommandError> {
         add: request.add,
     };
     let (send, updates) = mpsc::channel(QUEUE);
-    let socket = request.socket.clone();
+    let daemon = request.daemon.clone();
     let follower = move || {
         let send = |update| match send.blocking_send(update) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let _ = follow(socket, &jobs, send);
+        let _ = follow(daemon, &jobs, send);
     };
     let parts = WaitParts {
-        socket: request.socket,
+        daemon: request.daemon,
         origin: settings.origin,
         options: settings.options,
         give_up_after: settings.give_up_after,

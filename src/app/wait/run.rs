@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,7 +18,7 @@ use crate::app::command_error::CommandError;
 use crate::app::exit_status::{RunErrors, exit_status, is_failure, status_if_unread};
 use crate::app::{READER_GRACE, new_watch_id, ticks};
 use crate::config::settings::OneShotSettings;
-use crate::control::client::{self, ClientError};
+use crate::control::client::{self, ClientError, DaemonAddress};
 use crate::control::follower::{FollowError, Update, list_jobs};
 use crate::control::protocol::{JobSummary, Request, Response};
 use crate::engine::{Clock, SystemClock, SystemEvents};
@@ -39,7 +38,7 @@ const SHOW_TIMEOUT: Duration = Duration::from_secs(5);
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct WaitParts {
-    pub(super) socket: PathBuf,
+    pub(super) daemon: DaemonAddress,
     /// The name of this forgewatch in its own events.
     pub(super) origin: EventOrigin,
     pub(super) options: OneShotSettings,
@@ -239,8 +238,8 @@ impl WaitRun {
     /// Reports the end of a job that has ended already, as recorded.
     async fn on_missed_end(&mut self, job: JobRef, outcome: Outcome) {
         self.errors.job_removed |= outcome == Outcome::Removed;
-        let socket = self.parts.socket.clone();
-        let show = spawn_blocking(move || client::call(&socket, &Request::Show { job }));
+        let daemon = self.parts.daemon.clone();
+        let show = spawn_blocking(move || client::call(&daemon, &Request::Show { job }));
         let record = match timeout(SHOW_TIMEOUT, show).await {
             Ok(Ok(Ok(Response::Job(details)))) => details.events.into_iter().next_back(),
             _ => None,
@@ -278,11 +277,11 @@ impl WaitRun {
         if self.listing.is_some() || self.set.is_empty() {
             return;
         }
-        let (socket, jobs) = (
-            self.parts.socket.clone(),
+        let (daemon, jobs) = (
+            self.parts.daemon.clone(),
             self.set.active().collect::<Vec<_>>(),
         );
-        self.listing = Some(spawn_blocking(move || list_jobs(&socket, &jobs)));
+        self.listing = Some(spawn_blocking(move || list_jobs(&daemon, &jobs)));
     }
 
     /// Reports a heartbeat if one is due, unless the reader is behind.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::shared::{ConfigArgs, JobArgs, LabelArgs};
 use crate::app::command_error::CommandError;
-use crate::config::{self, CommandLine};
+use crate::config::{self, CommandLine, DaemonFlags};
 use crate::control::protocol::{ACTIVE_STATES, OUTCOMES};
 use forgewatch_core::event::{ALL_JOB_EVENTS, type_pattern};
 use forgewatch_core::job::JobRef;
@@ -88,8 +88,34 @@ pub struct DaemonArgs {
                 /run/forgewatch/control.sock]"
     )]
     pub socket: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        value_hint = ValueHint::Url,
+        conflicts_with = "socket",
+        help = "URL of the daemon's HTTP API, instead of its socket [default: $FORGEWATCH_SERVER]"
+    )]
+    pub server: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        help = "File with the token for --server [default: $FORGEWATCH_TOKEN_FILE]"
+    )]
+    pub token_file: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+impl DaemonArgs {
+    pub fn flags(&self) -> DaemonFlags<'_> {
+        DaemonFlags {
+            socket: self.socket.as_deref(),
+            server: self.server.as_deref(),
+            token_file: self.token_file.as_deref(),
+            config: self.config.config.as_deref(),
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -60,7 +60,7 @@ enum StreamEnd {
 
 /// Prints stored events and, with `--follow`, new ones until the daemon stops or standard output is closed.
 pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), CommandError> {
-    let daemon = DaemonClient::find(&args.daemon, env);
+    let daemon = DaemonClient::find(&args.daemon, env)?;
     let filter = EventFilter {
         jobs: args.job.clone(),
         labels: args.selector.parse()?,
@@ -125,7 +125,7 @@ fn stream(
     format: EventFormat,
     printed: &mut Option<u64>,
 ) -> Result<(), StreamEnd> {
-    for response in client::send(&daemon.at.path, request).map_err(StreamEnd::Disconnected)? {
+    for response in client::send(&daemon.address, request).map_err(StreamEnd::Disconnected)? {
         match response.map_err(StreamEnd::Disconnected)? {
             Response::Event { offset, record } => {
                 let line = format.line(offset, &record) + "\n";

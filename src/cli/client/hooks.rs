@@ -44,7 +44,7 @@ fn change(
     done: &str,
 ) -> Result<(), CommandError> {
     let request = request(id.to_owned());
-    match DaemonClient::find(daemon, env).call(&request)? {
+    match DaemonClient::find(daemon, env)?.call(&request)? {
         Response::Done => write_stdout(&format!("{done} {}\n", sanitized(id, LIMIT))).map(drop),
         _ => Err(unexpected_response()),
     }
@@ -52,7 +52,7 @@ fn change(
 
 /// The daemon discards a batch per request, so that it stays responsive.
 fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), CommandError> {
-    let daemon = DaemonClient::find(daemon, env);
+    let daemon = DaemonClient::find(daemon, env)?;
     let mut discarded = 0;
     loop {
         match daemon.call(&Request::DiscardFailed)? {
@@ -70,7 +70,7 @@ fn discard_all(daemon: &DaemonArgs, env: &Env) -> Result<(), CommandError> {
 }
 
 fn list(args: &HooksListArgs, env: &Env) -> Result<(), CommandError> {
-    let response = DaemonClient::find(&args.daemon, env).call(&Request::ListDeliveries)?;
+    let response = DaemonClient::find(&args.daemon, env)?.call(&Request::ListDeliveries)?;
     let Response::Deliveries {
         deliveries,
         omitted,
@@ -105,8 +105,8 @@ fn test(args: &HookTestArgs, env: &Env) -> Result<(), CommandError> {
         event_type: args.event_type.clone(),
         job: args.job,
     };
-    let daemon = DaemonClient::find(&args.daemon, env);
-    let response = client::call(&daemon.at.path, &Request::TestHook(request.clone()));
+    let daemon = DaemonClient::find(&args.daemon, env)?;
+    let response = client::call(&daemon.address, &Request::TestHook(request.clone()));
     let report = match response {
         Err(ClientError::NotRunning(_)) if args.daemon.socket.is_none() => {
             let file = args.daemon.config.config.as_deref();

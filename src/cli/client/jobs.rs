@@ -8,7 +8,7 @@ use crate::app::command_error::CommandError;
 use crate::cli::args::JobArgs;
 use crate::cli::args::client::{AddArgs, RemoveArgs};
 use crate::config::{self, CommandLine, Env};
-use crate::control::follower::BATCH;
+use crate::control::client::MAX_JOBS;
 use crate::control::protocol::{AddOutcome, AddedJob, Request, Response};
 use crate::report::sanitize::{LIMIT, sanitized};
 use forgewatch_core::job::JobRef;
@@ -18,8 +18,8 @@ pub(in crate::cli) fn add(args: AddArgs, env: &Env) -> Result<(), CommandError> 
     if jobs.is_empty() {
         return Err(no_jobs(""));
     }
-    let daemon = DaemonClient::find(&args.daemon, env);
-    for jobs in jobs.chunks(BATCH) {
+    let daemon = DaemonClient::find(&args.daemon, env)?;
+    for jobs in jobs.chunks(MAX_JOBS) {
         let request = Request::Add {
             jobs: jobs.to_vec(),
             labels: labels.clone(),
@@ -40,7 +40,7 @@ pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), CommandE
     if jobs.is_empty() && labels.is_empty() {
         return Err(no_jobs(", or select some with --label NAME=VALUE"));
     }
-    let daemon = DaemonClient::find(&args.daemon, env);
+    let daemon = DaemonClient::find(&args.daemon, env)?;
     if !labels.is_empty() {
         let selected = daemon.list(false, &labels)?;
         if selected.is_empty() && jobs.is_empty() {
@@ -53,7 +53,7 @@ pub(in crate::cli) fn remove(args: RemoveArgs, env: &Env) -> Result<(), CommandE
         jobs.extend(more.collect::<Vec<_>>());
     }
     let mut not_watched = Vec::new();
-    for jobs in jobs.chunks(BATCH) {
+    for jobs in jobs.chunks(MAX_JOBS) {
         let request = Request::Remove {
             jobs: jobs.to_vec(),
         };

@@ -14,7 +14,7 @@ use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
     let labels = args.selector.parse()?;
-    let daemon = DaemonClient::find(&args.daemon, env);
+    let daemon = DaemonClient::find(&args.daemon, env)?;
     // An outcome is a state only of ended jobs.
     let all = args.all
         || args

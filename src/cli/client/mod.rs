@@ -12,19 +12,22 @@ pub(super) mod wait;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::app::command_error::CommandError;
 use crate::cli::args::client::{DaemonArgs, ReloadArgs};
-use crate::config::{self, Env, SocketLocation};
-use crate::control::client::{self, ClientError};
+use crate::config::{self, DaemonLocation, Env};
+use crate::control::client::{self, ClientError, DaemonAddress};
+use crate::control::http_transport::HttpTarget;
 use crate::control::protocol::{JobSummary, ListRequest, Request, Response};
+use crate::http_client::HttpClientError;
 use crate::report::sanitize::{LIMIT, sanitized};
 use crate::report::stdio;
 
 /// `forgewatch reload`. Errors in the file are an error of this command.
 pub(super) fn reload(args: &ReloadArgs, env: &Env) -> Result<(), CommandError> {
-    match DaemonClient::find(&args.daemon, env).call(&Request::Reload)? {
+    match DaemonClient::find(&args.daemon, env)?.call(&Request::Reload)? {
         Response::Done => write_stdout("configuration reloaded\n").map(drop),
         _ => Err(unexpected_response()),
     }
@@ -34,19 +37,32 @@ fn unexpected_response() -> CommandError {
     CommandError::failed("unexpected response from the daemon; its version may differ")
 }
 
+/// Opens no connection.
+pub(super) fn daemon_address(at: &DaemonLocation) -> Result<DaemonAddress, HttpClientError> {
+    Ok(match at {
+        DaemonLocation::Socket(at) => DaemonAddress::Socket(at.path.clone()),
+        DaemonLocation::Server(at) => {
+            let (url, token, proxy) = (at.url.clone(), at.token.clone(), at.proxy.clone());
+            DaemonAddress::Http(Arc::new(HttpTarget::new(url, token, proxy)?))
+        }
+    })
+}
+
 struct DaemonClient {
-    at: SocketLocation,
+    at: DaemonLocation,
+    address: DaemonAddress,
 }
 
 impl DaemonClient {
-    fn find(args: &DaemonArgs, env: &Env) -> Self {
-        let at = config::find_socket(args.socket.as_deref(), args.config.config.as_deref(), env);
-        Self { at }
+    fn find(args: &DaemonArgs, env: &Env) -> Result<Self, CommandError> {
+        let at = config::find_daemon(&args.flags(), env).map_err(CommandError::usage)?;
+        let address = daemon_address(&at).map_err(CommandError::usage)?;
+        Ok(Self { at, address })
     }
 
     /// Sends a request that has one response. [`Response::Error`] becomes an error.
     fn call(&self, request: &Request) -> Result<Response, CommandError> {
-        match client::call(&self.at.path, request) {
+        match client::call(&self.address, request) {
             Ok(Response::Error {
                 messages: errors, ..
             }) => Err(rejected(&errors)),
@@ -84,7 +100,15 @@ impl DaemonClient {
             ),
             ClientError::RequestTooLong => format!("{error}; split it"),
             ClientError::ConnectionLost => format!("the connection to the daemon at {at} was lost"),
+            ClientError::Unreachable(error) => {
+                let error = sanitized(error, LIMIT);
+                format!("cannot reach a daemon at {at}: {error}")
+            }
             ClientError::Timeout | ClientError::InvalidResponse(_) => format!("{error}, at {at}"),
+            ClientError::Unauthorized(_) | ClientError::NoApi(_) => {
+                format!("{at}: {}", sanitized(&error.to_string(), LIMIT))
+            }
+            ClientError::SocketOnly => error.to_string(),
             ClientError::Incompatible { .. }
             | ClientError::Unavailable(_)
             | ClientError::UnknownOffset { .. } => sanitized(&error.to_string(), LIMIT),

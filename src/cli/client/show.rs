@@ -22,7 +22,7 @@ const SHOWN_POLLS: usize = 10;
 
 pub(in crate::cli) fn run(args: &ShowArgs, env: &Env) -> Result<(), CommandError> {
     let request = Request::Show { job: args.job };
-    let Response::Job(details) = DaemonClient::find(&args.daemon, env).call(&request)? else {
+    let Response::Job(details) = DaemonClient::find(&args.daemon, env)?.call(&request)? else {
         return Err(unexpected_response());
     };
     let text = if args.json {

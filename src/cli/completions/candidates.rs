@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,9 +14,10 @@ use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
 
+use crate::cli::client::daemon_address;
 use crate::config::settings::ReportFormat;
-use crate::config::{self, Env, SocketLocation};
-use crate::control::client::{self, ClientError};
+use crate::config::{self, DaemonFlags, Env};
+use crate::control::client::{self, ClientError, DaemonAddress};
 use crate::control::protocol::{DeliveryStatus, JobSummary, ListRequest, Request, Response};
 use crate::report::sanitize::sanitized;
 use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
@@ -30,28 +31,39 @@ const DESCRIPTION: usize = 200;
 /// Where values come from, by the words of the line.
 #[derive(Clone)]
 pub(super) struct CandidateSource {
-    daemon: SocketLocation,
+    /// None if the words name none that is valid.
+    daemon: Option<DaemonAddress>,
     hooks: Vec<String>,
 }
 
 impl CandidateSource {
     pub(super) fn of(words: &[OsString], env: &Env) -> Self {
         let config = option(words, &["--config", "-c"]);
-        let socket = option(words, &["--socket"]);
+        let [socket, server, token_file] =
+            ["--socket", "--server", "--token-file"].map(|name| option(words, &[name]));
+        let flags = DaemonFlags {
+            socket: socket.as_deref(),
+            server: server.as_deref().and_then(Path::to_str),
+            token_file: token_file.as_deref(),
+            config: config.as_deref(),
+        };
+        let at = config::find_daemon(&flags, env).ok();
         Self {
-            daemon: config::find_socket(socket.as_deref(), config.as_deref(), env),
+            daemon: at.and_then(|at| daemon_address(&at).ok()),
             hooks: config::hook_names(config.as_deref(), env),
         }
     }
 
     fn jobs(&self, ended: bool) -> Vec<JobSummary> {
-        let socket = self.daemon.path.clone();
+        let Some(daemon) = self.daemon.clone() else {
+            return Vec::new();
+        };
         let list = ListRequest {
             all: ended,
             ..ListRequest::default()
         };
         let mut jobs = collect(move |found| {
-            let _ = client::collect_list(list, |request| match client::call(&socket, request)? {
+            let _ = client::collect_list(list, |request| match client::call(&daemon, request)? {
                 Response::Jobs(page) => {
                     for job in page.jobs.iter().cloned() {
                         let _ = found.send(job);
@@ -89,10 +101,12 @@ impl CandidateSource {
     }
 
     fn failed_deliveries(&self) -> Vec<CompletionCandidate> {
-        let socket = self.daemon.path.clone();
+        let Some(daemon) = self.daemon.clone() else {
+            return Vec::new();
+        };
         let deliveries = collect(move |found| {
             if let Ok(Response::Deliveries { deliveries, .. }) =
-                client::call(&socket, &Request::ListDeliveries)
+                client::call(&daemon, &Request::ListDeliveries)
             {
                 for delivery in deliveries {
                     let _ = found.send(delivery);

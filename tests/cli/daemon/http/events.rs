@@ -33,7 +33,10 @@ impl Stream {
             assert!(stream.0.read_line(&mut head).unwrap() > 0, "{head}");
         }
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
+        assert!(
+            head.contains("content-type: text/event-stream\r\n"),
+            "{head}"
+        );
         stream
     }
 
@@ -133,7 +136,10 @@ fn events_are_filtered_and_a_stream_can_end() {
         selected("&type=job.completed&label=stage=live"),
         ["job.completed diff/1"]
     );
-    assert_eq!(selected("&since=2000-01-01T00:00:00Z&type=watch.started").len(), 1);
+    assert_eq!(
+        selected("&since=2000-01-01T00:00:00Z&type=watch.started").len(),
+        1
+    );
     assert_eq!(selected("&since=1h&type=watch.started").len(), 1);
     assert_eq!(selected("&since=2999-01-01T00:00:00Z"), [""; 0]);
 }
@@ -147,7 +153,10 @@ fn an_offset_that_was_never_reached_is_rejected() {
         ("?since=0", "Last-Event-ID: 99999\r\n"),
     ] {
         let target = format!("/api/v1/events{query}");
-        let problem = fixture.request("GET", &target, header, "").expect(416).json();
+        let problem = fixture
+            .request("GET", &target, header, "")
+            .expect(416)
+            .json();
         let offset = problem["offset"].as_u64().unwrap();
         let last = problem["last"].as_u64().unwrap();
         assert!(last > 0 && last < offset, "{problem}");
@@ -162,7 +171,10 @@ fn an_offset_that_was_never_reached_is_rejected() {
         ("?since=0", "Last-Event-ID: x\r\n", "Last-Event-ID"),
     ] {
         let target = format!("/api/v1/events{query}");
-        let problem = fixture.request("GET", &target, header, "").expect(400).json();
+        let problem = fixture
+            .request("GET", &target, header, "")
+            .expect(400)
+            .json();
         assert_eq!(problem["parameter"], parameter, "{problem}");
     }
 }

@@ -17,20 +17,36 @@ fn targets_and_hosts_of_other_servers_are_rejected() {
     for (line, headers, status) in [
         ("GET http://evil.example/-/healthy HTTP/1.1", &*own, 400),
         ("GET HTTPS://evil.example HTTP/1.1", &own, 400),
-        (&format!("GET http://localhost:{port}/-/healthy HTTP/1.1"), &own, 400),
+        (
+            &format!("GET http://localhost:{port}/-/healthy HTTP/1.1"),
+            &own,
+            400,
+        ),
         (&format!("CONNECT localhost:{port} HTTP/1.1"), &own, 400),
         ("OPTIONS * HTTP/1.1", &own, 400),
         ("GET /-/healthy HTTP/1.1", "", 400),
         ("GET /-/healthy HTTP/1.0", "", 400),
         ("GET /-/healthy HTTP/1.1", "Host:\r\n", 400),
         ("GET /-/healthy HTTP/1.1", &format!("{own}{own}"), 400),
-        ("GET /-/healthy HTTP/1.1", &format!("{own}host: evil.example\r\n"), 400),
+        (
+            "GET /-/healthy HTTP/1.1",
+            &format!("{own}host: evil.example\r\n"),
+            400,
+        ),
         ("GET /-/healthy HTTP/1.1", "Host: localhost:x\r\n", 400),
         ("GET /-/healthy HTTP/1.1", "Host: a@localhost\r\n", 400),
         ("GET /-/healthy HTTP/1.1", "Host: \u{e4}\r\n", 400),
         ("GET /-/healthy HTTP/1.1", "Host: evil.example\r\n", 421),
-        ("GET /-/healthy HTTP/1.1", &format!("Host: evil.example:{port}\r\n"), 421),
-        ("GET /-/healthy HTTP/1.1", &format!("Host: localhost:{}\r\n", port ^ 1), 421),
+        (
+            "GET /-/healthy HTTP/1.1",
+            &format!("Host: evil.example:{port}\r\n"),
+            421,
+        ),
+        (
+            "GET /-/healthy HTTP/1.1",
+            &format!("Host: localhost:{}\r\n", port ^ 1),
+            421,
+        ),
         ("GET /-/healthy HTTP/1.0", &own, 200),
     ] {
         let text = format!("{line}\r\n{headers}\r\n");
@@ -41,7 +57,10 @@ fn targets_and_hosts_of_other_servers_are_rejected() {
         };
         assert_eq!(response.status, status, "{line} {headers}: {response:?}");
         if status != 200 {
-            assert_eq!(response.header("content-type"), Some("application/problem+json"));
+            assert_eq!(
+                response.header("content-type"),
+                Some("application/problem+json")
+            );
         }
     }
 }
@@ -95,12 +114,20 @@ fn heads_that_are_too_large_are_rejected() {
     let many = "X: y\r\n".repeat(100);
     let long = format!("X: {}\r\n", "y".repeat(20_000));
     for headers in [&many, &long] {
-        assert_eq!(fixture.request("GET", "/-/healthy", headers, "").status, 431);
+        assert_eq!(
+            fixture.request("GET", "/-/healthy", headers, "").status,
+            431
+        );
     }
     let target = format!("/{}", "a".repeat(20_000));
     let status = fixture.get(&target).status;
     assert!([414, 431].contains(&status), "{status}");
-    for garbage in [&b"\x16\x03\x01\x02\x00"[..], b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"] {
+    for garbage in [
+        &b"\x16\x03\x01\x02\x00"[..],
+        b"GET\r\n\r\n",
+        b"\0\0\0\0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\n",
+    ] {
         let response = fixture.exchange([garbage, b"\r\n\r\n"].concat());
         assert_eq!(response.status, 400, "{garbage:?}: {response:?}");
     }
@@ -137,7 +164,6 @@ fn a_thousand_idle_connections_keep_no_one_waiting() {
     fixture.configure("", "[[jobs]]\njob = 'diff/1'\n");
     let mut daemon = fixture.start();
     let mut idle: Vec<TcpStream> = (0..1000).map(|_| fixture.connect()).collect();
-    let mut busy = fixture.connect();
     for (at, stream) in idle.iter_mut().enumerate() {
         if at % 2 == 0 {
             // The daemon may have closed it.
@@ -147,9 +173,6 @@ fn a_thousand_idle_connections_keep_no_one_waiting() {
     fixture.get("/-/healthy").expect(200);
     daemon.await_event("job.completed", "diff/1");
     fixture.daemon.client(&["list"]).expect(0);
-    let port = fixture.port;
-    // Dropped if it was idle as well, which a client has to expect.
-    let _ = busy.write_all(format!("GET /-/healthy HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n").as_bytes());
     drop(idle);
     fixture.get("/-/ready").expect(200);
 }
@@ -162,11 +185,13 @@ fn a_connection_serves_one_request_after_the_other() {
     let one = |path: &str, more: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{more}\r\n")
     };
-    let both = one("/-/healthy", "") + &one("/nowhere", "") + &one("/-/ready", "Connection: close\r\n");
+    let both =
+        one("/-/healthy", "") + &one("/nowhere", "") + &one("/-/ready", "Connection: close\r\n");
     let mut stream = fixture.connect();
     stream.write_all(both.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let statuses: Vec<&str> = text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
-    assert_eq!(statuses, ["HTTP/1.1 200 OK", "HTTP/1.1 404 Not Found", "HTTP/1.1 200 OK"]);
+    let statuses = text.split("HTTP/1.1 ").skip(1);
+    let statuses: Vec<&str> = statuses.filter_map(|rest| rest.get(..3)).collect();
+    assert_eq!(statuses, ["200", "404", "200"], "{text}");
 }

@@ -1,7 +1,12 @@
 //! The HTTP API of the real daemon, on real sockets.
 
 mod config;
+mod documents;
+mod events;
+mod hostile;
 mod reads;
+mod remote;
+mod writes;
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};

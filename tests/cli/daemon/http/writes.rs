@@ -11,17 +11,25 @@ fn jobs_are_added_and_removed() {
     let fixture = HttpFixture::new(&(job("diff/1", LONG) + &job("update/2", "")), "");
     let mut daemon = fixture.start();
     let body = r#"{"jobs":["diff/1","update/2"],"labels":{"build":"8812"}}"#;
-    let added = fixture.send("POST", "/api/v1/jobs", body).expect(200).json();
+    let added = fixture
+        .send("POST", "/api/v1/jobs", body)
+        .expect(200)
+        .json();
     assert_eq!(added["added"][0]["job"], "diff/1");
     assert_eq!(added["added"][0]["outcome"], "started");
     daemon.await_event("job.completed", "update/2");
-    let again = fixture.send("POST", "/api/v1/jobs", body).expect(200).json();
+    let again = fixture
+        .send("POST", "/api/v1/jobs", body)
+        .expect(200)
+        .json();
     assert_eq!(again["added"][0]["outcome"], "already_watched");
     assert_eq!(again["added"][1]["outcome"]["ended"], "completed");
     let shown = fixture.get("/api/v1/jobs/diff/1").expect(200).json();
     assert_eq!(shown["labels"]["build"], "8812");
 
-    let removed = fixture.send("DELETE", "/api/v1/jobs/diff/1", "").expect(204);
+    let removed = fixture
+        .send("DELETE", "/api/v1/jobs/diff/1", "")
+        .expect(204);
     assert_eq!(removed.body, "");
     let shown = fixture.get("/api/v1/jobs/diff/1").expect(200).json();
     assert_eq!(shown["outcome"], "removed");
@@ -53,7 +61,10 @@ fn without_a_valid_token_nothing_changes() {
             ("POST", "/api/v1/deliveries/a5-1/chat/retry"),
         ] {
             let response = fixture.request(method, target, &headers, body).expect(401);
-            assert!(response.header("www-authenticate").is_some(), "{response:?}");
+            assert!(
+                response.header("www-authenticate").is_some(),
+                "{response:?}"
+            );
         }
     }
     assert_eq!(fixture.get("/api/v1/jobs?all=true").body, r#"{"jobs":[]}"#);
@@ -66,8 +77,13 @@ fn without_token_files_every_change_is_rejected() {
     let _daemon = fixture.start();
     fixture.get("/api/v1/jobs").expect(200);
     for headers in ["", "Authorization: Bearer \r\n"] {
-        let response = fixture.request("POST", "/api/v1/reload", headers, "").expect(401);
-        assert!(response.body.contains("set http.token_files"), "{response:?}");
+        let response = fixture
+            .request("POST", "/api/v1/reload", headers, "")
+            .expect(401);
+        assert!(
+            response.body.contains("set http.token_files"),
+            "{response:?}"
+        );
     }
 }
 
@@ -82,10 +98,19 @@ fn a_body_that_is_wrong_is_rejected_with_what_is_expected() {
         (r#"{"jobs":[]}"#, "name at least one job"),
         (r#"{"jobs":["diff/0"]}"#, "invalid job ID"),
         (r#"{"jobs":["diff/1"],"label":{}}"#, "unknown field `label`"),
-        (r#"{"jobs":["diff/1"],"labels":{"a b":""}}"#, "invalid label name"),
-        (r#"{"jobs":["diff/1"],"labels":{"a":"\n"}}"#, "invalid value of label a"),
+        (
+            r#"{"jobs":["diff/1"],"labels":{"a b":""}}"#,
+            "invalid label name",
+        ),
+        (
+            r#"{"jobs":["diff/1"],"labels":{"a":"\n"}}"#,
+            "invalid value of label a",
+        ),
     ] {
-        let problem = fixture.send("POST", "/api/v1/jobs", body).expect(400).json();
+        let problem = fixture
+            .send("POST", "/api/v1/jobs", body)
+            .expect(400)
+            .json();
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(expected), "{detail}");
     }
@@ -93,10 +118,21 @@ fn a_body_that_is_wrong_is_rejected_with_what_is_expected() {
         "{}Content-Type: text/plain\r\nContent-Length: 2\r\n",
         bearer(TOKEN)
     );
-    fixture.request("POST", "/api/v1/jobs", &form, "").expect(415);
-    let long = format!(r#"{{"jobs":["diff/1"],"labels":{{"a":"{}"}}}}"#, "x".repeat(70_000));
-    let problem = fixture.send("POST", "/api/v1/jobs", &long).expect(413).json();
-    assert_eq!(problem["detail"], "the body is longer than 64 KiB; split it");
+    fixture
+        .request("POST", "/api/v1/jobs", &form, "")
+        .expect(415);
+    let long = format!(
+        r#"{{"jobs":["diff/1"],"labels":{{"a":"{}"}}}}"#,
+        "x".repeat(70_000)
+    );
+    let problem = fixture
+        .send("POST", "/api/v1/jobs", &long)
+        .expect(413)
+        .json();
+    assert_eq!(
+        problem["detail"],
+        "the body is longer than 64 KiB; split it"
+    );
 }
 
 #[test]
@@ -105,13 +141,22 @@ fn a_client_waits_for_the_end_of_a_job() {
     let fixture = HttpFixture::new(&script, "");
     fixture.configure("", "[[jobs]]\njob = 'diff/1'\n[[jobs]]\njob = 'diff/2'\n");
     let _daemon = fixture.start();
-    let ended = fixture.get("/api/v1/jobs/diff/1?wait=60s").expect(200).json();
+    let ended = fixture
+        .get("/api/v1/jobs/diff/1?wait=60s")
+        .expect(200)
+        .json();
     assert_eq!(ended["outcome"], "completed");
     let events = ended["events"].as_array().unwrap();
     assert_eq!(events.last().unwrap()["event_type"], "job.completed");
-    let at_once = fixture.get("/api/v1/jobs/diff/1?wait=10m").expect(200).json();
+    let at_once = fixture
+        .get("/api/v1/jobs/diff/1?wait=10m")
+        .expect(200)
+        .json();
     assert_eq!(at_once["outcome"], "completed");
-    let running = fixture.get("/api/v1/jobs/diff/2?wait=200ms").expect(200).json();
+    let running = fixture
+        .get("/api/v1/jobs/diff/2?wait=200ms")
+        .expect(200)
+        .json();
     assert_eq!(running.get("outcome"), None);
     for (target, parameter) in [
         ("diff/1?wait=11m", "wait"),
@@ -123,7 +168,10 @@ fn a_client_waits_for_the_end_of_a_job() {
         ("diff/+1", "id"),
         ("build/1", "kind"),
     ] {
-        let problem = fixture.get(&format!("/api/v1/jobs/{target}")).expect(400).json();
+        let problem = fixture
+            .get(&format!("/api/v1/jobs/{target}"))
+            .expect(400)
+            .json();
         assert_eq!(problem["parameter"], parameter, "{problem}");
     }
 }
@@ -131,7 +179,9 @@ fn a_client_waits_for_the_end_of_a_job() {
 #[test]
 fn failed_deliveries_are_listed_retried_and_discarded() {
     let fixture = HttpFixture::new(&(job("diff/1", "") + &job("diff/2", "")), "");
-    let script = fixture.daemon.script("hook", "echo called >> calls; exit 1");
+    let script = fixture
+        .daemon
+        .script("hook", "echo called >> calls; exit 1");
     fixture.configure(
         "token_files = ['token']",
         &hook("chat", "'job.completed'", &script, "retries = 0"),
@@ -143,16 +193,29 @@ fn failed_deliveries_are_listed_retried_and_discarded() {
         daemon.await_event("hook.failed", "");
     }
     let list = fixture.get("/api/v1/deliveries").expect(200).json();
-    assert_eq!((&list["omitted"], &list["deliveries"][0]["state"]), (&0.into(), &"failed".into()));
+    assert_eq!(
+        (&list["omitted"], &list["deliveries"][0]["state"]),
+        (&0.into(), &"failed".into())
+    );
     let id = |at: usize| list["deliveries"][at]["id"].as_str().unwrap().to_owned();
     let target = |id: &str, action: &str| format!("/api/v1/deliveries/{id}/{action}");
-    fixture.send("POST", &target(&id(0), "retry"), "").expect(204);
+    fixture
+        .send("POST", &target(&id(0), "retry"), "")
+        .expect(204);
     daemon.await_event("hook.failed", "");
     let encoded = id(0).replace('/', "%2F");
-    fixture.send("POST", &target(&encoded, "discard"), "").expect(204);
-    fixture.send("POST", &target(&encoded, "discard"), "").expect(404);
-    fixture.send("POST", &target("nothing", "retry"), "").expect(404);
-    let discarded = fixture.send("POST", "/api/v1/deliveries/discard", "").expect(200);
+    fixture
+        .send("POST", &target(&encoded, "discard"), "")
+        .expect(204);
+    fixture
+        .send("POST", &target(&encoded, "discard"), "")
+        .expect(404);
+    fixture
+        .send("POST", &target("nothing", "retry"), "")
+        .expect(404);
+    let discarded = fixture
+        .send("POST", "/api/v1/deliveries/discard", "")
+        .expect(200);
     assert_eq!(discarded.body, r#"{"discarded":1}"#);
     let list = fixture.get("/api/v1/deliveries").expect(200);
     assert_eq!(list.body, r#"{"deliveries":[],"omitted":0}"#);
@@ -165,8 +228,11 @@ fn a_reload_succeeds_or_lists_every_error() {
     let mut daemon = fixture.start();
     fixture.send("POST", "/api/v1/reload", "").expect(204);
     daemon.await_event("watch.reloaded", "");
-    fixture.configure("token_files = ['token']", "[state]\nretain = 'x'\n[contol]\n");
-    let problem = fixture.send("POST", "/api/v1/reload", "").expect(409).json();
+    fixture.configure("token_files = ['token']", "[contol]\n[shedule]\n");
+    let problem = fixture
+        .send("POST", "/api/v1/reload", "")
+        .expect(409)
+        .json();
     let errors = problem["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 2, "{problem}");
 }
