@@ -21,7 +21,9 @@ command -v musl-gcc >/dev/null || { echo "release.sh: musl-gcc not found; instal
 # Packages use the system's C library, and with it its name service: groups of a directory service may control the
 # daemon. The static program runs anywhere, and reads /etc/passwd and /etc/group only.
 cargo build --release --locked --bin forgewatch
-cargo build --release --locked --bin forgewatch --target "$target"
+# It is optimized for size.
+CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_DEBUG=0 \
+  cargo build --release --locked --bin forgewatch --target "$target"
 
 rm -rf "$dist"
 mkdir -p "$dist"

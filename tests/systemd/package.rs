@@ -25,8 +25,7 @@ static RECIPES: LazyLock<Vec<&str>> = LazyLock::new(|| {
 
 /// The block with this text.
 fn recipe(text: &str) -> &'static str {
-    let found = RECIPES.iter().find(|block| block.contains(text));
-    found.unwrap_or_else(|| panic!("no commands with {text}"))
+    RECIPES.iter().find(|block| block.contains(text)).unwrap()
 }
 
 const OLD: &str = "0.1.0-1";
