@@ -20,19 +20,19 @@ chmod 755 "$folder"
 
 # Variables with several words.
 # shellcheck disable=SC2086
-podman() { $PODMAN "$@"; }
+engine() { $PODMAN "$@"; }
 # shellcheck disable=SC2086
-run() { podman run --network none --read-only ${OPTIONS:-} "$@"; }
+run() { engine run --network none --read-only ${OPTIONS:-} "$@"; }
 
-image=$(podman load --quiet --input "$1" | sed 's/.*: //')
+image=$(engine load --quiet --input "$1" | sed 's/.*: //')
 run --rm "$image" demo --output text | tail -n 1
 name=forgewatch-$$
 run --detach --name "$name" --volume "$folder/forgewatch.toml:/etc/forgewatch/forgewatch.toml:ro" \
   --env FORGEWATCH_ACCESS_KEY=a --env FORGEWATCH_SECRET_KEY=b "$image" >/dev/null
-until podman exec "$name" /usr/bin/forgewatch list; do
-  [ "$(podman inspect --format '{{.State.Running}}' "$name")" = true ] || { podman logs "$name"; exit 1; }
+until engine exec "$name" /usr/bin/forgewatch list; do
+  [ "$(engine inspect --format '{{.State.Running}}' "$name")" = true ] || { engine logs "$name"; exit 1; }
 done
-podman stop "$name" >/dev/null
-status=$(podman inspect --format '{{.State.ExitCode}}' "$name")
-podman rm --volumes "$name" >/dev/null
+engine stop "$name" >/dev/null
+status=$(engine inspect --format '{{.State.ExitCode}}' "$name")
+engine rm --volumes "$name" >/dev/null
 [ "$status" = 0 ] || { echo "exit status $status" >&2; exit 1; }
