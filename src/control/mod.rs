@@ -13,7 +13,7 @@
 //!
 //! Parts of the server: `listener` creates the socket with its permissions, `peer_auth` authorizes clients,
 //! `connection` serves one client, [`event_stream`] reads events for it through [`event_pages`], which all clients share.
-//! [`accept`] and [`request_queue`] serve the HTTP API too.
+//! [`accept`](mod@accept) and [`request_queue`] serve the HTTP API too.
 
 pub mod accept;
 pub mod client;
