@@ -130,14 +130,12 @@ fn rsyslog_writes_a_line_for_each_failed_job() {
 
 /// The first line of a file that another process writes.
 fn await_line(path: &Path) -> String {
-    for _ in 0..600 {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        if let Some((line, _)) = text.split_once('\n') {
-            return line.to_owned();
-        }
+    let read = |_| {
         thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{} is still empty", path.display());
+        let text = fs::read_to_string(path).ok()?;
+        Some(text.split_once('\n')?.0.to_owned())
+    };
+    (0..600).find_map(read).unwrap()
 }
 
 #[test]

@@ -177,3 +177,46 @@ fn the_exit_statuses_are_those_of_the_help() {
         assert!(known, "{status} is not in the help");
     }
 }
+
+/// The pages of the manual and the README.
+fn pages() -> Vec<std::path::PathBuf> {
+    let mut folders = vec![std::path::PathBuf::from("docs")];
+    let mut pages = vec!["README.md".into(), "CONTRIBUTING.md".into()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(extension) if extension == "md" => pages.push(path),
+                _ => {}
+            }
+        }
+    }
+    pages
+}
+
+/// The targets of links to files, relative to the page.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1);
+    let targets = targets.filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_the_index_names_every_page() {
+    let index = std::fs::read_to_string("docs/README.md").unwrap();
+    for path in pages() {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let folder = path.parent().unwrap();
+        for link in links(&page) {
+            let target = folder.join(link);
+            assert!(target.exists(), "{}: {link}", path.display());
+        }
+        let in_docs = path.strip_prefix("docs").ok();
+        let in_docs = in_docs
+            .and_then(|path| path.to_str())
+            .filter(|path| *path != "README.md");
+        let is_named = in_docs.is_none_or(|path| links(&index).any(|link| link == path));
+        assert!(is_named, "docs/README.md does not name {}", path.display());
+    }
+}

@@ -82,7 +82,7 @@ impl ApiCall {
                 Self::new(Method::Post, &["deliveries", delivery, "discard"])
             }
             Request::DiscardFailed => Self::new(Method::Post, &["deliveries", "discard"]),
-            Request::TestHook(_) => return None,
+            Request::LastEnded { .. } | Request::TestHook(_) => return None,
         }])
     }
 }

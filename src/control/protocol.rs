@@ -74,6 +74,11 @@ pub enum Request {
     Remove { jobs: Vec<JobRef> },
     /// Lists the watches, a page for each request. [`Response::Jobs`].
     List(ListRequest),
+    /// Lists the watches that ended last within `retain`, those that ended last first. [`Response::Jobs`].
+    LastEnded {
+        /// At most this number.
+        limit: usize,
+    },
     /// Describes the daemon. [`Response::Status`].
     Status,
     /// Shows a job's newest watch in detail. [`Response::Job`].
@@ -120,6 +125,7 @@ impl Request {
             Self::DiscardDelivery { .. } | Self::DiscardFailed => Some("discard"),
             Self::Status
             | Self::List(_)
+            | Self::LastEnded { .. }
             | Self::Show { .. }
             | Self::Events { .. }
             | Self::ListDeliveries => None,

@@ -114,6 +114,20 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         })
     }
 
+    /// At most `limit` watches that ended last within `retain`, and not more than a page; those that ended last first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn last_ended(&self, limit: usize) -> Result<WatchPage, RequestFailure> {
+        let since = self.retention_cutoff();
+        let ended = self.outbox.store().last_ended(since, limit.min(PAGE));
+        let ended = ended.await?;
+        Ok(WatchPage {
+            watches: ended.iter().filter_map(|saved| self.ended(saved)).collect(),
+            next: None,
+        })
+    }
+
     async fn newest_watches(
         &self,
         all: bool,

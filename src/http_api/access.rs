@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use ring::hmac;
@@ -15,6 +16,8 @@ use super::problem::Problem;
 use forgewatch_core::host::{Host, HostPort};
 
 const CHALLENGE: &str = "Bearer realm=\"forgewatch\"";
+/// With it a browser prompts for a password.
+const PAGE_CHALLENGE: &str = "Basic realm=\"forgewatch\", charset=\"UTF-8\"";
 const WRONG_TOKEN: &str = "Bearer realm=\"forgewatch\", error=\"invalid_token\"";
 
 /// Can be replaced while the server runs.
@@ -89,6 +92,25 @@ impl Access {
         (is_own_port && is_own_host) || self.hosts.iter().any(is_listed)
     }
 
+    /// Checks the token of a request that changes nothing. A browser sends it as the password of Basic authentication, with
+    /// requests of other sites, too; so a change always needs the other form.
+    pub(super) fn check_reader(&self, headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
+        let is_password = single(headers)
+            .and_then(basic_password)
+            .is_some_and(|token| self.tokens.include(&token));
+        if is_password {
+            return Ok(());
+        }
+        self.check_token(headers).map_err(|problem| {
+            if is_page {
+                let challenge = HeaderValue::from_static(PAGE_CHALLENGE);
+                problem.with_header(header::WWW_AUTHENTICATE, challenge)
+            } else {
+                problem
+            }
+        })
+    }
+
     pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let unauthorized = |what: &str, challenge| {
             Problem::new(StatusCode::UNAUTHORIZED, what).with_header(
@@ -100,12 +122,7 @@ impl Access {
             let what = "this request needs a token, and the daemon has none: set http.token_files";
             return Err(unauthorized(what, CHALLENGE));
         }
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let token = match (values.next(), values.next()) {
-            (Some(value), None) => bearer(value.as_bytes()),
-            _ => None,
-        };
-        let Some(token) = token else {
+        let Some(token) = single(headers).and_then(bearer) else {
             let what = "this request needs the header Authorization: Bearer TOKEN";
             return Err(unauthorized(what, CHALLENGE));
         };
@@ -125,6 +142,26 @@ impl Tokens {
             .iter()
             .fold(false, |found, tag| found | is_equal(tag))
     }
+}
+
+/// The only `Authorization` header.
+fn single(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()),
+        _ => None,
+    }
+}
+
+/// The password of an `Authorization` header with any user name.
+fn basic_password(value: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, credentials) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let credentials = BASE64_STANDARD.decode(credentials.trim_ascii()).ok()?;
+    let colon = credentials.iter().position(|byte| *byte == b':')?;
+    Some(credentials[colon + 1..].to_vec())
 }
 
 /// The token of an `Authorization` header; the name of the scheme is in any case.
@@ -250,6 +287,24 @@ mod tests {
                 "{values:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_browser_reads_with_the_token_as_password_and_changes_nothing() {
+        let access = access(&[], &[TOKEN]);
+        let header = |password: &str| {
+            let value = BASE64_STANDARD.encode(format!("ann:{password}"));
+            headers("authorization", &[&format!("Basic {value}")])
+        };
+        assert!(access.check_reader(&header(TOKEN), true).is_ok());
+        assert!(access.check_token(&header(TOKEN)).is_err());
+        for (is_page, scheme) in [(true, "Basic "), (false, "Bearer ")] {
+            let problem = access.check_reader(&header("wrong"), is_page).unwrap_err();
+            let (_, challenge) = problem.header.unwrap();
+            assert!(challenge.to_str().unwrap().starts_with(scheme));
+        }
+        let bearer = headers("authorization", &[&format!("Bearer {TOKEN}")]);
+        assert!(access.check_reader(&bearer, true).is_ok());
     }
 
     #[test]

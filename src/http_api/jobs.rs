@@ -70,7 +70,7 @@ pub(super) async fn list<S: DaemonStore>(
 }
 
 /// The job that a path names.
-fn named(kind: &str, id: &str) -> Result<JobRef, Problem> {
+pub(super) fn named(kind: &str, id: &str) -> Result<JobRef, Problem> {
     let Some(kind) = JobKind::ALL.into_iter().find(|k| k.as_str() == kind) else {
         let kinds = JobKind::ALL.map(JobKind::as_str).join(", ");
         let what = format!("expected one of {kinds}, found {}", quoted(kind));
@@ -107,7 +107,7 @@ pub(super) async fn show<S: DaemonStore>(
     reply::json(StatusCode::OK, &details)
 }
 
-async fn details<S: DaemonStore>(
+pub(super) async fn details<S: DaemonStore>(
     job: JobRef,
     daemon: &DaemonHandle<S>,
 ) -> Result<Box<JobDetails>, Problem> {

@@ -5,7 +5,7 @@
 //! connections, the size of a request, and the time for sending it and for reading a response are limited.
 //!
 //! `service` checks a request (`access`) and passes it by its path (`route`) to `jobs`, `events`,
-//! `status` and `actions`; errors are `problem`s.
+//! `status`, `actions` and `pages`, which fills the templates of `status_page`; errors are `problem`s.
 //! A new page is a variant of `Route` and an arm in `service`.
 
 mod access;
@@ -15,12 +15,14 @@ mod events;
 mod input;
 mod jobs;
 mod paced_stream;
+mod pages;
 mod problem;
 mod query;
 mod reply;
 mod route;
 mod service;
 mod status;
+mod status_page;
 
 use std::convert::Infallible;
 use std::io;

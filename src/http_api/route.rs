@@ -6,17 +6,30 @@ use percent_encoding::percent_decode_str;
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    /// The status page.
+    Page,
+    /// Its page of one job.
+    JobPage {
+        kind: String,
+        id: String,
+    },
     Healthy,
     Ready,
     OpenApi,
     Status,
     Reload,
     Jobs,
-    Job { kind: String, id: String },
+    Job {
+        kind: String,
+        id: String,
+    },
     Events,
     Deliveries,
     DiscardFailed,
-    Delivery { id: String, action: DeliveryAction },
+    Delivery {
+        id: String,
+        action: DeliveryAction,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +64,11 @@ impl Route {
         let segments = segments?;
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
         Some(match segments.as_slice() {
+            [""] => Self::Page,
+            ["jobs", kind, id] => Self::JobPage {
+                kind: (*kind).to_owned(),
+                id: (*id).to_owned(),
+            },
             ["-", "healthy"] => Self::Healthy,
             ["-", "ready"] => Self::Ready,
             ["api", "v1", rest @ ..] => match rest {
@@ -83,7 +101,9 @@ impl Route {
     /// Also `HEAD` where there is `GET`.
     pub(super) fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Healthy
+            Self::Page
+            | Self::JobPage { .. }
+            | Self::Healthy
             | Self::Ready
             | Self::OpenApi
             | Self::Status
@@ -97,7 +117,10 @@ impl Route {
 
     /// Whether reading it has parameters.
     pub(super) fn has_parameters(&self) -> bool {
-        matches!(self, Self::Jobs | Self::Job { .. } | Self::Events)
+        matches!(
+            self,
+            Self::Page | Self::Jobs | Self::Job { .. } | Self::Events
+        )
     }
 
     /// Whether reading it may take any time.
@@ -107,6 +130,11 @@ impl Route {
             Self::Job { .. } => query.is_some(),
             _ => false,
         }
+    }
+
+    /// Whether a browser shows it.
+    pub(super) fn is_page(&self) -> bool {
+        matches!(self, Self::Page | Self::JobPage { .. })
     }
 
     /// Whether probes of a service manager, which have no token, may read it.
@@ -139,7 +167,7 @@ mod tests {
     fn nothing_else_is_found() {
         for path in [
             "",
-            "/",
+            "/jobs/diff",
             "//",
             "*",
             "/api",

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{PATHS, Route};
-use super::{actions, events, jobs, status};
+use super::{actions, events, jobs, pages, status};
 use crate::control::DaemonHandle;
 use crate::store::DaemonStore;
 
@@ -84,7 +84,8 @@ impl<S: DaemonStore> Api<S> {
         let route = Route::find(request.uri().path());
         let is_public = route.as_ref().is_some_and(Route::is_public);
         if access.protects_reads && !is_public {
-            access.check_token(request.headers())?;
+            let is_page = route.as_ref().is_some_and(Route::is_page);
+            access.check_reader(request.headers(), is_page)?;
         }
         let route = route.ok_or_else(|| {
             let what = "no such path; /api/v1/openapi.json describes the API";
@@ -94,9 +95,7 @@ impl<S: DaemonStore> Api<S> {
             return Err(wrong_method(&route));
         }
         if !is_read(request) {
-            if !access.protects_reads {
-                access.check_token(request.headers())?;
-            }
+            access.check_token(request.headers())?;
             let (method, path) = (request.method(), request.uri().path());
             tracing::debug!(
                 target: "forgewatch::http",
@@ -128,6 +127,8 @@ impl<S: DaemonStore> Api<S> {
             permit.map_err(Problem::unavailable)?
         });
         match route {
+            Route::Page => pages::list(query, daemon).await,
+            Route::JobPage { kind, id } => pages::job(kind, id, daemon).await,
             Route::Healthy => status::healthy(daemon).await,
             Route::Ready => status::ready(daemon).await,
             Route::Status => status::status(daemon).await,

@@ -66,7 +66,9 @@ pub(super) async fn ready<S: DaemonStore>(daemon: &DaemonHandle<S>) -> Result<Re
     reply::json(status, &Readiness { ready, checks })
 }
 
-async fn report<S: DaemonStore>(daemon: &DaemonHandle<S>) -> Result<StatusReport, Problem> {
+pub(super) async fn report<S: DaemonStore>(
+    daemon: &DaemonHandle<S>,
+) -> Result<StatusReport, Problem> {
     match daemon.call(Request::Status).await {
         Response::Status(report) => Ok(*report),
         other => Err(Problem::of_response(other)),

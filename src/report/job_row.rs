@@ -1,9 +1,8 @@
 //! A job as bars, heartbeats and totals show it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::sanitize::{LIMIT, sanitized};
+use forgewatch_core::event::labels_text;
 use forgewatch_core::job::{JobRef, JobState, Outcome};
 use forgewatch_core::status::whole_percent;
 use forgewatch_core::time::{Moment, millis};
@@ -54,7 +53,7 @@ impl JobRow {
             stalled: watch.is_stalled(),
             labels: watch
                 .meta()
-                .map_or_else(String::new, |meta| labels(&meta.labels)),
+                .map_or_else(String::new, |meta| labels_text(&meta.labels)),
             poll_error: watch
                 .poll_error()
                 .map(|(kind, message)| format!("{message} ({kind})")),
@@ -158,13 +157,4 @@ fn rank(row: &JobRow) -> (u8, u64) {
 pub(super) fn name_width(rows: &[&JobRow]) -> usize {
     let names = rows.iter().map(|row| row.job.to_string().len());
     names.max().unwrap_or(0).max(NAME)
-}
-
-/// Labels in a column: `build=8812,stage=live`.
-pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
-    let labels: Vec<String> = labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    sanitized(&labels.join(","), LIMIT)
 }

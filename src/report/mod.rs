@@ -40,7 +40,6 @@ mod writer;
 
 pub use annotations::AnnotationStyle;
 pub use job_row::JobRow;
-pub(crate) use job_row::labels;
 pub use mode::{OutputMode, StreamInfo, Style, has_color};
 pub use text::recorded as recorded_line;
 pub(crate) use width::{cut_to_width, wrapped};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::control::protocol::JobSummary;
-use crate::report::{JobRow, labels};
-use forgewatch_core::event::{Event, EventType, WatchId};
+use crate::report::JobRow;
+use forgewatch_core::event::{Event, EventType, WatchId, labels_text};
 use forgewatch_core::job::{JobRef, JobState, Outcome};
 use forgewatch_core::time_left::TimeLeft;
 use forgewatch_core::wait::ListedJob;
@@ -114,7 +114,7 @@ fn row(summary: &JobSummary, wall_ms: i64) -> JobRow {
         state: summary.state.as_ref().map(name),
         progress: summary.progress.map(f32::from),
         left: summary.left,
-        labels: labels(&summary.labels),
+        labels: labels_text(&summary.labels),
         next_poll: summary.next_poll_ms.map(Duration::from_millis),
         outcome: (summary.outcome.as_deref()).and_then(Outcome::from_name),
         unreachable: summary.unreachable,

@@ -9,7 +9,8 @@ use crate::cli::args::client::{ListArgs, ListOrder};
 use crate::config::Env;
 use crate::control::protocol::{JobSummary, OUTCOMES};
 use crate::report::sanitize::{LIMIT, json_line, sanitized};
-use crate::report::{self, stdio};
+use crate::report::stdio;
+use forgewatch_core::event::labels_text;
 use forgewatch_core::time::span_in_seconds;
 
 pub(in crate::cli) fn run(args: &ListArgs, env: &Env) -> Result<(), CommandError> {
@@ -82,7 +83,7 @@ pub(super) fn state(job: &JobSummary) -> String {
 }
 
 pub(super) fn labels(job: &JobSummary) -> String {
-    report::labels(&job.labels)
+    labels_text(&job.labels)
 }
 
 /// A duration without blanks, for a table.

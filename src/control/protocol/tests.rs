@@ -73,6 +73,7 @@ fn requests_have_their_documented_form() {
         },
         Request::Reload,
         Request::Status,
+        Request::LastEnded { limit: 100 },
         Request::ListDeliveries,
         Request::RetryDelivery {
             delivery: "a5-1/chat".to_owned(),
@@ -96,6 +97,7 @@ fn requests_have_their_documented_form() {
     {"events":{"since":{"after":17},"follow":true,"filter":{"jobs":[],"labels":{},"types":["job.*"]}}}
     "reload"
     "status"
+    {"last_ended":{"limit":100}}
     "list_deliveries"
     {"retry_delivery":{"delivery":"a5-1/chat"}}
     {"test_hook":{"hook":"chat","event_type":"job.failed","job":null}}

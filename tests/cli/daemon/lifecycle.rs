@@ -1,9 +1,13 @@
 //! Start, stop, kill and restart: nothing is lost, nothing happens twice.
 
+use std::fs;
+use std::process::Command;
+
 use rusqlite::Connection;
 
 use super::{DaemonFixture, hook, listed, types};
 use crate::fixture::job;
+use crate::hook_supervisor::skip::skip;
 
 /// Longer than any test.
 const LONG: &str = "duration = '10m'\n";
@@ -262,5 +266,33 @@ fn a_job_listed_twice_in_one_request_gets_one_watch() {
     daemon.await_event("job.watching", "diff/5");
     let list = fixture.client(&["list", "--json"]).expect(0);
     assert_eq!(list.stdout.matches("diff/5").count(), 1, "{list:?}");
+    daemon.stop("TERM");
+}
+
+#[test]
+fn a_backup_by_sqlite_while_the_daemon_runs_can_take_the_place_of_the_state() {
+    if Command::new("sqlite3").arg("-version").output().is_err() {
+        return skip("sqlite3 is not installed");
+    }
+    let fixture = DaemonFixture::new(&job("diff/1", "duration = '1h'"), "");
+    let mut daemon = fixture.start();
+    fixture.client(&["add", "diff/1"]).expect(0);
+    daemon.await_event("job.watching", "diff/1");
+    let (state, backup) = (fixture.path("state.db"), fixture.path("backup.db"));
+    let status = Command::new("sqlite3")
+        .arg(&state)
+        .arg(format!(".backup '{}'", backup.display()))
+        .status();
+    assert!(status.unwrap().success());
+    let check = ["state", "check", backup.to_str().unwrap()];
+    let check = fixture.sim.sandbox.program(&check).run().expect(0);
+    assert!(check.stdout.contains("ok: 1 watches"), "{check:?}");
+
+    daemon.stop("TERM");
+    let _ = fs::remove_file(fixture.path("state.db-wal"));
+    fs::rename(&backup, &state).unwrap();
+    let daemon = fixture.start();
+    let list = fixture.client(&["list", "--json"]).expect(0).stdout;
+    assert!(list.contains("\"diff/1\""), "{list}");
     daemon.stop("TERM");
 }

@@ -29,6 +29,7 @@ pub use origin::{EventOrigin, InvalidTrace, TRACEPARENT, TraceContext};
 pub use parse::{InvalidRecord, ParsedRecord};
 pub use record::{
     Event, EventFields, FailedDelivery, FinishedCounts, JobMeta, Lag, LogRecord, has_labels,
+    labels_text,
 };
 
 /// The pattern that matches all events of jobs.

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::limits::{self, Labels};
 use super::{EventId, EventOrigin, EventType};
 use crate::job::{JobKind, JobRef, JobState, Outcome, Reason};
+use crate::sanitize::{LIMIT, sanitized};
 use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames};
 use crate::time::rfc3339_ms;
@@ -36,6 +37,15 @@ impl JobMeta {
 pub fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
     let has = |(name, value)| labels.get(name) == Some(value);
     wanted.iter().all(has)
+}
+
+/// Labels as people read them, `build=8812,stage=live`, without characters that terminals act on.
+pub fn labels_text(labels: &BTreeMap<String, String>) -> String {
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    sanitized(&labels.join(","), LIMIT)
 }
 
 /// The record of one transition.

@@ -44,6 +44,9 @@ impl Service {
                 let page = daemon.list(list.all, &list.jobs, &list.labels, list.limit, after);
                 respond(page.await, responses::jobs)
             }
+            Request::LastEnded { limit } => {
+                respond(daemon.last_ended(limit).await, responses::jobs)
+            }
             Request::Status => {
                 let instance = self.settings.limits.origin.instance.as_deref();
                 let instance = instance.unwrap_or_default().to_owned();
