@@ -30,10 +30,11 @@ pub(super) fn prefix_of_width(text: &str, room: usize) -> usize {
 
 /// The text in lines of at most `room` columns and about the same width, so that no word stands alone in the last one.
 pub(crate) fn wrapped(text: &str, room: usize, indent: &str, next_indent: &str) -> Vec<String> {
+    // A line that is too long is worse than all gaps, a single word in the last line than most.
     let penalties = Penalties {
+        overflow_penalty: 1_000_000,
         short_last_line_fraction: 3,
-        // With that of one more line, less than for a line that is too long by one column.
-        short_last_line_penalty: 1_400,
+        short_last_line_penalty: 10_000,
         ..Penalties::new()
     };
     let options = Options::new(room)

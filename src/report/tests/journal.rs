@@ -5,11 +5,13 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use serde_json::Value;
+use tokio::task::unconstrained;
 
 use super::samples::{HOSTILE, PLAIN, every_event, failure};
 use super::stream::CapturedStream;
-use crate::report::{OutputMode, Report, Streams, TerminalSize, diagnostics};
+use crate::report::{OutputMode, QUEUE, Report, Streams, TerminalSize, diagnostics};
 use forgewatch_core::event::JobMeta;
 
 type Fields = BTreeMap<String, String>;
@@ -171,4 +173,30 @@ async fn without_a_journal_records_go_to_standard_error_and_the_reason_is_printe
         assert_eq!(record["event_id"], event.id.to_string());
     }
     assert_eq!(lines.len(), 3, "{text}");
+}
+
+#[tokio::test]
+async fn a_journal_that_is_not_read_blocks_the_writer_alone_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let journal = UnixDatagram::bind(&socket).unwrap();
+    let (mut report, err) = start(&socket);
+    let event = every_event().remove(1);
+    let mut sent = 0;
+    // The queue of the socket is short: beyond it the report keeps the entries, until it is full as well.
+    // Unconstrained: the task budget of the runtime must not look like a full queue.
+    while unconstrained(report.event(&event)).now_or_never().is_some() {
+        sent += 1;
+    }
+    assert!(sent >= QUEUE, "{sent}");
+    drop(journal);
+    report.close().await;
+    let text = err.text();
+    let records = text.lines().filter(|line| line.starts_with('{')).count();
+    // The few that were in the queue of the socket end with it.
+    assert!(
+        records <= sent && records + 1_024 > sent,
+        "{records} of {sent}"
+    );
+    assert_eq!(text.lines().count(), records + 1);
 }
