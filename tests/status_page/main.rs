@@ -12,7 +12,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -63,7 +63,7 @@ fn start(script: &str, config: &str) -> Daemon {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let url = loop {
-        let line = lines.next().expect("the daemon ended").unwrap();
+        let line = lines.next().unwrap().unwrap();
         let record: Value = serde_json::from_str(&line).unwrap();
         let message = record["message"].as_str().unwrap();
         if let Some(url) = message.strip_prefix("serving HTTP on ") {
@@ -90,7 +90,7 @@ fn packages() -> Option<PathBuf> {
 }
 
 /// Runs a scenario of `page.mjs`; returns what it measured.
-fn open(daemon: &Daemon, packages: &PathBuf, scenario: &str) -> Value {
+fn open(daemon: &Daemon, packages: &Path, scenario: &str) -> Value {
     let shots = if env::var_os("UPDATE_SCREENSHOTS").is_some() {
         PathBuf::from("docs/status-page")
     } else {
