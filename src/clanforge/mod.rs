@@ -122,6 +122,10 @@ pub enum ApiClientError {
 }
 
 impl ApiClient {
+    pub fn has_same_credentials(&self, other: &Self) -> bool {
+        self.basic == other.basic
+    }
+
     /// A client for these settings. Opens no connection.
     pub fn new(api: &ApiSettings, credentials: &Credentials) -> Result<Self, ApiClientError> {
         let mut basic = HeaderValue::from_str(credentials.basic().expose_secret())

@@ -14,7 +14,7 @@ use crate::report::stdio;
 use crate::store;
 
 pub(super) fn run(args: &CheckArgs, env: &Env) -> Result<(), CommandError> {
-    let loaded = config::inspect(args.config.config.as_deref(), env);
+    let loaded = config::inspect(args.daemon.config.config.as_deref(), env);
     let Prepared {
         loaded,
         credentials_source,

@@ -100,6 +100,7 @@ mod tests {
             allow_remote,
             hosts: Vec::new(),
             tokens: vec!["x".into(); tokens],
+            job_metrics: false,
         };
         for (listen, allow_remote, tokens, key) in [
             ("127.0.0.1:1", false, 0, None),

@@ -328,6 +328,11 @@ pub(super) static SETTINGS: [Section<Settings>; 6] = [
                 "requests that change something are rejected",
                 "[\"/etc/forgewatch/http.token\"]",
             ),
+            switch("job_metrics", |s: &mut Settings, on| {
+                s.http.job_metrics = on;
+            })
+            .doc("Add the progress of each watched job to `/metrics`; every job adds series to Prometheus")
+            .default("false"),
         ],
     ),
 ];

@@ -57,6 +57,11 @@ impl Layers {
         let mut settings = Settings::unset(base_url, mode);
         for section in &SETTINGS {
             section.set_defaults(&mut settings, mode).map_err(error)?;
+            for key in section.keys {
+                let text = key.default_text(mode);
+                let shown = text.map(|text| (section.path(key), key.shown(text)));
+                settings.values.extend(shown);
+            }
         }
         Ok(Self {
             settings,
@@ -67,10 +72,17 @@ impl Layers {
 
     /// Replaces the defaults that depend on who runs the daemon.
     pub(super) fn use_default_paths(&mut self, paths: DefaultPaths) {
+        let values = [
+            ("state.path", &paths.state),
+            ("control.socket", &paths.socket),
+        ];
+        let values = values.map(|(key, path)| (key.to_owned(), path.display().to_string()));
+        self.settings.values.extend(values);
         self.settings.state.path = paths.state;
         self.settings.control.socket = paths.socket;
         if paths.is_of_user {
             self.settings.control.group = None;
+            self.settings.values.remove("control.group");
         }
     }
 
@@ -114,6 +126,8 @@ impl Layers {
     ) {
         let result = key.set_text(&mut self.settings, text);
         let is_valid = result.is_ok();
+        let (path, shown) = (section.path(key), key.shown(text));
+        self.settings.values.insert(path, shown);
         errors.extend(
             result
                 .err()
@@ -147,6 +161,8 @@ impl Layers {
             if let Some(key) = ROOT.find(name) {
                 if !is_shared_only {
                     let path = ROOT.path(key);
+                    let shown = key.shown_toml(value.get_ref(), document.folder());
+                    self.settings.values.insert(path.clone(), shown);
                     let document = &mut document;
                     let mut reader = KeyReader { path, document };
                     key.set_toml(&mut self.settings, value, &mut reader);
@@ -180,15 +196,19 @@ impl Layers {
         };
         let provenance = &mut self.provenance;
         let settings = &mut self.settings;
+        let mut values = Vec::new();
         parse::table(
             section,
             table,
             settings,
             document,
-            |key, origin, is_valid| {
-                provenance.insert(section.path(key), Provenance { origin, is_valid });
+            |key, shown, origin, is_valid| {
+                let path = section.path(key);
+                values.push((path.clone(), shown));
+                provenance.insert(path, Provenance { origin, is_valid });
             },
         );
+        settings.values.extend(values);
     }
 
     /// Whether the value in use is valid: the last one that was set, or the default.

@@ -9,6 +9,7 @@
 mod command_line;
 pub mod credentials;
 mod default_paths;
+mod diff;
 mod entry_keys;
 pub mod env;
 pub mod error;
@@ -36,6 +37,7 @@ use toml::de::DeTable;
 use url::Url;
 
 pub use command_line::{CommandLine, named_jobs, output, wait};
+pub use diff::{changed_hooks, changed_keys};
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors};
 pub use location::{

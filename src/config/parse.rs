@@ -1,6 +1,7 @@
 //! Sets keys to values given as text or as TOML.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -66,6 +67,45 @@ impl<T> Key<T> {
         reader.ok(value, result);
     }
 
+    pub(super) fn default_text(&self, mode: RunMode) -> Option<&'static str> {
+        match (self.default, mode) {
+            (KeyDefault::Value(text) | KeyDefault::ByUser { system: text, .. }, _)
+            | (KeyDefault::ByMode { one_shot: text, .. }, RunMode::OneShot)
+            | (KeyDefault::ByMode { daemon: text, .. }, RunMode::Daemon) => Some(text),
+            (KeyDefault::Unset { .. } | KeyDefault::Required { .. }, _) => None,
+        }
+    }
+
+    /// A value for people; the same for all ways to write it.
+    pub(super) fn shown(&self, text: &str) -> String {
+        let text = text.trim();
+        let same = match self.kind {
+            ValueKind::Duration { .. } | ValueKind::DurationOrNever { .. } => {
+                humantime::parse_duration(text).ok().map(value::brief)
+            }
+            ValueKind::Size { .. } => value::size(text, 0, u64::MAX, "").ok().map(value::bytes),
+            ValueKind::Rate { .. } => text.parse::<f64>().ok().map(|rate| rate.to_string()),
+            _ => None,
+        };
+        same.unwrap_or_else(|| text.to_owned())
+    }
+
+    /// The same of a value of a file in this folder.
+    pub(super) fn shown_toml(&self, value: &DeValue<'_>, folder: &Path) -> String {
+        if let Some(items) = value.as_array() {
+            let items = items.iter().map(|item| item.get_ref().as_str());
+            let items: Vec<&str> = items.map(Option::unwrap_or_default).collect();
+            return format!("[{}]", items.join(", "));
+        }
+        let text = self.toml_as_text(value).unwrap_or_default();
+        match self.kind {
+            ValueKind::Path { .. } | ValueKind::Socket { .. } => {
+                folder.join(text).display().to_string()
+            }
+            _ => self.shown(&text),
+        }
+    }
+
     /// A TOML value of the expected type, written as on the command line.
     fn toml_as_text(&self, value: &DeValue<'_>) -> Result<String, String> {
         let string = || value.as_str().map(str::to_owned);
@@ -104,26 +144,23 @@ impl<T> Section<T> {
 
     pub(super) fn set_defaults(&self, target: &mut T, mode: RunMode) -> Result<(), String> {
         for key in self.keys {
-            let text = match (key.default, mode) {
-                (KeyDefault::Value(text) | KeyDefault::ByUser { system: text, .. }, _)
-                | (KeyDefault::ByMode { one_shot: text, .. }, RunMode::OneShot)
-                | (KeyDefault::ByMode { daemon: text, .. }, RunMode::Daemon) => text,
-                (KeyDefault::Unset { .. } | KeyDefault::Required { .. }, _) => continue,
-            };
-            key.set_text(target, text)
-                .map_err(|what| format!("default of {}: {what}", self.path(key)))?;
+            if let Some(text) = key.default_text(mode) {
+                key.set_text(target, text)
+                    .map_err(|what| format!("default of {}: {what}", self.path(key)))?;
+            }
         }
         Ok(())
     }
 }
 
-/// Sets `target` to the values of a table. Calls `on_set` for each key, with its position and whether it is valid.
+/// Sets `target` to the values of a table. Calls `on_set` for each key, with its value for people, its position and whether
+/// it is valid.
 pub(super) fn table<T>(
     section: &'static Section<T>,
     table: &DeTable<'_>,
     target: &mut T,
     document: &mut Document<'_>,
-    mut on_set: impl FnMut(&Key<T>, Origin, bool),
+    mut on_set: impl FnMut(&Key<T>, String, Origin, bool),
 ) {
     for (name, value) in table {
         let Some(key) = section.find(name.get_ref()) else {
@@ -134,7 +171,8 @@ pub(super) fn table<T>(
         let path = section.path(key);
         key.set_toml(target, value, &mut KeyReader { path, document });
         let is_valid = document.error_count() == errors;
-        on_set(key, document.position(value.span().start), is_valid);
+        let shown = key.shown_toml(value.get_ref(), document.folder());
+        on_set(key, shown, document.position(value.span().start), is_valid);
     }
 }
 
@@ -165,7 +203,7 @@ pub(super) fn tables<T: Default>(
             continue;
         };
         let mut draft = section.defaults(RunMode::Daemon);
-        self::table(section, table, &mut draft, document, |_, _, _| {});
+        self::table(section, table, &mut draft, document, |_, _, _, _| {});
         for key in required.filter(|key| !table.contains_key(key.name)) {
             let what = format!(
                 "{} is missing; add a line such as {}",

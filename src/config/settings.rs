@@ -58,6 +58,8 @@ pub struct HttpSettings {
     /// Hosts that requests may name, besides loopback ones.
     pub hosts: Vec<HostPort>,
     pub tokens: Vec<SecretString>,
+    /// Whether `/metrics` has the progress of each job.
+    pub job_metrics: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ pub struct Settings {
     pub jobs: Vec<JobSpec>,
     /// In the order given.
     pub hooks: Vec<HookSpec>,
+    /// The values of all keys but those of jobs and hooks, as text for people, by `section.key`.
+    pub values: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -110,6 +114,7 @@ impl Settings {
             http: HttpSettings::default(),
             jobs: Vec::new(),
             hooks: Vec::new(),
+            values: BTreeMap::new(),
         }
     }
 }

@@ -140,6 +140,16 @@ pub(super) fn size(text: &str, min: u64, max: u64, example: &str) -> Result<u64,
     })
 }
 
+/// A size in its largest whole unit.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let fits = |power: u32| bytes.is_multiple_of(1 << (10 * power));
+    let power = (0..5_u32).rev().find(|&power| bytes > 0 && fits(power));
+    let power = power.unwrap_or(0);
+    let unit = UNITS.get(power as usize).copied().unwrap_or_default();
+    format!("{}{unit}", bytes >> (10 * power))
+}
+
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     text.parse()
         .map_err(|_| format!("expected true or false, found {}", quoted(text)))

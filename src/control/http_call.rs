@@ -82,7 +82,10 @@ impl ApiCall {
                 Self::new(Method::Post, &["deliveries", delivery, "discard"])
             }
             Request::DiscardFailed => Self::new(Method::Post, &["deliveries", "discard"]),
-            Request::LastEnded { .. } | Request::TestHook(_) => return None,
+            Request::LastEnded { .. }
+            | Request::TestHook(_)
+            | Request::Metrics { .. }
+            | Request::PreviewReload => return None,
         }])
     }
 }

@@ -25,6 +25,7 @@ use serde_json::value::RawValue;
 
 use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
 use forgewatch_core::job::JobRef;
+use forgewatch_core::reload_preview::ReloadPreview;
 use forgewatch_core::user_input::validate_label;
 
 pub use jobs::{
@@ -81,6 +82,14 @@ pub enum Request {
     },
     /// Describes the daemon. [`Response::Status`].
     Status,
+    /// Reads what is measured. [`Response::Metrics`].
+    Metrics {
+        /// In the format of `OpenMetrics` rather than the older one of Prometheus.
+        #[serde(default)]
+        open_metrics: bool,
+    },
+    /// Compares the configuration in use with the file. [`Response::ReloadPreview`].
+    PreviewReload,
     /// Shows a job's newest watch in detail. [`Response::Job`].
     Show { job: JobRef },
     /// Streams events. One [`Response::Event`] each.
@@ -124,6 +133,8 @@ impl Request {
             Self::TestHook(_) => Some("test"),
             Self::DiscardDelivery { .. } | Self::DiscardFailed => Some("discard"),
             Self::Status
+            | Self::Metrics { .. }
+            | Self::PreviewReload
             | Self::List(_)
             | Self::LastEnded { .. }
             | Self::Show { .. }
@@ -229,6 +240,10 @@ pub enum Response {
     },
     /// To [`Request::Status`].
     Status(Box<StatusReport>),
+    /// To [`Request::Metrics`].
+    Metrics { text: String },
+    /// To [`Request::PreviewReload`].
+    ReloadPreview(Box<ReloadPreview>),
     /// To [`Request::List`].
     Jobs(JobPage),
     /// To [`Request::Show`].

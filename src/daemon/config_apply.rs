@@ -209,15 +209,17 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         self.engine.resume(watch);
     }
 
-    fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<ReloadPlan, String> {
+    /// What a list of jobs would change.
+    pub fn reconcile(&self, jobs: &[JobSpec]) -> Reconciled {
         let listed: Vec<JobRef> = jobs.iter().map(|spec| spec.job).collect();
-        let config_jobs: BTreeSet<JobRef> =
-            self.config_jobs.iter().map(|listed| listed.job).collect();
-        let active = self
-            .active
-            .iter()
-            .map(|(&job, watch)| (job, watch.added_by));
-        let reconciled = reconcile(&listed, &config_jobs, &active.collect());
+        let config_jobs = self.config_jobs.iter().map(|listed| listed.job);
+        let active = self.active.iter();
+        let active = active.map(|(&job, watch)| (job, watch.added_by));
+        reconcile(&listed, &config_jobs.collect(), &active.collect())
+    }
+
+    fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<ReloadPlan, String> {
+        let reconciled = self.reconcile(&jobs);
         let mut update = JobListUpdate {
             config_jobs: Some(jobs.iter().map(config_job).collect()),
             ..JobListUpdate::default()

@@ -29,6 +29,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         }
     }
 
+    /// The client in use.
+    pub fn api(&self) -> &A {
+        self.engine.api()
+    }
+
     fn job_gauges(&self, at: Moment) -> Vec<JobGauges> {
         let gauges = self.engine.watches().map(|watch| JobGauges {
             job: watch.job(),

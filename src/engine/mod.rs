@@ -224,6 +224,11 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         }
     }
 
+    /// The client in use.
+    pub fn api(&self) -> &A {
+        &self.api
+    }
+
     pub fn calibration(&self) -> &ServerCalibration {
         &self.calibration
     }

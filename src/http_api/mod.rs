@@ -14,6 +14,7 @@ mod body;
 mod events;
 mod input;
 mod jobs;
+mod metrics;
 mod paced_stream;
 mod pages;
 mod problem;

@@ -15,6 +15,7 @@ pub(super) enum Route {
     },
     Healthy,
     Ready,
+    Metrics,
     OpenApi,
     Status,
     Reload,
@@ -39,9 +40,10 @@ pub(super) enum DeliveryAction {
 }
 
 /// For the error of an unknown path, and the test of the `OpenAPI` document.
-pub(super) const PATHS: [&str; 12] = [
+pub(super) const PATHS: [&str; 13] = [
     "/-/healthy",
     "/-/ready",
+    "/metrics",
     "/api/v1/openapi.json",
     "/api/v1/status",
     "/api/v1/reload",
@@ -71,6 +73,7 @@ impl Route {
             },
             ["-", "healthy"] => Self::Healthy,
             ["-", "ready"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
             ["api", "v1", rest @ ..] => match rest {
                 ["openapi.json"] => Self::OpenApi,
                 ["status"] => Self::Status,
@@ -105,6 +108,7 @@ impl Route {
             | Self::JobPage { .. }
             | Self::Healthy
             | Self::Ready
+            | Self::Metrics
             | Self::OpenApi
             | Self::Status
             | Self::Events

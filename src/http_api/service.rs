@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{PATHS, Route};
-use super::{actions, events, jobs, pages, status};
+use super::{actions, events, jobs, metrics, pages, status};
 use crate::control::DaemonHandle;
 use crate::store::DaemonStore;
 
@@ -131,6 +131,7 @@ impl<S: DaemonStore> Api<S> {
             Route::JobPage { kind, id } => pages::job(kind, id, daemon).await,
             Route::Healthy => status::healthy(daemon).await,
             Route::Ready => status::ready(daemon).await,
+            Route::Metrics => metrics::metrics(request.headers(), daemon).await,
             Route::Status => status::status(daemon).await,
             Route::OpenApi => Ok(reply::of_type(
                 StatusCode::OK,

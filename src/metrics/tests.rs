@@ -32,7 +32,6 @@ fn scrape(job_gauges: Option<Vec<JobGauges>>) -> Scrape {
         },
         config: ConfigState {
             applied_wall_ms: 1_700_000_001_500,
-            last_reload_wall_ms: None,
             last_reload_succeeded: true,
         },
     }

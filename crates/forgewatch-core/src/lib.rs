@@ -22,6 +22,7 @@
 //! - [`job`] names jobs, their states and the outcomes of a watch.
 //! - [`measurements`] counts what forgewatch does, for operators.
 //! - [`limits`] holds the settings of watches.
+//! - [`reload_preview`] holds what a reload of the configuration would change.
 //! - [`reconcile`] compares the jobs of the configuration file with the list that was last applied.
 //! - [`wait`] decides what a client that waits for jobs of a daemon still waits for.
 //! - [`sanitize`] neutralizes text of servers.
@@ -43,6 +44,7 @@ pub mod measurements;
 pub mod poll_log;
 pub mod rate_limiter;
 pub mod reconcile;
+pub mod reload_preview;
 pub mod retry;
 pub mod rng;
 pub mod sanitize;

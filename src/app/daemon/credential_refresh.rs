@@ -32,6 +32,11 @@ impl RefreshingClient {
         }
     }
 
+    pub(super) fn has_same_credentials(&self, other: &Self) -> bool {
+        let (client, other) = (self.client.borrow(), other.client.borrow());
+        client.has_same_credentials(&other)
+    }
+
     /// Keeps the old credentials if new ones cannot be read.
     fn reload_credentials(&self) {
         let found = credentials::find(self.credentials_file.as_deref(), &self.env)

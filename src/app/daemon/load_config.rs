@@ -15,18 +15,16 @@ use crate::store::SqliteStore;
 
 pub(super) type SqliteDaemon = Daemon<RefreshingClient, SqliteStore, SystemClock, Actions>;
 
+pub(super) struct LoadedConfig {
+    pub(super) settings: Settings,
+    pub(super) daemon: DaemonConfig<RefreshingClient, Actions>,
+    pub(super) output: OutputFormat,
+    /// The configuration file.
+    pub(super) source: Option<PathBuf>,
+}
+
 /// Reads the configuration and the files that it names. The error has one line per error.
-pub(super) fn load_config(
-    command_line: &CommandLine,
-    env: &Env,
-) -> Result<
-    (
-        Settings,
-        DaemonConfig<RefreshingClient, Actions>,
-        OutputFormat,
-    ),
-    String,
-> {
+pub(super) fn load_config(command_line: &CommandLine, env: &Env) -> Result<LoadedConfig, String> {
     let Prepared { loaded, client, .. } = prepare(config::load_daemon(command_line, env), env)?;
     let mut settings = loaded.settings;
     let socket = absolute(&settings.control.socket)?;
@@ -51,7 +49,12 @@ pub(super) fn load_config(
         executor,
         retain: settings.state.retain,
     };
-    Ok((settings, daemon_config, loaded.output))
+    Ok(LoadedConfig {
+        settings,
+        daemon: daemon_config,
+        output: loaded.output,
+        source: loaded.source,
+    })
 }
 
 /// Who may use the HTTP API.

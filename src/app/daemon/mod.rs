@@ -24,7 +24,7 @@ use crate::config::{CommandLine, Env};
 use crate::os::signals::{Signal, Signals};
 use crate::os::{self, notify};
 use crate::report::StreamInfo;
-use load_config::load_config;
+use load_config::{LoadedConfig, load_config};
 use service::Service;
 
 /// The length of one extension of the service manager's time limit.
@@ -32,8 +32,12 @@ const EXTENSION: Duration = Duration::from_secs(10);
 
 /// Watches until a signal arrives.
 pub(super) fn run(command_line: CommandLine, env: &Env) -> Result<(), CommandError> {
-    let (settings, daemon_config, output) =
-        load_config(&command_line, env).map_err(CommandError::usage)?;
+    let LoadedConfig {
+        settings,
+        daemon: daemon_config,
+        output,
+        ..
+    } = load_config(&command_line, env).map_err(CommandError::usage)?;
     os::protect_memory();
     let report = start_report(output, StreamInfo::auto_daemon, env)?;
     let ended = block_on(async {

@@ -52,6 +52,8 @@ pub(super) struct Service {
     output: EventOutput,
     removals: PendingRemovals,
     last_reload: Option<ReloadReport>,
+    /// When the configuration in use was applied, Unix milliseconds.
+    applied_at_ms: i64,
     /// The status line as the service manager has it.
     status: String,
     status_is_stale: bool,
@@ -113,6 +115,7 @@ impl Service {
             output: EventOutput::new(report, clock),
             removals: PendingRemovals::default(),
             last_reload: None,
+            applied_at_ms: clock.now().wall_ms,
             status: String::new(),
             status_is_stale: false,
         })
@@ -220,10 +223,12 @@ impl Service {
     async fn reload(&mut self) -> Result<(), Vec<String>> {
         notify::reloading();
         let result = self.apply_config().await;
-        self.last_reload = Some(ReloadReport {
-            at_ms: SystemClock::start().now().wall_ms,
-            errors: result.as_ref().err().cloned().unwrap_or_default(),
-        });
+        let at_ms = SystemClock::start().now().wall_ms;
+        if result.is_ok() {
+            self.applied_at_ms = at_ms;
+        }
+        let errors = result.as_ref().err().cloned().unwrap_or_default();
+        self.last_reload = Some(ReloadReport { at_ms, errors });
         self.status = self.daemon.summary().to_string();
         notify::ready(&self.status);
         result
@@ -231,8 +236,8 @@ impl Service {
 
     async fn apply_config(&mut self) -> Result<(), Vec<String>> {
         let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let (settings, daemon_config, _) =
-            load_config(&self.command_line, &self.env).map_err(lines)?;
+        let loaded = load_config(&self.command_line, &self.env).map_err(lines)?;
+        let (settings, daemon_config) = (loaded.settings, loaded.daemon);
         let restart = config::needs_restart(&self.settings, &settings);
         if !restart.is_empty() {
             return Err(restart);

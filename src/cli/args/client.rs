@@ -57,6 +57,13 @@ On a terminal, prints a line per event, otherwise a JSON record: an offset and t
 
 Exit status: 0 on success, 1 on failure or if the daemon stops, 2 for a usage error.";
 
+pub(in crate::cli) const STATUS_EXAMPLES: &str = "\
+Examples:
+  forgewatch status
+  forgewatch status --json | jq .deliveries.failed
+
+Exit status: 0 if a daemon responded, whatever it reports; 1 on failure, 2 for a usage error.";
+
 pub(in crate::cli) const RELOAD_EXAMPLES: &str = "\
 Exit status: 0 on success, 1 if the file has an error or on failure, 2 for a usage error.";
 
@@ -231,6 +238,15 @@ pub struct EventsArgs {
 pub enum SinceArg {
     Offset(u64),
     Ago(Duration),
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Print as a JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
 }
 
 #[derive(Args, Debug)]

@@ -16,7 +16,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use client::{AddArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs};
+use client::{
+    AddArgs, DaemonArgs, EventsArgs, HooksArgs, ListArgs, ReloadArgs, RemoveArgs, ShowArgs,
+    StatusArgs,
+};
 pub use shared::{ConfigArgs, JobArgs, LabelArgs, OutputArgs};
 pub use wait::WaitArgs;
 pub use watch::WatchArgs;
@@ -68,6 +71,9 @@ pub enum Command {
     /// Ends their watches with job.removed. The jobs themselves continue.
     #[command(after_help = client::REMOVE_EXAMPLES)]
     Remove(RemoveArgs),
+    /// Show the state of the daemon, the API, jobs and deliveries
+    #[command(after_help = client::STATUS_EXAMPLES)]
+    Status(StatusArgs),
     /// List watched jobs
     #[command(after_help = client::LIST_EXAMPLES)]
     List(ListArgs),
@@ -130,7 +136,15 @@ Examples:
   forgewatch simulate --listen 127.0.0.1:0 --script nightly.toml";
 
 const CHECK_EXAMPLES: &str = "\
-Exit status: 0 if everything is valid, 1 if the request to the API failed (--online), 2 otherwise.";
+Examples:
+  forgewatch check --online
+  forgewatch check --diff && forgewatch reload
+
+--diff compares the configuration in use with the daemon's file, and prints a line per change: +
+is added, - is removed, ~ is changed. Values that may be secret are not shown.
+
+Exit status: 0 if everything is valid, with or without changes; 1 if the request to the API failed
+(--online), if no daemon runs or a change needs a restart (--diff); 2 otherwise.";
 
 const STATE_EXAMPLES: &str = "\
 Examples:
@@ -168,8 +182,11 @@ pub struct CheckArgs {
     /// Also send one request to the API
     #[arg(long)]
     pub online: bool,
+    /// Show what a reload of the running daemon would change
+    #[arg(long, conflicts_with = "online")]
+    pub diff: bool,
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub daemon: DaemonArgs,
 }
 
 #[derive(Args, Debug)]

@@ -2,11 +2,13 @@
 //!
 //! Each sends a request and prints the response: sanitized for people, or as received with `--json`.
 
+pub(super) mod diff;
 pub(super) mod events;
 pub(super) mod hooks;
 pub(super) mod jobs;
 pub(super) mod list;
 pub(super) mod show;
+pub(super) mod status;
 mod table;
 pub(super) mod wait;
 
@@ -118,8 +120,12 @@ impl DaemonClient {
 
 /// The errors of the daemon, sanitized because they can quote a file.
 fn rejected(errors: &[String]) -> CommandError {
+    rejected_as(CommandError::failed, errors)
+}
+
+fn rejected_as(error: impl Fn(String) -> CommandError, errors: &[String]) -> CommandError {
     let errors: Vec<String> = errors.iter().map(|error| sanitized(error, LIMIT)).collect();
-    CommandError::failed(errors.join("\n"))
+    error(errors.join("\n"))
 }
 
 /// Prints to standard output. Ok(false) if it is closed, which is not an error.

@@ -74,6 +74,8 @@ fn requests_have_their_documented_form() {
         Request::Reload,
         Request::Status,
         Request::LastEnded { limit: 100 },
+        Request::Metrics { open_metrics: true },
+        Request::PreviewReload,
         Request::ListDeliveries,
         Request::RetryDelivery {
             delivery: "a5-1/chat".to_owned(),
@@ -98,6 +100,8 @@ fn requests_have_their_documented_form() {
     "reload"
     "status"
     {"last_ended":{"limit":100}}
+    {"metrics":{"open_metrics":true}}
+    "preview_reload"
     "list_deliveries"
     {"retry_delivery":{"delivery":"a5-1/chat"}}
     {"test_hook":{"hook":"chat","event_type":"job.failed","job":null}}

@@ -5,6 +5,7 @@
 mod calibration;
 mod chain;
 mod clients;
+mod diff;
 mod disk;
 mod evidence;
 mod failed_deliveries;
@@ -19,6 +20,7 @@ mod ordinary_user;
 mod reload;
 mod schemas;
 mod secrets;
+mod status;
 mod waiting;
 mod webhook_file;
 

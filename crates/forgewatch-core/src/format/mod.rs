@@ -100,6 +100,14 @@ impl Format {
         })
     }
 
+    /// The user's own template.
+    pub fn source(&self) -> Option<String> {
+        match self {
+            Self::Template(template) => template.source(),
+            _ => None,
+        }
+    }
+
     /// The name that users write.
     pub fn name(&self) -> &'static str {
         match self {

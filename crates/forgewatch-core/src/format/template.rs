@@ -87,6 +87,11 @@ impl Template {
         Ok(template)
     }
 
+    pub(super) fn source(&self) -> Option<String> {
+        let template = self.0.get_template(NAME).ok()?;
+        Some(template.source().to_owned())
+    }
+
     fn check_names(&self) -> Result<(), TemplateError> {
         let template = self.0.get_template(NAME)?;
         let globals = self.0.globals().map(|(name, _)| name);

@@ -315,8 +315,6 @@ pub struct JobGauges {
 pub struct ConfigState {
     /// When it was applied, Unix milliseconds.
     pub applied_wall_ms: i64,
-    /// When the last reload ended, Unix milliseconds; None without a reload.
-    pub last_reload_wall_ms: Option<i64>,
     /// Whether the last reload was applied; true without a reload.
     pub last_reload_succeeded: bool,
 }

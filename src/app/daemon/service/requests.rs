@@ -2,17 +2,22 @@
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
+use super::super::load_config::{LoadedConfig, load_config};
 use super::super::removals::PendingRemoval;
 use super::super::responses::{self, respond};
 use super::super::status::status;
 use super::Service;
 use crate::app::new_watch_id;
+use crate::config;
 use crate::control::PendingRequest;
-use crate::control::protocol::{Request, RequestErrorKind, Response};
+use crate::control::protocol::{ReloadReport, Request, RequestErrorKind, Response};
 use crate::engine::{Clock, SystemClock};
+use crate::metrics::{Scrape, TextFormat};
 use forgewatch_core::delivery::{HookTestReport, HookTestRequest};
+use forgewatch_core::measurements::ConfigState;
+use forgewatch_core::reload_preview::{KeyChange, ReloadPreview};
 
 impl Service {
     pub(super) async fn handle(&mut self, pending: PendingRequest) {
@@ -54,6 +59,10 @@ impl Service {
                 let measured = daemon.measurements(false);
                 status(&measured, daemon.obstacle(), instance, last_reload)
             }
+            Request::Metrics { open_metrics } => {
+                return encode_in_background(self.scrape(), open_metrics, respond_to);
+            }
+            Request::PreviewReload => self.preview_reload(),
             Request::Show { job } => respond(daemon.show(job).await, responses::job),
             Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),
             Request::RetryDelivery { delivery } => {
@@ -81,6 +90,48 @@ impl Service {
         let _ = respond_to.send(response);
     }
 
+    fn scrape(&self) -> Scrape {
+        let is_applied = |reload: &ReloadReport| reload.errors.is_empty();
+        Scrape {
+            measured: self.daemon.measurements(self.settings.http.job_metrics),
+            config: ConfigState {
+                applied_wall_ms: self.applied_at_ms,
+                last_reload_succeeded: self.last_reload.as_ref().is_none_or(is_applied),
+            },
+        }
+    }
+
+    /// Reads the file as a reload would, and changes nothing.
+    fn preview_reload(&self) -> Response {
+        let LoadedConfig {
+            settings,
+            daemon,
+            source,
+            ..
+        } = match load_config(&self.command_line, &self.env) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                return Response::Error {
+                    messages: errors.lines().map(str::to_owned).collect(),
+                    kind: RequestErrorKind::Invalid,
+                };
+            }
+        };
+        let jobs = self.daemon.reconcile(&settings.jobs);
+        let mut keys = config::changed_keys(&self.settings, &settings);
+        if !daemon.api.has_same_credentials(self.daemon.api()) {
+            keys.push(KeyChange::secret("credentials"));
+        }
+        Response::ReloadPreview(Box::new(ReloadPreview {
+            file: source.map(|path| path.display().to_string()),
+            keys,
+            watched: jobs.watch,
+            removed: jobs.remove,
+            hooks: config::changed_hooks(&self.settings, &settings),
+            needs_restart: config::needs_restart(&self.settings, &settings),
+        }))
+    }
+
     fn test_hook(
         &self,
         request: &HookTestRequest,
@@ -91,6 +142,22 @@ impl Service {
         self.actions
             .test(&self.settings.hooks, request, watch, now, origin)
     }
+}
+
+/// With metrics of each job, the text can take milliseconds.
+fn encode_in_background(scrape: Scrape, open_metrics: bool, respond_to: oneshot::Sender<Response>) {
+    let format = if open_metrics {
+        TextFormat::OpenMetrics
+    } else {
+        TextFormat::Prometheus
+    };
+    spawn_blocking(move || {
+        let response = match scrape.into_text(format) {
+            Ok(text) => Response::Metrics { text },
+            Err(error) => Response::error_of(RequestErrorKind::Failed, error.to_string()),
+        };
+        let _ = respond_to.send(response);
+    });
 }
 
 /// The test ends early when its client has gone.

@@ -4,6 +4,7 @@ mod config;
 mod documents;
 mod events;
 mod hostile;
+mod metrics;
 mod reads;
 mod remote;
 mod writes;
