@@ -168,18 +168,17 @@ fn with_allow_remote_only_probes_need_no_token() {
     for path in ["/-/healthy", "/-/ready"] {
         fixture.get(path).expect(200);
     }
-    for path in [
-        "/api/v1/jobs",
-        "/api/v1/status",
-        "/api/v1/openapi.json",
-        "/",
-        "/nowhere",
+    let bearer_challenge = "bearer realm=\"forgewatch\"";
+    for (path, challenge) in [
+        ("/api/v1/jobs", bearer_challenge),
+        ("/api/v1/status", bearer_challenge),
+        ("/api/v1/openapi.json", bearer_challenge),
+        // A browser prompts for a password.
+        ("/", "basic realm=\"forgewatch\", charset=\"utf-8\""),
+        ("/nowhere", bearer_challenge),
     ] {
         let response = fixture.get(path).expect(401);
-        assert_eq!(
-            response.header("www-authenticate"),
-            Some("bearer realm=\"forgewatch\"")
-        );
+        assert_eq!(response.header("www-authenticate"), Some(challenge));
         let wrong = fixture
             .request("GET", path, &bearer(&"0".repeat(32)), "")
             .expect(401);
