@@ -15,7 +15,7 @@ fn the_shipped_scripts_can_be_served_and_list_their_outcomes() {
             .collect::<Vec<_>>()
     };
     let demo = Script::demo().unwrap();
-    assert_eq!(demo.jobs().len(), 6);
+    assert_eq!(demo.jobs().len(), 7);
     assert_eq!(
         outcomes(&demo)
             .iter()
@@ -31,6 +31,7 @@ fn the_shipped_scripts_can_be_served_and_list_their_outcomes() {
     diff/1234  completes after 17s
     diff/1235  fails after 11s
     diff/1236  completes after 15s
+    version/5  completes after 13s
     diff/1237  is squashed after 12s
     ");
     for script in [demo, example] {
