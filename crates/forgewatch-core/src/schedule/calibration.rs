@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::coverage::{Levels, Misses};
 use super::durations::Durations;
+use super::error_stats::{ErrorStats, ErrorSums};
+use super::lifetime::Lifetime;
 use crate::job::JobKind;
 
 /// Where an estimate of the time left comes from.
@@ -37,98 +39,8 @@ pub(super) const SOURCES: usize = EstimateSource::ALL.len();
 /// How many images have durations of their own.
 const MAX_IMAGES: usize = 64;
 
-/// The maximum weight of the past: about the last sixty jobs count.
-const MAX_WEIGHT: f32 = 60.0;
-/// The least standard deviation of an estimate is 2 %.
-const MIN_VARIANCE: f32 = 0.02 * 0.02;
-/// Errors are capped at a factor of twenty (ln).
-const MAX_ERROR: f32 = 3.0;
-
 /// The scale of a logistic distribution with standard deviation 1: sqrt(3) / pi.
 const LOGISTIC_SCALE: f32 = 0.551_33;
-
-/// A running mean and variance with slow decay. Always finite and within bounds, even if the stored form was not.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "SavedErrorStats")]
-pub(super) struct ErrorStats {
-    n: f32,
-    mean: f32,
-    var: f32,
-}
-
-/// The stored form, which may be damaged.
-#[derive(Deserialize)]
-struct SavedErrorStats {
-    n: f32,
-    mean: f32,
-    var: f32,
-}
-
-impl From<SavedErrorStats> for ErrorStats {
-    fn from(saved: SavedErrorStats) -> Self {
-        if !(saved.n.is_finite() && saved.mean.is_finite() && saved.var.is_finite()) {
-            return Self::new(0.0, 1.0);
-        }
-        Self {
-            n: saved.n.clamp(2.0, MAX_WEIGHT),
-            mean: saved.mean.clamp(-20.0, 20.0),
-            var: saved.var.clamp(MIN_VARIANCE, MAX_ERROR * MAX_ERROR),
-        }
-    }
-}
-
-impl ErrorStats {
-    /// A prior with the weight of two jobs.
-    const fn new(mean: f32, sigma: f32) -> Self {
-        Self {
-            n: 2.0,
-            mean,
-            var: sigma * sigma,
-        }
-    }
-
-    pub(super) fn mean(&self) -> f32 {
-        self.mean
-    }
-
-    /// The variance, never zero.
-    pub(super) fn var(&self) -> f32 {
-        self.var.max(MIN_VARIANCE)
-    }
-
-    /// Adds one job's mean and mean square with a weight of up to 1 (T. Finch, "Incremental calculation of weighted
-    /// mean and variance", 2009).
-    fn add(&mut self, mean: f32, square: f32, weight: f32) {
-        self.n = (self.n + weight).min(MAX_WEIGHT);
-        let share = weight / self.n;
-        let off = mean - self.mean;
-        let within = (square - mean * mean).max(0.0);
-        self.mean += share * off;
-        self.var += share * (off * (mean - self.mean) + within - self.var);
-        self.var = self.var.clamp(MIN_VARIANCE, MAX_ERROR * MAX_ERROR);
-    }
-}
-
-/// The sums of one job's errors of one source.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct ErrorSums {
-    weight: f32,
-    sum: f32,
-    squares: f32,
-}
-
-impl ErrorSums {
-    /// Adds an error (ln true / predicted), measured with the variance `noise`: the more noise, the less weight.
-    pub(super) fn add(&mut self, error: f32, noise: f32) {
-        /// The variance of an average error: about a third, either way.
-        const AVERAGE: f32 = 0.1;
-        let error = error.clamp(-MAX_ERROR, MAX_ERROR);
-        let weight = AVERAGE / (AVERAGE + noise);
-        self.weight += weight;
-        self.sum += weight * error;
-        self.squares += weight * (error * error - noise).max(0.0);
-    }
-}
 
 /// What one job that ended adds to the calibration of its kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -264,10 +176,7 @@ impl KindCalibration {
 
     pub(super) fn update_with(&mut self, image: Option<&str>, update: &CalibrationUpdate) {
         for (stats, sums) in self.errors.iter_mut().zip(&update.errors) {
-            if sums.weight > 0.0 {
-                let (mean, square) = (sums.sum / sums.weight, sums.squares / sums.weight);
-                stats.add(mean, square, sums.weight.min(1.0));
-            }
+            stats.add_job(sums);
         }
         if let Some(met) = update.eta_met {
             self.eta_met.add(met, met * met, 1.0);
@@ -289,39 +198,6 @@ impl KindCalibration {
             self.lifetimes = self.lifetimes.saturating_add(1);
             self.lifetime.add(lifetime, lifetime * lifetime, 1.0);
         }
-    }
-}
-
-/// A log-logistic lifetime.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lifetime {
-    /// ln of the median in seconds.
-    pub mu: f32,
-    pub scale: f32,
-}
-
-impl Lifetime {
-    /// The odds that a job ends before this age; its survival function is 1 / (1 + odds).
-    pub(super) fn odds(self, age: f32) -> f32 {
-        ((age.max(1e-3).ln() - self.mu) / self.scale)
-            .clamp(-60.0, 60.0)
-            .exp()
-    }
-
-    /// The age that the share `survival` of the jobs running at `odds` reaches.
-    pub(super) fn age_at(self, odds: f32, survival: f32) -> f32 {
-        (self.mu + self.scale * ((1.0 + odds) / survival - 1.0).ln())
-            .min(20.0)
-            .exp()
-    }
-
-    /// The time left of a job of this age: ln median and variance, by the quartiles.
-    pub(super) fn time_left(self, age: f32) -> (f32, f32) {
-        let odds = self.odds(age);
-        let left = |survival: f32| (self.age_at(odds, survival) - age).max(0.5);
-        // The quartiles of a normal distribution are 1.35 standard deviations apart.
-        let sigma = (left(0.25) / left(0.75)).ln() / 1.35;
-        (left(0.5).ln(), (sigma * sigma).max(1e-3))
     }
 }
 
@@ -365,6 +241,7 @@ impl Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::error_stats::{MAX_ERROR, MAX_WEIGHT};
 
     fn calibrated(errors: &[f32]) -> KindCalibration {
         let mut calibration = KindCalibration::default();

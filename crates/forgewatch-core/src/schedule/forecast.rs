@@ -7,8 +7,9 @@
 //! and updated by Bayes' rule with the likelihood of the window under the other estimates.
 
 use super::ForecastBasis;
-use super::calibration::{EstimateSource, KindCalibration, Lifetime, SOURCES};
+use super::calibration::{EstimateSource, KindCalibration, SOURCES};
 use super::history::{History, Sample};
+use super::lifetime::Lifetime;
 
 /// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
 const SAME_ETA: f32 = 1.5;

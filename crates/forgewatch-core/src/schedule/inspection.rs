@@ -232,7 +232,7 @@ fn ln(x: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::schedule::Policy;
-    use crate::schedule::calibration::Lifetime;
+    use crate::schedule::lifetime::Lifetime;
     use std::time::Duration;
 
     fn settings() -> ScheduleSettings {

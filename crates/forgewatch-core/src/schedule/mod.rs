@@ -7,7 +7,8 @@
 //! that does; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
 //! `history` keeps a few samples; `forecast` turns them into a distribution of the time left; `inspection` finds the
-//! wait with the least cost; `calibration` learns from jobs that ended, and `server_calibration` keeps servers apart;
+//! wait with the least cost; `calibration` learns from jobs that ended, with `error_stats` and `lifetime` as its parts, and
+//! `server_calibration` keeps servers apart;
 //! `server_clock` finds the clock that the server's times refer to; `estimate` is the range that people see, `coverage`
 //! how often it holds, and `durations` what is unusual. This file puts it all together. `docs/schedule.md` has figures.
 //! All of it is pure: the same input gives the same schedule.
@@ -15,10 +16,12 @@
 mod calibration;
 mod coverage;
 mod durations;
+mod error_stats;
 mod estimate;
 mod forecast;
 mod history;
 mod inspection;
+mod lifetime;
 mod server_calibration;
 mod server_clock;
 #[cfg(test)]
