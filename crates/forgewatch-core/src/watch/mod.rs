@@ -5,15 +5,7 @@
 //! the old watch, as if the step had not happened. A watch that ended is dropped, so no event follows an end.
 
 #[cfg(any(test, feature = "test-fixtures"))]
-#[allow(
-    missing_docs,
-    clippy::missing_panics_doc,
-    clippy::return_self_not_must_use,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "fixtures of tests"
-)]
+#[allow(missing_docs, reason = "fixtures of tests")]
 pub mod fixtures;
 mod inputs;
 mod on_error;

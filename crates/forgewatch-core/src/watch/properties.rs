@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::fixtures::{EPOCH_S, Scenario, error, limits, suspended};
+use super::fixtures::{EPOCH_S, error, limits, suspended};
+use super::tests::scenario::Scenario;
 use super::{FreshStatus, Input, Next, Watch};
 use crate::event::{Event, EventType};
 use crate::job::JobState;

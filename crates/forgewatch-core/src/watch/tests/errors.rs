@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::scenario::Scenario;
 use crate::event::EventType;
 use crate::job::Outcome;
 use crate::verdict::{ErrorKind, PollError};
-use crate::watch::fixtures::{Scenario, error, suspended};
+use crate::watch::fixtures::{error, suspended};
 use crate::watch::{Input, Next};
 
 #[test]

@@ -1,9 +1,10 @@
 //! Saving and loading of watches.
 
+use super::scenario::Scenario;
 use crate::job::Outcome;
 use crate::time::Moment;
 use crate::verdict::ErrorKind;
-use crate::watch::fixtures::{Scenario, error, limits, suspended};
+use crate::watch::fixtures::{error, limits, suspended};
 use crate::watch::{Input, Watch, outcome_of};
 
 const DAY_MS: i64 = 86_400_000;
