@@ -21,7 +21,10 @@ pub fn event(seq: u32, kind: &str) -> Event {
         },
         kind,
         wall_ms: 1_767_323_045_678,
-        job: (kind != EventType::HookFailed).then(|| "diff/1234".parse().unwrap()),
+        job: "diff/1234"
+            .parse()
+            .ok()
+            .filter(|_| kind != EventType::HookFailed),
         meta: None,
         fields: EventFields {
             state: Some(JobState::Running),

@@ -5,11 +5,6 @@
 //! order and the retries, with the deliveries of one hook in `hook_queue`.
 
 #[cfg(any(test, feature = "test-fixtures"))]
-#[allow(
-    clippy::missing_panics_doc,
-    clippy::unwrap_used,
-    reason = "fixtures of tests"
-)]
 pub mod fixtures;
 mod hook_queue;
 mod hook_test;
