@@ -38,6 +38,20 @@ impl Drop for LoadedDaemon {
     }
 }
 
+/// The first `ends` jobs end one after the other from `first` on; the rest run longer than the test.
+pub(crate) fn jobs(ends: u64, first: Duration, interval_ms: u64) -> String {
+    let first = u64::try_from(first.as_millis()).unwrap();
+    (1..=JOBS).fold(String::new(), |mut script, n| {
+        let ms = if n <= ends {
+            first + n * interval_ms
+        } else {
+            36_000_000
+        };
+        let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
+        script
+    })
+}
+
 /// Starts the daemon with all jobs and waits for [`WARM_UP`]. Also returns the number of its watchdog notifications.
 pub(crate) fn start(home: &Path, base_url: &str) -> (LoadedDaemon, Arc<AtomicUsize>) {
     let notices = UnixDatagram::bind(home.join("notify")).unwrap();

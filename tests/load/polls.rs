@@ -1,6 +1,5 @@
 //! 500 polls per second and 100 hooks per minute: polls are on time, memory stays, the watchdog is fed.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::thread;
 
 use forgewatch_sim::{LoggedRequest, Script, Server};
 
-use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, WATCHDOG, gaps, start};
+use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, WATCHDOG, gaps, jobs, start};
 use crate::load;
 
 /// Between the ends of two jobs, each of which runs a hook.
@@ -22,7 +21,8 @@ const MAX_P99_MS: u64 = 250;
 fn ten_thousand_jobs_are_polled_on_time_in_little_memory() {
     let Some(load) = load() else { return };
     let ends = u64::try_from(load.as_millis()).unwrap() / END_INTERVAL_MS;
-    let server = Server::start(Script::parse(&jobs(ends)).unwrap()).unwrap();
+    let server =
+        Server::start(Script::parse(&jobs(ends, WARM_UP, END_INTERVAL_MS)).unwrap()).unwrap();
     let home = tempfile::tempdir().unwrap();
     let (daemon, alive) = start(home.path(), &server.base_url());
     let from = server.log().len();
@@ -72,20 +72,6 @@ fn ten_thousand_jobs_are_polled_on_time_in_little_memory() {
         share(after.store - before.store) < 50.0,
         "the store is the limit"
     );
-}
-
-/// The first `ends` jobs end one after the other from the end of the warm-up on; the rest run longer than the test.
-fn jobs(ends: u64) -> String {
-    (1..=JOBS).fold(String::new(), |mut script, n| {
-        let warm = u64::try_from(WARM_UP.as_millis()).unwrap();
-        let ms = if n <= ends {
-            warm + n * END_INTERVAL_MS
-        } else {
-            36_000_000
-        };
-        let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
-        script
-    })
 }
 
 fn delivered(home: &Path) -> usize {

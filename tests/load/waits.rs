@@ -1,21 +1,20 @@
 //! Many `wait`s on a daemon with many jobs.
 
-use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use forgewatch_sim::{Script, Server};
 use serde_json::Value;
 
-use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, gaps, start};
+use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, gaps, jobs, start};
 use crate::load;
 
 const WAITS: u64 = 200;
 /// From the start of the daemon until the first of the waited jobs ends, besides the warm-up: all waits are connected.
-const CONNECT_MS: u64 = 60_000;
+const CONNECT: Duration = Duration::from_mins(1);
 /// Between the ends of two jobs.
 const END_INTERVAL_MS: u64 = 200;
 const MAX_DELAY_MS: u128 = 50;
@@ -26,7 +25,9 @@ fn two_hundred_waits_end_with_their_jobs_and_cost_the_daemon_little() {
     if load().is_none() {
         return;
     }
-    let server = Server::start(Script::parse(&jobs()).unwrap()).unwrap();
+    let server =
+        Server::start(Script::parse(&jobs(WAITS, WARM_UP + CONNECT, END_INTERVAL_MS)).unwrap())
+            .unwrap();
     let home = tempfile::tempdir().unwrap();
     let (daemon, _) = start(home.path(), &server.base_url());
     let before = Usage::of(&daemon).rss_kib;
@@ -52,20 +53,6 @@ fn two_hundred_waits_end_with_their_jobs_and_cost_the_daemon_little() {
     // A wait has neither address nor credentials of the API, and makes the daemon poll no job sooner.
     let soonest = gaps(&server.log(), 0).into_iter().min().unwrap();
     assert!(soonest >= INTERVAL_MS, "polled again after {soonest} ms");
-}
-
-/// The first jobs end one after the other; the rest run longer than the test.
-fn jobs() -> String {
-    (1..=JOBS).fold(String::new(), |mut script, n| {
-        let first = u64::try_from(WARM_UP.as_millis()).unwrap() + CONNECT_MS;
-        let ms = if n <= WAITS {
-            first + n * END_INTERVAL_MS
-        } else {
-            36_000_000
-        };
-        let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
-        script
-    })
 }
 
 struct Wait {
