@@ -4,6 +4,8 @@ use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use super::{HttpFixture, TOKEN, bearer};
 
 #[test]
@@ -189,4 +191,10 @@ fn with_allow_remote_only_probes_need_no_token() {
     }
     fixture.send("GET", "/api/v1/jobs", "").expect(200);
     fixture.send("GET", "/nowhere", "").expect(404);
+    // A browser sends the password with requests of other sites, too, so it changes nothing.
+    let password = BASE64_STANDARD.encode(format!("ann:{TOKEN}"));
+    let password = format!("Authorization: Basic {password}\r\n");
+    fixture.request("GET", "/", &password, "").expect(200);
+    let reload = fixture.request("POST", "/api/v1/reload", &password, "");
+    reload.expect(401);
 }
