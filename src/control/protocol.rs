@@ -15,7 +15,7 @@ mod jobs;
 pub mod record;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,9 @@ use super::problem::Problem;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::status::report;
-use super::status_page::{CONTENT_SECURITY_POLICY, Filter, ListPage, RenderError, job_page, rows};
+use super::status_page::{
+    CONTENT_SECURITY_POLICY, Filter, Health, ListPage, RenderError, job_page, rows,
+};
 use crate::control::DaemonHandle;
 use crate::control::protocol::{
     ApiState, JobPage, JobSummary, ListRequest, Request, Response, StatusReport,
@@ -22,6 +24,8 @@ use forgewatch_core::job::JobRef;
 use forgewatch_core::time::{rfc3339_ms, span_in_seconds};
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// How many rows one request may name: the script requests no more.
+const MAX_ROWS: usize = 100;
 /// How many ended jobs the list has.
 const LAST_ENDED: usize = 100;
 /// How many of them are shown with their error.
@@ -38,6 +42,10 @@ pub(super) async fn list<S: DaemonStore>(
     if let Some(names) = query.one("rows")? {
         let jobs: Result<Vec<JobRef>, _> = names.split(',').map(str::parse).collect();
         let jobs = jobs.map_err(|what| Problem::parameter("rows", what))?;
+        if jobs.len() > MAX_ROWS {
+            let what = format!("expected up to {MAX_ROWS} jobs, found {}", jobs.len());
+            return Err(Problem::parameter("rows", what));
+        }
         let request = ListRequest {
             all: true,
             jobs,
@@ -78,7 +86,7 @@ pub(super) async fn list<S: DaemonStore>(
         ended,
         deliveries,
         omitted,
-        api: health(&status),
+        health: health(&status),
         now_ms: now_ms(&status),
     };
     html(page.render(&filter))
@@ -145,31 +153,37 @@ async fn failures<S: DaemonStore>(
     Ok(failures)
 }
 
-/// What hinders the daemon in a sentence, or when it polled last; and whether it is hindered.
-fn health(status: &StatusReport) -> (String, bool) {
-    if let Some(error) = &status.store.error_message {
-        return (format!("The state cannot be written: {error}"), true);
-    }
-    let because = |what: &str| match &status.api.error_message {
-        Some(error) => format!("{what}: {error}"),
-        None => format!("{what}."),
+/// What hinders the daemon, or when it polled last.
+fn health(status: &StatusReport) -> Health {
+    let bad = |what: &str, error: Option<&String>| Health {
+        text: match error {
+            Some(error) => format!("{what}: {error}"),
+            None => format!("{what}."),
+        },
+        is_bad: true,
     };
-    match (status.api.state, status.api.last_success_at_ms) {
+    let good = |text| Health {
+        text,
+        is_bad: false,
+    };
+    let (store_error, api) = (&status.store.error_message, &status.api);
+    let api_error = api.error_message.as_ref();
+    match (api.state, api.last_success_at_ms) {
+        _ if store_error.is_some() => bad("The state cannot be written", store_error.as_ref()),
         (ApiState::Paused, _) => {
-            let until = status.api.paused_until_ms.map(rfc3339_ms);
+            let until = api.paused_until_ms.map(rfc3339_ms);
             let until = until.map(|at| format!(" until {at}")).unwrap_or_default();
-            (because(&format!("The API requested a pause{until}")), true)
+            bad(&format!("The API requested a pause{until}"), api_error)
         }
-        (ApiState::Unavailable, _) => (because("The API is unavailable"), true),
+        (ApiState::Unavailable, _) => bad("The API is unavailable", api_error),
         (ApiState::Available, Some(at)) => {
             let ago = now_ms(status).saturating_sub(at).max(0).unsigned_abs();
             let ago = span_in_seconds(ago);
-            (
-                format!("The API is available; the last poll was {ago} ago."),
-                false,
-            )
+            good(format!(
+                "The API is available; the last poll was {ago} ago."
+            ))
         }
-        (ApiState::Available, None) => ("No job has been polled yet.".to_owned(), false),
+        (ApiState::Available, None) => good("No job has been polled yet.".to_owned()),
     }
 }
 

@@ -14,7 +14,7 @@ fn record() -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
 }
 
-fn summary() -> JobSummary {
+pub(crate) fn summary() -> JobSummary {
     JobSummary {
         job: "diff/1234".parse().unwrap(),
         watch: "a5".repeat(16),

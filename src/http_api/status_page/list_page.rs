@@ -59,6 +59,13 @@ impl Filter {
     }
 }
 
+/// Whether the daemon can do its work, in a sentence.
+#[derive(Debug, Default)]
+pub(in crate::http_api) struct Health {
+    pub(in crate::http_api) text: String,
+    pub(in crate::http_api) is_bad: bool,
+}
+
 /// What the page shows.
 #[derive(Debug, Default)]
 pub(in crate::http_api) struct ListPage {
@@ -72,8 +79,7 @@ pub(in crate::http_api) struct ListPage {
     /// Deliveries that are not finished, and how many more there are.
     pub(in crate::http_api) deliveries: Vec<DeliverySummary>,
     pub(in crate::http_api) omitted: usize,
-    /// The state of the API in a sentence, and whether it is bad.
-    pub(in crate::http_api) api: (String, bool),
+    pub(in crate::http_api) health: Health,
     pub(in crate::http_api) now_ms: i64,
 }
 
@@ -99,8 +105,8 @@ impl ListPage {
             job: None,
             instance: inert(&self.instance),
             version: env!("CARGO_PKG_VERSION"),
-            api: inert(&self.api.0),
-            api_is_bad: self.api.1,
+            health: inert(&self.health.text),
+            health_is_bad: self.health.is_bad,
             totals,
             caption: caption(shown.len(), passing.len()),
             states,
@@ -147,8 +153,8 @@ struct Values<'a> {
     job: Option<()>,
     instance: String,
     version: &'static str,
-    api: String,
-    api_is_bad: bool,
+    health: String,
+    health_is_bad: bool,
     totals: String,
     caption: String,
     states: BTreeSet<String>,

@@ -20,7 +20,7 @@ use forgewatch_core::sanitize::{LIMIT, sanitized};
 use forgewatch_core::time::span_in_seconds;
 
 pub(super) use job_page::job_page;
-pub(super) use list_page::{Filter, ListPage, rows};
+pub(super) use list_page::{Filter, Health, ListPage, rows};
 
 static SOURCE: &str = include_str!("status_page.html");
 const NAME: &str = "status_page.html";

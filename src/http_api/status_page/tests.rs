@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::control::protocol::tests::summary;
 use crate::control::protocol::{JobDetails, JobSummary};
 use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
 use forgewatch_core::time_left::TimeLeft;
@@ -12,9 +13,6 @@ const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'`--></script>{{ 7 * 7 }}\u
 fn job(name: &str) -> JobSummary {
     JobSummary {
         job: name.parse().unwrap(),
-        watch: "a5".repeat(16),
-        labels: BTreeMap::from([("build".to_owned(), "8812".to_owned())]),
-        state: Some("running".to_owned()),
         progress: Some(63),
         estimated_progress: Some(71),
         left: TimeLeft {
@@ -22,15 +20,8 @@ fn job(name: &str) -> JobSummary {
             estimate_low_ms: Some(240_000),
             estimate_high_ms: Some(700_000),
         },
-        next_poll_ms: Some(12_000),
-        requests: 7,
-        unreachable: false,
-        stalled: false,
-        error_message: None,
-        error_kind: None,
-        outcome: None,
         started_at_ms: Some(NOW - 600_000),
-        ended_at_ms: None,
+        ..summary()
     }
 }
 
@@ -49,7 +40,10 @@ fn page() -> ListPage {
         running: vec![job("update/77"), job("diff/1")],
         ended: vec![ended("diff/2", "failed"), ended("diff/3", "completed")],
         failures: BTreeMap::from([("diff/2".parse().unwrap(), "disk full".to_owned())]),
-        api: ("The API is reachable.".to_owned(), false),
+        health: Health {
+            text: "The API is reachable.".to_owned(),
+            is_bad: false,
+        },
         now_ms: NOW,
         ..ListPage::default()
     }
@@ -183,7 +177,10 @@ fn text_of_servers_and_users_is_never_markup() {
         ended: vec![ended("diff/2", HOSTILE)],
         failures: BTreeMap::from([("diff/2".parse().unwrap(), hostile())]),
         deliveries: vec![delivery],
-        api: (hostile(), true),
+        health: Health {
+            text: hostile(),
+            is_bad: true,
+        },
         ..page()
     };
     for html in [
