@@ -148,14 +148,15 @@ async fn ended<S: DaemonStore>(
 
 /// Waits for an event that passes; false if the daemon stops.
 async fn next_event<S: DaemonStore>(events: &mut EventStream<S>, filter: &EventFilter) -> bool {
-    while events.wait().await {
+    loop {
         match events.page().await {
             Ok(page) if page.iter().any(|event| event.passes(filter)) => return true,
-            Ok(_) => {}
-            Err(_) => return false,
+            // One commit can have more events than a page.
+            Ok(page) if !page.is_empty() => {}
+            Ok(_) if events.wait().await => {}
+            _ => return false,
         }
     }
-    false
 }
 
 #[derive(Deserialize)]
@@ -205,5 +206,50 @@ pub(super) async fn remove<S: DaemonStore>(
             format!("{job} is not watched"),
         )),
         other => Err(Problem::of_response(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgewatch_core::event::{Event, EventFields, EventId, WatchId};
+    use forgewatch_core::job::Outcome;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::control::RequestQueue;
+    use crate::store::{Commit, InMemoryStore, Store};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_behind_many_other_events_is_seen() {
+        let store = InMemoryStore::default();
+        let (requests, daemon) = RequestQueue::new(store.clone());
+        let mut stream = daemon.events(Since::Now).await.unwrap();
+        let ends: Vec<Event> = (1..=1_000)
+            .map(|id| Event {
+                id: EventId {
+                    watch: WatchId([7; 16]),
+                    seq: id,
+                },
+                kind: EventType::Ended(Outcome::Removed),
+                wall_ms: 0,
+                job: format!("diff/{id}").parse().ok(),
+                meta: None,
+                fields: EventFields::default(),
+            })
+            .collect();
+        let commit = Commit {
+            events: &ends,
+            ..Commit::default()
+        };
+        store.commit(commit).await.unwrap();
+        requests.notify_events();
+        let filter = EventFilter {
+            jobs: vec!["diff/1000".parse().unwrap()],
+            ..EventFilter::default()
+        };
+        let seen = timeout(MAX_WAIT, next_event(&mut stream, &filter)).await;
+        assert_eq!(seen, Ok(true));
+        drop(requests);
+        assert!(!next_event(&mut stream, &filter).await, "the daemon stops");
     }
 }
