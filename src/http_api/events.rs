@@ -23,8 +23,9 @@ use crate::control::protocol::record::with_offset;
 use crate::control::protocol::{EventFilter, Since};
 use crate::store::DaemonStore;
 use forgewatch_core::event::type_pattern;
+use forgewatch_core::job::JobRef;
 use forgewatch_core::time::millis;
-use forgewatch_core::user_input::quoted;
+use forgewatch_core::user_input::{parse_label, quoted};
 
 /// How often a comment shows that the connection works. Proxies close silent ones, most after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -40,11 +41,10 @@ pub(super) async fn stream<S: DaemonStore>(
     let names = ["since", "follow", "job", "label", "type"];
     let query = Query::parse(query, &names)?;
     let follow = query.switch("follow", true)?;
-    let types: Result<_, String> = query.all("type").map(type_pattern).collect();
     let filter = EventFilter {
-        jobs: query.read_all("job")?,
-        labels: query.labels()?,
-        types: types.map_err(|what| Problem::parameter("type", what))?,
+        jobs: query.read_all("job", str::parse::<JobRef>)?,
+        labels: query.read_all("label", parse_label)?,
+        types: query.read_all("type", type_pattern)?,
     };
     let default = if follow { Since::Now } else { Since::Beginning };
     let since = match last_event_id(headers)? {

@@ -22,7 +22,7 @@ use crate::control::protocol::{
 use crate::store::DaemonStore;
 use forgewatch_core::event::EventType;
 use forgewatch_core::job::{JobId, JobKind, JobRef};
-use forgewatch_core::user_input::quoted;
+use forgewatch_core::user_input::{parse_label, quoted};
 
 /// The longest page.
 const MAX_PAGE: usize = 500;
@@ -34,15 +34,7 @@ pub(super) async fn list<S: DaemonStore>(
     daemon: &DaemonHandle<S>,
 ) -> Result<Reply, Problem> {
     let query = Query::parse(query, &["job", "label", "state", "all", "limit", "after"])?;
-    let states: Vec<&str> = query.all("state").collect();
-    if let Some(state) = states
-        .iter()
-        .find(|state| !ACTIVE_STATES.contains(state) && !OUTCOMES.contains(state))
-    {
-        let known = [ACTIVE_STATES.as_slice(), &OUTCOMES].concat().join(", ");
-        let what = format!("unknown state {}; use one of {known}", quoted(state));
-        return Err(Problem::parameter("state", what));
-    }
+    let states: Vec<&str> = query.read_all("state", known_state)?;
     let limit = query.read("limit", |text| {
         let limit = text.parse().ok().filter(|n| (1..=MAX_PAGE).contains(n));
         limit.ok_or_else(|| {
@@ -54,8 +46,8 @@ pub(super) async fn list<S: DaemonStore>(
     let all = query.switch("all", false)? || states.iter().any(|state| OUTCOMES.contains(state));
     let list = ListRequest {
         all,
-        jobs: query.read_all("job")?,
-        labels: query.labels()?,
+        jobs: query.read_all("job", str::parse)?,
+        labels: query.read_all("label", parse_label)?,
         limit,
         after: query.one("after")?.map(str::to_owned),
     };
@@ -67,6 +59,15 @@ pub(super) async fn list<S: DaemonStore>(
         }
         other => Err(Problem::of_response(other)),
     }
+}
+
+fn known_state(text: &str) -> Result<&'static str, String> {
+    let known = [ACTIVE_STATES.as_slice(), &OUTCOMES].concat();
+    let found = known.iter().copied().find(|state| *state == text);
+    found.ok_or_else(|| {
+        let (text, known) = (quoted(text), known.join(", "));
+        format!("unknown state {text}; use one of {known}")
+    })
 }
 
 /// The job that a path names.

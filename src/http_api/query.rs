@@ -1,13 +1,11 @@
 //! The parameters of a query.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::str::FromStr;
 
 use url::form_urlencoded;
 
 use super::problem::Problem;
-use forgewatch_core::user_input::{nearest, quoted, validate_label};
+use forgewatch_core::user_input::{nearest, quoted};
 
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -50,8 +48,12 @@ impl Query {
     }
 
     /// Parses every value of a parameter.
-    pub(super) fn read_all<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Vec<T>, Problem> {
-        let parsed: Result<Vec<T>, T::Err> = self.all(name).map(str::parse).collect();
+    pub(super) fn read_all<T, E: Display, C: FromIterator<T>>(
+        &self,
+        name: &str,
+        parse: impl FnMut(&str) -> Result<T, E>,
+    ) -> Result<C, Problem> {
+        let parsed: Result<C, E> = self.all(name).map(parse).collect();
         parsed.map_err(|what| Problem::parameter(name, what))
     }
 
@@ -62,19 +64,6 @@ impl Query {
             _ => Err(format!("expected true or false, found {}", quoted(text))),
         };
         Ok(self.read(name, parse)?.unwrap_or(default))
-    }
-
-    /// The parameters `label=NAME=VALUE`.
-    pub(super) fn labels(&self) -> Result<BTreeMap<String, String>, Problem> {
-        let parse = |text: &str| match text.split_once('=') {
-            Some((name, value)) => validate_label(name, value),
-            None => Err(format!(
-                "expected NAME=VALUE such as build=8812, found {}",
-                quoted(text)
-            )),
-        };
-        let labels: Result<_, String> = self.all("label").map(parse).collect();
-        labels.map_err(|what| Problem::parameter("label", what))
     }
 }
 
