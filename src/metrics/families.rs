@@ -33,6 +33,12 @@ impl Families<'_> {
         })
     }
 
+    /// A gauge without labels.
+    pub(super) fn value(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let no_labels: [(&str, &str); 0] = [];
+        self.gauge(name, help, [(no_labels, value)])
+    }
+
     /// The format adds `_total` to the name.
     pub(super) fn counter<L: EncodeLabelSet>(
         &mut self,

@@ -66,23 +66,20 @@ impl Scrape {
             "Version of this forgewatch",
             &[("version", env!("CARGO_PKG_VERSION"))],
         )?;
-        let started = seconds(self.measured.started.wall_ms);
-        to.gauge(
+        to.value(
             "process_start_time_seconds",
             "Start of the process, in Unix seconds",
-            [(NO_LABELS, started)],
+            seconds(self.measured.started.wall_ms),
         )?;
-        let succeeded = flag(self.config.last_reload_succeeded);
-        to.gauge(
+        to.value(
             "forgewatch_config_last_reload_successful",
             "Whether the last reload of the configuration was applied; 1 without a reload",
-            [(NO_LABELS, succeeded)],
+            flag(self.config.last_reload_succeeded),
         )?;
-        let applied = seconds(self.config.applied_wall_ms);
-        to.gauge(
+        to.value(
             "forgewatch_config_last_reload_success_timestamp_seconds",
             "When the configuration in use was applied, in Unix seconds",
-            [(NO_LABELS, applied)],
+            seconds(self.config.applied_wall_ms),
         )
     }
 
@@ -131,23 +128,21 @@ impl Scrape {
             "Time from the moment when a poll was due to its request",
             [(NO_LABELS, &polls.lateness)],
         )?;
-        let last = polls.last_success_wall_ms;
-        to.gauge(
+        to.value(
             "forgewatch_last_successful_poll_timestamp_seconds",
             "When a poll last returned a status, in Unix seconds; 0 before the first",
-            [(NO_LABELS, last.map_or(0.0, seconds))],
+            polls.last_success_wall_ms.map_or(0.0, seconds),
         )?;
         let api = &self.measured.api;
-        to.gauge(
+        to.value(
             "forgewatch_api_circuit_open",
             "Whether the API counts as down, so that only probes are sent",
-            [(NO_LABELS, flag(api.is_down))],
+            flag(api.is_down),
         )?;
-        let paused_until = api.paused_until_wall_ms;
-        to.gauge(
+        to.value(
             "forgewatch_api_paused_until_timestamp_seconds",
             "When the pause ends that the API requested, in Unix seconds; 0 without a pause",
-            [(NO_LABELS, paused_until.map_or(0.0, seconds))],
+            api.paused_until_wall_ms.map_or(0.0, seconds),
         )
     }
 
