@@ -109,12 +109,12 @@ fn token(flags: &DaemonFlags<'_>, env: &Env) -> Result<Option<SecretString>, Con
             Origin::Variable(TOKEN_FILE_VARIABLE),
         ),
     ];
-    let mut named = named.into_iter().filter_map(|(path, at)| Some((path?, at)));
-    let found = named.next().map(|(path, at)| {
+    let found = named.into_iter().find_map(|(path, at)| Some((path?, at)));
+    let token = found.map(|(path, at)| {
         http::token_file(Path::new(""), &path.to_string_lossy())
             .map_err(|what| ConfigError::new(at, what))
     });
-    found.transpose()
+    token.transpose()
 }
 
 /// The socket's path and where it was configured.

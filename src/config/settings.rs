@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -121,33 +121,11 @@ impl Settings {
 
 /// One sentence, with both values, for each changed key that a running daemon cannot apply.
 pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
-    let group = |settings: &Settings| settings.control.group.clone().unwrap_or("none".to_owned());
-    let (old_group, new_group) = (group(old), group(new));
-    let name = |settings: &Settings| settings.limits.origin.instance.clone().unwrap_or_default();
-    let (old_name, new_name) = (name(old), name(new));
-    let listen = |settings: &Settings| {
-        let listen = settings.http.listen;
-        listen.map_or_else(|| "no listener".to_owned(), |listen| listen.to_string())
-    };
-    let (old_listen, new_listen) = (listen(old), listen(new));
-    let fixed: [(&str, &Path, &Path); 5] = [
-        ("instance", Path::new(&*old_name), Path::new(&*new_name)),
-        ("state.path", &old.state.path, &new.state.path),
-        ("control.socket", &old.control.socket, &new.control.socket),
-        (
-            "control.group",
-            Path::new(&old_group),
-            Path::new(&new_group),
-        ),
-        (
-            "http.listen",
-            Path::new(&old_listen),
-            Path::new(&new_listen),
-        ),
-    ];
-    let changed = fixed.into_iter().filter(|(_, old, new)| old != new);
-    changed
-        .map(|(key, old, new)| {
+    fixed_at_start(old)
+        .into_iter()
+        .zip(fixed_at_start(new))
+        .filter(|(old, new)| old != new)
+        .map(|((key, old), (_, new))| {
             format!(
                 "{key}: {} stays in use; changing it to {} needs a restart",
                 old.display(),
@@ -155,6 +133,22 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
             )
         })
         .collect()
+}
+
+fn fixed_at_start(settings: &Settings) -> [(&'static str, PathBuf); 5] {
+    let instance = settings.limits.origin.instance.as_deref();
+    let group = settings.control.group.as_deref();
+    let listen = settings.http.listen.map(|listen| listen.to_string());
+    [
+        ("instance", instance.unwrap_or_default().into()),
+        ("state.path", settings.state.path.clone()),
+        ("control.socket", settings.control.socket.clone()),
+        ("control.group", group.unwrap_or("none").into()),
+        (
+            "http.listen",
+            listen.as_deref().unwrap_or("no listener").into(),
+        ),
+    ]
 }
 
 /// The options of `watch --until-done`.
