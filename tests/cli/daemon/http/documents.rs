@@ -132,6 +132,28 @@ fn the_document_has_every_path_and_method() {
     }
 }
 
+#[test]
+fn the_document_says_what_needs_a_token() {
+    let fixture = HttpFixture::new("", "allow_remote = true");
+    let _daemon = fixture.start();
+    for (path, item) in document()["paths"].as_object().unwrap() {
+        let operations = item.as_object().unwrap().iter();
+        for (method, operation) in operations.filter(|(key, _)| *key != "parameters") {
+            let target = path.replace("{kind}", "diff").replace("{id}", "1");
+            let response = fixture.request(&method.to_uppercase(), &target, "", "");
+            let security = match (response.status, &**method) {
+                (200, _) => json!([]),
+                // With `allow_remote` only.
+                (401, "get") => json!([{}, { "token": [] }]),
+                _ => json!([{ "token": [] }]),
+            };
+            assert_eq!(operation["security"], security, "{method} {path}");
+            let documented = operation["responses"].get("401").is_some();
+            assert_eq!(documented, response.status == 401, "{method} {path}");
+        }
+    }
+}
+
 /// The commands of the page, with the address and the token of this daemon.
 #[test]
 fn the_commands_of_the_page_work() {
