@@ -209,7 +209,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         self.engine.resume(watch);
     }
 
-    /// What a list of jobs would change.
+    /// What a reload with this list of jobs changes.
     pub fn reconcile(&self, jobs: &[JobSpec]) -> Reconciled {
         let listed: Vec<JobRef> = jobs.iter().map(|spec| spec.job).collect();
         let config_jobs = self.config_jobs.iter().map(|listed| listed.job);

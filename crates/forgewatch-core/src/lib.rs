@@ -22,7 +22,7 @@
 //! - [`job`] names jobs, their states and the outcomes of a watch.
 //! - [`measurements`] counts what forgewatch does, for operators.
 //! - [`limits`] holds the settings of watches.
-//! - [`reload_preview`] holds what a reload of the configuration would change.
+//! - [`reload_preview`] holds what a reload of the configuration changes.
 //! - [`reconcile`] compares the jobs of the configuration file with the list that was last applied.
 //! - [`wait`] decides what a client that waits for jobs of a daemon still waits for.
 //! - [`sanitize`] neutralizes text of servers.

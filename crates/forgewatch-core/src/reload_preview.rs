@@ -1,4 +1,4 @@
-//! What a reload of the configuration would change, as `check --diff` shows it. It never contains a secret.
+//! What a reload of the configuration changes, as `check --diff` shows it. It never contains a secret.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,16 +14,16 @@ pub struct ReloadPreview {
     /// Changed keys outside `[[jobs]]` and `[[hooks]]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyChange>,
-    /// Jobs that would be watched.
+    /// Jobs that it starts to watch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub watched: Vec<JobRef>,
-    /// Jobs whose watch would end with `job.removed`.
+    /// Jobs whose watch it ends with `job.removed`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<JobRef>,
     /// Hooks that are new, changed or gone, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookChange>,
-    /// Why the reload would be rejected: a sentence per key that cannot change while the daemon runs.
+    /// Why it is rejected: a sentence per key that cannot change while the daemon runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_restart: Vec<String>,
 }
@@ -48,24 +48,24 @@ impl KeyChange {
     }
 }
 
-/// A hook that a reload would add, change or remove.
+/// A hook that a reload adds, changes or removes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookChange {
     /// Its name.
     pub hook: String,
-    /// What would happen to it.
+    /// What happens to it.
     pub change: HookChangeKind,
 }
 
-/// What a reload would do with a hook.
+/// How a reload changes a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookChangeKind {
-    /// It would receive events.
+    /// It receives events from then on.
     Added,
-    /// It would receive no more events, and its open deliveries would fail.
+    /// It receives no more events, and its open deliveries fail.
     Removed,
-    /// These keys would change.
+    /// These keys change.
     Changed(Vec<KeyChange>),
 }
 

@@ -182,7 +182,7 @@ pub struct CheckArgs {
     /// Also send one request to the API
     #[arg(long)]
     pub online: bool,
-    /// Show what a reload of the running daemon would change
+    /// Show what a reload of the running daemon changes
     #[arg(long, conflicts_with = "online")]
     pub diff: bool,
     #[command(flatten)]

@@ -101,7 +101,7 @@ impl Service {
         }
     }
 
-    /// Reads the file as a reload would, and changes nothing.
+    /// Reads the file as a reload does, and changes nothing.
     fn preview_reload(&self) -> Response {
         let LoadedConfig {
             settings,
