@@ -119,6 +119,9 @@ impl SimFixture {
     }
 }
 
+/// Lets a job of a script run until the test ends.
+pub(crate) const LONG: &str = "duration = '1h'";
+
 /// A script entry for a job that completes after 150 ms, unless `more` says otherwise.
 pub(crate) fn job(name: &str, more: &str) -> String {
     let duration = if more.contains("duration") {

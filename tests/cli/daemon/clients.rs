@@ -4,10 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use super::{DaemonFixture, listed};
-use crate::fixture::job;
-
-/// Lets a job run until the test ends.
-const LONG: &str = "duration = '1h'";
+use crate::fixture::{LONG, job};
 
 #[test]
 fn clients_select_jobs_and_events() {

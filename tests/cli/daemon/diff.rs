@@ -1,12 +1,9 @@
-//! `forgewatch check --diff`: what a reload would change, without secrets.
+//! `forgewatch check --diff`: what a reload changes, without secrets.
 
 use std::fs;
 
 use super::{DaemonFixture, DaemonProcess, hook, listed};
-use crate::fixture::job;
-
-/// Lets a job run until the test ends.
-const LONG: &str = "duration = '1h'";
+use crate::fixture::{LONG, job};
 
 fn webhook(name: &str, url: &str, more: &str) -> String {
     format!("[[hooks]]\nname = '{name}'\non = ['job.failed']\nwebhook = '{url}'\n{more}\n")

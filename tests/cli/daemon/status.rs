@@ -3,10 +3,7 @@
 use serde_json::Value;
 
 use super::{DaemonFixture, hook, listed};
-use crate::fixture::job;
-
-/// Lets a job run until the test ends.
-const LONG: &str = "duration = '1h'";
+use crate::fixture::{LONG, job};
 
 fn status(fixture: &DaemonFixture) -> (Vec<String>, Value) {
     let text = fixture.client(&["status"]).expect(0).stdout;

@@ -6,10 +6,8 @@ use std::fs;
 use serde_json::Value;
 
 use super::{DaemonFixture, listed};
-use crate::fixture::{CliOutput, CliProcess, job};
+use crate::fixture::{CliOutput, CliProcess, LONG, job};
 
-/// Lets a job run until the test ends it.
-const LONG: &str = "duration = '1h'";
 const FAILS: &str = "ending = 'failed'\nerror = 'disk full'";
 
 fn labeled(job: &str, build: u32) -> String {

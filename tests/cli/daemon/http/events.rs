@@ -171,10 +171,6 @@ fn an_offset_that_was_never_reached_is_rejected() {
         ("?since=0", "Last-Event-ID: x\r\n", "Last-Event-ID"),
     ] {
         let target = format!("/api/v1/events{query}");
-        let problem = fixture
-            .request("GET", &target, header, "")
-            .expect(400)
-            .json();
-        assert_eq!(problem["parameter"], parameter, "{problem}");
+        fixture.expect_wrong_parameter(&target, header, parameter);
     }
 }

@@ -5,6 +5,7 @@ mod documents;
 mod events;
 mod hostile;
 mod metrics;
+mod monitoring;
 mod reads;
 mod remote;
 mod writes;
@@ -89,6 +90,24 @@ impl HttpFixture {
 
     pub(crate) fn get(&self, target: &str) -> HttpResponse {
         self.request("GET", target, "", "")
+    }
+
+    /// Sends a request with a wrong parameter; returns the problem.
+    #[track_caller]
+    pub(crate) fn expect_wrong_parameter(
+        &self,
+        target: &str,
+        headers: &str,
+        parameter: &str,
+    ) -> Value {
+        let response = self.request("GET", target, headers, "").expect(400);
+        assert_eq!(
+            response.header("content-type"),
+            Some("application/problem+json")
+        );
+        let problem = response.json();
+        assert_eq!(problem["parameter"], parameter, "{problem}");
+        problem
     }
 
     /// Sends a request with the token.

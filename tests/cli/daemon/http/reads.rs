@@ -123,13 +123,8 @@ fn a_wrong_parameter_is_named_with_what_is_expected() {
         ("labels=a=b", "labels", "did you mean label?"),
         ("%00", "\0", "use one of job, label"),
     ] {
-        let response = fixture.get(&format!("/api/v1/jobs?{query}")).expect(400);
-        let problem = response.json();
-        assert_eq!(
-            response.header("content-type"),
-            Some("application/problem+json")
-        );
-        assert_eq!(problem["parameter"], parameter, "{problem}");
+        let target = format!("/api/v1/jobs?{query}");
+        let problem = fixture.expect_wrong_parameter(&target, "", parameter);
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(expected), "{detail}");
     }

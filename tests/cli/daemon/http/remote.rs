@@ -4,9 +4,7 @@ use serde_json::Value;
 
 use super::{HttpFixture, TOKEN};
 use crate::daemon::hook;
-use crate::fixture::{CliCommand, CliOutput, job};
-
-const LONG: &str = "duration = '1h'";
+use crate::fixture::{CliCommand, CliOutput, LONG, job};
 
 impl HttpFixture {
     fn url(&self) -> String {

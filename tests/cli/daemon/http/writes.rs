@@ -2,9 +2,7 @@
 
 use super::{HttpFixture, TOKEN, bearer};
 use crate::daemon::hook;
-use crate::fixture::job;
-
-const LONG: &str = "duration = '1h'";
+use crate::fixture::{LONG, job};
 
 #[test]
 fn jobs_are_added_and_removed() {
@@ -168,11 +166,7 @@ fn a_client_waits_for_the_end_of_a_job() {
         ("diff/+1", "id"),
         ("build/1", "kind"),
     ] {
-        let problem = fixture
-            .get(&format!("/api/v1/jobs/{target}"))
-            .expect(400)
-            .json();
-        assert_eq!(problem["parameter"], parameter, "{problem}");
+        fixture.expect_wrong_parameter(&format!("/api/v1/jobs/{target}"), "", parameter);
     }
 }
 
