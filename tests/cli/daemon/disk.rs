@@ -12,6 +12,7 @@ use forgewatch_sim::Script;
 use rustix::process::geteuid;
 
 use super::evidence::Evidence;
+use super::http::{HttpFixture, HttpResponse};
 use super::{DaemonFixture, DaemonProcess, hook, listed, types};
 use crate::fixture::{TIMEOUT, job};
 
@@ -76,15 +77,17 @@ fn fill_the_disk() {
     let script: String = (names.iter())
         .map(|name| job(name, "duration = '2s'\nqueued = '200ms'\n"))
         .collect();
-    let fixture = DaemonFixture::new(&script, "");
-    let Some(disk) = small_disk(&fixture) else {
+    let http = HttpFixture::new(&script, "");
+    let fixture = &http.daemon;
+    let Some(disk) = small_disk(fixture) else {
         return;
     };
     let note = "echo $FORGEWATCH_EVENT_ID $FORGEWATCH_EVENT_TYPE $FORGEWATCH_ATTEMPT >> events.txt";
     let hooks = hook("note", "'job.*'", &fixture.script("note", note), "");
     let jobs: String = names.iter().map(|name| listed(name)).collect();
-    fixture.configure(&format!("stop_grace = '200ms'\n{jobs}{hooks}"));
-    keep_on_disk(&fixture);
+    let listen = format!("[http]\nlisten = '127.0.0.1:{}'\n", http.port);
+    fixture.configure(&format!("stop_grace = '200ms'\n{listen}{jobs}{hooks}"));
+    keep_on_disk(fixture);
 
     let mut daemon = fixture.start_with("WATCHDOG_USEC", "200000");
     daemon.await_event("job.watching", "diff/1");
@@ -103,6 +106,14 @@ fn fill_the_disk() {
             .wait_for_requests(None, requests + JOBS, TIMEOUT)
     );
     fixture.await_notice("WATCHDOG=1");
+    let status = fixture.client(&["status"]).expect(0).stdout;
+    assert!(
+        status.contains("state:         cannot be written: "),
+        "{status}"
+    );
+    let store = |unready: &HttpResponse| unready.json()["checks"]["store"]["ok"].clone();
+    assert_eq!(store(&http.get("/-/ready").expect(503)), false);
+    http.get("/-/healthy").expect(200);
     let hook_runs = fixture.lines("events.txt");
     let ends = hook_runs
         .iter()
@@ -126,6 +137,7 @@ fn fill_the_disk() {
             .is_some_and(|text| text.starts_with("disk space is available again"))
     });
     fixture.await_idle();
+    assert_eq!(store(&http.get("/-/ready").expect(200)), true);
     // It stops although there are events that it cannot record.
     fill(&disk.join("filler"));
     for _ in 0..50 {

@@ -252,6 +252,15 @@ impl DaemonProcess {
         })
     }
 
+    /// Waits until the daemon reports that the API is down.
+    #[track_caller]
+    pub(crate) fn await_outage(&mut self) {
+        self.await_line("outage", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.starts_with("API is down")
+        });
+    }
+
     /// Sends this signal and waits for the end; returns exit status and the lines that no call has returned yet.
     #[track_caller]
     pub(crate) fn stop(mut self, signal: &str) -> (Option<i32>, Vec<Value>) {

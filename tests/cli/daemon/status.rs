@@ -80,11 +80,7 @@ fn status_says_why_the_api_is_not_polled() {
     let faults = "[[faults]]\nrequests = '1-'\nstatus = 500\nbody = \"\\u001b[31mred\"\n";
     let fixture = DaemonFixture::new(&(job("diff/1", LONG) + faults), &listed("diff/1"));
     let mut daemon = fixture.start();
-    daemon.await_line("outage", |line| {
-        line["message"]
-            .as_str()
-            .is_some_and(|m| m.starts_with("API is down"))
-    });
+    daemon.await_outage();
     let (lines, json) = status(&fixture);
     let api = lines.iter().find(|line| line.starts_with("API:")).unwrap();
     assert!(

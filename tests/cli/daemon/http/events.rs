@@ -11,16 +11,16 @@ use crate::fixture::job;
 
 /// A message of the stream.
 #[derive(Debug, Default, PartialEq)]
-struct Message {
+pub(super) struct Message {
     event: String,
     id: String,
-    data: Value,
+    pub(super) data: Value,
 }
 
-struct Stream(BufReader<TcpStream>);
+pub(super) struct Stream(BufReader<TcpStream>);
 
 impl Stream {
-    fn open(fixture: &HttpFixture, query: &str, headers: &str) -> Self {
+    pub(super) fn open(fixture: &HttpFixture, query: &str, headers: &str) -> Self {
         let mut stream = fixture.connect();
         let port = fixture.port;
         let request = format!(
@@ -41,7 +41,7 @@ impl Stream {
     }
 
     /// The next message with data; None at the end.
-    fn next(&mut self) -> Option<Message> {
+    pub(super) fn next(&mut self) -> Option<Message> {
         let mut message = Message::default();
         loop {
             let mut line = String::new();

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::events::Stream;
 use super::{HttpFixture, HttpResponse, TOKEN, bearer};
 use crate::fixture::job;
 
@@ -156,13 +157,14 @@ fn a_request_that_is_not_sent_ends_its_connection() {
 }
 
 #[test]
-fn a_thousand_idle_connections_keep_no_one_waiting() {
+fn a_thousand_idle_connections_keep_no_one_waiting_and_end_no_stream() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = Some(maximum.map_or(4096, |maximum| maximum.min(4096)));
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
     let fixture = HttpFixture::new(&job("diff/1", "duration = '1s'"), "");
     fixture.configure("", "[[jobs]]\njob = 'diff/1'\n");
     let mut daemon = fixture.start();
+    let mut events = Stream::open(&fixture, "?since=0", "");
     let mut idle: Vec<TcpStream> = (0..1000).map(|_| fixture.connect()).collect();
     for (at, stream) in idle.iter_mut().enumerate() {
         if at % 2 == 0 {
@@ -175,6 +177,9 @@ fn a_thousand_idle_connections_keep_no_one_waiting() {
     fixture.daemon.client(&["list"]).expect(0);
     drop(idle);
     fixture.get("/-/ready").expect(200);
+    fixture.daemon.client(&["reload"]).expect(0);
+    let mut rest = std::iter::from_fn(|| events.next());
+    assert!(rest.any(|message| message.data["event_type"] == "watch.reloaded"));
 }
 
 #[test]

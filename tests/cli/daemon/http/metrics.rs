@@ -249,11 +249,7 @@ fn an_api_that_is_down_shows_in_the_metrics() {
     let fixture = HttpFixture::new(&(job("diff/1", LONG) + faults), "");
     fixture.configure("", &listed("diff/1"));
     let mut daemon = fixture.start();
-    daemon.await_line("outage", |line| {
-        line["message"]
-            .as_str()
-            .is_some_and(|m| m.starts_with("API is down"))
-    });
+    daemon.await_outage();
     let scrape = Scrape::of(&fixture);
     scrape.expect(&[
         ("forgewatch_api_circuit_open", 1.0),

@@ -1,7 +1,8 @@
 //! Reading: health, readiness, status, jobs.
 
 use super::{HttpFixture, HttpResponse};
-use crate::fixture::job;
+use crate::daemon::listed;
+use crate::fixture::{LONG, job};
 
 #[test]
 fn health_and_readiness_say_why() {
@@ -27,8 +28,24 @@ fn health_and_readiness_say_why() {
 }
 
 #[test]
+fn a_daemon_whose_api_is_down_is_healthy_and_not_ready() {
+    let faults = "[[faults]]\nrequests = '1-'\nstatus = 500\n";
+    let fixture = HttpFixture::new(&(job("diff/1", LONG) + faults), "");
+    fixture.configure("", &listed("diff/1"));
+    let mut daemon = fixture.start();
+    daemon.await_outage();
+    let unready = fixture.get("/-/ready").expect(503).json();
+    assert_eq!(unready["ready"], false);
+    let api = &unready["checks"]["api"];
+    let reason = api["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the API is unavailable: "), "{reason}");
+    assert_eq!(unready["checks"]["store"]["ok"], true);
+    fixture.get("/-/healthy").expect(200);
+}
+
+#[test]
 fn the_status_describes_the_daemon() {
-    let fixture = HttpFixture::new(&job("diff/1", "duration = '1h'"), "");
+    let fixture = HttpFixture::new(&job("diff/1", LONG), "");
     fixture.configure("", "[[jobs]]\njob = 'diff/1'");
     let mut daemon = fixture.start();
     daemon.await_event("job.watching", "diff/1");
@@ -47,7 +64,7 @@ fn the_status_describes_the_daemon() {
     assert!(status["last_reload"]["at_ms"].is_i64(), "{status}");
 }
 
-fn listed(response: &HttpResponse) -> Vec<String> {
+fn names(response: &HttpResponse) -> Vec<String> {
     let list = response.json();
     let jobs = list["jobs"].as_array().unwrap().iter();
     let mut jobs: Vec<String> = jobs
@@ -59,8 +76,7 @@ fn listed(response: &HttpResponse) -> Vec<String> {
 
 #[test]
 fn jobs_are_selected_by_label_state_and_page() {
-    let script =
-        job("diff/1", "duration = '1h'") + &job("diff/2", "") + &job("update/3", "duration = '1h'");
+    let script = job("diff/1", LONG) + &job("diff/2", "") + &job("update/3", LONG);
     let fixture = HttpFixture::new(&script, "");
     fixture.configure(
         "",
@@ -88,7 +104,7 @@ fn jobs_are_selected_by_label_state_and_page() {
         ("?job=diff%2F1&job=diff/2&all=true", &["diff/1", "diff/2"]),
     ] {
         let response = fixture.get(&format!("/api/v1/jobs{query}")).expect(200);
-        assert_eq!(listed(&response), expected, "{query}");
+        assert_eq!(names(&response), expected, "{query}");
     }
     let mut all = Vec::new();
     let mut after = String::new();
@@ -96,7 +112,7 @@ fn jobs_are_selected_by_label_state_and_page() {
         let page = fixture
             .get(&format!("/api/v1/jobs?all=true&limit=1{after}"))
             .expect(200);
-        all.extend(listed(&page));
+        all.extend(names(&page));
         match page.json()["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
             None => break,

@@ -97,6 +97,8 @@ fn every_command_works_as_through_the_socket() {
         "{removed:?}"
     );
     fixture.remote(&["reload"]).expect(0);
+    let status = fixture.remote(&["status"]).expect(0).stdout;
+    assert!(status.contains(" ago, applied"), "{status}");
     let socket_only = fixture.remote(&["hooks", "test", "chat"]).expect(1);
     assert!(
         socket_only
