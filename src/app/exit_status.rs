@@ -23,6 +23,8 @@ pub(super) struct RunErrors {
     pub(super) hook_failed: bool,
     /// `wait` could not reach the daemon for too long.
     pub(super) daemon_unreachable: bool,
+    /// The time limit of `wait` has expired, perhaps before the daemon has listed a job.
+    pub(super) wait_timed_out: bool,
     /// A client removed a job that `wait` waited for.
     pub(super) job_removed: bool,
 }
@@ -49,7 +51,10 @@ pub(super) fn exit_status(
             counts.gave_up > 0 || errors.daemon_unreachable,
             (GAVE_UP, "gave_up"),
         ),
-        (counts.timed_out > 0, (TIMED_OUT, "timed_out")),
+        (
+            counts.timed_out > 0 || errors.wait_timed_out,
+            (TIMED_OUT, "timed_out"),
+        ),
         (counts.failed > 0 || as_failure, (1, "failed")),
         (errors.job_removed, (1, "removed")),
         (counts.not_found > 0, (5, "not_found")),
@@ -89,6 +94,7 @@ mod tests {
         state_unusable: false,
         hook_failed: false,
         daemon_unreachable: false,
+        wait_timed_out: false,
         job_removed: false,
     };
     const HOOK: RunErrors = RunErrors {

@@ -76,7 +76,6 @@ pub(super) struct WaitRun {
     has_list: bool,
     /// Whether a heartbeat follows the list that is being read.
     heartbeat_due: bool,
-    is_timed_out: bool,
     failed: Option<FollowError>,
 }
 
@@ -99,7 +98,6 @@ impl WaitRun {
             listing: None,
             has_list: false,
             heartbeat_due: false,
-            is_timed_out: false,
             failed: None,
             parts,
         })
@@ -168,7 +166,7 @@ impl WaitRun {
         self.stop.is_some()
             || self.failed.is_some()
             || self.errors.daemon_unreachable
-            || self.is_timed_out
+            || self.errors.wait_timed_out
             || self.set.ended().any(|(_, outcome)| stops_at(outcome))
             || (!self.set.is_empty() && self.set.active().next().is_none())
     }
@@ -262,7 +260,7 @@ impl WaitRun {
     }
 
     fn time_out(&mut self) {
-        self.is_timed_out = true;
+        self.errors.wait_timed_out = true;
         let (rows, now) = (self.rows.all(), self.clock.now());
         // If the reader is behind, the exit status must do.
         let _ = self
@@ -313,11 +311,10 @@ impl WaitRun {
 
     /// Reports the end and returns the exit status.
     async fn finish(mut self) -> u8 {
+        let outcome_of_active = self.outcome_of_active();
         let mut counts = self.set.counts();
-        if self.is_timed_out {
-            let active = count(self.set.active().count());
-            counts.timed_out += active;
-            counts.other += active;
+        if let Some(outcome) = outcome_of_active {
+            self.set.active().for_each(|_| counts.add(outcome));
         }
         let squashed_as = self.parts.options.squashed_as;
         let (exit_status, outcome) = exit_status(&counts, squashed_as, self.stop, self.errors);
@@ -328,7 +325,7 @@ impl WaitRun {
             ..EventFields::default()
         };
         let event = self.system_events.event(EventType::WatchFinished, fields);
-        if let Some(outcome) = self.outcome_of_active() {
+        if let Some(outcome) = outcome_of_active {
             self.parts.ci.end_active(outcome);
         }
         let end = RunEnd::of(&event, exit_status, self.began.wall_ms);
@@ -340,7 +337,7 @@ impl WaitRun {
             stop_deadline: self
                 .is_stopped_early()
                 .then(|| Instant::now() + READER_GRACE),
-            deadline: self.deadline.filter(|_| !self.is_timed_out),
+            deadline: self.deadline.filter(|_| !self.errors.wait_timed_out),
         };
         let (mut report, unreported) = (self.parts.report, self.unreported);
         let rest = async move {
@@ -358,11 +355,11 @@ impl WaitRun {
         }
     }
 
-    /// The outcome of jobs that have not ended, for reports; None with `--any`.
+    /// The outcome of jobs that have not ended; None with `--any`.
     fn outcome_of_active(&self) -> Option<Outcome> {
         if self.stop.is_some() {
             Some(Outcome::Abandoned(Reason::Interrupted))
-        } else if self.is_timed_out {
+        } else if self.errors.wait_timed_out {
             Some(Outcome::TimedOut)
         } else if self.errors.daemon_unreachable {
             Some(Outcome::GaveUp)
@@ -372,7 +369,7 @@ impl WaitRun {
     }
 
     fn is_stopped_early(&self) -> bool {
-        self.stop.is_some() || self.is_timed_out
+        self.stop.is_some() || self.errors.wait_timed_out
     }
 }
 

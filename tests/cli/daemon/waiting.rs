@@ -137,10 +137,15 @@ fn a_removed_job_and_a_signal_end_the_wait() {
 }
 
 #[test]
-fn without_a_daemon_a_wait_gives_up() {
+fn without_a_daemon_a_wait_gives_up_or_times_out() {
     let fixture = DaemonFixture::new(&job("diff/1", ""), "");
+    let late = wait(&fixture, &["diff/1", "--timeout", "300ms"]).expect(124);
+    assert_eq!(late.finished()["outcome"], "timed_out");
     let output = wait(&fixture, &["diff/1", "--give-up-after", "300ms"]).expect(6);
-    assert_eq!(output.finished()["outcome"], "gave_up");
+    let finished = output.finished();
+    assert_eq!(finished["outcome"], "gave_up");
+    let message = finished["message"].as_str().unwrap();
+    assert!(message.starts_with("daemon not reached, in "), "{message}");
     let warnings: Vec<Value> = output.lines();
     assert!(
         warnings.iter().any(|line| line["message"]

@@ -102,7 +102,11 @@ fn finished(fields: &EventFields) -> String {
         counts.gave_up,
     ];
     let abandoned = known.into_iter().fold(counts.other, u32::saturating_sub);
-    let mut parts = vec![format!("{} of {jobs} completed", counts.completed)];
+    // Only `wait` can end without jobs: before the daemon has listed them.
+    let mut parts = vec![match fields.jobs {
+        Some(0) => "daemon not reached".to_owned(),
+        _ => format!("{} of {jobs} completed", counts.completed),
+    }];
     for (count, word) in [
         (counts.failed, "failed"),
         (counts.squashed, "squashed"),
