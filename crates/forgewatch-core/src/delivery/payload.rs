@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::origin::TraceFields;
 use crate::event::{Event, EventId, EventType, LogRecord, TRACEPARENT, TraceContext};
 use crate::job::JobRef;
 use crate::time::rfc3339_ms;
@@ -12,7 +13,7 @@ use crate::time::rfc3339_ms;
 pub const EVENT_VARIABLES: [(&str, &str); 10] = [
     (
         "FORGEWATCH_EVENT_ID",
-        "Id of the event, the same for every attempt: it tells an event that was processed before.",
+        "Id of the event, the same for every attempt: it identifies an event that was processed before.",
     ),
     (
         "FORGEWATCH_EVENT_TYPE",
@@ -133,9 +134,7 @@ impl EventPayload {
 
     /// The trace that forgewatch worked for when it emitted the event.
     pub fn trace(&self) -> Option<TraceContext> {
-        let data = &self.data;
-        let (trace, span) = (data.trace_id.as_deref()?, data.span_id.as_deref()?);
-        TraceContext::from_fields(trace, span, data.trace_flags.as_deref()?).ok()
+        self.data.trace.context()
     }
 
     /// The environment variables for a program: those of every event, empty if it has no value, of labels and of the trace.
@@ -219,9 +218,8 @@ struct PayloadData {
     test: bool,
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    trace_id: Option<String>,
-    span_id: Option<String>,
-    trace_flags: Option<String>,
+    #[serde(flatten)]
+    trace: TraceFields,
 }
 
 /// The name of the variable with a label.

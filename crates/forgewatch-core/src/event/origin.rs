@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The same for all events of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,23 +40,31 @@ pub struct TraceContext {
     pub trace_flags: [u8; 1],
 }
 
-/// A text is no trace context.
+/// The text is not a valid trace context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected 00-<32 hexadecimal digits>-<16 hexadecimal digits>-<2 hexadecimal digits>, in lower case"
 )]
 pub struct InvalidTrace;
 
+/// The fields of a record that hold the context.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct TraceFields {
+    trace_id: Option<String>,
+    span_id: Option<String>,
+    trace_flags: Option<String>,
+}
+
+impl TraceFields {
+    /// None if a field is missing or invalid.
+    pub(crate) fn context(&self) -> Option<TraceContext> {
+        let [trace, span, flags] = [&self.trace_id, &self.span_id, &self.trace_flags];
+        TraceContext::of_parts(trace.as_deref()?, span.as_deref()?, flags.as_deref()?).ok()
+    }
+}
+
 impl TraceContext {
-    /// The context of these fields of a record.
-    ///
-    /// # Errors
-    /// They are no trace context.
-    pub fn from_fields(
-        trace_id: &str,
-        span_id: &str,
-        trace_flags: &str,
-    ) -> Result<Self, InvalidTrace> {
+    fn of_parts(trace_id: &str, span_id: &str, trace_flags: &str) -> Result<Self, InvalidTrace> {
         let context = Self {
             trace_id: digits(trace_id)?,
             span_id: digits(span_id)?,
@@ -79,7 +87,7 @@ impl FromStr for TraceContext {
         let mut parts = text.split('-');
         let mut part = || parts.next().ok_or(InvalidTrace);
         let [version] = digits(part()?)?;
-        let context = Self::from_fields(part()?, part()?, part()?)?;
+        let context = Self::of_parts(part()?, part()?, part()?)?;
         let is_known = version != 0 || parts.next().is_none();
         (version != 0xff && is_known)
             .then_some(context)

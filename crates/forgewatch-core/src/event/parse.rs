@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Event, EventFields, EventOrigin, EventType, JobMeta, TraceContext};
+use super::origin::TraceFields;
+use super::{Event, EventFields, EventOrigin, EventType, JobMeta};
 use crate::job::{JobRef, JobState, Outcome, Reason};
 use crate::schedule::Unusual;
 use crate::status::{DiffFiles, DiffNames, FileSum};
@@ -40,7 +41,7 @@ struct RecordText {
     labels: BTreeMap<String, String>,
     instance: Option<String>,
     #[serde(flatten)]
-    trace: TraceText,
+    trace: TraceFields,
     state: Option<String>,
     previous_state: Option<String>,
     state_name: Option<String>,
@@ -68,20 +69,6 @@ struct RecordText {
     game: Option<String>,
     image: Option<String>,
     machine: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct TraceText {
-    trace_id: Option<String>,
-    span_id: Option<String>,
-    trace_flags: Option<String>,
-}
-
-impl TraceText {
-    fn context(&self) -> Option<TraceContext> {
-        let (trace, span) = (self.trace_id.as_deref()?, self.span_id.as_deref()?);
-        TraceContext::from_fields(trace, span, self.trace_flags.as_deref()?).ok()
-    }
 }
 
 #[derive(Deserialize)]
