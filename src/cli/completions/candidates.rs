@@ -20,7 +20,7 @@ use crate::config::{self, DaemonFlags, Env};
 use crate::control::client::{self, ClientError, DaemonAddress};
 use crate::control::protocol::{DeliveryStatus, JobSummary, ListRequest, Request, Response};
 use crate::report::sanitize::sanitized;
-use forgewatch_core::event::{ALL_JOB_EVENTS, EventType};
+use forgewatch_core::event::{EventType, type_patterns};
 use forgewatch_core::job::JobKind;
 
 /// Time for the daemon's responses: the user waits.
@@ -156,11 +156,13 @@ fn with_values(command: &str, arg: Arg, source: &CandidateSource) -> Arg {
             arg.add(ArgValueCandidates::new(move || source.failed_deliveries()))
         }
         ("test", "name") => arg.add(ArgValueCandidates::new(move || source.hooks())),
-        ("test", "event_type") => arg.add(ArgValueCandidates::new(|| event_types("", &[]))),
-        ("events", "types") => arg.add(ArgValueCandidates::new(|| {
-            event_types("", &[ALL_JOB_EVENTS])
+        ("test", "event_type") => arg.add(ArgValueCandidates::new(|| {
+            event_types(EventType::ALL.map(EventType::as_str), "")
         })),
-        (_, "on_events") => arg.add(assignment(|| event_types("=", &[ALL_JOB_EVENTS]))),
+        ("events", "types") => {
+            arg.add(ArgValueCandidates::new(|| event_types(type_patterns(), "")))
+        }
+        (_, "on_events") => arg.add(assignment(|| event_types(type_patterns(), "="))),
         (_, "reports") => arg.add(assignment(report_formats)),
         (_, "labels") => arg.add(ArgValueCandidates::new(move || source.labels())),
         // The library would offer the current directory, too.
@@ -217,9 +219,11 @@ fn starting_with(
     candidates
 }
 
-fn event_types(end: &str, patterns: &[&str]) -> Vec<CompletionCandidate> {
-    let types = EventType::ALL.map(EventType::as_str);
-    let types = types.iter().chain(patterns);
+fn event_types(
+    types: impl IntoIterator<Item = &'static str>,
+    end: &str,
+) -> Vec<CompletionCandidate> {
+    let types = types.into_iter();
     types.map(|name| format!("{name}{end}").into()).collect()
 }
 
@@ -243,13 +247,8 @@ fn candidate(value: &str, description: &str) -> Option<CompletionCandidate> {
 }
 
 fn description(job: &JobSummary) -> String {
-    let state = job.outcome.as_deref().or(job.state.as_deref());
     let progress = job.progress.map(|percent| format!(" {percent}%"));
-    format!(
-        "{}{}",
-        state.unwrap_or("starting"),
-        progress.unwrap_or_default()
-    )
+    job.state_or_outcome().to_owned() + &progress.unwrap_or_default()
 }
 
 /// What a thread has found within the time limit: a daemon that hangs must not hang the shell.

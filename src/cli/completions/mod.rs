@@ -77,6 +77,6 @@ pub(super) fn complete(args: &[OsString], env: &Env) -> bool {
 }
 
 fn completer(shell: &str) -> Option<&'static dyn EnvCompleter> {
-    const SHELLS: Shells<'static> = Shells::builtins();
-    SHELLS.0.iter().copied().find(|shell_| shell_.is(shell))
+    const SHELLS: &Shells<'static> = &Shells::builtins();
+    SHELLS.completer(shell)
 }
