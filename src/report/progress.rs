@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::mode::Style;
 use super::text;
-use super::width::{cut_to_width, unbroken, wrapped};
+use super::width::{prefix_of_width, unbroken, wrapped};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::Outcome;
 
@@ -93,11 +93,8 @@ fn wrap(text: &str, room: usize, style: Style) -> Vec<String> {
         lines.truncate(MAX_ERROR_LINES);
         if let Some(last) = lines.last_mut() {
             let mark = style.ellipsis();
-            *last = cut_to_width(
-                &format!("{last}{mark}{mark}"),
-                room.min(last.width() + mark.width()),
-                mark,
-            );
+            let fits = prefix_of_width(last, room.saturating_sub(mark.width()));
+            last.replace_range(fits.., mark);
         }
     }
     lines
