@@ -28,10 +28,7 @@ pub(crate) const MEMBER: &str = "ann";
 pub(crate) const STRANGER: &str = "bob";
 
 /// Jobs that outlast the test, and jobs that end with the first poll.
-const SCRIPT: &str = r#"
-access_key = "canary-access"
-secret_key = "canary-0xsecret"
-jobs = [
+const JOBS: &str = r#"
     { job = "update/3", duration = "1h" },
     { job = "diff/10", duration = "1ms" },
     { job = "diff/11", duration = "1ms" },
@@ -91,10 +88,9 @@ const DROP_IN: &str = "\
 LoadCredential=webhook:/etc/forgewatch/webhook.secret
 ";
 
-/// The simulator's script, with these diffs of an hour each.
-fn script(diffs: &Range<u32>) -> String {
-    let entry = |n| format!("    {{ job = \"diff/{n}\", duration = \"1h\" }},\n");
-    SCRIPT.to_owned() + &diffs.clone().map(entry).collect::<String>() + "]\n"
+/// The simulator's script, with these jobs.
+pub(crate) fn script(jobs: &str) -> String {
+    format!("access_key = \"{ACCESS}\"\nsecret_key = \"{SECRET}\"\njobs = [\n{jobs}]\n")
 }
 
 /// The configuration that watches update/3 and these diffs.
@@ -117,7 +113,8 @@ pub(crate) fn boot(diffs: &Range<u32>, watched: u32) -> Option<Machine> {
         .unwrap();
     assert!(install.status.success(), "{install:?}");
     let jobs = settings(diffs.start..diffs.start + watched);
-    let script = script(diffs);
+    let diff = |n| format!("    {{ job = \"diff/{n}\", duration = \"1h\" }},\n");
+    let script = script(&(JOBS.to_owned() + &diffs.clone().map(diff).collect::<String>()));
     let key = format!("whsec_{WEBHOOK_KEY}\n");
     for (path, text, mode) in [
         (CONFIGURATION, jobs.as_str(), 0o644),

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use crate::fixture::{ACCESS, CONFIGURATION, MEMBER, SECRET, UNIT, write};
+use crate::fixture::{ACCESS, CONFIGURATION, MEMBER, SECRET, UNIT, script, write};
 use crate::machine::{Machine, Overlay};
 use crate::print_line;
 
@@ -34,13 +34,9 @@ const NEW: &str = "0.2.0-1";
 const SUDO: &str = "#!/bin/sh\nexec \"$@\"\n";
 const EDITOR: &str = "#!/bin/sh\ncat /root/edited/\"${1##*/}\" >\"$1\"\n";
 
-const SCRIPT: &str = r#"
-access_key = "canary-access"
-secret_key = "canary-0xsecret"
-jobs = [
+const JOBS: &str = r#"
     { job = "diff/1", duration = "1h" },
     { job = "diff/2", duration = "1ms" },
-]
 "#;
 
 const SIMULATOR: &str = "\
@@ -105,7 +101,7 @@ fn the_package_is_installed_upgraded_and_purged_as_documented() {
     let root = overlay.root();
     build_packages(&root);
     for (path, text) in [
-        ("etc/simulator.toml", SCRIPT),
+        ("etc/simulator.toml", script(JOBS).as_str()),
         ("etc/systemd/system/simulator.service", SIMULATOR),
         ("etc/systemd/system/users.service", USER_MANAGER),
     ] {
@@ -186,7 +182,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// Runs commands of the page in /root, without a terminal: nothing could be asked. `who` is words before the shell.
+/// Runs commands of the page in /root, without a terminal for prompts. `who` is words before the shell.
 fn follow(machine: &Machine, who: &[&str], recipe: &str) {
     let shell = ["env", "DEBIAN_FRONTEND=noninteractive", "sh", "-ec"];
     let commands = format!("cd /root\n{recipe}");
