@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn no_word_stands_alone_in_the_last_line_and_units_stay_with_their_numbers() {
-        let text = "warning: API asked for a pause of 2s: HTTP 429 Too Many Requests";
+        let text = "warning: API requested a pause of 2s: HTTP 429 Too Many Requests";
         let lines = wrapped(text, 59, "", "    ");
         assert_eq!(lines.len(), 2);
         assert!(lines[1].trim().contains(' '), "{lines:?}");

@@ -11,10 +11,10 @@ use rustix::process::geteuid;
 use crate::fixture::{CliCommand, CliOutput, SimFixture, TIMEOUT, job};
 use crate::hook_supervisor::skip::skip;
 
-const NOBODY: u32 = 65_533;
+const ORDINARY_USER: u32 = 65_533;
 
 fn setpriv() -> Vec<String> {
-    let ids = ["reuid", "regid"].map(|name| format!("--{name}={NOBODY}"));
+    let ids = ["reuid", "regid"].map(|name| format!("--{name}={ORDINARY_USER}"));
     let words = ["setpriv".to_owned(), "--clear-groups".to_owned()];
     words.into_iter().chain(ids).collect()
 }
@@ -70,7 +70,7 @@ fn home() -> SimFixture {
             "config/forgewatch",
             "config/forgewatch/forgewatch.toml",
         ] {
-            chown(sandbox.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(sandbox.path(name), Some(ORDINARY_USER), Some(ORDINARY_USER)).unwrap();
         }
     }
     fixture

@@ -104,7 +104,7 @@ pub const TYPE_MANUALS: [TypeManual; 23] = [
         "job.failed",
         "1f894dac0f9b45a8b8186b3eb43b8296",
         "The job has failed on the server. Its watch has ended.",
-        "error_message has the error of the server. Mend the cause and start the job again; add --again watches the same job anew.",
+        "error_message has the error of the server. Mend the cause and start the job again; add --again starts a new watch of the same job.",
     ),
     row(
         "job.squashed",
@@ -134,7 +134,7 @@ pub const TYPE_MANUALS: [TypeManual; 23] = [
         "job.gave_up",
         "6e1fcde764124216842452687ac5578c",
         "Polling the job has failed for schedule.give_up_after. The job itself may be well, its watch has ended.",
-        "error_message says why. Mend the connection to the API, then watch the job anew: add --again.",
+        "error_message says why. Mend the connection to the API, then start a new watch: add --again.",
     ),
     row(
         "job.removed",

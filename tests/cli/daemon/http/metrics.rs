@@ -159,7 +159,7 @@ fn reloads_and_failed_deliveries_are_counted_across_a_restart() {
     );
     daemon.stop("TERM");
 
-    // Failed deliveries are kept, so they are counted after a restart; everything else begins anew.
+    // Failed deliveries are kept, so they are counted after a restart; all other counters restart at 0.
     let daemon = fixture.start();
     Scrape::of(&fixture).expect(&[
         ("forgewatch_deliveries{state=\"failed\"}", 1.0),
