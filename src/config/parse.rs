@@ -12,7 +12,7 @@ use super::key::{Key, KeyDefault, Section, ValueKind};
 use super::keys;
 use super::settings::RunMode;
 use super::value;
-use forgewatch_core::user_input::{nearest, quoted};
+use forgewatch_core::user_input::{quoted, suggestion};
 
 impl<T> Key<T> {
     /// Sets the key to the text of a flag, a variable or a default.
@@ -222,10 +222,8 @@ fn unknown_key<T>(section: &Section<T>, name: &Spanned<Cow<'_, str>>, document: 
     let here = section.keys.iter().map(|key| key.name);
     let hint = if let Some((owner, _)) = keys::names().find(|(_, key)| *key == written) {
         format!("it belongs {}", keys::place(owner))
-    } else if let Some(near) = nearest(written, here.clone()) {
-        format!("did you mean {near}?")
     } else {
-        format!("use one of {}", here.collect::<Vec<_>>().join(", "))
+        suggestion(written, here)
     };
     let (section, shown) = (section.name, quoted(written));
     let what = format!("{section}: unknown key {shown}; {hint}");

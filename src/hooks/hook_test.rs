@@ -15,7 +15,7 @@ use forgewatch_core::delivery::{
 use forgewatch_core::event::{Event, EventId, EventOrigin, EventType, WatchId, matches_type};
 use forgewatch_core::job::JobKind;
 use forgewatch_core::time::millis;
-use forgewatch_core::user_input::{nearest, quoted};
+use forgewatch_core::user_input::{quoted, suggestion};
 
 impl Actions {
     /// Tests one of these hooks, which must be those of the actions. Dropping the future ends the attempt.
@@ -96,11 +96,10 @@ async fn test(action: Action, attempt: Attempt, wall_ms: i64) -> HookTestReport 
 }
 
 fn unknown_hook(specs: &[HookSpec], name: &str) -> String {
-    let names = || specs.iter().map(|spec| &*spec.rules.name);
-    let hint = match nearest(name, names()) {
-        Some(near) => format!("did you mean {near}?"),
-        None if specs.is_empty() => "the configuration has none".to_owned(),
-        None => format!("use one of {}", names().collect::<Vec<_>>().join(", ")),
+    let hint = if specs.is_empty() {
+        "the configuration has none".to_owned()
+    } else {
+        suggestion(name, specs.iter().map(|spec| &*spec.rules.name))
     };
     format!("no hook {} in the configuration; {hint}", quoted(name))
 }

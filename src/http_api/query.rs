@@ -5,7 +5,7 @@ use std::fmt::Display;
 use url::form_urlencoded;
 
 use super::problem::Problem;
-use forgewatch_core::user_input::{nearest, quoted};
+use forgewatch_core::user_input::{quoted, suggestion};
 
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -68,10 +68,10 @@ impl Query {
 }
 
 fn unknown(name: &str, names: &[&str]) -> Problem {
-    let hint = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean {near}?"),
-        None if names.is_empty() => "this request has none".to_owned(),
-        None => format!("use one of {}", names.join(", ")),
+    let hint = if names.is_empty() {
+        "this request has none".to_owned()
+    } else {
+        suggestion(name, names.iter().copied())
     };
     let what = format!("unknown parameter {}; {hint}", quoted(name));
     Problem::bad_request(what).with("parameter", name)

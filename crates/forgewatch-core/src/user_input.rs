@@ -24,6 +24,14 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// What to write instead of an unknown `word`: the closest candidate, or any of them.
+pub fn suggestion<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(word, candidates.clone()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("use one of {}", candidates.collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// Checks a label: its name has up to 63 letters, digits, `.`, `_`, `-` and `/`, its value up to 1024 characters in one
 /// line.
 ///

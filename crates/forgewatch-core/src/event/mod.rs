@@ -20,7 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::job::{Outcome, Reason};
-use super::user_input::{nearest, quoted};
+use super::user_input::{quoted, suggestion};
 
 pub use field_names::RECORD_FIELDS;
 pub use limits::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
@@ -41,7 +41,7 @@ pub fn matches_type(pattern: &str, name: &str) -> bool {
 }
 
 /// What a user can select events by: a type, or all events of jobs.
-pub fn type_patterns() -> impl Iterator<Item = &'static str> {
+pub fn type_patterns() -> impl Iterator<Item = &'static str> + Clone {
     let types = EventType::ALL.map(EventType::as_str);
     types.into_iter().chain([ALL_JOB_EVENTS])
 }
@@ -52,15 +52,7 @@ pub fn type_pattern(name: &str) -> Result<String, String> {
     if type_patterns().any(|known| known == name) {
         return Ok(name.to_owned());
     }
-    let hint = nearest(name, type_patterns()).map_or_else(
-        || {
-            format!(
-                "use one of {}",
-                type_patterns().collect::<Vec<_>>().join(", ")
-            )
-        },
-        |near| format!("did you mean {near}?"),
-    );
+    let hint = suggestion(name, type_patterns());
     Err(format!("unknown event type {}; {hint}", quoted(name)))
 }
 
