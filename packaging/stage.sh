@@ -5,12 +5,11 @@
 #   stage.sh DIRECTORY
 #
 #   BIN=target/release/forgewatch
-#   VERSION=        default: the version in Cargo.toml
 set -eu
 cd "$(dirname "$0")/.."
 stage=$(mkdir -p "$1" && cd "$1" && pwd)
 doc=$stage/usr/share/doc/forgewatch
-VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The same commit gives the same package.
 date=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 
@@ -21,9 +20,9 @@ strip --strip-unneeded "$stage/usr/bin/forgewatch"
 gzip -9n "$stage"/usr/share/man/man*/*
 gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 gzip -9nc >"$doc/changelog.Debian.gz" <<CHANGELOG
-forgewatch ($VERSION-1) unstable; urgency=medium
+forgewatch ($version-1) unstable; urgency=medium
 
-  * Version $VERSION. changelog.gz lists the changes.
+  * Version $version. changelog.gz lists the changes.
 
  -- forgewatch developers <forgewatch@users.noreply.github.com>  $(LC_ALL=C date -Rud "@$date")
 CHANGELOG

@@ -22,12 +22,10 @@ etc=$DESTDIR/etc/forgewatch
 # Whether this installs on the running system, not into a package.
 live() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
-# Calls $1 with source and destination of every file that is copied as it is. Files that do not exist are left out.
+# Calls $1 with source and destination of every file that is copied as it is.
 each_file() {
   "$1" systemd/forgewatch.sysusers "$usr/lib/sysusers.d/forgewatch.conf"
-  for file in systemd/*.catalog; do
-    "$1" "$file" "$usr/lib/systemd/catalog/${file##*/}"
-  done
+  "$1" systemd/forgewatch.catalog "$usr/lib/systemd/catalog/forgewatch.catalog"
   for file in systemd/hooks-that-need-more.conf config/*.toml config/*/*; do
     "$1" "$file" "$doc/${file#*/}"
   done
@@ -47,7 +45,7 @@ each_shell() {
 }
 
 copy() {
-  [ ! -f "$1" ] || install -D -m 644 "$1" "$2"
+  install -D -m 644 "$1" "$2"
 }
 
 copy_unit() {
