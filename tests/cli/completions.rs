@@ -93,6 +93,15 @@ fn values_come_from_the_daemon_the_configuration_and_the_types_of_events() {
     );
     assert_eq!(offered(&fixture, &["events", "--type", "job.*"]), ["job.*"]);
     assert_eq!(
+        offered(&fixture, &["hooks", "test", "chat", "--type", "job.*"]),
+        [""; 0],
+        "one type"
+    );
+    assert_eq!(
+        offered(&fixture, &["hooks", "test", "chat", "--type", "job.fa"]),
+        ["job.failed"]
+    );
+    assert_eq!(
         offered(&fixture, &["watch", "--on-event", "job.fa"]),
         ["job.failed="]
     );
@@ -154,6 +163,9 @@ fn the_socket_on_the_line_is_used() {
             done.stdout
         );
     }
+    let ended = request(sandbox, &["show", &assigned, "diff/5"]);
+    let described = ended.run().expect(0).stdout;
+    assert!(described.starts_with("diff/5\tfailed"), "{described}");
 }
 
 #[test]
