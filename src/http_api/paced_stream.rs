@@ -160,7 +160,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_too_slowly_is_disconnected() {
         // Reads so much every second.
-        for (bytes, is_served) in [(0, false), (1_000, false), (MIN_BYTES / 9, true)] {
+        for (bytes, is_served) in [(0, false), (MIN_BYTES / 20, false), (MIN_BYTES / 5, true)] {
             let (mut client, server) = duplex(1_000);
             let mut server = PacedStream::new(server, Rc::default());
             let read = async {
