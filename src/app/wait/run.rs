@@ -9,7 +9,7 @@ use futures_util::future::OptionFuture;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::rows::Rows;
 use crate::app::ci::CiOutput;
@@ -34,6 +34,7 @@ use forgewatch_core::wait::WaitSet;
 
 /// Time limit for the details of a job that has ended. Its outcome is known without them.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(5);
+const SHOW_RETRY: Duration = Duration::from_millis(100);
 /// How often bars get the daemon's list.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -236,10 +237,9 @@ impl WaitRun {
     /// Reports the end of a job that has ended already, as recorded.
     async fn on_missed_end(&mut self, job: JobRef, outcome: Outcome) {
         self.errors.job_removed |= outcome == Outcome::Removed;
-        let daemon = self.parts.daemon.clone();
-        let show = spawn_blocking(move || client::call(&daemon, &Request::Show { job }));
-        let record = match timeout(SHOW_TIMEOUT, show).await {
-            Ok(Ok(Ok(Response::Job(details)))) => details.events.into_iter().next_back(),
+        let show = timeout(SHOW_TIMEOUT, show(&self.parts.daemon, job));
+        let record = match show.await {
+            Ok(Response::Job(details)) => details.events.into_iter().next_back(),
             _ => None,
         };
         let end = record.and_then(|record| {
@@ -370,6 +370,18 @@ impl WaitRun {
 
     fn is_stopped_early(&self) -> bool {
         self.stop.is_some() || self.errors.wait_timed_out
+    }
+}
+
+/// The daemon's details of a job; it may restart meanwhile.
+async fn show(daemon: &DaemonAddress, job: JobRef) -> Response {
+    loop {
+        let daemon = daemon.clone();
+        let call = spawn_blocking(move || client::call(&daemon, &Request::Show { job }));
+        if let Ok(Ok(response)) = call.await {
+            return response;
+        }
+        sleep(SHOW_RETRY).await;
     }
 }
 
