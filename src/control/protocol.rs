@@ -13,6 +13,7 @@
 
 mod jobs;
 pub mod record;
+mod since;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +33,7 @@ pub use jobs::{
     ACTIVE_STATES, AddOutcome, AddedJob, DeliveryStatus, DeliverySummary, JobDetails, JobPage,
     JobSummary, OUTCOMES,
 };
+pub use since::Since;
 pub use status::{ApiReport, ApiState, DeliveryTotals, ReloadReport, StatusReport, StoreReport};
 
 /// The longest request, including the newline.
@@ -211,20 +213,6 @@ pub fn deserialize_labels<'de, D: Deserializer<'de>>(
         .iter()
         .map(|(name, value)| validate_label(name, value));
     checked.collect::<Result<_, _>>().map_err(D::Error::custom)
-}
-
-/// Where a stream of events begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Since {
-    /// With the oldest stored event.
-    Beginning,
-    /// With the next event that is committed.
-    Now,
-    /// Behind this offset.
-    After(u64),
-    /// With events of this wall time or later, Unix milliseconds.
-    At(i64),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

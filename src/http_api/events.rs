@@ -1,7 +1,7 @@
 //! Events as a stream, by the specification of server-sent events.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
@@ -24,7 +24,6 @@ use crate::control::protocol::{EventFilter, Since};
 use crate::store::DaemonStore;
 use forgewatch_core::event::type_pattern;
 use forgewatch_core::job::JobRef;
-use forgewatch_core::time::millis;
 use forgewatch_core::user_input::{parse_label, quoted};
 
 /// How often a comment shows that the connection works. Proxies close silent ones, most after a minute.
@@ -49,8 +48,8 @@ pub(super) async fn stream<S: DaemonStore>(
     let default = if follow { Since::Now } else { Since::Beginning };
     let since = match last_event_id(headers)? {
         // Sent by a client that was disconnected; the query is that of its first request.
-        Some(offset) => Since::After(offset),
-        None => query.read("since", parse_since)?.unwrap_or(default),
+        Some(since) => since,
+        None => query.read("since", str::parse)?.unwrap_or(default),
     };
     let events = daemon.events(since).await.map_err(|error| match error {
         EventStreamError::BeyondLast { offset, last } => Problem::unknown_offset(offset, last),
@@ -75,47 +74,18 @@ pub(super) async fn stream<S: DaemonStore>(
     Ok(reply)
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Since>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(None);
     };
     let text = String::from_utf8_lossy(value.as_bytes());
-    match parse_offset(&text) {
-        Some(offset) => Ok(Some(offset)),
-        None => Err(Problem::parameter(
+    match text.parse() {
+        Ok(since @ Since::After(_)) => Ok(Some(since)),
+        _ => Err(Problem::parameter(
             "Last-Event-ID",
             format!("expected an offset such as 4711, found {}", quoted(&text)),
         )),
     }
-}
-
-fn parse_offset(text: &str) -> Option<u64> {
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number)
-}
-
-fn parse_since(text: &str) -> Result<Since, String> {
-    if let Some(offset) = parse_offset(text) {
-        return Ok(Since::After(offset));
-    }
-    if text == "now" {
-        return Ok(Since::Now);
-    }
-    let since_epoch = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
-    let at = if let Ok(ago) = humantime::parse_duration(text) {
-        SystemTime::now().checked_sub(ago).and_then(since_epoch)
-    } else {
-        humantime::parse_rfc3339(text).ok().and_then(since_epoch)
-    };
-    at.and_then(|at| i64::try_from(millis(at)).ok())
-        .map(Since::At)
-        .ok_or_else(|| {
-            format!(
-                "expected an offset such as 4711, a duration such as 10m or a time such as \
-                 2027-01-15T08:00:00Z or now, found {}",
-                quoted(text)
-            )
-        })
 }
 
 struct Feed<S> {
@@ -174,28 +144,4 @@ fn encode(page: &[FilteredEvent], filter: &EventFilter, position: u64) -> String
         let _ = write!(text, "id: {position}\n\n");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_begins_at_an_offset_or_a_time() {
-        assert_eq!(parse_since("0"), Ok(Since::After(0)));
-        assert_eq!(parse_since("4711"), Ok(Since::After(4711)));
-        let at = Since::At(1_800_000_000_500);
-        assert_eq!(parse_since("2027-01-15T08:00:00.5Z"), Ok(at));
-        assert!(matches!(parse_since("10m"), Ok(Since::At(_))));
-        for text in [
-            "",
-            "-1",
-            "+1",
-            "x",
-            "1969-01-01T00:00:00Z",
-            "18446744073709551616",
-        ] {
-            assert!(parse_since(text).is_err(), "{text}");
-        }
-    }
 }

@@ -140,7 +140,7 @@ fn usage_errors_are_reported_without_a_request() {
         $ show diff/0
         error: invalid value 'diff/0' for '<JOB>': invalid job ID "0": use a whole number from 1 to 18446744073709551615
         $ events --since yesterday
-        error: invalid value 'yesterday' for '--since <DURATION|OFFSET>': expected a duration such as 10m or 1h 30m, or an offset such as 4711
+        error: invalid value 'yesterday' for '--since <TIME|OFFSET>': expected an offset such as 4711, a duration such as 10m, a time such as 2027-01-15T08:00:00Z, or now, found "yesterday"
         $ hooks
         List, retry or discard hook deliveries
         "#);

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::shared::{ConfigArgs, JobArgs, LabelArgs};
 use crate::app::command_error::CommandError;
 use crate::config::{self, CommandLine, DaemonFlags};
-use crate::control::protocol::{ACTIVE_STATES, OUTCOMES};
+use crate::control::protocol::{ACTIVE_STATES, OUTCOMES, Since};
 use forgewatch_core::event::{ALL_JOB_EVENTS, type_pattern};
 use forgewatch_core::job::JobRef;
 
@@ -216,9 +215,9 @@ pub struct EventsArgs {
     /// Print new events as they happen
     #[arg(long, short)]
     pub follow: bool,
-    /// Print events newer than a duration such as 10m, or after an offset [default: all; with --follow, none]
-    #[arg(long, value_name = "DURATION|OFFSET", value_parser = parse_since)]
-    pub since: Option<SinceArg>,
+    /// Print events newer than a duration such as 10m or a time, or after an offset [default: all; with --follow, none]
+    #[arg(long, value_name = "TIME|OFFSET")]
+    pub since: Option<Since>,
     /// Only events of this job; can be repeated
     #[arg(long, value_name = "JOB")]
     pub job: Vec<JobRef>,
@@ -232,12 +231,6 @@ pub struct EventsArgs {
     pub selector: SelectorArgs,
     #[command(flatten)]
     pub daemon: DaemonArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinceArg {
-    Offset(u64),
-    Ago(Duration),
 }
 
 #[derive(Args, Debug)]
@@ -333,35 +326,4 @@ fn parse_single_type(name: &str) -> Result<String, String> {
 
 fn parse_event_type(name: &str) -> Result<String, String> {
     type_pattern(name)
-}
-
-/// Digits are an offset, anything else is a duration.
-fn parse_since(text: &str) -> Result<SinceArg, String> {
-    let is_offset = text.bytes().all(|byte| byte.is_ascii_digit());
-    let read = if is_offset {
-        text.parse().ok().map(SinceArg::Offset)
-    } else {
-        humantime::parse_duration(text).ok().map(SinceArg::Ago)
-    };
-    read.ok_or_else(|| {
-        "expected a duration such as 10m or 1h 30m, or an offset such as 4711".to_owned()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_an_offset_or_a_duration() {
-        assert_eq!(parse_since("0"), Ok(SinceArg::Offset(0)));
-        assert_eq!(parse_since("4711"), Ok(SinceArg::Offset(4711)));
-        assert_eq!(
-            parse_since("1h 30m"),
-            Ok(SinceArg::Ago(Duration::from_mins(90)))
-        );
-        for bad in ["", "-1", "1,5h", "yesterday", "18446744073709551616"] {
-            assert!(parse_since(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use serde_json::value::RawValue;
 
 use super::table::TerminalWidth;
-use super::{DaemonClient, now_ms, rejected, unexpected_response, write_stdout};
+use super::{DaemonClient, rejected, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
-use crate::cli::args::client::{EventsArgs, SinceArg};
+use crate::cli::args::client::EventsArgs;
 use crate::config::Env;
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::record::with_offset;
@@ -15,7 +15,6 @@ use crate::control::protocol::{EventFilter, Request, Response, Since};
 use crate::report::sanitize::json_line;
 use crate::report::{StreamInfo, recorded_line, wrapped};
 use forgewatch_core::event::ParsedRecord;
-use forgewatch_core::time::millis;
 
 /// On narrower screens the terminal wraps.
 const MIN_COLUMNS: usize = 30;
@@ -75,7 +74,12 @@ pub(in crate::cli) fn run(args: &EventsArgs, env: &Env) -> Result<(), CommandErr
             columns: TerminalWidth::stdout().columns,
         }
     };
-    let mut since = start(args);
+    let default = if args.follow {
+        Since::Now
+    } else {
+        Since::Beginning
+    };
+    let mut since = args.since.unwrap_or(default);
     let mut printed = None;
     loop {
         let before = printed;
@@ -106,15 +110,6 @@ fn with_resume_hint(mut error: CommandError, printed: Option<u64>) -> CommandErr
         let _ = write!(error.message, "; resume with --since {offset}");
     }
     error
-}
-
-fn start(args: &EventsArgs) -> Since {
-    match args.since {
-        Some(SinceArg::Offset(offset)) => Since::After(offset),
-        Some(SinceArg::Ago(ago)) => Since::At(now_ms().saturating_sub_unsigned(millis(ago))),
-        None if args.follow => Since::Now,
-        None => Since::Beginning,
-    }
 }
 
 /// Prints the events of one connection, and keeps the offset of the last one in `printed`. Ok at the end of the events
