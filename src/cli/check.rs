@@ -1,9 +1,9 @@
 //! `forgewatch check`: checks configuration, credentials and hooks.
 
-use std::fmt::Write as _;
 use std::io::Write;
 
 use super::args::CheckArgs;
+use super::client::table::field_lines;
 use crate::app::command_error::CommandError;
 use crate::app::setup::{Prepared, check_api, prepare};
 use crate::config::credentials::CredentialsSource;
@@ -82,9 +82,5 @@ fn summary(loaded: &Loaded, source: &CredentialsSource) -> String {
         ("socket", format!("{}, for {allowed}", socket.display())),
         ("HTTP API", http_api(&settings.http)),
     ];
-    let mut text = String::new();
-    for (name, value) in lines {
-        let _ = writeln!(text, "{:<15}{value}", format!("{name}:"));
-    }
-    text
+    field_lines(lines, 15)
 }

@@ -1,11 +1,12 @@
 //! `forgewatch hooks`.
 
 use std::io::Write;
+use std::iter;
 
 use serde_json::Value;
 
 use super::list::until;
-use super::table::{TerminalWidth, table};
+use super::table::{TerminalWidth, field_lines, table};
 use super::{DaemonClient, now_ms, rejected, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
 use crate::app::hook_test;
@@ -168,24 +169,16 @@ fn test_text(report: &HookTestReport) -> String {
     let lines = lines
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
-    let mut text = String::new();
-    for (name, value) in lines.filter(|(_, value)| !value.is_empty()) {
-        for (at, line) in value.lines().enumerate() {
-            let name = if at == 0 {
-                format!("{name}:")
-            } else {
-                String::new()
-            };
+    let lines = lines.flat_map(|(name, value)| {
+        let line = |line: &str| match name {
             // The body is harmless already, and must not be cut.
-            let line = if name == "sent:" {
-                line.to_owned()
-            } else {
-                sanitized(line, LIMIT)
-            };
-            text.push_str(format!("{name:<11}{line}\n").as_str());
-        }
-    }
-    text
+            "sent" => line.to_owned(),
+            _ => sanitized(line, LIMIT),
+        };
+        let values: Vec<String> = value.lines().map(line).collect();
+        iter::once(name).chain(iter::repeat("")).zip(values)
+    });
+    field_lines(lines, 11)
 }
 
 /// The table of deliveries.

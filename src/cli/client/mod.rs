@@ -9,7 +9,7 @@ pub(super) mod jobs;
 pub(super) mod list;
 pub(super) mod show;
 pub(super) mod status;
-mod table;
+pub(super) mod table;
 pub(super) mod wait;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::list::{labels, state};
-use super::table::TerminalWidth;
+use super::table::{TerminalWidth, field_lines};
 use super::{DaemonClient, hooks, now_ms, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
 use crate::cli::args::client::ShowArgs;
@@ -98,12 +98,7 @@ fn job_fields(details: &JobDetails) -> String {
         let names = iter::once("Estimates").chain(iter::repeat(""));
         fields.extend(names.zip(estimates));
     }
-    let mut text = String::new();
-    for (name, value) in fields {
-        let colon = if name.is_empty() { "" } else { ":" };
-        let _ = writeln!(text, "{:<11}{value}", format!("{name}{colon}"));
-    }
-    text
+    field_lines(fields, 11)
 }
 
 /// The fields of a log record that are shown.

@@ -1,10 +1,10 @@
 //! `forgewatch status`.
 
-use std::fmt::Write;
 use std::io;
 
 use anstyle::AnsiColor;
 
+use super::table::field_lines;
 use super::{DaemonClient, now_ms, unexpected_response, write_stdout};
 use crate::app::command_error::CommandError;
 use crate::cli::args::client::StatusArgs;
@@ -83,11 +83,7 @@ fn page(status: &StatusReport, now_ms: i64, color: bool) -> String {
         ),
         ("last reload", paint(reload, reload_color)),
     ];
-    let mut page = String::new();
-    for (name, value) in lines {
-        let _ = writeln!(page, "{:<15}{value}", format!("{name}:"));
-    }
-    page
+    field_lines(lines, 15)
 }
 
 fn api(api: &ApiReport, now_ms: i64) -> (String, Option<AnsiColor>) {

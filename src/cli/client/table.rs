@@ -1,5 +1,6 @@
-//! Tables with a header, one line per row, and columns as wide as their content.
+//! Tables with a header, one line per row, and columns as wide as their content; fields, one per line.
 
+use std::fmt::Write;
 use std::io;
 
 use terminal_size::{Width, terminal_size_of};
@@ -26,6 +27,19 @@ impl TerminalWidth {
         };
         Self { columns, ellipsis }
     }
+}
+
+/// The fields as text, each value in column `width`. A field without a name continues the one above.
+pub(in crate::cli) fn field_lines<'a>(
+    fields: impl IntoIterator<Item = (&'a str, String)>,
+    width: usize,
+) -> String {
+    let mut text = String::new();
+    for (name, value) in fields {
+        let colon = if name.is_empty() { "" } else { ":" };
+        let _ = writeln!(text, "{:<width$}{value}", format!("{name}{colon}"));
+    }
+    text
 }
 
 /// The table as text. An empty cell is shown as `-`; on a terminal, no line wraps.
