@@ -35,6 +35,8 @@ async fn commit(store: &SqliteStore, n: u64, seq: u32) -> Outcome<()> {
         watch: Some(SavedWatch {
             id: watch,
             job,
+            seq,
+            labels: "{}".to_owned(),
             snapshot: "x".repeat(400),
             ended_wall_ms: None,
             added_by: AddedBy::default(),

@@ -191,13 +191,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let now = self.clock.now();
         let meta = JobMeta::of_labels(spec.labels);
         let watch = Watch::new((self.new_watch_id)()?, spec.job, meta, now);
-        let saved = SavedWatch {
-            id: watch.id(),
-            job: spec.job,
-            snapshot: watch.save(now, None),
-            ended_wall_ms: None,
-            added_by,
-        };
+        let saved = SavedWatch::new(&watch, None, added_by, now);
         Ok((watch, saved))
     }
 

@@ -161,7 +161,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     pub(super) fn ended(&self, saved: &SavedWatch) -> Option<WatchReport> {
         let at = self.clock.now();
         Some(WatchReport {
-            watch: Watch::load(&saved.snapshot, at, &self.limits).ok()?,
+            watch: saved.load(at, &self.limits).ok()?,
             left: TimeLeft::default(),
             at,
             is_running: false,

@@ -8,6 +8,7 @@ use super::{Clock, CommitDone, Engine, PollDone};
 use crate::clanforge::{Api, StatusResponse};
 use crate::store::{AddedBy, Commit, PollSample, SavedWatch, Store, StoreError};
 use forgewatch_core::circuit_breaker::PollOutcome;
+use forgewatch_core::job::Outcome;
 use forgewatch_core::poll_log::PollRecord;
 use forgewatch_core::retry;
 use forgewatch_core::time::Moment;
@@ -91,7 +92,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         let row = self
             .store
             .is_persistent()
-            .then(|| saved_watch(&watch, &effects, now));
+            .then(|| SavedWatch::new(&watch, outcome(&effects), AddedBy::default(), now));
         let store = Rc::clone(&self.store);
         self.commits.push(Box::pin(async move {
             let result = store
@@ -207,16 +208,9 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     }
 }
 
-fn saved_watch(watch: &Watch, effects: &Effects, now: Moment) -> SavedWatch {
-    let outcome = match effects.next {
+fn outcome(effects: &Effects) -> Option<Outcome> {
+    match effects.next {
         Next::End { outcome, .. } => Some(outcome),
         Next::Poll { .. } | Next::Wait { .. } => None,
-    };
-    SavedWatch {
-        id: watch.id(),
-        job: watch.job(),
-        snapshot: watch.save(now, outcome),
-        ended_wall_ms: outcome.map(|_| now.wall_ms),
-        added_by: AddedBy::default(),
     }
 }

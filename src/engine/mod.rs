@@ -134,11 +134,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     /// # Errors
     /// It is unreadable.
     pub fn resume_saved(&mut self, saved: &SavedWatch) -> Result<(), InvalidSavedWatch> {
-        self.resume(Watch::load(
-            &saved.snapshot,
-            self.clock.now(),
-            &self.limits,
-        )?);
+        self.resume(saved.load(self.clock.now(), &self.limits)?);
         Ok(())
     }
 

@@ -53,6 +53,7 @@ impl Content {
             Some(stored) => {
                 *stored = SavedWatch {
                     added_by: stored.added_by,
+                    labels: std::mem::take(&mut stored.labels),
                     ..watch
                 };
             }

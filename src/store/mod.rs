@@ -5,7 +5,7 @@
 //! simulations; one test suite (`tests/store`) covers both. [`NoStore`] is the one-shot's, whose engine and hooks hold
 //! all of its state.
 //!
-//! A watch is stored as an opaque text that the core writes and reads, an event as its log record, a delivery with the
+//! A watch is stored with an opaque text that the core writes and reads, an event as its log record, a delivery with the
 //! payload of its hook. Wall times are Unix milliseconds.
 
 pub mod calibration;
@@ -14,7 +14,10 @@ mod sqlite;
 
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::event::{Event, EventId, WatchId};
-use forgewatch_core::job::JobRef;
+use forgewatch_core::job::{JobRef, Outcome};
+use forgewatch_core::limits::Limits;
+use forgewatch_core::time::Moment;
+use forgewatch_core::watch::{InvalidSavedWatch, Watch};
 
 pub use forgewatch_core::reconcile::AddedBy;
 pub use in_memory::InMemoryStore;
@@ -29,17 +32,43 @@ pub const MAX_POLLS: usize = 64;
 pub struct SavedWatch {
     pub id: WatchId,
     pub job: JobRef,
-    /// The watch's state as the core serializes it; opaque to the store.
+    /// The number of its last event; 0 before the first.
+    pub seq: u32,
+    /// As JSON.
+    pub labels: String,
+    /// The rest of the watch's state as the core serializes it; opaque to the store.
     pub snapshot: String,
     /// None while it runs.
     pub ended_wall_ms: Option<i64>,
     pub added_by: AddedBy,
 }
 
+impl SavedWatch {
+    /// A watch as it is saved at this time, with its outcome if it has ended.
+    pub fn new(watch: &Watch, outcome: Option<Outcome>, added_by: AddedBy, now: Moment) -> Self {
+        Self {
+            id: watch.id(),
+            job: watch.job(),
+            seq: watch.seq(),
+            labels: watch.save_labels(),
+            snapshot: watch.save(now, outcome),
+            ended_wall_ms: outcome.map(|_| now.wall_ms),
+            added_by,
+        }
+    }
+
+    /// # Errors
+    /// It is unreadable.
+    pub fn load(&self, now: Moment, limits: &Limits) -> Result<Watch, InvalidSavedWatch> {
+        Watch::load(&self.snapshot, &self.labels, self.seq, now, limits)
+    }
+}
+
 /// A transaction: stored as a whole or not at all.
 #[derive(Debug, Default)]
 pub struct Commit<'a> {
-    /// A watch to insert or update. `added_by` of a stored watch is not updated; [`DaemonStore::update_jobs`] does that.
+    /// A watch to insert or update. A stored watch keeps its `labels`, and its `added_by`, which
+    /// [`DaemonStore::update_jobs`] changes.
     pub watch: Option<SavedWatch>,
     /// New events, in order.
     pub events: &'a [Event],

@@ -34,7 +34,7 @@ async fn child_commits_until_it_is_killed() {
     };
     for n in 1..=WATCHES {
         let stored = state.watches.iter().find(|w| w.id == id(n));
-        let seq = stored.map_or(0, |w| seq_of(&w.snapshot));
+        let seq = stored.map_or(0, |w| w.seq);
         running.push(next(n, seq + 1));
     }
     let mut stdout = std::io::stdout();
@@ -52,11 +52,6 @@ pub(crate) fn writer(mut binary: Command, path: &Path) -> Command {
         .arg("--nocapture")
         .env(FILE, path);
     binary
-}
-
-fn seq_of(snapshot: &str) -> u32 {
-    let snapshot: serde_json::Value = serde_json::from_str(snapshot).unwrap();
-    snapshot["seq"].as_u64().unwrap() as u32
 }
 
 #[tokio::test]

@@ -20,11 +20,13 @@ pub(crate) fn job(n: u64) -> JobRef {
     format!("diff/{n}").parse().unwrap()
 }
 
-/// Watch `n` of job `n`; its snapshot contains `seq`.
+/// Watch `n` of job `n` after `seq` events.
 pub(crate) fn watch(n: u64, seq: u32) -> SavedWatch {
     SavedWatch {
         id: id(n),
         job: job(n),
+        seq,
+        labels: format!("{{\"watch\":\"{n}\"}}"),
         snapshot: format!("{{\"seq\":{seq},\"more\":\"{}\"}}", "x".repeat(300)),
         ended_wall_ms: None,
         added_by: AddedBy {

@@ -1,11 +1,14 @@
 //! State files of every version of the schema, as dumps in `tests/store/versions`: each is opened as it is, and keeps
-//! what it has. A new version of the schema adds a file, made by the last release before it.
+//! what it has. A new version of the schema adds a file.
 
 use std::fs;
 use std::path::Path;
 
 use forgewatch::store::{DaemonStore, SqliteStore, check};
 use forgewatch_core::delivery::DeliveryState;
+use forgewatch_core::event::labels_text;
+use forgewatch_core::time::Moment;
+use forgewatch_core::watch::fixtures::limits;
 use rusqlite::Connection;
 
 /// Creates a state file from the dump of this version.
@@ -45,8 +48,23 @@ async fn a_state_file_of_every_version_is_opened_with_all_that_it_has() {
         assert_eq!(state.config_jobs.len(), 2);
         assert!(state.calibration.is_some());
         let ended = store.last_ended(0, 9).await.unwrap();
-        let ended: Vec<String> = ended.iter().map(|w| w.job.to_string()).collect();
-        assert_eq!(ended, ["update/2", "diff/1"]);
+        let jobs: Vec<String> = ended.iter().map(|w| w.job.to_string()).collect();
+        assert_eq!(jobs, ["update/2", "diff/1"]);
+        let numbers = state.watches.iter().chain(&ended).map(|watch| {
+            let now = Moment {
+                up_ms: 0,
+                wall_ms: 1_800_000_000_000,
+            };
+            let loaded = watch.load(now, &limits()).unwrap();
+            let labels = loaded.meta().map(|meta| labels_text(&meta.labels));
+            (loaded.seq(), labels.unwrap_or_default())
+        });
+        let numbers: Vec<(u32, String)> = numbers.collect();
+        let of = |seq, labels: &str| (seq, labels.to_owned());
+        assert_eq!(
+            numbers,
+            [of(1, ""), of(2, "stage=live"), of(2, "build=8812")]
+        );
         let events = store.events_since(0, 99).await.unwrap();
         assert!(
             events

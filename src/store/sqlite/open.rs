@@ -183,8 +183,9 @@ mod tests {
     use forgewatch_core::event::WatchId;
 
     /// An imaginary later version: polls have one more column.
-    const NEWER_MIGRATIONS: [Migration; 2] = [
+    const NEWER_MIGRATIONS: [Migration; 3] = [
         MIGRATIONS[0],
+        MIGRATIONS[1],
         Migration {
             apply: add_column,
             tables: &[
@@ -220,6 +221,8 @@ mod tests {
         let watch = SavedWatch {
             id: WatchId([7; 16]),
             job: "diff/1".parse().unwrap(),
+            seq: 0,
+            labels: "{}".to_owned(),
             snapshot: "{}".to_owned(),
             ended_wall_ms: None,
             added_by: AddedBy::default(),
@@ -256,7 +259,7 @@ mod tests {
         }
         let error = SqliteStore::open(&path).unwrap_err();
         assert!(
-            matches!(error, OpenError::Newer { found: 2, .. }),
+            matches!(error, OpenError::Newer { found: 3, .. }),
             "{error}"
         );
     }

@@ -1,11 +1,12 @@
 //! The schema of the state file, and the migrations from earlier versions.
 
 use rusqlite::Connection;
+use rusqlite::types::Value;
 
 use super::error::DbError;
 use super::events::{DELIVERIES, EVENTS};
-use super::table::Table;
-use super::watches::{CALIBRATION, CONFIG_JOBS, POLLS, WATCHES};
+use super::table::{Table, value_columns};
+use super::watches::{CALIBRATION, CONFIG_JOBS, POLLS, WATCHES, WATCHES_1};
 
 /// "fwat": identifies a state file of forgewatch.
 pub(super) const APPLICATION_ID: i32 = 0x6677_6174;
@@ -23,20 +24,28 @@ pub(super) struct Migration {
 
 /// Migration n leads from version n to n + 1, the last one to the version that this program writes. A released migration
 /// and its tables must not change.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    apply: |db| Ok(db.execute_batch(VERSION_1)?),
-    tables: &TABLES,
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        apply: |db| Ok(db.execute_batch(VERSION_1)?),
+        tables: &tables_with(&WATCHES_1),
+    },
+    Migration {
+        apply: move_seq_and_labels,
+        tables: &tables_with(&WATCHES),
+    },
+];
 
 /// In the order in which they are checked and recovered.
-const TABLES: [&Table; 6] = [
-    &WATCHES,
-    &EVENTS,
-    &DELIVERIES,
-    &POLLS,
-    &CONFIG_JOBS,
-    &CALIBRATION,
-];
+const fn tables_with(watches: &'static Table) -> [&'static Table; 6] {
+    [
+        watches,
+        &EVENTS,
+        &DELIVERIES,
+        &POLLS,
+        &CONFIG_JOBS,
+        &CALIBRATION,
+    ]
+}
 
 const VERSION_1: &str = "
 CREATE TABLE watches (
@@ -101,6 +110,60 @@ CREATE TABLE calibration (
 ) STRICT;
 ";
 
+/// Watches migrated at once, because a file can have more than fit into memory.
+const MIGRATION_BATCH: usize = 1_000;
+
+/// Moves the number of the last event and the labels from the snapshots to columns.
+fn move_seq_and_labels(db: &Connection) -> Result<(), DbError> {
+    db.execute_batch(
+        "ALTER TABLE watches ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE watches ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'",
+    )?;
+    let sql = format!(
+        "SELECT row_id, watch_id, job, snapshot, ended_ms, added_by, checksum FROM watches
+         WHERE row_id > ?1 ORDER BY row_id LIMIT {MIGRATION_BATCH}"
+    );
+    let mut last = i64::MIN;
+    loop {
+        let rows = WATCHES_1.read(db, &sql, [last], |row| {
+            let values = value_columns(row).map(|column| row.get(column));
+            let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+            Ok((row.get("row_id")?, row.get("snapshot")?, values))
+        })?;
+        let count = rows.len();
+        for (row_id, snapshot, mut values) in rows {
+            let (snapshot, seq, labels) = split_snapshot(snapshot);
+            if let Some(value) = values.get_mut(SNAPSHOT) {
+                *value = snapshot.into();
+            }
+            values.extend([seq.into(), labels.into()]);
+            WATCHES.put(db, values)?;
+            last = row_id;
+        }
+        if count < MIGRATION_BATCH {
+            return Ok(());
+        }
+    }
+}
+
+/// The place of the snapshot among the columns.
+const SNAPSHOT: usize = 3;
+
+/// A snapshot of version 2, with what it no longer contains. An unreadable one stays as it is.
+fn split_snapshot(snapshot: String) -> (String, i64, String) {
+    let fields = serde_json::from_str::<serde_json::Map<_, _>>(&snapshot);
+    let Ok(mut fields) = fields else {
+        return (snapshot, 0, "{}".to_owned());
+    };
+    let seq = fields.remove("seq").and_then(|seq| seq.as_i64());
+    let labels = fields.remove("labels");
+    (
+        serde_json::Value::Object(fields).to_string(),
+        seq.unwrap_or_default(),
+        labels.map_or_else(|| "{}".to_owned(), |labels| labels.to_string()),
+    )
+}
+
 /// The version of a file of this program, this version or an earlier one: the number of its migrations.
 pub(super) fn read_version(db: &Connection, migrations: &[Migration]) -> Result<usize, DbError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -162,17 +225,18 @@ mod tests {
     use super::*;
 
     /// The current migrations and two imaginary later ones.
-    const NEWER_MIGRATIONS: [Migration; 3] = [
+    const NEWER_MIGRATIONS: [Migration; 4] = [
         MIGRATIONS[0],
+        MIGRATIONS[1],
         Migration {
             apply: |db| Ok(db.execute_batch("ALTER TABLE watches ADD COLUMN note TEXT")?),
-            tables: &TABLES,
+            tables: &tables_with(&WATCHES),
         },
         Migration {
             apply: |db| {
                 Ok(db.execute_batch("CREATE TABLE more (row_id INTEGER PRIMARY KEY) STRICT")?)
             },
-            tables: &TABLES,
+            tables: &tables_with(&WATCHES),
         },
     ];
 
@@ -185,12 +249,44 @@ mod tests {
                 .unwrap();
             assert_eq!(read_version(&db, &NEWER_MIGRATIONS).unwrap(), from);
             migrate(&db, from, &NEWER_MIGRATIONS).unwrap();
-            assert_eq!(read_version(&db, &NEWER_MIGRATIONS).unwrap(), 3);
+            assert_eq!(read_version(&db, &NEWER_MIGRATIONS).unwrap(), 4);
             assert!(is_intact(&db, &NEWER_MIGRATIONS).unwrap(), "from {from}");
             let crc: i64 = db
                 .query_row("SELECT checksum FROM config_jobs", [], |row| row.get(0))
                 .unwrap();
             assert_eq!(crc, 7);
+        }
+    }
+
+    #[test]
+    fn watches_of_more_than_a_batch_are_all_migrated() {
+        let db = Connection::open_in_memory().unwrap();
+        migrate(&db, 0, &MIGRATIONS[..1]).unwrap();
+        let count = 2 * MIGRATION_BATCH as i64 + 1;
+        for n in 1..=count {
+            let snapshot = match n {
+                7 => "damaged".to_owned(),
+                _ => format!("{{\"seq\":{n},\"labels\":{{\"n\":\"{n}\"}},\"progress\":0.1}}"),
+            };
+            let id = Value::Blob(n.to_be_bytes().repeat(2));
+            let (job, added_by) = (format!("diff/{n}").into(), "file".to_owned().into());
+            let row = vec![n.into(), id, job, snapshot.into(), Value::Null, added_by];
+            WATCHES_1.put(&db, row).unwrap();
+        }
+        migrate(&db, 1, MIGRATIONS).unwrap();
+        let watches = super::super::watches::running(&db).unwrap();
+        assert_eq!(watches.len() as i64, count);
+        for (watch, n) in watches.into_iter().zip(1..) {
+            let moved = (watch.seq, watch.labels, watch.snapshot);
+            let expected = match n {
+                7 => (0, "{}".to_owned(), "damaged".to_owned()),
+                _ => (
+                    n,
+                    format!("{{\"n\":\"{n}\"}}"),
+                    "{\"progress\":0.1}".to_owned(),
+                ),
+            };
+            assert_eq!(moved, expected);
         }
     }
 

@@ -11,11 +11,19 @@ use forgewatch_core::job::JobRef;
 
 pub(super) const WATCHES: Table = Table {
     name: "watches",
-    put: "INSERT INTO watches (row_id, watch_id, job, snapshot, ended_ms, added_by, checksum)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    put: "INSERT INTO watches (row_id, watch_id, job, snapshot, ended_ms, added_by, seq, labels, checksum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (row_id) DO UPDATE SET
             watch_id = excluded.watch_id, job = excluded.job, snapshot = excluded.snapshot,
-            ended_ms = excluded.ended_ms, added_by = excluded.added_by, checksum = excluded.checksum",
+            ended_ms = excluded.ended_ms, added_by = excluded.added_by, seq = excluded.seq,
+            labels = excluded.labels, checksum = excluded.checksum",
+};
+
+/// Up to schema version 1: `seq` and `labels` are in the snapshot.
+pub(super) const WATCHES_1: Table = Table {
+    name: "watches",
+    put: "INSERT INTO watches (row_id, watch_id, job, snapshot, ended_ms, added_by, checksum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 };
 
 pub(super) const POLLS: Table = Table {
@@ -96,6 +104,8 @@ pub(super) fn put(db: &Connection, watch: SavedWatch) -> Result<(), DbError> {
             watch.snapshot.into(),
             watch.ended_wall_ms.into(),
             added_by_text(watch.added_by).to_owned().into(),
+            watch.seq.into(),
+            watch.labels.into(),
         ],
     )
 }
@@ -136,6 +146,8 @@ fn decode(row: &Row<'_>) -> Result<SavedWatch, DbError> {
     Ok(SavedWatch {
         id: WatchId(row.get("watch_id")?),
         job: job.parse().map_err(|_| invalid("job", &job))?,
+        seq: row.get("seq")?,
+        labels: row.get("labels")?,
         snapshot: row.get("snapshot")?,
         ended_wall_ms: row.get("ended_ms")?,
         added_by: parse_added_by(&row.get::<_, String>("added_by")?)?,

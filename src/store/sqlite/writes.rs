@@ -33,9 +33,11 @@ pub(super) fn commit(db: &Connection, commit: OwnedCommit) -> Result<(), DbError
         let row = apply_change(events::delivery(db, change.id())?, &change)?;
         events::put_delivery(db, row)?;
     }
-    if let Some(new) = commit.watch {
-        let added_by = watches::get(db, new.id)?.map_or(new.added_by, |stored| stored.added_by);
-        watches::put(db, SavedWatch { added_by, ..new })?;
+    if let Some(mut watch) = commit.watch {
+        if let Some(stored) = watches::get(db, watch.id)? {
+            (watch.labels, watch.added_by) = (stored.labels, stored.added_by);
+        }
+        watches::put(db, watch)?;
     }
     let ids: Vec<EventId> = commit.events.iter().map(|event| event.id).collect();
     for (offset, event) in (EVENTS.next_row_id(db)?..).zip(commit.events) {

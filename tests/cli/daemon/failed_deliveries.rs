@@ -41,6 +41,8 @@ async fn write_state(fixture: &DaemonFixture) {
     let watch = SavedWatch {
         id: event(1).id.watch,
         job: "diff/1".parse().unwrap(),
+        seq: MANY,
+        labels: "{}".to_owned(),
         snapshot: "{}".to_owned(),
         ended_wall_ms: Some(1_700_000_001_000),
         added_by: AddedBy::default(),

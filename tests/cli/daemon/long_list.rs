@@ -54,13 +54,14 @@ async fn copy_ended(fixture: &DaemonFixture) {
         snapshot["watch"] = id.to_string().into();
         snapshot["job"] = name.clone().into();
         let parity = if n.is_multiple_of(2) { "even" } else { "odd" };
-        snapshot["labels"] = json!({ "parity": parity });
+        let mut labels = json!({ "parity": parity });
         if n.is_multiple_of(1_000) {
-            snapshot["labels"]["rare"] = "1".into();
+            labels["rare"] = "1".into();
         }
         SavedWatch {
             id,
             job: name.parse().unwrap(),
+            labels: labels.to_string(),
             snapshot: snapshot.to_string(),
             ..ended.clone()
         }

@@ -17,7 +17,7 @@ both! {
     ended_watches_are_read_in_pages_by_id
     the_watches_that_ended_last_come_first
     the_list_and_its_new_watches_are_stored_together
-    added_by_is_changed_by_updates_of_the_list_and_not_by_commits
+    commits_change_neither_added_by_nor_labels
     pruning_deletes_old_watches_that_nothing_refers_to
     an_open_delivery_keeps_its_own_event_alone
 }
@@ -169,7 +169,7 @@ async fn the_list_and_its_new_watches_are_stored_together(location: &impl Locati
     location.close(store).await;
 }
 
-async fn added_by_is_changed_by_updates_of_the_list_and_not_by_commits(location: &impl Location) {
+async fn commits_change_neither_added_by_nor_labels(location: &impl Location) {
     let (store, _) = location.open();
     let both = AddedBy {
         file: true,
@@ -181,7 +181,16 @@ async fn added_by_is_changed_by_updates_of_the_list_and_not_by_commits(location:
         ..JobListUpdate::default()
     };
     store.update_jobs(update).await.unwrap();
-    commit_step(&store, 1, 1).await.unwrap();
+    let relabeled = SavedWatch {
+        labels: "{}".to_owned(),
+        ..watch(1, 1)
+    };
+    let commit = Commit {
+        watch: Some(relabeled),
+        ..Commit::default()
+    };
+    store.commit(commit).await.unwrap();
+    store.record_poll(sample(1, &watch(1, 1).snapshot, 1));
     location.close(store).await;
     let (store, state) = location.open();
     let kept = SavedWatch {

@@ -253,6 +253,11 @@ impl Watch {
         (self.requests > 0).then_some(self.first_poll_wall_ms)
     }
 
+    /// Events so far: the number of the last one.
+    pub fn seq(&self) -> u32 {
+        self.seq
+    }
+
     /// Polls so far.
     pub fn requests(&self) -> u32 {
         self.requests

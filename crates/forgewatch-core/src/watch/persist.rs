@@ -1,10 +1,10 @@
-//! A watch as JSON, so that another process can continue it.
+//! A watch as JSON, so that another process can continue it. Its labels, which never change, and the number of its events
+//! are saved separately.
 //!
 //! Times of the monotonic clock are saved as wall times and converted back on loading. The wall clock may have jumped in
 //! between: whatever was saved, the next poll falls between now and `max_interval` from now, and no other time lies in
 //! the future.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroI64;
 use std::sync::Arc;
@@ -28,8 +28,6 @@ struct SavedFields {
     outcome: Option<String>,
     watch: String,
     job: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     game: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +48,6 @@ struct SavedFields {
     eta: Option<NonZeroI64>,
     eta_baseline: Option<(NonZeroI64, u32)>,
     progress: Option<f32>,
-    seq: u32,
     requests: u32,
     reported_progress: u8,
     has_status: bool,
@@ -152,21 +149,24 @@ impl SavedErrorState {
 }
 
 impl Watch {
-    /// The watch as JSON, with its outcome if it has ended.
+    /// The watch as JSON, without its labels and [`Watch::seq`], and with its outcome if it has ended.
     pub fn save(&self, now: Moment, outcome: Option<Outcome>) -> String {
         let wall = |up: u64| {
             now.wall_ms
                 .saturating_add(up.cast_signed().saturating_sub(now.up_ms.cast_signed()))
         };
-        let meta = self.meta.as_deref().cloned().unwrap_or_default();
+        let names = self
+            .meta
+            .as_deref()
+            .map(|meta| meta.names.clone())
+            .unwrap_or_default();
         let saved = SavedFields {
             outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
             watch: self.id.to_string(),
             job: self.job().to_string(),
-            labels: meta.labels,
-            game: meta.names.game,
-            image: meta.names.image,
-            machine: meta.names.machine,
+            game: names.game,
+            image: names.image,
+            machine: names.machine,
             errors: (self.errors.as_deref()).map(|errors| SavedErrorState::new(errors, wall)),
             history: self.history.save(wall),
             saved_at: now.wall_ms,
@@ -179,7 +179,6 @@ impl Watch {
             eta: self.eta,
             eta_baseline: self.eta_baseline.map(|base| (base.eta, base.seconds_left)),
             progress: self.progress,
-            seq: self.seq,
             requests: self.requests,
             reported_progress: self.reported_progress,
             has_status: self.has_status,
@@ -191,11 +190,28 @@ impl Watch {
         serde_json::to_string(&saved).unwrap_or_default()
     }
 
-    /// Loads what [`Watch::save`] wrote, perhaps in another process and by another clock.
+    /// The labels as JSON.
+    pub fn save_labels(&self) -> String {
+        let labels = self
+            .meta
+            .as_ref()
+            .map(|meta| serde_json::to_string(&meta.labels));
+        labels
+            .and_then(Result::ok)
+            .unwrap_or_else(|| "{}".to_owned())
+    }
+
+    /// Loads what [`Watch::save`] and [`Watch::save_labels`] wrote, perhaps in another process and by another clock.
     ///
     /// # Errors
-    /// The text was not written by [`Watch::save`].
-    pub fn load(text: &str, now: Moment, limits: &Limits) -> Result<Self, InvalidSavedWatch> {
+    /// They did not write these texts.
+    pub fn load(
+        text: &str,
+        labels: &str,
+        seq: u32,
+        now: Moment,
+        limits: &Limits,
+    ) -> Result<Self, InvalidSavedWatch> {
         let row: SavedFields = serde_json::from_str(text).map_err(InvalidSavedWatch::new)?;
         let up = |wall: i64| {
             now.up_ms
@@ -210,7 +226,7 @@ impl Watch {
         let id = row.watch.parse().map_err(InvalidSavedWatch::new)?;
         let job: JobRef = row.job.parse().map_err(InvalidSavedWatch::new)?;
         let meta = JobMeta {
-            labels: row.labels,
+            labels: serde_json::from_str(labels).map_err(InvalidSavedWatch::new)?,
             names: DiffNames {
                 game: row.game,
                 image: row.image,
@@ -242,7 +258,7 @@ impl Watch {
                 .eta_baseline
                 .map(|(eta, seconds_left)| EtaBaseline { eta, seconds_left }),
             progress: row.progress.filter(|p| (0.0..=100.0).contains(p)),
-            seq: row.seq,
+            seq,
             requests: row.requests,
             reported_progress: row.reported_progress,
             has_status: row.has_status,

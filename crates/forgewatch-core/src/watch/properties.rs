@@ -157,14 +157,15 @@ proptest! {
         let mut broken = None;
         run(&limits, &inputs, |scenario, _| {
             let text = scenario.watch.save(scenario.now, None);
-            let mut read = Watch::load(&text, scenario.now, &limits).unwrap();
+            let (labels, seq) = (scenario.watch.save_labels(), scenario.watch.seq());
+            let mut read = Watch::load(&text, &labels, seq, scenario.now, &limits).unwrap();
             // The time of the next poll is limited on loading.
             if read.next_poll_in(scenario.now) > limits.schedule.max_interval {
                 broken = Some(format!("{:?}", read.next_poll_in(scenario.now)));
             }
             read.poll_at = scenario.watch.poll_at;
             let again = read.save(scenario.now, None);
-            if again != text {
+            if again != text || read.save_labels() != labels || read.seq() != seq {
                 broken = Some(format!("{text}\n{again}"));
             }
         });

@@ -5,7 +5,7 @@ use crate::job::Outcome;
 use crate::time::Moment;
 use crate::verdict::ErrorKind;
 use crate::watch::fixtures::{error, limits, suspended};
-use crate::watch::{Input, Watch, outcome_of};
+use crate::watch::{Input, InvalidSavedWatch, Watch, outcome_of};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -17,8 +17,12 @@ fn later(now: Moment, after_ms: u64, skew_ms: i64) -> Moment {
     }
 }
 
+fn load(text: &str, labels: &str, now: Moment) -> Result<Watch, InvalidSavedWatch> {
+    Watch::load(text, labels, 0, now, &limits())
+}
+
 fn reload(watch: &Watch, saved_at: Moment, now: Moment) -> Watch {
-    Watch::load(&watch.save(saved_at, None), now, &limits()).unwrap()
+    load(&watch.save(saved_at, None), "{}", now).unwrap()
 }
 
 #[test]
@@ -127,16 +131,16 @@ fn a_truncated_or_invalid_saved_watch_is_rejected() {
     let scenario = Scenario::of("diff/9").at(0).running(10.0);
     let text = scenario.watch.save(scenario.now, None);
     for cut in 0..text.len() {
-        assert!(
-            Watch::load(&text[..cut], scenario.now, &limits()).is_err(),
-            "{cut}"
-        );
+        assert!(load(&text[..cut], "{}", scenario.now).is_err(), "{cut}");
     }
     for (from, to) in [
         ("diff/9", "diff/0"),
         ("0707", "07"),
         ("\"poll_at\":", "\"poll\":"),
     ] {
-        assert!(Watch::load(&text.replacen(from, to, 1), scenario.now, &limits()).is_err());
+        assert!(load(&text.replacen(from, to, 1), "{}", scenario.now).is_err());
+    }
+    for labels in ["", "{", "[]", "{\"build\":7}"] {
+        assert!(load(&text, labels, scenario.now).is_err(), "{labels}");
     }
 }
