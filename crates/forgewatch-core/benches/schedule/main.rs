@@ -2,8 +2,10 @@
 //!
 //! Each job is watched by the real schedule and by the reference. A row is 2,000 jobs of one model of server errors;
 //! "cold" is the first job of a kind, "warm" keeps the calibration from job to job. A row is marked with `!` if ours
-//! costs more than the reference, and with `~` if the 95 % interval includes equality.
+//! costs more than the reference, and with `~` if the 95 % interval includes equality. "bound" is our cost relative to
+//! the least possible; with `*`, to that of a policy that need not detect short jobs.
 
+mod bounds;
 mod models;
 mod reference;
 
@@ -11,6 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use bounds::Bound;
 use forgewatch_core::job::JobKind;
 use forgewatch_core::rng::SeededRng;
 use forgewatch_core::schedule::{
@@ -21,9 +24,12 @@ use reference::{EtaThenBackoff, Every, PollingPolicy, Reference, ReferenceCalibr
 
 const JOBS: u64 = 2_000;
 const REQUEST_COST: f64 = 1.0;
+const MIN_INTERVAL: f64 = 1.0;
+const MAX_INTERVAL: f64 = 600.0;
 const KIND: JobKind = JobKind::Diff;
-/// Unix seconds of every first poll: a whole minute, so that the granularity of an ETA is that of the model.
-const EPOCH: i64 = 1_800_000_000;
+/// Unix seconds of every first poll: a whole minute, so that the granularity of an ETA is that of the model, and not a
+/// multiple of five minutes.
+const EPOCH: i64 = 1_800_000_060;
 
 /// The real schedule, called as by the engine.
 struct ForgewatchPolicy<'a> {
@@ -142,7 +148,12 @@ impl Comparison {
         (ratio, 1.96 * error)
     }
 
-    fn print(&self) {
+    /// Our cost relative to the bound.
+    fn by_bound(&self, bound: Bound) -> f64 {
+        self.mean(|p| p.0.cost()) / bound.cost
+    }
+
+    fn print(&self, bound: Option<Bound>) {
         let n = self.pairs.len() as f64;
         let (ratio, half) = self.ratio();
         let verdict = match ratio {
@@ -150,8 +161,12 @@ impl Comparison {
             _ if ratio > 1.0 => "~",
             _ => "",
         };
+        let by_bound = bound.map_or_else(String::new, |bound| {
+            let mark = if bound.short_jobs { ' ' } else { '*' };
+            format!("{:.2}{mark}", self.by_bound(bound))
+        });
         println!(
-            "{:6.1} {:6.2} {:5.2} | {:6.1} {:6.2} {:5.2} | {ratio:5.2} ± {half:.2} {verdict}",
+            "{:6.1} {:6.2} {:5.2} {by_bound:>6} | {:6.1} {:6.2} {:5.2} | {ratio:5.2} ± {half:.2} {verdict}",
             self.mean(|p| p.0.requests),
             self.mean(|p| p.0.delay),
             self.mean(|p| p.0.cost()) * n / self.hindsight_cost,
@@ -165,27 +180,38 @@ impl Comparison {
 fn table(title: &str, models: &[ServerModel], seed: u64, settings: &ScheduleSettings) {
     println!("\n{title}");
     println!(
-        "{:22} {:5} {:4} {:^20} | {:^20} | ours /",
+        "{:22} {:5} {:4} {:^26} | {:^20} | ours /",
         "", "", "", "ours", "reference"
     );
     let columns = "req   late hinds.";
     println!(
-        "{:22} {:5} {:4} {columns:>20} | {columns:>20} | reference",
+        "{:22} {:5} {:4} {columns:>19}  bound | {columns:>20} | reference",
         "model", "jobs", ""
     );
     for (length, name) in [(Length::Long, "long"), (Length::Short, "short")] {
         let mut sum = 0.0;
+        let mut by_bound = [const { Vec::new() }; 2];
         for &model in models {
             for warm in [false, true] {
                 let row = Comparison::of(model, length, warm, seed, settings);
+                let bound = Bound::of(model, length);
+                by_bound[usize::from(warm)].extend(bound.map(|bound| row.by_bound(bound)));
                 let heat = if warm { "warm" } else { "cold" };
                 print!("{:22} {name:5} {heat:4} ", model.name());
-                row.print();
+                row.print(bound);
                 sum += row.ratio().0;
             }
         }
         let mean = sum / (2.0 * models.len() as f64);
-        println!("{:22} {name:5} mean of the ratios: {mean:.3}", "");
+        print!("{:22} {name:5} mean of the ratios: {mean:.3}", "");
+        for (heat, ratios) in ["cold", "warm"].into_iter().zip(by_bound) {
+            if !ratios.is_empty() {
+                let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+                let worst = ratios.iter().copied().fold(0.0, f64::max);
+                print!("; {heat} / bound: mean {mean:.3}, worst {worst:.2}");
+            }
+        }
+        println!();
     }
 }
 
@@ -365,8 +391,8 @@ fn main() {
     let settings = ScheduleSettings {
         policy: Policy::Inspection,
         request_cost: Duration::from_secs_f64(REQUEST_COST),
-        min_interval: Duration::from_secs(1),
-        max_interval: Duration::from_mins(10),
+        min_interval: Duration::from_secs_f64(MIN_INTERVAL),
+        max_interval: Duration::from_secs_f64(MAX_INTERVAL),
     };
     println!(
         "seed {seed}, {JOBS} jobs per row, request_cost {REQUEST_COST} s; long: median 8 min, short: 20-60 s"
@@ -376,8 +402,10 @@ fn main() {
     );
     table("the yardstick", &ServerModel::YARDSTICK, seed, &settings);
     table("other servers", &ServerModel::OTHERS, seed, &settings);
+    table("odd servers", &ServerModel::ODD, seed, &settings);
     estimates("the yardstick", &ServerModel::YARDSTICK, seed, &settings);
     estimates("other servers", &ServerModel::OTHERS, seed, &settings);
+    estimates("odd servers", &ServerModel::ODD, seed, &settings);
     common_loops(seed);
     one_shot(seed, &settings);
     speed(seed, &settings);

@@ -1,6 +1,6 @@
 //! Models of servers and the errors in their ETAs.
 //!
-//! The first seven are the project's yardstick. The schedule was not tuned on the others.
+//! The first seven are the project's yardstick. The schedule was not tuned on the others; the last three only judge it.
 
 use forgewatch_core::rng::SeededRng;
 
@@ -36,6 +36,10 @@ pub(crate) enum ServerModel {
     ClockOffset,
     SmoothedRate,
     Restated,
+    // nothing is tuned on these
+    QueueThenRun,
+    SlowLastPhase,
+    FiveMinutes,
 }
 
 impl ServerModel {
@@ -65,6 +69,8 @@ impl ServerModel {
         Self::Restated,
     ];
 
+    pub(crate) const ODD: [Self; 3] = [Self::QueueThenRun, Self::SlowLastPhase, Self::FiveMinutes];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -87,6 +93,9 @@ impl ServerModel {
             Self::ClockOffset => "clock 3 s off",
             Self::SmoothedRate => "smoothed rate",
             Self::Restated => "restated now and then",
+            Self::QueueThenRun => "queue then run",
+            Self::SlowLastPhase => "slow last phase",
+            Self::FiveMinutes => "five minutes",
         }
     }
 }
@@ -108,6 +117,8 @@ pub(crate) struct SimulatedJob {
     half: f64,
     spread: f64,
     grain: f64,
+    /// The share of the run that the progress stays at 99 %.
+    last_phase: f64,
     /// Knots of a piecewise linear progress: shares of the time, shares of the work.
     knots: [(f64, f64); 4],
     noise: Option<(f64, f64)>,
@@ -127,7 +138,10 @@ impl SimulatedJob {
             let scale = if length == Length::Short { 8.0 } else { 100.0 };
             end = (scale / rng.between(0.0, 1.0).powf(1.0 / 1.1)).min(20_000.0);
         }
-        let queued = rng.between(0.0, 0.1) * end;
+        let queued = match model {
+            ServerModel::QueueThenRun => rng.between(0.0, 0.7) * end,
+            _ => rng.between(0.0, 0.1) * end,
+        };
         let sigma = rng.between(0.2, 0.8);
         let mut cuts = [rng.between(0.1, 0.9), rng.between(0.1, 0.9)];
         cuts.sort_by(f64::total_cmp);
@@ -142,6 +156,10 @@ impl SimulatedJob {
             half: rng.between(0.3, 0.9),
             spread: rng.between(0.1, 0.6),
             grain: [1.0, 1.0, 10.0, 60.0][rng.index(4)],
+            last_phase: match model {
+                ServerModel::SlowLastPhase => rng.between(0.03, 0.25),
+                _ => 0.0,
+            },
             knots: [
                 (0.0, 0.0),
                 (cuts[0], works[0]),
@@ -186,8 +204,11 @@ impl SimulatedJob {
                 let moving = if x < from { x } else { from.max(x - 0.3) };
                 moving / 0.7
             }
+            // The last 3 to 25 % of the time.
+            ServerModel::SlowLastPhase => x / (1.0 - self.last_phase),
             ServerModel::StuckExtrapolation
             | ServerModel::SmoothedRate
+            | ServerModel::QueueThenRun
             | ServerModel::HeavyTail => x,
             _ => x.powf(self.shape),
         }
@@ -221,8 +242,19 @@ impl SimulatedJob {
             ServerModel::Exact | ServerModel::Stalls => Some(self.end),
             ServerModel::Fixed => Some(self.end * self.bias),
             ServerModel::Optimistic => Some(t + self.half * left),
-            ServerModel::Extrapolated | ServerModel::TwoPhases | ServerModel::Pieces => {
-                extrapolated(progress)
+            ServerModel::Extrapolated
+            | ServerModel::TwoPhases
+            | ServerModel::Pieces
+            | ServerModel::SlowLastPhase => extrapolated(progress),
+            ServerModel::QueueThenRun => {
+                let running = t > self.queued;
+                running.then(|| t + left * (1.0 + self.rng.normal(0.0, 0.05)))
+            }
+            ServerModel::FiveMinutes => {
+                grain = 1.0;
+                let eta = t + left * (1.0 + self.rng.normal(0.0, 0.1));
+                // Five minutes of the clock: the first poll is at 60 s.
+                Some(((eta + 60.0) / 300.0).ceil() * 300.0 - 60.0)
             }
             ServerModel::Noisy | ServerModel::HeavyTail => Some(t + left * self.noise(t)),
             ServerModel::ProgressOnly => None,

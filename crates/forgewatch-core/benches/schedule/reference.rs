@@ -209,7 +209,7 @@ fn hazard(u: f64, mu: f64, sigma: f64) -> f64 {
 }
 
 /// Complementary error function, relative error below 1.2e-7 (Press et al., Numerical Recipes, 6.2).
-fn erfc(x: f64) -> f64 {
+pub(crate) fn erfc(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.5 * x.abs());
     let poly = [
         0.170_872_77,
