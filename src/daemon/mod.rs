@@ -144,6 +144,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
                         self.on_event(event);
                     }
                     self.publishable.extend(events);
+                    for (job, id) in self.engine.take_dropped() {
+                        if self.watch_of(job) == Some(id) {
+                            self.active.remove(&job);
+                        }
+                    }
                 }
                 events = self.hooks.advance() => self.publishable.extend(events?),
                 Some(done) = self.background_tasks.next() => match done {

@@ -125,6 +125,9 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
     }
 
     pub(super) fn on_commit_done(&mut self, done: CommitDone) {
+        if self.watches.phase(done.slot) == Some(Phase::Releasing) {
+            return self.on_released(done);
+        }
         let CommitDone {
             slot,
             watch,
@@ -146,6 +149,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
                 }
             }
             Err(error @ StoreError::Fatal(_)) => self.store_failure = Some(error),
+            Err(StoreError::Lost(_)) => self.drop_watch(slot),
             Err(error) => {
                 // Debug, because the outbox logs errors of the store.
                 tracing::debug!(

@@ -13,6 +13,7 @@
 mod apply;
 mod clock;
 mod dispatch;
+mod release;
 mod system_events;
 #[cfg(test)]
 mod tests;
@@ -81,6 +82,10 @@ pub struct Engine<A, S, C> {
     commits: FuturesUnordered<LocalBoxFuture<'static, CommitDone>>,
     /// Committed, not yet returned.
     publishable: VecDeque<Event>,
+    /// Watches in [`Phase::Releasing`].
+    releasing: usize,
+    /// Not yet taken.
+    dropped: Vec<(JobRef, WatchId)>,
     measured: PollMeasurements,
 }
 
@@ -120,6 +125,8 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
             poll_aborts: BTreeMap::new(),
             commits: FuturesUnordered::new(),
             publishable: VecDeque::new(),
+            releasing: 0,
+            dropped: Vec::new(),
             measured: PollMeasurements::default(),
         }
     }
@@ -239,14 +246,14 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         self.clock.now()
     }
 
-    /// Drives everything until there are events to publish, and returns them; never empty. Pends forever without
-    /// watches. Cancel-safe: nothing is lost when the future is dropped.
+    /// Drives everything until there are events to publish, and returns them, or until [`Engine::take_dropped`] has
+    /// something. Pends forever without watches. Cancel-safe: nothing is lost when the future is dropped.
     ///
     /// # Errors
     /// The store cannot be trusted any more ([`StoreError::Fatal`]): the process has to end.
     pub async fn advance(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
-            if !self.publishable.is_empty() {
+            if !self.publishable.is_empty() || !self.dropped.is_empty() {
                 return Ok(self.publishable.drain(..).collect());
             }
             if let Some(error) = &self.store_failure {
@@ -277,7 +284,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
                 self.step(slot, Input::Stop(outcome), self.clock.now());
             }
             Some(Phase::Committing) => self.watches.defer_stop(slot, outcome),
-            None => {}
+            Some(Phase::Releasing) | None => {}
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Phase {
         deadline: u64,
     },
     Committing,
+    /// The same, for a watch that leaves afterwards.
+    Releasing,
 }
 
 impl Phase {
@@ -33,7 +35,7 @@ impl Phase {
     fn poll_at(self) -> Option<u64> {
         match self {
             Self::Waiting { poll_at, .. } => Some(poll_at),
-            Self::Polling { .. } | Self::Committing => None,
+            Self::Polling { .. } | Self::Committing | Self::Releasing => None,
         }
     }
 
@@ -42,7 +44,7 @@ impl Phase {
             Self::Waiting { deadline, .. } | Self::Polling { deadline } => {
                 (deadline < u64::MAX).then_some(deadline)
             }
-            Self::Committing => None,
+            Self::Committing | Self::Releasing => None,
         }
     }
 }

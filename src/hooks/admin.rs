@@ -5,7 +5,8 @@ use std::slice;
 use std::sync::Arc;
 
 use super::Executor;
-use super::dispatcher::{Dispatcher, commit};
+use super::dispatcher::Dispatcher;
+use super::in_flight::commit;
 use crate::engine::Clock;
 use crate::store::{DaemonStore, StoreError};
 use forgewatch_core::delivery::{

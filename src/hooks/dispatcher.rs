@@ -2,26 +2,27 @@
 //! commits every change before it applies, and lets an [`Executor`] run the attempts. Its owner selects over
 //! [`Dispatcher::advance`] next to the engine's.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::LocalBoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::future::{AbortHandle, Abortable};
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use super::in_flight::{Completion, InFlight, RunningAttempt, commit, next, record};
 use super::{Executor, HookSpec, Outbox};
 use crate::engine::{Clock, SystemEvents};
-use crate::store::{Commit, Store, StoreError};
+use crate::store::{Store, StoreError};
 use forgewatch_core::delivery::{
     Attempt, AttemptResult, DeliveryChange, DeliveryId, DeliveryRow, HookRules, OpenDelivery,
     PayloadError, Queue, Settlement,
 };
-use forgewatch_core::event::{Event, EventType};
+use forgewatch_core::event::{Event, WatchId};
+use forgewatch_core::job::JobRef;
 use forgewatch_core::measurements::{AttemptMeasurements, DeliveryCounts};
 use forgewatch_core::retry;
 use forgewatch_core::rng::SeededRng;
@@ -48,20 +49,12 @@ pub struct Dispatcher<S, C, P> {
     is_draining: bool,
     /// Running attempts are being stopped.
     is_stopping: bool,
-    /// One per running attempt: dropping it stops the attempt. In order, so that a simulation can be replayed.
-    stops: BTreeMap<DeliveryId, oneshot::Sender<Infallible>>,
+    /// In order, so that a simulation can be replayed.
+    running: BTreeMap<DeliveryId, RunningAttempt>,
+    /// Released deliveries with a commit in flight.
+    releasing: BTreeSet<DeliveryId>,
     /// Of each configured hook.
     measured: BTreeMap<Arc<str>, AttemptMeasurements>,
-}
-
-/// Result of work under way.
-enum Completion {
-    /// The beginning of an attempt was committed, or not.
-    Begun(Attempt, Result<(), StoreError>),
-    /// An attempt has ended that began at this `up_ms`.
-    Attempted(DeliveryId, u64, AttemptResult),
-    /// The change after it was committed, with the event of its failure, or not.
-    Settled(Settlement, Result<Option<Box<Event>>, StoreError>),
 }
 
 impl<S, C, P> Dispatcher<S, C, P>
@@ -94,7 +87,8 @@ where
             fatal: None,
             is_draining: false,
             is_stopping: false,
-            stops: BTreeMap::new(),
+            running: BTreeMap::new(),
+            releasing: BTreeSet::new(),
             measured,
         }
     }
@@ -106,6 +100,23 @@ where
             self.queue.load(row, now)?;
         }
         Ok(())
+    }
+
+    /// Drops the deliveries of these watches and kills their attempts at once, without an event: this process no longer
+    /// serves them. [`Dispatcher::is_releasing`] while one of their commits is in flight.
+    pub fn release(&mut self, which: impl Fn(WatchId, Option<JobRef>) -> bool) {
+        self.receive();
+        for id in self.queue.release(which) {
+            match self.running.remove(&id) {
+                Some(attempt) => attempt.abort.abort(),
+                None => drop(self.releasing.insert(id)),
+            }
+        }
+    }
+
+    /// Whether a commit of a released delivery is in flight.
+    pub fn is_releasing(&self) -> bool {
+        !self.releasing.is_empty()
     }
 
     /// Replaces the list of hooks. Pending deliveries of a removed hook fail; a running attempt is its last.
@@ -163,8 +174,8 @@ where
         self.queue.find(id, self.outbox.now())
     }
 
-    /// Makes deliveries until there are events to publish (`hook.failed`), or until the last delivery has ended, and then
-    /// returns an empty list. Pends forever while no delivery is open. Cancel-safe: dropping the future loses nothing.
+    /// Makes deliveries until there are events to publish (`hook.failed`), or until the last delivery has ended or the
+    /// last released one is gone, and then returns an empty list. Pends forever while no delivery is open. Cancel-safe: dropping the future loses nothing.
     ///
     /// # Errors
     /// [`StoreError::Fatal`]: the process has to end.
@@ -181,8 +192,10 @@ where
             tokio::select! {
                 biased;
                 Some(completion) = next(&mut self.commits, &mut self.attempts) => {
+                    let was_releasing = self.is_releasing();
                     self.complete(completion);
-                    if self.has_no_open_delivery() && self.fatal.is_none() {
+                    let has_released = was_releasing && !self.is_releasing();
+                    if (has_released || self.has_no_open_delivery()) && self.fatal.is_none() {
                         return Ok(std::mem::take(&mut self.unpublished));
                     }
                 }
@@ -209,7 +222,7 @@ where
     pub async fn stop(&mut self) {
         self.drain();
         self.is_stopping = true;
-        self.stops.clear();
+        self.running.clear();
         while let Some(completion) = next(&mut self.commits, &mut self.attempts).await {
             self.complete(completion);
         }
@@ -258,9 +271,22 @@ where
 
     fn complete(&mut self, completion: Completion) {
         let now = self.outbox.now();
+        let is_released = completion
+            .committed()
+            .is_some_and(|id| self.releasing.remove(id));
         match completion {
             Completion::Begun(_, Err(error @ StoreError::Fatal(_)))
             | Completion::Settled(_, Err(error @ StoreError::Fatal(_))) => self.fatal = Some(error),
+            Completion::Settled(_, Ok(event)) if is_released => {
+                self.unpublished.extend(event.map(|event| *event));
+            }
+            Completion::Begun(..) | Completion::Settled(..) if is_released => {}
+            Completion::Begun(Attempt { id, .. }, Err(StoreError::Lost(_))) => {
+                self.release(|watch, _| watch == id.event.watch);
+            }
+            Completion::Settled(Settlement { change, .. }, Err(StoreError::Lost(_))) => {
+                self.release(|watch, _| watch == change.id().event.watch);
+            }
             Completion::Begun(attempt, Ok(())) if !self.is_draining => {
                 self.start_attempt(attempt, now);
             }
@@ -275,6 +301,7 @@ where
                 }
                 self.attempted(id, result, now);
             }
+            Completion::Aborted => {}
             Completion::Settled(settlement, Ok(event)) => {
                 self.queue.apply(&settlement.change);
                 self.unpublished.extend(event.map(|event| *event));
@@ -296,14 +323,20 @@ where
         let Some(running) = self.executor.attempt(attempt, now.wall_ms, stopped) else {
             return self.queue.requeue(&id, now.plus(COMMIT_RETRY), None);
         };
-        self.stops.insert(id.clone(), stop);
+        let (abort, registration) = AbortHandle::new_pair();
+        let attempt = RunningAttempt { _stop: stop, abort };
+        self.running.insert(id.clone(), attempt);
+        let running = Abortable::new(running, registration);
         self.attempts.push(Box::pin(async move {
-            Completion::Attempted(id, now.up_ms, running.await)
+            match running.await {
+                Ok(result) => Completion::Attempted(id, now.up_ms, result),
+                Err(_) => Completion::Aborted,
+            }
         }));
     }
 
     fn attempted(&mut self, id: DeliveryId, result: AttemptResult, now: Moment) {
-        self.stops.remove(&id);
+        self.running.remove(&id);
         match result {
             // It counts as interrupted and runs again, here or after the next startup.
             AttemptResult::Failed { why, .. } if self.is_draining => {
@@ -348,42 +381,4 @@ fn measurements(
             (name, measured)
         })
         .collect()
-}
-
-type InFlight = FuturesUnordered<LocalBoxFuture<'static, Completion>>;
-
-/// The next completion of either; None if nothing is under way. Cancel-safe.
-async fn next(commits: &mut InFlight, attempts: &mut InFlight) -> Option<Completion> {
-    tokio::select! {
-        biased;
-        Some(completion) = commits.next() => Some(completion),
-        Some(completion) = attempts.next() => Some(completion),
-        else => None,
-    }
-}
-
-/// Commits a change, and returns the event of a failure. Each try emits the event again, so that events are stored in the
-/// order of their numbers even if an earlier commit has failed.
-async fn record<C: Clock>(
-    store: &impl Store,
-    system_events: &SystemEvents<C>,
-    settlement: &Settlement,
-) -> Result<Option<Box<Event>>, StoreError> {
-    let fields = settlement.hook_failed.as_deref().cloned();
-    let event = fields.map(|fields| Box::new(system_events.event(EventType::HookFailed, fields)));
-    commit(store, slice::from_ref(&settlement.change), event.as_deref()).await?;
-    Ok(event)
-}
-
-pub(super) async fn commit(
-    store: &impl Store,
-    changes: &[DeliveryChange],
-    event: Option<&Event>,
-) -> Result<(), StoreError> {
-    let commit = Commit {
-        events: event.map_or(&[], slice::from_ref),
-        changes,
-        ..Commit::default()
-    };
-    store.commit(commit).await
 }

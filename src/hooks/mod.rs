@@ -8,6 +8,7 @@ mod dispatcher;
 mod exec;
 mod executor;
 mod hook_test;
+mod in_flight;
 mod outbox;
 pub mod supervisor;
 #[cfg(test)]

@@ -165,6 +165,9 @@ impl<S: Store, C: Clock> Outbox<S, C> {
             Err(error @ StoreError::Rejected(_)) => {
                 tracing::error!(target: "forgewatch::hooks", %error, "the store rejected a commit; it is retried");
             }
+            Err(error @ StoreError::Lost(_)) => {
+                tracing::debug!(target: "forgewatch::hooks", %error, "a commit came too late");
+            }
             // A fatal error ends the process, which logs it.
             Err(StoreError::Fatal(_)) => {}
         }

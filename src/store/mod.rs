@@ -222,12 +222,15 @@ pub trait DaemonStore: Store + Clone {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The disk is full: nothing was stored, and a retry may succeed.
+    /// The store cannot be written now, as on a full disk: nothing was stored, and a retry may succeed.
     #[error("cannot write the state: {0}")]
     Unavailable(String),
     /// Another program has locked the file: nothing was stored, and a retry may succeed.
     #[error("another program has locked the state file: {0}")]
     Locked(String),
+    /// Another process serves these watches or deliveries now: nothing was stored, and no retry can succeed.
+    #[error("another process serves this now: {0}")]
+    Lost(String),
     /// The request contradicts what is stored; other requests are not affected.
     #[error("{0}")]
     Rejected(String),

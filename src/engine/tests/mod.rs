@@ -2,6 +2,7 @@
 
 mod measured;
 mod outage;
+mod release;
 mod unrecorded;
 
 use std::cell::{Cell, RefCell};

@@ -3,6 +3,7 @@
 mod admin;
 mod full_disk;
 mod measured;
+mod release;
 mod shutdown;
 
 use std::cell::{Cell, RefCell};
@@ -30,9 +31,13 @@ struct FakeStore(Rc<FakeStoreState>);
 #[derive(Default)]
 struct FakeStoreState {
     is_full: Cell<bool>,
+    /// Another process makes the deliveries.
+    is_lost: Cell<bool>,
     /// The next result finds the disk full.
     rejects_once: Cell<bool>,
     rejected: Cell<u32>,
+    /// Beginnings of attempts are treated as results are.
+    holds_begin: Cell<bool>,
     /// If set, each result waits for a permit.
     permits: RefCell<Option<Rc<Semaphore>>>,
     waiting: Cell<u32>,
@@ -49,7 +54,8 @@ impl FakeStore {
 impl Store for FakeStore {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
         let state = &self.0;
-        if commit.changes.iter().any(|c| change_name(c) != "begin") {
+        let is_result = commit.changes.iter().any(|c| change_name(c) != "begin");
+        if is_result || state.holds_begin.get() && !commit.changes.is_empty() {
             let permits = state.permits.borrow().clone();
             if let Some(permits) = permits {
                 state.waiting.set(state.waiting.get() + 1);
@@ -59,6 +65,9 @@ impl Store for FakeStore {
                 state.rejected.set(state.rejected.get() + 1);
                 return Err(StoreError::Unavailable("no space left".to_owned()));
             }
+        }
+        if state.is_lost.get() {
+            return Err(StoreError::Lost("expelled".to_owned()));
         }
         let changes = commit.changes.iter();
         let changes =

@@ -213,9 +213,9 @@ impl Worker {
                     // The space of a WAL that is checkpointed can be reused.
                     StoreError::Unavailable(_) => self.checkpoint(1),
                     StoreError::Locked(_) => Ok(()),
-                    StoreError::Rejected(reason) | StoreError::Fatal(reason) => {
-                        Err(StoreError::Fatal(reason))
-                    }
+                    StoreError::Lost(reason)
+                    | StoreError::Rejected(reason)
+                    | StoreError::Fatal(reason) => Err(StoreError::Fatal(reason)),
                 }
             }
         }
@@ -277,9 +277,9 @@ impl Worker {
         match result.map_err(StoreError::from) {
             // If the disk is full or the file locked, the WAL stays in use.
             Ok(_) | Err(StoreError::Unavailable(_) | StoreError::Locked(_)) => Ok(()),
-            Err(StoreError::Fatal(reason) | StoreError::Rejected(reason)) => {
-                Err(StoreError::Fatal(reason))
-            }
+            Err(
+                StoreError::Fatal(reason) | StoreError::Rejected(reason) | StoreError::Lost(reason),
+            ) => Err(StoreError::Fatal(reason)),
         }
     }
 

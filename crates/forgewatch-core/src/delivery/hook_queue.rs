@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::payload::EventPayload;
 use super::{Attempt, DeliveryChange, DeliveryFailure, DeliveryId, HookRules, Settlement};
 use crate::event::{EventFields, EventId, FailedDelivery, WatchId};
+use crate::job::JobRef;
 
 /// The deliveries of one hook.
 #[derive(Debug, Default)]
@@ -183,6 +184,35 @@ impl HookQueue {
             lane.open.remove(&event.seq);
         }
         self.index(event.watch);
+    }
+
+    /// Removes the lanes of these watches. Returns the events whose delivery has an attempt or a change under way.
+    pub(super) fn release(
+        &mut self,
+        which: impl Fn(WatchId, Option<JobRef>) -> bool,
+    ) -> Vec<EventId> {
+        let mut under_way = Vec::new();
+        let (running, ready) = (&mut self.running, &mut self.ready);
+        self.lanes.retain(|&watch, lane| {
+            let job = lane
+                .open
+                .values()
+                .find_map(|delivery| delivery.payload.job());
+            if !which(watch, job) {
+                return true;
+            }
+            *running = running.saturating_sub(usize::from(lane.running.is_some()));
+            if let Some((due, order)) = lane.ready {
+                ready.remove(&(due, order, watch));
+            }
+            let has_work = |(seq, delivery): &(&u32, &Delivery)| {
+                delivery.is_settling || lane.running == Some(**seq)
+            };
+            let seqs = lane.open.iter().filter(has_work).map(|(&seq, _)| seq);
+            under_way.extend(seqs.map(|seq| EventId { watch, seq }));
+            false
+        });
+        under_way
     }
 
     /// Updates [`HookQueue::ready`] for one lane, and removes an empty lane.

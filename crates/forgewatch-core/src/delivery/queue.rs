@@ -20,6 +20,8 @@ use super::{
     Attempt, AttemptResult, DeliveryChange, DeliveryFailure, DeliveryId, DeliveryRow,
     DeliveryState, HookRules, OpenDelivery, OpenState, Settlement,
 };
+use crate::event::WatchId;
+use crate::job::JobRef;
 use crate::time::Moment;
 
 /// Longest delay that a receiver can request by `Retry-After`.
@@ -72,6 +74,20 @@ impl Queue {
         hooks
             .flat_map(|(name, hook)| hook.fail_all(name, why, false))
             .collect()
+    }
+
+    /// Drops the deliveries of these watches, which no change follows. Returns those with an attempt or a change under
+    /// way.
+    pub fn release(&mut self, which: impl Fn(WatchId, Option<JobRef>) -> bool) -> Vec<DeliveryId> {
+        let mut under_way = Vec::new();
+        for (name, hook) in &mut self.hooks {
+            let events = hook.release(&which);
+            under_way.extend(events.into_iter().map(|event| DeliveryId {
+                event,
+                hook: Arc::clone(name),
+            }));
+        }
+        under_way
     }
 
     /// Adds a delivery that is due at once. An existing one is not changed.
