@@ -9,8 +9,8 @@ use forgewatch::metrics::{Scrape, TextFormat};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::measurements::{
-    ApiState, CommitMeasurements, ConfigState, DeliveryCounts, EndedJobs, JobCounts, JobGauges,
-    Measurements, PollMeasurements,
+    ApiAvailability, CommitMeasurements, ConfigState, DeliveryCounts, EndedJobs, JobCounts,
+    JobGauges, Measurements, PollMeasurements,
 };
 use forgewatch_core::time::Moment;
 use forgewatch_core::time_left::TimeLeft;
@@ -55,7 +55,7 @@ fn scrape(watches: &[Watch], per_job: bool) -> Outcome<String> {
             at: NOW,
             started: NOW,
             polls: PollMeasurements::default(),
-            api: ApiState::default(),
+            api: ApiAvailability::default(),
             jobs,
             job_gauges: per_job.then(gauges),
             ended: EndedJobs::default(),

@@ -8,7 +8,7 @@ use super::command_error::CommandError;
 use crate::config::Env;
 use crate::config::settings::{Annotations, OneShotSettings, ReportFile, ReportFormat, SquashedAs};
 use crate::report::files;
-use crate::report::results::{Problem, RunEnd, RunResults, Verdict};
+use crate::report::results::{BuildResult, JobProblem, RunEnd, RunResults};
 use crate::report::{AnnotationStyle, Report};
 use forgewatch_core::event::Event;
 use forgewatch_core::job::{JobRef, Outcome};
@@ -56,9 +56,9 @@ impl CiOutput {
             .filter_map(|(name, append)| Some((env.path(name)?.to_owned(), append)))
             .collect();
         let squashed = match options.squashed_as {
-            None => Verdict::Skipped,
-            Some(SquashedAs::Success) => Verdict::Passed,
-            Some(SquashedAs::Failure) => Verdict::Failed,
+            None => BuildResult::Skipped,
+            Some(SquashedAs::Success) => BuildResult::Passed,
+            Some(SquashedAs::Failure) => BuildResult::Failed,
         };
         Ok(Self {
             results: RunResults::new(squashed),
@@ -96,7 +96,7 @@ impl CiOutput {
 
     /// Writes all files. Errors are logged: the exit status is that of the jobs. Returns the problems that no event has
     /// reported.
-    pub(super) fn finish(&self, end: &RunEnd) -> Vec<Problem> {
+    pub(super) fn finish(&self, end: &RunEnd) -> Vec<JobProblem> {
         for ReportFile { format, path } in &self.reports {
             let content = match format {
                 ReportFormat::Junit => files::junit(&self.results, end).map_err(io::Error::other),

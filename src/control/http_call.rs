@@ -171,7 +171,7 @@ pub(super) fn response(request: &Request, body: &[u8]) -> Result<Response, Clien
 /// An error of the API. Proxies in between send other bodies.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Problem {
+struct ProblemBody {
     detail: String,
     errors: Vec<String>,
     offset: u64,
@@ -180,7 +180,7 @@ struct Problem {
 
 /// The response or error that an error status stands for.
 pub(super) fn problem(status: u16, body: &[u8]) -> Result<Response, ClientError> {
-    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    let problem: ProblemBody = serde_json::from_slice(body).unwrap_or_default();
     let is_of_daemon = !problem.detail.is_empty();
     let text = match &*problem.detail {
         "" => format!("HTTP {status}"),
@@ -225,7 +225,7 @@ pub(super) fn event(kind: &str, data: &str, follow: bool) -> Result<Response, Cl
             .map_err(ClientError::InvalidResponse),
         "stopped" => Ok(Response::Stopped),
         _ => {
-            let problem: Problem = serde_json::from_str(data).unwrap_or_default();
+            let problem: ProblemBody = serde_json::from_str(data).unwrap_or_default();
             Ok(Response::error_of(RequestErrorKind::Failed, problem.detail))
         }
     }

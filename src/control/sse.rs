@@ -7,19 +7,19 @@ const MAX_MESSAGE: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct MessageReader {
     line: Vec<u8>,
-    message: Message,
+    message: SseMessage,
 }
 
 /// Its type, empty if it has none, and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct SseMessage {
     pub(super) event: String,
     pub(super) data: String,
 }
 
 impl MessageReader {
     /// The messages that end within `bytes`; None if one is too long or not UTF-8.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Option<Vec<Message>> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Option<Vec<SseMessage>> {
         let mut messages = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend(part);
@@ -36,7 +36,7 @@ impl MessageReader {
     }
 
     /// Takes a line; returns the message that it ends.
-    fn take(&mut self, line: &str) -> Option<Message> {
+    fn take(&mut self, line: &str) -> Option<SseMessage> {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -62,8 +62,8 @@ impl MessageReader {
 mod tests {
     use super::*;
 
-    fn message(event: &str, data: &str) -> Message {
-        Message {
+    fn message(event: &str, data: &str) -> SseMessage {
+        SseMessage {
             event: event.to_owned(),
             data: data.to_owned(),
         }
@@ -79,7 +79,7 @@ mod tests {
         for size in 1..text.len() {
             let mut reader = MessageReader::default();
             let parts = text.as_bytes().chunks(size);
-            let messages: Vec<Message> =
+            let messages: Vec<SseMessage> =
                 parts.flat_map(|part| reader.read(part).unwrap()).collect();
             assert_eq!(messages, expected, "{size}");
         }

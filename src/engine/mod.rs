@@ -39,7 +39,7 @@ use crate::store::{SavedWatch, Store, StoreError};
 use forgewatch_core::event::{Event, JobMeta, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
-use forgewatch_core::measurements::{ApiState, PollMeasurements};
+use forgewatch_core::measurements::{ApiAvailability, PollMeasurements};
 use forgewatch_core::schedule::{ServerCalibration, ServerClock, ServerKey};
 use forgewatch_core::time::Moment;
 use forgewatch_core::time_left::TimeLeft;
@@ -214,11 +214,11 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         &self.measured
     }
 
-    pub fn api_state(&self, now: Moment) -> ApiState {
+    pub fn api_state(&self, now: Moment) -> ApiAvailability {
         let breaker = &self.throttle.circuit_breaker;
         let (is_down, paused_until) = (breaker.is_down(), breaker.paused_until(now.up_ms));
         let left = |until: u64| now.plus(Duration::from_millis(until - now.up_ms)).wall_ms;
-        ApiState {
+        ApiAvailability {
             is_down,
             paused_until_wall_ms: paused_until.map(left),
             error: (is_down || paused_until.is_some())

@@ -42,7 +42,7 @@ use crate::control::DaemonHandle;
 use crate::control::accept::ConnectionLimit;
 use crate::store::DaemonStore;
 use paced_stream::{Activity, PacedStream};
-use service::{Addresses, Api};
+use service::{Addresses, ApiService};
 
 pub use access::Access;
 
@@ -58,7 +58,7 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;
 
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub enum ListenError {
     #[error(
         "http.listen: {0} is in use by another program; stop it, or set http.listen to another address"
     )]
@@ -81,15 +81,15 @@ impl HttpServer {
         listen: SocketAddr,
         access: Access,
         daemon: DaemonHandle<S>,
-    ) -> Result<Self, BindError> {
+    ) -> Result<Self, ListenError> {
         let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(listen),
-            _ => BindError::Io(listen, error),
+            io::ErrorKind::AddrInUse => ListenError::InUse(listen),
+            _ => ListenError::Io(listen, error),
         };
         let listener = listener(listen).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         tracing::info!(target: "forgewatch::http", "serving HTTP on http://{address}");
-        let api = Rc::new(Api::new(daemon, access));
+        let api = Rc::new(ApiService::new(daemon, access));
         let accept_task = spawn_local(accept(listener, Rc::clone(&api)));
         Ok(Self {
             accept_task: accept_task.abort_handle(),
@@ -121,7 +121,7 @@ impl Drop for HttpServer {
 }
 
 /// Accepts connections and spawns a task for each.
-async fn accept<S: DaemonStore>(listener: TcpListener, api: Rc<Api<S>>) {
+async fn accept<S: DaemonStore>(listener: TcpListener, api: Rc<ApiService<S>>) {
     let limit = Rc::new(ConnectionLimit::new(MAX_CONNECTIONS));
     let accept = async || listener.accept().await;
     limit
@@ -139,7 +139,7 @@ async fn accept<S: DaemonStore>(listener: TcpListener, api: Rc<Api<S>>) {
 /// Serves a connection until the client closes it, is too slow, or is idle while others wait.
 async fn serve<S: DaemonStore>(
     stream: TcpStream,
-    api: &Rc<Api<S>>,
+    api: &Rc<ApiService<S>>,
     limit: &ConnectionLimit,
 ) -> io::Result<()> {
     let addresses = Addresses {

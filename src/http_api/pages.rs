@@ -13,7 +13,7 @@ use super::query::Query;
 use super::reply::{self, Reply};
 use super::status::report;
 use super::status_page::{
-    CONTENT_SECURITY_POLICY, Filter, Health, ListPage, RenderError, job_page, rows,
+    CONTENT_SECURITY_POLICY, DaemonHealth, Filter, ListPage, RenderError, job_page, rows,
 };
 use crate::control::DaemonHandle;
 use crate::control::protocol::{
@@ -132,7 +132,7 @@ async fn failures<S: DaemonStore>(
     daemon: &DaemonHandle<S>,
 ) -> Result<BTreeMap<JobRef, String>, Problem> {
     #[derive(Deserialize)]
-    struct Ending {
+    struct EndRecord {
         error_message: Option<String>,
     }
     let failed = ended
@@ -146,7 +146,7 @@ async fn failures<S: DaemonStore>(
             continue;
         }
         let record = details.events.last().map(|record| record.get());
-        let ending = record.and_then(|record| serde_json::from_str::<Ending>(record).ok());
+        let ending = record.and_then(|record| serde_json::from_str::<EndRecord>(record).ok());
         let error = ending.and_then(|ending| ending.error_message);
         failures.insert(job.job, error.unwrap_or_default());
     }
@@ -154,15 +154,15 @@ async fn failures<S: DaemonStore>(
 }
 
 /// What hinders the daemon, or when it polled last.
-fn health(status: &StatusReport) -> Health {
-    let bad = |what: &str, error: Option<&String>| Health {
+fn health(status: &StatusReport) -> DaemonHealth {
+    let bad = |what: &str, error: Option<&String>| DaemonHealth {
         text: match error {
             Some(error) => format!("{what}: {error}"),
             None => format!("{what}."),
         },
         is_bad: true,
     };
-    let good = |text| Health {
+    let good = |text| DaemonHealth {
         text,
         is_bad: false,
     };

@@ -28,7 +28,7 @@ const MAX_STREAMS: usize = 224;
 
 const OPENAPI: &str = include_str!("../../config/schema/openapi.json");
 
-pub(super) struct Api<S> {
+pub(super) struct ApiService<S> {
     daemon: DaemonHandle<S>,
     pub(super) access: RefCell<Rc<Access>>,
     /// Limits the requests that are served at once.
@@ -43,7 +43,7 @@ pub(super) struct Addresses {
     pub(super) peer: SocketAddr,
 }
 
-impl<S: DaemonStore> Api<S> {
+impl<S: DaemonStore> ApiService<S> {
     pub(super) fn new(daemon: DaemonHandle<S>, access: Access) -> Self {
         Self {
             daemon,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use forgewatch_core::measurements::{
-    ApiState, AttemptMeasurements, CommitMeasurements, DeliveryCounts, JobCounts, PollMeasurements,
+    ApiAvailability, AttemptMeasurements, CommitMeasurements, DeliveryCounts, JobCounts,
+    PollMeasurements,
 };
 use forgewatch_core::time::Moment;
 use forgewatch_core::time_left::TimeLeft;
@@ -22,7 +23,7 @@ fn scrape(job_gauges: Option<Vec<JobGauges>>) -> Scrape {
                 wall_ms: 1_700_000_000_000,
             },
             polls: PollMeasurements::default(),
-            api: ApiState::default(),
+            api: ApiAvailability::default(),
             jobs: JobCounts::default(),
             job_gauges,
             ended: EndedJobs::default(),

@@ -28,7 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::journal::JournalEntry;
 use super::mode::OutputMode;
 use super::sanitize::{LIMIT, json_line, sanitized};
-use super::{Message, OutputStream, stdio};
+use super::{OutputStream, WriterMessage, stdio};
 use forgewatch_core::event::{MAX_LINE_BYTES, escaped_len, truncate_escaped};
 use forgewatch_core::user_input::nearest;
 
@@ -117,7 +117,7 @@ fn default_filter(mode: OutputMode) -> &'static str {
 pub struct DiagnosticSink {
     mode: OutputMode,
     sentences: bool,
-    queue: Option<mpsc::Sender<Message>>,
+    queue: Option<mpsc::Sender<WriterMessage>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -132,7 +132,11 @@ impl DiagnosticSink {
         }
     }
 
-    pub(super) fn queue(mode: OutputMode, sentences: bool, queue: mpsc::Sender<Message>) -> Self {
+    pub(super) fn queue(
+        mode: OutputMode,
+        sentences: bool,
+        queue: mpsc::Sender<WriterMessage>,
+    ) -> Self {
         Self {
             mode,
             sentences,
@@ -142,7 +146,7 @@ impl DiagnosticSink {
     }
 
     /// A line with the number of diagnostics dropped since the last call, if any.
-    pub(super) fn take_dropped(&self) -> Option<Message> {
+    pub(super) fn take_dropped(&self) -> Option<WriterMessage> {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         (dropped > 0).then(|| {
             let mut line = DiagnosticLine::new(Level::WARN, "forgewatch::report");
@@ -152,18 +156,18 @@ impl DiagnosticSink {
         })
     }
 
-    fn message(&self, line: &DiagnosticLine<'_>) -> Message {
+    fn message(&self, line: &DiagnosticLine<'_>) -> WriterMessage {
         match self.mode {
-            OutputMode::Json => Message::Line(OutputStream::Out, json_line(line)),
-            OutputMode::Journal => Message::Entry(Box::new(line.entry())),
-            _ if self.sentences => Message::Sentence(line.sentence()),
+            OutputMode::Json => WriterMessage::Line(OutputStream::Out, json_line(line)),
+            OutputMode::Journal => WriterMessage::Entry(Box::new(line.entry())),
+            _ if self.sentences => WriterMessage::Sentence(line.sentence()),
             OutputMode::Progress | OutputMode::Text | OutputMode::Quiet => {
-                Message::Line(OutputStream::Err, line.text())
+                WriterMessage::Line(OutputStream::Err, line.text())
             }
         }
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: WriterMessage) {
         let message = match &self.queue {
             Some(queue) => match queue.try_send(message) {
                 Ok(()) => return,
@@ -177,12 +181,12 @@ impl DiagnosticSink {
             None => message,
         };
         let (mut stream, line) = match message {
-            Message::Line(OutputStream::Out, line) => (stdio::stdout(), line),
-            Message::Line(OutputStream::Err, line) | Message::Sentence(line) => {
+            WriterMessage::Line(OutputStream::Out, line) => (stdio::stdout(), line),
+            WriterMessage::Line(OutputStream::Err, line) | WriterMessage::Sentence(line) => {
                 (stdio::stderr(), line)
             }
-            Message::Entry(entry) => (stdio::stderr(), entry.record),
-            Message::Frame | Message::Close => return,
+            WriterMessage::Entry(entry) => (stdio::stderr(), entry.record),
+            WriterMessage::Frame | WriterMessage::Close => return,
         };
         // An error cannot be reported anywhere else.
         let _ = stream.write_all((line + "\n").as_bytes());

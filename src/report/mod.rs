@@ -48,7 +48,7 @@ pub use writer::{Streams, TerminalSize, TerminalSizeFn};
 use annotations::Annotator;
 use diagnostics::DiagnosticSink;
 use journal::JournalEntry;
-use results::Problem;
+use results::JobProblem;
 use sanitize::json_line;
 use writer::Writer;
 
@@ -67,7 +67,7 @@ enum OutputStream {
 
 /// A message to the writer.
 #[derive(Debug)]
-enum Message {
+enum WriterMessage {
     /// One or more lines, without the last newline.
     Line(OutputStream, String),
     /// A sentence for people at a terminal, on standard error.
@@ -85,7 +85,7 @@ pub struct Report {
     mode: OutputMode,
     style: Style,
     size: TerminalSizeFn,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<WriterMessage>,
     frames: writer::FrameSlot,
     sink: DiagnosticSink,
     done: oneshot::Receiver<()>,
@@ -171,20 +171,22 @@ impl Report {
         self.send_annotated(event, message).await;
     }
 
-    fn record_message(&self, event: &Event, record: String) -> Message {
+    fn record_message(&self, event: &Event, record: String) -> WriterMessage {
         match self.mode {
-            OutputMode::Journal => Message::Entry(Box::new(JournalEntry::of_event(event, record))),
-            _ => Message::Line(OutputStream::Out, record),
+            OutputMode::Journal => {
+                WriterMessage::Entry(Box::new(JournalEntry::of_event(event, record)))
+            }
+            _ => WriterMessage::Line(OutputStream::Out, record),
         }
     }
 
     /// The lines of an event for people.
-    fn line(&mut self, event: &Event) -> Option<Message> {
+    fn line(&mut self, event: &Event) -> Option<WriterMessage> {
         self.widen(event.job);
         if self.mode == OutputMode::Progress {
             let width = usize::from((self.size)().width);
             let lines = progress::event(event, width, self.names, self.style);
-            return lines.map(|lines| Message::Line(OutputStream::Err, lines));
+            return lines.map(|lines| WriterMessage::Line(OutputStream::Err, lines));
         }
         let stream = match self.mode {
             OutputMode::Text => OutputStream::Out,
@@ -193,11 +195,12 @@ impl Report {
         let is_shown = self.mode != OutputMode::Quiet
             || event.kind.level() == "ERROR"
             || event.kind == EventType::WatchFinished;
-        is_shown.then(|| Message::Line(stream, text::event(event, self.names, self.style.color)))
+        is_shown
+            .then(|| WriterMessage::Line(stream, text::event(event, self.names, self.style.color)))
     }
 
     /// The annotation of a problem without an event.
-    pub async fn problem(&mut self, problem: &Problem) {
+    pub async fn problem(&mut self, problem: &JobProblem) {
         let annotation = self.annotator.as_ref().and_then(|a| a.problem(problem));
         if let Some(line) = annotation {
             self.send(self.annotation_stream(), line).await;
@@ -208,7 +211,7 @@ impl Report {
     pub fn update_bars(&mut self, rows: &[JobRow], elapsed: Duration) {
         if self.has_bars() && self.frames.put(rows, elapsed) {
             // If the queue is full, the writer is awake and takes the frame too.
-            let _ = self.queue.try_send(Message::Frame);
+            let _ = self.queue.try_send(WriterMessage::Frame);
         }
     }
 
@@ -235,20 +238,20 @@ impl Report {
     /// Removes the bars and waits until everything is written, as long as the reader takes. Dropping a report does the
     /// same for `DROP_TIMEOUT`.
     pub async fn close(mut self) {
-        if self.queue.send(Message::Close).await.is_ok() {
+        if self.queue.send(WriterMessage::Close).await.is_ok() {
             // An error means that the writer is gone.
             let _ = (&mut self.done).await;
         }
     }
 
     /// Sends the lines of an event between its annotations: all of them, or none if canceled.
-    async fn send_annotated(&mut self, event: &Event, message: Option<Message>) {
+    async fn send_annotated(&mut self, event: &Event, message: Option<WriterMessage>) {
         let stream = self.annotation_stream();
-        let annotation = |line: Option<String>| line.map(|line| Message::Line(stream, line));
+        let annotation = |line: Option<String>| line.map(|line| WriterMessage::Line(stream, line));
         let (before, after) =
             (self.annotator.as_mut()).map_or((None, None), |a| (a.before(event), a.after(event)));
         let messages = [annotation(before), message, annotation(after)];
-        let messages: Vec<Message> = messages.into_iter().flatten().collect();
+        let messages: Vec<WriterMessage> = messages.into_iter().flatten().collect();
         // Fails if the writer is gone, which outlives every report.
         if let Ok(permits) = self.queue.reserve_many(messages.len()).await {
             for (permit, message) in permits.zip(messages) {
@@ -267,7 +270,7 @@ impl Report {
 
     async fn send(&self, stream: OutputStream, text: String) {
         // The writer outlives every report.
-        let _ = self.queue.send(Message::Line(stream, text)).await;
+        let _ = self.queue.send(WriterMessage::Line(stream, text)).await;
     }
 }
 
@@ -275,7 +278,7 @@ impl Drop for Report {
     /// Restores the terminal, unless the reader is slow.
     fn drop(&mut self) {
         // Fails if the report was closed.
-        if self.queue.try_send(Message::Close).is_err() {
+        if self.queue.try_send(WriterMessage::Close).is_err() {
             return;
         }
         let end = Instant::now() + DROP_TIMEOUT;

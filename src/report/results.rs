@@ -10,7 +10,7 @@ use forgewatch_core::job::{JobRef, Outcome, Reason};
 
 /// What a result means for a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BuildResult {
     Passed,
     /// The job itself ended badly.
     Failed,
@@ -32,7 +32,7 @@ pub struct JobResult {
 
 /// A job whose end is a problem of the run, as an annotation shows it. Both texts are untrusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct JobProblem {
     pub title: String,
     pub message: String,
 }
@@ -67,12 +67,12 @@ impl RunEnd {
 #[derive(Debug)]
 pub struct RunResults {
     /// The verdict on squashed jobs.
-    squashed: Verdict,
+    squashed: BuildResult,
     pub(super) jobs: BTreeMap<JobRef, JobResult>,
 }
 
 impl RunResults {
-    pub fn new(squashed: Verdict) -> Self {
+    pub fn new(squashed: BuildResult) -> Self {
         let jobs = BTreeMap::new();
         Self { squashed, jobs }
     }
@@ -107,23 +107,26 @@ impl RunResults {
     }
 
     /// The problems that no event has reported.
-    pub fn unreported_problems(&self) -> Vec<Problem> {
+    pub fn unreported_problems(&self) -> Vec<JobProblem> {
         let unreported = self.jobs.iter().filter(|(_, result)| {
             result.ending_event().is_none()
-                && matches!(self.verdict(result), Verdict::Failed | Verdict::Error)
+                && matches!(
+                    self.verdict(result),
+                    BuildResult::Failed | BuildResult::Error
+                )
         });
         unreported
-            .map(|(&job, result)| Problem::of(job, result))
+            .map(|(&job, result)| JobProblem::of(job, result))
             .collect()
     }
 
-    pub(super) fn verdict(&self, result: &JobResult) -> Verdict {
+    pub(super) fn verdict(&self, result: &JobResult) -> BuildResult {
         match result.outcome {
-            Some(Outcome::Completed) => Verdict::Passed,
-            Some(Outcome::Failed) => Verdict::Failed,
+            Some(Outcome::Completed) => BuildResult::Passed,
+            Some(Outcome::Failed) => BuildResult::Failed,
             Some(Outcome::Squashed) => self.squashed,
-            Some(Outcome::Abandoned(Reason::FailFast)) | None => Verdict::Skipped,
-            Some(_) => Verdict::Error,
+            Some(Outcome::Abandoned(Reason::FailFast)) | None => BuildResult::Skipped,
+            Some(_) => BuildResult::Error,
         }
     }
 }
@@ -157,7 +160,7 @@ impl JobResult {
     }
 }
 
-impl Problem {
+impl JobProblem {
     fn of(job: JobRef, result: &JobResult) -> Self {
         Self {
             title: format!("{job} {}", result.word()),

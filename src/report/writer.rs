@@ -18,7 +18,7 @@ use super::journal::{self, Journal};
 use super::mode::Style;
 use super::terminal_status::TerminalStatus;
 use super::width::wrapped;
-use super::{JobRow, Message, OutputStream, stdio};
+use super::{JobRow, OutputStream, WriterMessage, stdio};
 
 /// The most bytes combined into one write.
 const BATCH: usize = 64 * 1024;
@@ -146,8 +146,8 @@ impl Writer {
         }
     }
 
-    /// Writes until [`Message::Close`] or until all senders are gone.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+    /// Writes until [`WriterMessage::Close`] or until all senders are gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<WriterMessage>) {
         while let Some(first) = queue.blocking_recv() {
             let mut open = self.take(first);
             // Combines waiting messages, so that a burst needs few writes.
@@ -169,20 +169,20 @@ impl Writer {
         self.write();
     }
 
-    fn take(&mut self, message: Message) -> bool {
+    fn take(&mut self, message: WriterMessage) -> bool {
         match message {
-            Message::Line(stream, text) => self.put(stream, &text),
-            Message::Sentence(text) => {
+            WriterMessage::Line(stream, text) => self.put(stream, &text),
+            WriterMessage::Sentence(text) => {
                 let room = usize::from((self.size)().width).saturating_sub(1);
                 self.above.extend(wrapped(&text, room.max(20), "", "    "));
             }
-            Message::Entry(entry) => {
+            WriterMessage::Entry(entry) => {
                 if let Err(text) = self.journal.write(&entry) {
                     self.put(OutputStream::Err, &text);
                 }
             }
-            Message::Frame => {}
-            Message::Close => return false,
+            WriterMessage::Frame => {}
+            WriterMessage::Close => return false,
         }
         true
     }

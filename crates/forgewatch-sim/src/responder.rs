@@ -13,7 +13,7 @@ use crate::http::{HttpRequest, LoggedRequest};
 use crate::job_model::{EtaPredictor, ScriptedJob, StartTrigger};
 use crate::script::fault::{FaultKind, ScriptedFault};
 use crate::script::{Script, UpdateAddress};
-use crate::status_json::{self, Times};
+use crate::status_json::{self, JobTimes};
 use crate::transport::{HttpResponse, Transport};
 use forgewatch_core::job::{JobKind, JobRef};
 use forgewatch_core::rng::SeededRng;
@@ -217,7 +217,7 @@ impl Responder {
             .predictor
             .predict(observed_at, job.queued, job.duration, snapshot.progress);
         let eta_rounding = (job.eta_rounding / self.speed).max(1.0) as i64;
-        let times = Times {
+        let times = JobTimes {
             created: wall(0.0),
             started: snapshot.started.then(|| wall(job.queued)),
             updated: wall(snapshot.updated),

@@ -11,7 +11,7 @@ use crate::job_model::{FileCounts, JobSnapshot, JsonStyle, ScriptedJob};
 use forgewatch_core::job::{JobKind, JobState};
 
 /// The times of a job by the server's clock, in Unix seconds.
-pub(crate) struct Times {
+pub(crate) struct JobTimes {
     pub(crate) created: i64,
     /// None while the job is queued.
     pub(crate) started: Option<i64>,
@@ -22,7 +22,7 @@ pub(crate) struct Times {
 pub(crate) fn status(
     job: &ScriptedJob,
     snapshot: &JobSnapshot<'_>,
-    times: &Times,
+    times: &JobTimes,
     info: bool,
 ) -> Vec<Piece> {
     let mut pieces = vec![Piece::Bytes(b"{".to_vec())];
@@ -63,7 +63,7 @@ pub(crate) fn envelope(code: i64, message: &str) -> Body {
 fn fields(
     job: &ScriptedJob,
     snapshot: &JobSnapshot<'_>,
-    times: &Times,
+    times: &JobTimes,
 ) -> Vec<(&'static str, Value)> {
     let style = job.json_style;
     let id = job.name.id.get();

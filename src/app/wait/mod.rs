@@ -3,6 +3,7 @@
 //! It makes no request to the API and needs no credentials. `run` holds its loop, `rows` the status of the jobs as people
 //! see it. A thread of its own follows the jobs through the daemon (`control/follower.rs`).
 
+mod line;
 mod rows;
 mod run;
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::line::{Line, report_first};
 use super::rows::Rows;
 use crate::app::ci::CiOutput;
 use crate::app::closing::{Closing, at, deadline_after};
@@ -48,13 +49,6 @@ pub(super) struct WaitParts {
     pub(super) report: Report,
     pub(super) ci: CiOutput,
     pub(super) updates: mpsc::Receiver<Update>,
-}
-
-/// A line that the report has not accepted yet.
-enum Line {
-    /// Of the daemon: printed in `json` as it came.
-    Recorded(Box<RawValue>, Box<Event>),
-    Own(Box<Event>),
 }
 
 type Listing = JoinHandle<Result<Vec<JobSummary>, FollowError>>;
@@ -345,7 +339,7 @@ impl WaitRun {
                 report.problem(problem).await;
             }
             for line in &unreported {
-                report_line(&mut report, line).await;
+                line.report(&mut report).await;
             }
             report.close().await;
         };
@@ -382,20 +376,6 @@ async fn show(daemon: &DaemonAddress, job: JobRef) -> Response {
             return response;
         }
         sleep(SHOW_RETRY).await;
-    }
-}
-
-/// Reports the first of the lines. Cancel-safe.
-async fn report_first(report: &mut Report, lines: &VecDeque<Line>) {
-    if let Some(line) = lines.front() {
-        report_line(report, line).await;
-    }
-}
-
-async fn report_line(report: &mut Report, line: &Line) {
-    match line {
-        Line::Recorded(record, event) => report.recorded(record, event).await,
-        Line::Own(event) => report.event(event).await,
     }
 }
 

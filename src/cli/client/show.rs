@@ -103,7 +103,7 @@ fn job_fields(details: &JobDetails) -> String {
 
 /// The fields of a log record that are shown.
 #[derive(Deserialize)]
-struct EventRecord {
+struct ShownEvent {
     timestamp: String,
     event_type: String,
     message: String,
@@ -112,7 +112,7 @@ struct EventRecord {
 
 /// A log record as a line. A record in another format is shown as it is.
 fn event_line(record: &RawValue) -> String {
-    let Ok(event) = serde_json::from_str::<EventRecord>(record.get()) else {
+    let Ok(event) = serde_json::from_str::<ShownEvent>(record.get()) else {
         return sanitized(record.get(), LIMIT);
     };
     let error = event.error_message.map(|error| format!(": {error}"));

@@ -47,7 +47,7 @@ async fn the_state_of_the_api_is_that_of_the_circuit_breaker() {
     });
     let state = |engine: &Engine<_, _, _>| engine.api_state(engine.now());
     run_until(&mut engine, 9_000).await;
-    assert_eq!(state(&engine), ApiState::default());
+    assert_eq!(state(&engine), ApiAvailability::default());
     run_until(&mut engine, 59_000).await;
     let down = state(&engine);
     assert!(down.is_down && down.paused_until_wall_ms.is_none());
@@ -65,5 +65,5 @@ async fn the_state_of_the_api_is_that_of_the_circuit_breaker() {
     let left = paused.paused_until_wall_ms.unwrap() - engine.now().wall_ms;
     assert!((29_000..=30_000).contains(&left), "{left}");
     run_until(&mut engine, 1_200_000).await;
-    assert_eq!(state(&engine), ApiState::default());
+    assert_eq!(state(&engine), ApiAvailability::default());
 }

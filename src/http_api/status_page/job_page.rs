@@ -2,25 +2,25 @@
 
 use serde::Serialize;
 
-use super::list_page::Row;
+use super::list_page::JobCells;
 use super::timeline::{EventRecord, Timeline, events, timeline};
-use super::{DeliveryRow, RenderError, inert, render};
+use super::{DeliveryCells, RenderError, inert, render};
 use crate::control::protocol::JobDetails;
 use forgewatch_core::poll_log::{PollRecord, PollResult, WaitReason};
 use forgewatch_core::time::rfc3339_ms;
 
 /// The variables of the template.
 #[derive(Serialize)]
-struct Values {
+struct JobVariables {
     rows_only: bool,
     instance: String,
     version: &'static str,
-    job: Row,
+    job: JobCells,
     facts: Vec<(&'static str, String)>,
     timeline: Option<Timeline>,
     events: Vec<EventRow>,
     polls: Vec<PollRow>,
-    deliveries: Vec<DeliveryRow>,
+    deliveries: Vec<DeliveryCells>,
     omitted: usize,
 }
 
@@ -52,18 +52,18 @@ pub(in crate::http_api) fn job_page(
 ) -> Result<String, RenderError> {
     let records = events(&job.events);
     let deliveries = job.deliveries.iter();
-    render(&Values {
+    render(&JobVariables {
         rows_only: false,
         instance: inert(instance),
         version: env!("CARGO_PKG_VERSION"),
-        job: Row::of(&job.summary),
+        job: JobCells::of(&job.summary),
         facts: facts(job),
         timeline: timeline(job, &records, now_ms),
         events: records.iter().map(event_row).collect(),
         // The newest first.
         polls: job.polls.iter().rev().map(poll_row).collect(),
         deliveries: deliveries
-            .map(|delivery| DeliveryRow::of(delivery, now_ms))
+            .map(|delivery| DeliveryCells::of(delivery, now_ms))
             .collect(),
         omitted: 0,
     })
@@ -71,7 +71,7 @@ pub(in crate::http_api) fn job_page(
 
 fn facts(job: &JobDetails) -> Vec<(&'static str, String)> {
     let summary = &job.summary;
-    let row = Row::of(summary);
+    let row = JobCells::of(summary);
     let why = job.next_poll_reason;
     let next = row.next.as_str();
     let next_poll = why.map(|why| match next {

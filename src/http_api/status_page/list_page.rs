@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{DeliveryRow, RenderError, inert, render};
+use super::{DeliveryCells, RenderError, inert, render};
 use crate::control::protocol::{DeliverySummary, JobSummary};
 use forgewatch_core::event::{has_labels, labels_text};
 use forgewatch_core::job::JobRef;
@@ -61,7 +61,7 @@ impl Filter {
 
 /// Whether the daemon can do its work, in a sentence.
 #[derive(Debug, Default)]
-pub(in crate::http_api) struct Health {
+pub(in crate::http_api) struct DaemonHealth {
     pub(in crate::http_api) text: String,
     pub(in crate::http_api) is_bad: bool,
 }
@@ -79,7 +79,7 @@ pub(in crate::http_api) struct ListPage {
     /// Deliveries that are not finished, and how many more there are.
     pub(in crate::http_api) deliveries: Vec<DeliverySummary>,
     pub(in crate::http_api) omitted: usize,
-    pub(in crate::http_api) health: Health,
+    pub(in crate::http_api) health: DaemonHealth,
     pub(in crate::http_api) now_ms: i64,
 }
 
@@ -100,7 +100,7 @@ impl ListPage {
             .filter_map(|job| Failure::of(job, self.failures.get(&job.job)?))
             .collect();
         let deliveries = self.deliveries.iter();
-        render(&Values {
+        render(&ListVariables {
             rows_only: false,
             job: None,
             instance: inert(&self.instance),
@@ -111,10 +111,10 @@ impl ListPage {
             caption: caption(shown.len(), passing.len()),
             states,
             filter,
-            jobs: shown.iter().map(|job| Row::of(job)).collect(),
+            jobs: shown.iter().map(|job| JobCells::of(job)).collect(),
             failures,
             deliveries: deliveries
-                .map(|delivery| DeliveryRow::of(delivery, self.now_ms))
+                .map(|delivery| DeliveryCells::of(delivery, self.now_ms))
                 .collect(),
             omitted: self.omitted,
         })
@@ -134,20 +134,20 @@ pub(in crate::http_api) fn rows(
     filter: &Filter,
 ) -> Result<String, RenderError> {
     #[derive(Serialize)]
-    struct Rows {
+    struct ListRows {
         rows_only: bool,
-        jobs: Vec<Row>,
+        jobs: Vec<JobCells>,
     }
     let jobs = jobs.iter().filter(|job| filter.passes(job));
-    render(&Rows {
+    render(&ListRows {
         rows_only: true,
-        jobs: jobs.map(Row::of).collect(),
+        jobs: jobs.map(JobCells::of).collect(),
     })
 }
 
 /// The variables of the template.
 #[derive(Serialize)]
-struct Values<'a> {
+struct ListVariables<'a> {
     rows_only: bool,
     /// The page of one job has it.
     job: Option<()>,
@@ -159,15 +159,15 @@ struct Values<'a> {
     caption: String,
     states: BTreeSet<String>,
     filter: &'a Filter,
-    jobs: Vec<Row>,
+    jobs: Vec<JobCells>,
     failures: Vec<Failure>,
-    deliveries: Vec<DeliveryRow>,
+    deliveries: Vec<DeliveryCells>,
     omitted: usize,
 }
 
 /// A row of the table, and the head of the page of one job.
 #[derive(Serialize)]
-pub(super) struct Row {
+pub(super) struct JobCells {
     kind: &'static str,
     id: u64,
     pub(super) class: &'static str,
@@ -180,7 +180,7 @@ pub(super) struct Row {
     pub(super) labels: String,
 }
 
-impl Row {
+impl JobCells {
     pub(super) fn of(job: &JobSummary) -> Self {
         let next = |ms| match ms {
             0 => "now".to_owned(),

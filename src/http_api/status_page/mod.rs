@@ -20,7 +20,7 @@ use forgewatch_core::sanitize::{LIMIT, sanitized};
 use forgewatch_core::time::span_in_seconds;
 
 pub(super) use job_page::job_page;
-pub(super) use list_page::{Filter, Health, ListPage, rows};
+pub(super) use list_page::{DaemonHealth, Filter, ListPage, rows};
 
 static SOURCE: &str = include_str!("status_page.html");
 const NAME: &str = "status_page.html";
@@ -70,7 +70,7 @@ fn render(values: &impl Serialize) -> Result<String, RenderError> {
 
 /// A delivery as the table shows it.
 #[derive(Serialize)]
-struct DeliveryRow {
+struct DeliveryCells {
     hook: String,
     state: DeliveryStatus,
     /// When a pending one is due: `, in 12s`.
@@ -81,7 +81,7 @@ struct DeliveryRow {
     error: String,
 }
 
-impl DeliveryRow {
+impl DeliveryCells {
     fn of(delivery: &DeliverySummary, now_ms: i64) -> Self {
         let due = (delivery.due_at_ms)
             .and_then(|at| u64::try_from(at.saturating_sub(now_ms)).ok())

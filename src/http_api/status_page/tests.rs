@@ -40,7 +40,7 @@ fn page() -> ListPage {
         running: vec![job("update/77"), job("diff/1")],
         ended: vec![ended("diff/2", "failed"), ended("diff/3", "completed")],
         failures: BTreeMap::from([("diff/2".parse().unwrap(), "disk full".to_owned())]),
-        health: Health {
+        health: DaemonHealth {
             text: "The API is reachable.".to_owned(),
             is_bad: false,
         },
@@ -177,7 +177,7 @@ fn text_of_servers_and_users_is_never_markup() {
         ended: vec![ended("diff/2", HOSTILE)],
         failures: BTreeMap::from([("diff/2".parse().unwrap(), hostile())]),
         deliveries: vec![delivery],
-        health: Health {
+        health: DaemonHealth {
             text: hostile(),
             is_bad: true,
         },

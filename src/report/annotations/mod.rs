@@ -9,7 +9,7 @@ mod teamcity;
 
 use std::collections::BTreeMap;
 
-use super::results::Problem;
+use super::results::JobProblem;
 use super::sanitize::{LIMIT, sanitized_lines};
 use forgewatch_core::event::{Event, EventType};
 use forgewatch_core::job::{JobRef, JobState, Outcome};
@@ -87,7 +87,7 @@ impl Annotator {
             (EventType::Ended(_), "WARN") => Severity::Warning,
             _ => return self.progressed(event),
         };
-        let Problem { title, message } = &Problem::of_event(event)?;
+        let JobProblem { title, message } = &JobProblem::of_event(event)?;
         let problem = Annotation::Problem {
             severity,
             title,
@@ -97,7 +97,7 @@ impl Annotator {
     }
 
     /// The line of a problem without an event.
-    pub(super) fn problem(&self, Problem { title, message }: &Problem) -> Option<String> {
+    pub(super) fn problem(&self, JobProblem { title, message }: &JobProblem) -> Option<String> {
         let severity = Severity::Error;
         let problem = Annotation::Problem {
             severity,
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_long_description_is_short_enough_for_teamcity() {
-        let problem = Problem {
+        let problem = JobProblem {
             title: "diff/1 failed".to_owned(),
             message: "|".repeat(9_000),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::results::{JobResult, RunEnd, RunResults, Verdict};
+use crate::report::results::{BuildResult, JobResult, RunEnd, RunResults};
 use crate::report::sanitize::is_harmful;
 use forgewatch_core::job::{JobRef, Outcome};
 
@@ -33,12 +33,12 @@ pub fn junit(results: &RunResults, end: &RunEnd) -> Result<String, SerializeErro
     Ok(report.to_string()?.replacen(&skipped, "", 1))
 }
 
-fn status(job: JobRef, result: &JobResult, verdict: Verdict) -> TestCaseStatus {
+fn status(job: JobRef, result: &JobResult, verdict: BuildResult) -> TestCaseStatus {
     let mut status = match verdict {
-        Verdict::Passed => return TestCaseStatus::success(),
-        Verdict::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Verdict::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
-        Verdict::Skipped => TestCaseStatus::skipped(),
+        BuildResult::Passed => return TestCaseStatus::success(),
+        BuildResult::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        BuildResult::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        BuildResult::Skipped => TestCaseStatus::skipped(),
     };
     let sentence = result.sentence(job);
     let error = result.error().map(|error| valid(&error));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::results::{JobResult, RunEnd, RunResults, Verdict};
+use crate::report::results::{BuildResult, JobResult, RunEnd, RunResults};
 use crate::report::sanitize::{LIMIT, sanitized};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::time::{millis, span};
@@ -14,7 +14,7 @@ pub(super) fn table(results: &RunResults, end: &RunEnd, limit: usize) -> String 
         end.message
     );
     let mut jobs: Vec<(&JobRef, &JobResult)> = results.jobs.iter().collect();
-    jobs.sort_by_key(|(_, result)| results.verdict(result) == Verdict::Passed);
+    jobs.sort_by_key(|(_, result)| results.verdict(result) == BuildResult::Passed);
     for (at, (job, result)) in jobs.iter().enumerate() {
         let row = row(**job, result);
         if out.len() + row.len() > limit {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_table_with_a_limit_has_problems_first_and_says_how_many_rows_are_missing() {
-        let mut results = RunResults::new(Verdict::Skipped);
+        let mut results = RunResults::new(BuildResult::Skipped);
         for n in 1..=9 {
             let outcome = if n == 9 { "failed" } else { "completed" };
             let job = format!("diff/{n}").parse().unwrap();

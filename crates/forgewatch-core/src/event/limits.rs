@@ -88,9 +88,9 @@ pub(super) fn as_word<S: Serializer>(text: &str, s: S) -> Result<S::Ok, S::Error
 
 /// Labels in order, cut to their share: a label whose name does not fit is left out, a value is cut.
 #[derive(Debug)]
-pub(super) struct Labels<'a>(pub(super) &'a BTreeMap<String, String>);
+pub(super) struct LimitedLabels<'a>(pub(super) &'a BTreeMap<String, String>);
 
-impl Serialize for Labels<'_> {
+impl Serialize for LimitedLabels<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         /// Four quotes, a colon and a comma.
         const MARKS: usize = 6;
@@ -138,12 +138,12 @@ mod tests {
             ("c".to_owned(), "\u{1}".repeat(LABELS)),
             ("d".to_owned(), "4".to_owned()),
         ]);
-        let json = serde_json::to_value(Labels(&labels)).unwrap();
+        let json = serde_json::to_value(LimitedLabels(&labels)).unwrap();
         let json = json.as_object().unwrap();
         assert_eq!(json.get("a").unwrap(), "1");
         assert!(json.get("c").unwrap().as_str().unwrap().len() > LABELS / 7);
         assert!(json.keys().all(|name| name.len() == 1), "{json:?}");
-        let line = serde_json::to_string(&Labels(&labels)).unwrap();
+        let line = serde_json::to_string(&LimitedLabels(&labels)).unwrap();
         assert!(line.len() <= LABELS, "{}", line.len());
     }
 

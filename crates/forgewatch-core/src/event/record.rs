@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-use super::limits::{self, Labels};
+use super::limits::{self, LimitedLabels};
 use super::{EventId, EventOrigin, EventType};
 use crate::job::{JobKind, JobRef, JobState, Outcome, Reason};
 use crate::sanitize::{LIMIT, sanitized};
@@ -265,7 +265,7 @@ impl Event {
             labels: meta
                 .map(|a| &a.labels)
                 .filter(|l| !l.is_empty())
-                .map(Labels),
+                .map(LimitedLabels),
             fields: &self.fields,
             game: names.and_then(|n| n.game.as_deref()).map(limits::name),
             image: names.and_then(|n| n.image.as_deref()).map(limits::name),
@@ -292,7 +292,7 @@ pub struct LogRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     job_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<Labels<'a>>,
+    labels: Option<LimitedLabels<'a>>,
     #[serde(flatten)]
     fields: &'a EventFields,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -85,7 +85,7 @@ impl PollMeasurements {
 
 /// Whether the API as a whole is polled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ApiState {
+pub struct ApiAvailability {
     /// Whether the circuit breaker is open: only probes are sent.
     pub is_down: bool,
     /// When the pause ends that the server requested, Unix milliseconds; None without a pause.
@@ -329,7 +329,7 @@ pub struct Measurements {
     /// Its polls.
     pub polls: PollMeasurements,
     /// The state of the API.
-    pub api: ApiState,
+    pub api: ApiAvailability,
     /// The watched jobs.
     pub jobs: JobCounts,
     /// The watched jobs one by one, if wanted.
