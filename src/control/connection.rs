@@ -1,6 +1,7 @@
 //! Serves one client connection.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -177,7 +178,7 @@ async fn stream_events<S: DaemonStore>(
     }
 }
 
-fn encode_events(page: &[FilteredEvent], filter: &EventFilter) -> io::Result<String> {
+fn encode_events(page: &[Rc<FilteredEvent>], filter: &EventFilter) -> io::Result<String> {
     let mut text = String::new();
     for event in page.iter().filter(|event| event.passes(filter)) {
         let record = RawValue::from_string(event.stored.record.clone())?;

@@ -1,9 +1,9 @@
 //! Reads stored events, and decides who receives them.
 //!
-//! All clients that follow events are usually at the same position, so the last page that was read is shared: however
-//! many they are, a new event is read from the store once.
+//! Most clients that follow events are close to the newest one, so the newest events that were read are kept: however
+//! many clients there are, a new event is read from the store once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -52,22 +52,49 @@ impl FilteredEvent {
     }
 }
 
-type Page = Rc<Vec<FilteredEvent>>;
-
 /// The stored events, a page at a time.
 #[derive(Debug)]
 pub struct EventPages<S> {
     store: S,
-    /// The number of commits, so that an empty page is not used after one; its sender is dropped when the daemon stops.
+    /// The number of commits; its sender is dropped when the daemon stops.
     commits: watch::Receiver<u64>,
-    last: Mutex<Option<LastPage>>,
+    newest: Mutex<NewestEvents>,
 }
 
-#[derive(Debug)]
-struct LastPage {
+/// A run of stored events without a gap, the newest that were read.
+#[derive(Debug, Default)]
+struct NewestEvents {
+    /// The position before the first of them.
     after: u64,
-    commits: u64,
-    page: Page,
+    events: VecDeque<Rc<FilteredEvent>>,
+    /// The number of commits when the store had no later event.
+    complete_at: Option<u64>,
+}
+
+impl NewestEvents {
+    fn last(&self) -> u64 {
+        self.events
+            .back()
+            .map_or(self.after, |event| event.stored.offset)
+    }
+
+    /// The events behind this position; None if events are missing between it and them.
+    fn behind(&self, after: u64) -> Option<Vec<Rc<FilteredEvent>>> {
+        let first = self
+            .events
+            .partition_point(|event| event.stored.offset <= after);
+        (self.after..=self.last())
+            .contains(&after)
+            .then(|| self.events.range(first..).map(Rc::clone).collect())
+    }
+
+    fn append(&mut self, page: &[Rc<FilteredEvent>]) {
+        self.events.extend(page.iter().map(Rc::clone));
+        let excess = self.events.len().saturating_sub(PAGE_SIZE);
+        if let Some(last) = self.events.drain(..excess).next_back() {
+            self.after = last.stored.offset;
+        }
+    }
 }
 
 impl<S: DaemonStore> EventPages<S> {
@@ -75,7 +102,7 @@ impl<S: DaemonStore> EventPages<S> {
         Self {
             store,
             commits,
-            last: Mutex::default(),
+            newest: Mutex::default(),
         }
     }
 
@@ -88,25 +115,39 @@ impl<S: DaemonStore> EventPages<S> {
         self.commits.clone()
     }
 
-    /// The events behind this offset, as far as they fit into a page; empty if there are none.
-    pub async fn after(&self, after: u64) -> Result<Page, StoreError> {
-        let mut last = self.last.lock().await;
+    /// The events behind this offset, as far as they fit into a page; empty if there are none yet. Events of commits
+    /// that have been announced in the meantime may be missing.
+    pub async fn after(&self, after: u64) -> Result<Vec<Rc<FilteredEvent>>, StoreError> {
+        let mut newest = self.newest.lock().await;
         // Before the query, so that events committed during it count as new.
         let commits = *self.commits.borrow();
-        if let Some(last) = last.as_ref().filter(|last| last.after == after)
-            // A full page stays as it is; one with room can have grown.
-            && (last.commits == commits || last.page.len() == PAGE_SIZE)
-        {
-            return Ok(Rc::clone(&last.page));
+        match newest.behind(after) {
+            Some(page) if !page.is_empty() || newest.complete_at == Some(commits) => {
+                return Ok(page);
+            }
+            Some(_) => {}
+            // A client that reads older events does not move the others off the newest ones.
+            None if after < newest.after => {
+                drop(newest);
+                return self.read(after).await;
+            }
+            None => {
+                *newest = NewestEvents {
+                    after,
+                    ..NewestEvents::default()
+                }
+            }
         }
-        let page = self.store.events_since(after, PAGE_SIZE).await?;
-        let page = Rc::new(page.into_iter().map(FilteredEvent::new).collect());
-        *last = Some(LastPage {
-            after,
-            commits,
-            page: Rc::clone(&page),
-        });
+        let page = self.read(after).await?;
+        newest.append(&page);
+        newest.complete_at = (page.len() < PAGE_SIZE).then_some(commits);
         Ok(page)
+    }
+
+    async fn read(&self, after: u64) -> Result<Vec<Rc<FilteredEvent>>, StoreError> {
+        let stored = self.store.events_since(after, PAGE_SIZE).await?;
+        let events = stored.into_iter().map(FilteredEvent::new).map(Rc::new);
+        Ok(events.collect())
     }
 }
 

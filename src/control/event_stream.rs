@@ -54,7 +54,7 @@ impl<S: DaemonStore> EventStream<S> {
     }
 
     /// The next stored events; empty if there are none yet.
-    pub async fn page(&mut self) -> Result<Rc<Vec<FilteredEvent>>, EventStreamError> {
+    pub async fn page(&mut self) -> Result<Vec<Rc<FilteredEvent>>, EventStreamError> {
         // Before the query, so that events committed during it count as new.
         self.commits.mark_unchanged();
         let page = self.pages.after(self.after).await?;
@@ -70,6 +70,8 @@ impl<S: DaemonStore> EventStream<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 
     use super::*;
@@ -143,6 +145,41 @@ mod tests {
         }
         drop(notify);
         assert!(!stream.wait().await, "the daemon has stopped");
+    }
+
+    #[tokio::test]
+    async fn streams_at_different_positions_read_every_event_once() {
+        let store = InMemoryStore::default();
+        let (notify, new_events) = watch::channel(0);
+        let pages = pages(&store, new_events);
+        let commit_next = async |range: RangeInclusive<u32>| {
+            for seq in range {
+                commit(&store, seq).await;
+                notify.send_modify(|commits| *commits += 1);
+            }
+        };
+        commit_next(1..=1_000).await;
+        // The last one is ahead of what the others have read.
+        let mut streams = Vec::new();
+        for after in [0, 300, 700, 1_000] {
+            let since = Since::After(after);
+            let stream = EventStream::open(Rc::clone(&pages), since).await.unwrap();
+            streams.push((after, stream, Vec::new()));
+        }
+        for round in 0..10 {
+            for (at, (_, stream, seqs)) in streams.iter_mut().enumerate() {
+                let page = stream.page().await.unwrap();
+                assert!(page.len() <= 256);
+                seqs.extend(page.iter().map(|event| event.stored.id.seq));
+                let next = 1_001 + round * 4 + u32::try_from(at).unwrap();
+                commit_next(next..=next).await;
+            }
+        }
+        for (after, stream, seqs) in &mut streams {
+            seqs.extend(read(stream).await);
+            let first = u32::try_from(*after).unwrap() + 1;
+            assert!(seqs.iter().copied().eq(first..=1_040), "{after}: {seqs:?}");
+        }
     }
 
     #[tokio::test]

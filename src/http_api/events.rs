@@ -1,6 +1,7 @@
 //! Events as a stream, by the specification of server-sent events.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -130,7 +131,7 @@ impl<S: DaemonStore> Feed<S> {
 }
 
 /// The events that pass, and the offset up to which a client need not read again.
-fn encode(page: &[FilteredEvent], filter: &EventFilter, position: u64) -> String {
+fn encode(page: &[Rc<FilteredEvent>], filter: &EventFilter, position: u64) -> String {
     let mut text = String::new();
     let mut last = 0;
     for event in page.iter().filter(|event| event.passes(filter)) {

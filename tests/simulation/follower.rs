@@ -48,7 +48,7 @@ impl Follower {
             if page.is_empty() {
                 return;
             }
-            for event in page.iter() {
+            for event in &page {
                 let at = world.stamp();
                 let (id, offset) = (event.stored.id, event.stored.offset);
                 world.log(|log| log.followed.push(FollowedEvent { at, id, offset }));
