@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use forgewatch::store::{AddedBy, Commit, SavedWatch, SqliteStore, Store};
+use forgewatch::store::{AddedBy, Commit, DaemonStore, Handover, SavedWatch, SqliteStore, Store};
 use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
@@ -77,7 +77,10 @@ async fn main() -> Outcome<()> {
     );
     store.close().await;
     let start = Instant::now();
-    let (store, loaded) = SqliteStore::open(&path)?;
+    let (store, _) = SqliteStore::open(&path)?;
+    let Handover::Gained(loaded) = store.next_handover().await? else {
+        return Err("nothing is handed over".into());
+    };
     let bytes = std::fs::metadata(&path)?.len() >> 20;
     println!(
         "opening with {} jobs and {} deliveries, {bytes} MiB: {:?}",

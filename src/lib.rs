@@ -39,6 +39,8 @@
 //! | event | the one record of a transition, with an ID that never changes |
 //! | emit, record, publish | the core emits an event, the store records it, reports publish it |
 //! | commit | what the store takes whole or not at all |
+//! | shard | a part of all jobs, served by one process at a time; a state file is served whole |
+//! | handover | the store says which shards the process has gained or lost |
 //! | hook | a configured receiver of events: a program or a webhook |
 //! | delivery | one event for one hook: `pending`, `running`, `delivered`, `failed` or `discarded` |
 //! | attempt | one try at a delivery |

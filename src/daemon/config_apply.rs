@@ -12,7 +12,9 @@ use super::{ActiveWatch, Daemon, FIRST_PRUNE_AFTER, NewWatchId, count};
 use crate::clanforge::Api;
 use crate::engine::{Clock, Throttle};
 use crate::hooks::{Executor, HookSpec};
-use crate::store::{ConfigJob, DaemonStore, JobListUpdate, SavedWatch, StoreError, StoredState};
+use crate::store::{
+    ConfigJob, DaemonStore, Handover, JobListUpdate, SavedWatch, StoreError, StoredState,
+};
 use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
@@ -78,6 +80,9 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     pub async fn start(mut parts: DaemonParts<A, S, C, P>) -> Result<Self, StartupError> {
         let jobs = std::mem::take(&mut parts.config.jobs);
         let mut daemon = Self::assemble(parts)?;
+        if let Handover::Gained(gained) = daemon.outbox.store().next_handover().await? {
+            daemon.gain(gained).map_err(StartupError::Row)?;
+        }
         let plan = daemon.plan(jobs).map_err(StartupError::Entropy)?;
         retry_while_unwritable(
             |error| match error {
@@ -104,7 +109,12 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             seed,
         } = parts;
         let calibration = ServerCalibration::new(config.server, stored.calibration.as_deref());
-        let watcher = Watcher::new(WatcherParts {
+        let Watcher {
+            engine,
+            hooks,
+            outbox,
+            system_events,
+        } = Watcher::new(WatcherParts {
             id: new_watch_id().map_err(StartupError::Entropy)?,
             seed,
             api: config.api,
@@ -115,22 +125,8 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             calibration,
             hooks: &config.hooks,
             executor: config.executor,
-            deliveries: stored.deliveries,
         });
-        let Watcher {
-            mut engine,
-            hooks,
-            outbox,
-            system_events,
-        } = watcher.map_err(|error| StartupError::Row(error.to_string()))?;
         outbox.add_failed_deliveries(stored.failed_deliveries);
-        let mut active = BTreeMap::new();
-        for saved in stored.watches {
-            engine
-                .resume_saved(&saved)
-                .map_err(|error| StartupError::Row(format!("{}: {error}", saved.job)))?;
-            active.insert(saved.job, ActiveWatch::new(saved.id, saved.added_by));
-        }
         Ok(Self {
             engine,
             hooks,
@@ -141,7 +137,10 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             new_watch_id,
             limits: config.limits,
             retain: config.retain,
-            active,
+            shards: BTreeSet::new(),
+            releasing: BTreeSet::new(),
+            active: BTreeMap::new(),
+            interrupted_removals: Vec::new(),
             config_jobs: stored.config_jobs,
             background_tasks: FuturesUnordered::new(),
             unrecorded: VecDeque::new(),
@@ -195,8 +194,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         Ok((watch, saved))
     }
 
-    /// Starts a watch that is recorded.
+    /// Starts a watch that is recorded, if this process serves its job.
     pub(super) fn start_watch(&mut self, watch: Watch, added_by: AddedBy) {
+        if !self.serves(watch.job()) {
+            return;
+        }
         let id = watch.id();
         self.active
             .insert(watch.job(), ActiveWatch::new(id, added_by));

@@ -5,12 +5,13 @@
 //! socket, service manager and output: without those, the simulation can run it in virtual time and inject every fault.
 
 mod config_apply;
+mod handover;
 mod measure;
 mod requests;
 mod watch_list;
 mod watcher;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub use watcher::{Watcher, WatcherParts};
 use crate::clanforge::Api;
 use crate::engine::{Clock, Engine, SystemEvents};
 use crate::hooks::{Dispatcher, Executor, Outbox};
-use crate::store::{Commit, ConfigJob, DaemonStore, Store, StoreError};
+use crate::store::{Commit, ConfigJob, DaemonStore, Shard, Store, StoreError};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::limits::Limits;
@@ -56,7 +57,12 @@ pub struct Daemon<A, S, C, P> {
     limits: Limits,
     /// How long ended watches are remembered.
     retain: Duration,
+    /// Those that this process serves.
+    shards: BTreeSet<Shard>,
+    /// Lost ones with commits in flight.
+    releasing: BTreeSet<Shard>,
     active: BTreeMap<JobRef, ActiveWatch>,
+    interrupted_removals: Vec<WatchId>,
     /// As last accepted from the configuration.
     config_jobs: Vec<ConfigJob>,
     background_tasks: FuturesUnordered<LocalBoxFuture<'static, BackgroundResult>>,
@@ -136,6 +142,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             if let Some(error) = &self.store_failure {
                 return Err(error.clone());
             }
+            self.complete_release();
             tokio::select! {
                 biased;
                 events = self.engine.advance() => {
@@ -144,13 +151,12 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
                         self.on_event(event);
                     }
                     self.publishable.extend(events);
-                    for (job, id) in self.engine.take_dropped() {
-                        if self.watch_of(job) == Some(id) {
-                            self.active.remove(&job);
-                        }
-                    }
+                    self.on_dropped();
                 }
                 events = self.hooks.advance() => self.publishable.extend(events?),
+                handover = self.outbox.store().next_handover(), if self.releasing.is_empty() => {
+                    self.on_handover(handover?)?;
+                }
                 Some(done) = self.background_tasks.next() => match done {
                     BackgroundResult::Recorded(event) => {
                         self.publishable.push(*event);

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use forgewatch_core::delivery::{DeliveryRow, PayloadError};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::limits::Limits;
 use forgewatch_core::rng::SeededRng;
@@ -26,8 +25,6 @@ pub struct WatcherParts<'a, A, S, C, P> {
     pub calibration: ServerCalibration,
     pub hooks: &'a [HookSpec],
     pub executor: P,
-    /// Those of an earlier process.
-    pub deliveries: Vec<DeliveryRow>,
 }
 
 pub struct Watcher<A, S, C, P> {
@@ -38,23 +35,20 @@ pub struct Watcher<A, S, C, P> {
 }
 
 impl<A: Api, S: Store + Clone, C: Clock, P: Executor> Watcher<A, S, C, P> {
-    /// # Errors
-    /// A stored delivery is unreadable.
-    pub fn new(parts: WatcherParts<A, S, C, P>) -> Result<Self, PayloadError> {
+    pub fn new(parts: WatcherParts<A, S, C, P>) -> Self {
         let clock = parts.clock;
         let origin = parts.limits.origin.clone();
         let name = origin.instance.as_deref();
         let name = name.map_or_else(|| parts.id.to_string(), str::to_owned);
         let system_events = Rc::new(SystemEvents::new(parts.id, origin, clock.clone()));
         let outbox = Outbox::new(parts.store, clock.clone(), &name);
-        let mut hooks = Dispatcher::new(
+        let hooks = Dispatcher::new(
             parts.hooks,
             parts.executor,
             outbox.clone(),
             Rc::clone(&system_events),
             SeededRng::new(parts.seed),
         );
-        hooks.load(parts.deliveries)?;
         let engine = Engine::new(EngineParts {
             api: parts.api,
             store: outbox.clone(),
@@ -64,11 +58,11 @@ impl<A: Api, S: Store + Clone, C: Clock, P: Executor> Watcher<A, S, C, P> {
             throttle: parts.throttle,
             calibration: parts.calibration,
         });
-        Ok(Self {
+        Self {
             engine,
             hooks,
             outbox,
             system_events,
-        })
+        }
     }
 }

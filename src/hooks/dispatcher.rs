@@ -93,7 +93,7 @@ where
         }
     }
 
-    /// Adds the stored deliveries at startup.
+    /// Adds stored deliveries.
     pub fn load(&mut self, rows: Vec<DeliveryRow>) -> Result<(), PayloadError> {
         let now = self.outbox.now();
         for row in rows {

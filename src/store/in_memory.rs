@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::{
-    Commit, ConfigJob, DaemonStore, JobListUpdate, MAX_POLLS, PollSample, SavedWatch, Store,
-    StoreError, StoredEvent, StoredState,
+    Commit, ConfigJob, DaemonStore, Gained, Handover, JobListUpdate, MAX_POLLS, PollSample,
+    SavedWatch, Shard, Store, StoreError, StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::event::{EventId, WatchId};
@@ -28,21 +28,32 @@ struct Content {
     config_jobs: Vec<ConfigJob>,
     calibration: Option<String>,
     last_offset: u64,
+    /// To the process that loaded it last.
+    is_handed_over: bool,
 }
 
 impl InMemoryStore {
     /// What opening the store would return.
     pub fn load(&self) -> StoredState {
-        let content = self.0.borrow();
-        let running = |w: &&SavedWatch| w.ended_wall_ms.is_none();
+        let content = &mut *self.0.borrow_mut();
+        content.is_handed_over = false;
         let failed = content.deliveries.iter();
         let failed = failed.filter(|d| matches!(d.state, DeliveryState::Failed(_)));
         StoredState {
-            watches: content.watches.iter().filter(running).cloned().collect(),
             config_jobs: content.config_jobs.clone(),
             calibration: content.calibration.clone(),
-            deliveries: content.deliveries(|d| matches!(d.state, DeliveryState::Pending { .. })),
             failed_deliveries: failed.count(),
+        }
+    }
+
+    /// All that can be handed over.
+    pub fn running(&self) -> Gained {
+        let content = self.0.borrow();
+        let running = |w: &&SavedWatch| w.ended_wall_ms.is_none();
+        Gained {
+            shards: [Shard::default()].into(),
+            watches: content.watches.iter().filter(running).cloned().collect(),
+            deliveries: content.deliveries(|d| matches!(d.state, DeliveryState::Pending { .. })),
         }
     }
 }
@@ -160,6 +171,13 @@ impl Store for InMemoryStore {
 }
 
 impl DaemonStore for InMemoryStore {
+    async fn next_handover(&self) -> Result<Handover, StoreError> {
+        if std::mem::replace(&mut self.0.borrow_mut().is_handed_over, true) {
+            return std::future::pending().await;
+        }
+        Ok(Handover::Gained(self.running()))
+    }
+
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         Ok(self.0.borrow().deliveries(|d| d.id.event.watch == watch))
     }

@@ -12,6 +12,8 @@ pub mod calibration;
 mod in_memory;
 mod sqlite;
 
+use std::collections::BTreeSet;
+
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow, DeliveryState};
 use forgewatch_core::event::{Event, EventId, WatchId};
 use forgewatch_core::job::{JobRef, Outcome};
@@ -117,17 +119,34 @@ pub struct JobListUpdate {
     pub added_by: Vec<(WatchId, AddedBy)>,
 }
 
-/// The state that a startup continues from.
+/// A part of all jobs. At any time one process serves it: polls its jobs and makes the deliveries of their events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shard(pub u16);
+
+/// A change of the shards that this process serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handover {
+    Gained(Gained),
+    Lost(BTreeSet<Shard>),
+}
+
+/// Shards that this process serves from now on, with what it continues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredState {
+pub struct Gained {
+    pub shards: BTreeSet<Shard>,
     /// The running watches, oldest first.
     pub watches: Vec<SavedWatch>,
+    /// Pending deliveries, those of an interrupted attempt included, oldest first.
+    pub deliveries: Vec<DeliveryRow>,
+}
+
+/// The state that a startup continues from, besides what is handed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredState {
     /// The jobs of the configuration that was applied last.
     pub config_jobs: Vec<ConfigJob>,
     /// As it was saved.
     pub calibration: Option<String>,
-    /// Pending deliveries, those of an interrupted attempt included, oldest first.
-    pub deliveries: Vec<DeliveryRow>,
     /// The number of failed ones; [`DaemonStore::failed_deliveries`] reads them.
     pub failed_deliveries: usize,
 }
@@ -166,12 +185,24 @@ impl Store for NoStore {
     fn record_poll(&self, _: PollSample) {}
 }
 
-/// What a daemon needs of a store beyond [`Store`]: queries, the list of configured jobs, pruning.
+/// What a daemon needs of a store beyond [`Store`]: the shards that it serves, queries, the list of configured jobs,
+/// pruning.
 #[expect(
     async_fn_in_trait,
     reason = "its users run in a local runtime and need no Send bound"
 )]
 pub trait DaemonStore: Store + Clone {
+    /// The next change of the shards that this process serves; the first has those that it serves from its start.
+    /// Pends while nothing changes. Cancel-safe.
+    ///
+    /// Commits to a shard fail with [`StoreError::Lost`] before this has returned that it was gained, and from its loss
+    /// on, even before this has returned that. A store of one process gains everything at once.
+    async fn next_handover(&self) -> Result<Handover, StoreError>;
+
+    fn shard_of(&self, _job: JobRef) -> Shard {
+        Shard::default()
+    }
+
     /// All deliveries of a watch's events, oldest first.
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError>;
 

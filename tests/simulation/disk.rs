@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::store::{
-    Commit, DaemonStore, InMemoryStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError,
-    StoredEvent, StoredState,
+    Commit, DaemonStore, Handover, InMemoryStore, JobListUpdate, PollSample, SavedWatch, Store,
+    StoreError, StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
@@ -85,8 +85,8 @@ impl SimDisk {
     }
 
     pub(crate) fn has_deliveries_for(&self, hook: &str) -> bool {
-        let loaded = self.0.in_memory.load();
-        loaded.deliveries.iter().any(|row| &*row.id.hook == hook)
+        let running = self.0.in_memory.running();
+        running.deliveries.iter().any(|row| &*row.id.hook == hook)
     }
 
     /// The process has ended: applies a random prefix of the queue.
@@ -319,6 +319,10 @@ impl Store for SimDisk {
 }
 
 impl DaemonStore for SimDisk {
+    async fn next_handover(&self) -> Result<Handover, StoreError> {
+        self.0.in_memory.next_handover().await
+    }
+
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         self.read(self.0.in_memory.deliveries_of(watch)).await
     }

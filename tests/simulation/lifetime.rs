@@ -380,7 +380,7 @@ impl Simulation {
     fn report(&self) -> LifetimeReport {
         let world = &self.world;
         let mut log: Log = world.take_log();
-        log.final_state = self.disk.load();
+        log.final_state = self.disk.content().running();
         LifetimeReport {
             violations: check(&log),
             counts: world.counts(),

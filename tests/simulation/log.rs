@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::store::{Commit, JobListUpdate, SavedWatch, StoreError, StoredState};
+use forgewatch::store::{Commit, Gained, JobListUpdate, SavedWatch, StoreError};
 use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventId};
@@ -33,7 +33,7 @@ pub(crate) struct Log {
     pub(crate) followed: Vec<FollowedEvent>,
     pub(crate) commands: Vec<ClientCommand>,
     /// What the store holds after the last process.
-    pub(crate) final_state: StoredState,
+    pub(crate) final_state: Gained,
 }
 
 /// An event that the following client read.

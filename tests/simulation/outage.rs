@@ -10,8 +10,8 @@ use forgewatch::daemon::{Daemon, DaemonConfig, DaemonParts};
 use forgewatch::engine::{Clock, Throttle};
 use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
 use forgewatch::store::{
-    Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
-    StoredState,
+    Commit, DaemonStore, Handover, InMemoryStore, JobListUpdate, PollSample, SavedWatch, Store,
+    StoreError, StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{Attempt, DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventOrigin, EventType, WatchId};
@@ -118,8 +118,8 @@ impl Clock for OutageApi {
 }
 
 /// A store that keeps nothing, as the daemon does not restart here.
-#[derive(Clone)]
-struct DiscardingStore;
+#[derive(Clone, Default)]
+struct DiscardingStore(InMemoryStore);
 
 impl Store for DiscardingStore {
     async fn commit(&self, _: Commit<'_>) -> Result<(), StoreError> {
@@ -130,6 +130,10 @@ impl Store for DiscardingStore {
 }
 
 impl DaemonStore for DiscardingStore {
+    async fn next_handover(&self) -> Result<Handover, StoreError> {
+        self.0.next_handover().await
+    }
+
     async fn deliveries_of(&self, _: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         Ok(Vec::new())
     }
@@ -277,7 +281,7 @@ async fn run_daemon(api: &OutageApi) -> usize {
         ids += 1;
         Ok(WatchId(ids.to_be_bytes()))
     });
-    let (store, loaded) = (DiscardingStore, StoredState::default());
+    let (store, loaded) = (DiscardingStore::default(), StoredState::default());
     let daemon = Daemon::start(DaemonParts {
         config: daemon_config(api.clone()),
         store,

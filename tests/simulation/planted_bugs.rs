@@ -9,8 +9,8 @@ use std::time::Duration;
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
 use forgewatch::store::{
-    Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
-    StoredState,
+    Commit, DaemonStore, Handover, JobListUpdate, PollSample, SavedWatch, Store, StoreError,
+    StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{
     Attempt, AttemptResult, DeliveryChange, DeliveryId, DeliveryRow, EventPayload,
@@ -113,6 +113,10 @@ impl Store for PlantedStore {
 }
 
 impl DaemonStore for PlantedStore {
+    async fn next_handover(&self) -> Result<Handover, StoreError> {
+        self.disk.next_handover().await
+    }
+
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         self.disk.deliveries_of(watch).await
     }

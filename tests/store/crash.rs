@@ -8,10 +8,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use forgewatch::store::{DaemonStore, SqliteStore};
+use forgewatch::store::DaemonStore;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::samples::{commit_step, event, id, state_in, watch};
+use crate::samples::{commit_step, event, id, open, state_in, watch};
 use crate::skip::skip;
 
 /// The variable with the writer's file.
@@ -23,7 +23,7 @@ async fn child_commits_until_it_is_killed() {
     let Some(path) = env::var_os(FILE) else {
         return;
     };
-    let (store, state) = SqliteStore::open(path.as_ref()).unwrap();
+    let (store, state) = open(path.as_ref()).unwrap();
     let mut running = FuturesUnordered::new();
     let next = |n: u64, seq: u32| {
         let store = store.clone();
@@ -98,7 +98,7 @@ pub(crate) fn note_ack(line: &str, acked: &mut BTreeSet<(u64, u32)>) -> bool {
 
 /// Checks that every acknowledged commit is stored, and none in part.
 pub(crate) async fn check(path: &Path, acked: &BTreeSet<(u64, u32)>) {
-    let (store, state) = SqliteStore::open(path).unwrap();
+    let (store, state) = open(path).unwrap();
     for n in 1..=WATCHES {
         let events = store.events_of(id(n)).await.unwrap();
         let seqs: Vec<u32> = events.iter().map(|e| e.id.seq).collect();

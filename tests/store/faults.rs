@@ -7,7 +7,7 @@ use std::process::Command;
 use forgewatch::store::{DaemonStore, OpenError, SqliteStore, StoreError};
 use forgewatch_core::rng::SeededRng;
 
-use crate::samples::{commit_step, contents, create_filled, id, state_in};
+use crate::samples::{commit_step, contents, create_filled, id, open, state_in};
 use crate::skip::skip;
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_full_disk_stores_no_commit_in_part_and_recovers() {
         seq += 1;
     }
     store.close().await;
-    let (store, state) = SqliteStore::open(&path).unwrap();
+    let (store, state) = open(&path).unwrap();
     assert_eq!(state.deliveries.len(), seq as usize - 1);
     assert_eq!(
         store.events_of(id(1)).await.unwrap().len(),
@@ -151,7 +151,7 @@ async fn a_startup_on_a_full_disk_loads_the_state() {
         .open(disk.0.join("filler"))
         .and_then(|file| file.set_len(file.metadata()?.len() - (36 << 10)))
         .unwrap();
-    let (store, state) = SqliteStore::open(&path).unwrap();
+    let (store, state) = open(&path).unwrap();
     assert_eq!(state.watches.len(), 3);
     assert!(matches!(
         commit_step(&store, 1, 9).await,

@@ -13,7 +13,7 @@ use forgewatch::store::{
 use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure};
 
 use crate::samples::{
-    commit_step, contents, create_filled, delivery, ended, event, job, state_in, watch,
+    commit_step, contents, create_filled, delivery, ended, event, job, open, state_in, watch,
 };
 
 const PAGE: usize = 4096;
@@ -260,7 +260,7 @@ async fn a_job_whose_watch_is_lost_counts_as_new_at_the_next_startup() {
         let table = tables.iter().find(|t| t.table == name).unwrap();
         assert_eq!((table.recovered, table.lost), (recovered, lost), "{name}");
     }
-    let (store, state) = SqliteStore::open(&to).unwrap();
+    let (store, state) = open(&to).unwrap();
     let jobs: Vec<_> = state.config_jobs.iter().map(|listed| listed.job).collect();
     assert_eq!(jobs, [job(1), job(2)]);
     store.close().await;
@@ -295,7 +295,7 @@ async fn a_lost_config_job_is_restored_from_its_watch() {
     let tables = recover(&path, &to).unwrap();
     let list = tables.iter().find(|t| t.table == "config_jobs").unwrap();
     assert_eq!((list.recovered, list.lost), (3, 0));
-    let (store, state) = SqliteStore::open(&to).unwrap();
+    let (store, state) = open(&to).unwrap();
     let mut jobs: Vec<_> = state.config_jobs.iter().map(|a| a.job).collect();
     jobs.sort();
     assert_eq!(jobs, [job(1), job(2), job(3)]);
@@ -385,7 +385,7 @@ async fn every_watch_in_the_rest_of_a_cut_file_is_recovered_and_no_discarded_del
         let aligned = sound.len() * percent / 100 / PAGE * PAGE;
         for length in [aligned, aligned + 1234] {
             let to = recover_cut(&path, &sound, length);
-            let (store, state) = SqliteStore::open(&to).unwrap();
+            let (store, state) = open(&to).unwrap();
             assert_eq!(state.deliveries, []);
             assert_eq!(store.failed_deliveries(9).await, Ok((Vec::new(), 0)));
             let ended = store.ended_watches(0, None, usize::MAX).await.unwrap();
@@ -431,7 +431,7 @@ async fn flipped_bytes_bring_no_row_back_that_was_not_there() {
         match recover(&path, &to) {
             Ok(_) => {
                 check(&to).unwrap();
-                let (store, state) = SqliteStore::open(&to).unwrap();
+                let (store, state) = open(&to).unwrap();
                 assert!(state.watches.iter().all(|watch| all.contains(watch)));
                 assert_eq!(state.deliveries, []);
                 store.close().await;

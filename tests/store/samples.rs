@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use forgewatch::store::{
-    AddedBy, Commit, DaemonStore, OpenError, SavedWatch, SqliteStore, Store, StoreError,
+    AddedBy, Commit, ConfigJob, DaemonStore, Gained, Handover, OpenError, SavedWatch, SqliteStore,
+    Store, StoreError, StoredState,
 };
 use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventFields, EventId, EventType, WatchId};
 use forgewatch_core::job::JobRef;
+use futures_util::FutureExt;
 
 pub(crate) fn id(n: u64) -> WatchId {
     let mut bytes = [0xa5; 16];
@@ -117,9 +119,43 @@ pub(crate) async fn create_filled(path: &Path, watches: u64) {
     store.close().await;
 }
 
+/// What a startup finds.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Loaded {
+    pub(crate) watches: Vec<SavedWatch>,
+    pub(crate) deliveries: Vec<DeliveryRow>,
+    pub(crate) config_jobs: Vec<ConfigJob>,
+    pub(crate) calibration: Option<String>,
+    pub(crate) failed_deliveries: usize,
+}
+
+impl Loaded {
+    pub(crate) fn new(store: &impl DaemonStore, state: StoredState) -> Self {
+        let gained = match store.next_handover().now_or_never().unwrap().unwrap() {
+            Handover::Gained(gained) => gained,
+            Handover::Lost(_) => Gained::default(),
+        };
+        assert_eq!(gained.shards.len(), 1);
+        assert!(store.next_handover().now_or_never().is_none());
+        Self {
+            watches: gained.watches,
+            deliveries: gained.deliveries,
+            config_jobs: state.config_jobs,
+            calibration: state.calibration,
+            failed_deliveries: state.failed_deliveries,
+        }
+    }
+}
+
+pub(crate) fn open(path: &Path) -> Result<(SqliteStore, Loaded), OpenError> {
+    let (store, state) = SqliteStore::open(path)?;
+    let loaded = Loaded::new(&store, state);
+    Ok((store, loaded))
+}
+
 /// Everything that can be read, for comparison with what was written.
 pub(crate) async fn contents(path: &Path) -> Result<String, OpenError> {
-    let (store, state) = SqliteStore::open(path)?;
+    let (store, state) = open(path)?;
     let mut all = vec![format!("{state:#?}")];
     for watch in &state.watches {
         all.push(format!(

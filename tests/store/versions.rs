@@ -11,6 +11,8 @@ use forgewatch_core::time::Moment;
 use forgewatch_core::watch::fixtures::limits;
 use rusqlite::Connection;
 
+use crate::samples::open;
+
 /// Creates a state file from the dump of this version.
 fn create(path: &Path, version: u32) {
     let dump = fs::read_to_string(format!("tests/store/versions/{version}.sql")).unwrap();
@@ -37,7 +39,7 @@ async fn a_state_file_of_every_version_is_opened_with_all_that_it_has() {
         let path = folder.path().join("state.db");
         create(&path, version);
         let rows = check(&path).unwrap();
-        let (store, state) = SqliteStore::open(&path).unwrap();
+        let (store, state) = open(&path).unwrap();
         assert_eq!(
             check_counts(&rows),
             [3, 7, 6, 2, 1],

@@ -209,7 +209,7 @@ impl Service {
         self.output.show(self.daemon.watches());
         self.output.publish(events);
         self.announce_lag();
-        self.removals.complete(&self.daemon);
+        self.removals.complete(&mut self.daemon);
     }
 
     /// Announces dropped lines, once the reader reads again.

@@ -37,8 +37,7 @@ pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandE
     let actions = Actions::new(&config.settings.hooks, ca_file).map_err(CommandError::usage)?;
     let mut report = start_report(config.output, StreamInfo::auto, env)?;
     let ci = CiOutput::start(&config.options, env, &mut report)?;
-    let (state, stored) =
-        StateFile::open(config.options.state.as_deref()).map_err(CommandError::unusable)?;
+    let state = StateFile::open(config.options.state.as_deref()).map_err(CommandError::unusable)?;
     let server = config.settings.server().filter(|_| config.options.learn);
     let calibration_file = server
         .as_ref()
@@ -53,7 +52,6 @@ pub(super) fn run(config: OneShotConfig, env: &Env) -> Result<Finished, CommandE
         server,
         calibration_file,
         state,
-        stored,
     };
     block_on(async { Ok(OneShotRun::new(parts).await?.until_done().await) })
         .and_then(|finished: std::io::Result<Finished>| finished)

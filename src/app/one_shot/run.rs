@@ -21,7 +21,7 @@ use crate::hooks::{Actions, Dispatcher, Outbox};
 use crate::os::signals::{TerminationSignal, TerminationSignals};
 use crate::report::results::RunEnd;
 use crate::report::{JobRow, Report};
-use crate::store::{Commit, Store, StoredState, calibration};
+use crate::store::{Commit, Store, calibration};
 use forgewatch_core::event::{Event, EventFields, EventType, FinishedCounts, JobMeta};
 use forgewatch_core::job::{JobRef, JobSpec, Outcome, Reason};
 use forgewatch_core::schedule::{ServerCalibration, ServerKey};
@@ -47,7 +47,6 @@ pub(super) struct OneShotParts {
     pub(super) server: Option<ServerKey>,
     pub(super) calibration_file: Option<PathBuf>,
     pub(super) state: StateFile,
-    pub(super) stored: StoredState,
 }
 
 type OneShotOutbox = Outbox<StateFile, SystemClock>;
@@ -82,13 +81,14 @@ pub(super) struct OneShotRun {
 
 impl OneShotRun {
     pub(super) async fn new(parts: OneShotParts) -> io::Result<Self> {
-        let (settings, state, stored) = (parts.settings, parts.state, parts.stored);
+        let (settings, state) = (parts.settings, parts.state);
+        let running = state.running().await.map_err(io::Error::other)?;
         let calibration_file = parts.calibration_file;
         let saved = calibration_file.as_deref().and_then(calibration::load);
         let deadline = deadline_after(parts.options.timeout);
         let jobs = settings.jobs.iter().map(|spec| spec.job);
         let mut earlier = (state
-            .earlier_watches(jobs, stored.watches, parts.options.again)
+            .earlier_watches(jobs, running.watches, parts.options.again)
             .await)
             .map_err(io::Error::other)?;
         let mut stops = TerminationSignals::listen()?;
@@ -100,7 +100,7 @@ impl OneShotRun {
         let clock = SystemClock::start();
         let Watcher {
             engine,
-            hooks,
+            mut hooks,
             outbox,
             system_events,
         } = Watcher::new(WatcherParts {
@@ -114,9 +114,8 @@ impl OneShotRun {
             calibration: ServerCalibration::new(parts.server, saved.as_deref()),
             hooks: &settings.hooks,
             executor: parts.actions,
-            deliveries: stored.deliveries,
-        })
-        .map_err(io::Error::other)?;
+        });
+        hooks.load(running.deliveries).map_err(io::Error::other)?;
         let mut run = Self {
             began: engine.now(),
             engine,

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::store::{
-    Commit, DaemonStore, NoStore, OpenError, PollSample, SavedWatch, SqliteStore, Store,
-    StoreError, StoredState,
+    Commit, DaemonStore, Gained, Handover, NoStore, OpenError, PollSample, SavedWatch, SqliteStore,
+    Store, StoreError,
 };
 use forgewatch_core::job::{JobRef, Outcome};
 use forgewatch_core::watch::outcome_of;
@@ -28,13 +28,24 @@ pub(super) enum EarlierWatch {
 }
 
 impl StateFile {
-    pub(in crate::app) fn open(path: Option<&Path>) -> Result<(Self, StoredState), OpenError> {
+    pub(in crate::app) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
         match path {
-            None => Ok((Self::None, StoredState::default())),
+            None => Ok(Self::None),
             Some(path) => {
                 remove_if_empty(path);
-                SqliteStore::open(path).map(|(store, loaded)| (Self::File(store), loaded))
+                SqliteStore::open(path).map(|(store, _)| Self::File(store))
             }
+        }
+    }
+
+    /// What an earlier run left.
+    pub(super) async fn running(&self) -> Result<Gained, StoreError> {
+        let Self::File(store) = self else {
+            return Ok(Gained::default());
+        };
+        match store.next_handover().await? {
+            Handover::Gained(gained) => Ok(gained),
+            Handover::Lost(_) => Ok(Gained::default()),
         }
     }
 

@@ -21,8 +21,8 @@ mod watches;
 mod worker;
 mod writes;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,8 +32,8 @@ pub use recover::{RecoverError, check, delivered_hooks, recover};
 pub use salvage::RecoveredTable;
 
 use super::{
-    Commit, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store, StoreError, StoredEvent,
-    stored_event,
+    Commit, DaemonStore, Gained, Handover, JobListUpdate, PollSample, SavedWatch, Store,
+    StoreError, StoredEvent, stored_event,
 };
 use error::DbError;
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
@@ -46,6 +46,8 @@ use writes::OwnedCommit;
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     requests: mpsc::Sender<WorkerMessage>,
+    /// Until it is handed over.
+    running: Arc<Mutex<Option<Gained>>>,
     failure: watch::Receiver<Option<StoreError>>,
     /// Offset up to which [`writes::prune_own_events`] has scanned the events.
     pruned_to: Arc<AtomicI64>,
@@ -131,6 +133,14 @@ impl Store for SqliteStore {
 }
 
 impl DaemonStore for SqliteStore {
+    async fn next_handover(&self) -> Result<Handover, StoreError> {
+        let running = self.running.lock().ok().and_then(|mut all| all.take());
+        match running {
+            Some(gained) => Ok(Handover::Gained(gained)),
+            None => std::future::pending().await,
+        }
+    }
+
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
         self.read(move |db| events::deliveries_of(db, watch)).await
     }

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::error::{DbError, OpenError, io_error, is_temporary, open_error};
 use super::schema::{self, MIGRATIONS, Migration};
 use super::worker::{QUEUE_LENGTH, Worker};
 use super::{SqliteStore, events, lock, watches};
-use crate::store::StoredState;
+use crate::store::{Gained, Shard, StoredState};
 
 /// How long to wait for a lock that another program holds, such as the `sqlite3` shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl SqliteStore {
     /// As a program with these migrations does.
     fn open_as(path: &Path, migrations: &[Migration]) -> Result<(Self, StoredState), OpenError> {
         let locked = lock::acquire(path)?;
-        let (db, state) =
+        let (db, state, running) =
             load(&locked.file, migrations).map_err(|error| open_error(path, error))?;
         let (requests, queue) = mpsc::channel(QUEUE_LENGTH);
         let (set_failure, failure) = watch::channel(None);
@@ -42,6 +42,7 @@ impl SqliteStore {
             .map_err(|error| io_error(path, &error))?;
         let store = Self {
             requests,
+            running: Arc::new(Mutex::new(Some(running))),
             failure,
             pruned_to: Arc::default(),
         };
@@ -50,20 +51,26 @@ impl SqliteStore {
 }
 
 /// Connects to the file, which it creates if missing, checks and prepares it, and loads the state.
-fn load(file: &Path, migrations: &[Migration]) -> Result<(Connection, StoredState), DbError> {
+fn load(
+    file: &Path,
+    migrations: &[Migration],
+) -> Result<(Connection, StoredState, Gained), DbError> {
     if !file.exists() {
         create(file, migrations)?;
     }
     let db = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     prepare(&db, migrations)?;
     let state = StoredState {
-        watches: watches::running(&db)?,
         config_jobs: watches::config_jobs(&db)?,
         calibration: watches::load_calibration(&db)?,
-        deliveries: events::pending_deliveries(&db)?,
         failed_deliveries: events::failed_deliveries(&db, 0)?.1,
     };
-    Ok((db, state))
+    let running = Gained {
+        shards: [Shard::default()].into(),
+        watches: watches::running(&db)?,
+        deliveries: events::pending_deliveries(&db)?,
+    };
+    Ok((db, state, running))
 }
 
 /// Connects without changing anything: until [`prepare`] has succeeded, closing does not touch the WAL either.
@@ -179,7 +186,9 @@ mod tests {
     use super::super::table::{Table, value_columns};
     use super::super::watches::{CALIBRATION, CONFIG_JOBS, POLLS, WATCHES};
     use super::*;
-    use crate::store::{AddedBy, DaemonStore, JobListUpdate, PollSample, SavedWatch, Store};
+    use crate::store::{
+        AddedBy, DaemonStore, Handover, JobListUpdate, PollSample, SavedWatch, Store,
+    };
     use forgewatch_core::event::WatchId;
 
     /// An imaginary later version: polls have one more column.
@@ -252,8 +261,9 @@ mod tests {
         let path = folder.path().join("state.db");
         create_current(&path).await;
         for _ in 0..2 {
-            let (store, state) = SqliteStore::open_as(&path, &NEWER_MIGRATIONS).unwrap();
-            assert_eq!(state.watches.len(), 1);
+            let (store, _) = SqliteStore::open_as(&path, &NEWER_MIGRATIONS).unwrap();
+            let handover = store.next_handover().await.unwrap();
+            assert!(matches!(handover, Handover::Gained(all) if all.watches.len() == 1));
             store.close().await;
             assert_eq!(count_polls(&path, &NEWER_POLLS), 1);
         }

@@ -1,11 +1,13 @@
 //! Commits: events and what belongs to them, all or nothing.
 
-use forgewatch::store::{Commit, DaemonStore, Store, StoreError, StoredState};
+use forgewatch::store::{Commit, DaemonStore, Store, StoreError};
 use forgewatch_core::delivery::{DeliveryChange, DeliveryRow};
 use forgewatch_core::event::EventId;
 
 use super::{Location, begin};
-use crate::samples::{commit_step, delivery, ended, event, id, job, new_delivery, wall, watch};
+use crate::samples::{
+    Loaded, commit_step, delivery, ended, event, id, job, new_delivery, wall, watch,
+};
 
 both! {
     a_new_store_is_empty
@@ -18,7 +20,7 @@ both! {
 
 async fn a_new_store_is_empty(location: &impl Location) {
     let (store, state) = location.open();
-    assert_eq!(state, StoredState::default());
+    assert_eq!(state, Loaded::default());
     assert_eq!(store.events_since(0, 10).await.unwrap(), []);
     assert_eq!(store.offset_before(wall(9)).await.unwrap(), 0);
     assert_eq!(store.newest_watch(job(1)).await.unwrap(), None);

@@ -1,24 +1,22 @@
 //! Tests of both stores.
 
-use forgewatch::store::{
-    Commit, DaemonStore, InMemoryStore, SqliteStore, Store, StoreError, StoredState,
-};
+use forgewatch::store::{Commit, DaemonStore, InMemoryStore, SqliteStore, Store, StoreError};
 use forgewatch_core::delivery::{DeliveryChange, DeliveryFailure};
 
-use crate::samples::{delivery, state_in};
+use crate::samples::{Loaded, delivery, open, state_in};
 
 /// The place of a store that is closed and opened again.
 trait Location {
     type Store: DaemonStore;
-    fn open(&self) -> (Self::Store, StoredState);
+    fn open(&self) -> (Self::Store, Loaded);
     async fn close(&self, store: Self::Store);
 }
 
 impl Location for InMemoryStore {
     type Store = Self;
 
-    fn open(&self) -> (Self, StoredState) {
-        (self.clone(), self.load())
+    fn open(&self) -> (Self, Loaded) {
+        (self.clone(), Loaded::new(self, self.load()))
     }
 
     async fn close(&self, _: Self) {}
@@ -29,8 +27,8 @@ struct SqliteLocation(tempfile::TempDir);
 impl Location for SqliteLocation {
     type Store = SqliteStore;
 
-    fn open(&self) -> (SqliteStore, StoredState) {
-        SqliteStore::open(&state_in(&self.0)).unwrap()
+    fn open(&self) -> (SqliteStore, Loaded) {
+        open(&state_in(&self.0)).unwrap()
     }
 
     async fn close(&self, store: SqliteStore) {
