@@ -224,7 +224,7 @@ impl ThrottleState {
                 if again {
                     tracing::debug!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API asked for a longer pause");
                 } else {
-                    tracing::warn!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API asked for a pause of {}", span_in_seconds(pause_ms));
+                    tracing::warn!(target: "forgewatch::engine", pause_ms, error_kind, error_message, "API requested a pause of {}", span_in_seconds(pause_ms));
                 }
                 if !self.circuit_breaker.is_down() {
                     self.rate_limiter.slow_start(until);

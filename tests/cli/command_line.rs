@@ -87,7 +87,7 @@ fn diagnostics_on_a_terminal_are_short_sentences() {
         .on_terminal(20, 100);
     let done = watch.run().expect(0);
     let lines: Vec<&str> = done.stdout.lines().map(str::trim_end).collect();
-    let sentence = "warning: API asked for a pause of 1s";
+    let sentence = "warning: API requested a pause of 1s";
     assert!(
         lines.iter().any(|line| line.contains(sentence)),
         "{}",
