@@ -149,6 +149,7 @@ fn published_fields_keep_their_meaning() {
         "list",
         "show",
         "hooks",
+        "status",
         "report",
     ] {
         let text = fs::read_to_string(root.join(format!("config/schema/{name}.json"))).unwrap();

@@ -76,12 +76,8 @@ fn everything_that_a_daemon_prints_matches_the_published_schemas() {
     }
     fixture.sim.await_requests("diff/5", 3);
 
-    let (event, list, show, deliveries) = (
-        strict("event"),
-        strict("list"),
-        strict("show"),
-        strict("hooks"),
-    );
+    let (event, list, show) = (strict("event"), strict("list"), strict("show"));
+    let (deliveries, status) = (strict("hooks"), strict("status"));
     let json = |args: &[&str]| -> Value {
         serde_json::from_str(&fixture.client(args).expect(0).stdout).unwrap()
     };
@@ -93,6 +89,11 @@ fn everything_that_a_daemon_prints_matches_the_published_schemas() {
     );
     check(&list, &watches);
     check(&deliveries, &json(&["hooks", "list", "--json"]));
+    check(&status, &json(&["status", "--json"]));
+    fixture.client(&["reload"]).expect(0);
+    let reloaded = json(&["status", "--json"]);
+    check(&status, &reloaded);
+    assert!(reloaded["last_reload"].is_object(), "{reloaded}");
     for name in names {
         let details = json(&["show", name, "--json"]);
         check(&show, &details);
