@@ -49,6 +49,7 @@ const scenarios = {
     await page.locator("#live:not([hidden])").waitFor();
     const names = await rows(page).locator("th").allTextContents();
     assert.ok(names.includes("update/77"), names.join(" "));
+    for (const text of ["buildbox-2", "chat"]) await page.locator("#below", { hasText: text }).waitFor();
     assert.equal(await page.locator("b, img, script[src]").count(), 0, "markup of a label or an error came alive");
     assert.deepEqual(await serious(page), []);
     await page.screenshot({ path: `${folder}/light.png` });
