@@ -38,18 +38,25 @@ impl Drop for LoadedDaemon {
     }
 }
 
-/// The first `ends` jobs end one after the other from `first` on; the rest run longer than the test.
+/// `ends` jobs, see [`ending_job`], end one after the other from `first` on; the rest run longer than the test.
 pub(crate) fn jobs(ends: u64, first: Duration, interval_ms: u64) -> String {
     let first = u64::try_from(first.as_millis()).unwrap();
-    (1..=JOBS).fold(String::new(), |mut script, n| {
-        let ms = if n <= ends {
-            first + n * interval_ms
-        } else {
-            36_000_000
-        };
-        let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
-        script
-    })
+    let mut durations = vec![36_000_000; usize::try_from(JOBS).unwrap()];
+    for n in 1..=ends {
+        durations[usize::try_from(ending_job(n, ends)).unwrap() - 1] = first + n * interval_ms;
+    }
+    (1..)
+        .zip(durations)
+        .fold(String::new(), |mut script, (n, ms)| {
+            let _ = writeln!(script, "[[jobs]]\njob = 'diff/{n}'\nduration = '{ms}ms'");
+            script
+        })
+}
+
+/// The ID of the nth of `ends` jobs that end. They are spread over the list, as are the times of their polls: jobs that
+/// stand side by side are polled together, and their ends would be seen together.
+pub(crate) fn ending_job(n: u64, ends: u64) -> u64 {
+    n * (JOBS / ends)
 }
 
 /// Starts the daemon with all jobs and waits for [`WARM_UP`]. Also returns the number of its watchdog notifications.

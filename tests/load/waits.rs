@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use forgewatch_sim::{Script, Server};
 use serde_json::Value;
 
-use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, gaps, jobs, start};
+use crate::daemon::{INTERVAL_MS, JOBS, Usage, WARM_UP, ending_job, gaps, jobs, start};
 use crate::load;
 
 const WAITS: u64 = 200;
@@ -64,7 +64,7 @@ impl Wait {
     fn start(home: &Path, n: u64) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
             .args(["wait", "--output", "json", "--annotations", "none"])
-            .arg(format!("diff/{n}"))
+            .arg(format!("diff/{}", ending_job(n, WAITS)))
             .env_clear()
             .env("HOME", home)
             .env("FORGEWATCH_SOCKET", home.join("control.sock"))
