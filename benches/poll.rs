@@ -79,7 +79,7 @@ async fn serve() -> Outcome<()> {
         .as_secs();
     let status = |id: u8, name: &str| {
         format!(
-            r#"{{"jobprogress":42.5,"jobstateid":{id},"jobstart":"{}","joberror":null,"jobeta":{},"jobfailed":0,"success":true,"jobcreated":{},"updateid":1234567,"jobupdated":{},"jobstatename":"{name}","accountserviceid":"654321","imageid":98765,"machineid":4321,"comment":"nightly build 1"}}"#,
+            r#"{{"jobprogress":42.5,"jobstateid":{id},"jobstart":"{}","joberror":null,"jobeta":{},"jobfailed":0,"success":true,"jobcreated":{},"buildid":12345678,"jobupdated":{},"jobstatename":"{name}","accountserviceid":"654321","imageid":98765,"machineid":4321,"comment":"nightly build 1"}}"#,
             now - 1800,
             now + 3600,
             now - 1900,
@@ -152,8 +152,8 @@ async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()>
         .map(|id| format!("update/{id}").parse())
         .collect::<Result<Vec<JobRef>, _>>()?;
     let settings = settings(address, ca, &jobs)?;
-    let polls = Rc::new(Cell::new(0_u64));
-    let mut engine = engine(&settings, &jobs, Rc::clone(&polls))?;
+    let (polls, failure) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(None)));
+    let mut engine = engine(&settings, &jobs, Rc::clone(&polls), Rc::clone(&failure))?;
     let bare = bare_client(&settings)?;
     let mut bare: FuturesUnordered<_> = (0..IN_FLIGHT)
         .map(|n| poll_forever(&bare, address, n, &polls))
@@ -174,6 +174,9 @@ async fn compare(name: &str, address: &str, ca: &std::path::Path) -> Outcome<()>
         if round > 0 {
             rounds.push((ours, bare));
         }
+    }
+    if let Some(error) = failure.take() {
+        return Err(format!("{name}: a poll failed: {error}").into());
     }
     let share = events as f64 / rounds.iter().map(|(ours, _)| ours.polls).sum::<f64>();
     println!(
@@ -221,6 +224,7 @@ fn engine(
     settings: &Settings,
     jobs: &[JobRef],
     polls: Rc<Cell<u64>>,
+    failure: Rc<Cell<Option<String>>>,
 ) -> Outcome<Engine<CountingApi, store::NoStore, SystemClock>> {
     let client = ApiClient::new(&settings.api, &credentials()?)?;
     let throttle = Throttle {
@@ -228,7 +232,11 @@ fn engine(
         max_requests_per_second: settings.api.max_requests_per_second,
     };
     let mut engine = Engine::new(EngineParts {
-        api: CountingApi { client, polls },
+        api: CountingApi {
+            client,
+            polls,
+            failure,
+        },
         store: store::NoStore,
         clock: SystemClock::start(),
         rng: SeededRng::new(1),
@@ -247,16 +255,20 @@ fn credentials() -> Outcome<Credentials> {
     Ok(Credentials::new(secret("access"), secret("secret"))?)
 }
 
-/// The real client with a count of its polls.
+/// The real client with a count of its polls, and the error of the last one that failed.
 struct CountingApi {
     client: ApiClient,
     polls: Rc<Cell<u64>>,
+    failure: Rc<Cell<Option<String>>>,
 }
 
 impl Api for CountingApi {
     async fn poll(&self, job: JobRef, diff_info: bool) -> Result<StatusResponse, PollError> {
         let result = self.client.poll(job, diff_info).await;
         self.polls.set(self.polls.get() + 1);
+        if let Err(error) = &result {
+            self.failure.set(Some(error.message.clone()));
+        }
         result
     }
 }
