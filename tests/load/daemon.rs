@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -60,22 +61,26 @@ pub(crate) fn ending_job(n: u64, ends: u64) -> u64 {
 }
 
 /// Starts the daemon with all jobs and waits for [`WARM_UP`]. Also returns the number of its watchdog notifications.
-pub(crate) fn start(home: &Path, base_url: &str) -> (LoadedDaemon, Arc<AtomicUsize>) {
+pub(crate) fn start(
+    home: &Path,
+    base_url: &str,
+    http: Option<SocketAddr>,
+) -> (LoadedDaemon, Arc<AtomicUsize>) {
     let notices = UnixDatagram::bind(home.join("notify")).unwrap();
-    configure(home, base_url, FIRST_RATE);
+    configure(home, base_url, http, FIRST_RATE);
     let daemon = spawn(home);
     let (ready, alive) = receive_notices(notices);
     ready.recv_timeout(Duration::from_mins(1)).unwrap();
     // Sleeps, because the load has to last for a given time.
     thread::sleep(WARM_UP / 2);
-    configure(home, base_url, FULL_RATE);
+    configure(home, base_url, http, FULL_RATE);
     kill_process(Pid::from_child(&daemon.0), Signal::HUP).unwrap();
     ready.recv_timeout(Duration::from_mins(1)).unwrap();
     thread::sleep(WARM_UP / 2);
     (daemon, alive)
 }
 
-fn configure(home: &Path, base_url: &str, max_requests: u64) {
+fn configure(home: &Path, base_url: &str, http: Option<SocketAddr>, max_requests: u64) {
     let folder = home.display();
     let hook = home.join("hook");
     fs::write(
@@ -90,6 +95,9 @@ fn configure(home: &Path, base_url: &str, max_requests: u64) {
          [state]\npath = '{folder}/state.db'\n[control]\nsocket = '{folder}/control.sock'\n\
          [[hooks]]\nname = 'next'\non = ['job.completed']\nrun = ['{folder}/hook']\n"
     );
+    if let Some(address) = http {
+        let _ = write!(config, "[http]\nlisten = '{address}'\n");
+    }
     for n in 1..=JOBS {
         let _ = writeln!(config, "[[jobs]]\njob = 'diff/{n}'");
     }

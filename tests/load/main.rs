@@ -5,6 +5,7 @@
 
 mod daemon;
 mod polls;
+mod scrapes;
 #[path = "../support/skip.rs"]
 mod skip;
 mod waits;

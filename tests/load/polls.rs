@@ -24,7 +24,7 @@ fn ten_thousand_jobs_are_polled_on_time_in_little_memory() {
     let server =
         Server::start(Script::parse(&jobs(ends, WARM_UP, END_INTERVAL_MS)).unwrap()).unwrap();
     let home = tempfile::tempdir().unwrap();
-    let (daemon, alive) = start(home.path(), &server.base_url());
+    let (daemon, alive) = start(home.path(), &server.base_url(), None);
     let from = server.log().len();
     let (before, hooks, beats) = (
         Usage::of(&daemon),
@@ -80,7 +80,7 @@ fn delivered(home: &Path) -> usize {
 }
 
 /// Lateness of the polls from the `from`-th request on, in milliseconds, sorted; includes the response time.
-fn lateness(log: &[LoggedRequest], from: usize) -> Vec<u64> {
+pub(crate) fn lateness(log: &[LoggedRequest], from: usize) -> Vec<u64> {
     let gaps = gaps(log, from).into_iter();
     let mut late: Vec<u64> = gaps.map(|gap| gap.saturating_sub(INTERVAL_MS)).collect();
     late.sort_unstable();

@@ -29,7 +29,7 @@ fn two_hundred_waits_end_with_their_jobs_and_cost_the_daemon_little() {
         Server::start(Script::parse(&jobs(WAITS, WARM_UP + CONNECT, END_INTERVAL_MS)).unwrap())
             .unwrap();
     let home = tempfile::tempdir().unwrap();
-    let (daemon, _) = start(home.path(), &server.base_url());
+    let (daemon, _) = start(home.path(), &server.base_url(), None);
     let before = Usage::of(&daemon).rss_kib;
     let mut waits: Vec<Wait> = (1..=WAITS).map(|n| Wait::start(home.path(), n)).collect();
     for wait in &mut waits {
