@@ -15,7 +15,7 @@ use crate::hooks::{Executor, HookSpec};
 use crate::store::{
     ConfigJob, DaemonStore, Handover, JobListUpdate, SavedWatch, StoreError, StoredState,
 };
-use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta};
+use forgewatch_core::event::{EventFields, EventType, FinishedCounts, JobMeta, WatchId};
 use forgewatch_core::job::{JobRef, JobSpec};
 use forgewatch_core::limits::Limits;
 use forgewatch_core::measurements::EndedJobs;
@@ -83,7 +83,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         if let Handover::Gained(gained) = daemon.outbox.store().next_handover().await? {
             daemon.gain(gained).map_err(StartupError::Row)?;
         }
-        let plan = daemon.plan(jobs).map_err(StartupError::Entropy)?;
+        let plan = daemon.plan(jobs).await?;
         retry_while_unwritable(
             |error| match error {
                 StoreError::Unavailable(_) => Some((DISK_SPACE, error.to_string())),
@@ -169,7 +169,8 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             .collect();
         let ended = self.wait_until_ended(&new).await;
         ended.map_err(|job| RequestFailure::StillEnding(job).to_string())?;
-        let plan = self.plan(config.jobs)?;
+        let plan = self.plan(config.jobs).await;
+        let plan = plan.map_err(|error| error.to_string())?;
         self.record(&plan).await.map_err(|e| e.to_string())?;
         self.limits = config.limits.clone();
         self.retain = config.retain;
@@ -206,16 +207,37 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     }
 
     /// What a reload with this list of jobs changes.
-    pub fn reconcile(&self, jobs: &[JobSpec]) -> Reconciled {
-        let listed: Vec<JobRef> = jobs.iter().map(|spec| spec.job).collect();
-        let config_jobs = self.config_jobs.iter().map(|listed| listed.job);
-        let active = self.active.iter();
-        let active = active.map(|(&job, watch)| (job, watch.added_by));
-        reconcile(&listed, &config_jobs.collect(), &active.collect())
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn reconcile(&self, jobs: &[JobSpec]) -> Result<Reconciled, StoreError> {
+        Ok(self.reconcile_running(jobs).await?.0)
     }
 
-    fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<ReloadPlan, String> {
-        let reconciled = self.reconcile(&jobs);
+    /// With the running watches, by job: the active ones and, of new jobs, those of other processes.
+    async fn reconcile_running(
+        &self,
+        jobs: &[JobSpec],
+    ) -> Result<(Reconciled, BTreeMap<JobRef, WatchId>), StoreError> {
+        let listed: Vec<JobRef> = jobs.iter().map(|spec| spec.job).collect();
+        let config_jobs = self.config_jobs.iter().map(|listed| listed.job);
+        let config_jobs: BTreeSet<JobRef> = config_jobs.collect();
+        let new = listed.iter().copied();
+        let new = new.filter(|job| !config_jobs.contains(job));
+        let elsewhere = self.running_elsewhere(new).await?;
+        let elsewhere = elsewhere
+            .iter()
+            .map(|(&job, saved)| (job, saved.id, saved.added_by));
+        let active = self.active.iter();
+        let active = active.map(|(&job, watch)| (job, watch.id, watch.added_by));
+        let running: Vec<_> = active.chain(elsewhere).collect();
+        let added_by = running.iter().map(|&(job, _, by)| (job, by)).collect();
+        let ids = running.iter().map(|&(job, id, _)| (job, id)).collect();
+        Ok((reconcile(&listed, &config_jobs, &added_by), ids))
+    }
+
+    async fn plan(&mut self, jobs: Vec<JobSpec>) -> Result<ReloadPlan, StartupError> {
+        let (reconciled, running) = self.reconcile_running(&jobs).await?;
         let mut update = JobListUpdate {
             config_jobs: Some(jobs.iter().map(config_job).collect()),
             ..JobListUpdate::default()
@@ -223,13 +245,16 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let new: BTreeSet<JobRef> = reconciled.watch.iter().copied().collect();
         let mut new_watches = Vec::new();
         for spec in jobs.into_iter().filter(|spec| new.contains(&spec.job)) {
-            let (watch, saved) = self.new_watch(spec, FROM_CONFIG)?;
+            let (watch, saved) = self
+                .new_watch(spec, FROM_CONFIG)
+                .map_err(StartupError::Entropy)?;
             new_watches.push(watch);
             update.new_watches.push(saved);
         }
         for (job, by) in &reconciled.added_by {
-            let id = self.active.get(job).map(|active| (active.id, *by));
-            update.added_by.extend(id);
+            update
+                .added_by
+                .extend(running.get(job).map(|&id| (id, *by)));
         }
         Ok(ReloadPlan {
             update,

@@ -1,10 +1,12 @@
 //! The shards of jobs that this process serves: it gains and loses them while it runs, at startup as at any other time.
 
+use std::collections::BTreeMap;
+
 use super::{ActiveWatch, BackgroundResult, Daemon};
 use crate::clanforge::Api;
 use crate::engine::Clock;
 use crate::hooks::Executor;
-use crate::store::{DaemonStore, Gained, Handover, JobListUpdate, StoreError};
+use crate::store::{DaemonStore, Gained, Handover, JobListUpdate, SavedWatch, StoreError};
 use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::reconcile::reconcile;
@@ -18,6 +20,20 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     /// The watches that were lost while they ended, since the last call: their new process continues them.
     pub fn take_interrupted_removals(&mut self) -> Vec<WatchId> {
         std::mem::take(&mut self.interrupted_removals)
+    }
+
+    /// Those of these jobs that run at another process.
+    pub(super) async fn running_elsewhere(
+        &self,
+        jobs: impl Iterator<Item = JobRef>,
+    ) -> Result<BTreeMap<JobRef, SavedWatch>, StoreError> {
+        let mut elsewhere = BTreeMap::new();
+        for job in jobs.filter(|&job| !self.serves(job)) {
+            let newest = self.outbox.store().newest_watch(job).await?;
+            let running = newest.filter(|saved| saved.ended_wall_ms.is_none());
+            elsewhere.extend(running.map(|saved| (job, saved)));
+        }
+        Ok(elsewhere)
     }
 
     pub(super) fn on_handover(&mut self, handover: Handover) -> Result<(), StoreError> {

@@ -66,11 +66,30 @@ pub struct DeliveryList {
     pub omitted: usize,
 }
 
+/// A watch that keeps `add` from starting another one.
+enum KnownWatch {
+    Running(WatchId, AddedBy),
+    /// With its outcome.
+    Ended(WatchId, String),
+}
+
+impl KnownWatch {
+    /// None if the row is unreadable.
+    fn of(saved: &SavedWatch) -> Option<Self> {
+        Some(match saved.ended_wall_ms {
+            None => Self::Running(saved.id, saved.added_by),
+            Some(_) => Self::Ended(saved.id, outcome_of(&saved.snapshot)?),
+        })
+    }
+}
+
 /// Why a request failed. It changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFailure {
     #[error("{0} is still being removed; try again when `forgewatch list` no longer shows it")]
     StillEnding(JobRef),
+    #[error("another process watches {0}; try again")]
+    ServedElsewhere(JobRef),
     #[error("{0} is not watched; list watched jobs with: forgewatch list")]
     NotWatched(JobRef),
     #[error("no failed delivery {0}; list them with: forgewatch hooks list")]
@@ -103,29 +122,31 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let (mut new_watches, mut added) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for job in jobs.into_iter().filter(|&job| seen.insert(job)) {
-            let (watch, result) = match self.active.get(&job) {
+            let known = match self.active.get(&job) {
                 Some(active) if active.is_ending => return Err(RequestFailure::StillEnding(job)),
-                Some(active) => {
+                Some(active) => Some(KnownWatch::Running(active.id, active.added_by)),
+                None => self.newest(job).await?.as_ref().and_then(KnownWatch::of),
+            };
+            let (watch, result) = match known {
+                Some(KnownWatch::Running(id, added_by)) => {
                     let by_client = AddedBy {
                         socket: true,
-                        ..active.added_by
+                        ..added_by
                     };
-                    update.added_by.push((active.id, by_client));
-                    (active.id, AddResult::AlreadyWatched)
+                    update.added_by.push((id, by_client));
+                    (id, AddResult::AlreadyWatched)
                 }
-                None => match self.recently_ended(job).await? {
-                    Some((saved, outcome)) if !again => (saved.id, AddResult::Ended(outcome)),
-                    _ => {
-                        let labels = self.labels_for(job, &labels);
-                        let (watch, saved) = self
-                            .new_watch(JobSpec { job, labels }, FROM_CLIENT)
-                            .map_err(RequestFailure::Entropy)?;
-                        let id = watch.id();
-                        update.new_watches.push(saved);
-                        new_watches.push(watch);
-                        (id, AddResult::Started)
-                    }
-                },
+                Some(KnownWatch::Ended(id, outcome)) if !again => (id, AddResult::Ended(outcome)),
+                _ => {
+                    let labels = self.labels_for(job, &labels);
+                    let (watch, saved) = self
+                        .new_watch(JobSpec { job, labels }, FROM_CLIENT)
+                        .map_err(RequestFailure::Entropy)?;
+                    let id = watch.id();
+                    update.new_watches.push(saved);
+                    new_watches.push(watch);
+                    (id, AddResult::Started)
+                }
             };
             added.push(AddedWatch { job, watch, result });
         }
@@ -148,14 +169,24 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
 
     /// Ends the watches of these jobs with `job.removed`, which [`Daemon::advance`] returns once recorded. Returns the
     /// jobs that are ending and those that are not watched.
-    pub fn remove(&mut self, jobs: Vec<JobRef>) -> (Vec<JobRef>, Vec<JobRef>) {
+    ///
+    /// # Errors
+    /// Another process serves one of the jobs, or the store failed.
+    pub async fn remove(
+        &mut self,
+        jobs: Vec<JobRef>,
+    ) -> Result<(Vec<JobRef>, Vec<JobRef>), RequestFailure> {
         let (removed, unknown): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .partition(|&job| self.active.contains_key(&job));
+        let elsewhere = self.running_elsewhere(unknown.iter().copied()).await?;
+        if let Some((&job, _)) = elsewhere.first_key_value() {
+            return Err(RequestFailure::ServedElsewhere(job));
+        }
         for &job in &removed {
             self.stop(job);
         }
-        (removed, unknown)
+        Ok((removed, unknown))
     }
 
     /// The running watches, with the time left of their jobs.
@@ -173,10 +204,10 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let running = self.engine.watches().find(|watch| watch.job() == job);
         let store = self.outbox.store();
         let report = if let Some(watch) = running {
-            Some(self.running(watch))
+            Some(self.active(watch))
         } else {
             let saved = store.newest_watch(job).await?;
-            saved.and_then(|saved| self.ended(&saved))
+            saved.and_then(|saved| self.stored(&saved))
         };
         let report = report.ok_or(RequestFailure::NotWatched(job))?;
         let id = report.watch.id();
@@ -187,6 +218,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             .filter_map(|poll| serde_json::from_str(poll).ok())
             .collect();
         // A suspended watch is not polled when its last poll planned it.
+        let running = report.is_running.then_some(&report.watch);
         let suspended = running
             .is_some_and(Watch::is_suspended)
             .then_some(WaitReason::Outage);
@@ -263,18 +295,11 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             .unwrap_or_default()
     }
 
-    /// The newest watch of a job and its outcome, if it ended within `retain`.
-    pub(super) async fn recently_ended(
-        &self,
-        job: JobRef,
-    ) -> Result<Option<(SavedWatch, String)>, StoreError> {
+    /// The newest stored watch of a job, unless it ended before `retain`.
+    pub(super) async fn newest(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError> {
         let saved = self.outbox.store().newest_watch(job).await?;
         let after = self.retention_cutoff();
-        let saved = saved.filter(|s| s.ended_wall_ms.is_some_and(|at| at >= after));
-        Ok(saved.and_then(|saved| {
-            let outcome = outcome_of(&saved.snapshot)?;
-            Some((saved, outcome))
-        }))
+        Ok(saved.filter(|saved| saved.ended_wall_ms.is_none_or(|at| at >= after)))
     }
 
     fn delivery(&self, row: DeliveryRow) -> DeliveryReport {

@@ -39,8 +39,8 @@ pub struct WatchPage {
 }
 
 enum Row<'a> {
-    Running(&'a Watch),
-    Ended(SavedWatch),
+    Active(&'a Watch),
+    Stored(SavedWatch),
 }
 
 impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
@@ -89,24 +89,20 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let mut running: Vec<&Watch> = running.filter(|watch| Some(watch.id()) > after).collect();
         running.sort_unstable_by_key(|watch| watch.id());
         running.truncate(limit);
-        let ended = if all {
-            let store = self.outbox.store();
-            let since = self.retention_cutoff();
-            store.ended_watches(since, after, limit).await?
-        } else {
-            Vec::new()
-        };
+        let since = all.then(|| self.retention_cutoff());
+        let store = self.outbox.store();
+        let others = store.other_watches(since, after, limit).await?;
         // A watch whose end is stored but not yet applied still counts as running.
-        let mut rows: BTreeMap<WatchId, Row<'_>> = ended
+        let mut rows: BTreeMap<WatchId, Row<'_>> = others
             .into_iter()
-            .map(|saved| (saved.id, Row::Ended(saved)))
+            .map(|saved| (saved.id, Row::Stored(saved)))
             .collect();
-        rows.extend(running.into_iter().map(|w| (w.id(), Row::Running(w))));
+        rows.extend(running.into_iter().map(|w| (w.id(), Row::Active(w))));
         let last = rows.keys().nth(size - 1).copied();
         let next = last.filter(|_| rows.len() > size);
         let watches = rows.into_values().take(size).filter_map(|row| match row {
-            Row::Running(watch) => Some(self.running(watch)),
-            Row::Ended(saved) => self.ended(&saved),
+            Row::Active(watch) => Some(self.active(watch)),
+            Row::Stored(saved) => self.stored(&saved),
         });
         Ok(WatchPage {
             watches: watches.collect(),
@@ -123,7 +119,10 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         let ended = self.outbox.store().last_ended(since, limit.min(PAGE));
         let ended = ended.await?;
         Ok(WatchPage {
-            watches: ended.iter().filter_map(|saved| self.ended(saved)).collect(),
+            watches: ended
+                .iter()
+                .filter_map(|saved| self.stored(saved))
+                .collect(),
             next: None,
         })
     }
@@ -135,17 +134,18 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     ) -> Result<Vec<WatchReport>, StoreError> {
         let running = self.engine.watches();
         let running = running.filter(|watch| jobs.contains(&watch.job()));
-        let mut list: Vec<WatchReport> = running.map(|watch| self.running(watch)).collect();
+        let mut list: Vec<WatchReport> = running.map(|watch| self.active(watch)).collect();
         for job in jobs {
-            if all && !self.active.contains_key(&job) {
-                let ended = self.recently_ended(job).await?;
-                list.extend(ended.and_then(|(saved, _)| self.ended(&saved)));
+            if (all || !self.serves(job)) && !self.active.contains_key(&job) {
+                let newest = self.newest(job).await?;
+                let newest = newest.filter(|saved| all || saved.ended_wall_ms.is_none());
+                list.extend(newest.and_then(|saved| self.stored(&saved)));
             }
         }
         Ok(list)
     }
 
-    pub(super) fn running(&self, watch: &Watch) -> WatchReport {
+    pub(super) fn active(&self, watch: &Watch) -> WatchReport {
         let at = self.clock.now();
         WatchReport {
             watch: watch.clone(),
@@ -157,14 +157,17 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         }
     }
 
-    /// None if the row is unreadable.
-    pub(super) fn ended(&self, saved: &SavedWatch) -> Option<WatchReport> {
+    /// An ended watch, or one of another process. None if the row is unreadable.
+    pub(super) fn stored(&self, saved: &SavedWatch) -> Option<WatchReport> {
         let at = self.clock.now();
+        let watch = saved.load(at, &self.limits).ok()?;
+        let is_running = saved.ended_wall_ms.is_none();
+        let left = is_running.then(|| self.engine.time_left(&watch, at));
         Some(WatchReport {
-            watch: saved.load(at, &self.limits).ok()?,
-            left: TimeLeft::default(),
+            watch,
+            left: left.unwrap_or_default(),
             at,
-            is_running: false,
+            is_running,
             outcome: outcome_of(&saved.snapshot),
             ended_wall_ms: saved.ended_wall_ms,
         })

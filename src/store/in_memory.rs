@@ -235,14 +235,17 @@ impl DaemonStore for InMemoryStore {
         Ok(content.watches.iter().rev().find(|w| w.job == job).cloned())
     }
 
-    async fn ended_watches(
+    async fn other_watches(
         &self,
-        wall_ms: i64,
+        ended_since: Option<i64>,
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {
         let content = self.0.borrow();
-        let ended = |w: &&SavedWatch| w.ended_wall_ms >= Some(wall_ms) && Some(w.id) > after;
+        let Some(since) = ended_since else {
+            return Ok(Vec::new());
+        };
+        let ended = |w: &&SavedWatch| w.ended_wall_ms >= Some(since) && Some(w.id) > after;
         let mut ended: Vec<&SavedWatch> = content.watches.iter().filter(ended).collect();
         ended.sort_by_key(|w| w.id);
         Ok(ended.into_iter().take(limit).cloned().collect())

@@ -229,10 +229,11 @@ pub trait DaemonStore: Store + Clone {
     /// The newest watch of a job, running or ended.
     async fn newest_watch(&self, job: JobRef) -> Result<Option<SavedWatch>, StoreError>;
 
-    /// At most `limit` watches that ended at this wall time or later, by id, from behind the id `after`.
-    async fn ended_watches(
+    /// At most `limit` watches that this process does not have in memory, by id, from behind the id `after`: running ones
+    /// of shards that it does not serve and, with `ended_since`, those that ended at this wall time or later.
+    async fn other_watches(
         &self,
-        wall_ms: i64,
+        ended_since: Option<i64>,
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError>;

@@ -22,7 +22,7 @@ pub(crate) async fn run_random_command(
 ) {
     match sim.world.draw(|rng| rng.between(0, 9)) {
         0..=2 => add(sim, daemon).await,
-        3 | 4 => remove(sim, daemon, pending_removals),
+        3 | 4 => remove(sim, daemon, pending_removals).await,
         5 | 6 => reload(sim, daemon).await,
         7 | 8 => retry_or_discard(sim, daemon).await,
         _ => query(sim, daemon).await,
@@ -104,10 +104,15 @@ async fn add(sim: &Simulation, daemon: &mut Simulated) {
     }
 }
 
-fn remove(sim: &Simulation, daemon: &mut Simulated, pending_removals: &mut PendingRemovals) {
+async fn remove(sim: &Simulation, daemon: &mut Simulated, pending_removals: &mut PendingRemovals) {
     let job = random_job(sim);
     let number = begin_command(sim, CommandKind::Remove(job));
-    let (removed, _) = daemon.remove(vec![job]);
+    let Ok((removed, unknown)) = daemon.remove(vec![job]).await else {
+        return;
+    };
+    if !unknown.is_empty() {
+        confirm(sim, number);
+    }
     pending_removals.extend(removed.into_iter().map(|job| (job, number)));
     confirm_removals(sim, daemon, pending_removals);
 }

@@ -358,13 +358,13 @@ impl DaemonStore for SimDisk {
         self.read(self.0.in_memory.newest_watch(job)).await
     }
 
-    async fn ended_watches(
+    async fn other_watches(
         &self,
-        wall_ms: i64,
+        ended_since: Option<i64>,
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(self.0.in_memory.ended_watches(wall_ms, after, limit))
+        self.read(self.0.in_memory.other_watches(ended_since, after, limit))
             .await
     }
 

@@ -166,9 +166,9 @@ impl DaemonStore for DiscardingStore {
         Ok(None)
     }
 
-    async fn ended_watches(
+    async fn other_watches(
         &self,
-        _: i64,
+        _: Option<i64>,
         _: Option<WatchId>,
         _: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {

@@ -152,13 +152,13 @@ impl DaemonStore for PlantedStore {
         self.disk.newest_watch(job).await
     }
 
-    async fn ended_watches(
+    async fn other_watches(
         &self,
-        wall_ms: i64,
+        ended_since: Option<i64>,
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {
-        self.disk.ended_watches(wall_ms, after, limit).await
+        self.disk.other_watches(ended_since, after, limit).await
     }
 
     async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {

@@ -388,7 +388,10 @@ async fn every_watch_in_the_rest_of_a_cut_file_is_recovered_and_no_discarded_del
             let (store, state) = open(&to).unwrap();
             assert_eq!(state.deliveries, []);
             assert_eq!(store.failed_deliveries(9).await, Ok((Vec::new(), 0)));
-            let ended = store.ended_watches(0, None, usize::MAX).await.unwrap();
+            let ended = store
+                .other_watches(Some(0), None, usize::MAX)
+                .await
+                .unwrap();
             let is_pruned = |watch: &SavedWatch| watch.ended_wall_ms < Some(pruned_to(700));
             assert!(!ended.iter().any(is_pruned), "{percent} %");
             store.close().await;

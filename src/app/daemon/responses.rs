@@ -32,9 +32,9 @@ pub(super) fn respond<T>(
                 RequestFailure::NotWatched(_) | RequestFailure::NoFailedDelivery(_) => {
                     RequestErrorKind::NotFound
                 }
-                RequestFailure::StillEnding(_) | RequestFailure::UnknownHook(_) => {
-                    RequestErrorKind::Conflict
-                }
+                RequestFailure::StillEnding(_)
+                | RequestFailure::ServedElsewhere(_)
+                | RequestFailure::UnknownHook(_) => RequestErrorKind::Conflict,
                 RequestFailure::Entropy(_) | RequestFailure::Store(_) => RequestErrorKind::Failed,
             };
             Response::error_of(kind, error.to_string())

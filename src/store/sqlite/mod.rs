@@ -179,12 +179,15 @@ impl DaemonStore for SqliteStore {
         self.read(move |db| watches::newest(db, job)).await
     }
 
-    async fn ended_watches(
+    async fn other_watches(
         &self,
-        wall_ms: i64,
+        ended_since: Option<i64>,
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {
+        let Some(wall_ms) = ended_since else {
+            return Ok(Vec::new());
+        };
         self.read(move |db| watches::ended_since(db, wall_ms, after, limit))
             .await
     }

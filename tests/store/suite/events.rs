@@ -46,10 +46,13 @@ async fn commits_are_loaded_again(location: &impl Location) {
     assert_eq!(state.calibration.as_deref(), Some("{}"));
     assert_eq!(state.deliveries, [new_delivery(1, 1), new_delivery(2, 1)]);
     assert_eq!(
-        store.ended_watches(wall(2), None, 9).await.unwrap(),
+        store.other_watches(Some(wall(2)), None, 9).await.unwrap(),
         [ended(1, 2, wall(2))]
     );
-    assert_eq!(store.ended_watches(wall(3), None, 9).await.unwrap(), []);
+    assert_eq!(
+        store.other_watches(Some(wall(3)), None, 9).await.unwrap(),
+        []
+    );
     let events = store.events_of(id(1)).await.unwrap();
     for (stored, expected) in events.iter().zip([event(1, 1), event(1, 2)]) {
         let record = serde_json::to_string(&expected.record()).unwrap();

@@ -106,7 +106,7 @@ async fn ended_watches_are_read_in_pages_by_id(location: &impl Location) {
     }
     commit_step(&store, 8, 1).await.unwrap();
     let page = async |since: i64, after: Option<u64>, limit: usize| -> Vec<u64> {
-        let page = store.ended_watches(since, after.map(id), limit);
+        let page = store.other_watches(Some(since), after.map(id), limit);
         let page = page.await.unwrap().into_iter();
         page.map(|watch| watch.job.id.get()).collect()
     };
@@ -117,6 +117,7 @@ async fn ended_watches_are_read_in_pages_by_id(location: &impl Location) {
     assert_eq!(page(50, Some(9), 2).await, [0; 0]);
     assert_eq!(page(50, None, 0).await, [0; 0]);
     assert_eq!(page(56, None, usize::MAX).await, [2, 5]);
+    assert_eq!(store.other_watches(None, None, 9).await.unwrap(), []);
 
     // Between two pages 8 ends, and the last watch of the page before is deleted.
     end(8, 40).await;

@@ -33,7 +33,13 @@ impl Service {
                 again,
             } => respond(daemon.add(jobs, labels, again).await, responses::added),
             Request::Remove { jobs } => {
-                let (removed, unknown) = daemon.remove(jobs);
+                let (removed, unknown) = match daemon.remove(jobs).await {
+                    Ok(done) => done,
+                    Err(error) => {
+                        let _ = respond_to.send(respond(Err(error), |()| Response::Done));
+                        return;
+                    }
+                };
                 let running = removed
                     .iter()
                     .filter_map(|&job| Some((job, daemon.watch_of(job)?)));
@@ -62,7 +68,7 @@ impl Service {
             Request::Metrics { open_metrics } => {
                 return encode_in_background(self.scrape(), open_metrics, respond_to);
             }
-            Request::PreviewReload => self.preview_reload(),
+            Request::PreviewReload => self.preview_reload().await,
             Request::Show { job } => respond(daemon.show(job).await, responses::job),
             Request::ListDeliveries => respond(daemon.deliveries().await, responses::deliveries),
             Request::RetryDelivery { delivery } => {
@@ -102,7 +108,7 @@ impl Service {
     }
 
     /// Reads the file as a reload does, and changes nothing.
-    fn preview_reload(&self) -> Response {
+    async fn preview_reload(&self) -> Response {
         let LoadedConfig {
             settings,
             daemon,
@@ -117,7 +123,10 @@ impl Service {
                 };
             }
         };
-        let jobs = self.daemon.reconcile(&settings.jobs);
+        let jobs = match self.daemon.reconcile(&settings.jobs).await {
+            Ok(jobs) => jobs,
+            Err(error) => return Response::error_of(RequestErrorKind::Failed, error.to_string()),
+        };
         let mut keys = config::changed_keys(&self.settings, &settings);
         if !daemon.api.has_same_credentials(self.daemon.api()) {
             keys.push(KeyChange::secret("credentials"));
