@@ -197,6 +197,7 @@ fn name(source: EstimateSource) -> &'static str {
         EstimateSource::Eta => "its ETA",
         EstimateSource::Slip => "its ETA, slipping as it has so far",
         EstimateSource::Progress => "its progress rate",
+        EstimateSource::Curve => "the curve of its progress",
         EstimateSource::Overdue => "the time past its ETA",
     }
 }
@@ -226,7 +227,7 @@ mod tests {
 
     fn forecast_of(eta: Option<f32>, progress: Option<f32>) -> ForecastBasis {
         ForecastBasis {
-            estimates: [eta, None, progress, None],
+            estimates: [eta, None, progress, None, None],
             main_source: Some(EstimateSource::Eta),
             ..ForecastBasis::default()
         }

@@ -26,11 +26,19 @@ pub enum EstimateSource {
     Progress,
     /// An ETA that has passed: the time left is of the order of the time since.
     Overdue,
+    /// A curve through the progress: the rate changes while the job runs.
+    Curve,
 }
 
 impl EstimateSource {
     /// All sources, in the order of the arrays by source.
-    pub const ALL: [Self; 4] = [Self::Eta, Self::Slip, Self::Progress, Self::Overdue];
+    pub const ALL: [Self; 5] = [
+        Self::Eta,
+        Self::Slip,
+        Self::Progress,
+        Self::Overdue,
+        Self::Curve,
+    ];
 }
 
 /// The number of sources.
@@ -50,6 +58,8 @@ pub struct CalibrationUpdate {
     pub(super) eta_met: Option<f32>,
     /// Whether the first ETA was met: 0 or 1.
     pub(super) first_eta_met: Option<f32>,
+    /// The misfit of the curve through the job's progress, ln.
+    pub(super) misfit: Option<f32>,
     /// ln seconds that the job ran.
     pub(super) lifetime: Option<f32>,
     pub(super) misses: Option<Misses>,
@@ -85,6 +95,8 @@ pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
     eta_met: ErrorStats,
     first_eta_met: ErrorStats,
+    /// By the logarithm.
+    misfit: ErrorStats,
     /// By the logarithm of seconds.
     lifetime: ErrorStats,
     lifetimes: u32,
@@ -96,7 +108,7 @@ pub struct KindCalibration {
 
 impl Default for KindCalibration {
     /// The priors for an unknown server: an ETA or a rate is off by a factor of up to two, a steady ETA is met three
-    /// times in ten. The prior of the lifetime gives way to the first job.
+    /// times in ten, and progress strays from a curve. The prior of the lifetime gives way to the first job.
     fn default() -> Self {
         Self {
             errors: [
@@ -104,9 +116,11 @@ impl Default for KindCalibration {
                 ErrorStats::new(0.0, 0.5),
                 ErrorStats::new(0.0, 0.5),
                 ErrorStats::new(0.0, 1.0),
+                ErrorStats::new(0.0, 0.43),
             ],
             eta_met: ErrorStats::new(0.3, 0.3),
             first_eta_met: ErrorStats::new(0.3, 0.3),
+            misfit: ErrorStats::new(3.0, 1.0),
             lifetime: ErrorStats::new(4.5, 1.2),
             lifetimes: 0,
             levels: Levels::default(),
@@ -157,6 +171,11 @@ impl KindCalibration {
         self.first_eta_met.mean().clamp(0.01, 0.98)
     }
 
+    /// How far progress is off its curve: 1 is not at all.
+    pub(super) fn misfit(&self) -> f32 {
+        self.misfit.mean().clamp(0.0, 6.0).exp()
+    }
+
     pub(super) fn levels(&self) -> Levels {
         self.levels
     }
@@ -183,6 +202,9 @@ impl KindCalibration {
         }
         if let Some(met) = update.first_eta_met {
             self.first_eta_met.add(met, met * met, 1.0);
+        }
+        if let Some(misfit) = update.misfit {
+            self.misfit.add(misfit, misfit * misfit, 1.0);
         }
         if let Some(misses) = update.misses {
             self.levels.update(misses, self.lifetimes.saturating_add(1));

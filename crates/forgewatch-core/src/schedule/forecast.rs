@@ -1,6 +1,6 @@
 //! From samples to a distribution of the time left.
 //!
-//! Up to four estimates (see [`EstimateSource`]) and the lifetimes of earlier jobs are combined in the log domain, each
+//! Up to five estimates (see [`EstimateSource`]) and the lifetimes of earlier jobs are combined in the log domain, each
 //! weighted by its precision (the inverse of its variance): a lognormal. If the server seems to compute its ETA from
 //! the progress, the two are one estimate and count once. In addition, an ETA that has not moved may simply be right,
 //! within its granularity: a window too narrow for the lognormal. The probability of that is learned per kind of job
@@ -10,6 +10,7 @@ use super::ForecastBasis;
 use super::calibration::{EstimateSource, KindCalibration, SOURCES};
 use super::history::{History, Sample};
 use super::lifetime::Lifetime;
+use super::progress_curve::ProgressCurve;
 
 /// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
 const SAME_ETA: f32 = 1.5;
@@ -37,7 +38,7 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    fn new(left: f32, var: f32, share: f32) -> Self {
+    pub(super) fn new(left: f32, var: f32, share: f32) -> Self {
         Self {
             mu: left.clamp(0.5, 1e7).ln(),
             var,
@@ -95,7 +96,7 @@ pub(super) fn forecast(
     calibration: &KindCalibration,
     first_eta_met: Option<f32>,
 ) -> (Forecast, ForecastBasis) {
-    let estimates = estimates(history);
+    let estimates = estimates(history, calibration);
     let age = history.age();
     let lifetime = calibration.lifetime();
     let by_lifetime = (calibration.lifetimes() > 0).then(|| lifetime.time_left(age));
@@ -110,13 +111,14 @@ pub(super) fn forecast(
         return (Forecast::Lifetime { lifetime, age }, basis);
     }
 
-    let calibrated = EstimateSource::ALL.map(|source| {
+    let mut calibrated = EstimateSource::ALL.map(|source| {
         let estimate = estimates[source as usize]?;
         let error = calibration.error(source);
         let mu = estimate.mu + error.mean() * estimate.share.sqrt();
         Some((mu, error.var() * estimate.share + estimate.var))
     });
     basis.estimates = calibrated.map(|estimate| estimate.map(|(mu, _)| mu.exp()));
+    choose_rate_or_curve(&mut calibrated);
     basis.main_source = EstimateSource::ALL
         .into_iter()
         .filter_map(|source| Some((source, calibrated[source as usize]?.1)))
@@ -126,14 +128,16 @@ pub(super) fn forecast(
         calibrated.iter().flatten().map(|(_, var)| 1.0 / var),
         eta_from_progress(history, &estimates, calibration),
     );
-    let [eta, slip, progress, overdue] =
-        calibrated.map(|estimate| estimate.map(|(mu, var)| (mu, var * overcount)));
+    let by_curve = calibrated[EstimateSource::Curve as usize];
+    let trusted = |mu: f32, var: f32| (mu, var * distrust(mu, var, by_curve));
+    let [eta, slip, progress, overdue, curve] =
+        calibrated.map(|estimate| estimate.map(|(mu, var)| trusted(mu, var * overcount)));
     let by_lifetime = by_lifetime.map(|(mu, var)| {
         let few = FEW_LIFETIMES / calibration.lifetimes() as f32;
-        (mu, var * (1.0 + few))
+        trusted(mu, var * (1.0 + few))
     });
     let mut weighted = WeightedMean::default();
-    weighted.extend([by_lifetime, progress]);
+    weighted.extend([by_lifetime, progress, curve]);
     let without_eta = weighted.mean_and_var();
     weighted.extend([eta, slip, overdue]);
     let (mu, var) = weighted.mean_and_var().unwrap_or((lifetime.mu, 1.0));
@@ -145,6 +149,32 @@ pub(super) fn forecast(
     basis.eta_reliability = window.iter().map(|&(_, weight)| weight).sum();
     let sigma = var.sqrt();
     (Forecast::Estimated { mu, sigma, window }, basis)
+}
+
+/// Removes the rate of the progress or its curve, since both come from the same samples: the curve, unless its variance
+/// is clearly smaller.
+fn choose_rate_or_curve(calibrated: &mut [Option<(f32, f32)>; SOURCES]) {
+    const CLEARLY: f32 = 0.75;
+    let (rate, curve) = (
+        EstimateSource::Progress as usize,
+        EstimateSource::Curve as usize,
+    );
+    if let (Some((_, by_rate)), Some((_, by_curve))) = (calibrated[rate], calibrated[curve]) {
+        let worse = if by_curve < CLEARLY * by_rate {
+            rate
+        } else {
+            curve
+        };
+        calibrated[worse] = None;
+    }
+}
+
+/// The factor of the variance of an estimate far from the curve of the progress, if there is one: the errors of ETAs and
+/// lifetimes have heavy tails, as Student's t distribution with four degrees of freedom.
+fn distrust(mu: f32, var: f32, curve: Option<(f32, f32)>) -> f32 {
+    const DEGREES: f32 = 4.0;
+    let (by_curve, curve_var) = curve.unwrap_or((mu, var));
+    1.0 + (mu - by_curve) * (mu - by_curve) / (var + curve_var) / DEGREES
 }
 
 /// The factor by which the summed precision overstates the true one if the estimates are the same estimate with the
@@ -195,7 +225,10 @@ fn eta_from_progress(
 }
 
 /// The uncalibrated estimates after the latest sample, in the order of [`EstimateSource::ALL`].
-pub(super) fn estimates(history: &History) -> [Option<Estimate>; SOURCES] {
+pub(super) fn estimates(
+    history: &History,
+    calibration: &KindCalibration,
+) -> [Option<Estimate>; SOURCES] {
     let mut found = [None; SOURCES];
     let now = history.latest();
     if let Some(eta) = now.eta {
@@ -215,6 +248,8 @@ pub(super) fn estimates(history: &History) -> [Option<Estimate>; SOURCES] {
         }
     }
     found[EstimateSource::Progress as usize] = progress_rate(history);
+    let curve = ProgressCurve::new(history, calibration.misfit());
+    found[EstimateSource::Curve as usize] = curve.map(|curve| curve.estimate);
     found
 }
 
@@ -299,6 +334,8 @@ fn eta_window(
 ) -> Option<[(f32, f32); WINDOW_POINTS]> {
     /// The window is narrowed to this many standard deviations around the mean of the others.
     const NEAR: f32 = 2.0;
+    /// The probability that the others are wrong however certain they seem.
+    const OTHERS_WRONG: f32 = 0.05;
     /// The others narrow the window if their variance is below this.
     const CERTAIN: f32 = 0.5;
     let granularity = history.granularity() + 0.5;
@@ -323,7 +360,7 @@ fn eta_window(
             // The likelihood ratio of the other estimates: the ETA is met here, against it is not met.
             let (z, wide) = (left.max(0.1).ln() - mu, var + MISSED_ETA_VARIANCE);
             let ratio = (wide / var).sqrt() * (-0.5 * z * z * (1.0 / var - 1.0 / wide)).exp();
-            ratio.min(20.0)
+            ratio.clamp(OTHERS_WRONG, 20.0)
         });
         total += *weight;
     }
@@ -357,7 +394,7 @@ mod tests {
             };
             history = history.observe(&observation, &calibration, &settings).0;
         }
-        eta_from_progress(&history, &estimates(&history), &calibration)
+        eta_from_progress(&history, &estimates(&history, &calibration), &calibration)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Observation;
 
 /// How many samples are kept, the latest included.
-const MAX_SAMPLES: usize = 5;
+pub(super) const MAX_SAMPLES: usize = 5;
 /// The code of an unknown progress; all other codes are half percents.
 const NO_PROGRESS: u8 = u8::MAX;
 /// The coarsest granularity of ETAs that is recognized, seconds.
@@ -61,6 +61,11 @@ pub struct SavedHistory {
 }
 
 impl History {
+    /// All samples, oldest first.
+    pub(super) fn samples(&self) -> impl Iterator<Item = Sample> + '_ {
+        (0..usize::from(self.len)).map(|i| self.sample(i))
+    }
+
     /// The samples before the latest, oldest first.
     pub(super) fn earlier(&self) -> impl DoubleEndedIterator<Item = Sample> + '_ {
         (0..usize::from(self.len).saturating_sub(1)).map(|i| self.sample(i))

@@ -6,9 +6,9 @@
 //! [`History::observe`] with every status that does not end the job and [`History::calibration_update`] with the one
 //! that does; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
-//! `history` keeps a few samples; `forecast` turns them into a distribution of the time left; `inspection` finds the
-//! wait with the least cost; `calibration` learns from jobs that ended, with `error_stats` and `lifetime` as its parts, and
-//! `server_calibration` keeps servers apart;
+//! `history` keeps a few samples; `forecast` turns them into a distribution of the time left, with `progress_curve` for
+//! work that slows down or speeds up; `inspection` finds the wait with the least cost; `calibration` learns from jobs
+//! that ended, with `error_stats` and `lifetime` as its parts, and `server_calibration` keeps servers apart;
 //! `server_clock` finds the clock that the server's times refer to; `estimate` is the range that people see, `coverage`
 //! how often it holds, and `durations` what is unusual. This file puts it all together. `docs/schedule.md` has figures.
 //! All of it is pure: the same input gives the same schedule.
@@ -22,6 +22,7 @@ mod forecast;
 mod history;
 mod inspection;
 mod lifetime;
+mod progress_curve;
 mod server_calibration;
 mod server_clock;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use server_calibration::{ServerCalibration, ServerKey};
 pub use server_clock::ServerClock;
 
 use history::MAX_SECONDS;
+use progress_curve::ProgressCurve;
 
 /// A job that ends within this many seconds is seen to end less than 8 s late.
 const SHORT_JOB: f32 = 5.0;
@@ -192,6 +194,7 @@ impl History {
         let seen = self.seconds_at(end_up_ms).max(last);
         let end = 0.5 * (last + seen);
         update.misses = self.misses(calibration, seen);
+        update.misfit = ProgressCurve::new(self, 1.0).and_then(|curve| curve.misfit);
         update.set_lifetime(self.initial_age + end);
         // The variance of a uniform distribution between the latest sample and the end seen.
         let end_var = (seen - last) * (seen - last) / 12.0;
@@ -199,7 +202,7 @@ impl History {
         for then in self.prefixes() {
             let left = end - then.latest().at;
             if left > 0.5 {
-                let estimates = forecast::estimates(&then);
+                let estimates = forecast::estimates(&then, calibration);
                 for source in EstimateSource::ALL {
                     if let Some(estimate) = estimates[source as usize] {
                         let error = (left.ln() - estimate.mu) / estimate.share.sqrt();
