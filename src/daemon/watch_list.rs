@@ -59,8 +59,9 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
     ) -> Result<WatchPage, RequestFailure> {
         let invalid = |text: &str| RequestFailure::InvalidCursor(text.to_owned());
         let after = after.map(|text| text.parse().map_err(|_| invalid(text)));
+        let after = after.transpose()?;
         let mut page = if jobs.is_empty() {
-            self.page(all, limit, after.transpose()?).await?
+            self.page(all, limit, after).await?
         } else {
             let jobs = jobs.iter().copied().collect();
             let watches = self.newest_watches(all, jobs).await?;

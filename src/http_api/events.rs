@@ -47,11 +47,9 @@ pub(super) async fn stream<S: DaemonStore>(
         types: query.read_all("type", type_pattern)?,
     };
     let default = if follow { Since::Now } else { Since::Beginning };
-    let since = match last_event_id(headers)? {
-        // Sent by a client that was disconnected; the query is that of its first request.
-        Some(since) => since,
-        None => query.read("since", str::parse)?.unwrap_or(default),
-    };
+    let since = query.read("since", str::parse)?.unwrap_or(default);
+    // Sent by a client that was disconnected; the query is that of its first request.
+    let since = last_event_id(headers)?.unwrap_or(since);
     let events = daemon.events(since).await.map_err(|error| match error {
         EventStreamError::BeyondLast { offset, last } => Problem::unknown_offset(offset, last),
         EventStreamError::Store(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error),

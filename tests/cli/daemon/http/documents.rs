@@ -4,6 +4,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
+use forgewatch_core::event::type_patterns;
 use serde_json::{Map, Value, json};
 
 use super::{HttpFixture, TOKEN};
@@ -130,6 +131,16 @@ fn the_document_has_every_path_and_method() {
         documented.sort_by_key(|method| allowed.iter().position(|a| a == method));
         assert_eq!(documented, allowed, "{path}");
     }
+}
+
+#[test]
+fn the_document_has_every_type_of_event() {
+    let document = document();
+    let parameters = document["paths"]["/api/v1/events"]["get"]["parameters"].as_array();
+    let mut parameters = parameters.unwrap().iter();
+    let types = parameters.find(|parameter| parameter["name"] == "type");
+    let expected: Vec<&str> = type_patterns().collect();
+    assert_eq!(types.unwrap()["schema"]["items"]["enum"], json!(expected));
 }
 
 #[test]

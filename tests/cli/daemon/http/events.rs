@@ -169,6 +169,7 @@ fn an_offset_that_was_never_reached_is_rejected() {
         ("?type=job.faild", "", "type"),
         ("?job=1234", "", "job"),
         ("?since=0", "Last-Event-ID: x\r\n", "Last-Event-ID"),
+        ("?since=", "Last-Event-ID: 1\r\n", "since"),
     ] {
         let target = format!("/api/v1/events{query}");
         fixture.expect_wrong_parameter(&target, header, parameter);

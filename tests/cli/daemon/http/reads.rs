@@ -144,11 +144,11 @@ fn a_wrong_parameter_is_named_with_what_is_expected() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(expected), "{detail}");
     }
-    let response = fixture.get("/api/v1/jobs?after=x").expect(400);
-    assert!(
-        response.body.contains("invalid place to continue a list"),
-        "{response:?}"
-    );
+    for query in ["after=x", "after=x&job=diff/1"] {
+        let response = fixture.get(&format!("/api/v1/jobs?{query}")).expect(400);
+        let expected = "invalid place to continue a list";
+        assert!(response.body.contains(expected), "{response:?}");
+    }
 }
 
 #[test]
