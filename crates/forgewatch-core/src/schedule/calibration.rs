@@ -60,6 +60,8 @@ pub struct CalibrationUpdate {
     pub(super) first_eta_met: Option<f32>,
     /// The misfit of the curve through the job's progress, ln.
     pub(super) misfit: Option<f32>,
+    /// The share of ends by a line through the ETAs that were met.
+    pub(super) line_met: Option<f32>,
     /// ln seconds that the job ran.
     pub(super) lifetime: Option<f32>,
     pub(super) misses: Option<Misses>,
@@ -95,6 +97,7 @@ pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
     eta_met: ErrorStats,
     first_eta_met: ErrorStats,
+    line_met: ErrorStats,
     /// By the logarithm.
     misfit: ErrorStats,
     /// By the logarithm of seconds.
@@ -120,6 +123,7 @@ impl Default for KindCalibration {
             ],
             eta_met: ErrorStats::new(0.3, 0.3),
             first_eta_met: ErrorStats::new(0.3, 0.3),
+            line_met: ErrorStats::new(0.2, 0.3),
             misfit: ErrorStats::new(3.0, 1.0),
             lifetime: ErrorStats::new(4.5, 1.2),
             lifetimes: 0,
@@ -171,6 +175,11 @@ impl KindCalibration {
         self.first_eta_met.mean().clamp(0.01, 0.98)
     }
 
+    /// The probability that a job ends where the line through its ETAs does.
+    pub(super) fn line_met(&self) -> f32 {
+        self.line_met.mean().clamp(0.01, 0.98)
+    }
+
     /// How far progress is off its curve: 1 is not at all.
     pub(super) fn misfit(&self) -> f32 {
         self.misfit.mean().clamp(0.0, 6.0).exp()
@@ -202,6 +211,9 @@ impl KindCalibration {
         }
         if let Some(met) = update.first_eta_met {
             self.first_eta_met.add(met, met * met, 1.0);
+        }
+        if let Some(met) = update.line_met {
+            self.line_met.add(met, met * met, 1.0);
         }
         if let Some(misfit) = update.misfit {
             self.misfit.add(misfit, misfit * misfit, 1.0);

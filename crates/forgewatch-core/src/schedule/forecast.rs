@@ -3,17 +3,18 @@
 //! Up to five estimates (see [`EstimateSource`]) and the lifetimes of earlier jobs are combined in the log domain, each
 //! weighted by its precision (the inverse of its variance): a lognormal. If the server seems to compute its ETA from
 //! the progress, the two are one estimate and count once. In addition, an ETA that has not moved may simply be right,
-//! within its granularity: a window too narrow for the lognormal. The probability of that is learned per kind of job
-//! and updated by Bayes' rule with the likelihood of the window under the other estimates.
+//! within its granularity, and ETAs on one line may go on along it: a window too narrow for the lognormal. The
+//! probability of that is learned per kind of job and updated by Bayes' rule with the likelihood of the window under the
+//! other estimates.
 
 use super::ForecastBasis;
 use super::calibration::{EstimateSource, KindCalibration, SOURCES};
-use super::history::{History, Sample};
+use super::eta_line::end_by_line;
+use super::history::{History, SAME_ETA, Sample};
 use super::lifetime::Lifetime;
 use super::progress_curve::ProgressCurve;
+use super::time_left::Estimate;
 
-/// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
-const SAME_ETA: f32 = 1.5;
 /// The standard deviation of an ETA between two samples, as a share of the time left, until a slip is measured.
 const ETA_JITTER: f32 = 0.25;
 /// How much a disagreement of the estimates widens the forecast: 0 is not at all, 1 is by their squared deviations.
@@ -24,28 +25,6 @@ const MISSED_ETA_VARIANCE: f32 = 0.5;
 const FEW_LIFETIMES: f32 = 4.0;
 /// The number of points that represent the window of an ETA.
 pub(super) const WINDOW_POINTS: usize = 6;
-
-/// An estimate of the time left.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Estimate {
-    /// ln seconds.
-    pub mu: f32,
-    /// The variance from rounding to whole percents and whole minutes.
-    pub var: f32,
-    /// The share of the calibrated variance that applies: a rate measured over most of the job is more certain than one
-    /// measured at its beginning.
-    pub share: f32,
-}
-
-impl Estimate {
-    pub(super) fn new(left: f32, var: f32, share: f32) -> Self {
-        Self {
-            mu: left.clamp(0.5, 1e7).ln(),
-            var,
-            share: share.max(1e-3),
-        }
-    }
-}
 
 /// The distribution of the time left, seconds.
 #[derive(Clone, Debug)]
@@ -141,14 +120,37 @@ pub(super) fn forecast(
     let without_eta = weighted.mean_and_var();
     weighted.extend([eta, slip, overdue]);
     let (mu, var) = weighted.mean_and_var().unwrap_or((lifetime.mu, 1.0));
-    let steady = steady_eta(history).map(|eta| (eta, calibration.eta_met()));
-    let window = steady
-        .or_else(|| history.only_eta().zip(first_eta_met))
-        .and_then(|(eta, prior)| eta_window(history, eta, prior, without_eta))
+    let window = likely_end(history, calibration, first_eta_met)
+        .and_then(|end| eta_window(history, end, without_eta))
         .unwrap_or_default();
     basis.eta_reliability = window.iter().map(|&(_, weight)| weight).sum();
     let sigma = var.sqrt();
     (Forecast::Estimated { mu, sigma, window }, basis)
+}
+
+/// A window in which the job may end, from the ETAs alone.
+struct LikelyEnd {
+    /// Its beginning, in seconds since the first observation.
+    from: f32,
+    width: f32,
+    /// The probability that the job ends in it.
+    prior: f32,
+}
+
+/// The end by an ETA that does not move, by the first ETA if it may count, or by a line through the ETAs.
+fn likely_end(
+    history: &History,
+    calibration: &KindCalibration,
+    first_eta_met: Option<f32>,
+) -> Option<LikelyEnd> {
+    let kept = steady_eta(history).map(|eta| (eta, calibration.eta_met()));
+    let kept = kept.or_else(|| history.only_eta().zip(first_eta_met));
+    let kept = kept.map(|(eta, prior)| (eta, history.granularity(), prior));
+    let line = || end_by_line(history).map(|(from, width)| (from, width, calibration.line_met()));
+    let (from, width, prior) = kept.or_else(line)?;
+    // Responses take time to arrive.
+    let width = width + 0.5;
+    Some(LikelyEnd { from, width, prior })
 }
 
 /// Removes the rate of the progress or its curve, since both come from the same samples: the curve, unless its variance
@@ -324,12 +326,11 @@ pub(super) fn steady_eta(history: &History) -> Option<f32> {
         .then_some(now)
 }
 
-/// The points of time left at which a steady ETA is met, with their probabilities. `prior` is the probability that it
-/// is met at all, `others` the mean and variance by the other estimates.
+/// The points of time left at which a job ends in its likely window, with their probabilities. `others` are the mean and
+/// variance by the other estimates.
 fn eta_window(
     history: &History,
-    eta: f32,
-    prior: f32,
+    LikelyEnd { from, width, prior }: LikelyEnd,
     others: Option<(f32, f32)>,
 ) -> Option<[(f32, f32); WINDOW_POINTS]> {
     /// The window is narrowed to this many standard deviations around the mean of the others.
@@ -338,9 +339,8 @@ fn eta_window(
     const OTHERS_WRONG: f32 = 0.05;
     /// The others narrow the window if their variance is below this.
     const CERTAIN: f32 = 0.5;
-    let granularity = history.granularity() + 0.5;
-    let end = eta - history.latest().at + granularity;
-    let (mut low, mut high) = ((end - granularity).max(0.0), end);
+    let start = from - history.latest().at;
+    let (mut low, mut high) = (start.max(0.0), start + width);
     if high <= 0.0 {
         return None;
     }
@@ -365,7 +365,7 @@ fn eta_window(
         total += *weight;
     }
     // The part of the window that has passed or was cut off is disproved.
-    let odds = prior / (1.0 - prior) * (high - low) / granularity * total / WINDOW_POINTS as f32;
+    let odds = prior / (1.0 - prior) * (high - low) / width * total / WINDOW_POINTS as f32;
     let scale = odds / (1.0 + odds) / total.max(1e-20);
     for (_, weight) in &mut window {
         *weight *= scale;

@@ -13,6 +13,8 @@ pub(super) const MAX_SAMPLES: usize = 5;
 const NO_PROGRESS: u8 = u8::MAX;
 /// The coarsest granularity of ETAs that is recognized, seconds.
 const COARSEST: u8 = 60;
+/// Seconds within which two ETAs are the same: they are whole seconds, and responses take time to arrive.
+pub(super) const SAME_ETA: f32 = 1.5;
 /// Times and spans are capped here, seconds.
 pub(super) const MAX_SECONDS: f32 = 1e7;
 

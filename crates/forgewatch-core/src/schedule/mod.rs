@@ -7,7 +7,7 @@
 //! that does; the engine owns the [`Calibration`] and, for each host, a [`ServerClock`].
 //!
 //! `history` keeps a few samples; `forecast` turns them into a distribution of the time left, with `progress_curve` for
-//! work that slows down or speeds up; `inspection` finds the wait with the least cost; `calibration` learns from jobs
+//! work that slows down or speeds up and `eta_line` for an ETA that slips at a constant rate; `inspection` finds the wait with the least cost; `calibration` learns from jobs
 //! that ended, with `error_stats` and `lifetime` as its parts, and `server_calibration` keeps servers apart;
 //! `server_clock` finds the clock that the server's times refer to; `estimate` is the range that people see, `coverage`
 //! how often it holds, and `durations` what is unusual. This file puts it all together. `docs/schedule.md` has figures.
@@ -18,6 +18,7 @@ mod coverage;
 mod durations;
 mod error_stats;
 mod estimate;
+mod eta_line;
 mod forecast;
 mod history;
 mod inspection;
@@ -27,6 +28,7 @@ mod server_calibration;
 mod server_clock;
 #[cfg(test)]
 mod tests;
+mod time_left;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -199,6 +201,7 @@ impl History {
         // The variance of a uniform distribution between the latest sample and the end seen.
         let end_var = (seen - last) * (seen - last) / 12.0;
         let (mut steady, mut met) = (0.0, 0.0);
+        let (mut lines, mut lines_met) = (0.0, 0.0);
         for then in self.prefixes() {
             let left = end - then.latest().at;
             if left > 0.5 {
@@ -217,8 +220,12 @@ impl History {
                 met += f32::from(is_met(eta));
             } else if let Some(eta) = then.only_eta() {
                 update.first_eta_met = Some(f32::from(is_met(eta)));
+            } else if let Some((from, width)) = eta_line::end_by_line(&then) {
+                lines += 1.0;
+                lines_met += f32::from(last <= from + width + 1.0 && seen >= from - 1.0);
             }
         }
+        update.line_met = (lines > 0.0).then(|| lines_met / lines);
         update.eta_met = (steady > 0.0).then(|| met / steady);
         update
     }

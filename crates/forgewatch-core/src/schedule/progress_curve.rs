@@ -6,8 +6,8 @@
 //! evidence of a fit is the weight of its q. Samples off the line widen the variance; while there are too few to show
 //! that, the misfit of earlier jobs does.
 
-use super::forecast::Estimate;
 use super::history::{History, MAX_SAMPLES, Sample};
+use super::time_left::Estimate;
 
 /// The prior of the bend: mean and standard deviation.
 const BEND: (f32, f32) = (1.0, 0.35);
