@@ -193,7 +193,7 @@ impl Store for NoStore {
 )]
 pub trait DaemonStore: Store + Clone {
     /// The next change of the shards that this process serves; the first has those that it serves from its start.
-    /// Pends while nothing changes. Cancel-safe.
+    /// Pends while nothing changes, or while the store cannot be reached; an error ends the process. Cancel-safe.
     ///
     /// Commits to a shard fail with [`StoreError::Lost`] before this has returned that it was gained, and from its loss
     /// on, even before this has returned that. A store of one process gains everything at once.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forgewatch::daemon::{AddResult, DeliveryReport};
 use forgewatch_core::delivery::{DeliveryId, DeliveryState};
+use forgewatch_core::event::WatchId;
 use forgewatch_core::job::JobRef;
 use forgewatch_core::time::millis;
 
@@ -11,8 +12,8 @@ use crate::clock::EPOCH_MS;
 use crate::lifetime::{Simulated, Simulation};
 use crate::log::{ClientCommand, CommandKind};
 
-/// Clients that wait for the end of a watch: the job, and the index of the command in the log.
-pub(crate) type PendingRemovals = Vec<(JobRef, usize)>;
+/// Clients that wait for the end of a watch, with the index of the command in the log.
+pub(crate) type PendingRemovals = Vec<(JobRef, WatchId, usize)>;
 
 /// Sends a random command.
 pub(crate) async fn run_random_command(
@@ -29,14 +30,16 @@ pub(crate) async fn run_random_command(
     }
 }
 
-/// Confirms the removal of jobs that are no longer watched.
+/// Confirms the removal of jobs that are no longer watched. One that another process watches now fails.
 pub(crate) fn confirm_removals(
     sim: &Simulation,
-    daemon: &Simulated,
+    daemon: &mut Simulated,
     pending_removals: &mut PendingRemovals,
 ) {
-    pending_removals.retain(|&(job, number)| {
-        let is_watched = daemon.watch_of(job).is_some();
+    let interrupted = daemon.take_interrupted_removals();
+    pending_removals.retain(|(_, id, _)| !interrupted.contains(id));
+    pending_removals.retain(|&(job, id, number)| {
+        let is_watched = daemon.watch_of(job) == Some(id);
         if !is_watched {
             confirm(sim, number);
         }
@@ -107,13 +110,12 @@ async fn add(sim: &Simulation, daemon: &mut Simulated) {
 async fn remove(sim: &Simulation, daemon: &mut Simulated, pending_removals: &mut PendingRemovals) {
     let job = random_job(sim);
     let number = begin_command(sim, CommandKind::Remove(job));
-    let Ok((removed, unknown)) = daemon.remove(vec![job]).await else {
+    let Ok((removed, _)) = daemon.remove(vec![job]).await else {
         return;
     };
-    if !unknown.is_empty() {
-        confirm(sim, number);
-    }
-    pending_removals.extend(removed.into_iter().map(|job| (job, number)));
+    let running = removed.into_iter();
+    let running = running.map(|job| (job, daemon.watch_of(job).unwrap(), number));
+    pending_removals.extend(running);
     confirm_removals(sim, daemon, pending_removals);
 }
 
@@ -168,7 +170,21 @@ async fn retry_or_discard(sim: &Simulation, daemon: &mut Simulated) {
 
 async fn query(sim: &Simulation, daemon: &mut Simulated) {
     let number = begin_command(sim, CommandKind::Query);
+    let running = || sim.disk.content().running().watches.into_iter();
+    let before: Vec<_> = running().map(|watch| watch.id).collect();
     let listed = daemon.list(true, &[], &BTreeMap::new(), None, None).await;
+    if let Ok(page) = &listed {
+        let at = sim.world.stamp();
+        let listed: Vec<_> = page
+            .watches
+            .iter()
+            .map(|report| report.watch.id())
+            .collect();
+        let unlisted =
+            running().filter(|watch| before.contains(&watch.id) && !listed.contains(&watch.id));
+        sim.world
+            .log(|log| log.unlisted.extend(unlisted.map(|watch| (at, watch.job))));
+    }
     let shown = daemon.show(random_job(sim)).await;
     if listed.is_ok() && shown.is_ok() {
         confirm(sim, number);

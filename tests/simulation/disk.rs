@@ -4,13 +4,13 @@
 //! and are applied in order, each completely or not at all. A crash applies a random prefix of the queue; the rest is lost.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use forgewatch::store::{
-    Commit, DaemonStore, Handover, InMemoryStore, JobListUpdate, PollSample, SavedWatch, Store,
-    StoreError, StoredEvent, StoredState,
+    Commit, DaemonStore, Handover, InMemoryStore, JobListUpdate, PollSample, SavedWatch, Shard,
+    Store, StoreError, StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{DeliveryId, DeliveryRow};
 use forgewatch_core::event::WatchId;
@@ -22,6 +22,7 @@ use tokio::time::{sleep, sleep_until};
 use crate::clock::WallClock;
 use crate::faults::Fault;
 use crate::log::{StoreOp, StoreWrite, WriteOutcome};
+use crate::shards::{ShardHandover, Shards, shard_of};
 use crate::world::World;
 
 /// How long a poll sample waits to be written without another write.
@@ -39,6 +40,9 @@ struct DiskState {
     /// When the last queued operation will be applied.
     busy_until: Cell<u64>,
     full_until: Cell<u64>,
+    shards: Shards,
+    /// Of all watches that had an event.
+    watch_jobs: RefCell<BTreeMap<WatchId, JobRef>>,
     /// After an I/O error, all operations of this process fail.
     has_failed: Cell<bool>,
 }
@@ -57,6 +61,8 @@ enum Queued {
 impl SimDisk {
     pub(crate) fn new(world: Rc<World>, wall_clock: Rc<WallClock>) -> Self {
         Self(Rc::new(DiskState {
+            shards: Shards::new(Rc::clone(&world)),
+            watch_jobs: RefCell::default(),
             world,
             wall_clock,
             in_memory: InMemoryStore::default(),
@@ -71,6 +77,7 @@ impl SimDisk {
     pub(crate) fn load(&self) -> StoredState {
         self.0.has_failed.set(false);
         self.0.busy_until.set(0);
+        self.0.shards.reset();
         self.0.in_memory.load()
     }
 
@@ -87,6 +94,10 @@ impl SimDisk {
     pub(crate) fn has_deliveries_for(&self, hook: &str) -> bool {
         let running = self.0.in_memory.running();
         running.deliveries.iter().any(|row| &*row.id.hook == hook)
+    }
+
+    pub(crate) fn lose_random_shard(&self) {
+        self.0.lose(self.0.shards.random());
     }
 
     /// The process has ended: applies a random prefix of the queue.
@@ -137,6 +148,7 @@ impl SimDisk {
             world.current_process(),
             self.0.wall_clock.offset_ms(),
         );
+        let is_served = self.0.is_served(&op);
         let number = world.log(|log| {
             let config = log.configs.len().saturating_sub(1);
             log.writes.push(StoreWrite {
@@ -150,10 +162,14 @@ impl SimDisk {
             });
             log.writes.len() - 1
         });
-        self.0.queue.borrow_mut().push_back(QueuedItem {
-            ready_ms,
-            item: Queued::StoreWrite(number),
-        });
+        if is_served {
+            self.0.queue.borrow_mut().push_back(QueuedItem {
+                ready_ms,
+                item: Queued::StoreWrite(number),
+            });
+        } else {
+            self.0.fail_too_late(number);
+        }
         (number, ready_ms)
     }
 
@@ -246,7 +262,77 @@ impl DiskState {
                 WriteOutcome::Failed(StoreError::Unavailable("simulated".to_owned())),
             );
         }
+        if world.occurs(Fault::ShardLost, world.fault_rates.shards * 0.03) {
+            return self.apply_and_lose(number);
+        }
         self.apply(number);
+    }
+
+    /// Loses the shard of a commit at the moment when it is applied.
+    fn apply_and_lose(&self, number: usize) {
+        let op = self.world.log(|log| log.writes[number].op.clone());
+        let Some(shard) = self.shards_of(&op).pop_first() else {
+            return self.apply(number);
+        };
+        if self.world.draw(|rng| rng.chance(0.5)) {
+            self.apply(number);
+        } else {
+            self.fail_too_late(number);
+        }
+        self.lose(shard);
+    }
+
+    /// Another process takes a shard over: the commits that are queued for it come too late. Poll samples may be written
+    /// all the same.
+    fn lose(&self, shard: Shard) {
+        if !self.shards.lose(shard) {
+            return;
+        }
+        let queue = self.queue.take();
+        let (lost, kept) =
+            queue
+                .into_iter()
+                .partition::<VecDeque<_>, _>(|queued| match queued.item {
+                    Queued::PollSample(_) => false,
+                    Queued::StoreWrite(number) => {
+                        let op = self.world.log(|log| log.writes[number].op.clone());
+                        self.shards_of(&op).contains(&shard)
+                    }
+                });
+        *self.queue.borrow_mut() = kept;
+        for queued in lost {
+            if let Queued::StoreWrite(number) = queued.item {
+                self.fail_too_late(number);
+            }
+        }
+    }
+
+    fn fail_too_late(&self, number: usize) {
+        self.world.record_fault(Fault::CommitTooLate);
+        let lost = StoreError::Lost("simulated".to_owned());
+        self.record_outcome(number, WriteOutcome::Failed(lost));
+    }
+
+    fn is_served(&self, op: &StoreOp) -> bool {
+        let shards = self.shards_of(op);
+        shards.iter().all(|&shard| self.shards.serves(shard))
+    }
+
+    /// The shards of the jobs that a commit is about.
+    fn shards_of(&self, op: &StoreOp) -> BTreeSet<Shard> {
+        let StoreOp::Commit {
+            events, changes, ..
+        } = op
+        else {
+            return BTreeSet::new();
+        };
+        let mut watch_jobs = self.watch_jobs.borrow_mut();
+        let jobs = events.iter();
+        watch_jobs.extend(jobs.filter_map(|event| Some((event.id.watch, event.job?))));
+        let changed = changes.iter().map(|change| change.id().event.watch);
+        let watches = events.iter().map(|event| event.id.watch).chain(changed);
+        let jobs = watches.filter_map(|watch| watch_jobs.get(&watch));
+        jobs.map(|&job| shard_of(job)).collect()
     }
 
     fn apply(&self, number: usize) {
@@ -320,7 +406,26 @@ impl Store for SimDisk {
 
 impl DaemonStore for SimDisk {
     async fn next_handover(&self) -> Result<Handover, StoreError> {
-        self.0.in_memory.next_handover().await
+        let (shards, is_first) = match self.0.shards.next().await {
+            ShardHandover::Lost(shards) => return Ok(Handover::Lost(shards)),
+            ShardHandover::Gained(shards, is_first) => (shards, is_first),
+        };
+        let is_gained = |job| shards.contains(&shard_of(job));
+        let mut gained = self.0.in_memory.running();
+        gained.watches.retain(|watch| is_gained(watch.job));
+        // The deliveries of events of forgewatch itself belong to no shard.
+        gained.deliveries.retain(
+            |row| match self.0.watch_jobs.borrow().get(&row.id.event.watch) {
+                Some(&job) => is_gained(job),
+                None => is_first,
+            },
+        );
+        gained.shards = shards;
+        Ok(Handover::Gained(gained))
+    }
+
+    fn shard_of(&self, job: JobRef) -> Shard {
+        shard_of(job)
     }
 
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
@@ -364,8 +469,17 @@ impl DaemonStore for SimDisk {
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {
-        self.read(self.0.in_memory.other_watches(ended_since, after, limit))
-            .await
+        let ended = self.0.in_memory.other_watches(ended_since, after, limit);
+        let mut watches = self.read(ended).await?;
+        let running = self.0.in_memory.running().watches.into_iter();
+        watches.extend(
+            running.filter(|watch| {
+                Some(watch.id) > after && !self.0.shards.serves(shard_of(watch.job))
+            }),
+        );
+        watches.sort_by_key(|watch| watch.id);
+        watches.truncate(limit);
+        Ok(watches)
     }
 
     async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {

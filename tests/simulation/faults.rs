@@ -108,6 +108,13 @@ faults! {
     WriteLostInCrash,
     /// Poll samples are lost in a crash or on a full disk.
     SamplesLost,
+    // Shards.
+    /// Another process takes a shard over for a while.
+    ShardLost,
+    /// A process gets a shard only some time after its start.
+    ShardLate,
+    /// A commit is too late, because its shard was lost.
+    CommitTooLate,
     // The process.
     /// At a random await.
     Crash,

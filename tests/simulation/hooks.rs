@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::faults::Fault;
-use crate::log::{AttemptEnd, HookAttempt};
+use crate::log::{AttemptEnd, HookAttempt, Log};
 use crate::world::World;
 
 /// The hooks of one configuration.
@@ -82,7 +82,11 @@ impl Executor for SimHooks {
         } else {
             None
         };
-        Some(Box::pin(run_attempt(world, number, fault, stop)))
+        let killed = KillGuard {
+            world: Rc::clone(&world),
+            number,
+        };
+        Some(Box::pin(run_attempt(world, number, fault, stop, killed)))
     }
 }
 
@@ -91,6 +95,7 @@ async fn run_attempt(
     number: usize,
     fault: Option<Fault>,
     stop: StopSignal,
+    _killed: KillGuard,
 ) -> AttemptResult {
     let duration_ms = match fault {
         Some(Fault::HookHangs) => TIMEOUT_MS,
@@ -132,7 +137,7 @@ async fn run_attempt(
         AttemptEnd::Delivered => AttemptResult::Delivered,
         AttemptEnd::Failed { not_before } => AttemptResult::Failed { why, not_before },
         AttemptEnd::Rejected => AttemptResult::Rejected(why),
-        AttemptEnd::Stopped => AttemptResult::Failed {
+        AttemptEnd::Stopped | AttemptEnd::Killed => AttemptResult::Failed {
             why,
             not_before: Duration::ZERO,
         },
@@ -151,27 +156,29 @@ fn end_by_fault(world: &World, fault: Option<Fault>) -> AttemptEnd {
     AttemptEnd::Failed { not_before }
 }
 
-/// Ends the attempts of a process that has ended. An attempt may still have its effect.
-pub(crate) fn end_attempts(world: &World) {
-    let under_way = |attempt: &HookAttempt| attempt.end.is_none();
-    let process = world.current_process();
-    let cut: Vec<(usize, bool)> = world.log(|log| {
-        let of_it = log
-            .attempts
-            .iter()
-            .enumerate()
-            .filter(|(_, a)| a.process == process && under_way(a));
-        of_it
-            .map(|(number, attempt)| (number, attempt.had_effect))
-            .collect()
-    });
-    for (number, had_effect) in cut {
-        let has_effect = had_effect || world.draw(|rng| rng.chance(0.5));
-        world.record_fault(if has_effect {
+/// Ends an attempt that is dropped. It may still have its effect.
+struct KillGuard {
+    world: Rc<World>,
+    number: usize,
+}
+
+impl Drop for KillGuard {
+    fn drop(&mut self) {
+        let (world, number) = (&self.world, self.number);
+        let attempt = |log: &mut Log| (log.attempts[number].had_effect, log.attempts[number].end);
+        let (had_effect, None) = world.log(attempt) else {
+            return;
+        };
+        let with_effect = had_effect || world.draw(|rng| rng.chance(0.5));
+        world.record_fault(if with_effect {
             Fault::HookKilledAfterEffect
         } else {
             Fault::HookKilled
         });
-        world.log(|log| log.attempts[number].had_effect = has_effect);
+        let at = world.stamp();
+        world.log(|log| {
+            log.attempts[number].had_effect = with_effect;
+            log.attempts[number].end = Some((at, AttemptEnd::Killed));
+        });
     }
 }

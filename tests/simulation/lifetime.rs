@@ -19,7 +19,7 @@ use crate::crash::CrashAfter;
 use crate::disk::SimDisk;
 use crate::faults::{Fault, FaultCounts};
 use crate::follower::Follower;
-use crate::hooks::{SimHooks, end_attempts};
+use crate::hooks::SimHooks;
 use crate::log::{ActiveConfig, ClientCommand, Log, ProcessEnd, ProcessRun, Publication};
 use crate::planted_bugs::{Bug, PlantedApi, PlantedHooks, PlantedStore};
 use crate::world::{TraceMode, World};
@@ -115,7 +115,6 @@ impl Simulation {
         if end == ProcessEnd::Crashed {
             self.count_crash();
         }
-        end_attempts(world);
         self.disk.crash();
         let ended = world.stamp();
         world.trace(|| format!("process {} ends: {end:?}", world.current_process()));
@@ -287,6 +286,9 @@ impl Simulation {
             }
             if next >= stop_at {
                 return self.shut_down(daemon).await;
+            }
+            if world.occurs(Fault::ShardLost, world.fault_rates.shards) {
+                self.disk.lose_random_shard();
             }
             commands::run_random_command(self, daemon, &mut pending_removals).await;
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgewatch::store::{Commit, Gained, JobListUpdate, SavedWatch, StoreError};
+use forgewatch::store::{Commit, Gained, JobListUpdate, SavedWatch, Shard, StoreError};
 use forgewatch_core::delivery::EventPayload;
 use forgewatch_core::delivery::{DeliveryChange, DeliveryId, DeliveryRow};
 use forgewatch_core::event::{Event, EventId};
@@ -21,6 +21,13 @@ pub(crate) struct Stamp {
     pub(crate) ms: u64,
 }
 
+impl Stamp {
+    pub(crate) const MAX: Self = Self {
+        tick: u64::MAX,
+        ms: u64::MAX,
+    };
+}
+
 /// Each list is in the order in which its entries began.
 #[derive(Default)]
 pub(crate) struct Log {
@@ -32,6 +39,9 @@ pub(crate) struct Log {
     pub(crate) published: Vec<Publication>,
     pub(crate) followed: Vec<FollowedEvent>,
     pub(crate) commands: Vec<ClientCommand>,
+    pub(crate) shard_changes: Vec<ShardChange>,
+    /// Jobs that run and that a list lacked.
+    pub(crate) unlisted: Vec<(Stamp, JobRef)>,
     /// What the store holds after the last process.
     pub(crate) final_state: Gained,
 }
@@ -42,6 +52,15 @@ pub(crate) struct FollowedEvent {
     pub(crate) at: Stamp,
     pub(crate) id: EventId,
     pub(crate) offset: u64,
+}
+
+/// A process learned that it serves a shard, or that it does not any more.
+#[derive(Debug)]
+pub(crate) struct ShardChange {
+    pub(crate) process: usize,
+    pub(crate) at: Stamp,
+    pub(crate) shard: Shard,
+    pub(crate) is_gained: bool,
 }
 
 /// One daemon process.
@@ -227,9 +246,13 @@ pub(crate) struct HookAttempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptEnd {
     Delivered,
-    Failed { not_before: Duration },
+    Failed {
+        not_before: Duration,
+    },
     Rejected,
     Stopped,
+    /// With its process, or because its shard was lost.
+    Killed,
 }
 
 /// An event that the daemon returned for output.

@@ -5,9 +5,9 @@
 //!
 //! A *lifetime* is what one seed determines. In it, one to three daemon *processes* run one after another. Each starts from
 //! the state on disk, receives commands of clients, and either shuts down or crashes at a random await. Meanwhile requests
-//! fail, the disk is full, hooks hang and clocks jump. Then faults stop, and a last process runs until every watch and
-//! delivery has ended. Everything that crosses the daemon's borders is in the [`log::Log`], which the [`checker`] compares
-//! with its rules.
+//! fail, the disk is full, hooks hang, clocks jump, and shards of the jobs are lost and gained again. Then faults stop, and
+//! a last process runs until every watch and delivery has ended. Everything that crosses the daemon's borders is in the
+//! [`log::Log`], which the [`checker`] compares with its rules.
 //!
 //! Lifetimes are reproducible: one thread, paused tokio time (a lifetime of hours takes milliseconds), and one stream of
 //! random numbers, drawn by all parts in turn. So the same code and seed give the same trace, and any change of behavior
@@ -54,6 +54,7 @@
 //! | `world` | shared by all parts: true time, random numbers, faults, trace, log |
 //! | `api`, `jobs` | the API and its jobs |
 //! | `disk` | a store that queues writes, fails, and survives crashes |
+//! | `shards` | parts of the jobs that another process takes over for a while |
 //! | `clock`, `crash` | clocks that jump; the crash at an await |
 //! | `hooks`, `commands`, `follower`, `config` | receivers of events, clients, and the configuration file |
 //! | `faults` | the table of all faults |
@@ -87,4 +88,5 @@ mod log;
 mod outage;
 mod planted_bugs;
 mod rng;
+mod shards;
 mod world;

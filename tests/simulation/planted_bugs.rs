@@ -9,7 +9,7 @@ use std::time::Duration;
 use forgewatch::clanforge::{Api, StatusResponse};
 use forgewatch::hooks::{AttemptFuture, Executor, StopSignal};
 use forgewatch::store::{
-    Commit, DaemonStore, Handover, JobListUpdate, PollSample, SavedWatch, Store, StoreError,
+    Commit, DaemonStore, Handover, JobListUpdate, PollSample, SavedWatch, Shard, Store, StoreError,
     StoredEvent, StoredState,
 };
 use forgewatch_core::delivery::{
@@ -47,6 +47,10 @@ pub(crate) enum Bug {
     EndedJobsRewatched,
     /// A failed commit counts as done.
     CommitErrorIgnored,
+    /// Polls and hooks continue after their shard was lost.
+    LossIgnored,
+    /// A job that another process watches is not found.
+    OthersUnlisted,
 }
 
 /// The disk, as used by a daemon with the bug.
@@ -114,7 +118,16 @@ impl Store for PlantedStore {
 
 impl DaemonStore for PlantedStore {
     async fn next_handover(&self) -> Result<Handover, StoreError> {
-        self.disk.next_handover().await
+        loop {
+            match self.disk.next_handover().await {
+                Ok(Handover::Lost(_)) if self.bug == Some(Bug::LossIgnored) => {}
+                handover => return handover,
+            }
+        }
+    }
+
+    fn shard_of(&self, job: JobRef) -> Shard {
+        self.disk.shard_of(job)
     }
 
     async fn deliveries_of(&self, watch: WatchId) -> Result<Vec<DeliveryRow>, StoreError> {
@@ -158,7 +171,11 @@ impl DaemonStore for PlantedStore {
         after: Option<WatchId>,
         limit: usize,
     ) -> Result<Vec<SavedWatch>, StoreError> {
-        self.disk.other_watches(ended_since, after, limit).await
+        let mut watches = self.disk.other_watches(ended_since, after, limit).await?;
+        if self.bug == Some(Bug::OthersUnlisted) {
+            watches.retain(|watch| watch.ended_wall_ms.is_some());
+        }
+        Ok(watches)
     }
 
     async fn last_ended(&self, wall_ms: i64, limit: usize) -> Result<Vec<SavedWatch>, StoreError> {
@@ -333,6 +350,16 @@ mod tests {
     #[test]
     fn watching_ended_jobs_again_at_startup_is_caught() {
         assert_caught(Bug::EndedJobsRewatched, &[Rule::UnrequestedWatch]);
+    }
+
+    #[test]
+    fn serving_a_lost_shard_is_caught() {
+        assert_caught(Bug::LossIgnored, &[Rule::ServedLostShard]);
+    }
+
+    #[test]
+    fn hiding_the_watches_of_other_processes_is_caught() {
+        assert_caught(Bug::OthersUnlisted, &[Rule::NotListed]);
     }
 
     #[test]

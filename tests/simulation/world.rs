@@ -31,6 +31,7 @@ pub(crate) struct FaultRates {
     pub(crate) disk: f64,
     pub(crate) hooks: f64,
     pub(crate) clock: f64,
+    pub(crate) shards: f64,
     /// Indexed by [`Fault`]: the faults that can occur in this lifetime.
     enabled: Vec<bool>,
 }
@@ -48,6 +49,7 @@ impl World {
         let mut rng = SimRng::new(seed);
         let mut odds = || rng.pick(&[0.0, 0.02, 0.1, 0.4]);
         let (api, outage, disk, hooks, clock) = (odds(), odds(), odds(), odds(), odds());
+        let shards = odds();
         let enabled = Fault::ALL.iter().map(|_| rng.chance(0.6)).collect();
         Self {
             started: Instant::now(),
@@ -57,6 +59,7 @@ impl World {
                 disk,
                 hooks,
                 clock,
+                shards,
                 enabled,
             },
             rng: RefCell::new(rng),

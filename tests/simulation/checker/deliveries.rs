@@ -177,6 +177,10 @@ fn check_stored(timeline: &Timeline<'_>, attempt: &HookAttempt, findings: &mut F
             format!("attempt {number} of {id}, same {same}, begun {begun}"),
         );
     }
+    let job = attempt.payload.job();
+    if job.is_some_and(|job| !timeline.is_served(attempt.process, job, at, at)) {
+        findings.add(Rule::ServedLostShard, at, format!("an attempt of {id}"));
+    }
     let process = &timeline.log.processes[attempt.process];
     if process.stopping_since.is_some_and(|stop| stop < at) {
         findings.add(Rule::StartedAfterStop, at, format!("an attempt of {id}"));
@@ -213,7 +217,10 @@ fn check_retry(
     };
     let due = ended.ms + not_before.min(LONGEST_PAUSE).as_millis() as u64;
     // A later process knows the delay if it was stored, and only by the wall clock, which may have jumped.
-    let is_known = first.process == second.process
+    let job = second.payload.job();
+    let is_same_process = first.process == second.process
+        && job.is_none_or(|job| timeline.is_served(second.process, job, first.began, second.began));
+    let is_known = is_same_process
         || delivery.changes.iter().any(|(write, at, change)| {
             let is_it = between(*at) && matches!(change, DeliveryChange::Reschedule { .. });
             is_it

@@ -52,6 +52,10 @@ pub(crate) enum Rule {
     ListedNotWatched,
     /// A confirmed command is not stored.
     CommandLost,
+    /// A list lacked a running watch.
+    NotListed,
+    /// A job was polled, or a hook of it ran, after another process had taken over its shard.
+    ServedLostShard,
     // Deliveries.
     /// A hook has no delivery for an event that it matches, or has one for an event that it does not match.
     WrongDeliveries,
@@ -127,6 +131,9 @@ pub(crate) fn check(log: &Log) -> Vec<Violation> {
     timeline.check_followed(&mut findings);
     timeline.check_commands(&mut findings);
     timeline.check_listed_jobs(&mut findings);
+    for (at, job) in &log.unlisted {
+        findings.add(Rule::NotListed, *at, job.to_string());
+    }
     transitions::check(&timeline, &mut findings);
     deliveries::check(&timeline, &mut findings);
     polls::check(&timeline, &mut findings);

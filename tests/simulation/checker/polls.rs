@@ -6,7 +6,7 @@ use forgewatch_core::event::{EventType, WatchId};
 use forgewatch_core::job::JobRef;
 use forgewatch_core::verdict::{ErrorKind, PollError};
 
-use super::timeline::Timeline;
+use super::timeline::{Timeline, WatchRecord};
 use super::{Findings, Rule};
 use crate::config::Config;
 use crate::log::{ApiRequest, Log, ProcessEnd, ProcessRun, Stamp, StoreWrite};
@@ -33,7 +33,7 @@ pub(super) fn check(timeline: &Timeline<'_>, findings: &mut Findings) {
             })
             .collect();
         for poll in &polls {
-            check_one(process, poll, findings);
+            check_one(timeline, process, poll, findings);
         }
         check_overlap(log, &polls, findings);
         check_rate(log, &polls, findings);
@@ -79,8 +79,16 @@ impl WatchPoll<'_> {
     }
 }
 
-fn check_one(process: &ProcessRun, poll: &WatchPoll<'_>, findings: &mut Findings) {
+fn check_one(
+    timeline: &Timeline<'_>,
+    process: &ProcessRun,
+    poll: &WatchPoll<'_>,
+    findings: &mut Findings,
+) {
     let (job, at) = (poll.request.job, poll.request.sent);
+    if !timeline.is_served(poll.request.process, job, at, at) {
+        findings.add(Rule::ServedLostShard, at, job.to_string());
+    }
     if poll.watch.is_none() {
         findings.add(Rule::PolledUnwatched, at, job.to_string());
     }
@@ -150,6 +158,31 @@ fn check_rate(log: &Log, polls: &[WatchPoll<'_>], findings: &mut Findings) {
     }
 }
 
+/// The watches, each with the times in which the process polls it: not during a shutdown, or after a fatal error, or while
+/// another process serves its shard.
+fn served_watches<'a>(
+    timeline: &'a Timeline<'a>,
+    number: usize,
+    process: &ProcessRun,
+) -> impl Iterator<Item = (WatchId, &'a WatchRecord<'a>, (Stamp, Stamp))> {
+    let over = process.stopping_since.unwrap_or(process.ended);
+    timeline.watches.iter().flat_map(move |(&id, watched)| {
+        let over = watched.ended.map_or(over, |(at, _)| at.min(over));
+        let served = timeline.served(number, watched.job).into_iter();
+        served.map(move |(from, until)| (id, watched, (from, until.min(over))))
+    })
+}
+
+fn polls_of<'a>(
+    polls: &'a [WatchPoll<'a>],
+    watch: WatchId,
+    (from, until): (Stamp, Stamp),
+) -> impl Iterator<Item = &'a WatchPoll<'a>> {
+    polls.iter().filter(move |poll| {
+        poll.watch == Some(watch) && from < poll.request.sent && poll.request.sent < until
+    })
+}
+
 /// The times between polls of each watch in one process.
 fn check_waits(
     timeline: &Timeline<'_>,
@@ -162,11 +195,8 @@ fn check_waits(
         return;
     };
     let log = timeline.log;
-    // No polls during a shutdown, or after a fatal error.
-    let until = process.stopping_since.unwrap_or(process.ended);
-    for (&id, watched) in &timeline.watches {
-        let until = watched.ended.map_or(until, |(at, _)| at.min(until));
-        let mut since = ready.max(watched.began);
+    for (id, watched, (from, until)) in served_watches(timeline, number, process) {
+        let mut since = ready.max(watched.began).max(from);
         if since >= until {
             continue;
         }
@@ -177,7 +207,7 @@ fn check_waits(
             .as_millis() as u64;
         longest = longest.max(LONGEST_BACKOFF_MS.max(600_000));
         let mut last: Option<&WatchPoll> = None;
-        for this in polls.iter().filter(|poll| poll.watch == Some(id)) {
+        for this in polls_of(polls, id, (from, until)) {
             let at = this.request.sent;
             check_too_late(polls, since, at, longest, watched.job, findings);
             if let Some(last) = last {
@@ -203,12 +233,9 @@ fn check_unreachable(
     polls: &[WatchPoll<'_>],
     findings: &mut Findings,
 ) {
-    let until = process.stopping_since.unwrap_or(process.ended);
-    for (&id, watched) in &timeline.watches {
-        let until = watched.ended.map_or(until, |(at, _)| at.min(until));
-        let of_watch = polls.iter().filter(|poll| poll.watch == Some(id));
+    for (id, _, (from, until)) in served_watches(timeline, number, process) {
         let mut failing_since: Option<Stamp> = None;
-        for poll in of_watch {
+        for poll in polls_of(polls, id, (from, until)) {
             let Some(at) = poll.response_at() else {
                 continue;
             };

@@ -9,6 +9,7 @@ use forgewatch_core::job::{JobRef, Outcome as Ending};
 
 use super::{Findings, Rule};
 use crate::log::{CommandKind, Log, ProcessEnd, Stamp, StoreOp, StoreWrite, WriteOutcome};
+use crate::shards::shard_of;
 
 pub(super) struct Timeline<'a> {
     pub(super) log: &'a Log,
@@ -98,6 +99,28 @@ impl<'a> Timeline<'a> {
             }
         }
         timeline
+    }
+
+    /// The times in which a process served a job.
+    pub(super) fn served(&self, process: usize, job: JobRef) -> Vec<(Stamp, Stamp)> {
+        let shard = shard_of(job);
+        let mut times: Vec<(Stamp, Stamp)> = Vec::new();
+        let changes = self.log.shard_changes.iter();
+        for change in changes.filter(|c| c.process == process && c.shard == shard) {
+            match times.last_mut() {
+                Some((_, until)) if !change.is_gained => *until = change.at,
+                _ => times.push((change.at, Stamp::MAX)),
+            }
+        }
+        times
+    }
+
+    /// Whether a process served a job all the time from here to there.
+    pub(super) fn is_served(&self, process: usize, job: JobRef, from: Stamp, to: Stamp) -> bool {
+        let served = self.served(process, job);
+        served
+            .iter()
+            .any(|&(since, until)| since < from && to < until)
     }
 
     /// The watch of this job that runs at this time.
@@ -346,11 +369,7 @@ impl<'a> Timeline<'a> {
                 return findings.add(Rule::WronglyFollowed, followed.at, what);
             }
         }
-        let end = Stamp {
-            tick: u64::MAX,
-            ms: u64::MAX,
-        };
-        for (at, id) in expected.filter(|&(at, _)| !is_pruned(at, end)) {
+        for (at, id) in expected.filter(|&(at, _)| !is_pruned(at, Stamp::MAX)) {
             findings.add(Rule::WronglyFollowed, at, format!("{id} was not read"));
         }
     }
