@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forgewatch_core::job::JobRef;
 use forgewatch_sim::LoggedRequest;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 pub(crate) const JOBS: u64 = 10_000;
 /// From a response to the next poll: 500 polls per second for 10,000 jobs.
@@ -30,12 +32,22 @@ pub(crate) const WARM_UP: Duration = Duration::from_secs(45);
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(2);
 
 /// Killed when the test ends.
-pub(crate) struct LoadedDaemon(Child);
+pub(crate) struct LoadedDaemon {
+    process: Child,
+    /// When each job was reported as completed, which is after the commit.
+    reported: Arc<Mutex<BTreeMap<String, Instant>>>,
+}
+
+impl LoadedDaemon {
+    pub(crate) fn reported(&self, job: &str) -> Option<Instant> {
+        self.reported.lock().unwrap().get(job).copied()
+    }
+}
 
 impl Drop for LoadedDaemon {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -74,7 +86,7 @@ pub(crate) fn start(
     // Sleeps, because the load has to last for a given time.
     thread::sleep(WARM_UP / 2);
     configure(home, base_url, http, FULL_RATE);
-    kill_process(Pid::from_child(&daemon.0), Signal::HUP).unwrap();
+    kill_process(Pid::from_child(&daemon.process), Signal::HUP).unwrap();
     ready.recv_timeout(Duration::from_mins(1)).unwrap();
     thread::sleep(WARM_UP / 2);
     (daemon, alive)
@@ -105,8 +117,8 @@ fn configure(home: &Path, base_url: &str, http: Option<SocketAddr>, max_requests
 }
 
 fn spawn(home: &Path) -> LoadedDaemon {
-    let child = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
-        .args(["watch", "--config"])
+    let mut process = Command::new(env!("CARGO_BIN_EXE_forgewatch"))
+        .args(["watch", "--output", "json", "--config"])
         .arg(home.join("fw.toml"))
         .env_clear()
         .env("HOME", home)
@@ -116,9 +128,23 @@ fn spawn(home: &Path) -> LoadedDaemon {
         .env("FORGEWATCH_ACCESS_KEY", "sim")
         .env("FORGEWATCH_SECRET_KEY", "sim")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn();
-    LoadedDaemon(child.unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let records = BufReader::new(process.stdout.take().unwrap()).lines();
+    let reported = Arc::<Mutex<BTreeMap<_, _>>>::default();
+    let ends = Arc::clone(&reported);
+    thread::spawn(move || {
+        for line in records.map_while(Result::ok) {
+            let now = Instant::now();
+            if line.contains(r#""event_type":"job.completed""#) {
+                let record: Value = serde_json::from_str(&line).unwrap();
+                let job = record["job"].as_str().unwrap().to_owned();
+                ends.lock().unwrap().insert(job, now);
+            }
+        }
+    });
+    LoadedDaemon { process, reported }
 }
 
 /// Signals READY=1, and counts the watchdog notifications.
@@ -167,7 +193,7 @@ pub(crate) struct Usage {
 
 impl Usage {
     pub(crate) fn of(daemon: &LoadedDaemon) -> Self {
-        let proc = Path::new("/proc").join(daemon.0.id().to_string());
+        let proc = Path::new("/proc").join(daemon.process.id().to_string());
         let status = fs::read_to_string(proc.join("status")).unwrap();
         let kib = |name: &str| -> u64 {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();

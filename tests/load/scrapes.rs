@@ -63,13 +63,13 @@ fn scrapes_are_quick_and_do_not_delay_polls() {
 
 /// Returns how long each scrape took.
 fn scrape(mut stream: &TcpStream, stop: &AtomicBool) -> Vec<Duration> {
+    let address = stream.peer_addr().unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let mut response = BufReader::new(stream);
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
         read(&mut response);
         times.push(began.elapsed());
         thread::sleep(INTERVAL.saturating_sub(began.elapsed()));
