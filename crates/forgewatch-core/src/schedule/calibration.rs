@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::coverage::{Levels, Misses};
 use super::durations::Durations;
 use super::error_stats::{ErrorStats, ErrorSums};
+use super::kept_eta::{EndAfterEta, EtaOffsets};
 use super::lifetime::Lifetime;
 use crate::job::JobKind;
 
@@ -62,6 +63,8 @@ pub struct CalibrationUpdate {
     pub(super) misfit: Option<f32>,
     /// The share of ends by a line through the ETAs that were met.
     pub(super) line_met: Option<f32>,
+    /// When the job ended, if its ETA did not move.
+    pub(super) end_after_eta: Option<EndAfterEta>,
     /// ln seconds that the job ran.
     pub(super) lifetime: Option<f32>,
     pub(super) misses: Option<Misses>,
@@ -97,6 +100,7 @@ pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
     eta_met: ErrorStats,
     first_eta_met: ErrorStats,
+    eta_offsets: EtaOffsets,
     line_met: ErrorStats,
     /// By the logarithm.
     misfit: ErrorStats,
@@ -123,6 +127,7 @@ impl Default for KindCalibration {
             ],
             eta_met: ErrorStats::new(0.3, 0.3),
             first_eta_met: ErrorStats::new(0.3, 0.3),
+            eta_offsets: EtaOffsets::default(),
             line_met: ErrorStats::new(0.2, 0.3),
             misfit: ErrorStats::new(3.0, 1.0),
             lifetime: ErrorStats::new(4.5, 1.2),
@@ -175,6 +180,11 @@ impl KindCalibration {
         self.first_eta_met.mean().clamp(0.01, 0.98)
     }
 
+    /// How many seconds after a steady ETA jobs end.
+    pub(super) fn eta_offsets(&self) -> &EtaOffsets {
+        &self.eta_offsets
+    }
+
     /// The probability that a job ends where the line through its ETAs does.
     pub(super) fn line_met(&self) -> f32 {
         self.line_met.mean().clamp(0.01, 0.98)
@@ -211,6 +221,9 @@ impl KindCalibration {
         }
         if let Some(met) = update.first_eta_met {
             self.first_eta_met.add(met, met * met, 1.0);
+        }
+        if let Some(end) = update.end_after_eta {
+            self.eta_offsets.add(end);
         }
         if let Some(met) = update.line_met {
             self.line_met.add(met, met * met, 1.0);

@@ -145,7 +145,9 @@ fn likely_end(
 ) -> Option<LikelyEnd> {
     let kept = steady_eta(history).map(|eta| (eta, calibration.eta_met()));
     let kept = kept.or_else(|| history.only_eta().zip(first_eta_met));
-    let kept = kept.map(|(eta, prior)| (eta, history.granularity(), prior));
+    let (earliest, offset) = calibration.eta_offsets().range();
+    let width = history.granularity() + offset - earliest;
+    let kept = kept.map(|(eta, prior)| (eta + earliest, width, prior));
     let line = || end_by_line(history).map(|(from, width)| (from, width, calibration.line_met()));
     let (from, width, prior) = kept.or_else(line)?;
     // Responses take time to arrive.

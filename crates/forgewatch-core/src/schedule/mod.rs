@@ -8,7 +8,7 @@
 //!
 //! `history` keeps a few samples; `forecast` turns them into a distribution of the time left, with `progress_curve` for
 //! work that slows down or speeds up and `eta_line` for an ETA that slips at a constant rate; `inspection` finds the wait with the least cost; `calibration` learns from jobs
-//! that ended, with `error_stats` and `lifetime` as its parts, and `server_calibration` keeps servers apart;
+//! that ended, with `error_stats`, `kept_eta` and `lifetime` as its parts, and `server_calibration` keeps servers apart;
 //! `server_clock` finds the clock that the server's times refer to; `estimate` is the range that people see, `coverage`
 //! how often it holds, and `durations` what is unusual. This file puts it all together. `docs/schedule.md` has figures.
 //! All of it is pure: the same input gives the same schedule.
@@ -22,6 +22,7 @@ mod eta_line;
 mod forecast;
 mod history;
 mod inspection;
+mod kept_eta;
 mod lifetime;
 mod progress_curve;
 mod server_calibration;
@@ -43,6 +44,7 @@ pub use server_calibration::{ServerCalibration, ServerKey};
 pub use server_clock::ServerClock;
 
 use history::MAX_SECONDS;
+use kept_eta::EndAfterEta;
 use progress_curve::ProgressCurve;
 
 /// A job that ends within this many seconds is seen to end less than 8 s late.
@@ -200,6 +202,17 @@ impl History {
         update.set_lifetime(self.initial_age + end);
         // The variance of a uniform distribution between the latest sample and the end seen.
         let end_var = (seen - last) * (seen - last) / 12.0;
+        let (_, offset) = calibration.eta_offsets().range();
+        let is_met = |eta: f32| {
+            let end = eta + offset;
+            last <= end + self.granularity() + SLACK && seen >= end - SLACK
+        };
+        // Of an ETA in whole minutes, the rounding hides the offset.
+        let precise = forecast::steady_eta(self).filter(|_| self.granularity() <= 1.0);
+        update.end_after_eta = precise.map(|eta| EndAfterEta {
+            from: last - eta,
+            to: seen - eta,
+        });
         let (mut steady, mut met) = (0.0, 0.0);
         let (mut lines, mut lines_met) = (0.0, 0.0);
         for then in self.prefixes() {
@@ -214,7 +227,6 @@ impl History {
                     }
                 }
             }
-            let is_met = |eta: f32| last <= eta + self.granularity() + SLACK && seen >= eta - SLACK;
             if let Some(eta) = forecast::steady_eta(&then) {
                 steady += 1.0;
                 met += f32::from(is_met(eta));
