@@ -38,7 +38,7 @@ pub(super) fn end_by_line(history: &History) -> Option<(f32, f32)> {
     // Each end of the line may be off by half of the tolerance.
     let off = 0.5 * tolerance * waited / gained * (1.0 + 2.0 * last / gained);
     // The latest sample and one between.
-    (on_line >= 2 && 2.0 * off < PRECISE * rest).then(|| (now.at + rest - off, 2.0 * off))
+    (on_line >= 2 && 2.0 * off < PRECISE * rest).then_some((now.at + rest - off, 2.0 * off))
 }
 
 #[cfg(test)]

@@ -67,11 +67,31 @@ impl ProgressCurve {
 
 /// The samples that show progress, from the beginning of the work on.
 struct Readings {
-    /// Seconds, and percents in the middle of their rounding.
-    samples: [(f32, f32); MAX_SAMPLES],
+    samples: [Reading; MAX_SAMPLES],
     len: usize,
     /// The queue ended between these times.
     queue: (f32, f32),
+}
+
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// Seconds.
+    at: f32,
+    /// ln of the share of the work, in the middle of its rounding, and the inverse of its variance.
+    ln_done: f32,
+    weight: f32,
+}
+
+impl Reading {
+    fn new(at: f32, progress: f32) -> Self {
+        let percent = (progress + 0.5).min(99.5);
+        let rounding = ROUNDING / percent;
+        Self {
+            at,
+            ln_done: (percent * 0.01).ln(),
+            weight: 1.0 / (rounding * rounding + UNEVEN * UNEVEN),
+        }
+    }
 }
 
 /// A fit for one end of the queue.
@@ -87,7 +107,8 @@ struct Fit {
 
 impl Readings {
     fn of(history: &History) -> Option<Self> {
-        let mut samples = [(0.0, 0.0); MAX_SAMPLES];
+        let mut samples = [Reading::default(); MAX_SAMPLES];
+        let mut percents = (0.0, 0.0);
         let mut len = 0;
         let mut queue = (None, 0.0);
         let mut before: Option<Sample> = None;
@@ -100,17 +121,19 @@ impl Readings {
             if progress >= 0.5 {
                 if len == 0 {
                     queue = (before.map(|before| before.at), sample.at);
+                    percents.0 = progress + 0.5;
                 }
-                samples[len] = (sample.at, (progress + 0.5).min(99.5));
+                samples[len] = Reading::new(sample.at, progress);
+                percents.1 = progress + 0.5;
                 len += 1;
             }
             before = Some(sample);
         }
-        let (first, last) = (samples[0], samples[len.checked_sub(1)?]);
+        let waited = samples[len.checked_sub(1)?].at - samples[0].at;
         // Without a sample from before the work, it began at the pace since then, or up to twice as long ago.
-        let pace = last.1 - first.1;
+        let gained = percents.1 - percents.0;
         let long_ago =
-            || (pace >= 1.0).then(|| first.0 - 2.0 * first.1 * (last.0 - first.0) / pace);
+            || (gained >= 1.0).then(|| samples[0].at - 2.0 * percents.0 * waited / gained);
         let queue = (queue.0.or_else(long_ago)?, queue.1);
         Some(Self {
             samples,
@@ -128,11 +151,9 @@ impl Readings {
     fn fit(&self, queue_end: f32, now: f32, misfit: f32) -> Fit {
         let (mut sum, mut x_mean, mut y_mean) = (0.0f32, 0.0f32, 0.0f32);
         let (mut xx, mut xy, mut yy) = (0.0f32, 0.0f32, 0.0f32);
-        for &(at, percent) in &self.samples[..self.len] {
-            let x = (at - queue_end).max(1e-3).ln();
-            let y = (percent * 0.01).ln();
-            let rounding = ROUNDING / percent;
-            let weight = 1.0 / (rounding * rounding + UNEVEN * UNEVEN);
+        for reading in &self.samples[..self.len] {
+            let x = (reading.at - queue_end).max(1e-3).ln();
+            let (y, weight) = (reading.ln_done, reading.weight);
             sum += weight;
             let (dx, dy) = (x - x_mean, y - y_mean);
             let share = weight / sum;
