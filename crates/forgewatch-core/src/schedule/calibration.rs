@@ -100,6 +100,7 @@ pub struct KindCalibration {
     errors: [ErrorStats; SOURCES],
     eta_met: ErrorStats,
     first_eta_met: ErrorStats,
+    outlier: ErrorStats,
     eta_offsets: EtaOffsets,
     line_met: ErrorStats,
     /// By the logarithm.
@@ -127,6 +128,7 @@ impl Default for KindCalibration {
             ],
             eta_met: ErrorStats::new(0.3, 0.3),
             first_eta_met: ErrorStats::new(0.3, 0.3),
+            outlier: ErrorStats::new(0.01, 0.1),
             eta_offsets: EtaOffsets::default(),
             line_met: ErrorStats::new(0.2, 0.3),
             misfit: ErrorStats::new(3.0, 1.0),
@@ -180,6 +182,11 @@ impl KindCalibration {
         self.first_eta_met.mean().clamp(0.01, 0.98)
     }
 
+    /// The probability that a forecast is far off.
+    pub(super) fn outlier(&self) -> f32 {
+        self.outlier.mean().clamp(0.002, 0.01)
+    }
+
     /// How many seconds after a steady ETA jobs end.
     pub(super) fn eta_offsets(&self) -> &EtaOffsets {
         &self.eta_offsets
@@ -230,6 +237,9 @@ impl KindCalibration {
         }
         if let Some(misfit) = update.misfit {
             self.misfit.add(misfit, misfit * misfit, 1.0);
+        }
+        if let Some(outliers) = update.misses.and_then(|misses| misses.outliers) {
+            self.outlier.add(outliers, outliers * outliers, 1.0);
         }
         if let Some(misses) = update.misses {
             self.levels.update(misses, self.lifetimes.saturating_add(1));
@@ -403,6 +413,7 @@ mod tests {
                 before: 1.0,
                 after: 0.0,
                 polls: 8.0,
+                outliers: None,
             }),
             ..CalibrationUpdate::default()
         };

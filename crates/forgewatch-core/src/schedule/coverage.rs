@@ -50,6 +50,8 @@ pub(super) struct Misses {
     pub(super) before: f32,
     pub(super) after: f32,
     pub(super) polls: f32,
+    /// The probability that a forecast was far off.
+    pub(super) outliers: Option<f32>,
 }
 
 impl Levels {
@@ -83,6 +85,7 @@ mod tests {
             before,
             after,
             polls: 8.0,
+            outliers: None,
         };
         let mut levels = Levels::default();
         levels.update(misses(1.0, 0.0), 50);

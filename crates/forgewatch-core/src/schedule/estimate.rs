@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::coverage::Misses;
 use super::forecast::{Forecast, forecast};
+use super::inspection::OUTLIER_SIGMA;
 use super::{History, KindCalibration, seconds};
 
 /// Seconds by which the range is widened on both sides: responses take time.
@@ -47,8 +48,14 @@ impl History {
     pub(super) fn misses(&self, calibration: &KindCalibration, seen: f32) -> Option<Misses> {
         let levels = calibration.levels();
         let (mut samples, mut before, mut after) = (0.0, 0.0, 0.0);
+        let (mut estimated, mut outliers) = (0.0, 0.0);
         for then in self.prefixes() {
             let (forecast, _) = forecast(&then, calibration, Some(calibration.first_eta_met()));
+            let left = |at: f32| at - then.latest().at;
+            if let Some(outlier) = forecast.outlier_if_ended(left(self.latest().at), left(seen)) {
+                estimated += 1.0;
+                outliers += outlier;
+            }
             let ended_by = |at: f32| forecast.ends_within(at - then.latest().at);
             let (Some(from), Some(to)) = (ended_by(self.latest().at), ended_by(seen)) else {
                 continue;
@@ -62,6 +69,7 @@ impl History {
             before: before / samples,
             after: after / samples,
             polls: f32::from(self.observations),
+            outliers: (estimated > 0.0).then(|| outliers / estimated),
         })
     }
 }
@@ -75,7 +83,9 @@ impl Forecast {
                 let (now, then) = (lifetime.odds(*age), lifetime.odds(age + left));
                 Some((1.0 - (1.0 + now) / (1.0 + then)).clamp(0.0, 1.0))
             }
-            Self::Estimated { mu, sigma, window } => {
+            Self::Estimated {
+                mu, sigma, window, ..
+            } => {
                 let step = (window[1].0 - window[0].0).max(1e-3);
                 let met: f32 = window.iter().map(|&(_, weight)| weight).sum();
                 let not_met = (1.0 - met) * normal((left.max(1e-3).ln() - mu) / sigma);
@@ -86,6 +96,25 @@ impl Forecast {
                 Some(not_met + within.sum::<f32>())
             }
         }
+    }
+
+    /// The probability that the lognormal is far off, if the job ended between these seconds.
+    pub(super) fn outlier_if_ended(&self, from: f32, to: f32) -> Option<f32> {
+        let Self::Estimated {
+            mu, sigma, outlier, ..
+        } = *self
+        else {
+            return None;
+        };
+        let within = |sigma: f32| {
+            let below = |left: f32| normal((left.max(0.1).ln() - mu) / sigma);
+            (below(to) - below(from)).max(1e-6)
+        };
+        let (far, near) = (
+            outlier * within(sigma.max(OUTLIER_SIGMA)),
+            (1.0 - outlier) * within(sigma),
+        );
+        Some(far / (far + near))
     }
 
     /// The seconds within which the job ends with this probability.
@@ -155,6 +184,25 @@ mod tests {
         let range = learned.unwrap();
         let eta = Duration::from_secs(601);
         assert!(range.low <= eta && eta <= range.high, "{range:?}");
+    }
+
+    #[test]
+    fn an_end_far_from_the_forecast_is_an_outlier_and_one_near_it_is_none() {
+        let forecast = Forecast::Estimated {
+            mu: 100f32.ln(),
+            sigma: 0.1,
+            outlier: 0.01,
+            window: Default::default(),
+        };
+        let outlier = |from, to| forecast.outlier_if_ended(from, to).unwrap();
+        assert!(outlier(95.0, 105.0) < 0.005);
+        assert!(outlier(20.0, 30.0) > 0.9);
+        // An end at any time says nothing.
+        assert!((outlier(0.0, 1e6) - 0.01).abs() < 1e-3);
+        assert_eq!(
+            Forecast::Unknown { age: 0.0 }.outlier_if_ended(1.0, 2.0),
+            None
+        );
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) enum Forecast {
     Estimated {
         mu: f32,
         sigma: f32,
+        /// The probability that the job ends far from the lognormal.
+        outlier: f32,
         window: [(f32, f32); WINDOW_POINTS],
     },
 }
@@ -125,7 +127,14 @@ pub(super) fn forecast(
         .unwrap_or_default();
     basis.eta_reliability = window.iter().map(|&(_, weight)| weight).sum();
     let sigma = var.sqrt();
-    (Forecast::Estimated { mu, sigma, window }, basis)
+    let outlier = calibration.outlier();
+    let forecast = Forecast::Estimated {
+        mu,
+        sigma,
+        outlier,
+        window,
+    };
+    (forecast, basis)
 }
 
 /// A window in which the job may end, from the ETAs alone.

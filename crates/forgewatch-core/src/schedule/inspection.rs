@@ -42,10 +42,8 @@ const POINTS: usize = WINDOW_POINTS + NORMAL.len() + OUTLIERS.len();
 /// Independent sums, so that the compiler can vectorize the loop.
 const LANES: usize = 8;
 
-/// The probability that the forecast is off by far more than its calibration says.
-const OUTLIER: f32 = 0.01;
-/// The least standard deviation of such an outlier: a factor of e.
-const OUTLIER_SIGMA: f32 = 1.0;
+/// The least standard deviation of an outlier, a forecast that is far off: a factor of e.
+pub(super) const OUTLIER_SIGMA: f32 = 1.0;
 /// The c of `cost_to_go`, with which a constant hazard and no information give Keller's interval.
 const SQRT_8_BY_PI: f32 = 1.596;
 /// The b of `cost_to_go`, per unit of the forecast's standard deviation.
@@ -146,12 +144,17 @@ impl Quadrature {
                     quadrature.push(left.max(0.0), weight, 1.0);
                 }
             }
-            Forecast::Estimated { mu, sigma, window } => {
+            Forecast::Estimated {
+                mu,
+                sigma,
+                outlier,
+                window,
+            } => {
                 let eta_met: f32 = window.iter().map(|&(_, weight)| weight).sum();
-                let share = (1.0 - eta_met) * (1.0 - OUTLIER);
+                let share = (1.0 - eta_met) * (1.0 - outlier);
                 quadrature.normal(mu, sigma, share, (&NORMAL, NORMAL_STEP));
                 let wide = sigma.max(OUTLIER_SIGMA);
-                let share = (1.0 - eta_met) * OUTLIER;
+                let share = (1.0 - eta_met) * outlier;
                 quadrature.normal(mu, wide, share, (&OUTLIERS, OUTLIERS_STEP));
                 if eta_met > 0.0 {
                     for (left, weight) in window {
@@ -248,6 +251,7 @@ mod tests {
         Forecast::Estimated {
             mu: left.ln(),
             sigma,
+            outlier: 0.01,
             window: [(0.0, 0.0); WINDOW_POINTS],
         }
     }
@@ -314,6 +318,7 @@ mod tests {
         let forecast = Forecast::Estimated {
             mu: 300f32.ln(),
             sigma: 0.5,
+            outlier: 0.01,
             window,
         };
         let wait = wait(&forecast, &settings());
