@@ -134,7 +134,9 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         jobs: BTreeSet<JobRef>,
     ) -> Result<Vec<WatchReport>, StoreError> {
         let running = self.engine.watches();
-        let running = running.filter(|watch| jobs.contains(&watch.job()));
+        // Those that are being released are listed as they are stored.
+        let is_active = |watch: &&Watch| self.active.contains_key(&watch.job());
+        let running = running.filter(|watch| jobs.contains(&watch.job()) && is_active(watch));
         let mut list: Vec<WatchReport> = running.map(|watch| self.active(watch)).collect();
         for job in jobs {
             if (all || !self.serves(job)) && !self.active.contains_key(&job) {

@@ -182,10 +182,20 @@ async fn query(sim: &Simulation, daemon: &mut Simulated) {
             .collect();
         let unlisted =
             running().filter(|watch| before.contains(&watch.id) && !listed.contains(&watch.id));
-        sim.world
-            .log(|log| log.unlisted.extend(unlisted.map(|watch| (at, watch.job))));
+        sim.world.log(|log| {
+            log.wrongly_listed
+                .extend(unlisted.map(|watch| (at, watch.job)))
+        });
     }
-    let shown = daemon.show(random_job(sim)).await;
+    let job = random_job(sim);
+    let of_job = daemon
+        .list(true, &[job], &BTreeMap::new(), None, None)
+        .await;
+    if of_job.is_ok_and(|page| page.watches.len() > 1) {
+        let at = sim.world.stamp();
+        sim.world.log(|log| log.wrongly_listed.push((at, job)));
+    }
+    let shown = daemon.show(job).await;
     if listed.is_ok() && shown.is_ok() {
         confirm(sim, number);
     }

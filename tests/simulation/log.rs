@@ -40,8 +40,8 @@ pub(crate) struct Log {
     pub(crate) followed: Vec<FollowedEvent>,
     pub(crate) commands: Vec<ClientCommand>,
     pub(crate) shard_changes: Vec<ShardChange>,
-    /// Jobs that run and that a list lacked.
-    pub(crate) unlisted: Vec<(Stamp, JobRef)>,
+    /// Jobs that run and that a list lacked, or had twice.
+    pub(crate) wrongly_listed: Vec<(Stamp, JobRef)>,
     /// What the store holds after the last process.
     pub(crate) final_state: Gained,
 }

@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn hiding_the_watches_of_other_processes_is_caught() {
-        assert_caught(Bug::OthersUnlisted, &[Rule::NotListed]);
+        assert_caught(Bug::OthersUnlisted, &[Rule::WronglyListed]);
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) enum Rule {
     ListedNotWatched,
     /// A confirmed command is not stored.
     CommandLost,
-    /// A list lacked a running watch.
-    NotListed,
+    /// A list lacked a running watch, or had a job twice.
+    WronglyListed,
     /// A job was polled, or a hook of it ran, after another process had taken over its shard.
     ServedLostShard,
     // Deliveries.
@@ -131,8 +131,8 @@ pub(crate) fn check(log: &Log) -> Vec<Violation> {
     timeline.check_followed(&mut findings);
     timeline.check_commands(&mut findings);
     timeline.check_listed_jobs(&mut findings);
-    for (at, job) in &log.unlisted {
-        findings.add(Rule::NotListed, *at, job.to_string());
+    for (at, job) in &log.wrongly_listed {
+        findings.add(Rule::WronglyListed, *at, job.to_string());
     }
     transitions::check(&timeline, &mut findings);
     deliveries::check(&timeline, &mut findings);
