@@ -32,6 +32,8 @@ mod simulate;
 mod state;
 mod static_program;
 mod streams;
+#[path = "../support/strict_schema.rs"]
+mod strict_schema;
 mod terminal;
 mod tls;
 mod update_address;

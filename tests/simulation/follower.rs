@@ -1,17 +1,35 @@
 //! A client that follows the events, across all processes.
 
 use std::rc::Rc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forgewatch::control::event_pages::EventPages;
 use forgewatch::control::event_stream::EventStream;
 use forgewatch::control::protocol::Since;
 use forgewatch::store::InMemoryStore;
 use futures_util::FutureExt;
+use jsonschema::Validator;
 use tokio::sync::watch;
 
 use crate::disk::SimDisk;
 use crate::log::FollowedEvent;
+use crate::strict_schema::strict;
 use crate::world::World;
+
+/// How many records of a run are validated against the published schema.
+const VALIDATED: u64 = 100_000;
+static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| strict("event"));
+static RECORDS: AtomicU64 = AtomicU64::new(0);
+
+fn validate(record: &str) {
+    if RECORDS.fetch_add(1, Ordering::Relaxed) < VALIDATED {
+        let value = serde_json::from_str(record).unwrap();
+        if let Err(error) = VALIDATOR.validate(&value) {
+            panic!("{error}, at {}: {record}", error.instance_path());
+        }
+    }
+}
 
 /// It reads the content of the disk directly, so it neither delays the daemon nor draws random numbers.
 pub(crate) struct Follower {
@@ -49,6 +67,7 @@ impl Follower {
                 return;
             }
             for event in &page {
+                validate(&event.stored.record);
                 let at = world.stamp();
                 let (id, offset) = (event.stored.id, event.stored.offset);
                 world.log(|log| log.followed.push(FollowedEvent { at, id, offset }));

@@ -89,4 +89,6 @@ mod outage;
 mod planted_bugs;
 mod rng;
 mod shards;
+#[path = "../support/strict_schema.rs"]
+mod strict_schema;
 mod world;
