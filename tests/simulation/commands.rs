@@ -184,7 +184,7 @@ async fn query(sim: &Simulation, daemon: &mut Simulated) {
             running().filter(|watch| before.contains(&watch.id) && !listed.contains(&watch.id));
         sim.world.log(|log| {
             log.wrongly_listed
-                .extend(unlisted.map(|watch| (at, watch.job)))
+                .extend(unlisted.map(|watch| (at, watch.job)));
         });
     }
     let job = random_job(sim);
