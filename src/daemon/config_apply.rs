@@ -171,7 +171,14 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
         ended.map_err(|job| RequestFailure::StillEnding(job).to_string())?;
         let plan = self.plan(config.jobs).await;
         let plan = plan.map_err(|error| error.to_string())?;
-        self.record(&plan).await.map_err(|e| e.to_string())?;
+        if let Err(error) = self.record(&plan).await {
+            let message = error.to_string();
+            // What was stored is unknown: the next process reads it.
+            if matches!(error, StoreError::Fatal(_)) {
+                self.store_failure = Some(error);
+            }
+            return Err(message);
+        }
         self.limits = config.limits.clone();
         self.retain = config.retain;
         self.engine
