@@ -115,7 +115,7 @@ impl Readings {
         for sample in history.samples() {
             let progress = sample.progress?;
             if before.and_then(|before| before.progress) > Some(progress) {
-                // Progress that runs back: the work began anew.
+                // Progress that runs back: the work began again.
                 len = 0;
             }
             if progress >= 0.5 {
