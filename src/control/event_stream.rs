@@ -183,6 +183,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_event_that_one_stream_has_read_is_not_read_again_for_another() {
+        let store = InMemoryStore::default();
+        let (notify, new_events) = watch::channel(0);
+        let pages = pages(&store, new_events);
+        let open = || EventStream::open(Rc::clone(&pages), Since::Beginning);
+        let (mut first, mut second) = (open().await.unwrap(), open().await.unwrap());
+        for seq in 1..=3 {
+            commit(&store, seq).await;
+            notify.send_modify(|commits| *commits += 1);
+        }
+        assert_eq!(read(&mut first).await, [1, 2, 3]);
+        // Only what was read before is left of the others.
+        assert_eq!(store.prune(i64::MAX).await.unwrap(), 2);
+        commit(&store, 4).await;
+        notify.send_modify(|commits| *commits += 1);
+        assert_eq!(read(&mut second).await, [1, 2, 3, 4]);
+        assert_eq!(read(&mut first).await, [4]);
+        assert_eq!(store.events_since(0, 10).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
     async fn events_before_a_stop_are_not_lost() {
         let store = InMemoryStore::default();
         let (notify, new_events) = watch::channel(0);
