@@ -382,3 +382,31 @@ async fn show(daemon: &DaemonAddress, job: JobRef) -> Response {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_details_of_a_job_are_requested_again_after_a_lost_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = thread::spawn(move || {
+            drop(listener.accept().unwrap());
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            BufReader::new(&client).read_line(&mut request).unwrap();
+            client.write_all(b"\"done\"\n").unwrap();
+            request
+        });
+        let job = "diff/1".parse().unwrap();
+        let response = show(&DaemonAddress::Socket(socket), job).await;
+        assert!(matches!(response, Response::Done), "{response:?}");
+        assert!(daemon.join().unwrap().contains("diff/1"));
+    }
+}
