@@ -1,7 +1,7 @@
 //! Where a stream of events begins.
 
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,12 +45,13 @@ impl FromStr for Since {
 }
 
 fn wall_ms(text: &str) -> Option<i64> {
+    let since_epoch = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH);
     let at = match humantime::parse_duration(text) {
-        Ok(ago) => SystemTime::now().checked_sub(ago)?,
-        Err(_) => humantime::parse_rfc3339(text).ok()?,
+        // A duration that began before 1970 takes in every event.
+        Ok(ago) => since_epoch(SystemTime::now()).ok()?.saturating_sub(ago),
+        Err(_) => since_epoch(humantime::parse_rfc3339(text).ok()?).ok()?,
     };
-    let since_epoch: Duration = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    i64::try_from(millis(since_epoch)).ok()
+    i64::try_from(millis(at)).ok()
 }
 
 #[cfg(test)]
@@ -68,6 +69,7 @@ mod tests {
         for ago in ["10m", "1h 30m"] {
             assert!(matches!(parse(ago), Ok(Since::At(_))), "{ago}");
         }
+        assert_eq!(parse("300years"), Ok(Since::At(0)));
         for bad in [
             "",
             "-1",
