@@ -19,7 +19,7 @@ impl<A: Api, S: DaemonStore, C: Clock, P: Executor> Daemon<A, S, C, P> {
             at,
             started: self.started,
             polls: self.engine.measured().clone(),
-            api: self.engine.api_state(at),
+            api: self.engine.api_availability(at),
             jobs,
             job_gauges: per_job.then(|| self.job_gauges(at)),
             ended: self.ended.clone(),

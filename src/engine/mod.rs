@@ -214,7 +214,7 @@ impl<A: Api, S: Store, C: Clock> Engine<A, S, C> {
         &self.measured
     }
 
-    pub fn api_state(&self, now: Moment) -> ApiAvailability {
+    pub fn api_availability(&self, now: Moment) -> ApiAvailability {
         let breaker = &self.throttle.circuit_breaker;
         let (is_down, paused_until) = (breaker.is_down(), breaker.paused_until(now.up_ms));
         let left = |until: u64| now.plus(Duration::from_millis(until - now.up_ms)).wall_ms;

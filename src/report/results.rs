@@ -66,7 +66,7 @@ impl RunEnd {
 
 #[derive(Debug)]
 pub struct RunResults {
-    /// The verdict on squashed jobs.
+    /// What a squashed job means.
     squashed: BuildResult,
     pub(super) jobs: BTreeMap<JobRef, JobResult>,
 }
@@ -111,7 +111,7 @@ impl RunResults {
         let unreported = self.jobs.iter().filter(|(_, result)| {
             result.ending_event().is_none()
                 && matches!(
-                    self.verdict(result),
+                    self.build_result(result),
                     BuildResult::Failed | BuildResult::Error
                 )
         });
@@ -120,7 +120,7 @@ impl RunResults {
             .collect()
     }
 
-    pub(super) fn verdict(&self, result: &JobResult) -> BuildResult {
+    pub(super) fn build_result(&self, result: &JobResult) -> BuildResult {
         match result.outcome {
             Some(Outcome::Completed) => BuildResult::Passed,
             Some(Outcome::Failed) => BuildResult::Failed,

@@ -45,7 +45,7 @@ async fn the_state_of_the_api_is_that_of_the_circuit_breaker() {
         }),
         _ => running(2.0),
     });
-    let state = |engine: &Engine<_, _, _>| engine.api_state(engine.now());
+    let state = |engine: &Engine<_, _, _>| engine.api_availability(engine.now());
     run_until(&mut engine, 9_000).await;
     assert_eq!(state(&engine), ApiAvailability::default());
     run_until(&mut engine, 59_000).await;

@@ -20,7 +20,7 @@ pub fn junit(results: &RunResults, end: &RunEnd) -> Result<String, SerializeErro
     for (&job, result) in &results.jobs {
         let mut case = TestCase::new(
             job.to_string(),
-            status(job, result, results.verdict(result)),
+            status(job, result, results.build_result(result)),
         );
         case.set_classname(format!("{NAME}.{}", job.kind.as_str()));
         case.set_time(result.elapsed().unwrap_or(Duration::ZERO));
@@ -33,8 +33,8 @@ pub fn junit(results: &RunResults, end: &RunEnd) -> Result<String, SerializeErro
     Ok(report.to_string()?.replacen(&skipped, "", 1))
 }
 
-fn status(job: JobRef, result: &JobResult, verdict: BuildResult) -> TestCaseStatus {
-    let mut status = match verdict {
+fn status(job: JobRef, result: &JobResult, build_result: BuildResult) -> TestCaseStatus {
+    let mut status = match build_result {
         BuildResult::Passed => return TestCaseStatus::success(),
         BuildResult::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
         BuildResult::Error => TestCaseStatus::non_success(NonSuccessKind::Error),

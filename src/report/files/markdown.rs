@@ -14,7 +14,7 @@ pub(super) fn table(results: &RunResults, end: &RunEnd, limit: usize) -> String 
         end.message
     );
     let mut jobs: Vec<(&JobRef, &JobResult)> = results.jobs.iter().collect();
-    jobs.sort_by_key(|(_, result)| results.verdict(result) == BuildResult::Passed);
+    jobs.sort_by_key(|(_, result)| results.build_result(result) == BuildResult::Passed);
     for (at, (job, result)) in jobs.iter().enumerate() {
         let row = row(**job, result);
         if out.len() + row.len() > limit {
