@@ -13,7 +13,7 @@ fn published(name: &str) -> Value {
 }
 
 /// Closes every object whose properties the schema lists.
-fn close(schema: &mut Value) {
+pub(crate) fn close(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             map.values_mut().for_each(close);

@@ -1,9 +1,11 @@
-//! `forgewatch status`: what a daemon says about itself.
+//! `forgewatch status`: the state of a daemon.
 
 use serde_json::Value;
 
 use super::{DaemonFixture, hook, listed};
 use crate::fixture::{LONG, job};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn status(fixture: &DaemonFixture) -> (Vec<String>, Value) {
     let text = fixture.client(&["status"]).expect(0).stdout;
@@ -33,7 +35,7 @@ fn status_shows_jobs_deliveries_and_the_last_reload() {
     }
     let (lines, json) = status(&fixture);
     assert!(
-        lines[0].starts_with("version:       0.1.0, instance "),
+        lines[0].starts_with(&format!("version:       {VERSION}, instance ")),
         "{lines:?}"
     );
     has_line(&lines, "API:           available");
@@ -44,7 +46,7 @@ fn status_shows_jobs_deliveries_and_the_last_reload() {
         "deliveries:    0 pending, 0 running, 1 failed; see: forgewatch hooks list",
     );
     has_line(&lines, "last reload:   none");
-    assert_eq!(json["version"], "0.1.0");
+    assert_eq!(json["version"], VERSION);
     assert_eq!(json["api"]["state"], "available");
     assert!(json["api"]["last_success_at_ms"].is_u64());
     assert_eq!(json["jobs"], serde_json::json!({"running": 2}));

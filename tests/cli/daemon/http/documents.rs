@@ -11,6 +11,7 @@ use super::{HttpFixture, TOKEN};
 use crate::daemon::hook;
 use crate::fixture::job;
 use crate::hook_supervisor::skip::skip;
+use crate::strict_schema::close;
 
 const DOCUMENT: &str = include_str!("../../../../config/schema/openapi.json");
 const PAGE: &str = include_str!("../../../../docs/http-api.md");
@@ -19,24 +20,10 @@ fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
 }
 
-/// Fails at fields that the document does not list.
-fn strict(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            if object.contains_key("properties") && !object.contains_key("additionalProperties") {
-                object.insert("additionalProperties".to_owned(), false.into());
-            }
-            object.values_mut().for_each(strict);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strict),
-        _ => {}
-    }
-}
-
 #[track_caller]
 fn validate(name: &str, value: &Value) {
     let mut schema = document();
-    strict(&mut schema["components"]);
+    close(&mut schema["components"]);
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$ref": format!("#/components/schemas/{name}"),

@@ -245,11 +245,7 @@ fn each_job_has_metrics_only_if_wanted_and_until_it_ends() {
 
 #[test]
 fn an_api_that_is_down_shows_in_the_metrics() {
-    let faults = "[[faults]]\nrequests = '1-'\nstatus = 500\n";
-    let fixture = HttpFixture::new(&(job("diff/1", LONG) + faults), "");
-    fixture.configure("", &listed("diff/1"));
-    let mut daemon = fixture.start();
-    daemon.await_outage();
+    let (fixture, daemon) = HttpFixture::with_outage();
     let scrape = Scrape::of(&fixture);
     scrape.expect(&[
         ("forgewatch_api_circuit_open", 1.0),

@@ -17,8 +17,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use super::{DaemonFixture, DaemonProcess};
-use crate::fixture::TIMEOUT;
+use super::{DaemonFixture, DaemonProcess, listed};
+use crate::fixture::{LONG, TIMEOUT, job};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -38,6 +38,16 @@ impl HttpFixture {
         fixture.token_file("token", TOKEN);
         fixture.configure(&format!("token_files = ['token']\n{http}\n"), "");
         fixture
+    }
+
+    /// A daemon that has reported that the API is down.
+    pub(crate) fn with_outage() -> (Self, DaemonProcess) {
+        let faults = "[[faults]]\nrequests = '1-'\nstatus = 500\n";
+        let fixture = Self::new(&(job("diff/1", LONG) + faults), "");
+        fixture.configure("", &listed("diff/1"));
+        let mut daemon = fixture.start();
+        daemon.await_outage();
+        (fixture, daemon)
     }
 
     /// `toml` follows the section `[http]`.

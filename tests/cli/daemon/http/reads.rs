@@ -1,7 +1,6 @@
 //! Reading: health, readiness, status, jobs.
 
 use super::{HttpFixture, HttpResponse};
-use crate::daemon::listed;
 use crate::fixture::{LONG, job};
 
 #[test]
@@ -29,11 +28,7 @@ fn health_and_readiness_say_why() {
 
 #[test]
 fn a_daemon_whose_api_is_down_is_healthy_and_not_ready() {
-    let faults = "[[faults]]\nrequests = '1-'\nstatus = 500\n";
-    let fixture = HttpFixture::new(&(job("diff/1", LONG) + faults), "");
-    fixture.configure("", &listed("diff/1"));
-    let mut daemon = fixture.start();
-    daemon.await_outage();
+    let (fixture, _daemon) = HttpFixture::with_outage();
     let unready = fixture.get("/-/ready").expect(503).json();
     assert_eq!(unready["ready"], false);
     let api = &unready["checks"]["api"];
